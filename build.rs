@@ -1,0 +1,24 @@
+//! Compiles `proto/` in Rust alone: no `protoc` is needed on any machine.
+
+use std::path::Path;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let out = std::env::var("OUT_DIR")?;
+    // One folder a file: both families call their package `docarray`.
+    for (file, include, module) in [
+        ("proto/jina.proto", "proto", "jina"),
+        ("proto/v1/docarray.proto", "proto/v1", "v1"),
+        ("proto/v2/docarray.proto", "proto/v2", "v2"),
+    ] {
+        let descriptors = protox::compile([file], [include])?;
+        let folder = Path::new(&out).join(module);
+        std::fs::create_dir_all(&folder)?;
+        tonic_prost_build::configure()
+            .bytes(".")
+            .btree_map(".") // the same values give the same bytes
+            .out_dir(folder)
+            .compile_fds(descriptors)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! One request and what came of it, whatever the protocol.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::CallError;
+use crate::wire::{DataRequest, DecodeError, Encoded, Form, Head};
+
+/// One way to reach a Flow: sends a request and hands back the reply that answers it.
+///
+/// Connections, multiplexing and wire formats are its own affair. Dropping the future gives the
+/// request up: a late reply to it is discarded.
+pub trait Call: Clone + Send + Sync + 'static {
+    /// Sends `request`, waits for its last reply.
+    fn call(&self, request: Request) -> impl Future<Output = Result<Reply, Failure>> + Send;
+}
+
+/// What is sent. Cheap to clone, so the same request can go out a million times.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// A DataRequest to an endpoint.
+    Post {
+        /// The body in the form the session speaks ([`super::Session::form`]).
+        message: Encoded,
+        /// The endpoint again, `on`: HTTP of v2 has it in the path.
+        endpoint: Arc<str>,
+    },
+    /// A GraphQL mutation, over HTTP whatever the session's protocol.
+    Mutate {
+        /// The JSON body `{"query": …, "variables": …}`.
+        body: Bytes,
+    },
+    /// A DataRequest of exactly one Document to a streaming endpoint (v2's `stream_doc`): many
+    /// replies, of which the first and the last are timed. gRPC only.
+    Stream {
+        /// The `SingleDocumentRequestProto`, encoded but for its request id.
+        message: Encoded,
+    },
+}
+
+/// What came back, decoded as far as its head.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// Header and routes; for `Mutate` a status made of the GraphQL errors.
+    pub head: Head,
+    /// The rest, still encoded.
+    pub body: Body,
+    /// When what happened.
+    pub timing: Timing,
+}
+
+/// The undecoded part of a reply.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// A DataRequest.
+    Message {
+        /// How `bytes` are to be read.
+        form: Form,
+        /// The whole message.
+        bytes: Bytes,
+    },
+    /// No Documents: an error response of a kind that carries none (HTTP of v2).
+    Empty,
+    /// Replies of a streaming endpoint, `SingleDocumentRequestProto` each.
+    Stream(Vec<Bytes>),
+    /// A GraphQL response body.
+    GraphQl(Bytes),
+}
+
+/// The instants of one request on the wire. When it was *due* only the engine knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// When the transport took the first byte (of the last attempt); `None`: never sent.
+    pub written: Option<Instant>,
+    /// When the first reply began to come in.
+    pub first: Option<Instant>,
+    /// When the last reply was there, or the failure was known.
+    pub done: Instant,
+    /// How often it was tried, at least 1.
+    pub attempts: u32,
+}
+
+/// A call that brought no reply, and when.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Failure {
+    /// Why.
+    #[source]
+    pub error: CallError,
+    /// How far it came.
+    pub timing: Timing,
+}
+
+impl Reply {
+    /// The failure this reply tells of, if it does: an Executor's exception or a gateway's status.
+    pub fn failure(&self) -> Option<CallError> {
+        unimplemented!()
+    }
+
+    /// Decodes parameters and Documents too.
+    ///
+    /// # Errors
+    /// When the body is not what its form says.
+    pub fn decode(&self) -> Result<DataRequest, DecodeError> {
+        unimplemented!()
+    }
+}

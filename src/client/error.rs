@@ -1,0 +1,107 @@
+//! Why a call brought no reply.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::wire::{DecodeError, EncodeError, ExceptionInfo, Target};
+
+/// Why a call brought no reply, or a reply that tells of a failure.
+///
+/// Clonable, because one broken connection fails every request on it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CallError {
+    /// Nobody listens, the name does not resolve, the network refuses.
+    #[error("could not connect to {target}: {reason}")]
+    Connect {
+        /// Where to.
+        target: Target,
+        /// The operating system's or resolver's words.
+        reason: String,
+    },
+    /// The TLS handshake failed: certificate not trusted, wrong name, no TLS on that port.
+    #[error("TLS with {target} failed: {reason}")]
+    Tls {
+        /// Where to.
+        target: Target,
+        /// What was wrong, and what to do where we know it.
+        reason: String,
+    },
+    /// No reply in time.
+    #[error("no reply within {0:?}")]
+    Timeout(Duration),
+    /// The connection ended after the request was sent, before its reply.
+    #[error("connection to {target} lost: {reason}")]
+    Lost {
+        /// Where to.
+        target: Target,
+        /// How it ended.
+        reason: String,
+    },
+    /// The other side does not speak the protocol.
+    #[error("{target} does not speak {expected}: {reason}")]
+    Protocol {
+        /// Where to.
+        target: Target,
+        /// What we speak, for example `gRPC`.
+        expected: &'static str,
+        /// What came instead, with a guess at what it is.
+        reason: String,
+    },
+    /// The gateway itself refused or failed: a gRPC status, an HTTP status, a WebSocket close code.
+    #[error("gateway answered {code}: {message}")]
+    Gateway {
+        /// For example `UNAVAILABLE`, `HTTP 503`, `close 1011`.
+        code: String,
+        /// Its words.
+        message: String,
+    },
+    /// An exception in an Executor, told in a response.
+    #[error("Executor failed: {description}")]
+    Executor {
+        /// As a rule the `repr` of the exception.
+        description: String,
+        /// The name of the Executor whose route carries the failure, where there are routes.
+        executor: Option<String>,
+        /// Class, arguments, stack.
+        exception: Option<Arc<ExceptionInfo>>,
+    },
+    /// A GraphQL response with errors.
+    #[error("GraphQL mutation returned the following errors: {0}")]
+    GraphQl(String),
+    /// A response over the limit; it was not read to its end.
+    #[error("response is larger than the limit of {limit} bytes")]
+    TooLarge {
+        /// `Limits::message_bytes_max`.
+        limit: usize,
+    },
+    /// A response that cannot be decoded.
+    #[error("response cannot be decoded: {0}")]
+    Decode(Arc<DecodeError>),
+    /// A request that cannot be encoded; nothing was sent.
+    #[error("request cannot be encoded: {0}")]
+    Encode(Arc<EncodeError>),
+    /// Something this Flow or protocol cannot do (GraphQL with v2, `stream_doc` over HTTP).
+    #[error("{0}")]
+    Unsupported(String),
+}
+
+impl CallError {
+    /// A stable, short name: `connect`, `tls`, `timeout`, `lost`, `protocol`, `gateway`, `executor`,
+    /// `graphql`, `too_large`, `decode`, `encode`, `unsupported`. Errors are counted under it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            CallError::Connect { .. } => "connect",
+            CallError::Tls { .. } => "tls",
+            CallError::Timeout(_) => "timeout",
+            CallError::Lost { .. } => "lost",
+            CallError::Protocol { .. } => "protocol",
+            CallError::Gateway { .. } => "gateway",
+            CallError::Executor { .. } => "executor",
+            CallError::GraphQl(_) => "graphql",
+            CallError::TooLarge { .. } => "too_large",
+            CallError::Decode(_) => "decode",
+            CallError::Encode(_) => "encode",
+            CallError::Unsupported(_) => "unsupported",
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! TLS settings of all three protocols, made in one place.

@@ -1,0 +1,16 @@
+//! flowbench: a declarative scenario runner and load tester for Jina Flows.
+//!
+//! The rooms stand in reading order, lowest floor first; `ARCHITECTURE.md` says what each may
+//! import.
+
+pub mod template;
+pub mod units;
+pub mod wire;
+
+pub mod assertion;
+pub mod client;
+pub mod documents;
+pub mod flow;
+
+pub mod plan;
+pub mod scenario;

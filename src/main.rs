@@ -1,0 +1,3 @@
+//! The `flowbench` command: one call into `cli/`.
+
+fn main() {}

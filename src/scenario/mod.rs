@@ -1,0 +1,3 @@
+//! The file as written, and nothing more.
+
+pub mod condition;

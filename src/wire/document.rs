@@ -1,0 +1,76 @@
+//! The Document, one type for both families.
+
+use bytes::Bytes;
+use indexmap::IndexMap;
+
+use super::{Map, NdArray, proto};
+
+/// What a Flow works on: any of the fields a Jina Document can have.
+///
+/// Empty strings, zeros and empty collections mean "not set", as on the wire of the v1 family.
+/// `text`, `blob` and `tensor` are the *content*: v1 allows one of them at a time, v2 all three.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Document {
+    /// Any string; an Executor gives a Document without one an id of 32 hex digits.
+    pub id: String,
+    /// Text content.
+    pub text: Option<String>,
+    /// Binary content.
+    pub blob: Option<Bytes>,
+    /// Array content.
+    pub tensor: Option<NdArray>,
+    /// The vector that stands for the content in a search.
+    pub embedding: Option<NdArray>,
+    /// Where the content came from (v2's legacy schema calls it `url`).
+    pub uri: String,
+    /// For example `image/jpeg`.
+    pub mime_type: String,
+    /// For example `text` or `image`.
+    pub modality: String,
+    /// The Document this one is a chunk of.
+    pub parent_id: String,
+    /// Depth below the root through chunks.
+    pub granularity: u32,
+    /// Depth below the root through matches.
+    pub adjacency: u32,
+    /// A relative importance.
+    pub weight: f32,
+    /// A position within the parent.
+    pub offset: f32,
+    /// A position as a list of numbers.
+    pub location: Vec<f32>,
+    /// Free values. Numbers are doubles on v1's wire; v2 keeps integers and floats apart.
+    pub tags: Map,
+    /// Parts of this Document.
+    pub chunks: Vec<Document>,
+    /// What a search found for this Document.
+    pub matches: Vec<Document>,
+    /// Scores by name, on matches.
+    pub scores: IndexMap<String, NamedScore>,
+    /// Evaluations by name.
+    pub evaluations: IndexMap<String, NamedScore>,
+    /// v1's `_metadata`.
+    pub metadata: Map,
+    /// v2 fields that have no place above (a schema of the user's own), kept as they came.
+    pub extra: IndexMap<String, proto::v2::NodeProto>,
+}
+
+/// A score or an evaluation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NamedScore {
+    /// The value.
+    pub value: f32,
+    /// The operator that made it, for example `cosine`.
+    pub op_name: String,
+    /// In words.
+    pub description: String,
+    /// The id of the Document it refers to.
+    pub ref_id: String,
+}
+
+impl Document {
+    /// A Document with text content and no id.
+    pub fn from_text(text: impl Into<String>) -> Document {
+        Document { text: Some(text.into()), ..Document::default() }
+    }
+}

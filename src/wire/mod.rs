@@ -1,0 +1,43 @@
+//! Jina's messages: Documents, requests and responses, in both wire families and their JSON forms.
+//!
+//! Nothing here knows a connection: bytes in, values out, and back. Who sends and receives them is
+//! `client/` and `flow/`.
+
+mod codec;
+mod document;
+mod json;
+mod message;
+pub mod proto;
+mod target;
+mod tensor;
+mod v1;
+mod v2;
+
+pub use codec::{DecodeError, EncodeError, Encoded, Form, RequestId};
+pub use document::{Document, NamedScore};
+pub use message::{DataRequest, ExceptionInfo, Head, Header, Route, Status};
+pub use target::{Address, Target, TargetError};
+pub use tensor::{ByteOrder, DType, NdArray, ScalarKind, SparseTensor, Tensor, TensorError};
+
+/// A JSON object that keeps the order of its keys: tags, parameters, results.
+pub type Map = serde_json::Map<String, serde_json::Value>;
+
+/// The way a gateway is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// gRPC, `grpc://` and `grpcs://`.
+    Grpc,
+    /// HTTP with JSON bodies, `http://` and `https://`.
+    Http,
+    /// WebSocket with protobuf frames, `ws://` and `wss://`.
+    WebSocket,
+}
+
+/// The family of DocArray a Flow was built with. The two do not mix on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Family {
+    /// DocArray before 0.30: one message type with fixed fields.
+    V1,
+    /// DocArray from 0.30 on: a map of named, typed nodes.
+    V2,
+}

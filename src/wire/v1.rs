@@ -1,0 +1,1 @@
+//! Documents as v1 writes them.

@@ -1,0 +1,1 @@
+//! Documents as v2 writes them.

@@ -1,0 +1,1 @@
+//! All tests that look at the crate from outside, in one binary: it links once.
