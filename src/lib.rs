@@ -14,3 +14,5 @@ pub mod flow;
 
 pub mod plan;
 pub mod scenario;
+
+pub mod cli;

@@ -1,3 +1,5 @@
 //! The `flowbench` command: one call into `cli/`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    flowbench::cli::main()
+}

@@ -1,0 +1,87 @@
+//! Arguments, exit codes, printing; one file a subcommand. Nothing below prints or reads the
+//! environment.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where printing belongs")]
+
+mod mutate;
+mod post;
+mod ready;
+mod run;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Declarative scenario runner and load tester for Jina Flows.
+#[derive(Debug, Parser)]
+#[command(name = "flowbench", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the scenarios of a suite and report.
+    Run(run::Args),
+    /// Send Documents to a Flow: curl for Flows.
+    Post(post::Args),
+    /// Send a GraphQL mutation to a Flow.
+    Mutate(mutate::Args),
+    /// Wait until a Flow answers, and say what it is.
+    Ready(ready::Args),
+    /// Start a Flow inside this process, for others to talk to.
+    Serve(serve::Args),
+}
+
+/// How the program ends. The numbers are part of the contract with scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// All held.
+    Held = 0,
+    /// A threshold, an assertion or a gate did not hold; a call was answered with a failure.
+    Failed = 1,
+    /// The scenario or the command line is wrong.
+    Usage = 2,
+    /// A target could not be reached or started.
+    Unreachable = 3,
+    /// A run that is not valid, a gate that can't tell.
+    NotJudged = 4,
+    /// A report could not be written.
+    NotWritten = 5,
+    /// Interrupted.
+    Interrupted = 130,
+}
+
+/// Reads the command line, does what it says, gives the exit code.
+pub fn main() -> ExitCode {
+    // One provider serves gRPC, HTTP and WebSocket; a second call to install is refused, and says
+    // only that one is there already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { Exit::Usage as u8 } else { 0 });
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: could not start the runtime: {error}");
+            return ExitCode::from(Exit::Unreachable as u8);
+        }
+    };
+    let exit = runtime.block_on(async {
+        match cli.command {
+            Command::Run(args) => run::main(args).await,
+            Command::Post(args) => post::main(args).await,
+            Command::Mutate(args) => mutate::main(args).await,
+            Command::Ready(args) => ready::main(args).await,
+            Command::Serve(args) => serve::main(args).await,
+        }
+    });
+    // Threads that still read or wait must not hold the exit up.
+    runtime.shutdown_background();
+    ExitCode::from(exit as u8)
+}

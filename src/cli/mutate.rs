@@ -1,0 +1,10 @@
+//! `flowbench mutate`.
+
+use super::Exit;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+pub(super) async fn main(_args: Args) -> Exit {
+    unimplemented!()
+}
