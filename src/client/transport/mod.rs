@@ -2,6 +2,7 @@
 
 mod grpc;
 mod http;
+mod pending;
 mod tls;
 mod websocket;
 
