@@ -1,8 +1,8 @@
 //! From values to bytes and back, for every form a message takes on the wire.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
-use super::{DataRequest, Document, Family, Head, TensorError};
+use super::{DataRequest, Document, Family, Head, TensorError, envelope, envelope::NO_ID};
 
 /// The shape of a message on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,6 +63,12 @@ pub enum EncodeError {
         /// What cannot be written, and why.
         what: String,
     },
+    /// Chunks, matches, tags or parameters within one another beyond all measure.
+    #[error("nested deeper than {limit} levels, which no gateway would read")]
+    Depth {
+        /// The most levels a message may have.
+        limit: usize,
+    },
 }
 
 /// Why bytes are no message.
@@ -83,6 +89,19 @@ pub enum DecodeError {
 }
 
 impl Encoded {
+    /// A message with the placeholder for an id in it, near its beginning.
+    pub(super) fn new(bytes: Bytes, id_at: usize) -> Encoded {
+        debug_assert_eq!(&bytes[id_at..id_at + RequestId::LEN], NO_ID.as_bytes());
+        Encoded { bytes, id_at }
+    }
+
+    /// The whole message, with this id in its place. Copies; `head` and `tail` do not.
+    pub fn with_id(&self, id: RequestId) -> Bytes {
+        let mut bytes = BytesMut::from(&self.bytes[..]);
+        bytes[self.id_at..self.id_at + RequestId::LEN].copy_from_slice(&id.digits());
+        bytes.freeze()
+    }
+
     /// What comes before the request id.
     pub fn head(&self) -> Bytes {
         self.bytes.slice(..self.id_at)
@@ -130,34 +149,46 @@ impl Form {
     /// Encodes a request; the id in its header is ignored, see [`Encoded`].
     ///
     /// What a Python client would send: empty parameters become `{"__results__": {}}`.
-    pub fn encode_request(self, _request: &DataRequest) -> Result<Encoded, EncodeError> {
-        unimplemented!()
+    pub fn encode_request(self, request: &DataRequest) -> Result<Encoded, EncodeError> {
+        match self {
+            Form::Protobuf(family) => envelope::encode_request(family, request),
+            Form::Json(_) => unimplemented!(),
+        }
     }
 
     /// Encodes a response as this family's gateway would: camelCase or snake_case, nulls included.
-    pub fn encode_response(self, _response: &DataRequest) -> Result<Bytes, EncodeError> {
-        unimplemented!()
+    pub fn encode_response(self, response: &DataRequest) -> Result<Bytes, EncodeError> {
+        match self {
+            Form::Protobuf(family) => envelope::encode_response(family, response),
+            Form::Json(_) => unimplemented!(),
+        }
     }
 
     /// Decodes a request or a response as a whole.
-    pub fn decode(self, _message: Bytes) -> Result<DataRequest, DecodeError> {
-        unimplemented!()
+    pub fn decode(self, message: Bytes) -> Result<DataRequest, DecodeError> {
+        match self {
+            Form::Protobuf(family) => envelope::decode(family, message),
+            Form::Json(_) => unimplemented!(),
+        }
     }
 
     /// Decodes header and routes alone, without looking at parameters and Documents.
-    pub fn decode_head(self, _message: &Bytes) -> Result<Head, DecodeError> {
-        unimplemented!()
+    pub fn decode_head(self, message: &Bytes) -> Result<Head, DecodeError> {
+        match self {
+            Form::Protobuf(_) => envelope::decode_head(message),
+            Form::Json(_) => unimplemented!(),
+        }
     }
 }
 
 impl Family {
     /// A `DocumentArrayProto` (v1) or `DocListProto` (v2).
-    pub fn encode_docs(self, _docs: &[Document]) -> Result<Bytes, EncodeError> {
-        unimplemented!()
+    pub fn encode_docs(self, docs: &[Document]) -> Result<Bytes, EncodeError> {
+        envelope::encode_docs(self, docs)
     }
 
     /// Reads a `DocumentArrayProto` (v1) or `DocListProto` (v2).
-    pub fn decode_docs(self, _docs: Bytes) -> Result<Vec<Document>, DecodeError> {
-        unimplemented!()
+    pub fn decode_docs(self, docs: Bytes) -> Result<Vec<Document>, DecodeError> {
+        envelope::decode_docs(self, docs)
     }
 }

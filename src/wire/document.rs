@@ -58,8 +58,8 @@ pub struct Document {
 /// A score or an evaluation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NamedScore {
-    /// The value.
-    pub value: f32,
+    /// The value; v1's wire keeps 32 bits of it.
+    pub value: f64,
     /// The operator that made it, for example `cosine`.
     pub op_name: String,
     /// In words.

@@ -5,6 +5,7 @@
 
 mod codec;
 mod document;
+mod envelope;
 mod json;
 mod message;
 pub mod proto;
@@ -12,6 +13,8 @@ mod target;
 mod tensor;
 mod v1;
 mod v2;
+mod value;
+mod writer;
 
 pub use codec::{DecodeError, EncodeError, Encoded, Form, RequestId};
 pub use document::{Document, NamedScore};

@@ -1,5 +1,7 @@
 //! Arrays: little more than a type, a shape and bytes.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use super::Map;
@@ -103,6 +105,9 @@ pub enum TensorError {
         /// What it is.
         found: u64,
     },
+    /// A sparse array where only dense ones are known.
+    #[error("the array is sparse: {0}")]
+    Sparse(&'static str),
     /// A type that we cannot read values of.
     #[error("unknown dtype `{0}`")]
     UnknownType(String),
@@ -112,6 +117,9 @@ pub enum TensorError {
 }
 
 impl Tensor {
+    /// The class of arrays that every Executor understands.
+    pub const NUMPY: &str = "numpy";
+
     /// A vector of 32-bit floats.
     pub fn from_f32(values: &[f32]) -> Tensor {
         let mut data = Vec::with_capacity(values.len() * 4);
@@ -122,8 +130,116 @@ impl Tensor {
             dtype: DType::Scalar { kind: ScalarKind::F32, order: ByteOrder::Little },
             shape: vec![u32::try_from(values.len()).unwrap_or(u32::MAX)],
             data: data.into(),
-            class: "numpy".into(),
+            class: Tensor::NUMPY.into(),
             parameters: Map::new(),
+        }
+    }
+}
+
+/// All number types: numpy's letters with the size, and its long name.
+const KINDS: [(ScalarKind, &str, &str); 14] = [
+    (ScalarKind::Bool, "b1", "bool"),
+    (ScalarKind::I8, "i1", "int8"),
+    (ScalarKind::I16, "i2", "int16"),
+    (ScalarKind::I32, "i4", "int32"),
+    (ScalarKind::I64, "i8", "int64"),
+    (ScalarKind::U8, "u1", "uint8"),
+    (ScalarKind::U16, "u2", "uint16"),
+    (ScalarKind::U32, "u4", "uint32"),
+    (ScalarKind::U64, "u8", "uint64"),
+    (ScalarKind::F16, "f2", "float16"),
+    (ScalarKind::F32, "f4", "float32"),
+    (ScalarKind::F64, "f8", "float64"),
+    (ScalarKind::C64, "c8", "complex64"),
+    (ScalarKind::C128, "c16", "complex128"),
+];
+
+impl DType {
+    /// numpy's string: `<f4`, `>i8`, `|u1`.
+    pub fn name(&self) -> &str {
+        use ByteOrder::{Big, Little};
+        use ScalarKind::*;
+        let (kind, order) = match self {
+            DType::Scalar { kind, order } => (kind, order),
+            DType::Other(name) => return name,
+        };
+        match (kind, order) {
+            (Bool, _) => "|b1",
+            (I8, _) => "|i1",
+            (U8, _) => "|u1",
+            (I16, Little) => "<i2",
+            (I16, Big) => ">i2",
+            (I32, Little) => "<i4",
+            (I32, Big) => ">i4",
+            (I64, Little) => "<i8",
+            (I64, Big) => ">i8",
+            (U16, Little) => "<u2",
+            (U16, Big) => ">u2",
+            (U32, Little) => "<u4",
+            (U32, Big) => ">u4",
+            (U64, Little) => "<u8",
+            (U64, Big) => ">u8",
+            (F16, Little) => "<f2",
+            (F16, Big) => ">f2",
+            (F32, Little) => "<f4",
+            (F32, Big) => ">f4",
+            (F64, Little) => "<f8",
+            (F64, Big) => ">f8",
+            (C64, Little) => "<c8",
+            (C64, Big) => ">c8",
+            (C128, Little) => "<c16",
+            (C128, Big) => ">c16",
+        }
+    }
+
+    /// The number type a name stands for, or `None`.
+    fn scalar(name: &str) -> Option<DType> {
+        let (order, letters) = match name.as_bytes().first()? {
+            b'<' | b'|' | b'=' => (ByteOrder::Little, &name[1..]),
+            b'>' | b'!' => (ByteOrder::Big, &name[1..]),
+            _ => (ByteOrder::Little, name),
+        };
+        let kind = KINDS.iter().find(|(_, short, long)| *short == letters || *long == name)?.0;
+        // One byte has no order; one spelling makes equal types equal.
+        let order = if kind.size() == 1 { ByteOrder::Little } else { order };
+        Some(DType::Scalar { kind, order })
+    }
+}
+
+impl From<String> for DType {
+    fn from(name: String) -> DType {
+        DType::scalar(&name).unwrap_or(DType::Other(name))
+    }
+}
+
+impl From<&str> for DType {
+    fn from(name: &str) -> DType {
+        DType::scalar(name).unwrap_or_else(|| DType::Other(name.to_owned()))
+    }
+}
+
+impl From<ScalarKind> for DType {
+    /// Little-endian, as all machines of today and Jina's own have it.
+    fn from(kind: ScalarKind) -> DType {
+        DType::Scalar { kind, order: ByteOrder::Little }
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl ScalarKind {
+    /// Bytes of one value.
+    pub fn size(self) -> usize {
+        match self {
+            ScalarKind::Bool | ScalarKind::I8 | ScalarKind::U8 => 1,
+            ScalarKind::I16 | ScalarKind::U16 | ScalarKind::F16 => 2,
+            ScalarKind::I32 | ScalarKind::U32 | ScalarKind::F32 => 4,
+            ScalarKind::I64 | ScalarKind::U64 | ScalarKind::F64 | ScalarKind::C64 => 8,
+            ScalarKind::C128 => 16,
         }
     }
 }

@@ -1,1 +1,509 @@
-//! Documents as v2 writes them.
+//! Documents as v2 writes them: `DocProto`, a map from field names to typed nodes.
+//!
+//! Which fields a Document has is up to the Executor's schema. Executors without one of their own
+//! use a look-alike of v1's Document with the ten fields of [`LEGACY`]; what a
+//! [`Document`] has beyond them goes by its own name. A field that is neither, or whose node is of
+//! a kind that the Document's field cannot hold without loss, is kept as it came in
+//! [`Document::extra`] and written back.
+
+use bytes::Bytes;
+use indexmap::IndexMap;
+use prost::Message;
+use serde_json::Value;
+
+use super::proto::v2::{
+    DenseNdArrayProto, DictOfAnyProto, DocListProto, DocProto, ListOfAnyProto, NdArrayProto,
+    NodeProto,
+    node_proto::{Content, DocarrayType},
+};
+use super::v1::write_dense;
+use super::value::{read_number, read_struct, write_struct};
+use super::writer::Writer;
+use super::{
+    DType, DecodeError, Document, EncodeError, Map, NamedScore, NdArray, Tensor, TensorError,
+};
+
+/// The fields of the schema that an Executor without one of its own has. Python's client and
+/// gateway write all of them, unset ones as a node without content.
+const LEGACY: [&str; 10] =
+    ["id", "text", "url", "blob", "tensor", "embedding", "tags", "chunks", "matches", "scores"];
+
+/// Writes the fields of a `DocListProto`.
+pub(super) fn write_docs(w: &mut Writer, docs: &[Document]) -> Result<(), EncodeError> {
+    for doc in docs.iter().rev() {
+        w.message(1, |w| write_doc(w, doc))?;
+    }
+    Ok(())
+}
+
+/// Writes the fields of a `DocProto`.
+///
+/// All fields of [`LEGACY`] are there, as Python writes them. A Document with fields of a schema
+/// of its own has set fields only: `None` might not be what that schema allows.
+pub(super) fn write_doc(w: &mut Writer, doc: &Document) -> Result<(), EncodeError> {
+    let own_schema = doc.extra.keys().any(|name| !LEGACY.contains(&name.as_str()));
+    write_extra(w, doc)?;
+    write_further(w, doc)?;
+
+    let unset = |w: &mut Writer, name: &str| {
+        let kept = own_schema || doc.extra.contains_key(name);
+        if kept { Ok(()) } else { field(w, name, |_| Ok(())) }
+    };
+    match doc.scores.is_empty() {
+        true => unset(w, "scores")?,
+        false => field(w, "scores", |w| write_scores(w, &doc.scores))?,
+    }
+    for (name, docs) in [("matches", &doc.matches), ("chunks", &doc.chunks)] {
+        match docs.is_empty() {
+            true => unset(w, name)?,
+            false => field(w, name, |w| w.message(8, |w| write_docs(w, docs)))?,
+        }
+    }
+    // Python's default is an empty dict, not `None`.
+    if !doc.tags.is_empty() || !(own_schema || doc.extra.contains_key("tags")) {
+        field(w, "tags", |w| write_dict(w, &doc.tags, &doc.id))?;
+    }
+    let arrays =
+        [("embedding", &doc.embedding, "ndarray_embedding"), ("tensor", &doc.tensor, "ndarray")];
+    for (name, array, kind) in arrays {
+        match array {
+            None => unset(w, name)?,
+            Some(NdArray::Dense(tensor)) => field(w, name, |w| write_array(w, tensor, kind))?,
+            Some(NdArray::Sparse(_)) => {
+                return Err(EncodeError::Array {
+                    id: doc.id.clone(),
+                    source: TensorError::Sparse("v2 has no sparse arrays"),
+                });
+            }
+        }
+    }
+    match &doc.blob {
+        None => unset(w, "blob")?,
+        Some(blob) => field(w, "blob", |w| {
+            w.bytes(5, blob);
+            Ok(())
+        })?,
+    }
+    match doc.uri.as_str() {
+        "" => unset(w, "url")?,
+        uri => text_field(w, "url", uri)?,
+    }
+    match &doc.text {
+        None => unset(w, "text")?,
+        Some(text) => text_field(w, "text", text)?,
+    }
+    // An Executor makes up an id that is absent, but not one that is there and empty.
+    if !doc.id.is_empty() {
+        field(w, "id", |w| {
+            w.string(13, "id");
+            w.string(1, &doc.id);
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Fields that came with a schema we do not know, unless the Document's own field was set since.
+fn write_extra(w: &mut Writer, doc: &Document) -> Result<(), EncodeError> {
+    for (name, node) in doc.extra.iter().rev() {
+        if !is_set(doc, name) {
+            field(w, name, |w| {
+                w.raw(&node.encode_to_vec());
+                Ok(())
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn is_set(doc: &Document, name: &str) -> bool {
+    match name {
+        "id" => !doc.id.is_empty(),
+        "text" => doc.text.is_some(),
+        "url" => !doc.uri.is_empty(),
+        "blob" => doc.blob.is_some(),
+        "tensor" => doc.tensor.is_some(),
+        "embedding" => doc.embedding.is_some(),
+        "tags" => !doc.tags.is_empty(),
+        "chunks" => !doc.chunks.is_empty(),
+        "matches" => !doc.matches.is_empty(),
+        "scores" => !doc.scores.is_empty(),
+        "parent_id" => !doc.parent_id.is_empty(),
+        "granularity" => doc.granularity != 0,
+        "adjacency" => doc.adjacency != 0,
+        "weight" => doc.weight != 0.0,
+        "offset" => doc.offset != 0.0,
+        "location" => !doc.location.is_empty(),
+        "mime_type" => !doc.mime_type.is_empty(),
+        "modality" => !doc.modality.is_empty(),
+        "evaluations" => !doc.evaluations.is_empty(),
+        "_metadata" => !doc.metadata.is_empty(),
+        _ => false,
+    }
+}
+
+/// What a Document can have beyond the legacy schema, when it is set.
+fn write_further(w: &mut Writer, doc: &Document) -> Result<(), EncodeError> {
+    if !doc.metadata.is_empty() {
+        field(w, "_metadata", |w| write_dict(w, &doc.metadata, &doc.id))?;
+    }
+    if !doc.evaluations.is_empty() {
+        field(w, "evaluations", |w| write_scores(w, &doc.evaluations))?;
+    }
+    let texts =
+        [("parent_id", &doc.parent_id), ("modality", &doc.modality), ("mime_type", &doc.mime_type)];
+    for (name, text) in texts {
+        if !text.is_empty() {
+            text_field(w, name, text)?;
+        }
+    }
+    if !doc.location.is_empty() {
+        field(w, "location", |w| {
+            w.message(9, |w| {
+                for value in doc.location.iter().rev() {
+                    w.message(1, |w| {
+                        w.double(3, f64::from(*value));
+                        Ok(())
+                    })?;
+                }
+                Ok(())
+            })
+        })?;
+    }
+    for (name, value) in [("offset", doc.offset), ("weight", doc.weight)] {
+        if value != 0.0 {
+            field(w, name, |w| {
+                w.double(3, f64::from(value));
+                Ok(())
+            })?;
+        }
+    }
+    for (name, value) in [("adjacency", doc.adjacency), ("granularity", doc.granularity)] {
+        if value != 0 {
+            let value = integer(i64::from(value), name, &doc.id)?;
+            field(w, name, |w| {
+                w.int32(2, value);
+                Ok(())
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// An entry of a `DocProto` or a `DictOfAnyProto`: both are a map in field 1.
+fn field(
+    w: &mut Writer,
+    name: &str,
+    node: impl FnOnce(&mut Writer) -> Result<(), EncodeError>,
+) -> Result<(), EncodeError> {
+    w.entry(1, name, node)
+}
+
+fn text_field(w: &mut Writer, name: &str, text: &str) -> Result<(), EncodeError> {
+    field(w, name, |w| {
+        w.string(1, text);
+        Ok(())
+    })
+}
+
+fn write_array(w: &mut Writer, tensor: &Tensor, kind: &str) -> Result<(), EncodeError> {
+    // Without the type Executors refuse an array.
+    w.string(13, kind);
+    w.message(6, |w| {
+        if !tensor.parameters.is_empty() {
+            w.message(2, |w| write_struct(w, &tensor.parameters))?;
+        }
+        w.message(1, |w| write_dense(w, tensor))
+    })
+}
+
+fn write_scores(w: &mut Writer, scores: &IndexMap<String, NamedScore>) -> Result<(), EncodeError> {
+    w.message(12, |w| {
+        for (name, score) in scores.iter().rev() {
+            field(w, name, |w| {
+                w.message(12, |w| {
+                    let texts = [
+                        ("ref_id", &score.ref_id),
+                        ("description", &score.description),
+                        ("op_name", &score.op_name),
+                    ];
+                    for (name, text) in texts {
+                        if !text.is_empty() {
+                            text_field(w, name, text)?;
+                        }
+                    }
+                    field(w, "value", |w| {
+                        w.double(3, score.value);
+                        Ok(())
+                    })
+                })
+            })?;
+        }
+        Ok(())
+    })
+}
+
+fn write_dict(w: &mut Writer, map: &Map, id: &str) -> Result<(), EncodeError> {
+    w.message(12, |w| {
+        for (key, value) in map.iter().rev() {
+            field(w, key, |w| write_value(w, key, value, id))?;
+        }
+        Ok(())
+    })
+}
+
+/// Writes the fields of the node of a JSON value.
+fn write_value(w: &mut Writer, key: &str, value: &Value, id: &str) -> Result<(), EncodeError> {
+    match value {
+        Value::Null => {}
+        Value::String(text) => w.string(1, text),
+        Value::Bool(value) => w.bool(4, *value),
+        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(value), _) => w.int32(2, integer(value, key, id)?),
+            (None, Some(value)) => return Err(beyond_int32(value, key, id)),
+            (None, None) => w.double(3, number.as_f64().unwrap_or_default()),
+        },
+        Value::Array(values) => w.message(9, |w| {
+            for value in values.iter().rev() {
+                w.message(1, |w| write_value(w, key, value, id))?;
+            }
+            Ok(())
+        })?,
+        Value::Object(map) => write_dict(w, map, id)?,
+    }
+    Ok(())
+}
+
+fn integer(value: i64, key: &str, id: &str) -> Result<i32, EncodeError> {
+    i32::try_from(value).map_err(|_| beyond_int32(value, key, id))
+}
+
+fn beyond_int32(value: impl std::fmt::Display, key: &str, id: &str) -> EncodeError {
+    EncodeError::Value {
+        id: id.to_owned(),
+        what: format!(
+            "`{key}` holds {value}, and integers of v2 end at {}; a float such as {value}.0 goes further",
+            i32::MAX
+        ),
+    }
+}
+
+/// Reads a `DocListProto`.
+pub(super) fn read_docs(bytes: Bytes) -> Result<Vec<Document>, DecodeError> {
+    let list = DocListProto::decode(bytes)?;
+    Ok(list.docs.into_iter().map(read_doc).collect())
+}
+
+/// Reads a `DocProto`; every one of them is a Document.
+pub(super) fn read_doc(proto: DocProto) -> Document {
+    let mut doc = Document::default();
+    for (name, node) in proto.data {
+        if let Err(node) = read_field(&mut doc, &name, node) {
+            doc.extra.insert(name, node);
+        }
+    }
+    doc
+}
+
+/// Puts a node into the Document's field of its name, or hands it back when it does not fit.
+///
+/// It fits when writing the field gives the same node again. The exceptions are harmless: an
+/// untyped `id` or array gets its type, `tensor` may be typed as an embedding and the other way
+/// round, and chunks in a plain list become a `doc_array`.
+fn read_field(doc: &mut Document, name: &str, node: NodeProto) -> Result<(), NodeProto> {
+    let NodeProto { content, docarray_type } = node;
+    let kind = docarray_type.as_ref().map(|DocarrayType::Type(kind)| kind.as_str());
+    let content = match content {
+        None if kind.is_none() && LEGACY.contains(&name) => return Ok(()),
+        None => return Err(NodeProto { content: None, docarray_type }),
+        Some(content) => content,
+    };
+    let rest = match (name, kind, content) {
+        ("id", None | Some("id"), Content::Text(id)) => {
+            doc.id = id;
+            return Ok(());
+        }
+        ("text", None, Content::Text(text)) => {
+            doc.text = Some(text);
+            return Ok(());
+        }
+        ("blob", None, Content::Blob(blob)) => {
+            doc.blob = Some(blob);
+            return Ok(());
+        }
+        (
+            "tensor" | "embedding",
+            None | Some("ndarray" | "ndarray_embedding"),
+            Content::Ndarray(array),
+        ) => match read_array(array) {
+            Ok(tensor) => {
+                let field = if name == "tensor" { &mut doc.tensor } else { &mut doc.embedding };
+                *field = Some(NdArray::Dense(tensor));
+                return Ok(());
+            }
+            Err(array) => Content::Ndarray(array),
+        },
+        ("chunks" | "matches", None, content) => match read_doc_array(content) {
+            Ok(docs) => {
+                let field = if name == "chunks" { &mut doc.chunks } else { &mut doc.matches };
+                *field = docs;
+                return Ok(());
+            }
+            Err(content) => content,
+        },
+        ("tags" | "_metadata", None, Content::Dict(dict)) if is_json(&dict, name == "tags") => {
+            let field = if name == "tags" { &mut doc.tags } else { &mut doc.metadata };
+            *field = read_dict(dict);
+            return Ok(());
+        }
+        ("scores" | "evaluations", None, Content::Dict(dict)) => match read_scores(&dict) {
+            Some(scores) => {
+                let field = if name == "scores" { &mut doc.scores } else { &mut doc.evaluations };
+                *field = scores;
+                return Ok(());
+            }
+            None => Content::Dict(dict),
+        },
+        ("url" | "parent_id" | "mime_type" | "modality", None, Content::Text(text))
+            if !text.is_empty() =>
+        {
+            let field = match name {
+                "url" => &mut doc.uri,
+                "parent_id" => &mut doc.parent_id,
+                "mime_type" => &mut doc.mime_type,
+                _ => &mut doc.modality,
+            };
+            *field = text;
+            return Ok(());
+        }
+        ("granularity" | "adjacency", None, Content::Integer(value @ 1..)) => {
+            let field =
+                if name == "granularity" { &mut doc.granularity } else { &mut doc.adjacency };
+            *field = value.unsigned_abs();
+            return Ok(());
+        }
+        ("weight" | "offset", None, Content::Float(value))
+            if value != 0.0 && f64::from(value as f32) == value =>
+        {
+            let field = if name == "weight" { &mut doc.weight } else { &mut doc.offset };
+            *field = value as f32;
+            return Ok(());
+        }
+        ("location", None, Content::List(list)) => match read_floats(&list) {
+            Some(values) => {
+                doc.location = values;
+                return Ok(());
+            }
+            None => Content::List(list),
+        },
+        (_, _, content) => content,
+    };
+    Err(NodeProto { content: Some(rest), docarray_type })
+}
+
+fn read_array(array: NdArrayProto) -> Result<Tensor, NdArrayProto> {
+    let NdArrayProto { dense: Some(dense), parameters } = array else { return Err(array) };
+    let DenseNdArrayProto { buffer, shape, dtype } = dense;
+    Ok(Tensor {
+        dtype: DType::from(dtype),
+        shape,
+        data: buffer,
+        class: Tensor::NUMPY.into(),
+        parameters: parameters.map(read_struct).unwrap_or_default(),
+    })
+}
+
+fn read_doc_array(content: Content) -> Result<Vec<Document>, Content> {
+    let is_doc = |node: &NodeProto| matches!(node.content, Some(Content::Doc(_)));
+    match content {
+        Content::DocArray(list) => Ok(list.docs.into_iter().map(read_doc).collect()),
+        Content::List(list) if list.data.iter().all(is_doc) => {
+            let docs = list.data.into_iter().filter_map(|node| match node.content {
+                Some(Content::Doc(doc)) => Some(read_doc(doc)),
+                _ => None,
+            });
+            Ok(docs.collect())
+        }
+        content => Err(content),
+    }
+}
+
+/// Whether JSON can say all of a dict. `or_empty`: whether an empty one counts as unset.
+fn is_json(dict: &DictOfAnyProto, or_empty: bool) -> bool {
+    (or_empty || !dict.data.is_empty()) && dict.data.values().all(is_json_node)
+}
+
+fn is_json_node(node: &NodeProto) -> bool {
+    let content = match &node.content {
+        Some(Content::List(list)) => list.data.iter().all(is_json_node),
+        Some(Content::Dict(dict)) => dict.data.values().all(is_json_node),
+        Some(Content::Text(_) | Content::Integer(_) | Content::Float(_) | Content::Boolean(_))
+        | None => true,
+        Some(_) => false,
+    };
+    content && node.docarray_type.is_none()
+}
+
+fn read_dict(dict: DictOfAnyProto) -> Map {
+    dict.data.into_iter().map(|(key, node)| (key, read_value(node))).collect()
+}
+
+/// The JSON value of a node for which `is_json` holds.
+fn read_value(node: NodeProto) -> Value {
+    match node.content {
+        Some(Content::Text(text)) => Value::String(text),
+        Some(Content::Integer(value)) => Value::from(value),
+        Some(Content::Float(value)) => read_number(value),
+        Some(Content::Boolean(value)) => Value::Bool(value),
+        Some(Content::List(ListOfAnyProto { data })) => {
+            Value::Array(data.into_iter().map(read_value).collect())
+        }
+        Some(Content::Dict(dict)) => Value::Object(read_dict(dict)),
+        _ => Value::Null,
+    }
+}
+
+/// Scores that are dicts as `write_scores` writes them; `None` for anything else.
+fn read_scores(dict: &DictOfAnyProto) -> Option<IndexMap<String, NamedScore>> {
+    if dict.data.is_empty() {
+        return None;
+    }
+    let read = |(name, node): (&String, &NodeProto)| {
+        let (None, Some(Content::Dict(dict))) = (&node.docarray_type, &node.content) else {
+            return None;
+        };
+        let mut score = NamedScore::default();
+        dict.data.get("value")?;
+        for (key, node) in &dict.data {
+            match (key.as_str(), &node.docarray_type, &node.content) {
+                ("value", None, Some(Content::Float(value))) => score.value = *value,
+                (key, None, Some(Content::Text(text))) if !text.is_empty() => {
+                    let field = match key {
+                        "op_name" => &mut score.op_name,
+                        "description" => &mut score.description,
+                        "ref_id" => &mut score.ref_id,
+                        _ => return None,
+                    };
+                    *field = text.clone();
+                }
+                _ => return None,
+            }
+        }
+        Some((name.clone(), score))
+    };
+    dict.data.iter().map(read).collect()
+}
+
+/// Numbers that 32 bits hold; `None` for anything else.
+fn read_floats(list: &ListOfAnyProto) -> Option<Vec<f32>> {
+    if list.data.is_empty() {
+        return None;
+    }
+    let read = |node: &NodeProto| match (&node.docarray_type, &node.content) {
+        (None, Some(Content::Float(value))) if f64::from(*value as f32) == *value => {
+            Some(*value as f32)
+        }
+        _ => None,
+    };
+    list.data.iter().map(read).collect()
+}

@@ -1,0 +1,270 @@
+//! `DataRequestProto`: the protobuf message around Documents.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::proto::jina::{
+    DataRequestHeadProto, DataRequestProto, HeaderProto, RouteProto, StatusProto,
+    data_request_proto::data_content_proto::Documents, status_proto::ExceptionProto,
+};
+use super::value::{read_struct, write_struct};
+use super::writer::Writer;
+use super::{
+    DataRequest, DecodeError, Document, EncodeError, Encoded, ExceptionInfo, Family, Head, Header,
+    Map, Route, Status, v1, v2,
+};
+
+/// The key of `parameters` under which Executors leave what they return.
+pub(super) const RESULTS: &str = "__results__";
+
+/// The digits that stand where the request id goes.
+pub(super) const NO_ID: &str = "00000000000000000000000000000000";
+
+/// What a request carries as parameters: never nothing, and an object under `__results__`.
+///
+/// Python's client does the same. `None` when they can go as they are.
+pub(super) fn request_parameters(parameters: &Map) -> Option<Map> {
+    let of_results = parameters.get(RESULTS);
+    if parameters.is_empty() || of_results.is_some_and(|results| !results.is_object()) {
+        let mut parameters = parameters.clone();
+        parameters.insert(RESULTS.to_owned(), Map::new().into());
+        return Some(parameters);
+    }
+    None
+}
+
+/// Encodes a request.
+pub(super) fn encode_request(
+    family: Family,
+    request: &DataRequest,
+) -> Result<Encoded, EncodeError> {
+    let mut w = Writer::with_capacity(size_hint(request.docs()));
+    write_data(&mut w, family, request.data.as_deref())?;
+    write_routes(&mut w, &request.routes)?;
+    let parameters = request_parameters(&request.parameters);
+    let parameters = parameters.as_ref().unwrap_or(&request.parameters);
+    w.message(2, |w| write_struct(w, parameters))?;
+    let mut id_from_end = 0;
+    w.message(1, |w| {
+        write_header(w, &request.header, NO_ID)?;
+        id_from_end = w.len() - 2; // the id's tag and length stand before it
+        Ok(())
+    })?;
+    let message = w.finish();
+    let id_at = message.len() - id_from_end;
+    Ok(Encoded::new(message, id_at))
+}
+
+/// Encodes a response.
+///
+/// `parameters` are always there, except in the stub that gateways send before they end a call
+/// with an error: only a request id.
+pub(super) fn encode_response(
+    family: Family,
+    response: &DataRequest,
+) -> Result<Bytes, EncodeError> {
+    let mut w = Writer::with_capacity(size_hint(response.docs()));
+    write_data(&mut w, family, response.data.as_deref())?;
+    write_routes(&mut w, &response.routes)?;
+    let stub = response.data.is_none() && response.routes.is_empty();
+    if !(stub && response.parameters.is_empty()) {
+        w.message(2, |w| write_struct(w, &response.parameters))?;
+    }
+    w.message(1, |w| write_header(w, &response.header, &response.header.request_id))?;
+    Ok(w.finish())
+}
+
+/// Encodes a `DocumentArrayProto` or a `DocListProto`.
+pub(super) fn encode_docs(family: Family, docs: &[Document]) -> Result<Bytes, EncodeError> {
+    let mut w = Writer::with_capacity(size_hint(docs));
+    write_docs(&mut w, family, docs)?;
+    Ok(w.finish())
+}
+
+fn write_docs(w: &mut Writer, family: Family, docs: &[Document]) -> Result<(), EncodeError> {
+    match family {
+        Family::V1 => v1::write_docs(w, docs),
+        Family::V2 => v2::write_docs(w, docs),
+    }
+}
+
+fn write_data(
+    w: &mut Writer,
+    family: Family,
+    docs: Option<&[Document]>,
+) -> Result<(), EncodeError> {
+    let Some(docs) = docs else { return Ok(()) };
+    w.message(4, |w| w.message(1, |w| write_docs(w, family, docs)))
+}
+
+fn write_header(w: &mut Writer, header: &Header, request_id: &str) -> Result<(), EncodeError> {
+    if let Some(target) = &header.target_executor {
+        w.string(4, target);
+    }
+    if let Some(endpoint) = &header.exec_endpoint {
+        w.string(3, endpoint);
+    }
+    if let Some(status) = &header.status {
+        w.message(2, |w| write_status(w, status))?;
+    }
+    w.set_string(1, request_id);
+    Ok(())
+}
+
+fn write_routes(w: &mut Writer, routes: &[Route]) -> Result<(), EncodeError> {
+    for route in routes.iter().rev() {
+        w.message(3, |w| {
+            if let Some(status) = &route.status {
+                w.message(4, |w| write_status(w, status))?;
+            }
+            write_time(w, 3, route.end_time)?;
+            write_time(w, 2, route.start_time)?;
+            w.set_string(1, &route.executor);
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn write_time(w: &mut Writer, field: u32, time: Option<SystemTime>) -> Result<(), EncodeError> {
+    let Some(time) = time else { return Ok(()) };
+    let time = prost_types::Timestamp::from(time);
+    w.message(field, |w| {
+        if time.nanos != 0 {
+            w.int32(2, time.nanos);
+        }
+        if time.seconds != 0 {
+            w.uint(1, time.seconds as u64);
+        }
+        Ok(())
+    })
+}
+
+/// Writes the fields of a `StatusProto`.
+pub(super) fn write_status(w: &mut Writer, status: &Status) -> Result<(), EncodeError> {
+    if let Some(exception) = &status.exception {
+        w.message(3, |w| {
+            w.set_string(4, &exception.executor);
+            for stack in exception.stacks.iter().rev() {
+                w.string(3, stack);
+            }
+            for arg in exception.args.iter().rev() {
+                w.string(2, arg);
+            }
+            w.set_string(1, &exception.name);
+            Ok(())
+        })?;
+    }
+    w.set_string(2, &status.description);
+    if status.code != 0 {
+        w.int32(1, status.code);
+    }
+    Ok(())
+}
+
+/// About how many bytes Documents take, from what takes most.
+fn size_hint(docs: &[Document]) -> usize {
+    const FIXED: usize = 256; // envelope, ids, names
+    let array = |array: &Option<super::NdArray>| match array {
+        Some(super::NdArray::Dense(tensor)) => tensor.data.len(),
+        _ => 0,
+    };
+    let doc = |doc: &Document| {
+        FIXED
+            + doc.text.as_ref().map_or(0, String::len)
+            + doc.blob.as_ref().map_or(0, Bytes::len)
+            + array(&doc.tensor)
+            + array(&doc.embedding)
+    };
+    FIXED + docs.iter().map(doc).sum::<usize>()
+}
+
+/// Decodes a whole message.
+pub(super) fn decode(family: Family, message: Bytes) -> Result<DataRequest, DecodeError> {
+    let message = DataRequestProto::decode(message)?;
+    let data = match message.data {
+        None => None,
+        // The content without a field: no Documents, but there.
+        Some(content) => Some(match content.documents {
+            None => Vec::new(),
+            Some(Documents::Docs(docs)) => decode_docs(family, docs)?,
+            Some(Documents::DocsBytes(docs)) => match family {
+                Family::V1 => {
+                    return Err(DecodeError::Content(
+                        "Documents are a Python pickle (`docs_bytes`), which can run code and is \
+                         not read"
+                            .into(),
+                    ));
+                }
+                Family::V2 => decode_docs(family, docs)?,
+            },
+        }),
+    };
+    Ok(DataRequest {
+        header: message.header.map(read_header).unwrap_or_default(),
+        parameters: message.parameters.map(read_struct).unwrap_or_default(),
+        routes: read_routes(message.routes)?,
+        data,
+    })
+}
+
+/// Decodes header and routes; parameters and Documents are skipped unread.
+pub(super) fn decode_head(message: &Bytes) -> Result<Head, DecodeError> {
+    let message = DataRequestHeadProto::decode(message.clone())?;
+    Ok(Head {
+        header: message.header.map(read_header).unwrap_or_default(),
+        routes: Some(read_routes(message.routes)?),
+    })
+}
+
+/// Decodes a `DocumentArrayProto` or a `DocListProto`.
+pub(super) fn decode_docs(family: Family, docs: Bytes) -> Result<Vec<Document>, DecodeError> {
+    match family {
+        Family::V1 => v1::read_docs(docs),
+        Family::V2 => v2::read_docs(docs),
+    }
+}
+
+fn read_header(header: HeaderProto) -> Header {
+    Header {
+        request_id: header.request_id,
+        exec_endpoint: header.exec_endpoint,
+        target_executor: header.target_executor,
+        status: header.status.map(Status::from),
+    }
+}
+
+fn read_routes(routes: Vec<RouteProto>) -> Result<Vec<Route>, DecodeError> {
+    let time = |time: Option<prost_types::Timestamp>| {
+        time.map(SystemTime::try_from)
+            .transpose()
+            .map_err(|_| DecodeError::Content("a route has a time that is none".into()))
+    };
+    let read = |route: RouteProto| {
+        Ok(Route {
+            executor: route.executor,
+            start_time: time(route.start_time)?,
+            end_time: time(route.end_time)?,
+            status: route.status.map(Status::from),
+        })
+    };
+    routes.into_iter().map(read).collect()
+}
+
+impl From<StatusProto> for Status {
+    fn from(status: StatusProto) -> Status {
+        let exception = |ExceptionProto { name, args, stacks, executor }| ExceptionInfo {
+            name,
+            args,
+            stacks,
+            executor,
+        };
+        Status {
+            code: status.code,
+            description: status.description,
+            exception: status.exception.map(exception),
+        }
+    }
+}
