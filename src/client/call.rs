@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::CallError;
-use crate::wire::{DataRequest, DecodeError, Encoded, Form, Head};
+use crate::wire::{DataRequest, DecodeError, Encoded, Form, Head, Map, Route, decode_single};
 
 /// One way to reach a Flow: sends a request and hands back the reply that answers it.
 ///
@@ -94,16 +94,55 @@ pub struct Failure {
 }
 
 impl Reply {
-    /// The failure this reply tells of, if it does: an Executor's exception or a gateway's status.
+    /// The failure this reply tells of, if it does: an Executor's exception or, in a GraphQL
+    /// response, its errors.
     pub fn failure(&self) -> Option<CallError> {
-        unimplemented!()
+        let status = self.head.header.status.as_ref().filter(|status| !status.is_ok())?;
+        if let Body::GraphQl(_) = self.body {
+            return Some(CallError::GraphQl(status.description.clone()));
+        }
+        // The status names the Executor's class; its name in the Flow stands on its route.
+        let failed = |route: &&Route| route.status.as_ref().is_some_and(|status| !status.is_ok());
+        let route = self.head.routes.as_deref().unwrap_or_default().iter().find(failed);
+        Some(CallError::Executor {
+            description: status.description.clone(),
+            executor: route.map(|route| route.executor.clone()),
+            exception: status.exception.clone().map(Arc::new),
+        })
     }
 
-    /// Decodes parameters and Documents too.
+    /// Decodes parameters and Documents too. The Documents of a streaming endpoint's replies are
+    /// taken together.
     ///
     /// # Errors
-    /// When the body is not what its form says.
+    /// When the body is not what its form says, and for a GraphQL response, which holds what its
+    /// mutation selected and no DataRequest.
     pub fn decode(&self) -> Result<DataRequest, DecodeError> {
-        unimplemented!()
+        match &self.body {
+            Body::Message { form, bytes } => form.decode(bytes.clone()),
+            Body::Empty => Ok(DataRequest {
+                header: self.head.header.clone(),
+                routes: self.head.routes.clone().unwrap_or_default(),
+                ..DataRequest::default()
+            }),
+            Body::Stream(replies) => {
+                let mut data = Vec::with_capacity(replies.len());
+                let mut parameters = Map::new();
+                for reply in replies {
+                    let reply = decode_single(reply.clone())?;
+                    data.extend(reply.data.unwrap_or_default());
+                    parameters = reply.parameters;
+                }
+                Ok(DataRequest {
+                    header: self.head.header.clone(),
+                    parameters,
+                    routes: self.head.routes.clone().unwrap_or_default(),
+                    data: Some(data),
+                })
+            }
+            Body::GraphQl(_) => Err(DecodeError::Content(
+                "a GraphQL response holds what its mutation selects, not a DataRequest".into(),
+            )),
+        }
     }
 }

@@ -9,6 +9,7 @@ mod envelope;
 mod json;
 mod message;
 pub mod proto;
+mod single;
 mod target;
 mod tensor;
 mod v1;
@@ -19,6 +20,7 @@ mod writer;
 pub use codec::{DecodeError, EncodeError, Encoded, Form, RequestId};
 pub use document::{Document, NamedScore};
 pub use message::{DataRequest, ExceptionInfo, Head, Header, Route, Status};
+pub use single::decode_single;
 pub use target::{Address, Target, TargetError};
 pub use tensor::{ByteOrder, DType, NdArray, ScalarKind, SparseTensor, Tensor, TensorError};
 
