@@ -481,6 +481,18 @@ impl<T: Unit> fmt::Display for Range<T> {
     }
 }
 
+/// The name that was probably meant by `found`, if one is near enough.
+pub fn nearest<'a>(found: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // A third of the letters may be wrong, at least one: `rte` is `rate`, `xy` is not `on`.
+    let allowed = (found.chars().count() / 3).max(1);
+    names
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(found, name), name))
+        .filter(|(distance, name)| *distance <= allowed && *distance < name.chars().count())
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
 /// A whole number, for ranges of counts (`5..30`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Count(pub u64);

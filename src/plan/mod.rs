@@ -5,13 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::assertion::Assertion;
+use crate::assertion::{Assertion, Capture, Message};
 use crate::client::{ClientConfig, Compression};
 use crate::documents::Documents;
 use crate::flow::FlowConfig;
 use crate::scenario::condition::Condition;
-use crate::template::Template;
-use crate::units::Rate;
+use crate::template::{Template, TemplateError};
+use crate::units::{Percentage, Rate};
 use crate::wire::{Map, Protocol};
 
 /// One suite, ready to run.
@@ -25,6 +25,8 @@ pub struct Plan {
     pub flows: Vec<Flow>,
     /// In the order of the file, matrices expanded.
     pub scenarios: Vec<Scenario>,
+    /// A search for the highest rate that holds, where the file asks for one.
+    pub capacity: Option<Capacity>,
 }
 
 /// A Flow and how it comes to be there.
@@ -67,8 +69,9 @@ pub struct Scenario {
     pub protocol: Protocol,
     /// Overrides the Flow's client: timeout, retry, connections, compression.
     pub client: ClientOverrides,
-    /// What is sent.
-    pub work: Work,
+    /// What one iteration sends, step after step; never empty. A scenario without `steps` has one
+    /// step, whose name is empty.
+    pub steps: Vec<Step>,
     /// How fast, how much.
     pub load: Load,
     /// Sent before, not measured.
@@ -79,10 +82,21 @@ pub struct Scenario {
     pub start: Duration,
     /// How long requests in flight may take to finish when the load ends.
     pub grace: Duration,
-    /// Judged on each response.
-    pub assertions: Vec<Assertion>,
     /// Judged on the whole scenario, the implicit ones included.
     pub thresholds: Vec<Threshold>,
+}
+
+/// One step of an iteration: one request, and what is made of its response.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// As in the file; empty in a scenario without `steps`.
+    pub name: String,
+    /// What is sent.
+    pub work: Work,
+    /// Kept of the response, for the steps after this one.
+    pub captures: Vec<Capture>,
+    /// Judged on each response.
+    pub assertions: Vec<Assertion>,
     /// Fired on each response.
     pub callbacks: Callbacks,
 }
@@ -121,14 +135,19 @@ pub struct Post {
     pub on: String,
     /// None: a request of parameters alone.
     pub documents: Option<Arc<Documents>>,
-    /// Start again when the Documents end.
-    pub repeat: bool,
     /// Documents a request, at least 1.
     pub request_size: usize,
-    /// Evaluated for each request when it holds expressions.
-    pub parameters: Template,
+    /// Evaluated for each request when they hold expressions.
+    pub parameters: Parameters,
     /// A regular expression over Executor names; empty: all.
     pub target_executor: String,
+}
+
+/// The parameters of a request: values, and expressions that each request gives their values.
+#[derive(Clone, Debug)]
+pub struct Parameters {
+    template: Template,
+    seed: u64,
 }
 
 /// How fast and how much.
@@ -136,10 +155,10 @@ pub struct Post {
 pub enum Load {
     /// As `client.post` does: all Documents once, `prefetch` requests in flight.
     Once,
-    /// `clients` that each send the next request when the last is answered.
+    /// Clients that each send the next request when the last is answered.
     Closed {
-        /// How many, at least 1.
-        clients: usize,
+        /// How many clients, over time. Never empty. The last stage lasts until `until`.
+        stages: Vec<Stage<usize>>,
         /// Pause of a client after each response.
         think_time: Duration,
         /// When it ends.
@@ -147,15 +166,41 @@ pub enum Load {
     },
     /// Arrivals on a schedule.
     Open {
-        /// Arrivals per second.
-        rate: Rate,
-        /// Their law.
-        arrivals: Arrivals,
-        /// When it ends.
+        /// When they are due.
+        schedule: Schedule,
+        /// When it ends, if the schedule has not ended before.
         until: Until,
         /// An arrival past it is dropped.
         max_in_flight: usize,
     },
+}
+
+/// When arrivals are due.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Schedule {
+    /// So many a second, over time.
+    Stages {
+        /// Arrivals per second, 0 in a pause. Never empty. The last stage lasts until `until`.
+        stages: Vec<Stage<f64>>,
+        /// The law of the gaps.
+        arrivals: Arrivals,
+    },
+    /// As they were recorded.
+    Trace {
+        /// Due times from the start of the load, ascending, sped up already.
+        due: Arc<[Duration]>,
+    },
+}
+
+/// A stretch of a load: goes from one level to another in a straight line, or stays.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stage<T> {
+    /// The level at its start: clients, or arrivals per second.
+    pub from: T,
+    /// The level at its end.
+    pub to: T,
+    /// How long it takes; `None`, in the last stage alone: to the end of the load.
+    pub length: Option<Duration>,
 }
 
 /// What ends a load; the first that is reached does. All `None`: the end of the Documents.
@@ -168,9 +213,10 @@ pub struct Until {
 }
 
 /// The law of the gaps between arrivals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Arrivals {
     /// All the same.
+    #[default]
     Uniform,
     /// Exponential gaps.
     Poisson,
@@ -206,7 +252,7 @@ pub enum Action {
     /// The response's Documents to stdout.
     Print,
     /// A line made from a template.
-    Log(Template),
+    Log(Message),
     /// The terminal's bell.
     Beep,
     /// Adds one to a named counter of the report.
@@ -217,4 +263,44 @@ pub enum Action {
     Check(Assertion),
     /// Ends the scenario.
     Abort,
+}
+
+/// A search for the highest rate at which the objective holds.
+#[derive(Clone, Debug)]
+pub struct Capacity {
+    /// Index into [`Plan::scenarios`]; its load is replaced by the rates that are tried.
+    pub scenario: usize,
+    /// All must hold.
+    pub objective: Vec<Condition>,
+    /// The lowest rate to try.
+    pub rate_min: Rate,
+    /// The highest rate to try.
+    pub rate_max: Rate,
+    /// The result is known this well.
+    pub precision: Percentage,
+    /// How long one rate is tried.
+    pub trial: Duration,
+}
+
+impl Scenario {
+    /// The one request of a scenario without `steps`, the first one's of a scenario with them.
+    pub fn first_step(&self) -> &Step {
+        &self.steps[0]
+    }
+}
+
+impl Parameters {
+    /// Whether all requests have the same, so that one encoding can serve for all.
+    pub fn is_constant(&self) -> bool {
+        self.template.is_constant()
+    }
+
+    /// The parameters of request `i`, counted from 0 within its scenario (warmup included).
+    /// `captured` is what earlier steps of the same iteration kept.
+    ///
+    /// # Errors
+    /// An expression that fails for this request.
+    pub fn evaluate(&self, _i: u64, _captured: &Map) -> Result<Map, TemplateError> {
+        unimplemented!()
+    }
 }
