@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+"""flow_server.py as the test suite runs it: the same arguments, the same READY line, and
+
+* it dies with its parent: when stdin ends, which the kernel sees to however the parent went, the
+  whole process group is killed, so it must be started as the leader of a group of its own;
+* a line `kill NAME` on stdin kills the processes of that Executor and answers `KILLED NAME`;
+* one more Executor: `streamer`, whose endpoint /stream answers one Document with many (jina that
+  serves streaming endpoints only);
+* jina 3.6.5 runs on Python 3.11 and listens on the loopback interface only.
+"""
+import os
+import signal
+import sys
+import threading
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import flow_server  # noqa: E402
+from jina import Executor, requests  # noqa: E402
+
+
+class Streamer(Executor):
+    """Yields parameters['count'] Documents; raises before the one with number parameters['fail_at']."""
+
+    if flow_server.V2:
+
+        @requests(on='/stream')
+        async def stream(
+            self, doc: flow_server.AnyDoc, parameters: dict, **kwargs
+        ) -> flow_server.AnyDoc:
+            for i in range(int(parameters.get('count', 3))):
+                if parameters.get('fail_at') == i:
+                    raise ValueError('streamer was asked to fail')
+                yield flow_server.AnyDoc(text=f'{doc.text} {i}')
+
+
+def old_jina_on_new_python():
+    import traceback
+    import types
+
+    import grpc.aio._server
+    import google.protobuf.reflection
+
+    plain_format = traceback.format_exception
+
+    def format_exception(exc=None, /, value=None, tb=None, *, etype=None, **kwargs):
+        # Python 3.10 made the first argument positional, and its name was `etype` before.
+        return plain_format(exc if etype is None else etype, value, tb, **kwargs)
+
+    traceback.format_exception = format_exception
+
+    # The HTTP gateway wants the metaclass of messages from protobuf's compiled form, which this
+    # protobuf has for older Pythons only.
+    cpp_message = types.ModuleType('google.protobuf.pyext.cpp_message')
+    cpp_message.GeneratedProtocolMessageType = google.protobuf.reflection.GeneratedProtocolMessageType
+    sys.modules[cpp_message.__name__] = cpp_message
+
+    plain_port = grpc.aio._server.Server.add_insecure_port
+
+    def add_insecure_port(self, address):
+        return plain_port(self, address.replace('0.0.0.0', '127.0.0.1'))
+
+    grpc.aio._server.Server.add_insecure_port = add_insecure_port
+
+
+def kill_executor(name):
+    """Kills every process below this one that belongs to the Executor, and waits until it is gone."""
+    import multiprocessing
+
+    found = [
+        child
+        for child in multiprocessing.active_children()
+        if child.name == name or child.name.startswith(name + '/')
+    ]
+    for child in found:
+        child.kill()
+        child.join()
+    return bool(found)
+
+
+def obey():
+    # Not sys.stdin: this thread would hold its lock while Jina forks, and the child waits for it.
+    for line in os.fdopen(os.dup(0)):
+        command, _, name = line.strip().partition(' ')
+        if command == 'kill' and kill_executor(name):
+            print(f'KILLED {name}', flush=True)
+        else:
+            print(f'REFUSED {line.strip()}', flush=True)
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+if __name__ == '__main__':
+    if os.getpgrp() != os.getpid():
+        sys.exit('serve.py must lead a process group of its own, because it kills the group it is in')
+    if int(flow_server.JINA_VERSION.split('.')[1]) < 7:
+        old_jina_on_new_python()
+    flow_server.EXECUTORS['streamer'] = Streamer
+    threading.Thread(target=obey, daemon=True).start()
+    sys.exit(flow_server.main())

@@ -1,0 +1,239 @@
+//! Real Flows: started with `tests/interop/serve.py`, shared between tests, gone with this process.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use flowbench::wire::{Protocol, Target};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::python::{Release, files};
+use super::tls;
+
+/// Which Flow is wanted. Tests that want the same one share it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Setup {
+    pub(super) release: Release,
+    pub(super) protocols: Vec<Protocol>,
+    pub(super) tls: bool,
+    /// Further arguments of `flow_server.py`.
+    pub(super) arguments: Vec<&'static str>,
+}
+
+/// A Flow that is up.
+pub(super) struct RealFlow {
+    child: Child,
+    // Its end, when this process is gone however that came about, ends the Flow's processes.
+    commands: Option<ChildStdin>,
+    lines: Mutex<Receiver<String>>,
+    /// What `READY` told: `jina`, `docarray`, `family`, `ports` …
+    pub(super) info: serde_json::Value,
+    tls: bool,
+}
+
+impl Setup {
+    /// A Flow of this release over these protocols, plain, with the default Executors: echo,
+    /// appender, sleeper, failer, summer.
+    pub(super) fn new(release: Release, protocols: &[Protocol]) -> Setup {
+        Setup { release, protocols: protocols.to_vec(), tls: false, arguments: Vec::new() }
+    }
+
+    /// The same Flow behind TLS, with the certificate of `tls::files()`.
+    pub(super) fn tls(mut self, tls: bool) -> Setup {
+        self.tls = tls;
+        self
+    }
+
+    /// The same Flow with further arguments.
+    pub(super) fn with(mut self, arguments: &[&'static str]) -> Setup {
+        self.arguments.extend(arguments);
+        self
+    }
+
+    /// A Flow that all tests share: what a test does must not be felt by another. `None` where
+    /// this release cannot be had.
+    pub(super) fn shared(self) -> Option<Arc<RealFlow>> {
+        type Slot = Arc<OnceLock<Option<Arc<RealFlow>>>>;
+        static FLOWS: LazyLock<Mutex<HashMap<Setup, Slot>>> = LazyLock::new(Mutex::default);
+        let slot =
+            FLOWS.lock().expect("nobody panics with it").entry(self.clone()).or_default().clone();
+        slot.get_or_init(|| self.start().map(Arc::new)).clone()
+    }
+
+    /// A Flow for one test alone, stopped when it is dropped.
+    pub(super) fn start(&self) -> Option<RealFlow> {
+        // A port that was free when it was chosen may be taken by the time it is used.
+        const ATTEMPTS: usize = 3;
+        self.release.python()?;
+        let mut told = Vec::new();
+        for _ in 0..ATTEMPTS {
+            match self.try_start() {
+                Ok(flow) => return Some(flow),
+                Err(lines) => told = lines,
+            }
+        }
+        panic!("{self:?} did not start in {ATTEMPTS} attempts, it said:\n{}", told.join("\n"));
+    }
+
+    /// One attempt; a failure holds the last lines it said.
+    fn try_start(&self) -> Result<RealFlow, Vec<String>> {
+        const LIMIT: Duration = Duration::from_secs(120);
+        let names: Vec<_> = self.protocols.iter().map(|p| name(*p)).collect();
+        let (output, writer) = std::io::pipe().expect("a pipe can be made");
+        let mut command = Command::new(self.release.python().expect("asked for before"));
+        command
+            .arg(files().join("serve.py"))
+            .args(["--protocol", &names.join(","), "--port", &vec!["0"; names.len()].join(",")])
+            .args(&self.arguments)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .stdin(Stdio::piped())
+            .stdout(writer.try_clone().expect("a pipe can be shared"))
+            .stderr(writer)
+            .process_group(0);
+        if self.tls {
+            let files = tls::files();
+            command.arg("--tls-cert").arg(&files.server_cert);
+            command.arg("--tls-key").arg(&files.server_key);
+        }
+        let mut child = command.spawn().expect("the environment's interpreter starts");
+        drop(command); // and our ends of the pipe with it, so that reading ends with the Flow
+        let commands = child.stdin.take();
+        // Bounded: when nobody asks for lines any more the thread drops them.
+        let (sender, lines) = sync_channel(1000);
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let _ = sender.try_send(line);
+            }
+        });
+        let mut flow = RealFlow {
+            child,
+            commands,
+            lines: Mutex::new(lines),
+            info: serde_json::Value::Null,
+            tls: self.tls,
+        };
+        let ready = flow.wait_for("READY ", LIMIT)?;
+        flow.info = serde_json::from_str(&ready).map_err(|e| vec![format!("{e}: {ready}")])?;
+        Ok(flow)
+    }
+}
+
+impl RealFlow {
+    /// Where it answers over this protocol.
+    pub(super) fn target(&self, protocol: Protocol) -> Target {
+        let port = self.info["ports"][name(protocol)].as_u64().expect("it serves this protocol");
+        Target {
+            protocol,
+            host: "127.0.0.1".into(),
+            port: u16::try_from(port).expect("it is a port"),
+            tls: self.tls,
+            user_info: None,
+        }
+    }
+
+    /// Kills the processes of one Executor, as a crash would, and returns when they are gone.
+    pub(super) fn kill_executor(&mut self, executor: &str) {
+        let commands = self.commands.as_mut().expect("taken when it is dropped only");
+        writeln!(commands, "kill {executor}").expect("the Flow is up");
+        commands.flush().expect("the Flow is up");
+        if let Err(lines) = self.wait_for("KILLED ", Duration::from_secs(20)) {
+            panic!("could not kill {executor}: {}", lines.join("\n"));
+        }
+    }
+
+    /// What follows `prefix` in the first line that begins with it, or the last lines it said.
+    fn wait_for(&self, prefix: &str, limit: Duration) -> Result<String, Vec<String>> {
+        const LAST: usize = 60;
+        let deadline = Instant::now() + limit;
+        let lines = self.lines.lock().expect("nobody panics with it");
+        let mut last = VecDeque::new();
+        let end = loop {
+            match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => match line.strip_prefix(prefix) {
+                    Some(rest) => return Ok(rest.to_owned()),
+                    None => last.push_back(line),
+                },
+                Err(RecvTimeoutError::Timeout) => break format!("(no `{prefix}` in {limit:?})"),
+                Err(RecvTimeoutError::Disconnected) => break "(it ended)".into(),
+            }
+            if last.len() > LAST {
+                last.pop_front();
+            }
+        };
+        last.push_back(end);
+        Err(last.into())
+    }
+}
+
+impl Drop for RealFlow {
+    fn drop(&mut self) {
+        // The whole group: gateway and Executors are processes of their own. It is still there as
+        // long as its leader is not waited for, so the number cannot mean another group.
+        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        let _ = self.child.wait();
+    }
+}
+
+/// As `flow_server.py` calls it.
+fn name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Grpc => "grpc",
+        Protocol::Http => "http",
+        Protocol::WebSocket => "websocket",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn a_flow_starts_loses_an_executor_and_is_gone_with_all_its_processes() {
+        let Some(mut flow) = Setup::new(Release::V2, &[Protocol::Http]).start() else { return };
+        assert_eq!(flow.info["family"], "v2");
+        let dry_run = |flow: &RealFlow| {
+            let mut stream = TcpStream::connect(("127.0.0.1", flow.target(Protocol::Http).port))
+                .expect("it listens");
+            stream.write_all(b"GET /dry_run HTTP/1.0\r\n\r\n").expect("it reads");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).expect("it answers");
+            answer
+        };
+        assert!(dry_run(&flow).contains(r#""code":0"#), "{}", dry_run(&flow));
+        flow.kill_executor("echo");
+        assert!(dry_run(&flow).contains(r#""code":1"#), "{}", dry_run(&flow));
+
+        let group = flow.child.id();
+        drop(flow);
+        // They are told to die, and die when the kernel next runs them.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while alive(group) > 0 {
+            assert!(
+                Instant::now() < deadline,
+                "{} processes of group {group} live on",
+                alive(group)
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// How many processes of a group are more than an entry that waits to be reaped.
+    fn alive(group: u32) -> usize {
+        let entries = std::fs::read_dir("/proc").expect("this is Linux").flatten();
+        let in_group = entries.filter(|entry| {
+            // pid (name) state parent group …
+            let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            let fields: Vec<_> =
+                stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+            fields.get(2) == Some(&&*group.to_string()) && fields[0] != "Z"
+        });
+        in_group.count()
+    }
+}

@@ -1,0 +1,147 @@
+//! Virtual environments with real Jina, made on first use and kept below `target/jina/`.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// A release of Jina, each with its own pins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Release {
+    /// 3.12 with docarray 0.21.
+    V1,
+    /// 3.6.5 with docarray 0.21: one protocol a Flow.
+    V1Old,
+    /// 3.34 with docarray 0.41.
+    V2,
+}
+
+impl Release {
+    /// As in the names of the pins, `v1-3.6.5`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Release::V1 => "v1",
+            Release::V1Old => "v1-3.6.5",
+            Release::V2 => "v2",
+        }
+    }
+
+    /// The interpreter of this release's environment; `None` where it cannot be had and need not
+    /// be, which is then said.
+    pub(super) fn python(self) -> Option<&'static Path> {
+        static PYTHONS: [OnceLock<Result<PathBuf, String>>; 3] = [const { OnceLock::new() }; 3];
+        match PYTHONS[self as usize].get_or_init(|| environment(self)) {
+            Ok(python) => Some(python),
+            Err(reason) => {
+                let name = self.name();
+                if std::env::var("FLOWBENCH_REQUIRE_JINA").is_ok_and(|value| value == "1") {
+                    panic!("no Jina {name} to test against: {reason}");
+                }
+                say(&format!("skipped: no Jina {name} to test against: {reason}"));
+                None
+            }
+        }
+    }
+}
+
+/// The folder that holds what these tests make and keep.
+pub(super) fn kept() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is target/tmp");
+    target.join("jina")
+}
+
+/// The folder of the Python files.
+pub(super) fn files() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop")
+}
+
+/// Does something that no other process may be doing, under a lock named `name`.
+pub(super) fn alone<T>(name: &str, act: impl FnOnce() -> T) -> T {
+    fs::create_dir_all(kept()).expect("target/ can be written");
+    let lock = File::create(kept().join(format!("{name}.lock"))).expect("target/ can be written");
+    lock.lock().expect("a file can be locked"); // unlocked when it is closed
+    act()
+}
+
+/// Says a line that the test harness does not capture, as it would that of `eprintln!`.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// The environment's interpreter, the environment made first if it is not there with these pins.
+fn environment(release: Release) -> Result<PathBuf, String> {
+    let name = release.name();
+    let requirements = files().join(format!("requirements-{name}.txt"));
+    let pins = fs::read_to_string(&requirements).map_err(|e| format!("{requirements:?}: {e}"))?;
+    let folder = kept().join(name);
+    let python = folder.join("bin/python");
+    // Written last, so an environment that was not finished has none.
+    let stamp = folder.join("pins.txt");
+    alone(name, || {
+        if fs::read_to_string(&stamp).is_ok_and(|made_of| made_of == pins) && python.exists() {
+            return Ok(python.clone());
+        }
+        let system = python_3_11()?;
+        say(&format!("making {} with Jina {name}, once", folder.display()));
+        if folder.exists() {
+            fs::remove_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+        }
+        let log = kept().join(format!("{name}.log"));
+        run(Command::new(system).args(["-m", "venv"]).arg(&folder), &log)?;
+        run(
+            Command::new(&python)
+                .args(["-m", "pip", "install", "--no-deps", "--no-input", "-r"])
+                .arg(&requirements),
+            &log,
+        )?;
+        run(Command::new(&python).args(["-c", "import jina"]), &log)?;
+        fs::write(&stamp, &pins).map_err(|e| format!("{}: {e}", stamp.display()))?;
+        Ok(python.clone())
+    })
+}
+
+/// A Python 3.11 of this machine; the pinned packages have no builds for later ones.
+fn python_3_11() -> Result<&'static str, String> {
+    ["python3.11", "python3"]
+        .into_iter()
+        .find(|name| {
+            let version = "import sys; print('%d.%d' % sys.version_info[:2])";
+            let output = Command::new(name).args(["-c", version]).output();
+            output.is_ok_and(|output| output.stdout.trim_ascii() == b"3.11")
+        })
+        .ok_or_else(|| "neither `python3.11` nor `python3` is Python 3.11".into())
+}
+
+/// Runs a command to its end, with a limit in time; its output goes to `log`.
+fn run(command: &mut Command, log: &Path) -> Result<(), String> {
+    const LIMIT: Duration = Duration::from_secs(15 * 60);
+    let described = format!("{command:?}");
+    let open = || File::options().create(true).append(true).open(log);
+    let (out, err) = (open(), open());
+    let (Ok(out), Ok(err)) = (out, err) else {
+        return Err(format!("{} cannot be written", log.display()));
+    };
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(out)
+        .stderr(err)
+        .spawn()
+        .map_err(|e| format!("{described}: {e}"))?;
+    let started = Instant::now();
+    loop {
+        match child.try_wait().map_err(|e| format!("{described}: {e}"))? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => {
+                return Err(format!("{described}: {status}, see {}", log.display()));
+            }
+            None if started.elapsed() > LIMIT => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!("{described}: not done after {LIMIT:?}"));
+            }
+            None => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
