@@ -1,5 +1,6 @@
 //! Why a call brought no reply.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,11 +84,70 @@ pub enum CallError {
     /// Something this Flow or protocol cannot do (GraphQL with v2, `stream_doc` over HTTP).
     #[error("{0}")]
     Unsupported(String),
+    /// A setting of the client that cannot be used; nothing was sent.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+/// A setting that cannot be used, told before anything is sent. Values of headers and contents of
+/// files are never in it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file that cannot be read.
+    #[error("TLS option `{option}`: cannot read `{}`: {source}", path.display())]
+    TlsUnreadable {
+        /// `ca`, `cert` or `key`.
+        option: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The operating system's words.
+        source: Arc<std::io::Error>,
+    },
+    /// A file that does not hold what it should.
+    #[error("TLS option `{option}`: `{}` {reason}", path.display())]
+    TlsFile {
+        /// `ca`, `cert` or `key`.
+        option: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What was found and what was expected.
+        reason: String,
+    },
+    /// A certificate without its key, or the other way round.
+    #[error("TLS option `{given}` is given without `{missing}`; the two go together")]
+    TlsHalf {
+        /// `cert` or `key`.
+        given: &'static str,
+        /// The other one.
+        missing: &'static str,
+    },
+    /// A name that no certificate can be for.
+    #[error(
+        "`{name}` is no name to verify a certificate against; expected a DNS name or an IP address"
+    )]
+    TlsServerName {
+        /// As written.
+        name: String,
+    },
+    /// Neither the system nor the user trusts anybody.
+    #[error(
+        "this system trusts no certificate at all; give the server's, or its issuer's, as TLS option `ca`"
+    )]
+    TlsNothingTrusted,
+    /// A header that HTTP does not allow.
+    #[error("header `{name}`: {reason}")]
+    Header {
+        /// Its name, as written.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
 }
 
 impl CallError {
     /// A stable, short name: `connect`, `tls`, `timeout`, `lost`, `protocol`, `gateway`, `executor`,
-    /// `graphql`, `too_large`, `decode`, `encode`, `unsupported`. Errors are counted under it.
+    /// `graphql`, `too_large`, `decode`, `encode`, `unsupported`, `config`. Errors are counted
+    /// under it.
     pub fn kind(&self) -> &'static str {
         match self {
             CallError::Connect { .. } => "connect",
@@ -102,6 +162,7 @@ impl CallError {
             CallError::Decode(_) => "decode",
             CallError::Encode(_) => "encode",
             CallError::Unsupported(_) => "unsupported",
+            CallError::Config(_) => "config",
         }
     }
 }

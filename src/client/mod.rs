@@ -12,7 +12,7 @@ mod transport;
 
 pub use call::{Body, Call, Failure, Reply, Request, Timing};
 pub use config::{ClientConfig, Compression, FamilyChoice, Limits, Retry, TlsOptions};
-pub use error::CallError;
+pub use error::{CallError, ConfigError};
 pub use transport::Session;
 
 /// A client of one Flow. Cheap to clone; connects when first used.

@@ -1,5 +1,6 @@
 //! The protocols. Each file holds one; here is what they have in common.
 
+mod connect;
 mod grpc;
 mod http;
 mod pending;
