@@ -1,12 +1,18 @@
 //! What a client needs to know before it connects.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::Engine;
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+
+use super::ConfigError;
+use super::transport::check_tls;
 use crate::wire::{Family, Target};
 
 /// Everything about one client. `ClientConfig::new(target)` has Jina's defaults.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ClientConfig {
     /// Where the Flow is.
     pub target: Target,
@@ -18,7 +24,8 @@ pub struct ClientConfig {
     pub headers: Vec<(String, String)>,
     /// Of gRPC requests; HTTP and WebSocket ignore it, as in Jina.
     pub compression: Compression,
-    /// For one request, from its being sent to the end of its response.
+    /// For one attempt of a request, from its being handed to an open connection (where it may wait
+    /// for the Flow to read) to the end of its response.
     pub timeout: Option<Duration>,
     /// For connecting, TLS handshake included.
     pub connect_timeout: Duration,
@@ -30,6 +37,9 @@ pub struct ClientConfig {
     pub prefetch: usize,
     /// Hand responses out in the order of their requests.
     pub results_in_order: bool,
+    /// Over gRPC: send requests down one long-lived stream for each connection, Jina's default. Off,
+    /// each is a call of its own (`process_single_data`, which Flows of the v2 family serve).
+    pub stream: bool,
     /// Bounds on what a server may make us hold.
     pub limits: Limits,
 }
@@ -108,8 +118,86 @@ impl ClientConfig {
             connections: 1,
             prefetch: 1000,
             results_in_order: false,
+            stream: true,
             limits: Limits::default(),
         }
+    }
+
+    /// Looks at everything that can be judged before anything is sent: headers, and the files and
+    /// names of the TLS options, if the target has TLS.
+    ///
+    /// # Errors
+    /// The first thing that cannot be used.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.header_map()?;
+        check_tls(self)
+    }
+
+    /// The headers of every request: the user's, and basic authorization when the address has user
+    /// info and they have no `authorization` of their own.
+    pub(super) fn header_map(&self) -> Result<HeaderMap, ConfigError> {
+        let mut map = HeaderMap::with_capacity(self.headers.len() + 1);
+        for (name, value) in &self.headers {
+            let bad = |reason| ConfigError::Header { name: name.clone(), reason };
+            let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
+                bad("the name cannot be sent; expected letters, digits and dashes such as `x-token`")
+            })?;
+            if OURS.contains(&key.as_str())
+                || OUR_PREFIXES.iter().any(|p| key.as_str().starts_with(p))
+            {
+                return Err(bad("belongs to the protocol and cannot be set"));
+            }
+            let mut value = HeaderValue::from_str(value)
+                .map_err(|_| bad("the value cannot be sent; expected visible ASCII and spaces"))?;
+            value.set_sensitive(true);
+            map.append(key, value);
+        }
+        if let Some(user_info) = self.target.user_info.as_ref()
+            && !map.contains_key(AUTHORIZATION)
+        {
+            let encoded = base64::engine::general_purpose::STANDARD.encode(user_info);
+            let mut value =
+                HeaderValue::try_from(format!("Basic {encoded}")).expect("base64 is visible ASCII");
+            value.set_sensitive(true);
+            map.insert(AUTHORIZATION, value);
+        }
+        Ok(map)
+    }
+}
+
+/// Headers that say how a message is framed: setting them would break the connection.
+const OURS: [&str; 9] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
+const OUR_PREFIXES: [&str; 2] = ["grpc-", "sec-websocket-"];
+
+/// Names of headers, but not their values.
+impl fmt::Debug for ClientConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("ClientConfig")
+            .field("target", &self.target)
+            .field("family", &self.family)
+            .field("tls", &self.tls)
+            .field("headers", &names)
+            .field("compression", &self.compression)
+            .field("timeout", &self.timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("retry", &self.retry)
+            .field("connections", &self.connections)
+            .field("prefetch", &self.prefetch)
+            .field("results_in_order", &self.results_in_order)
+            .field("stream", &self.stream)
+            .field("limits", &self.limits)
+            .finish()
     }
 }
 
@@ -129,5 +217,63 @@ impl Default for Limits {
         // Twice what a gateway is known to pass in one piece without complaint, and still a size
         // that a thousand misbehaving replies cannot turn into a dead machine one by one.
         Limits { message_bytes_max: 256 << 20 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Protocol;
+
+    fn config() -> ClientConfig {
+        ClientConfig::new(Target {
+            protocol: Protocol::Grpc,
+            host: "h".into(),
+            port: 1,
+            tls: false,
+            user_info: Some("me:pass word".into()),
+        })
+    }
+
+    #[test]
+    fn user_info_becomes_basic_authorization_unless_a_header_says_otherwise() {
+        let mut config = config();
+        assert_eq!(config.header_map().unwrap()["authorization"], "Basic bWU6cGFzcyB3b3Jk");
+        config.headers.push(("Authorization".into(), "Bearer x".into()));
+        assert_eq!(config.header_map().unwrap()["authorization"], "Bearer x");
+    }
+
+    #[test]
+    fn headers_that_cannot_be_sent_are_named_without_their_values() {
+        for (name, value, message) in [
+            (
+                "x token",
+                "v",
+                "header `x token`: the name cannot be sent; expected letters, digits and dashes such as `x-token`",
+            ),
+            (
+                "x-token",
+                "secret\n",
+                "header `x-token`: the value cannot be sent; expected visible ASCII and spaces",
+            ),
+            (
+                "Grpc-Timeout",
+                "1S",
+                "header `Grpc-Timeout`: belongs to the protocol and cannot be set",
+            ),
+            ("TE", "x", "header `TE`: belongs to the protocol and cannot be set"),
+        ] {
+            let config = ClientConfig { headers: vec![(name.into(), value.into())], ..config() };
+            assert_eq!(config.check().unwrap_err().to_string(), message);
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let mut config = config();
+        config.headers.push(("x-token".into(), "hush".into()));
+        let shown = format!("{config:?}");
+        assert!(shown.contains("x-token") && !shown.contains("hush"), "{shown}");
+        assert!(!shown.contains("pass word"), "{shown}");
     }
 }

@@ -9,8 +9,13 @@ mod websocket;
 
 use std::sync::Arc;
 
-use super::{Call, CallError, ClientConfig, Failure, Reply, Request};
+use super::{Call, CallError, ClientConfig, ConfigError, Failure, Reply, Request};
 use crate::wire::{Family, Form};
+
+/// Looks at the TLS options of a configuration, files included, without connecting.
+pub(super) fn check_tls(config: &ClientConfig) -> Result<(), ConfigError> {
+    connect::Connector::new(config, tls::Alpn::Any).map(drop)
+}
 
 /// Open connections to one Flow, for as many requests as wanted. Cheap to clone; closing is
 /// dropping the last clone.

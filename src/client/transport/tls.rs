@@ -336,12 +336,22 @@ fn certificate_reason(error: &CertificateError) -> String {
             "its certificate is not trusted (unknown issuer); give the issuer's certificate as `ca`"
                 .into()
         }
+        CertificateError::BadSignature => {
+            "its certificate is not signed by the issuer it names, as we know that one; give the \
+             issuer's certificate as `ca`"
+                .into()
+        }
         CertificateError::NotValidForName => {
             "its certificate is for another name; give `server_name`".into()
         }
         CertificateError::NotValidForNameContext { expected, presented } => {
             // Names come from the certificate's DNS and IP entries, a few as a rule.
-            let names: Vec<&str> = presented.iter().take(5).map(String::as_str).collect();
+            // The library shows them as `DnsName("name")` and `IpAddress(address)`.
+            let inner = |name: &String| {
+                let inner = name.split_once('(').map_or(name.as_str(), |(_, inner)| inner);
+                format!("`{}`", inner.trim_end_matches(')').trim_matches('"'))
+            };
+            let names: Vec<String> = presented.iter().take(5).map(inner).collect();
             format!(
                 "its certificate is not for `{}` but for {}; give the right one as `server_name`",
                 expected.to_str(),
