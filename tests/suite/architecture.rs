@@ -1,0 +1,176 @@
+//! `ARCHITECTURE.md` is true: its table of rooms and the `crate::` paths in `src/` agree.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
+
+/// A row of the table.
+struct Room {
+    floor: u32,
+    /// Names of rooms; `None`: any on a lower floor.
+    imports: Option<BTreeSet<String>>,
+}
+
+/// Everyone may import it, so no row says so.
+const EVERYONES: &str = "units";
+
+#[test]
+fn every_import_is_one_that_the_table_allows() {
+    let rooms = rooms();
+    let mut wrong = Vec::new();
+    for (room, file, code) in sources() {
+        let Some(own) = rooms.get(&room) else {
+            wrong.push(format!("{}: `{room}` is not in the table", file.display()));
+            continue;
+        };
+        for other in crate_paths(&code) {
+            let Some(there) = rooms.get(&other) else {
+                wrong.push(format!("{}: `{other}` is not in the table", file.display()));
+                continue;
+            };
+            let named = own.imports.as_ref().is_none_or(|imports| imports.contains(&other));
+            let allowed = other == room || other == EVERYONES || named && there.floor < own.floor;
+            if !allowed {
+                wrong.push(format!("{}: imports `{other}`", file.display()));
+            }
+        }
+        // So many steps up lead out of the room, to where only `crate::` may lead.
+        let steps = file.components().filter(|c| c.as_os_str() != "mod.rs").count();
+        if code.contains(&"super::".repeat(steps)) {
+            wrong.push(format!("{}: leaves its room by `super::`", file.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "ARCHITECTURE.md does not allow:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_table_allows_imports_of_lower_floors_only() {
+    let rooms = rooms();
+    for (name, room) in &rooms {
+        for other in room.imports.iter().flatten() {
+            let there = rooms.get(other).unwrap_or_else(|| panic!("{name}: no room `{other}`"));
+            assert!(there.floor < room.floor, "{name} may not import {other}");
+        }
+    }
+}
+
+#[test]
+fn every_room_of_the_table_is_declared_and_the_other_way_round() {
+    let declared: BTreeSet<_> = Regex::new(r"(?m)^(?:pub )?mod (\w+);")
+        .expect("it is valid")
+        .captures_iter(&read("src/lib.rs"))
+        .map(|found| found[1].to_owned())
+        .collect();
+    let rooms: BTreeSet<_> = rooms().into_keys().collect();
+    assert!(declared.is_subset(&rooms), "{declared:?}");
+}
+
+#[test]
+fn only_the_rooms_that_say_so_wait_or_read_the_environment() {
+    let rooms_of = |pattern: &str| -> BTreeSet<String> {
+        let pattern = Regex::new(pattern).expect("it is valid");
+        sources().into_iter().filter(|(_, _, code)| pattern.is_match(code)).map(|s| s.0).collect()
+    };
+    let waiting = rooms_of(r"\.await\b");
+    let may_wait = ["cli", "client", "engine", "flow", "run"].map(String::from).into();
+    assert!(waiting.is_subset(&may_wait), "{waiting:?}");
+    let reading = rooms_of(r"\benv::(var|args|current_dir)");
+    assert!(reading.is_subset(&["cli".into()].into()), "{reading:?}");
+}
+
+/// The table of `ARCHITECTURE.md`, by the names of modules.
+fn rooms() -> BTreeMap<String, Room> {
+    let row =
+        Regex::new(r"(?m)^\| (\d+) \| `(\w+)(?:/|\.rs)` \|.*\| ?(.*?) ?\|$").expect("it is valid");
+    let text = read("ARCHITECTURE.md");
+    let rows: Vec<_> = row.captures_iter(&text).collect();
+    let lines = text.lines().filter(|line| line.starts_with("| ") && !line.contains("Floor"));
+    assert_eq!(rows.len(), lines.count(), "a row of the table is not of the form of the others");
+    let of_row = |row: &regex::Captures| {
+        let imports = (&row[3] != "what it needs").then(|| {
+            row[3].split(", ").filter(|name| !name.is_empty()).map(str::to_owned).collect()
+        });
+        (row[2].to_owned(), Room { floor: row[1].parse().expect("it is digits"), imports })
+    };
+    rows.iter().map(of_row).collect()
+}
+
+/// Every file of a room: the room, the path below `src/`, its code without comments and tests.
+fn sources() -> Vec<(String, PathBuf, String)> {
+    let mut found = Vec::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("src/ can be read") {
+            let path = entry.expect("src/ can be read").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let below = path.strip_prefix(&root).expect("it is below").to_owned();
+            let first = below.iter().next().expect("it has a name").to_string_lossy();
+            let room = first.trim_end_matches(".rs").to_owned();
+            if !path.extension().is_some_and(|e| e == "rs") || room == "lib" || room == "main" {
+                continue;
+            }
+            let text = fs::read_to_string(&path).expect("it is text");
+            let code = text.split("\n#[cfg(test)]\nmod ").next().unwrap_or_default();
+            let code: String = code
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"))
+                .flat_map(|line| [line, "\n"])
+                .collect();
+            found.push((room, below, code));
+        }
+    }
+    assert!(!found.is_empty());
+    found
+}
+
+/// The first names of all paths that begin with `crate::`, groups in braces included.
+fn crate_paths(code: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for (at, start) in code.match_indices("crate::") {
+        let rest = &code[at + start.len()..];
+        let Some(group) = rest.strip_prefix('{') else {
+            names.extend(first_name(rest));
+            continue;
+        };
+        let mut depth = 0;
+        let mut path_begins = true;
+        for (at, c) in group.char_indices() {
+            if path_begins && !c.is_whitespace() {
+                names.extend(first_name(&group[at..]));
+                path_begins = false;
+            }
+            match c {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                ',' if depth == 0 => path_begins = true,
+                _ => {}
+            }
+        }
+    }
+    names
+}
+
+fn first_name(path: &str) -> Option<String> {
+    let path = path.trim_start();
+    let end = path.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(path.len());
+    (end > 0).then(|| path[..end].to_owned())
+}
+
+fn read(file: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect("it is there")
+}
+
+#[test]
+fn paths_are_found_in_every_way_of_writing_them() {
+    let code = "use crate::wire::Target; use crate::{\n  client::{Call, Client},\n  flow,\n};\n\
+                let x = crate::units::Rate::new(); pub(crate) fn f() {}";
+    let expected = ["wire", "client", "flow", "units"].map(String::from);
+    assert_eq!(crate_paths(code), expected.into());
+}
