@@ -3,6 +3,7 @@
 mod connect;
 mod grpc;
 mod http;
+mod http1;
 mod pending;
 mod tls;
 mod websocket;

@@ -1,0 +1,250 @@
+//! What the answers of an HTTP gateway mean.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::super::http1::Response;
+use crate::client::{Body, CallError};
+use crate::wire::{ExceptionInfo, Family, Form, Head, Header, RequestId, Status, Target};
+
+/// Of what a server said, this much is shown.
+const SHOWN_CHARS: usize = 300;
+/// And it is looked for in this much: a body of an error may be as large as any.
+const SEARCHED_BYTES: usize = 16 << 10;
+/// Of a list of what is wrong with a request, this many.
+const SHOWN_PROBLEMS: usize = 3;
+
+/// Who answers.
+pub(super) struct Site {
+    pub(super) target: Target,
+    pub(super) family: Family,
+}
+
+/// What JSON bodies of errors have in common, as far as we read them.
+#[derive(Deserialize)]
+struct Told {
+    /// Of v1's 503 and 504: the request's own body comes back, with a status.
+    header: Option<ToldHeader>,
+    /// FastAPI's: a text, or a list of what is wrong with the request.
+    detail: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct ToldHeader {
+    status: Option<ToldStatus>,
+}
+
+#[derive(Deserialize)]
+struct ToldStatus {
+    description: String,
+}
+
+impl Site {
+    /// The answer to a DataRequest sent to `endpoint` by way of `path`.
+    pub(super) fn reply(
+        &self,
+        path: &str,
+        id: RequestId,
+        endpoint: &str,
+        response: Response,
+    ) -> Result<(Head, Body), CallError> {
+        if (200..300).contains(&response.status) {
+            let form = Form::Json(self.family);
+            return match form.decode_head(&response.body) {
+                Ok(head) => Ok((head, Body::Message { form, bytes: response.body })),
+                Err(error) if is_json(&response.body) => Err(CallError::Decode(error.into())),
+                Err(_) => Err(self.not_a_gateway(&response)),
+            };
+        }
+        let told: Option<Told> = serde_json::from_slice(&response.body).ok();
+        // v2 tells of an Executor's exception this way, v1 in the header of a 200.
+        if let (500, Family::V2, Some(Told { detail: Some(Value::String(description)), .. })) =
+            (response.status, self.family, &told)
+        {
+            let header = Header {
+                request_id: String::from_utf8_lossy(&id.digits()).into_owned(),
+                exec_endpoint: Some(endpoint.into()),
+                target_executor: None,
+                status: Some(executor_status(description)),
+            };
+            return Ok((Head { header, routes: None }, Body::Empty));
+        }
+        Err(self.refusal(path, &response, told))
+    }
+
+    /// The answer to a GraphQL mutation.
+    pub(super) fn mutation_reply(&self, response: Response) -> Result<(Head, Body), CallError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            #[serde(default)]
+            errors: Option<Vec<AnswerError>>,
+        }
+        #[derive(Deserialize)]
+        struct AnswerError {
+            message: String,
+        }
+        match response.status {
+            200 => {}
+            404 => {
+                return Err(CallError::Unsupported(format!(
+                    "this Flow offers no GraphQL: there is no `{}` (a v1 Flow has it with \
+                     `expose_graphql_endpoint`, a v2 Flow never)",
+                    self.url("/graphql")
+                )));
+            }
+            _ => {
+                let told = serde_json::from_slice(&response.body).ok();
+                return Err(self.refusal("/graphql", &response, told));
+            }
+        }
+        let answer: Answer = match serde_json::from_slice(&response.body) {
+            Ok(answer) => answer,
+            Err(error) if is_json(&response.body) => {
+                let error = crate::wire::DecodeError::Json(error);
+                return Err(CallError::Decode(error.into()));
+            }
+            Err(_) => return Err(self.not_a_gateway(&response)),
+        };
+        let messages: Vec<String> =
+            answer.errors.unwrap_or_default().into_iter().map(|error| error.message).collect();
+        let status = (!messages.is_empty()).then(|| Status {
+            code: 1,
+            description: messages.join("; "),
+            exception: None,
+        });
+        let header = Header { status, ..Header::default() };
+        Ok((Head { header, routes: None }, Body::GraphQl(response.body)))
+    }
+
+    /// The gateway, or a proxy in front of it, says no.
+    fn refusal(&self, path: &str, response: &Response, told: Option<Told>) -> CallError {
+        let message = match response.status {
+            // v2 has `/default` or a path of its own, v1 `/post`.
+            404 => format!(
+                "no such endpoint URL `{}`; is this the HTTP port of a Flow of family {}?",
+                self.url(path),
+                match self.family {
+                    Family::V1 => "v1",
+                    Family::V2 => "v2",
+                }
+            ),
+            300..400 => match response.header("location") {
+                Some(location) => {
+                    format!("moved to `{}`; give the address it leads to", shown(location))
+                }
+                None => text(response),
+            },
+            _ => told.and_then(Told::message).unwrap_or_else(|| text(response)),
+        };
+        CallError::Gateway { code: format!("HTTP {}", response.status), message }
+    }
+
+    /// A success that is no Jina message.
+    fn not_a_gateway(&self, response: &Response) -> CallError {
+        let what = match response.header("content-type") {
+            _ if response.body.is_empty() => "nothing".into(),
+            Some(kind) if kind.starts_with("text/html") => {
+                format!("a web page: {}", text(response))
+            }
+            Some(kind) => format!("`{}`: {}", shown(kind), text(response)),
+            None => text(response),
+        };
+        CallError::Protocol {
+            target: self.target.clone(),
+            expected: "Jina over HTTP",
+            reason: format!("status {} with {what}", response.status),
+        }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.target)
+    }
+}
+
+impl Told {
+    fn message(self) -> Option<String> {
+        if let Some(ToldHeader { status: Some(status) }) = self.header {
+            return Some(status.description);
+        }
+        match self.detail? {
+            Value::String(detail) => Some(detail),
+            Value::Array(problems) => {
+                let mut parts: Vec<String> =
+                    problems.iter().take(SHOWN_PROBLEMS).map(problem).collect();
+                if problems.len() > SHOWN_PROBLEMS {
+                    parts.push(format!("and {} more", problems.len() - SHOWN_PROBLEMS));
+                }
+                Some(parts.join("; "))
+            }
+            other => Some(shown(&other.to_string())),
+        }
+    }
+}
+
+/// One entry of FastAPI's list: `body.data.0.text: str type expected`.
+fn problem(entry: &Value) -> String {
+    let Some(message) = entry["msg"].as_str() else { return shown(&entry.to_string()) };
+    let place: Vec<String> = entry["loc"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|step| step.as_str().map_or_else(|| step.to_string(), str::to_owned))
+        .collect();
+    shown(&if place.is_empty() {
+        message.to_owned()
+    } else {
+        format!("{}: {message}", place.join("."))
+    })
+}
+
+/// A status made of the `repr` of an exception, `ValueError('no')`.
+fn executor_status(description: &str) -> Status {
+    let name = description.split_once('(').map(|(name, _)| name).filter(|name| {
+        !name.is_empty()
+            && name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '.')
+            && !name.starts_with(|c: char| c.is_ascii_digit())
+    });
+    Status {
+        code: 1,
+        description: description.to_owned(),
+        exception: name
+            .map(|name| ExceptionInfo { name: name.to_owned(), ..ExceptionInfo::default() }),
+    }
+}
+
+/// What an answer says in words: of a web page its title, else its beginning, else what its status
+/// means.
+fn text(response: &Response) -> String {
+    let start = &response.body[..response.body.len().min(SEARCHED_BYTES)];
+    let body = String::from_utf8_lossy(start);
+    let title = between(&body, "<title>", "</title>").filter(|title| !title.trim().is_empty());
+    let words = shown(title.unwrap_or(&body));
+    if !words.is_empty() {
+        return words;
+    }
+    let status = http::StatusCode::from_u16(response.status).ok();
+    status.and_then(|status| status.canonical_reason()).unwrap_or("no message").to_owned()
+}
+
+fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(start)?;
+    rest.split_once(end).map(|(inner, _)| inner)
+}
+
+/// One line of at most `SHOWN_CHARS` characters.
+fn shown(text: &str) -> String {
+    let mut words = String::new();
+    for (count, c) in text.trim().chars().enumerate() {
+        if count == SHOWN_CHARS {
+            words.push('…');
+            break;
+        }
+        words.push(if c.is_control() { ' ' } else { c });
+    }
+    words
+}
+
+/// Whether a body is JSON by its first character; what it says may still be wrong.
+fn is_json(body: &[u8]) -> bool {
+    matches!(body.trim_ascii_start().first(), Some(b'{' | b'['))
+}

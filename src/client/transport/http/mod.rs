@@ -1,0 +1,266 @@
+//! Jina over HTTP: which request goes to which path, and what the answers mean.
+//!
+//! v1 has one path for everything, `POST /post`. v2 has one for each endpoint that an Executor binds
+//! by name and `POST /default` for the rest; which there are is asked once, from `/openapi.json`, as
+//! Jina's client does.
+
+mod answer;
+mod pool;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use tokio::time::{Instant, timeout};
+
+use self::answer::Site;
+use self::pool::Pool;
+use super::connect::Connector;
+use super::http1::{Broken, Marks, RequestHead, Response, header_lines};
+use crate::client::{Body, CallError, ClientConfig, Failure, Reply, Request, Timing};
+use crate::wire::{Encoded, Family, Head, RequestId};
+
+/// `application/json` both ways; compressed answers are for proxies, no gateway makes them.
+const JSON: [(&str, &str); 3] = [
+    ("content-type", "application/json"),
+    ("accept", "application/json"),
+    ("accept-encoding", "gzip, deflate"),
+];
+/// As Jina's `mutate` has it.
+const GRAPHQL: [(&str, &str); 3] = [
+    ("content-type", "application/json; charset=utf-8"),
+    ("accept", "application/json; charset=utf-8"),
+    ("accept-encoding", "gzip, deflate"),
+];
+
+/// Connections to an HTTP gateway.
+#[derive(Clone, Debug)]
+pub(super) struct Http(Arc<Inner>);
+
+struct Inner {
+    pool: Pool,
+    site: Site,
+    /// Heads of requests to endpoints with a path of their own, by endpoint without its slashes.
+    own_paths: HashMap<String, Path>,
+    /// All other endpoints.
+    default_path: Path,
+    graphql: Path,
+    message_bytes_max: usize,
+    timeout: Option<Duration>,
+    /// Names this session in request ids; v2 gives them back, v1 makes its own.
+    sender: u64,
+    requests: AtomicU64,
+    /// Whether this port has ever given an answer: before, a hang-up is a hint at what it is.
+    answered: AtomicBool,
+}
+
+struct Path {
+    path: String,
+    head: RequestHead,
+}
+
+/// Without the heads, which hold secrets.
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let target = self.site.target.to_string();
+        f.debug_struct("Http").field("target", &target).finish_non_exhaustive()
+    }
+}
+
+impl Http {
+    /// Opens `config.connections` connections, and asks a v2 Flow for its endpoints.
+    ///
+    /// # Errors
+    /// `Connect`, `Tls`, a header that HTTP does not allow, and what can befall the question.
+    pub(super) async fn open(
+        config: &ClientConfig,
+        connector: Connector,
+        family: Family,
+    ) -> Result<Http, CallError> {
+        let json = header_lines(config, &JSON)?;
+        let graphql = header_lines(config, &GRAPHQL)?;
+        let post =
+            |path: &str| Path { head: RequestHead::new("POST", path, &json), path: path.into() };
+        // A connection carries one request at a time: more than may be in flight are of no use.
+        let connections_max = match config.prefetch {
+            0 => 0,
+            prefetch => prefetch.max(config.connections),
+        };
+        let mut inner = Inner {
+            site: Site { target: connector.target().clone(), family },
+            pool: Pool::new(connector, connections_max),
+            own_paths: HashMap::new(),
+            default_path: post("/post"),
+            graphql: Path {
+                head: RequestHead::new("POST", "/graphql", &graphql),
+                path: "/graphql".into(),
+            },
+            message_bytes_max: config.limits.message_bytes_max,
+            timeout: config.timeout,
+            sender: rand::random(),
+            requests: AtomicU64::new(0),
+            answered: AtomicBool::new(false),
+        };
+        inner.pool.fill(config.connections).await?;
+        if family == Family::V2 {
+            let mut listed = inner.listed_paths(&json).await?;
+            if listed.iter().any(|path| path == "/default") {
+                inner.default_path = post("/default");
+            }
+            listed.retain(|path| path != "/default");
+            inner.own_paths = listed
+                .into_iter()
+                .map(|path| (path.trim_matches('/').to_owned(), post(&escape(&path))))
+                .collect();
+        }
+        Ok(Http(Arc::new(inner)))
+    }
+
+    /// Sends `request` and reads its answer.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub(super) async fn call(&self, request: Request) -> Result<Reply, Failure> {
+        let mut marks = Marks::default();
+        let outcome = match self.0.timeout {
+            None => self.0.attempt(&request, &mut marks).await,
+            Some(limit) => timeout(limit, self.0.attempt(&request, &mut marks))
+                .await
+                .unwrap_or(Err(CallError::Timeout(limit))),
+        };
+        let timing = Timing {
+            written: marks.written,
+            first: marks.first,
+            done: marks.done.unwrap_or_else(Instant::now),
+            attempts: 1,
+        };
+        match outcome {
+            Ok((head, body)) => Ok(Reply { head, body, timing }),
+            Err(error) => Err(Failure { error, timing }),
+        }
+    }
+}
+
+impl Inner {
+    async fn attempt(
+        &self,
+        request: &Request,
+        marks: &mut Marks,
+    ) -> Result<(Head, Body), CallError> {
+        match request {
+            Request::Post { message, endpoint } => {
+                let path = self.path(endpoint);
+                let id = self.next_id();
+                let response = self.post(path, message, id, marks).await?;
+                self.site.reply(&path.path, id, endpoint, response)
+            }
+            Request::Mutate { body } => {
+                let pieces = Some([&body[..], &[], &[]]);
+                let response = self.exchange(&self.graphql.head, pieces, marks).await?;
+                self.site.mutation_reply(response)
+            }
+            Request::Stream { .. } => Err(CallError::Unsupported(
+                "streaming endpoints are offered over gRPC only, not over HTTP".into(),
+            )),
+        }
+    }
+
+    async fn post(
+        &self,
+        path: &Path,
+        message: &Encoded,
+        id: RequestId,
+        marks: &mut Marks,
+    ) -> Result<Response, CallError> {
+        let (head, id, tail) = (message.head(), id.digits(), message.tail());
+        self.exchange(&path.head, Some([&head, &id, &tail]), marks).await
+    }
+
+    /// One request and its response, on a connection of the pool.
+    ///
+    /// A server closes connections that lie idle, and may do so in the moment a request goes out on
+    /// one. Then there is not a byte of an answer, and the request is sent once more on a new
+    /// connection; that is no attempt in the sense of retries. When the new connection cannot be
+    /// made, the server was not just tidying up, and the first failure stands.
+    async fn exchange(
+        &self,
+        head: &RequestHead,
+        body: Option<[&[u8]; 3]>,
+        marks: &mut Marks,
+    ) -> Result<Response, CallError> {
+        let mut lease = self.pool.lease().await?;
+        let limit = self.message_bytes_max;
+        let mut outcome = lease.connection().exchange(head, body, limit, marks).await;
+        if let Err(Broken::Ended(_)) = outcome
+            && lease.was_idle()
+            && marks.first.is_none()
+            && lease.renew().await.is_ok()
+        {
+            outcome = lease.connection().exchange(head, body, limit, marks).await;
+        }
+        match outcome {
+            Ok(response) => {
+                lease.give_back();
+                self.answered.store(true, Ordering::Relaxed);
+                Ok(response)
+            }
+            Err(broken) => {
+                let seen = marks.first.is_some() || self.answered.load(Ordering::Relaxed);
+                Err(broken.into_error(&self.site.target, "HTTP", limit, seen))
+            }
+        }
+    }
+
+    /// The paths that a v2 gateway takes requests on; none when it does not tell.
+    async fn listed_paths(&self, headers: &str) -> Result<Vec<String>, CallError> {
+        #[derive(Deserialize)]
+        struct OpenApi {
+            paths: HashMap<String, Methods>,
+        }
+        #[derive(Deserialize)]
+        struct Methods {
+            post: Option<IgnoredAny>,
+        }
+        let head = RequestHead::new("GET", "/openapi.json", headers);
+        let mut marks = Marks::default();
+        let question = self.exchange(&head, None, &mut marks);
+        let response = match self.timeout {
+            None => question.await?,
+            Some(limit) => {
+                timeout(limit, question).await.map_err(|_| CallError::Timeout(limit))??
+            }
+        };
+        let Ok(OpenApi { paths }) = serde_json::from_slice(&response.body) else {
+            return Ok(Vec::new());
+        };
+        let posts = paths.into_iter().filter(|(_, methods)| methods.post.is_some());
+        Ok(posts.map(|(path, _)| path).collect())
+    }
+
+    fn path(&self, endpoint: &str) -> &Path {
+        self.own_paths.get(endpoint.trim_matches('/')).unwrap_or(&self.default_path)
+    }
+
+    fn next_id(&self) -> RequestId {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        RequestId { sender: self.sender, number }
+    }
+}
+
+/// Writes a path as it goes into a request line: what is not allowed there as `%XX`.
+fn escape(path: &str) -> String {
+    use fmt::Write;
+    let mut escaped = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            write!(escaped, "%{byte:02X}").expect("a string takes all");
+        }
+    }
+    escaped
+}

@@ -1,0 +1,120 @@
+//! Kept-alive connections: as many as requests run at once, each for one exchange at a time.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::super::connect::{self, Connector};
+use super::super::http1;
+use crate::client::CallError;
+
+type Connection = http1::Connection<connect::Connection>;
+
+/// Connections when requests in flight have no limit of their own: as many as Linux lets a program
+/// open files at the most, in its usual setting, so that the system is asked first.
+const UNLIMITED: usize = 1 << 20;
+/// Handshakes at a time when connections are opened ahead: below what a server's backlog holds (128
+/// on old systems), so that none waits for a SYN that is sent again.
+const OPENING_AT_ONCE: usize = 64;
+
+/// Connections to one target.
+///
+/// A new one is opened when a request finds none idle, so there are never more than there were
+/// requests at once, and never more than `connections_max`: who comes then waits his turn. The last
+/// one that became idle is taken first; those below it grow old, and when one turns out to be closed
+/// by the server (gateways do after five seconds) its like go with it.
+pub(super) struct Pool {
+    connector: Connector,
+    idle: Mutex<Vec<Connection>>,
+    /// One permit for each connection in use.
+    turns: Semaphore,
+}
+
+/// A connection for one exchange.
+pub(super) struct Lease<'a> {
+    pool: &'a Pool,
+    connection: Connection,
+    was_idle: bool,
+    _turn: SemaphorePermit<'a>,
+}
+
+impl Pool {
+    /// An empty pool. 0 is no limit.
+    pub(super) fn new(connector: Connector, connections_max: usize) -> Pool {
+        let turns = if connections_max == 0 { UNLIMITED } else { connections_max };
+        let turns = Semaphore::new(turns.min(Semaphore::MAX_PERMITS));
+        Pool { connector, idle: Mutex::default(), turns }
+    }
+
+    /// Opens connections ahead of the first request.
+    ///
+    /// # Errors
+    /// The first connection that cannot be made.
+    pub(super) async fn fill(&self, connections: usize) -> Result<(), CallError> {
+        let opened: Vec<_> = stream::iter(0..connections)
+            .map(|_| self.connector.connect())
+            .buffer_unordered(OPENING_AT_ONCE)
+            .map_ok(http1::Connection::new)
+            .try_collect()
+            .await?;
+        self.idle().extend(opened);
+        Ok(())
+    }
+
+    /// A connection that was idle, or else a new one.
+    pub(super) async fn lease(&self) -> Result<Lease<'_>, CallError> {
+        let turn = self.turns.acquire().await.expect("the semaphore is never closed");
+        let (connection, was_idle) = match self.take_idle() {
+            Some(connection) => (connection, true),
+            None => (self.open().await?, false),
+        };
+        Ok(Lease { pool: self, connection, was_idle, _turn: turn })
+    }
+
+    fn take_idle(&self) -> Option<Connection> {
+        let mut idle = self.idle();
+        let mut last = idle.pop()?;
+        if last.is_open() {
+            return Some(last);
+        }
+        idle.retain_mut(http1::Connection::is_open);
+        idle.pop()
+    }
+
+    async fn open(&self) -> Result<Connection, CallError> {
+        Ok(http1::Connection::new(self.connector.connect().await?))
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        // Nothing that runs under the lock leaves the list half-changed.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lease<'_> {
+    /// To speak on it.
+    pub(super) fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
+    /// Whether it lay idle before: if so, the server may have closed it in the very moment it was
+    /// taken.
+    pub(super) fn was_idle(&self) -> bool {
+        self.was_idle
+    }
+
+    /// Puts a new connection in the place of this one.
+    pub(super) async fn renew(&mut self) -> Result<(), CallError> {
+        self.connection = self.pool.open().await?;
+        self.was_idle = false;
+        Ok(())
+    }
+
+    /// Gives the connection back, if it can take another request.
+    pub(super) fn give_back(mut self) {
+        if self.connection.is_open() {
+            self.pool.idle().push(self.connection);
+        }
+    }
+}
