@@ -15,4 +15,7 @@ pub mod flow;
 pub mod plan;
 pub mod scenario;
 
+pub mod engine;
+pub mod record;
+
 pub mod cli;

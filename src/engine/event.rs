@@ -1,0 +1,140 @@
+//! What the engine tells. It does not know who listens.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::client::{CallError, Reply, Timing};
+
+/// Hears what happens, in the order in which it happens. One listener belongs to one worker, so it
+/// needs no lock.
+pub trait Listener {
+    /// Takes note. On the path of every request: no waiting, nothing slow.
+    fn on(&mut self, event: Event<'_>);
+}
+
+/// One thing that happened.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A request was due. Told for each exactly once, when the engine gets to it.
+    Arrived(Arrival),
+    /// It found no free slot: it will never be sent.
+    Dropped(Arrival),
+    /// It was handed to the client.
+    Released {
+        /// Which.
+        arrival: Arrival,
+        /// When.
+        at: Instant,
+        /// How many Documents it carries.
+        documents: u64,
+    },
+    /// It was answered, or failed.
+    Finished(&'a Finished),
+    /// It was still in flight when the grace period was over.
+    Abandoned {
+        /// How many of the measured requests.
+        measured: u64,
+        /// How many of the warmup.
+        warmup: u64,
+        /// When.
+        at: Instant,
+    },
+    /// Nothing happened, but time went by.
+    Tick(Instant),
+}
+
+/// The moment at which a request is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// When. In the closed model that is when its client is free.
+    pub due: Instant,
+    /// Whether it counts; those of the warmup do not.
+    pub measured: bool,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub struct Finished {
+    /// When it was due.
+    pub arrival: Arrival,
+    /// When it was handed to the client.
+    pub released: Instant,
+    /// How long past its due time it had to wait for its Documents to be made.
+    pub starved: Duration,
+    /// How many Documents it carried.
+    pub documents: u64,
+    /// What happened when on the wire.
+    pub timing: Timing,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The response, if there was one, also when it tells of a failure.
+    pub reply: Option<Reply>,
+    /// The failure; `None` exactly when `outcome` is `Ok`.
+    pub error: Option<CallError>,
+}
+
+/// How a request that was sent ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Outcome {
+    /// The Flow answered with success.
+    Ok,
+    /// The Flow, or its gateway, answered with a failure.
+    ResponseError,
+    /// There was no usable answer: not connected, connection lost, not the protocol, too large.
+    TransportError,
+    /// There was no answer in time.
+    Timeout,
+}
+
+impl Outcome {
+    /// All of them, in the order of their discriminants.
+    pub const ALL: [Outcome; 4] =
+        [Outcome::Ok, Outcome::ResponseError, Outcome::TransportError, Outcome::Timeout];
+
+    /// Where an error belongs.
+    pub fn of(error: &CallError) -> Outcome {
+        match error {
+            CallError::Executor { .. } | CallError::Gateway { .. } | CallError::GraphQl(_) => {
+                Outcome::ResponseError
+            }
+            CallError::Timeout(_) => Outcome::Timeout,
+            CallError::Connect { .. }
+            | CallError::Tls { .. }
+            | CallError::Lost { .. }
+            | CallError::Protocol { .. }
+            | CallError::TooLarge { .. }
+            | CallError::Decode(_)
+            | CallError::Encode(_)
+            | CallError::Config(_)
+            | CallError::Unsupported(_) => Outcome::TransportError,
+        }
+    }
+}
+
+impl Finished {
+    /// From being due to the last reply: what a user would feel.
+    pub fn response_time(&self) -> Duration {
+        self.timing.done - self.arrival.due
+    }
+
+    /// From being written to the last reply: what the Flow was given. `None`: never written.
+    pub fn service_time(&self) -> Option<Duration> {
+        self.timing.written.map(|written| self.timing.done - written)
+    }
+
+    /// From being due to being written, or handed out where it was never written.
+    pub fn lag(&self) -> Duration {
+        self.timing.written.unwrap_or(self.released) - self.arrival.due
+    }
+
+    /// The part of the lag that is our own: the pacer woke late, or was busy.
+    pub fn pacer_lag(&self) -> Duration {
+        (self.released - self.arrival.due).saturating_sub(self.starved)
+    }
+
+    /// The part of the lag between handing out and writing: no free stream, flow control.
+    pub fn held_back(&self) -> Duration {
+        self.timing.written.map_or(Duration::ZERO, |written| written - self.released)
+    }
+}

@@ -1,0 +1,68 @@
+//! What requests carry, ready to be sent when they are due.
+//!
+//! Bodies are made ahead of need on other threads and handed over through a bounded queue; a body
+//! that never changes is made once. So the path of a request neither makes nor encodes anything.
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::source::Budget;
+use crate::client::Request;
+
+/// One request, ready to be sent.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Its body. Cheap to clone.
+    pub request: Request,
+    /// How many Documents it carries.
+    pub documents: u64,
+    /// Its place in the stream of Documents, from 0.
+    pub index: u64,
+}
+
+/// Why a request could not be made. Ends the scenario: the next would fail as well.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum FeedError {
+    /// The Documents could not be generated or read.
+    #[error("request {index}: {message}")]
+    Make {
+        /// Which request, from 0.
+        index: u64,
+        /// What went wrong, causes included.
+        message: String,
+    },
+    /// The thread that makes them is gone.
+    #[error("the thread that makes the requests ended in the middle")]
+    Gone,
+}
+
+/// A stream of requests.
+#[derive(Debug)]
+pub enum Feed {
+    /// The same body again and again, as often as the budget has it; its `index` is not counted.
+    Same(Batch, Budget),
+    /// Made by other threads, in their order. The queue's bound limits the memory; `Ok(None)` is
+    /// the regular end.
+    Queue(mpsc::Receiver<Result<Option<Batch>, FeedError>>),
+}
+
+impl Feed {
+    /// The next request; `None` at the end of the Documents. May be dropped and called again.
+    pub async fn next(&mut self) -> Result<Option<Batch>, FeedError> {
+        match self {
+            Feed::Same(batch, budget) => Ok(budget.take().then(|| batch.clone())),
+            Feed::Queue(queue) => queue.recv().await.unwrap_or(Err(FeedError::Gone)),
+        }
+    }
+
+    /// A feed without end of one body, for loads that look at nothing else.
+    pub fn endless(request: Request, documents: u64) -> Feed {
+        Feed::Same(Batch { request, documents, index: 0 }, Budget::new(u64::MAX))
+    }
+
+    /// An endless feed of an empty GraphQL body: what tests of time need.
+    #[cfg(test)]
+    pub(crate) fn nothing() -> Feed {
+        Feed::endless(Request::Mutate { body: Bytes::new() }, 1)
+    }
+}

@@ -1,0 +1,173 @@
+//! Waiting for an instant, as exactly as the machine can.
+//!
+//! tokio's timers have steps of a millisecond and fire one to five late, which would be the largest
+//! part of a fast Flow's latency. So the wait stands behind [`Clock`], with one implementation that
+//! the kernel wakes to the microsecond and one that follows tokio's time, which a test can pause.
+
+use tokio::time::Instant;
+
+/// Waits for instants. `Instant::now` is the time on every clock.
+pub trait Clock {
+    /// Returns at `at` or as soon after as it can; at once when `at` has passed. May be dropped and
+    /// called again.
+    fn wait_until(&mut self, at: Instant) -> impl Future<Output = ()>;
+}
+
+/// tokio's own timer: for tests, where time is paused and exact.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TokioClock;
+
+impl Clock for TokioClock {
+    async fn wait_until(&mut self, at: Instant) {
+        if at > Instant::now() {
+            tokio::time::sleep_until(at).await;
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+pub use linux::PreciseClock;
+
+#[cfg(not(target_os = "linux"))]
+pub use portable::PreciseClock;
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::io;
+    use std::os::fd::OwnedFd;
+
+    use rustix::time::{
+        ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec,
+        clock_gettime, timerfd_create, timerfd_settime,
+    };
+    use tokio::io::Interest;
+    use tokio::io::unix::AsyncFd;
+    use tokio::time::Instant;
+
+    /// A timerfd with absolute deadlines: the kernel's high-resolution timer wakes the runtime's
+    /// poller, without the slack that sleeping threads and poll timeouts are subject to.
+    #[derive(Debug)]
+    pub struct PreciseClock {
+        timer: AsyncFd<OwnedFd>,
+        /// The same moment on tokio's clock and on the kernel's.
+        origin: (Instant, Timespec),
+        /// What the timer is set to; arming costs a system call.
+        armed: Option<Instant>,
+    }
+
+    impl PreciseClock {
+        /// A clock for the runtime of the caller.
+        ///
+        /// # Errors
+        /// When the system has no more file descriptors for us.
+        #[expect(deprecated, reason = "its replacement is unsafe, for types other than OwnedFd")]
+        pub fn new() -> io::Result<PreciseClock> {
+            let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+            let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+            Ok(PreciseClock {
+                timer: AsyncFd::with_interest(timer, Interest::READABLE)?,
+                origin: (Instant::now(), clock_gettime(ClockId::Monotonic)),
+                armed: None,
+            })
+        }
+
+        fn arm(&mut self, at: Instant) -> io::Result<()> {
+            let (origin, kernel) = self.origin;
+            let nanos = i128::from(kernel.tv_sec) * 1_000_000_000
+                + i128::from(kernel.tv_nsec)
+                + at.saturating_duration_since(origin).as_nanos() as i128;
+            let value = Timespec {
+                tv_sec: (nanos / 1_000_000_000) as i64,
+                tv_nsec: (nanos % 1_000_000_000) as i64,
+            };
+            let once = Itimerspec { it_interval: Timespec::default(), it_value: value };
+            timerfd_settime(self.timer.get_ref(), TimerfdTimerFlags::ABSTIME, &once)?;
+            self.armed = Some(at);
+            Ok(())
+        }
+    }
+
+    impl super::Clock for PreciseClock {
+        async fn wait_until(&mut self, at: Instant) {
+            while at > Instant::now() {
+                if self.armed != Some(at) && self.arm(at).is_err() {
+                    return tokio::time::sleep_until(at).await;
+                }
+                let Ok(mut ready) = self.timer.readable().await else {
+                    return tokio::time::sleep_until(at).await;
+                };
+                // Reading takes the expiry off the timer. Nothing to read means that readiness was
+                // left over from an earlier deadline: wait again for this one.
+                let mut expirations = [0; 8];
+                if rustix::io::read(self.timer.get_ref(), &mut expirations[..]).is_ok() {
+                    self.armed = None;
+                }
+                ready.clear_ready();
+            }
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod portable {
+    use std::io;
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    /// tokio's timer for the long way, yielding for the last two milliseconds.
+    #[derive(Debug)]
+    pub struct PreciseClock;
+
+    impl PreciseClock {
+        /// A clock for the runtime of the caller.
+        ///
+        /// # Errors
+        /// None here; on Linux a timer may be refused.
+        pub fn new() -> io::Result<PreciseClock> {
+            Ok(PreciseClock)
+        }
+    }
+
+    impl super::Clock for PreciseClock {
+        async fn wait_until(&mut self, at: Instant) {
+            let coarse = at - Duration::from_millis(2);
+            if coarse > Instant::now() {
+                tokio::time::sleep_until(coarse).await;
+            }
+            while at > Instant::now() {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_precise_clock_never_returns_early() {
+        let mut clock = PreciseClock::new().unwrap();
+        for micros in [0, 50, 300, 2_000, 700] {
+            let at = Instant::now() + Duration::from_micros(micros);
+            clock.wait_until(at).await;
+            assert!(Instant::now() >= at);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_wait_that_was_given_up_does_not_disturb_the_next() {
+        let mut clock = PreciseClock::new().unwrap();
+        let far = Instant::now() + Duration::from_secs(3600);
+        tokio::select! {
+            () = clock.wait_until(far) => unreachable!("an hour has not passed"),
+            () = tokio::time::sleep(Duration::from_millis(2)) => (),
+        }
+        let at = Instant::now() + Duration::from_millis(3);
+        clock.wait_until(at).await;
+        assert!(Instant::now() >= at);
+    }
+}

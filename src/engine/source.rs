@@ -1,0 +1,302 @@
+//! Where arrivals come from: the clock (open model) or clients that are free (closed model).
+//!
+//! Both are data for the one dispatch loop, which asks when the next arrival is due, takes it, and
+//! tells when a request is over.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::iter::StepBy;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::event::Arrival;
+use super::schedule::{Arrivals, Schedule};
+
+/// Arrivals of one worker.
+#[derive(Debug)]
+pub struct Source {
+    kind: Kind,
+    /// From here on arrivals are measured.
+    measured_from: Instant,
+    /// No arrival is due from here on.
+    end: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Open { warmup: Walk, steady: Walk },
+    Closed { free: BinaryHeap<Reverse<Instant>>, think_time: Duration, budget: Budget },
+}
+
+/// One worker's part of a schedule: every so many-th arrival.
+#[derive(Debug)]
+struct Walk {
+    start: Instant,
+    arrivals: StepBy<std::iter::Skip<Arrivals>>,
+    next: Option<Instant>,
+}
+
+/// What the dispatch loop waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// An arrival.
+    Due(Arrival),
+    /// A client to become free.
+    Client,
+    /// Nothing: no arrival will come any more.
+    Over,
+}
+
+/// A number of requests that workers share. Counts those taken, so it also tells how many were.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    taken: Arc<AtomicU64>,
+    total: u64,
+}
+
+/// The part of a load that one of several workers carries out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// From 0.
+    pub worker: usize,
+    /// Of how many, at least 1.
+    pub workers: usize,
+}
+
+/// When the load begins, when it begins to count, when it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Begin of the warmup, or of the load where there is none.
+    pub start: Instant,
+    /// Length of the warmup.
+    pub warmup: Duration,
+    /// Length of what is measured, where time ends it.
+    pub duration: Option<Duration>,
+}
+
+impl Frame {
+    /// The first instant that counts.
+    pub fn measured_from(&self) -> Instant {
+        self.start + self.warmup
+    }
+
+    /// The first instant at which nothing is due any more.
+    pub fn end(&self) -> Option<Instant> {
+        self.duration.map(|duration| self.measured_from() + duration)
+    }
+}
+
+impl Share {
+    /// All of it.
+    pub const WHOLE: Share = Share { worker: 0, workers: 1 };
+
+    /// How many of `total` things are this worker's.
+    pub fn of(self, total: usize) -> usize {
+        total / self.workers + usize::from(self.worker < total % self.workers)
+    }
+}
+
+impl Budget {
+    /// So many requests.
+    pub fn new(total: u64) -> Budget {
+        Budget { taken: Arc::default(), total }
+    }
+
+    /// Takes one; false when there is none left.
+    pub fn take(&self) -> bool {
+        // Only the count is shared, so no order with other memory is needed.
+        self.taken
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < self.total).then(|| n + 1))
+            .is_ok()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.taken.load(Ordering::Relaxed) >= self.total
+    }
+}
+
+impl Source {
+    /// The open model: `warmup` and then `steady`, each from its own start, whatever the Flow does.
+    pub fn open(frame: Frame, warmup: &Schedule, steady: &Schedule, share: Share) -> Source {
+        let walk = |schedule: &Schedule, start, end: Option<Instant>| {
+            let arrivals = schedule.arrivals().skip(share.worker).step_by(share.workers);
+            let mut walk = Walk { start, arrivals, next: None };
+            walk.step(end);
+            walk
+        };
+        let measured_from = frame.measured_from();
+        Source {
+            kind: Kind::Open {
+                warmup: walk(warmup, frame.start, Some(measured_from)),
+                steady: walk(steady, measured_from, frame.end()),
+            },
+            measured_from,
+            end: frame.end(),
+        }
+    }
+
+    /// The closed model: `clients` of which each is due again `think_time` after its last request
+    /// was over, until the budget of measured requests is used up.
+    pub fn closed(
+        frame: Frame,
+        clients: usize,
+        think_time: Duration,
+        budget: Budget,
+        share: Share,
+    ) -> Source {
+        let free = (0..share.of(clients)).map(|_| Reverse(frame.start)).collect();
+        Source {
+            kind: Kind::Closed { free, think_time, budget },
+            measured_from: frame.measured_from(),
+            end: frame.end(),
+        }
+    }
+
+    /// What comes next, without taking it.
+    pub fn next(&self) -> Next {
+        let due = match &self.kind {
+            Kind::Open { warmup, steady } => match warmup.next.or(steady.next) {
+                Some(due) => due,
+                None => return Next::Over,
+            },
+            Kind::Closed { free, budget, .. } => match free.peek() {
+                _ if budget.is_empty() => return Next::Over,
+                Some(Reverse(due)) => *due,
+                None => return Next::Client,
+            },
+        };
+        if self.end.is_some_and(|end| due >= end) {
+            return Next::Over;
+        }
+        Next::Due(Arrival { due, measured: due >= self.measured_from })
+    }
+
+    /// Takes the arrival that [`Source::next`] told of; false when another worker took the last
+    /// of the budget meanwhile.
+    pub fn take(&mut self) -> bool {
+        match &mut self.kind {
+            Kind::Open { warmup, steady } => {
+                if warmup.next.is_some() {
+                    warmup.step(Some(self.measured_from));
+                } else {
+                    steady.step(self.end);
+                }
+                true
+            }
+            Kind::Closed { free, budget, .. } => {
+                let measured = free.peek().is_some_and(|Reverse(due)| *due >= self.measured_from);
+                if measured && !budget.take() {
+                    return false;
+                }
+                free.pop();
+                true
+            }
+        }
+    }
+
+    /// A request was over at `at`: in the closed model its client thinks, and is free.
+    pub fn over(&mut self, at: Instant) {
+        if let Kind::Closed { free, think_time, .. } = &mut self.kind {
+            free.push(Reverse(at + *think_time));
+        }
+    }
+
+    /// No arrival is due from here on.
+    pub fn end(&self) -> Option<Instant> {
+        self.end
+    }
+}
+
+impl Walk {
+    fn step(&mut self, end: Option<Instant>) {
+        let due = self.arrivals.next().map(|due| self.start + due);
+        self.next = due.filter(|due| end.is_none_or(|end| *due < end));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::schedule::{Law, Profile};
+
+    fn frame(warmup_ms: u64, duration_ms: Option<u64>) -> Frame {
+        Frame {
+            start: Instant::now(),
+            warmup: Duration::from_millis(warmup_ms),
+            duration: duration_ms.map(Duration::from_millis),
+        }
+    }
+
+    fn constant(rate: f64) -> Schedule {
+        Schedule::rate(Profile::constant(rate, None), Law::Uniform, 0)
+    }
+
+    /// Due times in ms from the start, of an open source carried out to its end.
+    fn due_ms(mut source: Source, start: Instant) -> Vec<(u128, bool)> {
+        let mut all = Vec::new();
+        while let Next::Due(arrival) = source.next() {
+            all.push(((arrival.due - start).as_millis(), arrival.measured));
+            source.take();
+        }
+        all
+    }
+
+    #[test]
+    fn warmup_precedes_what_is_measured() {
+        let frame = frame(200, Some(200));
+        let source = Source::open(frame, &constant(10.0), &constant(20.0), Share::WHOLE);
+        let expected =
+            [(0, false), (100, false), (200, true), (250, true), (300, true), (350, true)];
+        assert_eq!(due_ms(source, frame.start), expected);
+    }
+
+    #[test]
+    fn workers_share_a_schedule_without_gap_or_overlap() {
+        let frame = frame(0, Some(1000));
+        let schedule = Schedule::rate(Profile::constant(100.0, None), Law::Poisson, 3);
+        let whole = due_ms(Source::open(frame, &schedule, &schedule, Share::WHOLE), frame.start);
+        let mut parts: Vec<_> = (0..3)
+            .flat_map(|worker| {
+                let share = Share { worker, workers: 3 };
+                due_ms(Source::open(frame, &schedule, &schedule, share), frame.start)
+            })
+            .collect();
+        parts.sort();
+        assert_eq!(parts, whole);
+    }
+
+    #[test]
+    fn workers_share_clients_to_the_last() {
+        let shares: Vec<usize> = (0..3).map(|worker| Share { worker, workers: 3 }.of(8)).collect();
+        assert_eq!(shares, [3, 3, 2]);
+    }
+
+    #[test]
+    fn a_client_is_due_again_after_it_thought() {
+        let frame = frame(0, None);
+        let think = Duration::from_millis(100);
+        let mut source = Source::closed(frame, 1, think, Budget::new(2), Share::WHOLE);
+        assert!(source.take());
+        assert_eq!(source.next(), Next::Client);
+        source.over(frame.start + Duration::from_millis(30));
+        let due = frame.start + Duration::from_millis(130);
+        assert_eq!(source.next(), Next::Due(Arrival { due, measured: true }));
+        assert!(source.take());
+        assert_eq!(source.next(), Next::Over);
+    }
+
+    #[test]
+    fn the_warmup_does_not_use_up_the_budget() {
+        let frame = frame(100, None);
+        let mut source = Source::closed(frame, 1, Duration::ZERO, Budget::new(1), Share::WHOLE);
+        assert!(source.take());
+        source.over(frame.start + Duration::from_millis(50));
+        assert!(source.take());
+        source.over(frame.start + Duration::from_millis(150));
+        assert!(source.take());
+        assert_eq!(source.next(), Next::Over);
+    }
+}

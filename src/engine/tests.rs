@@ -1,0 +1,320 @@
+//! A scripted Flow in paused time: exact numbers, no real sleeping.
+
+use std::sync::atomic::AtomicU64;
+
+use bytes::Bytes;
+
+use super::pacer::TokioClock;
+use super::schedule::{Law, Profile, Schedule};
+use super::source::{Budget, Frame, Share};
+use super::*;
+use crate::client::{Body, CallError, Failure, Reply, Timing};
+use crate::wire::Head;
+
+/// Answers the n-th request as its script says.
+#[derive(Clone)]
+struct Script {
+    started: Arc<AtomicU64>,
+    reply: Arc<dyn Fn(u64) -> Scripted + Send + Sync>,
+}
+
+enum Scripted {
+    After(u64),
+    TimeoutAfter(u64),
+    Never,
+}
+
+impl Script {
+    fn new(reply: impl Fn(u64) -> Scripted + Send + Sync + 'static) -> Script {
+        Script { started: Arc::default(), reply: Arc::new(reply) }
+    }
+}
+
+impl Call for Script {
+    async fn call(&self, _: Request) -> Result<Reply, Failure> {
+        let n = self.started.fetch_add(1, Ordering::Relaxed);
+        let written = Some(Instant::now());
+        let timing = |written| Timing { written, first: None, done: Instant::now(), attempts: 1 };
+        match (self.reply)(n) {
+            Scripted::After(wait) => {
+                tokio::time::sleep(ms(wait)).await;
+                let timing = timing(written);
+                Ok(Reply { head: Head::default(), body: Body::Empty, timing })
+            }
+            Scripted::TimeoutAfter(wait) => {
+                tokio::time::sleep(ms(wait)).await;
+                Err(Failure { error: CallError::Timeout(ms(wait)), timing: timing(written) })
+            }
+            Scripted::Never => std::future::pending().await,
+        }
+    }
+}
+
+/// What happened, in ms from the start.
+#[derive(Debug, Default)]
+struct Log {
+    start: Option<Instant>,
+    arrived: Vec<u128>,
+    dropped: Vec<u128>,
+    released: Vec<u128>,
+    finished: Vec<(u128, Outcome)>,
+    response_ms: Vec<u128>,
+    measured: u64,
+    abandoned: u64,
+    abandoned_at: u128,
+}
+
+impl Log {
+    fn at(&self, instant: Instant) -> u128 {
+        (instant - self.start.unwrap()).as_millis()
+    }
+}
+
+impl Listener for Log {
+    fn on(&mut self, event: Event<'_>) {
+        match event {
+            Event::Arrived(arrival) => self.arrived.push(self.at(arrival.due)),
+            Event::Dropped(arrival) => self.dropped.push(self.at(arrival.due)),
+            Event::Released { arrival, at, .. } => {
+                self.measured += u64::from(arrival.measured);
+                self.released.push(self.at(at));
+            }
+            Event::Finished(finished) => {
+                self.finished.push((self.at(finished.timing.done), finished.outcome));
+                self.response_ms.push(finished.response_time().as_millis());
+            }
+            Event::Abandoned { measured, warmup, at } => {
+                self.abandoned = measured + warmup;
+                self.abandoned_at = self.at(at);
+            }
+            Event::Tick(_) => (),
+        }
+    }
+}
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// A load to simulate; what is left out does not limit.
+struct Simulation {
+    rate: f64,
+    duration: u64,
+    warmup: u64,
+    max_in_flight: usize,
+    clients: Option<usize>,
+    requests: u64,
+    grace: u64,
+    feed: Feed,
+    stop: Stop,
+}
+
+impl Default for Simulation {
+    fn default() -> Simulation {
+        Simulation {
+            rate: 10.0,
+            duration: 1000,
+            warmup: 0,
+            max_in_flight: 1000,
+            clients: None,
+            requests: u64::MAX,
+            grace: 10_000,
+            feed: Feed::nothing(),
+            stop: Stop::default(),
+        }
+    }
+}
+
+async fn simulate(simulation: Simulation, script: Script) -> (Log, Ended) {
+    let start = Instant::now();
+    let frame =
+        Frame { start, warmup: ms(simulation.warmup), duration: Some(ms(simulation.duration)) };
+    let schedule = Schedule::rate(Profile::constant(simulation.rate, None), Law::Uniform, 0);
+    let source = match simulation.clients {
+        None => Source::open(
+            frame,
+            &schedule,
+            &schedule.clone().limited(simulation.requests),
+            Share::WHOLE,
+        ),
+        Some(clients) => {
+            let budget = Budget::new(simulation.requests);
+            Source::closed(frame, clients, Duration::ZERO, budget, Share::WHOLE)
+        }
+    };
+    let load = Load {
+        call: script,
+        source,
+        warmup: Feed::nothing(),
+        feed: simulation.feed,
+        slots: Slots::new(simulation.max_in_flight),
+        answers: None,
+        grace: ms(simulation.grace),
+        stop: simulation.stop,
+    };
+    let mut log = Log { start: Some(start), ..Log::default() };
+    let ended = drive(load, &mut TokioClock, &mut log).await;
+    (log, ended)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_load_keeps_its_schedule_however_slow_the_replies() {
+    let (log, ended) =
+        simulate(Simulation::default(), Script::new(|_| Scripted::After(2500))).await;
+    assert_eq!(log.released, [0, 100, 200, 300, 400, 500, 600, 700, 800, 900]);
+    assert_eq!(log.response_ms, [2500; 10]);
+    assert!(matches!(ended, Ended::Complete));
+}
+
+#[tokio::test(start_paused = true)]
+async fn arrivals_without_a_free_slot_are_dropped_not_delayed() {
+    let load = Simulation { max_in_flight: 1, ..Simulation::default() };
+    let (log, _) = simulate(load, Script::new(|_| Scripted::After(250))).await;
+    assert_eq!(log.released, [0, 300, 600, 900]);
+    assert_eq!(log.dropped, [100, 200, 400, 500, 700, 800]);
+    assert_eq!(log.arrived.len(), log.released.len() + log.dropped.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_load_sends_when_a_client_is_free() {
+    let load = Simulation { clients: Some(2), ..Simulation::default() };
+    let (log, _) = simulate(load, Script::new(|_| Scripted::After(300))).await;
+    assert_eq!(log.released, [0, 0, 300, 300, 600, 600, 900, 900]);
+    assert_eq!(log.response_ms, [300; 8]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_load_ends_when_its_requests_are_used_up() {
+    let load = Simulation { clients: Some(3), requests: 4, ..Simulation::default() };
+    let (log, ended) = simulate(load, Script::new(|_| Scripted::After(10))).await;
+    assert_eq!(log.released, [0, 0, 0, 10]);
+    assert!(matches!(ended, Ended::Complete));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_warmup_is_sent_before_and_told_apart() {
+    let load = Simulation { warmup: 500, ..Simulation::default() };
+    let (log, _) = simulate(load, Script::new(|_| Scripted::After(1))).await;
+    assert_eq!(log.released.len(), 15);
+    assert_eq!(log.measured, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_the_documents_ends_the_load() {
+    let feed = Feed::Same(
+        Batch { request: Request::Mutate { body: Bytes::new() }, documents: 1, index: 0 },
+        Budget::new(3),
+    );
+    let load = Simulation { feed, ..Simulation::default() };
+    let (log, ended) = simulate(load, Script::new(|_| Scripted::After(1))).await;
+    assert_eq!(log.released, [0, 100, 200]);
+    assert!(matches!(ended, Ended::Documents));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_in_flight_after_the_grace_period_is_abandoned() {
+    let load = Simulation { grace: 2000, ..Simulation::default() };
+    let (log, _) =
+        simulate(load, Script::new(|n| if n < 4 { Scripted::After(1) } else { Scripted::Never }))
+            .await;
+    assert_eq!(log.finished.len(), 4);
+    assert_eq!(log.abandoned, 6);
+    assert_eq!(log.abandoned_at, 900 + 2000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_are_counted_under_their_outcome() {
+    let script =
+        Script::new(|n| if n % 2 == 0 { Scripted::After(5) } else { Scripted::TimeoutAfter(50) });
+    let (log, _) = simulate(Simulation { duration: 200, ..Simulation::default() }, script).await;
+    assert_eq!(log.finished, [(5, Outcome::Ok), (150, Outcome::Timeout)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_signal_lets_replies_in_the_second_does_not_wait() {
+    let stop = Stop::default();
+    let (drain, abort) = (stop.drain.clone(), stop.abort.clone());
+    tokio::spawn(async move {
+        tokio::time::sleep(ms(250)).await;
+        drain.cancel();
+        tokio::time::sleep(ms(700)).await;
+        abort.cancel();
+    });
+    let load = Simulation { stop, ..Simulation::default() };
+    let script = Script::new(|n| Scripted::After(if n == 0 { 300 } else { 5000 }));
+    let (log, ended) = simulate(load, script).await;
+    assert_eq!(log.released, [0, 100, 200]);
+    assert_eq!(log.finished, [(300, Outcome::Ok)]);
+    assert_eq!((log.abandoned, log.abandoned_at), (2, 950));
+    assert!(matches!(ended, Ended::Stopped));
+}
+
+#[tokio::test(start_paused = true)]
+async fn documents_that_are_made_too_slowly_delay_requests_and_are_blamed() {
+    let (sender, queue) = mpsc::channel(1);
+    tokio::spawn(async move {
+        for index in 0.. {
+            tokio::time::sleep(ms(250)).await;
+            let request = Request::Mutate { body: Bytes::new() };
+            if sender.send(Ok(Some(Batch { request, documents: 1, index }))).await.is_err() {
+                break;
+            }
+        }
+    });
+    let load = Simulation { feed: Feed::Queue(queue), requests: 3, ..Simulation::default() };
+    let (log, _) = simulate(load, Script::new(|_| Scripted::After(1))).await;
+    assert_eq!(log.released, [250, 500, 750]);
+    assert_eq!(log.response_ms, [251, 401, 551]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schedule_that_can_not_be_kept_ends_and_counts_the_rest_as_dropped() {
+    let (sender, queue) = mpsc::channel(1);
+    let load = Simulation { feed: Feed::Queue(queue), grace: 500, ..Simulation::default() };
+    let (log, ended) = simulate(load, Script::new(|_| Scripted::After(1))).await;
+    drop(sender);
+    assert_eq!((log.arrived.len(), log.dropped.len()), (10, 10));
+    assert!(matches!(ended, Ended::Complete));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_feed_that_breaks_ends_the_load_and_says_why() {
+    let (sender, queue) = mpsc::channel(1);
+    drop(sender);
+    let load = Simulation { feed: Feed::Queue(queue), ..Simulation::default() };
+    let (_, ended) = simulate(load, Script::new(|_| Scripted::After(1))).await;
+    assert!(matches!(ended, Ended::Feed(FeedError::Gone)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stalled_flow_shows_in_every_request_that_was_due_meanwhile() {
+    // 1 s of stall in every 10 s at 1000/s: a tenth of the requests waits between 0 and 1 s, so
+    // the p95 is 500 ms, the p99 900 ms, the p99.9 990 ms.
+    let start = Instant::now();
+    let script = Script::new(move |_| {
+        let into = (Instant::now() - start).as_millis() as u64 % 10_000;
+        Scripted::After(1000u64.saturating_sub(into))
+    });
+    let load = Simulation {
+        rate: 1000.0,
+        duration: 20_000,
+        max_in_flight: 10_000,
+        ..Simulation::default()
+    };
+    let (mut log, _) = simulate(load, script).await;
+    log.response_ms.sort();
+    let quantile = |q: f64| log.response_ms[(q * 20_000.0) as usize - 1];
+    assert_eq!(
+        (quantile(0.9), quantile(0.95), quantile(0.99), quantile(0.999), quantile(1.0)),
+        (0, 500, 900, 990, 1000)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn workers_together_keep_the_bound_of_requests_in_flight() {
+    let slots = Slots::new(3);
+    assert!(slots.take() && slots.clone().take() && slots.take());
+    assert!(!slots.take());
+    slots.give_back(2);
+    assert!(slots.take());
+}

@@ -1,0 +1,328 @@
+//! Latency histograms.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
+
+/// Latencies with three significant digits from 1 µs to 1 h.
+///
+/// What is beyond an hour is counted apart, never clamped. Smallest, largest and mean are exact, and
+/// quantiles stay within smallest and largest. Merging is addition, so the histogram of a whole is
+/// the merged histograms of its parts, however it was split.
+#[derive(Clone, Debug)]
+pub struct Histogram {
+    /// In µs. Starts small and grows with the largest value, to 190 KB at most.
+    counts: hdrhistogram::Histogram<u64>,
+    beyond: u64,
+    min: Duration,
+    max: Duration,
+    /// In ns, over the values that are not beyond.
+    sum_ns: u128,
+}
+
+/// Why a saved histogram cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum HistogramError {
+    /// Not base64.
+    #[error("not base64: {0}")]
+    Base64(#[from] base64::DecodeError),
+    /// Not a HdrHistogram of V2, compressed.
+    #[error("not a compressed HdrHistogram V2: {0}")]
+    Hdr(hdrhistogram::serialization::DeserializeError),
+}
+
+impl Histogram {
+    /// No value is above it; larger ones are [`Histogram::beyond`].
+    pub const MAX: Duration = Duration::from_secs(3600);
+
+    /// Empty.
+    pub fn new() -> Histogram {
+        Histogram {
+            counts: hdrhistogram::Histogram::new(3).expect("three digits are allowed"),
+            beyond: 0,
+            min: Duration::MAX,
+            max: Duration::ZERO,
+            sum_ns: 0,
+        }
+    }
+
+    /// Counts one value.
+    pub fn record(&mut self, value: Duration) {
+        self.min = self.min.min(value);
+        self.max = self.max.max(value);
+        if value > Histogram::MAX {
+            self.beyond += 1;
+            return;
+        }
+        self.sum_ns += value.as_nanos();
+        // To the nearest µs, so that the error is half of one at most.
+        let us = (value.as_nanos() as u64 + 500) / 1000;
+        self.counts.record(us).expect("the histogram grows to an hour");
+    }
+
+    /// Adds the values of another.
+    pub fn merge(&mut self, other: &Histogram) {
+        if other.count() == 0 {
+            return;
+        }
+        self.counts.add(&other.counts).expect("the histogram grows to an hour");
+        self.beyond += other.beyond;
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        self.sum_ns += other.sum_ns;
+    }
+
+    /// All values, those beyond included.
+    pub fn count(&self) -> u64 {
+        self.counts.len() + self.beyond
+    }
+
+    /// Values above [`Histogram::MAX`].
+    pub fn beyond(&self) -> u64 {
+        self.beyond
+    }
+
+    /// The smallest value, exact; `None` when empty.
+    pub fn min(&self) -> Option<Duration> {
+        (self.count() > 0).then_some(self.min)
+    }
+
+    /// The largest value, exact; `None` when empty.
+    pub fn max(&self) -> Option<Duration> {
+        (self.count() > 0).then_some(self.max)
+    }
+
+    /// The mean of the values that are not beyond, exact; `None` without any.
+    pub fn mean(&self) -> Option<Duration> {
+        let count = u128::from(self.counts.len());
+        let mean = self.sum_ns.checked_div(count)?;
+        Some(Duration::from_nanos(mean as u64))
+    }
+
+    /// The standard deviation of the values that are not beyond; `None` without any.
+    pub fn stddev(&self) -> Option<Duration> {
+        (!self.counts.is_empty())
+            .then(|| Duration::from_nanos((self.counts.stdev() * 1000.0).round() as u64))
+    }
+
+    /// The smallest value that at least the share `quantile` of all values does not exceed.
+    ///
+    /// `None` when it is beyond, or there are no values.
+    pub fn quantile(&self, quantile: f64) -> Option<Duration> {
+        self.quantile_among(quantile, self.count())
+    }
+
+    /// The same, ranked among `total` values of which those not recorded here are larger than all
+    /// that are: `None` when the rank falls among them.
+    pub fn quantile_among(&self, quantile: f64, total: u64) -> Option<Duration> {
+        // The product may lie above a whole number by rounding alone.
+        let rank = (quantile * total as f64 * (1.0 - 1e-12)).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        let bucket = self.counts.iter_recorded().find(|bucket| {
+            seen += bucket.count_since_last_iteration();
+            seen >= rank
+        })?;
+        let us = self.counts.highest_equivalent(bucket.value_iterated_to());
+        Some(Duration::from_micros(us).clamp(self.min, self.max.max(self.min)))
+    }
+
+    /// Values not above `limit`, to the histogram's resolution.
+    pub fn count_up_to(&self, limit: Duration) -> u64 {
+        let us = limit.min(Histogram::MAX).as_micros() as u64;
+        self.counts
+            .iter_recorded()
+            .take_while(|bucket| bucket.value_iterated_to() <= us)
+            .map(|bucket| bucket.count_since_last_iteration())
+            .sum()
+    }
+
+    /// Values and how often they occurred, smallest first; a value stands for all that the
+    /// histogram cannot tell from it.
+    pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
+        self.counts.iter_recorded().map(|bucket| {
+            let us = self.counts.median_equivalent(bucket.value_iterated_to());
+            (Duration::from_micros(us), bucket.count_since_last_iteration())
+        })
+    }
+
+    /// HdrHistogram V2, compressed; in µs. What is beyond is not in it.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        V2DeflateSerializer::new()
+            .serialize(&self.counts, &mut bytes)
+            .expect("a vector takes all that is written, and counts fit the format");
+        bytes
+    }
+
+    /// [`Histogram::to_bytes`] in base64, as HdrHistogram's own tools write it.
+    pub fn to_base64(&self) -> String {
+        BASE64_STANDARD.encode(self.to_bytes())
+    }
+
+    /// Reads what [`Histogram::to_bytes`] wrote, or another tool. Smallest, largest and mean are
+    /// those of the buckets.
+    ///
+    /// # Errors
+    /// When the bytes are no such histogram.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Histogram, HistogramError> {
+        let counts: hdrhistogram::Histogram<u64> =
+            Deserializer::new().deserialize(&mut &bytes[..]).map_err(HistogramError::Hdr)?;
+        let mut histogram = Histogram::new();
+        for bucket in counts.iter_recorded() {
+            let us = counts.median_equivalent(bucket.value_iterated_to());
+            let count = bucket.count_since_last_iteration();
+            let value = Duration::from_micros(us);
+            histogram.min = histogram.min.min(value);
+            histogram.max = histogram.max.max(value);
+            if value > Histogram::MAX {
+                histogram.beyond += count;
+                continue;
+            }
+            histogram.sum_ns += value.as_nanos() * u128::from(count);
+            histogram.counts.record_n(us, count).expect("the histogram grows to an hour");
+        }
+        Ok(histogram)
+    }
+
+    /// Reads what [`Histogram::to_base64`] wrote.
+    ///
+    /// # Errors
+    /// When the text is not base64, or not of a histogram.
+    pub fn from_base64(text: &str) -> Result<Histogram, HistogramError> {
+        Histogram::from_bytes(&BASE64_STANDARD.decode(text)?)
+    }
+
+    /// Puts exact figures in the place of those read from buckets.
+    pub(crate) fn with_exact(mut self, min: Duration, max: Duration, beyond: u64) -> Histogram {
+        if self.count() + beyond > 0 {
+            (self.min, self.max, self.beyond) = (min, max, beyond);
+        }
+        self
+    }
+}
+
+impl Default for Histogram {
+    fn default() -> Histogram {
+        Histogram::new()
+    }
+}
+
+impl PartialEq for Histogram {
+    fn eq(&self, other: &Histogram) -> bool {
+        (self.beyond, self.sum_ns) == (other.beyond, other.sum_ns)
+            && (self.min(), self.max()) == (other.min(), other.max())
+            && self.counts == other.counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn of(values: impl IntoIterator<Item = Duration>) -> Histogram {
+        let mut histogram = Histogram::new();
+        values.into_iter().for_each(|value| histogram.record(value));
+        histogram
+    }
+
+    #[test]
+    fn equal_values_are_reported_as_they_were() {
+        let histogram = of([ms(250); 10]);
+        assert_eq!(histogram.quantile(0.5), Some(ms(250)));
+        assert_eq!(histogram.quantile(1.0), Some(ms(250)));
+        assert_eq!((histogram.min(), histogram.max()), (Some(ms(250)), Some(ms(250))));
+        assert_eq!(histogram.mean(), Some(ms(250)));
+    }
+
+    #[test]
+    fn a_quantile_is_the_value_at_its_rank() {
+        // Below 2 ms every µs has a bucket of its own.
+        let histogram = of((1..=100).map(Duration::from_micros));
+        assert_eq!(histogram.quantile(0.07), Some(Duration::from_micros(7)));
+        assert_eq!(histogram.quantile(0.99), Some(Duration::from_micros(99)));
+        assert_eq!(histogram.quantile(0.991), Some(Duration::from_micros(100)));
+    }
+
+    #[test]
+    fn beyond_an_hour_is_counted_apart_and_never_clamped() {
+        let histogram = of([ms(1), Duration::from_secs(3601)]);
+        assert_eq!((histogram.count(), histogram.beyond()), (2, 1));
+        assert_eq!(histogram.quantile(0.5), Some(ms(1)));
+        assert_eq!(histogram.quantile(0.51), None);
+        assert_eq!(histogram.max(), Some(Duration::from_secs(3601)));
+    }
+
+    #[test]
+    fn failures_rank_behind_every_recorded_value() {
+        let histogram = of([ms(5); 99]);
+        assert_eq!(histogram.quantile_among(0.99, 100), Some(ms(5)));
+        assert_eq!(histogram.quantile_among(0.999, 100), None);
+        assert_eq!(Histogram::new().quantile_among(0.5, 3), None);
+    }
+
+    #[test]
+    fn an_empty_histogram_has_no_figures() {
+        let histogram = Histogram::new();
+        assert_eq!(histogram.count(), 0);
+        assert_eq!(histogram.quantile(0.5), None);
+        assert_eq!((histogram.min(), histogram.max(), histogram.mean()), (None, None, None));
+    }
+
+    #[test]
+    fn bytes_of_another_kind_are_an_error() {
+        assert!(Histogram::from_base64("not base64!").is_err());
+        assert!(Histogram::from_base64("AAAA").is_err());
+        assert!(Histogram::from_bytes(&[0x1c, 0x84, 0x93, 0x14, 0xff, 0xff, 0xff, 0xff]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn merging_any_split_gives_the_histogram_of_the_whole(
+            values in proptest::collection::vec((0u64..5_000_000_000_000, 0usize..4), 0..200),
+        ) {
+            let mut parts = vec![Histogram::new(); 4];
+            let mut whole = Histogram::new();
+            for &(ns, part) in &values {
+                parts[part].record(Duration::from_nanos(ns));
+                whole.record(Duration::from_nanos(ns));
+            }
+            let mut merged = Histogram::new();
+            parts.iter().for_each(|part| merged.merge(part));
+            prop_assert_eq!(&merged, &whole);
+            prop_assert_eq!(merged.count(), values.len() as u64);
+        }
+
+        #[test]
+        fn saved_and_read_again_the_quantiles_are_the_same(
+            values in proptest::collection::vec(0u64..3_600_000_000_000, 1..100),
+        ) {
+            let histogram = of(values.iter().map(|&ns| Duration::from_nanos(ns)));
+            let (min, max) = (histogram.min().unwrap(), histogram.max().unwrap());
+            let read = Histogram::from_base64(&histogram.to_base64()).unwrap();
+            let read = read.with_exact(min, max, 0);
+            for quantile in [0.01, 0.5, 0.9, 0.99, 1.0] {
+                prop_assert_eq!(read.quantile(quantile), histogram.quantile(quantile));
+            }
+        }
+
+        #[test]
+        fn a_quantile_is_off_by_a_thousandth_at_most(
+            mut values in proptest::collection::vec(1_000u64..3_600_000_000_000, 1..300),
+            quantile in 0.001f64..1.0,
+        ) {
+            let histogram = of(values.iter().map(|&ns| Duration::from_nanos(ns)));
+            values.sort_unstable();
+            let rank = (quantile * values.len() as f64).ceil() as usize;
+            let exact = values[rank - 1] as f64 / 1e3;
+            let found = histogram.quantile(quantile).unwrap().as_nanos() as f64 / 1e3;
+            prop_assert!((found - exact).abs() <= exact * 0.001 + 1.0, "{} for {}", found, exact);
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! What was measured: latency histograms, the timeline, the saved result.
+
+mod histogram;
+
+pub use histogram::{Histogram, HistogramError};
