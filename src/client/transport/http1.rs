@@ -283,13 +283,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let whole = self.send(tail).await.map_err(Broken::Ended)?;
         let (parsed, head, body) = self.receive(limit, marks).await?;
         marks.done = Some(Instant::now());
-        // Bytes beyond the response were not asked for: whatever they are, the next response would
-        // be taken for what it is not.
-        self.reusable = parsed.keep_alive && whole && self.input.is_empty();
         let body = match parsed.coding {
             Coding::Identity => body,
             coding => decompress(coding, &body, limit)?,
         };
+        // Bytes beyond the response were not asked for: whatever they are, the next response would
+        // be taken for what it is not.
+        self.reusable = parsed.keep_alive && whole && self.input.is_empty();
         Ok(Response { status: parsed.status, body, head })
     }
 
