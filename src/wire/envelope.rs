@@ -99,7 +99,11 @@ fn write_data(
     w.message(4, |w| w.message(1, |w| write_docs(w, family, docs)))
 }
 
-fn write_header(w: &mut Writer, header: &Header, request_id: &str) -> Result<(), EncodeError> {
+pub(super) fn write_header(
+    w: &mut Writer,
+    header: &Header,
+    request_id: &str,
+) -> Result<(), EncodeError> {
     if let Some(target) = &header.target_executor {
         w.string(4, target);
     }
@@ -113,7 +117,7 @@ fn write_header(w: &mut Writer, header: &Header, request_id: &str) -> Result<(),
     Ok(())
 }
 
-fn write_routes(w: &mut Writer, routes: &[Route]) -> Result<(), EncodeError> {
+pub(super) fn write_routes(w: &mut Writer, routes: &[Route]) -> Result<(), EncodeError> {
     for route in routes.iter().rev() {
         w.message(3, |w| {
             if let Some(status) = &route.status {
@@ -227,7 +231,7 @@ pub(super) fn decode_docs(family: Family, docs: Bytes) -> Result<Vec<Document>, 
     }
 }
 
-fn read_header(header: HeaderProto) -> Header {
+pub(super) fn read_header(header: HeaderProto) -> Header {
     Header {
         request_id: header.request_id,
         exec_endpoint: header.exec_endpoint,

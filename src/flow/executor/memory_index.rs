@@ -1,0 +1,207 @@
+//! A tiny index in memory, so that indexing and then searching means something.
+
+use std::sync::{PoisonError, RwLock};
+
+use indexmap::IndexMap;
+use serde_json::Value;
+
+use super::Exception;
+use crate::wire::{ByteOrder, DType, Document, Map, NamedScore, NdArray, ScalarKind, Tensor};
+
+/// Matches per Document when the request's parameters do not say.
+const LIMIT: usize = 10;
+
+/// How many Documents are kept: an index is for rehearsals, and memory has a bound.
+const CAPACITY: usize = 1_000_000;
+
+/// Documents by their id, in the order they came.
+#[derive(Debug, Default)]
+pub(super) struct MemoryIndex {
+    entries: RwLock<IndexMap<String, Entry>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Of length one, so that a product is a cosine.
+    unit: Vec<f32>,
+    document: Document,
+}
+
+/// The number of matches asked for: `limit`, `top_k` or `k`.
+pub(super) fn limit(parameters: &Map) -> usize {
+    ["limit", "top_k", "k"]
+        .iter()
+        .find_map(|key| parameters.get(*key).and_then(Value::as_f64))
+        .map_or(LIMIT, |limit| limit.max(0.0) as usize)
+}
+
+impl MemoryIndex {
+    /// Keeps Documents; one with the id of another takes its place.
+    pub(super) fn index(&self, docs: &[Document]) -> Result<(), Exception> {
+        let read = docs
+            .iter()
+            .map(|doc| Ok(Entry { unit: unit(doc)?, document: doc.clone() }))
+            .collect::<Result<Vec<_>, Exception>>()?;
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        for entry in read {
+            if entries.len() >= CAPACITY && !entries.contains_key(&entry.document.id) {
+                let full = format!("the index keeps no more than {CAPACITY} Documents");
+                return Err(Exception::new("MemoryError", &[&full]));
+            }
+            entries.insert(entry.document.id.clone(), entry);
+        }
+        Ok(())
+    }
+
+    /// Gives every Document the nearest ones as matches, with their cosine as score.
+    pub(super) fn search(&self, docs: &mut [Document], limit: usize) -> Result<(), Exception> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        for doc in docs {
+            let query = unit(doc)?;
+            let mut scored: Vec<(f32, usize)> = entries
+                .values()
+                .enumerate()
+                .filter(|(_, entry)| entry.unit.len() == query.len())
+                .map(|(at, entry)| (dot(&entry.unit, &query), at))
+                .collect();
+            // The best first; of equals the one that came first.
+            let order =
+                |a: &(f32, usize), b: &(f32, usize)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+            let limit = limit.min(scored.len());
+            if limit > 0 && limit < scored.len() {
+                scored.select_nth_unstable_by(limit - 1, order);
+            }
+            scored.truncate(limit);
+            scored.sort_by(order);
+            doc.matches = scored
+                .into_iter()
+                .map(|(score, at)| {
+                    let mut found = entries[at].document.clone();
+                    found.adjacency = doc.adjacency + 1;
+                    found.scores.insert(
+                        "cosine".into(),
+                        NamedScore {
+                            value: score.into(),
+                            op_name: "cosine".into(),
+                            ref_id: doc.id.clone(),
+                            ..NamedScore::default()
+                        },
+                    );
+                    found
+                })
+                .collect();
+        }
+        Ok(())
+    }
+
+    /// Forgets the Documents with these ids.
+    pub(super) fn delete(&self, docs: &[Document]) {
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        let gone: std::collections::HashSet<&str> =
+            docs.iter().map(|doc| doc.id.as_str()).collect();
+        entries.retain(|id, _| !gone.contains(id.as_str()));
+    }
+
+    /// What `/status` returns.
+    pub(super) fn status(&self) -> Map {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let dimensions = entries.first().map(|(_, entry)| entry.unit.len());
+        Map::from_iter([
+            ("count".to_owned(), Value::from(entries.len())),
+            ("dimensions".to_owned(), dimensions.map_or(Value::Null, Value::from)),
+        ])
+    }
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(x, y)| x * y).sum()
+}
+
+fn unit(doc: &Document) -> Result<Vec<f32>, Exception> {
+    let missing =
+        |what: &str| Exception::new("ValueError", &[&format!("Document {} has {what}", doc.id)]);
+    let mut values = match &doc.embedding {
+        Some(NdArray::Dense(tensor)) => {
+            floats(tensor).ok_or_else(|| missing("an embedding that is no vector of floats"))?
+        }
+        Some(NdArray::Sparse(_)) => return Err(missing("a sparse embedding")),
+        None => return Err(missing("no embedding")),
+    };
+    let norm = dot(&values, &values).sqrt();
+    if norm > 0.0 {
+        values.iter_mut().for_each(|x| *x /= norm);
+    }
+    Ok(values)
+}
+
+fn floats(tensor: &Tensor) -> Option<Vec<f32>> {
+    let DType::Scalar { kind, order } = &tensor.dtype else { return None };
+    fn read<const N: usize>(
+        data: &[u8],
+        order: ByteOrder,
+        value: impl Fn([u8; N]) -> f32,
+    ) -> Option<Vec<f32>> {
+        let (chunks, []) = data.as_chunks::<N>() else { return None };
+        Some(
+            chunks
+                .iter()
+                .map(|chunk| {
+                    let mut bytes = *chunk;
+                    if order == ByteOrder::Big {
+                        bytes.reverse();
+                    }
+                    value(bytes)
+                })
+                .collect(),
+        )
+    }
+    match kind {
+        ScalarKind::F16 => read(&tensor.data, *order, |b| half::f16::from_le_bytes(b).to_f32()),
+        ScalarKind::F32 => read(&tensor.data, *order, f32::from_le_bytes),
+        ScalarKind::F64 => read(&tensor.data, *order, |b| f64::from_le_bytes(b) as f32),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn doc(id: &str, embedding: &[f32]) -> Document {
+        Document {
+            id: id.into(),
+            embedding: Some(NdArray::Dense(Tensor::from_f32(embedding))),
+            ..Document::default()
+        }
+    }
+
+    fn found(index: &MemoryIndex, embedding: &[f32], limit: usize) -> Vec<(String, f64)> {
+        let mut queries = [doc("q", embedding)];
+        index.search(&mut queries, limit).expect("the query has an embedding");
+        let matches = &queries[0].matches;
+        matches.iter().map(|m| (m.id.clone(), m.scores["cosine"].value)).collect()
+    }
+
+    #[test]
+    fn the_nearest_by_cosine_come_first() {
+        let index = MemoryIndex::default();
+        index
+            .index(&[doc("x", &[2.0, 0.0]), doc("y", &[0.0, 1.0]), doc("z", &[3.0, 3.0])])
+            .unwrap();
+        let matches = found(&index, &[1.0, 0.1], 2);
+        assert_eq!(matches[0].0, "x");
+        assert_eq!(matches[1].0, "z");
+        assert!((matches[0].1 - 0.995).abs() < 1e-3);
+        index.delete(&[doc("x", &[])]);
+        assert_eq!(found(&index, &[1.0, 0.1], 1)[0].0, "z");
+        assert_eq!(index.status()["count"], 2);
+    }
+
+    #[test]
+    fn a_document_without_embedding_is_refused_whole() {
+        let index = MemoryIndex::default();
+        let failed = index.index(&[doc("x", &[1.0]), Document::from_text("no vector")]);
+        assert!(failed.is_err());
+        assert_eq!(index.status()["count"], 0);
+    }
+}

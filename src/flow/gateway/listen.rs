@@ -1,0 +1,278 @@
+//! Sockets: who may connect, over which protocol, and how a connection ends.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Gateway, grpc, http, websocket};
+use crate::flow::FlowError;
+use crate::flow::config::TlsFiles;
+use crate::wire::Protocol;
+
+/// Connections a port holds at a time. More wait in the kernel's queue, so that memory is bounded.
+const CONNECTIONS_MAX: usize = 10_000;
+
+/// How long a client may take for its TLS handshake, and for the header of a request.
+const HELLO_MAX: Duration = Duration::from_secs(30);
+
+/// HTTP/2 settings of a real gateway.
+const WINDOW: u32 = 4 << 20;
+const FRAME_MAX: u32 = 4 << 20;
+const HEADER_LIST_MAX: u32 = 16 << 10;
+const STREAMS_MAX: u32 = i32::MAX as u32;
+const PING_EVERY: Duration = Duration::from_secs(10);
+
+/// All ports of a Flow and what goes on behind them.
+#[derive(Debug)]
+pub(crate) struct Server {
+    gateway: Arc<Gateway>,
+    /// Tells connections to finish what they have and end.
+    stop: CancellationToken,
+    /// Ends them at once.
+    abort: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Why certificates cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read, or holds nothing of the kind.
+    #[error("could not read {}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: rustls::pki_types::pem::Error,
+    },
+    /// Certificate and key do not go together, or are of a kind that is not supported.
+    #[error("the certificate cannot be used")]
+    Certificate(#[from] rustls::Error),
+    /// The certificates of client authorities cannot be used.
+    #[error("the client authority cannot be used")]
+    ClientAuthority(#[from] rustls::server::VerifierBuilderError),
+}
+
+impl Server {
+    pub(crate) fn new(gateway: Gateway) -> Server {
+        Server {
+            gateway: Arc::new(gateway),
+            stop: CancellationToken::new(),
+            abort: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// Listens on a port of this machine, 0 for a free one. Gives the port.
+    pub(crate) async fn listen(
+        &self,
+        protocol: Protocol,
+        port: u16,
+        tls: Option<&TlsFiles>,
+    ) -> Result<u16, FlowError> {
+        let tls = tls.map(|files| acceptor(files, protocol)).transpose()?;
+        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+        let listen = |source: io::Error| FlowError::Listen { address: address.to_string(), source };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let port = listener.local_addr().map_err(listen)?.port();
+        let door = Door {
+            gateway: self.gateway.clone(),
+            protocol,
+            tls,
+            stop: self.stop.clone(),
+            abort: self.abort.clone(),
+            tasks: self.tasks.clone(),
+        };
+        self.tasks.spawn(door.open(listener));
+        Ok(port)
+    }
+
+    /// Takes no new connections and requests, lets those in flight finish for so long, then ends
+    /// what is left.
+    pub(crate) async fn stop(&self, grace: Duration) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
+            self.abort.cancel();
+            self.tasks.wait().await;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.abort.cancel();
+    }
+}
+
+/// One port.
+#[derive(Clone)]
+struct Door {
+    gateway: Arc<Gateway>,
+    protocol: Protocol,
+    tls: Option<TlsAcceptor>,
+    stop: CancellationToken,
+    abort: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Door {
+    async fn open(self, listener: TcpListener) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let next = async {
+                let place = places.clone().acquire_owned().await.expect("it is never closed");
+                (place, listener.accept().await)
+            };
+            let (place, accepted) = tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = self.abort.cancelled() => return,
+                next = next => next,
+            };
+            match accepted {
+                Ok((socket, _)) => {
+                    let door = self.clone();
+                    self.tasks.spawn(async move {
+                        let abort = door.abort.clone();
+                        tokio::select! {
+                            () = abort.cancelled() => (),
+                            () = door.welcome(socket) => (),
+                        }
+                        drop(place);
+                    });
+                }
+                // Out of descriptors, or gone before it was accepted: others may do better.
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    }
+
+    async fn welcome(self, socket: TcpStream) {
+        let _ = socket.set_nodelay(true); // a socket that refuses is slower, and no worse
+        match &self.tls {
+            None => self.serve(socket).await,
+            Some(tls) => {
+                if let Ok(Ok(socket)) = tokio::time::timeout(HELLO_MAX, tls.accept(socket)).await {
+                    self.serve(socket).await;
+                }
+            }
+        }
+    }
+
+    async fn serve(self, socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let io = TokioIo::new(socket);
+        // Cancelled to drop this one connection without a word.
+        let broken = CancellationToken::new();
+        let gateway = self.gateway.clone();
+        let stop = self.stop.clone();
+        match self.protocol {
+            Protocol::Grpc => {
+                let line = broken.clone();
+                let service = service_fn(move |request: hyper::Request<Incoming>| {
+                    let (gateway, stop, line) = (gateway.clone(), stop.clone(), line.clone());
+                    async move { Ok::<_, Infallible>(grpc::serve(gateway, stop, line, request).await) }
+                });
+                let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                builder
+                    .timer(TokioTimer::new())
+                    .initial_stream_window_size(WINDOW)
+                    .initial_connection_window_size(WINDOW)
+                    .max_frame_size(FRAME_MAX)
+                    .max_header_list_size(HEADER_LIST_MAX)
+                    .max_concurrent_streams(STREAMS_MAX)
+                    .keep_alive_interval(PING_EVERY);
+                let mut connection = std::pin::pin!(builder.serve_connection(io, service));
+                tokio::select! {
+                    _ = connection.as_mut() => (),
+                    () = broken.cancelled() => (),
+                    () = self.stop.cancelled() => {
+                        connection.as_mut().graceful_shutdown();
+                        tokio::select! {
+                            _ = connection => (),
+                            () = broken.cancelled() => (),
+                        }
+                    }
+                }
+            }
+            Protocol::Http | Protocol::WebSocket => {
+                let line = broken.clone();
+                let (protocol, tasks) = (self.protocol, self.tasks.clone());
+                let abort = self.abort.clone();
+                let service = service_fn(move |request: hyper::Request<Incoming>| {
+                    let (gateway, line) = (gateway.clone(), line.clone());
+                    let ends = websocket::Ends { stop: stop.clone(), abort: abort.clone() };
+                    let tasks = tasks.clone();
+                    async move {
+                        match protocol {
+                            Protocol::WebSocket => {
+                                websocket::serve(gateway, ends, &tasks, request).await
+                            }
+                            _ => http::serve(gateway, line, request).await,
+                        }
+                    }
+                });
+                let mut builder = hyper::server::conn::http1::Builder::new();
+                builder.timer(TokioTimer::new()).header_read_timeout(HELLO_MAX);
+                let mut connection =
+                    std::pin::pin!(builder.serve_connection(io, service).with_upgrades());
+                tokio::select! {
+                    _ = connection.as_mut() => (),
+                    () = broken.cancelled() => (),
+                    () = self.stop.cancelled() => {
+                        connection.as_mut().graceful_shutdown();
+                        tokio::select! {
+                            _ = connection => (),
+                            () = broken.cancelled() => (),
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn acceptor(files: &TlsFiles, protocol: Protocol) -> Result<TlsAcceptor, TlsError> {
+    let certificates = |path: &PathBuf| {
+        CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|source| TlsError::File { path: path.clone(), source })
+    };
+    let chain = certificates(&files.cert)?;
+    let key = PrivateKeyDer::from_pem_file(&files.key)
+        .map_err(|source| TlsError::File { path: files.key.clone(), source })?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()?;
+    let config = match &files.client_ca {
+        None => config.with_no_client_auth(),
+        Some(path) => {
+            let mut roots = rustls::RootCertStore::empty();
+            for certificate in certificates(path)? {
+                roots.add(certificate)?;
+            }
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
+            config.with_client_cert_verifier(verifier)
+        }
+    };
+    let mut config = config.with_single_cert(chain, key)?;
+    let alpn: &[u8] = if protocol == Protocol::Grpc { b"h2" } else { b"http/1.1" };
+    config.alpn_protocols = vec![alpn.to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
