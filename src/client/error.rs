@@ -165,4 +165,35 @@ impl CallError {
             CallError::Config(_) => "config",
         }
     }
+
+    /// Whether another request on the same connections would hardly fare better: they cannot be
+    /// made, or were lost.
+    pub(super) fn is_of_connection(&self) -> bool {
+        matches!(
+            self,
+            CallError::Connect { .. }
+                | CallError::Tls { .. }
+                | CallError::Lost { .. }
+                | CallError::Protocol { .. }
+        )
+    }
+
+    /// Whether no other request to this Flow can succeed, not over new connections either.
+    pub(super) fn is_final(&self) -> bool {
+        match self {
+            CallError::Connect { .. }
+            | CallError::Tls { .. }
+            | CallError::Protocol { .. }
+            | CallError::Unsupported(_)
+            | CallError::Config(_) => true,
+            CallError::Timeout(_)
+            | CallError::Lost { .. }
+            | CallError::Gateway { .. }
+            | CallError::Executor { .. }
+            | CallError::GraphQl(_)
+            | CallError::TooLarge { .. }
+            | CallError::Decode(_)
+            | CallError::Encode(_) => false,
+        }
+    }
 }

@@ -6,32 +6,129 @@
 //! one implementation of each protocol.
 
 mod call;
+mod callbacks;
 mod config;
 mod error;
+mod exchange;
+mod input;
+mod post;
+mod response;
+#[cfg(test)]
+mod scripted;
 mod transport;
 
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::runtime;
+use tokio::sync::OnceCell;
+
 pub use call::{Body, Call, Failure, Reply, Request, Timing};
+pub use callbacks::{CallbackError, CallbackReturn, Callbacks};
 pub use config::{ClientConfig, Compression, FamilyChoice, Limits, Retry, TlsOptions};
 pub use error::{CallError, ConfigError};
+pub use input::{Inputs, IntoInput, IntoInputs, Many, One, RequestSize, Streamed};
+pub use post::{NoCallbacks, Post, PostError, Responses};
+pub use response::{Response, Results};
 pub use transport::Session;
 
-/// A client of one Flow. Cheap to clone; connects when first used.
-#[derive(Clone, Debug)]
+use crate::wire::TargetError;
+
+/// What code of the caller's fails with: callbacks, producers of inputs.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A client of one Flow. Cheap to clone; connects when first used, and the connections are shared
+/// by all clones and all that is done with them.
+#[derive(Clone)]
 pub struct Client {
-    config: std::sync::Arc<ClientConfig>,
+    config: Arc<ClientConfig>,
+    session: Arc<SharedSession>,
 }
 
 impl Client {
     /// A client of the Flow at `config.target`; nothing is sent yet.
     pub fn new(config: ClientConfig) -> Client {
-        Client { config: std::sync::Arc::new(config) }
+        Client { config: Arc::new(config), session: Arc::default() }
+    }
+
+    /// A client with Jina's defaults of the Flow at `address`, for example `grpc://localhost:1234`.
+    ///
+    /// # Errors
+    /// When it is not an address.
+    pub fn connect_to(address: &str) -> Result<Client, TargetError> {
+        Ok(Client::new(ClientConfig::new(address.parse()?)))
+    }
+
+    /// The settings it was made with.
+    pub fn config(&self) -> &ClientConfig {
+        &self.config
+    }
+
+    /// Posts to the endpoint `on`: sends Documents, in requests of up to 100, and has the
+    /// responses. See [`Post`] for all that can be said about it.
+    ///
+    /// The endpoint goes over the wire as it is written, so `/search` and `search` differ, except
+    /// over HTTP to a v2 Flow, where it is a path.
+    pub fn post<'a>(&self, on: impl Into<String>) -> Post<'a> {
+        Post::new(self.clone(), on.into())
     }
 
     /// Opens the connections of a session and, where the family is `auto`, asks the Flow for it.
     ///
     /// # Errors
-    /// `Connect`, `Tls`, `Protocol` (with a guess at what the port speaks instead), `Timeout`.
+    /// `Connect`, `Tls`, `Protocol` (with a guess at what the port speaks instead), `Timeout`,
+    /// `Config`.
     pub async fn open(&self) -> Result<Session, CallError> {
         Session::open(self.config.clone()).await
+    }
+
+    /// The shared session, or one of its own for settings of its own.
+    async fn session(&self, own: Option<ClientConfig>) -> Result<Session, CallError> {
+        let Some(mut own) = own else { return self.session.get(&self.config).await };
+        // Whoever has asked the Flow once need not ask again.
+        if let (FamilyChoice::Auto, Some(session)) = (own.family, self.session.opened()) {
+            own.family = FamilyChoice::Is(session.family());
+        }
+        Session::open(Arc::new(own)).await
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// A session that opens when first needed.
+///
+/// It belongs to the runtime it was opened on, whose end is the end of its connections; asked for
+/// on another runtime, it opens again.
+#[derive(Default)]
+struct SharedSession(Mutex<Option<(runtime::Id, Arc<OnceCell<Session>>)>>);
+
+impl SharedSession {
+    /// The session. Who comes while it is being opened waits for that, instead of opening another.
+    async fn get(&self, config: &Arc<ClientConfig>) -> Result<Session, CallError> {
+        let cell = self.cell();
+        cell.get_or_try_init(|| Session::open(config.clone())).await.cloned()
+    }
+
+    /// The session if it is open.
+    fn opened(&self) -> Option<Session> {
+        self.cell().get().cloned()
+    }
+
+    /// Has the next one open another session. What goes on on this one goes on.
+    fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn cell(&self) -> Arc<OnceCell<Session>> {
+        let here = runtime::Handle::current().id();
+        let mut cell = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*cell {
+            Some((runtime, cell)) if *runtime == here => cell.clone(),
+            _ => cell.insert((here, Arc::default())).1.clone(),
+        }
     }
 }

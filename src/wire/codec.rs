@@ -146,6 +146,13 @@ impl RequestId {
 }
 
 impl Form {
+    /// The family of the messages.
+    pub fn family(self) -> Family {
+        match self {
+            Form::Protobuf(family) | Form::Json(family) => family,
+        }
+    }
+
     /// Encodes a request; the id in its header is ignored, see [`Encoded`].
     ///
     /// What a Python client would send: empty parameters become `{"__results__": {}}`.

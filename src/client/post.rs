@@ -1,0 +1,310 @@
+//! `Client::post`: a builder, and four ways to have the responses.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
+
+use super::callbacks::{CallbackReturn, Callbacks};
+use super::exchange::{Envelope, Exchange, Manner};
+use super::input::Batches;
+use super::{
+    BoxError, CallError, CallbackError, Client, ClientConfig, Compression, Inputs, IntoInputs,
+    RequestSize, Response, Results, Retry,
+};
+use crate::wire::Map;
+
+/// A post being put together. Nothing is sent before one of its last methods is called.
+///
+/// Without callbacks these are [`Post::send`] for one list of Documents, [`Post::responses`] for a
+/// list of responses, [`Post::stream`] for responses one by one. Giving any callback makes it a
+/// `Post<Callbacks>`, which accumulates and returns nothing and has [`Post::run`] alone.
+#[derive(Debug)]
+#[must_use = "nothing is sent before `send`, `responses`, `stream` or, with callbacks, `run`"]
+pub struct Post<'a, Ending = NoCallbacks> {
+    client: Client,
+    /// The client's, unless this post wants something of its own.
+    config: Option<Box<ClientConfig>>,
+    envelope: Envelope,
+    manner: Manner,
+    inputs: Inputs<'a>,
+    request_size: RequestSize,
+    ending: Ending,
+}
+
+/// A [`Post`] without callbacks.
+#[derive(Debug)]
+pub struct NoCallbacks(());
+
+/// What ends a post.
+#[derive(Debug, thiserror::Error)]
+pub enum PostError {
+    /// A request brought no response, or (from [`Post::run`] and [`Results::into_ok`]) a response
+    /// told of a failure.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The iterator or stream of inputs failed. What it gave before was sent and answered.
+    #[error("the inputs ended with an error: {0}")]
+    Input(#[source] BoxError),
+    /// A callback failed.
+    #[error(transparent)]
+    Callback(#[from] CallbackError),
+    /// No Document fits into a request of none.
+    #[error("`request_size` is 0; expected at least 1 Document, or `RequestSize::All`")]
+    RequestSize,
+}
+
+impl<'a> Post<'a> {
+    pub(super) fn new(client: Client, on: String) -> Post<'a> {
+        let config = client.config();
+        Post {
+            config: None,
+            envelope: Envelope { on, target_executor: String::new(), parameters: Map::new() },
+            manner: Manner {
+                prefetch: config.prefetch,
+                results_in_order: config.results_in_order,
+                continue_on_error: false,
+            },
+            inputs: Inputs::default(),
+            request_size: RequestSize::Documents(100),
+            ending: NoCallbacks(()),
+            client,
+        }
+    }
+
+    /// Sends everything and gives the Documents of all responses as one flat list, in the order
+    /// of the responses.
+    ///
+    /// Responses that tell of a failure are not an error here, as in Jina up to 3.6.5: their
+    /// Documents are part of the list. But they are told of, in [`Results::failures`].
+    ///
+    /// # Errors
+    /// When a request brings no response, and when the inputs fail. The rest is given up then.
+    pub async fn send(self) -> Result<Results, PostError> {
+        let mut responses = self.stream();
+        let mut results = Results::default();
+        while let Some(response) = responses.try_next().await? {
+            results.failures.extend(response.failure());
+            results.docs.append(&mut response.into_docs()?);
+        }
+        Ok(results)
+    }
+
+    /// Sends everything and gives the list of responses, Jina's `return_responses=True`. Those
+    /// that tell of a failure are among them.
+    ///
+    /// # Errors
+    /// As [`Post::send`].
+    pub async fn responses(self) -> Result<Vec<Response>, PostError> {
+        self.stream().try_collect().await
+    }
+
+    /// Gives responses one by one as they come, while inputs are still being produced.
+    ///
+    /// The post goes on only while the stream is being read, so nothing piles up. A request that
+    /// brought no response is an `Err`; then no further input is taken, and the outcomes of the
+    /// requests in flight follow until the stream ends. Dropping the stream gives them up.
+    pub fn stream(self) -> Responses<'a> {
+        self.into_parts().0
+    }
+
+    /// Called with each response that is a success. See [`Post::run`].
+    pub fn on_done<R: CallbackReturn>(
+        self,
+        callback: impl FnMut(&Response) -> R + Send + 'a,
+    ) -> Post<'a, Callbacks<'a>> {
+        self.with_callbacks().on_done(callback)
+    }
+
+    /// Called for each request that failed: with the response if there is one, and the error. See
+    /// [`Post::run`].
+    pub fn on_error<R: CallbackReturn>(
+        self,
+        callback: impl FnMut(Option<&Response>, &CallError) -> R + Send + 'a,
+    ) -> Post<'a, Callbacks<'a>> {
+        self.with_callbacks().on_error(callback)
+    }
+
+    /// Called for each request, whatever became of it: with the response if there is one. See
+    /// [`Post::run`].
+    pub fn on_always<R: CallbackReturn>(
+        self,
+        callback: impl FnMut(Option<&Response>) -> R + Send + 'a,
+    ) -> Post<'a, Callbacks<'a>> {
+        self.with_callbacks().on_always(callback)
+    }
+
+    fn with_callbacks(self) -> Post<'a, Callbacks<'a>> {
+        let Post { client, config, envelope, manner, inputs, request_size, ending: _ } = self;
+        let ending = Callbacks::default();
+        Post { client, config, envelope, manner, inputs, request_size, ending }
+    }
+}
+
+impl<'a> Post<'a, Callbacks<'a>> {
+    /// Called with each response that is a success. See [`Post::run`].
+    pub fn on_done<R: CallbackReturn>(
+        mut self,
+        callback: impl FnMut(&Response) -> R + Send + 'a,
+    ) -> Self {
+        self.ending.on_done(callback);
+        self
+    }
+
+    /// Called for each request that failed: with the response if there is one, and the error. See
+    /// [`Post::run`].
+    pub fn on_error<R: CallbackReturn>(
+        mut self,
+        callback: impl FnMut(Option<&Response>, &CallError) -> R + Send + 'a,
+    ) -> Self {
+        self.ending.on_error(callback);
+        self
+    }
+
+    /// Called for each request, whatever became of it: with the response if there is one. See
+    /// [`Post::run`].
+    pub fn on_always<R: CallbackReturn>(
+        mut self,
+        callback: impl FnMut(Option<&Response>) -> R + Send + 'a,
+    ) -> Self {
+        self.ending.on_always(callback);
+        self
+    }
+
+    /// Sends everything and calls the callbacks as outcomes come in, one call after the other:
+    /// `on_done` or `on_error`, then `on_always`. Nothing is accumulated.
+    ///
+    /// A failure to connect at all is one outcome. A connection that is lost on the way is one for
+    /// each request that was in flight; no further input is taken then.
+    ///
+    /// Callbacks run on the task that receives: one that is slow holds up receiving.
+    ///
+    /// # Errors
+    /// A failure that `on_error` was called for counts as dealt with. What no callback could learn
+    /// of comes back from here, the first of it, when the post has ended: a failed request if
+    /// there is no `on_error` (`on_always` does not get to know why), and an error of the inputs.
+    /// A callback that returns an error or panics ends the post with [`PostError::Callback`].
+    pub async fn run(self) -> Result<(), PostError> {
+        let continue_on_error = self.manner.continue_on_error;
+        let (responses, callbacks) = self.into_parts();
+        callbacks.run(responses, continue_on_error).await
+    }
+}
+
+impl<'a, Ending> Post<'a, Ending> {
+    /// What is sent: a Document, a list, an iterator, an async stream. Left out, one request
+    /// without Documents is sent.
+    pub fn inputs<Kind>(mut self, inputs: impl IntoInputs<'a, Kind>) -> Self {
+        self.inputs = inputs.into_inputs();
+        self
+    }
+
+    /// Documents a request, 100 when left out.
+    pub fn request_size(mut self, size: impl Into<RequestSize>) -> Self {
+        self.request_size = size.into();
+        self
+    }
+
+    /// What Executors get besides the Documents.
+    pub fn parameters(mut self, parameters: Map) -> Self {
+        self.envelope.parameters = parameters;
+        self
+    }
+
+    /// Only Executors whose name this regular expression matches (Python's, from the start of the
+    /// name) process the requests. Empty: all.
+    pub fn target_executor(mut self, pattern: impl Into<String>) -> Self {
+        self.envelope.target_executor = pattern.into();
+        self
+    }
+
+    /// Hand responses out in the order of their requests instead of as they finish.
+    pub fn results_in_order(mut self, in_order: bool) -> Self {
+        self.manner.results_in_order = in_order;
+        self
+    }
+
+    /// Requests in flight at most; 0 is no limit, and then a fast iterator of inputs is in memory
+    /// as a whole.
+    pub fn prefetch(mut self, requests: usize) -> Self {
+        self.manner.prefetch = requests;
+        self
+    }
+
+    /// Take further inputs after a request that brought no response or a callback that failed.
+    /// Where nobody can be reached at all, the post ends nevertheless.
+    pub fn continue_on_error(mut self, continue_on_error: bool) -> Self {
+        self.manner.continue_on_error = continue_on_error;
+        self
+    }
+
+    /// For one request, from its being sent to the end of its response.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        self.configured(|config| config.timeout = Some(timeout))
+    }
+
+    /// What is tried again, and how often.
+    pub fn retry(self, retry: Retry) -> Self {
+        self.configured(|config| config.retry = retry)
+    }
+
+    /// Compression of gRPC requests; HTTP and WebSocket ignore it.
+    pub fn compression(self, compression: Compression) -> Self {
+        self.configured(|config| config.compression = compression)
+    }
+
+    /// One more header (HTTP, WebSocket) or metadata entry (gRPC).
+    pub fn header(self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.configured(|config| config.headers.push((name.into(), value.into())))
+    }
+
+    fn configured(mut self, change: impl FnOnce(&mut ClientConfig)) -> Self {
+        change(self.config.get_or_insert_with(|| Box::new(self.client.config().clone())));
+        self
+    }
+
+    fn into_parts(self) -> (Responses<'a>, Ending) {
+        let Post { client, config, envelope, manner, inputs, request_size, ending } = self;
+        let shared = config.is_none().then(|| client.session.clone());
+        let exchange = async move {
+            let size = match request_size {
+                RequestSize::Documents(0) => return Err(PostError::RequestSize),
+                RequestSize::Documents(size) => size,
+                RequestSize::All => usize::MAX,
+            };
+            let batches = Batches::new(inputs, size);
+            let session = client.session(config.map(|config| *config)).await?;
+            let form = session.form();
+            Ok(Exchange::new(session, form, envelope, manner, batches))
+        };
+        let outcomes = stream::once(exchange).try_flatten().inspect_err(move |error| {
+            // The next post shall find out for itself how things are.
+            if let (PostError::Call(error), Some(shared)) = (error, &shared)
+                && error.is_of_connection()
+            {
+                shared.forget();
+            }
+        });
+        (Responses(outcomes.boxed()), ending)
+    }
+}
+
+/// Responses one by one, see [`Post::stream`].
+#[must_use = "nothing is sent unless the stream is read"]
+pub struct Responses<'a>(BoxStream<'a, Result<Response, PostError>>);
+
+impl Stream for Responses<'_> {
+    type Item = Result<Response, PostError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_next_unpin(cx)
+    }
+}
+
+impl fmt::Debug for Responses<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Responses(..)")
+    }
+}

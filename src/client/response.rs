@@ -1,0 +1,169 @@
+//! What people and programs get to see of a reply.
+
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
+
+use super::{CallError, PostError, Reply, Timing};
+use crate::wire::{DataRequest, Document, Header, Map, Route, Status};
+
+/// The response to one request: Jina's `DataRequest`.
+///
+/// Header and routes are there at once. Parameters and Documents are decoded when first asked for,
+/// so that who does not look at them does not pay for them; that is why asking can fail.
+#[derive(Debug)]
+pub struct Response {
+    reply: Reply,
+    decoded: OnceLock<Result<DataRequest, CallError>>,
+}
+
+/// The Documents of all responses of a post, in the order of the responses, and the failures that
+/// some of them told of.
+///
+/// It is a list of Documents (it dereferences to one). As in Jina, the Documents of an error
+/// response are among them, as the failing Executor received them; [`Results::into_ok`] is for
+/// those who want all or nothing.
+#[derive(Debug, Default)]
+#[must_use = "some of the responses may tell of failures"]
+pub struct Results {
+    /// The Documents, flat.
+    pub docs: Vec<Document>,
+    /// Why requests failed, in the order of the responses; empty when all went well.
+    pub failures: Vec<CallError>,
+}
+
+impl Response {
+    pub(super) fn new(reply: Reply) -> Response {
+        Response { reply, decoded: OnceLock::new() }
+    }
+
+    /// Request id, endpoint, status.
+    pub fn header(&self) -> &Header {
+        &self.reply.head.header
+    }
+
+    /// The status; `None` is success.
+    pub fn status(&self) -> Option<&Status> {
+        self.header().status.as_ref()
+    }
+
+    /// Whether the status is success.
+    pub fn is_ok(&self) -> bool {
+        self.status().is_none_or(Status::is_ok)
+    }
+
+    /// What this response tells of: an exception in an Executor. `None` is success.
+    pub fn failure(&self) -> Option<CallError> {
+        self.reply.failure()
+    }
+
+    /// The gateway and every Executor the request passed, in the order of the Flow. Empty over HTTP
+    /// to a v2 Flow, which tells of none.
+    pub fn routes(&self) -> &[Route] {
+        self.reply.head.routes.as_deref().unwrap_or_default()
+    }
+
+    /// When it was sent, began to be answered and was answered.
+    pub fn timing(&self) -> Timing {
+        self.reply.timing
+    }
+
+    /// The response as a whole.
+    ///
+    /// # Errors
+    /// [`CallError::Decode`] when parameters or Documents are not what they should be.
+    pub fn data_request(&self) -> Result<&DataRequest, CallError> {
+        let decode = || self.reply.decode().map_err(|error| CallError::Decode(Arc::new(error)));
+        self.decoded.get_or_init(decode).as_ref().map_err(Clone::clone)
+    }
+
+    /// The Documents; none when there is no data.
+    ///
+    /// # Errors
+    /// As [`Response::data_request`].
+    pub fn docs(&self) -> Result<&[Document], CallError> {
+        Ok(self.data_request()?.docs())
+    }
+
+    /// Parameters of the request, with what Executors returned under `__results__`.
+    ///
+    /// # Errors
+    /// As [`Response::data_request`].
+    pub fn parameters(&self) -> Result<&Map, CallError> {
+        Ok(&self.data_request()?.parameters)
+    }
+
+    /// `parameters["__results__"]`: what Executors returned, by pod name (`indexer/rep-0`).
+    ///
+    /// # Errors
+    /// As [`Response::data_request`].
+    pub fn results(&self) -> Result<Option<&Map>, CallError> {
+        Ok(self.data_request()?.results())
+    }
+
+    /// The text of each Document, empty for one without.
+    ///
+    /// # Errors
+    /// As [`Response::data_request`].
+    pub fn texts(&self) -> Result<Vec<&str>, CallError> {
+        Ok(texts(self.docs()?))
+    }
+
+    /// The response as a whole, for keeps.
+    ///
+    /// # Errors
+    /// As [`Response::data_request`].
+    pub fn into_data_request(self) -> Result<DataRequest, CallError> {
+        let Response { reply, decoded } = self;
+        match decoded.into_inner() {
+            Some(decoded) => decoded,
+            None => reply.decode().map_err(|error| CallError::Decode(Arc::new(error))),
+        }
+    }
+
+    /// The Documents, for keeps.
+    ///
+    /// # Errors
+    /// As [`Response::data_request`].
+    pub fn into_docs(self) -> Result<Vec<Document>, CallError> {
+        Ok(self.into_data_request()?.data.unwrap_or_default())
+    }
+}
+
+impl Results {
+    /// The Documents, if no response told of a failure.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub fn into_ok(self) -> Result<Vec<Document>, PostError> {
+        match self.failures.into_iter().next() {
+            None => Ok(self.docs),
+            Some(failure) => Err(failure.into()),
+        }
+    }
+
+    /// The text of each Document, empty for one without.
+    pub fn texts(&self) -> Vec<&str> {
+        texts(&self.docs)
+    }
+}
+
+impl Deref for Results {
+    type Target = [Document];
+
+    fn deref(&self) -> &[Document] {
+        &self.docs
+    }
+}
+
+impl IntoIterator for Results {
+    type Item = Document;
+    type IntoIter = std::vec::IntoIter<Document>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.docs.into_iter()
+    }
+}
+
+fn texts(docs: &[Document]) -> Vec<&str> {
+    docs.iter().map(|document| document.text.as_deref().unwrap_or_default()).collect()
+}
