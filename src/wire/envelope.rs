@@ -240,7 +240,7 @@ pub(super) fn read_header(header: HeaderProto) -> Header {
     }
 }
 
-fn read_routes(routes: Vec<RouteProto>) -> Result<Vec<Route>, DecodeError> {
+pub(super) fn read_routes(routes: Vec<RouteProto>) -> Result<Vec<Route>, DecodeError> {
     let time = |time: Option<prost_types::Timestamp>| {
         time.map(SystemTime::try_from)
             .transpose()

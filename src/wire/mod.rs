@@ -22,7 +22,7 @@ pub use codec::{DecodeError, EncodeError, Encoded, Form, RequestId};
 pub use document::{Document, NamedScore};
 pub use message::{DataRequest, ExceptionInfo, Head, Header, Route, Status};
 pub use raw::{RawDocs, RawRequest, decode_struct, encode_struct};
-pub use single::decode_single;
+pub use single::{decode_single, encode_single};
 pub use target::{Address, Target, TargetError};
 pub use tensor::{ByteOrder, DType, NdArray, ScalarKind, SparseTensor, Tensor, TensorError};
 

@@ -1,36 +1,81 @@
 //! `SingleDocumentRequestProto`: what goes to a streaming endpoint and what comes back, one Document
-//! a message. Only the v2 family has it.
-//!
-//! But for its fourth field it is a `DataRequestProto`, so it is read and written as one.
+//! a message. Only the v2 family has it; all but its fourth field is as in a `DataRequestProto`.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use prost::Message;
-use prost::encoding::encode_varint;
 
-use super::proto::jina::{
-    DataRequestProto, SingleDocumentRequestProto,
-    data_request_proto::{DataContentProto, data_content_proto::Documents},
+use super::envelope::{
+    NO_ID, read_header, read_routes, request_parameters, write_header, write_routes,
 };
-use super::{DataRequest, DecodeError, Family, Form};
+use super::proto::jina::SingleDocumentRequestProto;
+use super::proto::v2::DocProto;
+use super::value::{read_struct, write_struct};
+use super::writer::Writer;
+use super::{DataRequest, DecodeError, Document, EncodeError, Encoded, v2};
 
-/// Tag of `DocListProto.docs`, field 1, length-delimited.
-const DOCS: u8 = 0x0a;
+/// Encodes a request to a streaming endpoint, with `document` as its data; the request's own data
+/// and the id in its header are ignored.
+///
+/// # Errors
+/// When the Document or the parameters cannot be sent.
+pub fn encode_single(request: &DataRequest, document: &Document) -> Result<Encoded, EncodeError> {
+    let mut w = Writer::with_capacity(0);
+    w.message(4, |w| v2::write_doc(w, document))?;
+    write_routes(&mut w, &request.routes)?;
+    let parameters = request_parameters(&request.parameters);
+    w.message(2, |w| write_struct(w, parameters.as_ref().unwrap_or(&request.parameters)))?;
+    let mut id_from_end = 0;
+    w.message(1, |w| {
+        write_header(w, &request.header, NO_ID)?;
+        id_from_end = w.len() - 2; // the id's tag and length stand before it
+        Ok(())
+    })?;
+    let message = w.finish();
+    let id_at = message.len() - id_from_end;
+    Ok(Encoded::new(message, id_at))
+}
 
 /// Decodes a message of a streaming endpoint; its Document is the only one of the result.
 ///
 /// # Errors
-/// As for any message of the v2 family.
+/// When it is no valid message.
 pub fn decode_single(message: Bytes) -> Result<DataRequest, DecodeError> {
-    let single = SingleDocumentRequestProto::decode(message)?;
-    let mut docs = BytesMut::with_capacity(single.document.len() + 11);
-    docs.put_u8(DOCS);
-    encode_varint(single.document.len() as u64, &mut docs);
-    docs.put_slice(&single.document);
-    let many = DataRequestProto {
-        header: single.header,
-        parameters: single.parameters,
-        routes: single.routes,
-        data: Some(DataContentProto { documents: Some(Documents::Docs(docs.freeze())) }),
-    };
-    Form::Protobuf(Family::V2).decode(many.encode_to_vec().into())
+    let message = SingleDocumentRequestProto::decode(message)?;
+    Ok(DataRequest {
+        header: message.header.map(read_header).unwrap_or_default(),
+        parameters: message.parameters.map(read_struct).unwrap_or_default(),
+        routes: read_routes(message.routes)?,
+        data: Some(vec![v2::read_doc(DocProto::decode(message.document)?)]),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::{Header, RequestId};
+    use super::*;
+
+    #[test]
+    fn what_is_sent_to_a_streaming_endpoint_is_read_there() {
+        let request = DataRequest {
+            header: Header { exec_endpoint: Some("/stream".into()), ..Header::default() },
+            parameters: json!({"k": 3.5}).as_object().expect("an object").clone(),
+            ..DataRequest::default()
+        };
+        let document = Document { id: "a".into(), ..Document::from_text("hello") };
+        let id = RequestId { sender: 7, number: 9 };
+        let sent = encode_single(&request, &document).expect("can be sent").with_id(id);
+        let read = decode_single(sent).expect("can be read");
+        assert_eq!(RequestId::parse(&read.header.request_id), Some(id));
+        assert_eq!(read.header.exec_endpoint, request.header.exec_endpoint);
+        assert_eq!(read.parameters, request.parameters);
+        assert_eq!(read.data, Some(vec![document]));
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_refused() {
+        assert!(decode_single(Bytes::from_static(b"\x22\x05abc")).is_err());
+        assert!(decode_single(Bytes::from_static(b"\x22\x02\x0a\x09")).is_err());
+    }
 }

@@ -9,6 +9,7 @@ use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use super::Protocol;
+use crate::units::nearest;
 
 /// An address as a user gives it: a host that may be a URI, and separate arguments.
 ///
@@ -237,7 +238,7 @@ impl FromStr for Protocol {
                 nearest: match other {
                     "ws" | "wss" => Some("websocket"),
                     "https" => Some("http"),
-                    _ => nearest(other, &["grpc", "http", "websocket"]),
+                    _ => nearest(other, ["grpc", "http", "websocket"]),
                 },
             }),
         }
@@ -280,11 +281,10 @@ impl Host {
             Some("ws" | "websocket") => (Some(Protocol::WebSocket), false),
             Some("wss") => (Some(Protocol::WebSocket), true),
             Some(other) => {
-                let known: Vec<&str> = SCHEMES.split(", ").collect();
                 return Err(TargetError::Scheme {
                     host: host(),
                     scheme: scheme.unwrap_or_default().into(),
-                    nearest: nearest(other, &known),
+                    nearest: nearest(other, SCHEMES.split(", ")),
                 });
             }
         };
@@ -391,12 +391,6 @@ fn percent_decoded(text: &str) -> String {
         }
     }
     String::from_utf8(decoded).unwrap_or_else(|_| text.into())
-}
-
-/// The known word that was probably meant: at least two thirds of it are there.
-fn nearest(word: &str, known: &[&'static str]) -> Option<&'static str> {
-    let distance = |known: &&str| strsim::damerau_levenshtein(word, known);
-    known.iter().copied().min_by_key(distance).filter(|near| distance(near) * 3 <= near.len())
 }
 
 fn hint(nearest: &Option<&'static str>) -> String {
