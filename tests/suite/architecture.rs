@@ -112,7 +112,7 @@ fn sources() -> Vec<(String, PathBuf, String)> {
             let below = path.strip_prefix(&root).expect("it is below").to_owned();
             let first = below.iter().next().expect("it has a name").to_string_lossy();
             let room = first.trim_end_matches(".rs").to_owned();
-            if !path.extension().is_some_and(|e| e == "rs") || room == "lib" || room == "main" {
+            if path.extension().is_none_or(|e| e != "rs") || room == "lib" || room == "main" {
                 continue;
             }
             let text = fs::read_to_string(&path).expect("it is text");

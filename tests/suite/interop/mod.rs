@@ -6,6 +6,7 @@
 
 mod decode;
 mod flow;
+mod lifetime;
 mod python;
 mod samples;
 mod tls;
