@@ -16,6 +16,10 @@ use crate::wire::{Family, Target};
 pub struct ClientConfig {
     /// Where the Flow is.
     pub target: Target,
+    /// Where the same Flow is spoken to over HTTP, which GraphQL needs. `None`: where `target` is,
+    /// which holds for an HTTP target and for a proxy that tells protocols apart; a gateway itself
+    /// has a port for each.
+    pub http_target: Option<Target>,
     /// Which family it speaks.
     pub family: FamilyChoice,
     /// How TLS verifies; of no effect on a plain target.
@@ -108,6 +112,7 @@ impl ClientConfig {
     pub fn new(target: Target) -> ClientConfig {
         ClientConfig {
             target,
+            http_target: None,
             family: FamilyChoice::Auto,
             tls: TlsOptions::default(),
             headers: Vec::new(),
@@ -185,6 +190,7 @@ impl fmt::Debug for ClientConfig {
         let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
         f.debug_struct("ClientConfig")
             .field("target", &self.target)
+            .field("http_target", &self.http_target)
             .field("family", &self.family)
             .field("tls", &self.tls)
             .field("headers", &names)

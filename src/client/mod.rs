@@ -11,6 +11,7 @@ mod config;
 mod error;
 mod exchange;
 mod input;
+mod mutate;
 mod post;
 mod response;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use callbacks::{CallbackError, CallbackReturn, Callbacks};
 pub use config::{ClientConfig, Compression, FamilyChoice, Limits, Retry, TlsOptions};
 pub use error::{CallError, ConfigError};
 pub use input::{Inputs, IntoInput, IntoInputs, Many, One, RequestSize, Streamed};
+pub use mutate::Mutate;
 pub use post::{NoCallbacks, Post, PostError, Responses};
 pub use response::{Response, Results};
 pub use transport::Session;
@@ -43,12 +45,14 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Client {
     config: Arc<ClientConfig>,
     session: Arc<SharedSession>,
+    /// For GraphQL, where `session` does not speak HTTP.
+    http_session: Arc<SharedSession>,
 }
 
 impl Client {
     /// A client of the Flow at `config.target`; nothing is sent yet.
     pub fn new(config: ClientConfig) -> Client {
-        Client { config: Arc::new(config), session: Arc::default() }
+        Client { config: Arc::new(config), session: Arc::default(), http_session: Arc::default() }
     }
 
     /// A client with Jina's defaults of the Flow at `address`, for example `grpc://localhost:1234`.
@@ -71,6 +75,11 @@ impl Client {
     /// over HTTP to a v2 Flow, where it is a path.
     pub fn post<'a>(&self, on: impl Into<String>) -> Post<'a> {
         Post::new(self.clone(), on.into())
+    }
+
+    /// A GraphQL mutation, Jina's `client.mutate`. See [`Mutate`].
+    pub fn mutate(&self, mutation: impl Into<String>) -> Mutate {
+        Mutate::new(self.clone(), mutation.into())
     }
 
     /// Opens the connections of a session and, where the family is `auto`, asks the Flow for it.

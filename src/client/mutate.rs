@@ -1,0 +1,120 @@
+//! `Client::mutate`: GraphQL, over HTTP whatever the client's protocol.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Body, Call, CallError, Client, ClientConfig, FamilyChoice, Request, Session};
+use crate::wire::{DecodeError, Family, Map, Protocol, Target};
+
+/// A GraphQL mutation being put together. Nothing is sent before [`Mutate::send`].
+///
+/// Flows of the v1 family serve it on their HTTP port when they were started with
+/// `expose_graphql_endpoint`. `docs` takes the arguments `data`, `targetExecutor`, `parameters` (JSON
+/// in a string) and `execEndpoint` (`/search` when left out) and gives the Documents, any selection
+/// of their fields.
+#[derive(Debug)]
+#[must_use = "nothing is sent before `send`"]
+pub struct Mutate {
+    client: Client,
+    /// The client's, unless this mutation wants something of its own.
+    config: Option<Box<ClientConfig>>,
+    mutation: String,
+    variables: Option<Map>,
+}
+
+impl Mutate {
+    pub(super) fn new(client: Client, mutation: String) -> Mutate {
+        Mutate { client, config: None, mutation, variables: None }
+    }
+
+    /// The values of the mutation's variables.
+    pub fn variables(mut self, variables: Map) -> Mutate {
+        self.variables = Some(variables);
+        self
+    }
+
+    /// From its being sent to the end of its response.
+    pub fn timeout(self, timeout: Duration) -> Mutate {
+        self.configured(|config| config.timeout = Some(timeout))
+    }
+
+    /// One more header.
+    pub fn header(self, name: impl Into<String>, value: impl Into<String>) -> Mutate {
+        self.configured(|config| config.headers.push((name.into(), value.into())))
+    }
+
+    fn configured(mut self, change: impl FnOnce(&mut ClientConfig)) -> Mutate {
+        change(self.config.get_or_insert_with(|| Box::new(self.client.config().clone())));
+        self
+    }
+
+    /// Sends the mutation and gives the response: `{"data": {"docs": [...]}}`.
+    ///
+    /// An exception in an Executor does not show: gateways answer with the Documents as they were.
+    ///
+    /// # Errors
+    /// [`CallError::GraphQl`] when the response lists errors, [`CallError::Unsupported`] when the
+    /// Flow offers no GraphQL or not on the port of the client, and all that can befall a request.
+    pub async fn send(self) -> Result<Value, CallError> {
+        #[derive(Serialize)]
+        struct Query<'a> {
+            query: &'a str,
+            variables: Option<&'a Map>,
+        }
+        let query = Query { query: &self.mutation, variables: self.variables.as_ref() };
+        let body = serde_json::to_vec(&query).expect("strings and JSON values are JSON").into();
+        let target = &self.client.config.target;
+        let guessed = target.protocol != Protocol::Http && self.client.config.http_target.is_none();
+        let outcome = match self.session().await {
+            Ok(session) => {
+                session.call(Request::Mutate { body }).await.map_err(|failure| failure.error)
+            }
+            Err(error) => Err(error),
+        };
+        let reply = outcome.map_err(|error| match error {
+            CallError::Protocol { .. } | CallError::Lost { .. } | CallError::Unsupported(_)
+                if guessed =>
+            {
+                not_there(target, &error)
+            }
+            error => error,
+        })?;
+        if let Some(failure) = reply.failure() {
+            return Err(failure);
+        }
+        let Body::GraphQl(body) = reply.body else {
+            return Err(CallError::Unsupported("the answer is not one to a mutation".into()));
+        };
+        serde_json::from_slice(&body)
+            .map_err(|error| CallError::Decode(Arc::new(DecodeError::Json(error))))
+    }
+
+    async fn session(&self) -> Result<Session, CallError> {
+        let client = &self.client;
+        let config = self.config.as_deref().unwrap_or(client.config());
+        let target = match &config.http_target {
+            Some(target) => target.clone(),
+            None => Target { protocol: Protocol::Http, ..config.target.clone() },
+        };
+        if target == config.target {
+            return client.session(self.config.as_deref().cloned()).await;
+        }
+        let mut http = ClientConfig { target, ..config.clone() };
+        // No other family has GraphQL, and a port that is not HTTP's need not be asked.
+        http.family = FamilyChoice::Is(Family::V1);
+        match &self.config {
+            None => client.http_session.get(&Arc::new(http)).await,
+            Some(_) => Session::open(Arc::new(http)).await,
+        }
+    }
+}
+
+fn not_there(target: &Target, error: &CallError) -> CallError {
+    CallError::Unsupported(format!(
+        "GraphQL goes over HTTP, and {target} does not seem to serve it: {error}; give the address \
+         of the Flow's HTTP port as well (`http_target`)"
+    ))
+}
