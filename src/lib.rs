@@ -3,6 +3,8 @@
 //! The rooms stand in reading order, lowest floor first; `ARCHITECTURE.md` says what each may
 //! import.
 
+pub mod random;
+pub mod source;
 pub mod template;
 pub mod units;
 pub mod wire;

@@ -9,8 +9,9 @@ use crate::assertion::{Assertion, Capture, Message};
 use crate::client::{ClientConfig, Compression};
 use crate::documents::Documents;
 use crate::flow::FlowConfig;
+use crate::random::Key;
 use crate::scenario::condition::Condition;
-use crate::template::{Template, TemplateError};
+use crate::template::{Scope, Template, TemplateError};
 use crate::units::{Percentage, Rate};
 use crate::wire::{Map, Protocol};
 
@@ -300,7 +301,16 @@ impl Parameters {
     ///
     /// # Errors
     /// An expression that fails for this request.
-    pub fn evaluate(&self, _i: u64, _captured: &Map) -> Result<Map, TemplateError> {
-        unimplemented!()
+    pub fn evaluate(&self, i: u64, captured: &Map) -> Result<Map, TemplateError> {
+        let key = Key::new(self.seed).index(i);
+        let scope = Scope { i, key, captured: Some(captured) };
+        match self.template.evaluate(&scope)? {
+            serde_json::Value::Object(map) => Ok(map),
+            value => Err(TemplateError {
+                expression: "parameters".into(),
+                reason: format!("expected a map, found `{value}`"),
+                help: None,
+            }),
+        }
     }
 }
