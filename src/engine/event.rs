@@ -18,8 +18,13 @@ pub trait Listener {
 pub enum Event<'a> {
     /// A request was due. Told for each exactly once, when the engine gets to it.
     Arrived(Arrival),
-    /// It found no free slot: it will never be sent.
-    Dropped(Arrival),
+    /// It will never be sent.
+    Dropped {
+        /// Which.
+        arrival: Arrival,
+        /// Whether we ourselves were too late for it; else it found no free slot.
+        late: bool,
+    },
     /// It was handed to the client.
     Released {
         /// Which.

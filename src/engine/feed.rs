@@ -3,7 +3,6 @@
 //! Bodies are made ahead of need on other threads and handed over through a bounded queue; a body
 //! that never changes is made once. So the path of a request neither makes nor encodes anything.
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::source::Budget;
@@ -63,6 +62,6 @@ impl Feed {
     /// An endless feed of an empty GraphQL body: what tests of time need.
     #[cfg(test)]
     pub(crate) fn nothing() -> Feed {
-        Feed::endless(Request::Mutate { body: Bytes::new() }, 1)
+        Feed::endless(Request::Mutate { body: bytes::Bytes::new() }, 1)
     }
 }

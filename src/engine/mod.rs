@@ -36,7 +36,7 @@ use crate::client::{Call, Request};
 use event::{Arrival, Event, Finished, Listener, Outcome};
 use feed::{Batch, Feed, FeedError};
 use pacer::Clock;
-use source::{Next, Source};
+use source::{Next, Over, Source};
 
 /// One worker's part of a load.
 #[derive(Debug)]
@@ -89,8 +89,8 @@ pub struct Answer {
 /// Why a load ended.
 #[derive(Clone, Debug)]
 pub enum Ended {
-    /// It was carried out: its time is over, or its requests are sent.
-    Complete,
+    /// It was carried out.
+    Complete(Over),
     /// The Documents ended before it.
     Documents,
     /// It was told to.
@@ -154,7 +154,7 @@ where
         let arrival = match source.next() {
             Next::Due(arrival) => Some(arrival),
             Next::Client => None,
-            Next::Over => break Ended::Complete,
+            Next::Over(over) => break Ended::Complete(over),
         };
         let measured = arrival.is_some_and(|arrival| arrival.measured);
         // A body of the warmup is of no use any more when the first measured arrival is next.
@@ -164,25 +164,25 @@ where
             () = stop.drain.cancelled() => break Ended::Stopped,
             () = until(source.end().map(|end| end + grace)) => {
                 // We are hopelessly late: what was due and not sent is dropped, and says so.
-                while let (Next::Due(arrival), true) = (source.next(), source.take()) {
+                while let Some(arrival) = source.take(Instant::now()) {
                     listener.on(Event::Arrived(arrival));
-                    listener.on(Event::Dropped(arrival));
+                    listener.on(Event::Dropped { arrival, late: true });
                 }
-                break Ended::Complete;
+                break Ended::Complete(Over::Time);
             }
-            () = until(source.end()), if arrival.is_none() => break Ended::Complete,
+            () = until(source.end()), if arrival.is_none() => break Ended::Complete(Over::Time),
             made = bodies.next(), if arrival.is_some() && ready.is_none() => match made {
                 Ok(Some(batch)) => ready = Some(Ready { batch, measured, at: Instant::now() }),
                 Ok(None) => break Ended::Documents,
                 Err(error) => break Ended::Feed(error),
             },
             () = wait(clock, arrival), if ready.is_some() => {
-                let Some(arrival) = arrival.filter(|_| source.take()) else { continue };
+                let at = Instant::now();
+                let Some(arrival) = source.take(at) else { continue };
                 listener.on(Event::Arrived(arrival));
                 if !flight.slots.take() {
-                    listener.on(Event::Dropped(arrival));
+                    listener.on(Event::Dropped { arrival, late: false });
                 } else if let Some(ready) = ready.take() {
-                    let at = Instant::now();
                     let documents = ready.batch.documents;
                     listener.on(Event::Released { arrival, at, documents });
                     let keep = arrival.measured && flight.answers.is_some();

@@ -227,6 +227,13 @@ enum Places {
     Trace(Arc<[Duration]>),
 }
 
+impl Arrivals {
+    /// Whether the limit ended them, and not the schedule itself.
+    pub fn is_limited(&self) -> bool {
+        self.next >= self.limit
+    }
+}
+
 /// Walks along the area under the rate.
 #[derive(Clone, Debug)]
 enum Steps {

@@ -5,7 +5,6 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::iter::StepBy;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -28,14 +27,25 @@ pub struct Source {
 #[derive(Debug)]
 enum Kind {
     Open { warmup: Walk, steady: Walk },
-    Closed { free: BinaryHeap<Reverse<Instant>>, think_time: Duration, budget: Budget },
+    Closed { free: BinaryHeap<Reverse<Client>>, think_time: Duration, budget: Budget },
+}
+
+/// A client that waits for its next request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Client {
+    due: Instant,
+    /// It has not sent anything yet. All begin at once, one after another as we get to them, so the
+    /// first request of each is due when it is its turn.
+    new: bool,
 }
 
 /// One worker's part of a schedule: every so many-th arrival.
 #[derive(Debug)]
 struct Walk {
     start: Instant,
-    arrivals: StepBy<std::iter::Skip<Arrivals>>,
+    arrivals: Arrivals,
+    /// The other workers' arrivals between two of ours.
+    others: usize,
     next: Option<Instant>,
 }
 
@@ -47,7 +57,16 @@ pub enum Next {
     /// A client to become free.
     Client,
     /// Nothing: no arrival will come any more.
-    Over,
+    Over(Over),
+}
+
+/// What ended a load that was carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// Its time.
+    Time,
+    /// The number of its requests.
+    Requests,
 }
 
 /// A number of requests that workers share. Counts those taken, so it also tells how many were.
@@ -122,9 +141,9 @@ impl Source {
     /// The open model: `warmup` and then `steady`, each from its own start, whatever the Flow does.
     pub fn open(frame: Frame, warmup: &Schedule, steady: &Schedule, share: Share) -> Source {
         let walk = |schedule: &Schedule, start, end: Option<Instant>| {
-            let arrivals = schedule.arrivals().skip(share.worker).step_by(share.workers);
-            let mut walk = Walk { start, arrivals, next: None };
-            walk.step(end);
+            let others = share.workers - 1;
+            let mut walk = Walk { start, arrivals: schedule.arrivals(), others, next: None };
+            walk.step(share.worker, end);
             walk
         };
         let measured_from = frame.measured_from();
@@ -147,7 +166,8 @@ impl Source {
         budget: Budget,
         share: Share,
     ) -> Source {
-        let free = (0..share.of(clients)).map(|_| Reverse(frame.start)).collect();
+        let client = Client { due: frame.start, new: true };
+        let free = (0..share.of(clients)).map(|_| Reverse(client)).collect();
         Source {
             kind: Kind::Closed { free, think_time, budget },
             measured_from: frame.measured_from(),
@@ -160,47 +180,49 @@ impl Source {
         let due = match &self.kind {
             Kind::Open { warmup, steady } => match warmup.next.or(steady.next) {
                 Some(due) => due,
-                None => return Next::Over,
+                None if steady.arrivals.is_limited() => return Next::Over(Over::Requests),
+                None => return Next::Over(Over::Time),
             },
             Kind::Closed { free, budget, .. } => match free.peek() {
-                _ if budget.is_empty() => return Next::Over,
-                Some(Reverse(due)) => *due,
+                _ if budget.is_empty() => return Next::Over(Over::Requests),
+                Some(Reverse(client)) => client.due,
                 None => return Next::Client,
             },
         };
         if self.end.is_some_and(|end| due >= end) {
-            return Next::Over;
+            return Next::Over(Over::Time);
         }
         Next::Due(Arrival { due, measured: due >= self.measured_from })
     }
 
-    /// Takes the arrival that [`Source::next`] told of; false when another worker took the last
-    /// of the budget meanwhile.
-    pub fn take(&mut self) -> bool {
+    /// Takes the arrival that [`Source::next`] told of; none when there is none, or another worker
+    /// took the last of the budget meanwhile.
+    pub fn take(&mut self, now: Instant) -> Option<Arrival> {
+        let Next::Due(mut arrival) = self.next() else { return None };
         match &mut self.kind {
             Kind::Open { warmup, steady } => {
                 if warmup.next.is_some() {
-                    warmup.step(Some(self.measured_from));
+                    warmup.step(warmup.others, Some(self.measured_from));
                 } else {
-                    steady.step(self.end);
+                    steady.step(steady.others, self.end);
                 }
-                true
             }
             Kind::Closed { free, budget, .. } => {
-                let measured = free.peek().is_some_and(|Reverse(due)| *due >= self.measured_from);
-                if measured && !budget.take() {
-                    return false;
+                if arrival.measured && !budget.take() {
+                    return None;
                 }
-                free.pop();
-                true
+                if free.pop().is_some_and(|Reverse(client)| client.new) {
+                    arrival.due = arrival.due.max(now);
+                }
             }
         }
+        Some(arrival)
     }
 
     /// A request was over at `at`: in the closed model its client thinks, and is free.
     pub fn over(&mut self, at: Instant) {
         if let Kind::Closed { free, think_time, .. } = &mut self.kind {
-            free.push(Reverse(at + *think_time));
+            free.push(Reverse(Client { due: at + *think_time, new: false }));
         }
     }
 
@@ -211,8 +233,8 @@ impl Source {
 }
 
 impl Walk {
-    fn step(&mut self, end: Option<Instant>) {
-        let due = self.arrivals.next().map(|due| self.start + due);
+    fn step(&mut self, skip: usize, end: Option<Instant>) {
+        let due = self.arrivals.nth(skip).map(|due| self.start + due);
         self.next = due.filter(|due| end.is_none_or(|end| *due < end));
     }
 }
@@ -239,7 +261,7 @@ mod tests {
         let mut all = Vec::new();
         while let Next::Due(arrival) = source.next() {
             all.push(((arrival.due - start).as_millis(), arrival.measured));
-            source.take();
+            source.take(arrival.due);
         }
         all
     }
@@ -279,24 +301,24 @@ mod tests {
         let frame = frame(0, None);
         let think = Duration::from_millis(100);
         let mut source = Source::closed(frame, 1, think, Budget::new(2), Share::WHOLE);
-        assert!(source.take());
+        assert!(source.take(frame.start).is_some());
         assert_eq!(source.next(), Next::Client);
         source.over(frame.start + Duration::from_millis(30));
         let due = frame.start + Duration::from_millis(130);
         assert_eq!(source.next(), Next::Due(Arrival { due, measured: true }));
-        assert!(source.take());
-        assert_eq!(source.next(), Next::Over);
+        assert!(source.take(frame.start).is_some());
+        assert_eq!(source.next(), Next::Over(Over::Requests));
     }
 
     #[test]
     fn the_warmup_does_not_use_up_the_budget() {
         let frame = frame(100, None);
         let mut source = Source::closed(frame, 1, Duration::ZERO, Budget::new(1), Share::WHOLE);
-        assert!(source.take());
+        assert!(source.take(frame.start).is_some());
         source.over(frame.start + Duration::from_millis(50));
-        assert!(source.take());
+        assert!(source.take(frame.start).is_some());
         source.over(frame.start + Duration::from_millis(150));
-        assert!(source.take());
-        assert_eq!(source.next(), Next::Over);
+        assert!(source.take(frame.start).is_some());
+        assert_eq!(source.next(), Next::Over(Over::Requests));
     }
 }

@@ -74,7 +74,7 @@ impl Listener for Log {
     fn on(&mut self, event: Event<'_>) {
         match event {
             Event::Arrived(arrival) => self.arrived.push(self.at(arrival.due)),
-            Event::Dropped(arrival) => self.dropped.push(self.at(arrival.due)),
+            Event::Dropped { arrival, .. } => self.dropped.push(self.at(arrival.due)),
             Event::Released { arrival, at, .. } => {
                 self.measured += u64::from(arrival.measured);
                 self.released.push(self.at(at));
@@ -163,7 +163,7 @@ async fn an_open_load_keeps_its_schedule_however_slow_the_replies() {
         simulate(Simulation::default(), Script::new(|_| Scripted::After(2500))).await;
     assert_eq!(log.released, [0, 100, 200, 300, 400, 500, 600, 700, 800, 900]);
     assert_eq!(log.response_ms, [2500; 10]);
-    assert!(matches!(ended, Ended::Complete));
+    assert!(matches!(ended, Ended::Complete(_)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -188,7 +188,7 @@ async fn a_closed_load_ends_when_its_requests_are_used_up() {
     let load = Simulation { clients: Some(3), requests: 4, ..Simulation::default() };
     let (log, ended) = simulate(load, Script::new(|_| Scripted::After(10))).await;
     assert_eq!(log.released, [0, 0, 0, 10]);
-    assert!(matches!(ended, Ended::Complete));
+    assert!(matches!(ended, Ended::Complete(_)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -274,7 +274,7 @@ async fn a_schedule_that_can_not_be_kept_ends_and_counts_the_rest_as_dropped() {
     let (log, ended) = simulate(load, Script::new(|_| Scripted::After(1))).await;
     drop(sender);
     assert_eq!((log.arrived.len(), log.dropped.len()), (10, 10));
-    assert!(matches!(ended, Ended::Complete));
+    assert!(matches!(ended, Ended::Complete(_)));
 }
 
 #[tokio::test(start_paused = true)]

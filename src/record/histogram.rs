@@ -13,8 +13,8 @@ use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer}
 /// the merged histograms of its parts, however it was split.
 #[derive(Clone, Debug)]
 pub struct Histogram {
-    /// In µs. Starts small and grows with the largest value, to 190 KB at most.
-    counts: hdrhistogram::Histogram<u64>,
+    /// In µs. Made with the first value, and grows with the largest, to 190 KB at most.
+    counts: Option<hdrhistogram::Histogram<u64>>,
     beyond: u64,
     min: Duration,
     max: Duration,
@@ -39,13 +39,20 @@ impl Histogram {
 
     /// Empty.
     pub fn new() -> Histogram {
-        Histogram {
-            counts: hdrhistogram::Histogram::new(3).expect("three digits are allowed"),
-            beyond: 0,
-            min: Duration::MAX,
-            max: Duration::ZERO,
-            sum_ns: 0,
-        }
+        Histogram { counts: None, beyond: 0, min: Duration::MAX, max: Duration::ZERO, sum_ns: 0 }
+    }
+
+    fn empty() -> hdrhistogram::Histogram<u64> {
+        hdrhistogram::Histogram::new(3).expect("three digits are allowed")
+    }
+
+    fn counts_mut(&mut self) -> &mut hdrhistogram::Histogram<u64> {
+        self.counts.get_or_insert_with(Histogram::empty)
+    }
+
+    /// Values that are not beyond.
+    fn within(&self) -> u64 {
+        self.counts.as_ref().map_or(0, |counts| counts.len())
     }
 
     /// Counts one value.
@@ -59,7 +66,7 @@ impl Histogram {
         self.sum_ns += value.as_nanos();
         // To the nearest µs, so that the error is half of one at most.
         let us = (value.as_nanos() as u64 + 500) / 1000;
-        self.counts.record(us).expect("the histogram grows to an hour");
+        self.counts_mut().record(us).expect("the histogram grows to an hour");
     }
 
     /// Adds the values of another.
@@ -67,7 +74,9 @@ impl Histogram {
         if other.count() == 0 {
             return;
         }
-        self.counts.add(&other.counts).expect("the histogram grows to an hour");
+        if let Some(counts) = &other.counts {
+            self.counts_mut().add(counts).expect("the histogram grows to an hour");
+        }
         self.beyond += other.beyond;
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
@@ -76,7 +85,7 @@ impl Histogram {
 
     /// All values, those beyond included.
     pub fn count(&self) -> u64 {
-        self.counts.len() + self.beyond
+        self.within() + self.beyond
     }
 
     /// Values above [`Histogram::MAX`].
@@ -96,15 +105,14 @@ impl Histogram {
 
     /// The mean of the values that are not beyond, exact; `None` without any.
     pub fn mean(&self) -> Option<Duration> {
-        let count = u128::from(self.counts.len());
-        let mean = self.sum_ns.checked_div(count)?;
+        let mean = self.sum_ns.checked_div(u128::from(self.within()))?;
         Some(Duration::from_nanos(mean as u64))
     }
 
     /// The standard deviation of the values that are not beyond; `None` without any.
     pub fn stddev(&self) -> Option<Duration> {
-        (!self.counts.is_empty())
-            .then(|| Duration::from_nanos((self.counts.stdev() * 1000.0).round() as u64))
+        let counts = self.counts.as_ref().filter(|counts| !counts.is_empty())?;
+        Some(Duration::from_nanos((counts.stdev() * 1000.0).round() as u64))
     }
 
     /// The smallest value that at least the share `quantile` of all values does not exceed.
@@ -120,11 +128,12 @@ impl Histogram {
         // The product may lie above a whole number by rounding alone.
         let rank = (quantile * total as f64 * (1.0 - 1e-12)).ceil().max(1.0) as u64;
         let mut seen = 0;
-        let bucket = self.counts.iter_recorded().find(|bucket| {
+        let counts = self.counts.as_ref()?;
+        let bucket = counts.iter_recorded().find(|bucket| {
             seen += bucket.count_since_last_iteration();
             seen >= rank
         })?;
-        let us = self.counts.highest_equivalent(bucket.value_iterated_to());
+        let us = counts.highest_equivalent(bucket.value_iterated_to());
         Some(Duration::from_micros(us).clamp(self.min, self.max.max(self.min)))
     }
 
@@ -132,7 +141,8 @@ impl Histogram {
     pub fn count_up_to(&self, limit: Duration) -> u64 {
         let us = limit.min(Histogram::MAX).as_micros() as u64;
         self.counts
-            .iter_recorded()
+            .iter()
+            .flat_map(|counts| counts.iter_recorded())
             .take_while(|bucket| bucket.value_iterated_to() <= us)
             .map(|bucket| bucket.count_since_last_iteration())
             .sum()
@@ -141,17 +151,20 @@ impl Histogram {
     /// Values and how often they occurred, smallest first; a value stands for all that the
     /// histogram cannot tell from it.
     pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
-        self.counts.iter_recorded().map(|bucket| {
-            let us = self.counts.median_equivalent(bucket.value_iterated_to());
-            (Duration::from_micros(us), bucket.count_since_last_iteration())
+        self.counts.iter().flat_map(|counts| {
+            counts.iter_recorded().map(|bucket| {
+                let us = counts.median_equivalent(bucket.value_iterated_to());
+                (Duration::from_micros(us), bucket.count_since_last_iteration())
+            })
         })
     }
 
     /// HdrHistogram V2, compressed; in µs. What is beyond is not in it.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
+        let empty = Histogram::empty();
         V2DeflateSerializer::new()
-            .serialize(&self.counts, &mut bytes)
+            .serialize(self.counts.as_ref().unwrap_or(&empty), &mut bytes)
             .expect("a vector takes all that is written, and counts fit the format");
         bytes
     }
@@ -181,7 +194,7 @@ impl Histogram {
                 continue;
             }
             histogram.sum_ns += value.as_nanos() * u128::from(count);
-            histogram.counts.record_n(us, count).expect("the histogram grows to an hour");
+            histogram.counts_mut().record_n(us, count).expect("the histogram grows to an hour");
         }
         Ok(histogram)
     }
@@ -213,7 +226,7 @@ impl PartialEq for Histogram {
     fn eq(&self, other: &Histogram) -> bool {
         (self.beyond, self.sum_ns) == (other.beyond, other.sum_ns)
             && (self.min(), self.max()) == (other.min(), other.max())
-            && self.counts == other.counts
+            && self.buckets().eq(other.buckets())
     }
 }
 

@@ -1,5 +1,16 @@
 //! What was measured: latency histograms, the timeline, the saved result.
+//!
+//! A [`Recorder`] listens to one worker and folds events into [`tally::Tally`]s; a [`Recording`]
+//! merges those of all workers by addition; a [`summary::Summary`] is what is saved and judged.
 
 mod histogram;
+mod recorder;
+mod recording;
+mod summarize;
+pub mod summary;
+pub mod tally;
 
 pub use histogram::{Histogram, HistogramError};
+pub use recorder::{Delta, Recorder};
+pub use recording::{Compact, Recording, Second};
+pub use summarize::Window;

@@ -1,0 +1,249 @@
+//! Folds what one worker tells into tallies, one a second.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::tally::{ErrorCount, SlowRequest, Tally};
+use crate::client::CallError;
+use crate::engine::event::{Event, Finished, Listener, Outcome};
+use crate::wire::Route;
+
+/// What a recorder hands over from time to time, to be merged with the others'.
+#[derive(Clone, Debug)]
+pub struct Delta {
+    /// Measured requests, by the second (from the start of what is measured) they belong to.
+    pub seconds: Vec<(u64, Tally)>,
+    /// Requests of the warmup.
+    pub warmup: Tally,
+    /// When the very first request was answered, and its response time.
+    pub first_request: Option<(Instant, Duration)>,
+    /// When the last measured request ended.
+    pub last_done: Option<Instant>,
+}
+
+/// Records what one worker tells. Hands tallies over as time goes by and never waits for whoever
+/// takes them.
+#[derive(Debug)]
+pub struct Recorder {
+    /// The start of what is measured.
+    start: Instant,
+    /// The end of the load's time, where time ends it.
+    end: Option<Instant>,
+    /// Not handed over yet; the last second and mostly no other.
+    seconds: Vec<(u64, Tally)>,
+    warmup: Tally,
+    first_request: Option<(Instant, Duration)>,
+    first_told: bool,
+    last_done: Option<Instant>,
+    in_flight: u64,
+    in_flight_since: Instant,
+    /// The sum of the instants (from the start) at which those in flight were released.
+    released_sum: f64,
+    /// Room for a few: a taker that is behind gets the same counts later, added up.
+    deltas: mpsc::Sender<Delta>,
+}
+
+impl Recorder {
+    /// A recorder of what happens from `start` on; what is told as not measured is kept apart.
+    pub fn new(start: Instant, end: Option<Instant>, deltas: mpsc::Sender<Delta>) -> Recorder {
+        Recorder {
+            start,
+            end,
+            seconds: Vec::new(),
+            warmup: Tally::default(),
+            first_request: None,
+            first_told: false,
+            last_done: None,
+            in_flight: 0,
+            in_flight_since: start,
+            released_sum: 0.0,
+            deltas,
+        }
+    }
+
+    /// What has not been handed over.
+    pub fn finish(mut self) -> Delta {
+        self.take()
+    }
+
+    fn take(&mut self) -> Delta {
+        Delta {
+            seconds: std::mem::take(&mut self.seconds),
+            warmup: std::mem::take(&mut self.warmup),
+            first_request: self.first_request.take(),
+            last_done: self.last_done,
+        }
+    }
+
+    /// The tally of the second in which `at` lies; the first one's for what was before.
+    fn second(&mut self, at: Instant) -> &mut Tally {
+        let second = at.saturating_duration_since(self.start).as_secs();
+        let index = match self.seconds.iter().rposition(|(known, _)| *known == second) {
+            Some(index) => index,
+            None => {
+                self.seconds.push((second, Tally::default()));
+                self.seconds.len() - 1
+            }
+        };
+        &mut self.seconds[index].1
+    }
+
+    fn tally(&mut self, measured: bool, at: Instant) -> &mut Tally {
+        if measured { self.second(at) } else { &mut self.warmup }
+    }
+
+    /// Adds the area since the last change, second by second, and changes the number.
+    fn in_flight(&mut self, at: Instant, change: i64) {
+        while self.in_flight_since < at {
+            let since = self.in_flight_since;
+            let second = (since - self.start).as_secs() + 1;
+            let until = at.min(self.start + Duration::from_secs(second));
+            let area = self.in_flight as f64 * (until - since).as_secs_f64();
+            if area > 0.0 {
+                self.second(since).in_flight.area += area;
+            }
+            self.in_flight_since = until;
+        }
+        self.in_flight = self.in_flight.saturating_add_signed(change);
+        let in_flight = self.in_flight;
+        if change > 0 {
+            let max = &mut self.second(at).in_flight.max;
+            *max = in_flight.max(*max);
+        }
+    }
+
+    fn finished(&mut self, finished: &Finished) {
+        let done = finished.timing.done;
+        let response = finished.response_time();
+        if !self.first_told {
+            self.first_told = true;
+            self.first_request = Some((done, response));
+        }
+        if finished.arrival.measured {
+            self.in_flight(done, -1);
+            self.released_sum -= (finished.released - self.start).as_secs_f64();
+            self.second(done).in_flight.spent += (done - finished.released).as_secs_f64();
+            self.last_done = self.last_done.max(Some(done));
+        }
+        let start = self.start;
+        let in_time = self.end.is_none_or(|end| done <= end);
+        let tally = self.tally(finished.arrival.measured, done);
+        tally.response[finished.outcome as usize].record(response);
+        tally.retries += u64::from(finished.timing.attempts.saturating_sub(1));
+        tally.lag.record(finished.lag());
+        tally.pacer.record(finished.pacer_lag());
+        tally.held.record(finished.held_back());
+        if !finished.starved.is_zero() {
+            tally.starved.record(finished.starved);
+        }
+        if let Some(error) = &finished.error {
+            tally.errors.record(ErrorCount {
+                kind: error.kind(),
+                message: error.to_string(),
+                count: 1,
+                first_at: done.saturating_duration_since(start),
+                details: details(error),
+            });
+        }
+        if finished.outcome == Outcome::Ok {
+            tally.documents_ok += finished.documents;
+            if in_time {
+                tally.ok_in_time += 1;
+                tally.documents_in_time += finished.documents;
+            }
+            answered(tally, finished, start);
+        }
+    }
+}
+
+/// Records what only an ok response tells.
+fn answered(tally: &mut Tally, finished: &Finished, start: Instant) {
+    let service = finished.service_time().unwrap_or_default();
+    tally.service.record(service);
+    let Some(reply) = &finished.reply else { return };
+    if let (crate::client::Body::Stream(_), Some(first)) = (&reply.body, finished.timing.first) {
+        tally.first.record(first - finished.arrival.due);
+    }
+    let routes = match &reply.head.routes {
+        Some(routes) => routes.as_slice(),
+        None => {
+            tally.without_routes += 1;
+            &[]
+        }
+    };
+    for route in routes {
+        if let Some(time) = time_in(route) {
+            tally.executor(&route.executor).record(time);
+        }
+    }
+    let response = finished.response_time();
+    if tally.slowest.wants(response) {
+        tally.slowest.record(SlowRequest {
+            due: finished.arrival.due.saturating_duration_since(start),
+            response,
+            service,
+            lag: finished.lag(),
+            routes: routes.iter().map(|route| (route.executor.clone(), time_in(route))).collect(),
+        });
+    }
+}
+
+/// How long a request was there; `None` for an Executor that was skipped. Both times are of the
+/// gateway's clock, so their difference needs no common time; a clock that was set back gives none.
+fn time_in(route: &Route) -> Option<Duration> {
+    route.end_time?.duration_since(route.start_time?).ok()
+}
+
+/// What an error's one line leaves out.
+fn details(error: &CallError) -> Option<String> {
+    let CallError::Executor { executor, exception: Some(exception), .. } = error else {
+        return None;
+    };
+    let mut lines = Vec::new();
+    if let Some(executor) = executor {
+        lines.push(format!("Executor `{executor}` ({})", exception.executor));
+    }
+    lines.extend(exception.stacks.iter().map(|line| line.trim_end().to_owned()));
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
+impl Listener for Recorder {
+    fn on(&mut self, event: Event<'_>) {
+        match event {
+            Event::Arrived(arrival) => self.tally(arrival.measured, arrival.due).offered += 1,
+            Event::Dropped { arrival, late } => {
+                let tally = self.tally(arrival.measured, arrival.due);
+                tally.dropped += 1;
+                tally.dropped_late += u64::from(late);
+            }
+            Event::Released { arrival, at, documents } => {
+                let tally = self.tally(arrival.measured, at);
+                tally.sent += 1;
+                tally.documents_sent += documents;
+                if arrival.measured {
+                    self.in_flight(at, 1);
+                    self.released_sum += (at - self.start).as_secs_f64();
+                }
+            }
+            Event::Finished(finished) => self.finished(finished),
+            Event::Abandoned { measured, warmup, at } => {
+                self.last_done = self.last_done.max(Some(at));
+                self.in_flight(at, -i64::try_from(measured).unwrap_or(i64::MAX));
+                let at_s = (at - self.start).as_secs_f64();
+                let spent = measured as f64 * at_s - self.released_sum;
+                let tally = self.second(at);
+                tally.abandoned += measured;
+                tally.in_flight.spent += spent;
+                self.warmup.abandoned += warmup;
+            }
+            Event::Tick(at) => {
+                self.in_flight(at, 0);
+                if let Ok(room) = self.deltas.clone().try_reserve() {
+                    room.send(self.take());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! The workers' tallies, merged: totals, a timeline, and the last seconds for those who watch.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::recorder::Delta;
+use super::{Histogram, tally::Tally};
+use crate::engine::event::Outcome;
+
+/// All that was measured of one scenario, so far or in the end.
+///
+/// Memory grows with the seconds and not with the requests: a second that is over is kept as counts
+/// and a compressed histogram of a few hundred bytes.
+#[derive(Clone, Debug, Default)]
+pub struct Recording {
+    /// Everything that counts.
+    pub totals: Tally,
+    /// The requests of the warmup.
+    pub warmup: Tally,
+    /// The very first answered request, of warmup or load: when it was done and its response time.
+    pub first_request: Option<(Instant, Duration)>,
+    /// When the last measured request ended.
+    pub last_done: Option<Instant>,
+    timeline: Vec<Second>,
+    /// The last seconds in full, newest last.
+    recent: VecDeque<(u64, Tally)>,
+}
+
+/// One second of the timeline.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Second {
+    /// Arrivals due in it.
+    pub offered: u64,
+    /// Requests sent in it.
+    pub sent: u64,
+    /// Arrivals due in it that found no slot.
+    pub dropped: u64,
+    /// Requests that ended in it, in the order of [`Outcome::ALL`].
+    pub outcomes: [u64; 4],
+    /// Given up in it.
+    pub abandoned: u64,
+    /// Documents of the requests that were answered with success in it.
+    pub documents_ok: u64,
+    /// Requests · seconds in flight, which for one second is the mean number in flight.
+    pub in_flight: f64,
+    /// Quantiles of the lag of the requests that ended in it: p50, p99.
+    pub lag: [Option<Duration>; 2],
+    /// Response time of the ok requests that ended in it.
+    pub response: Compact,
+}
+
+/// A histogram at rest.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Compact {
+    /// Compressed HdrHistogram; empty for no values.
+    bytes: Box<[u8]>,
+    min: Duration,
+    max: Duration,
+    beyond: u64,
+}
+
+impl Compact {
+    /// Packs a histogram.
+    pub fn new(histogram: &Histogram) -> Compact {
+        let (Some(min), Some(max)) = (histogram.min(), histogram.max()) else {
+            return Compact::default();
+        };
+        Compact { bytes: histogram.to_bytes().into(), min, max, beyond: histogram.beyond() }
+    }
+
+    /// Unpacks it.
+    pub fn histogram(&self) -> Histogram {
+        if self.bytes.is_empty() {
+            return Histogram::new();
+        }
+        Histogram::from_bytes(&self.bytes).expect("these are our own bytes").with_exact(
+            self.min,
+            self.max,
+            self.beyond,
+        )
+    }
+
+    /// Compressed HdrHistogram; empty for no values.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Second {
+    fn new(tally: &Tally) -> Second {
+        Second {
+            offered: tally.offered,
+            sent: tally.sent,
+            dropped: tally.dropped,
+            outcomes: Outcome::ALL.map(|outcome| tally.count(outcome)),
+            abandoned: tally.abandoned,
+            documents_ok: tally.documents_ok,
+            in_flight: tally.in_flight.area,
+            lag: [0.5, 0.99].map(|quantile| tally.lag.quantile(quantile)),
+            response: Compact::new(tally.ok()),
+        }
+    }
+
+    /// Adds what came in when the second was packed already: the rest of a worker that was behind.
+    fn add(&mut self, late: &Tally) {
+        let late = Second::new(late);
+        self.offered += late.offered;
+        self.sent += late.sent;
+        self.dropped += late.dropped;
+        for (mine, late) in self.outcomes.iter_mut().zip(late.outcomes) {
+            *mine += late;
+        }
+        self.abandoned += late.abandoned;
+        self.documents_ok += late.documents_ok;
+        self.in_flight += late.in_flight;
+        for (mine, late) in self.lag.iter_mut().zip(late.lag) {
+            *mine = (*mine).max(late);
+        }
+        if !late.response.bytes.is_empty() {
+            let mut response = self.response.histogram();
+            response.merge(&late.response.histogram());
+            self.response = Compact::new(&response);
+        }
+    }
+
+    /// Requests that ended in it with a failure or not in time.
+    pub fn errors(&self) -> u64 {
+        self.outcomes[1..].iter().sum()
+    }
+}
+
+impl Recording {
+    /// Seconds kept in full, which bounds what [`Recording::last`] can look back.
+    pub const RECENT: usize = 12;
+
+    /// Merges what a worker hands over.
+    pub fn add(&mut self, delta: Delta) {
+        self.warmup.merge(&delta.warmup);
+        self.first_request = [self.first_request, delta.first_request].into_iter().flatten().min();
+        self.last_done = self.last_done.max(delta.last_done);
+        for (second, tally) in delta.seconds {
+            self.totals.merge(&tally);
+            self.add_second(second, tally);
+        }
+    }
+
+    fn add_second(&mut self, second: u64, tally: Tally) {
+        if let Some((_, known)) = self.recent.iter_mut().find(|(known, _)| *known == second) {
+            return known.merge(&tally);
+        }
+        if let Some(packed) = self.timeline.get_mut(second as usize) {
+            return packed.add(&tally);
+        }
+        // Seconds without any event have a place in the timeline too.
+        let next = self.timeline.len() as u64 + self.recent.len() as u64;
+        for quiet in next..second {
+            self.push_recent(quiet, Tally::default());
+        }
+        self.push_recent(second, tally);
+    }
+
+    fn push_recent(&mut self, second: u64, tally: Tally) {
+        self.recent.push_back((second, tally));
+        while self.recent.len() > Recording::RECENT
+            && let Some((_, oldest)) = self.recent.pop_front()
+        {
+            self.timeline.push(Second::new(&oldest));
+        }
+    }
+
+    /// The last `seconds` together, [`Recording::RECENT`] at most: what the sliding window of an
+    /// `abort` threshold and the live view look at.
+    pub fn last(&self, seconds: usize) -> Tally {
+        let mut window = Tally::default();
+        for (_, tally) in self.recent.iter().rev().take(seconds) {
+            window.merge(tally);
+        }
+        window
+    }
+
+    /// Seconds so far.
+    pub fn seconds(&self) -> u64 {
+        (self.timeline.len() + self.recent.len()) as u64
+    }
+
+    /// All seconds from the first, packed.
+    pub fn timeline(&self) -> Vec<Second> {
+        let recent = self.recent.iter().map(|(_, tally)| Second::new(tally));
+        self.timeline.iter().cloned().chain(recent).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delta(second: u64, ms: &[u64]) -> Delta {
+        let mut tally = Tally { offered: ms.len() as u64, ..Tally::default() };
+        ms.iter().for_each(|ms| tally.response[0].record(Duration::from_millis(*ms)));
+        Delta {
+            seconds: vec![(second, tally)],
+            warmup: Tally::default(),
+            first_request: None,
+            last_done: None,
+        }
+    }
+
+    #[test]
+    fn every_second_has_its_place_also_when_nothing_happened() {
+        let mut recording = Recording::default();
+        recording.add(delta(0, &[1]));
+        recording.add(delta(40, &[2, 3]));
+        let offered: Vec<u64> = recording.timeline().iter().map(|second| second.offered).collect();
+        assert_eq!(offered.len(), 41);
+        assert_eq!((offered[0], offered[39], offered[40]), (1, 0, 2));
+    }
+
+    #[test]
+    fn what_comes_late_is_added_to_its_second() {
+        let mut recording = Recording::default();
+        (0..30).for_each(|second| recording.add(delta(second, &[10])));
+        recording.add(delta(3, &[20]));
+        recording.add(delta(29, &[20]));
+        let timeline = recording.timeline();
+        for second in [3, 29] {
+            assert_eq!(timeline[second].outcomes[0], 2);
+            let response = timeline[second].response.histogram();
+            assert_eq!(response.min(), Some(Duration::from_millis(10)));
+            assert_eq!(response.max(), Some(Duration::from_millis(20)));
+            assert_eq!(response.count(), 2);
+        }
+        assert_eq!(recording.totals.ok().count(), 32);
+    }
+
+    #[test]
+    fn the_window_holds_the_last_seconds_alone() {
+        let mut recording = Recording::default();
+        (0..30).for_each(|second| recording.add(delta(second, &[second])));
+        let window = recording.last(10);
+        assert_eq!(window.ok().min(), Some(Duration::from_millis(20)));
+        assert_eq!(window.ok().count(), 10);
+    }
+}

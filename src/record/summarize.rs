@@ -1,0 +1,193 @@
+//! From a recording to the figures that are saved.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::recording::{Recording, Second};
+use super::summary::{
+    ClientSummary, DocumentCounts, ErrorSummary, ExecutorSummary, InFlightSummary, Lag, Latency,
+    Requests, RouteSummary, SlowSummary, Throughput, TimelineSecond, WarmupSummary, ms,
+};
+use super::tally::Tally;
+use crate::engine::event::Outcome;
+
+/// The time that rates refer to, and what was done in it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Window {
+    /// How long.
+    pub length: Duration,
+    /// Whether it ended with the load's time. If not it ends with the last response, and so holds
+    /// all of them.
+    pub timed: bool,
+}
+
+impl Requests {
+    /// What became of the requests of a tally.
+    pub fn new(tally: &Tally) -> Requests {
+        Requests {
+            arrivals: tally.offered,
+            sent: tally.sent,
+            ok: tally.count(Outcome::Ok),
+            response_errors: tally.count(Outcome::ResponseError),
+            transport_errors: tally.count(Outcome::TransportError),
+            timeouts: tally.count(Outcome::Timeout),
+            dropped: tally.dropped,
+            abandoned: tally.abandoned,
+            retries: tally.retries,
+        }
+    }
+
+    /// Those that did not end well.
+    pub fn failed(&self) -> u64 {
+        self.errors() + self.dropped + self.abandoned
+    }
+
+    /// Those that came back with a failure, or not in time.
+    pub fn errors(&self) -> u64 {
+        self.response_errors + self.transport_errors + self.timeouts
+    }
+
+    /// The share of arrivals that did not end well; `None` without arrivals.
+    pub fn error_rate(&self) -> Option<f64> {
+        (self.arrivals > 0).then(|| self.failed() as f64 / self.arrivals as f64)
+    }
+}
+
+impl Throughput {
+    /// The rates of a tally over a window; zero for a window without length.
+    pub fn new(tally: &Tally, window: Window) -> Throughput {
+        let seconds = window.length.as_secs_f64();
+        let per_s = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
+        let (ok, documents) = if window.timed {
+            (tally.ok_in_time, tally.documents_in_time)
+        } else {
+            (tally.count(Outcome::Ok), tally.documents_ok)
+        };
+        Throughput {
+            offered_per_s: per_s(tally.offered),
+            requests_per_s: per_s(ok),
+            documents_per_s: per_s(documents),
+        }
+    }
+}
+
+impl TimelineSecond {
+    fn new(index: usize, second: &Second) -> TimelineSecond {
+        let response = second.response.histogram();
+        TimelineSecond {
+            t_s: index as u64 + 1,
+            offered: second.offered,
+            sent: second.sent,
+            ok: second.outcomes[Outcome::Ok as usize],
+            errors: second.errors(),
+            timeouts: second.outcomes[Outcome::Timeout as usize],
+            dropped: second.dropped,
+            documents: second.documents_ok,
+            in_flight: second.in_flight,
+            p50: response.quantile(0.5).map(ms),
+            p99: response.quantile(0.99).map(ms),
+            max: response.max().map(ms),
+            lag_p99: second.lag[1].map(ms),
+            histogram: (response.count() > 0).then(|| response.to_base64()),
+        }
+    }
+}
+
+impl Recording {
+    /// The timeline as it is saved.
+    pub fn timeline_summary(&self) -> Vec<TimelineSecond> {
+        let seconds = self.timeline();
+        seconds.iter().enumerate().map(|(i, second)| TimelineSecond::new(i, second)).collect()
+    }
+
+    /// Response times of failed requests, by what became of them.
+    pub fn failed_times(&self) -> BTreeMap<String, Latency> {
+        let names = ["response_errors", "transport_errors", "timeouts"];
+        let failed = &self.totals.response[1..];
+        let some = names.iter().zip(failed).filter(|(_, histogram)| histogram.count() > 0);
+        some.map(|(name, histogram)| ((*name).to_owned(), Latency::new(histogram))).collect()
+    }
+
+    /// Failures, the most frequent first.
+    pub fn errors(&self) -> Vec<ErrorSummary> {
+        let mut errors: Vec<ErrorSummary> = self
+            .totals
+            .errors
+            .iter()
+            .map(|error| ErrorSummary {
+                kind: error.kind.into(),
+                message: error.message.clone(),
+                count: error.count,
+                first_at_s: error.first_at.as_secs_f64(),
+                details: error.details.clone(),
+            })
+            .collect();
+        errors.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.message.cmp(&b.message)));
+        errors
+    }
+
+    /// Time in each Executor; `None` when responses had no routes.
+    pub fn executors(&self) -> Option<Vec<ExecutorSummary>> {
+        let totals = &self.totals;
+        if totals.executors.is_empty() && totals.without_routes > 0 {
+            return None;
+        }
+        let summary = |executor: &super::tally::ExecutorTally| ExecutorSummary {
+            name: executor.name.clone(),
+            time_ms: Latency::new(&executor.time),
+        };
+        Some(totals.executors.iter().map(summary).collect())
+    }
+
+    /// The slowest requests.
+    pub fn slowest(&self) -> Vec<SlowSummary> {
+        let route = |(name, time): &(String, Option<Duration>)| RouteSummary {
+            name: name.clone(),
+            time_ms: time.map(ms),
+        };
+        let slow = self.totals.slowest.iter();
+        slow.map(|request| SlowSummary {
+            due_s: request.due.as_secs_f64(),
+            response_ms: ms(request.response),
+            service_ms: ms(request.service),
+            lag_ms: ms(request.lag),
+            routes: request.routes.iter().map(route).collect(),
+        })
+        .collect()
+    }
+
+    /// Documents; `received` where every ok response told.
+    pub fn documents(&self) -> DocumentCounts {
+        DocumentCounts { sent: self.totals.documents_sent, received: None }
+    }
+
+    /// What was sent before it counted.
+    pub fn warmup_summary(&self, length: Duration) -> WarmupSummary {
+        WarmupSummary {
+            duration_s: length.as_secs_f64(),
+            sent: self.warmup.sent,
+            failed: self.warmup.failed(),
+            first_request_ms: self.first_request.map(|(_, response)| ms(response)),
+            time_to_steady_s: None,
+        }
+    }
+
+    /// Delays of our own.
+    pub fn client(&self) -> ClientSummary {
+        let totals = &self.totals;
+        let elapsed = self.seconds() as f64;
+        let mean = |area: f64| if elapsed > 0.0 { area / elapsed } else { 0.0 };
+        ClientSummary {
+            lag_ms: Lag::new(&totals.lag),
+            pacer_ms: Lag::new(&totals.pacer),
+            generator_ms: Lag::new(&totals.starved),
+            held_back_ms: Lag::new(&totals.held),
+            in_flight: InFlightSummary {
+                mean: mean(totals.in_flight.area),
+                by_littles_law: mean(totals.in_flight.spent),
+                max: totals.in_flight.max,
+            },
+            ..ClientSummary::default()
+        }
+    }
+}

@@ -1,0 +1,530 @@
+//! The saved result: what `report.json` holds, and what thresholds, reports and comparisons read.
+//!
+//! Names and units are part of the contract with users; `docs/report.md` describes them. Latencies
+//! are in milliseconds, times within a run in seconds. A number that does not exist is null.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use super::Histogram;
+use crate::wire::Map;
+
+/// The schema this version writes.
+pub const SCHEMA: &str = "flowbench.report/1";
+
+/// One run of a suite.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// The suite's name.
+    pub suite: String,
+    /// RFC 3339, UTC.
+    pub started_at: jiff::Timestamp,
+    /// From the first Flow's start to the last scenario's end.
+    pub duration_s: f64,
+    /// What all scenarios add up to.
+    pub verdict: Verdict,
+    /// Whether the verdict is `held`.
+    pub passed: bool,
+    /// Whether somebody ended it early.
+    pub interrupted: bool,
+    /// Every random choice derived from it.
+    pub seed: u64,
+    /// Where it ran.
+    pub environment: Environment,
+    /// In the order of the file, matrices expanded.
+    pub scenarios: Vec<ScenarioSummary>,
+}
+
+/// Whether what was asked is true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It is.
+    Held,
+    /// It is not.
+    Failed,
+    /// It cannot be told from this run.
+    NotJudged,
+}
+
+/// Program and machine.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Our version.
+    pub flowbench: String,
+    /// `linux`.
+    pub os: String,
+    /// The kernel's release.
+    pub kernel: Option<String>,
+    /// `x86_64`.
+    pub arch: String,
+    /// The processor's name.
+    pub cpu: Option<String>,
+    /// Processors we may use.
+    pub cores: usize,
+    /// Processors that our control group grants, where it limits them.
+    pub cpu_quota: Option<f64>,
+    /// Memory of the machine, or of the control group where that is less.
+    pub memory_bytes: Option<u64>,
+}
+
+/// One scenario of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScenarioSummary {
+    /// With its matrix values.
+    pub name: String,
+    /// Its matrix values.
+    pub matrix: Map,
+    /// What its thresholds add up to.
+    pub verdict: Verdict,
+    /// Whether the verdict is `held`.
+    pub passed: bool,
+    /// How it ended.
+    pub end: End,
+    /// Whether its figures may be quoted.
+    pub validity: Validity,
+    /// Where it went.
+    pub target: TargetSummary,
+    /// Its load, in words.
+    pub load: String,
+    /// When its load began, from the start of the run.
+    pub started_at_s: f64,
+    /// The time that rates refer to: from the start of what is measured to the end of the load's
+    /// time, or to the last response where a number of requests ended it.
+    pub duration_s: f64,
+    /// Requests by what became of them.
+    pub requests: Requests,
+    /// Documents.
+    pub documents: DocumentCounts,
+    /// Rates.
+    pub throughput: Throughput,
+    /// (Response and transport errors + timeouts + dropped + abandoned) / arrivals, from 0 to 1.
+    pub error_rate: Option<f64>,
+    /// Due to done, of ok requests.
+    pub response_time_ms: Latency,
+    /// Written to done, of ok requests.
+    pub service_time_ms: Latency,
+    /// Due to the first reply, of ok requests to streaming endpoints.
+    pub first_response_ms: Latency,
+    /// Due to done of failed requests, by what became of them.
+    pub failed_time_ms: BTreeMap<String, Latency>,
+    /// Second by second.
+    pub timeline: Vec<TimelineSecond>,
+    /// Firings of the callbacks.
+    pub callbacks: CallbackCounts,
+    /// What `count` actions counted.
+    pub counters: IndexMap<String, u64>,
+    /// Assertions.
+    pub assertions: Vec<AssertionSummary>,
+    /// Thresholds.
+    pub thresholds: Vec<ThresholdSummary>,
+    /// Failures by kind and message, the most frequent first.
+    pub errors: Vec<ErrorSummary>,
+    /// Time in each Executor, from the routes of responses; null where responses have none.
+    pub executors: Option<Vec<ExecutorSummary>>,
+    /// The slowest ok requests.
+    pub slowest: Vec<SlowSummary>,
+    /// What was sent before it counted.
+    pub warmup: WarmupSummary,
+    /// How we ourselves did.
+    pub client: ClientSummary,
+}
+
+/// How a scenario ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct End {
+    /// Why.
+    pub reason: EndReason,
+    /// The reason in words, where there is more to say.
+    pub message: Option<String>,
+}
+
+/// Why a scenario ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// Its time was over.
+    Time,
+    /// Its requests were sent.
+    Requests,
+    /// Its Documents were sent.
+    Documents,
+    /// An `abort` threshold or action ended it.
+    Aborted,
+    /// Somebody ended the run.
+    Interrupted,
+    /// Its target could not be reached or started.
+    Unreachable,
+    /// A request could not be made.
+    Broken,
+    /// It never began: the run ended before, or what it needs did not run.
+    Skipped,
+}
+
+/// Whether the figures may be quoted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Validity {
+    /// Whether there is no reason against it.
+    pub valid: bool,
+    /// The reasons against it, a sentence each.
+    pub reasons: Vec<String>,
+}
+
+/// Where requests went.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TargetSummary {
+    /// The Flow's name in the file.
+    pub flow: String,
+    /// `grpc`, `http` or `websocket`.
+    pub protocol: String,
+    /// `grpc://127.0.0.1:40001`; null when there never was one.
+    pub address: Option<String>,
+    /// Whether the connection was encrypted.
+    pub tls: bool,
+    /// `v1` or `v2`; null when it never was known.
+    pub family: Option<String>,
+}
+
+/// Requests by what became of them: `arrivals = sent + dropped`, and
+/// `sent = ok + response_errors + transport_errors + timeouts + abandoned`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requests {
+    /// Due.
+    pub arrivals: u64,
+    /// Handed to the client.
+    pub sent: u64,
+    /// Answered with success.
+    pub ok: u64,
+    /// Answered with a failure.
+    pub response_errors: u64,
+    /// Without a usable answer.
+    pub transport_errors: u64,
+    /// Without an answer in time.
+    pub timeouts: u64,
+    /// Never sent: too many were in flight.
+    pub dropped: u64,
+    /// In flight when the grace period was over.
+    pub abandoned: u64,
+    /// Tries beyond the first.
+    pub retries: u64,
+}
+
+/// Documents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentCounts {
+    /// In requests that were sent.
+    pub sent: u64,
+    /// In ok responses; null where a response does not tell without being decoded.
+    pub received: Option<u64>,
+}
+
+/// Rates over `duration_s`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Throughput {
+    /// Arrivals.
+    pub offered_per_s: f64,
+    /// Requests that came back ok.
+    pub requests_per_s: f64,
+    /// Documents of those requests.
+    pub documents_per_s: f64,
+}
+
+/// A latency distribution in ms; all but `count` and `beyond` are null when there are no values, and
+/// a quantile is null when it is beyond an hour.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// Values.
+    pub count: u64,
+    /// Smallest, exact.
+    pub min: Option<f64>,
+    /// Mean, exact.
+    pub mean: Option<f64>,
+    /// Standard deviation.
+    pub stddev: Option<f64>,
+    /// Median.
+    pub p50: Option<f64>,
+    /// 90th percentile.
+    pub p90: Option<f64>,
+    /// 95th percentile.
+    pub p95: Option<f64>,
+    /// 99th percentile.
+    pub p99: Option<f64>,
+    /// 99.9th percentile.
+    #[serde(rename = "p99.9")]
+    pub p99_9: Option<f64>,
+    /// 99.99th percentile.
+    #[serde(rename = "p99.99")]
+    pub p99_99: Option<f64>,
+    /// Largest, exact.
+    pub max: Option<f64>,
+    /// Values of more than an hour, which the histogram does not hold.
+    pub beyond: u64,
+    /// HdrHistogram V2, compressed, in base64; values in µs. Null when there are no values.
+    pub histogram: Option<String>,
+}
+
+/// One second of a scenario.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TimelineSecond {
+    /// The second's end, from the start of what is measured.
+    pub t_s: u64,
+    /// Arrivals due.
+    pub offered: u64,
+    /// Requests sent.
+    pub sent: u64,
+    /// Ok requests, by when they were done.
+    pub ok: u64,
+    /// Failed requests, by when that was known.
+    pub errors: u64,
+    /// Of them, those without an answer in time.
+    pub timeouts: u64,
+    /// Arrivals dropped.
+    pub dropped: u64,
+    /// Documents of ok requests.
+    pub documents: u64,
+    /// Requests in flight, the mean over the second.
+    pub in_flight: f64,
+    /// Response time of the ok requests, ms.
+    pub p50: Option<f64>,
+    /// The same.
+    pub p99: Option<f64>,
+    /// The same.
+    pub max: Option<f64>,
+    /// Lag of all requests, ms.
+    pub lag_p99: Option<f64>,
+    /// As in [`Latency::histogram`].
+    pub histogram: Option<String>,
+}
+
+/// Firings of the three callbacks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallbackCounts {
+    /// After a success.
+    pub on_done: CallbackCount,
+    /// After a failure.
+    pub on_error: CallbackCount,
+    /// After both.
+    pub on_always: CallbackCount,
+}
+
+/// Firings of one callback.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallbackCount {
+    /// How often.
+    pub fired: u64,
+    /// How often an action in it failed.
+    pub failed: u64,
+}
+
+/// One assertion.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AssertionSummary {
+    /// Its name, or the expression.
+    pub name: String,
+    /// Responses on which it held.
+    pub passed: u64,
+    /// Responses on which it did not.
+    pub failed: u64,
+    /// A response on which it did not.
+    pub example: Option<String>,
+}
+
+/// One threshold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ThresholdSummary {
+    /// As written.
+    pub that: String,
+    /// In the metric's unit: ms, a rate from 0 to 1, a number a second, a count. Null is beyond
+    /// all, or that there is nothing to judge.
+    pub actual: Option<f64>,
+    /// Whether it held.
+    pub verdict: Verdict,
+    /// Whether the verdict is `held`.
+    pub passed: bool,
+    /// Why it was not judged.
+    pub reason: Option<String>,
+}
+
+/// One kind of failure.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ErrorSummary {
+    /// `connect`, `timeout`, `executor` …
+    pub kind: String,
+    /// In words.
+    pub message: String,
+    /// How often.
+    pub count: u64,
+    /// When first, from the start of what is measured.
+    pub first_at_s: f64,
+    /// The Executor and its stack, of the first.
+    pub details: Option<String>,
+}
+
+/// Time in one Executor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExecutorSummary {
+    /// Its name; `gateway` for the gateway, which includes all Executors.
+    pub name: String,
+    /// From coming in to going out, on the gateway's clock.
+    pub time_ms: Latency,
+}
+
+/// One of the slowest requests.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SlowSummary {
+    /// When it was due.
+    pub due_s: f64,
+    /// Due to done.
+    pub response_ms: f64,
+    /// Written to done.
+    pub service_ms: f64,
+    /// Due to written.
+    pub lag_ms: f64,
+    /// The stops it passed, and the time in each.
+    pub routes: Vec<RouteSummary>,
+}
+
+/// One stop of a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RouteSummary {
+    /// Executor or gateway.
+    pub name: String,
+    /// Null for an Executor that was skipped.
+    pub time_ms: Option<f64>,
+}
+
+/// What was sent before it counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WarmupSummary {
+    /// How long.
+    pub duration_s: f64,
+    /// Requests.
+    pub sent: u64,
+    /// Those that did not end well.
+    pub failed: u64,
+    /// Response time of the very first request that was answered, warmup or not.
+    pub first_request_ms: Option<f64>,
+    /// From the first request until the median latency of a second is that of the second half of
+    /// the run. Null when it never settles, or the run is too short to tell.
+    pub time_to_steady_s: Option<f64>,
+}
+
+/// How we ourselves did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClientSummary {
+    /// CPU seconds of the threads that sent and received.
+    pub cpu_s: f64,
+    /// The most memory the process ever had resident; null where the system does not tell.
+    pub max_rss_bytes: Option<u64>,
+    /// Threads that sent and received.
+    pub workers: usize,
+    /// Due to written, of all requests.
+    pub lag_ms: Lag,
+    /// The part of it in which our own pacer was late.
+    pub pacer_ms: Lag,
+    /// The part of it in which Documents were still being made.
+    pub generator_ms: Lag,
+    /// The part of it in which the Flow held us back: no free stream, flow control.
+    pub held_back_ms: Lag,
+    /// Whether our CPU was the limit.
+    pub saturated: bool,
+    /// Requests in flight: the mean, measured, and what Little's law makes of throughput and
+    /// response time.
+    pub in_flight: InFlightSummary,
+}
+
+/// A delay of our own; null without requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Lag {
+    /// Median.
+    pub p50: Option<f64>,
+    /// 99th percentile.
+    pub p99: Option<f64>,
+    /// Largest.
+    pub max: Option<f64>,
+}
+
+/// Requests in flight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct InFlightSummary {
+    /// The mean, measured by integrating their number.
+    pub mean: f64,
+    /// What it should be: requests · mean time from release to done, over the same time.
+    pub by_littles_law: f64,
+    /// The most at once, the workers' maxima added up.
+    pub max: u64,
+}
+
+impl Validity {
+    /// Valid exactly when there are no reasons.
+    pub fn new(reasons: Vec<String>) -> Validity {
+        Validity { valid: reasons.is_empty(), reasons }
+    }
+}
+
+impl Verdict {
+    /// The worse of two: a failure is known to be one, whatever could not be judged.
+    pub fn and(self, other: Verdict) -> Verdict {
+        match (self, other) {
+            (Verdict::Failed, _) | (_, Verdict::Failed) => Verdict::Failed,
+            (Verdict::NotJudged, _) | (_, Verdict::NotJudged) => Verdict::NotJudged,
+            (Verdict::Held, Verdict::Held) => Verdict::Held,
+        }
+    }
+}
+
+impl Latency {
+    /// The figures of a histogram.
+    pub fn new(histogram: &Histogram) -> Latency {
+        let quantile = |quantile| histogram.quantile(quantile).map(ms);
+        Latency {
+            count: histogram.count(),
+            min: histogram.min().map(ms),
+            mean: histogram.mean().map(ms),
+            stddev: histogram.stddev().map(ms),
+            p50: quantile(0.5),
+            p90: quantile(0.9),
+            p95: quantile(0.95),
+            p99: quantile(0.99),
+            p99_9: quantile(0.999),
+            p99_99: quantile(0.9999),
+            max: histogram.max().map(ms),
+            beyond: histogram.beyond(),
+            histogram: (histogram.count() > 0).then(|| histogram.to_base64()),
+        }
+    }
+
+    /// The histogram behind the figures.
+    ///
+    /// # Errors
+    /// When somebody changed it.
+    pub fn to_histogram(&self) -> Result<Histogram, super::HistogramError> {
+        let Some(text) = &self.histogram else { return Ok(Histogram::new()) };
+        let from_ms = |ms: Option<f64>| {
+            Duration::try_from_secs_f64(ms.unwrap_or_default() / 1e3).unwrap_or_default()
+        };
+        let histogram = Histogram::from_base64(text)?;
+        Ok(histogram.with_exact(from_ms(self.min), from_ms(self.max), self.beyond))
+    }
+}
+
+impl Lag {
+    /// The figures of a histogram.
+    pub fn new(histogram: &Histogram) -> Lag {
+        Lag {
+            p50: histogram.quantile(0.5).map(ms),
+            p99: histogram.quantile(0.99).map(ms),
+            max: histogram.max().map(ms),
+        }
+    }
+}
+
+/// Milliseconds, to the nanosecond.
+pub fn ms(duration: Duration) -> f64 {
+    duration.as_nanos() as f64 / 1e6
+}

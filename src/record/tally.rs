@@ -1,0 +1,287 @@
+//! What is counted: everything merges by addition, so any stretch of time, worker or machine adds up
+//! to the whole.
+
+use std::time::Duration;
+
+use super::Histogram;
+use crate::engine::event::Outcome;
+
+/// Counts and latencies of a stretch of time, part of the load or all of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tally {
+    /// Arrivals that were due.
+    pub offered: u64,
+    /// Arrivals that were never sent.
+    pub dropped: u64,
+    /// Those of them for which we ourselves were too late; the others found no free slot.
+    pub dropped_late: u64,
+    /// Requests handed to the client.
+    pub sent: u64,
+    /// Requests still in flight when the grace period was over.
+    pub abandoned: u64,
+    /// Tries beyond the first.
+    pub retries: u64,
+    /// Documents of the requests that were sent.
+    pub documents_sent: u64,
+    /// Documents of the requests that were answered with success.
+    pub documents_ok: u64,
+    /// Ok requests that were done before the end of the load's time, where time ends it.
+    pub ok_in_time: u64,
+    /// Their Documents.
+    pub documents_in_time: u64,
+    /// Response time by outcome, in the order of [`Outcome::ALL`]; its counts are the counts of
+    /// requests.
+    pub response: [Histogram; 4],
+    /// Service time of ok requests.
+    pub service: Histogram,
+    /// From being due to the first reply, of ok requests to streaming endpoints.
+    pub first: Histogram,
+    /// From being due to being written, of all requests.
+    pub lag: Histogram,
+    /// The part of it in which our own pacer was late.
+    pub pacer: Histogram,
+    /// The part of it in which requests had to wait for their Documents to be made.
+    pub starved: Histogram,
+    /// The part of it in which the Flow held us back: no free stream, flow control.
+    pub held: Histogram,
+    /// Requests in flight over time.
+    pub in_flight: InFlight,
+    /// Time in each Executor and in the gateway, from the routes of ok responses.
+    pub executors: Vec<ExecutorTally>,
+    /// What responses without routes there were: HTTP of v2 has none.
+    pub without_routes: u64,
+    /// Failures by kind and message.
+    pub errors: Errors,
+    /// The slowest ok requests.
+    pub slowest: Slowest,
+}
+
+/// The number of requests in flight, integrated over time. Measured on its own, not derived from
+/// latencies, so that Little's law can check one by the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct InFlight {
+    /// Requests · seconds: the number in flight, integrated as it changes.
+    pub area: f64,
+    /// Seconds from release to done, added up request by request. The same by Little's law.
+    pub spent: f64,
+    /// The most at any one time, by worker.
+    pub max: u64,
+}
+
+/// Time in one Executor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExecutorTally {
+    /// Its name in the Flow; `gateway` for the gateway, which includes all Executors.
+    pub name: String,
+    /// From coming in to going out.
+    pub time: Histogram,
+}
+
+/// Failures by kind and message.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Errors {
+    counts: Vec<ErrorCount>,
+}
+
+/// How often one failure happened.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ErrorCount {
+    /// [`crate::client::CallError::kind`].
+    pub kind: &'static str,
+    /// Its words.
+    pub message: String,
+    /// How often.
+    pub count: u64,
+    /// When first, from the start of what is measured.
+    pub first_at: Duration,
+    /// The Executor's name and its stack, where it failed there.
+    pub details: Option<String>,
+}
+
+/// The slowest requests, a few of them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Slowest {
+    requests: Vec<SlowRequest>,
+}
+
+/// A request among the slowest: times from the start of what is measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SlowRequest {
+    /// When it was due.
+    pub due: Duration,
+    /// Done − due.
+    pub response: Duration,
+    /// Done − written.
+    pub service: Duration,
+    /// Written − due.
+    pub lag: Duration,
+    /// Executors it passed and the time in each.
+    pub routes: Vec<(String, Option<Duration>)>,
+}
+
+impl Errors {
+    /// Different messages that are told apart. Some hold ids or times and differ each time; past
+    /// this many, the others of a kind are counted together.
+    pub const MESSAGES_MAX: usize = 50;
+
+    /// What stands for the messages that are not told apart any more.
+    pub const OTHERS: &'static str = "(other messages)";
+
+    /// Counts a failure.
+    pub fn record(&mut self, error: ErrorCount) {
+        let same =
+            |known: &&mut ErrorCount| known.kind == error.kind && known.message == error.message;
+        if let Some(known) = self.counts.iter_mut().find(same) {
+            known.count += error.count;
+            known.first_at = known.first_at.min(error.first_at);
+        } else if self.counts.len() < Errors::MESSAGES_MAX || error.message == Errors::OTHERS {
+            self.counts.push(error);
+        } else {
+            self.record(ErrorCount { message: Errors::OTHERS.into(), details: None, ..error });
+        }
+    }
+
+    /// All of them, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = &ErrorCount> {
+        self.counts.iter()
+    }
+}
+
+impl Slowest {
+    /// How many are kept.
+    pub const KEPT: usize = 10;
+
+    /// Whether a request of this response time would be kept.
+    pub fn wants(&self, response: Duration) -> bool {
+        self.requests.len() < Slowest::KEPT
+            || self.requests.last().is_some_and(|least| response > least.response)
+    }
+
+    /// Keeps it if it is slow enough.
+    pub fn record(&mut self, request: SlowRequest) {
+        let at = self.requests.partition_point(|kept| kept.response >= request.response);
+        self.requests.insert(at, request);
+        self.requests.truncate(Slowest::KEPT);
+    }
+
+    /// The slowest first.
+    pub fn iter(&self) -> impl Iterator<Item = &SlowRequest> {
+        self.requests.iter()
+    }
+}
+
+impl Tally {
+    /// Requests that ended this way.
+    pub fn count(&self, outcome: Outcome) -> u64 {
+        self.response[outcome as usize].count()
+    }
+
+    /// Response time of ok requests.
+    pub fn ok(&self) -> &Histogram {
+        &self.response[Outcome::Ok as usize]
+    }
+
+    /// Requests that came back with a failure, or not in time.
+    pub fn errors(&self) -> u64 {
+        Outcome::ALL[1..].iter().map(|outcome| self.count(*outcome)).sum()
+    }
+
+    /// All that did not end well: they rank as slower than everything.
+    pub fn failed(&self) -> u64 {
+        self.errors() + self.dropped + self.abandoned
+    }
+
+    /// Adds what another counted.
+    pub fn merge(&mut self, other: &Tally) {
+        self.offered += other.offered;
+        self.dropped += other.dropped;
+        self.dropped_late += other.dropped_late;
+        self.sent += other.sent;
+        self.abandoned += other.abandoned;
+        self.retries += other.retries;
+        self.documents_sent += other.documents_sent;
+        self.documents_ok += other.documents_ok;
+        self.ok_in_time += other.ok_in_time;
+        self.documents_in_time += other.documents_in_time;
+        self.without_routes += other.without_routes;
+        for (mine, other) in self.response.iter_mut().zip(&other.response) {
+            mine.merge(other);
+        }
+        self.service.merge(&other.service);
+        self.first.merge(&other.first);
+        self.lag.merge(&other.lag);
+        self.pacer.merge(&other.pacer);
+        self.starved.merge(&other.starved);
+        self.held.merge(&other.held);
+        self.in_flight.area += other.in_flight.area;
+        self.in_flight.spent += other.in_flight.spent;
+        self.in_flight.max = self.in_flight.max.max(other.in_flight.max);
+        for executor in &other.executors {
+            self.executor(&executor.name).merge(&executor.time);
+        }
+        for error in &other.errors.counts {
+            self.errors.record(error.clone());
+        }
+        for request in &other.slowest.requests {
+            if self.slowest.wants(request.response) {
+                self.slowest.record(request.clone());
+            }
+        }
+    }
+
+    /// The histogram of an Executor, made when it is new. A Flow has few, so a list is searched
+    /// faster than a map.
+    pub fn executor(&mut self, name: &str) -> &mut Histogram {
+        let at = match self.executors.iter().position(|executor| executor.name == name) {
+            Some(at) => at,
+            None => {
+                let executor = ExecutorTally { name: name.into(), time: Histogram::new() };
+                self.executors.push(executor);
+                self.executors.len() - 1
+            }
+        };
+        &mut self.executors[at].time
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(message: &str) -> ErrorCount {
+        ErrorCount {
+            kind: "executor",
+            message: message.into(),
+            count: 1,
+            first_at: Duration::ZERO,
+            details: None,
+        }
+    }
+
+    #[test]
+    fn messages_that_always_differ_take_bounded_room_and_are_all_counted() {
+        let mut errors = Errors::default();
+        (0..1000).for_each(|n| errors.record(error(&format!("request {n} failed"))));
+        assert_eq!(errors.iter().count(), Errors::MESSAGES_MAX + 1);
+        assert_eq!(errors.iter().map(|error| error.count).sum::<u64>(), 1000);
+    }
+
+    #[test]
+    fn the_slowest_are_kept_in_their_order() {
+        let mut slowest = Slowest::default();
+        for ms in [5, 300, 20, 7, 1, 2, 3, 4, 6, 8, 9, 10] {
+            let response = Duration::from_millis(ms);
+            if slowest.wants(response) {
+                slowest.record(SlowRequest {
+                    due: Duration::ZERO,
+                    response,
+                    service: response,
+                    lag: Duration::ZERO,
+                    routes: Vec::new(),
+                });
+            }
+        }
+        let kept: Vec<u128> = slowest.iter().map(|kept| kept.response.as_millis()).collect();
+        assert_eq!(kept, [300, 20, 10, 9, 8, 7, 6, 5, 4, 3]);
+    }
+}
