@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use flowbench::wire::{Protocol, Target};
+use flowbench::wire::{Family, Protocol, Target};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::python::{Release, files};
@@ -123,6 +123,11 @@ impl Setup {
 }
 
 impl RealFlow {
+    /// The family it speaks.
+    pub(super) fn family(&self) -> Family {
+        if self.info["family"] == "v2" { Family::V2 } else { Family::V1 }
+    }
+
     /// Where it answers over this protocol.
     pub(super) fn target(&self, protocol: Protocol) -> Target {
         let port = self.info["ports"][name(protocol)].as_u64().expect("it serves this protocol");

@@ -7,6 +7,33 @@
 mod decode;
 mod flow;
 mod lifetime;
+mod matrix;
 mod python;
 mod samples;
 mod tls;
+
+use flowbench::client::{Client, ClientConfig, TlsOptions};
+use flowbench::wire::Protocol;
+
+const PROTOCOLS: [Protocol; 3] = [Protocol::Grpc, Protocol::Http, Protocol::WebSocket];
+
+/// A client of this Flow that trusts our authority.
+fn client(flow: &flow::RealFlow, protocol: Protocol) -> Client {
+    Client::new(config(flow, protocol))
+}
+
+/// Settings of such a client.
+fn config(flow: &flow::RealFlow, protocol: Protocol) -> ClientConfig {
+    let mut config = ClientConfig::new(flow.target(protocol));
+    if config.target.tls {
+        config.tls = TlsOptions { ca: Some(tls::files().ca.clone()), ..TlsOptions::default() };
+    }
+    config
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    // Two processes share the install: the second is told that there is one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build().expect("a runtime can be made")
+}
