@@ -32,8 +32,6 @@ fn config(flow: &flow::RealFlow, protocol: Protocol) -> ClientConfig {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    // Two processes share the install: the second is told that there is one already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(2).enable_all().build().expect("a runtime can be made")
 }
