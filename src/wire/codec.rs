@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::{DataRequest, Document, Family, Head, TensorError, envelope, envelope::NO_ID};
+use super::{DataRequest, Document, Family, Head, TensorError, envelope, envelope::NO_ID, json};
 
 /// The shape of a message on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,6 +11,8 @@ pub enum Form {
     Protobuf(Family),
     /// The JSON bodies of a gateway's HTTP (v1: `POST /post`; v2: `POST /<endpoint>`).
     Json(Family),
+    /// The text frames of a v1 gateway's WebSocket in JSON mode. Requests are those of HTTP.
+    WebSocketJson,
 }
 
 /// A message encoded but for its request id, so that a body that does not change is made once.
@@ -63,6 +65,9 @@ pub enum EncodeError {
         /// What cannot be written, and why.
         what: String,
     },
+    /// A value that JSON has no way to write.
+    #[error("cannot be written as JSON")]
+    Json(#[source] serde_json::Error),
     /// Chunks, matches, tags or parameters within one another beyond all measure.
     #[error("nested deeper than {limit} levels, which no gateway would read")]
     Depth {
@@ -159,7 +164,8 @@ impl Form {
     pub fn encode_request(self, request: &DataRequest) -> Result<Encoded, EncodeError> {
         match self {
             Form::Protobuf(family) => envelope::encode_request(family, request),
-            Form::Json(_) => unimplemented!(),
+            Form::Json(family) => json::encode_request(family, request),
+            Form::WebSocketJson => json::encode_request(Family::V1, request),
         }
     }
 
@@ -167,7 +173,8 @@ impl Form {
     pub fn encode_response(self, response: &DataRequest) -> Result<Bytes, EncodeError> {
         match self {
             Form::Protobuf(family) => envelope::encode_response(family, response),
-            Form::Json(_) => unimplemented!(),
+            Form::Json(family) => json::encode_response(family, response),
+            Form::WebSocketJson => json::encode_websocket_response(response),
         }
     }
 
@@ -175,7 +182,8 @@ impl Form {
     pub fn decode(self, message: Bytes) -> Result<DataRequest, DecodeError> {
         match self {
             Form::Protobuf(family) => envelope::decode(family, message),
-            Form::Json(_) => unimplemented!(),
+            Form::Json(family) => json::decode(family, &message),
+            Form::WebSocketJson => json::decode(Family::V1, &message),
         }
     }
 
@@ -183,7 +191,7 @@ impl Form {
     pub fn decode_head(self, message: &Bytes) -> Result<Head, DecodeError> {
         match self {
             Form::Protobuf(_) => envelope::decode_head(message),
-            Form::Json(_) => unimplemented!(),
+            Form::Json(_) | Form::WebSocketJson => json::decode_head(message),
         }
     }
 }

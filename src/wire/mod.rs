@@ -16,15 +16,18 @@ mod tensor;
 mod v1;
 mod v2;
 mod value;
+mod values;
 mod writer;
 
 pub use codec::{DecodeError, EncodeError, Encoded, Form, RequestId};
 pub use document::{Document, NamedScore};
+pub use json::{graphql, read_failure};
 pub use message::{DataRequest, ExceptionInfo, Head, Header, Route, Status};
 pub use raw::{RawDocs, RawRequest, decode_struct, encode_struct};
 pub use single::{decode_single, encode_single};
 pub use target::{Address, Target, TargetError};
 pub use tensor::{ByteOrder, DType, NdArray, ScalarKind, SparseTensor, Tensor, TensorError};
+pub use values::{Number, Values};
 
 /// A JSON object that keeps the order of its keys: tags, parameters, results.
 pub type Map = serde_json::Map<String, serde_json::Value>;

@@ -1,4 +1,4 @@
-//! Arrays: little more than a type, a shape and bytes.
+//! Arrays: little more than a type, a shape and bytes. Their values are in `values.rs`.
 
 use std::fmt;
 
@@ -91,7 +91,7 @@ pub enum ByteOrder {
 }
 
 /// Why values cannot become an array, or an array values.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum TensorError {
     /// The buffer is not as long as shape and type ask for.
     #[error("shape {shape:?} of {dtype} takes {expected} bytes, found {found}")]
@@ -111,6 +111,20 @@ pub enum TensorError {
     /// A type that we cannot read values of.
     #[error("unknown dtype `{0}`")]
     UnknownType(String),
+    /// Real numbers are asked for where there are complex ones.
+    #[error("values of `{0}` are complex, here are only real ones possible")]
+    Complex(String),
+    /// A value that the form has no way to write.
+    #[error("{0} is no number of JSON")]
+    NotFinite(f64),
+    /// A shape that fits its buffer and is beyond reason all the same.
+    #[error("shape {shape:?} {what}")]
+    Shape {
+        /// The shape.
+        shape: Vec<u32>,
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// Nested lists of different lengths, or values that are no numbers.
     #[error("a tensor is a list of numbers or of lists of the same length: {0}")]
     NotRectangular(String),
@@ -120,19 +134,43 @@ impl Tensor {
     /// The class of arrays that every Executor understands.
     pub const NUMPY: &str = "numpy";
 
+    /// An array of numpy's class. `data` is taken as it is, see [`Tensor::check`].
+    pub fn new(dtype: impl Into<DType>, shape: Vec<u32>, data: impl Into<Bytes>) -> Tensor {
+        Tensor {
+            dtype: dtype.into(),
+            shape,
+            data: data.into(),
+            class: Tensor::NUMPY.into(),
+            parameters: Map::new(),
+        }
+    }
+
     /// A vector of 32-bit floats.
     pub fn from_f32(values: &[f32]) -> Tensor {
         let mut data = Vec::with_capacity(values.len() * 4);
         for value in values {
             data.extend_from_slice(&value.to_le_bytes());
         }
-        Tensor {
-            dtype: DType::Scalar { kind: ScalarKind::F32, order: ByteOrder::Little },
-            shape: vec![u32::try_from(values.len()).unwrap_or(u32::MAX)],
-            data: data.into(),
-            class: Tensor::NUMPY.into(),
-            parameters: Map::new(),
+        let length = u32::try_from(values.len()).unwrap_or(u32::MAX);
+        Tensor::new(ScalarKind::F32, vec![length], data)
+    }
+
+    /// How many values there are, when the buffer is as long as type and shape ask for.
+    pub fn check(&self) -> Result<usize, TensorError> {
+        let DType::Scalar { kind, .. } = &self.dtype else {
+            return Err(TensorError::UnknownType(self.dtype.to_string()));
+        };
+        let values = self.shape.iter().fold(1_u64, |n, axis| n.saturating_mul(u64::from(*axis)));
+        let expected = values.saturating_mul(kind.size() as u64);
+        if expected != self.data.len() as u64 {
+            return Err(TensorError::Length {
+                shape: self.shape.clone(),
+                dtype: self.dtype.to_string(),
+                expected,
+                found: self.data.len() as u64,
+            });
         }
+        Ok(self.data.len() / kind.size())
     }
 }
 

@@ -41,7 +41,7 @@ pub(super) fn write_docs(w: &mut Writer, docs: &[Document]) -> Result<(), Encode
 /// All fields of [`LEGACY`] are there, as Python writes them. A Document with fields of a schema
 /// of its own has set fields only: `None` might not be what that schema allows.
 pub(super) fn write_doc(w: &mut Writer, doc: &Document) -> Result<(), EncodeError> {
-    let own_schema = doc.extra.keys().any(|name| !LEGACY.contains(&name.as_str()));
+    let own_schema = has_own_schema(doc);
     write_extra(w, doc)?;
     write_further(w, doc)?;
 
@@ -103,6 +103,11 @@ pub(super) fn write_doc(w: &mut Writer, doc: &Document) -> Result<(), EncodeErro
     Ok(())
 }
 
+/// Whether some field is of a schema that is not the default one.
+pub(super) fn has_own_schema(doc: &Document) -> bool {
+    doc.extra.keys().any(|name| !LEGACY.contains(&name.as_str()))
+}
+
 /// Fields that came with a schema we do not know, unless the Document's own field was set since.
 fn write_extra(w: &mut Writer, doc: &Document) -> Result<(), EncodeError> {
     for (name, node) in doc.extra.iter().rev() {
@@ -116,7 +121,8 @@ fn write_extra(w: &mut Writer, doc: &Document) -> Result<(), EncodeError> {
     Ok(())
 }
 
-fn is_set(doc: &Document, name: &str) -> bool {
+/// Whether the Document's own field of this name is set; `false` for names that are none.
+pub(super) fn is_set(doc: &Document, name: &str) -> bool {
     match name {
         "id" => !doc.id.is_empty(),
         "text" => doc.text.is_some(),
@@ -310,7 +316,7 @@ pub(super) fn read_doc(proto: DocProto) -> Document {
 /// It fits when writing the field gives the same node again. The exceptions are harmless: an
 /// untyped `id` or array gets its type, `tensor` may be typed as an embedding and the other way
 /// round, and chunks in a plain list become a `doc_array`.
-fn read_field(doc: &mut Document, name: &str, node: NodeProto) -> Result<(), NodeProto> {
+pub(super) fn read_field(doc: &mut Document, name: &str, node: NodeProto) -> Result<(), NodeProto> {
     let NodeProto { content, docarray_type } = node;
     let kind = docarray_type.as_ref().map(|DocarrayType::Type(kind)| kind.as_str());
     let content = match content {
@@ -401,7 +407,7 @@ fn read_field(doc: &mut Document, name: &str, node: NodeProto) -> Result<(), Nod
     Err(NodeProto { content: Some(rest), docarray_type })
 }
 
-fn read_array(array: NdArrayProto) -> Result<Tensor, NdArrayProto> {
+pub(super) fn read_array(array: NdArrayProto) -> Result<Tensor, NdArrayProto> {
     let NdArrayProto { dense: Some(dense), parameters } = array else { return Err(array) };
     let DenseNdArrayProto { buffer, shape, dtype } = dense;
     Ok(Tensor {
@@ -461,6 +467,31 @@ fn read_value(node: NodeProto) -> Value {
         Some(Content::Dict(dict)) => Value::Object(read_dict(dict)),
         _ => Value::Null,
     }
+}
+
+/// The node of a JSON value. Integers beyond 32 bits are floats, lists are lists.
+pub(super) fn node_of(value: Value) -> NodeProto {
+    let content = match value {
+        Value::Null => None,
+        Value::String(text) => Some(Content::Text(text)),
+        Value::Bool(value) => Some(Content::Boolean(value)),
+        Value::Number(number) => {
+            let integer = number.as_i64().and_then(|value| i32::try_from(value).ok());
+            Some(match integer {
+                Some(value) => Content::Integer(value),
+                None => Content::Float(number.as_f64().unwrap_or_default()),
+            })
+        }
+        Value::Array(values) => {
+            let data = values.into_iter().map(node_of).collect();
+            Some(Content::List(ListOfAnyProto { data }))
+        }
+        Value::Object(map) => {
+            let data = map.into_iter().map(|(key, value)| (key, node_of(value))).collect();
+            Some(Content::Dict(DictOfAnyProto { data }))
+        }
+    };
+    NodeProto { content, docarray_type: None }
 }
 
 /// Scores that are dicts as `write_scores` writes them; `None` for anything else.

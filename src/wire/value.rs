@@ -72,3 +72,13 @@ pub(super) fn non_finite(number: f64) -> &'static str {
         "-Infinity"
     }
 }
+
+/// The number behind one of those names.
+pub(super) fn non_finite_of(text: &str) -> Option<f64> {
+    match text {
+        "NaN" => Some(f64::NAN),
+        "Infinity" => Some(f64::INFINITY),
+        "-Infinity" => Some(f64::NEG_INFINITY),
+        _ => None,
+    }
+}

@@ -1,0 +1,511 @@
+//! The JSON around Documents: requests and responses of HTTP and WebSocket.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::Value;
+
+use super::read::{Coerced, DocumentSeed, DocumentsSeed};
+use super::time::{self, Style};
+use super::write::{AsJson, Doubles};
+use super::{Context, Dialect};
+use crate::wire::envelope::{NO_ID, request_parameters};
+use crate::wire::{
+    DataRequest, DecodeError, Document, EncodeError, Encoded, ExceptionInfo, Family, Head, Header,
+    Map, Route, Status,
+};
+
+/// What stands before the request id of a request.
+const BEFORE_ID: &str = r#"{"header":{"request_id":""#;
+
+/// Encodes a request, the same for HTTP and for WebSocket in JSON mode.
+pub(crate) fn encode_request(
+    family: Family,
+    request: &DataRequest,
+) -> Result<Encoded, EncodeError> {
+    #[derive(serde::Serialize)]
+    struct Body<'a> {
+        header: Head<'a>,
+        parameters: &'a Map,
+        data: AsJson<'a, [Document]>,
+        #[serde(flatten)]
+        way: Way<'a>,
+    }
+    #[derive(serde::Serialize)]
+    struct Head<'a> {
+        request_id: &'a str,
+        #[serde(flatten)]
+        way: Way<'a>,
+    }
+    #[derive(Clone, Copy, serde::Serialize)]
+    struct Way<'a> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        exec_endpoint: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        target_executor: Option<&'a str>,
+    }
+
+    let parameters = request_parameters(&request.parameters);
+    let context = Context::new(match family {
+        Family::V1 => Dialect::V1Request,
+        Family::V2 => Dialect::V2,
+    });
+    // Gateways take the way from different places, so Python's client puts it into both.
+    let way = Way {
+        exec_endpoint: request.header.exec_endpoint.as_deref(),
+        target_executor: request.header.target_executor.as_deref().filter(|text| !text.is_empty()),
+    };
+    let body = Body {
+        header: Head { request_id: NO_ID, way },
+        parameters: parameters.as_ref().unwrap_or(&request.parameters),
+        data: AsJson::new(request.docs(), &context),
+        way,
+    };
+    let bytes = context.to_vec(&body)?;
+    Ok(Encoded::new(bytes.into(), BEFORE_ID.len()))
+}
+
+/// Encodes the answer of an HTTP gateway.
+pub(crate) fn encode_response(
+    family: Family,
+    response: &DataRequest,
+) -> Result<Bytes, EncodeError> {
+    match family {
+        Family::V1 => write(response, Answer::Http),
+        Family::V2 => {
+            #[derive(serde::Serialize)]
+            struct Body<'a> {
+                data: AsJson<'a, [Document]>,
+                parameters: Doubles<'a, Map>,
+                header: Head<'a>,
+            }
+            #[derive(serde::Serialize)]
+            struct Head<'a> {
+                request_id: &'a str,
+                target_executor: &'a str,
+            }
+            let context = Context::new(Dialect::V2);
+            let header = &response.header;
+            let body = Body {
+                data: AsJson::new(response.docs(), &context),
+                parameters: Doubles(&response.parameters),
+                header: Head {
+                    request_id: &header.request_id,
+                    target_executor: header.target_executor.as_deref().unwrap_or_default(),
+                },
+            };
+            Ok(context.to_vec(&body)?.into())
+        }
+    }
+}
+
+/// Encodes the answer of a WebSocket gateway of v1 in JSON mode.
+pub(crate) fn encode_websocket_response(response: &DataRequest) -> Result<Bytes, EncodeError> {
+    write(response, Answer::WebSocket)
+}
+
+fn write(response: &DataRequest, answer: Answer) -> Result<Bytes, EncodeError> {
+    #[derive(serde::Serialize)]
+    struct Body<'a> {
+        header: Answered<'a, Header>,
+        parameters: Doubles<'a, Map>,
+        routes: Option<Vec<Answered<'a, Route>>>,
+        data: Option<AsJson<'a, [Document]>>,
+    }
+    let context = Context::new(Dialect::V1Response);
+    let routes = response.routes.iter().map(|route| Answered(route, answer)).collect();
+    let body = Body {
+        header: Answered(&response.header, answer),
+        parameters: Doubles(&response.parameters),
+        routes: Some(routes).filter(|routes: &Vec<_>| !routes.is_empty()),
+        data: response.data.as_ref().map(|docs| AsJson::new(&docs[..], &context)),
+    };
+    Ok(context.to_vec(&body)?.into())
+}
+
+/// The two ways in which gateways of v1 write header and routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    /// camelCase, unset keys null.
+    Http,
+    /// snake_case, unset keys left out.
+    WebSocket,
+}
+
+impl Answer {
+    fn key(self, http: &'static str, websocket: &'static str) -> &'static str {
+        match self {
+            Answer::Http => http,
+            Answer::WebSocket => websocket,
+        }
+    }
+
+    fn put<M: SerializeMap>(
+        self,
+        map: &mut M,
+        key: &'static str,
+        value: Option<impl Serialize>,
+    ) -> Result<(), M::Error> {
+        match (value, self) {
+            (Some(value), _) => map.serialize_entry(key, &value),
+            (None, Answer::Http) => map.serialize_entry(key, &()),
+            (None, Answer::WebSocket) => Ok(()),
+        }
+    }
+
+    /// An optional text: HTTP answers with an empty one.
+    fn text<'a>(self, text: Option<&'a str>) -> Option<&'a str> {
+        match self {
+            Answer::Http => Some(text.unwrap_or_default()),
+            Answer::WebSocket => text,
+        }
+    }
+
+    /// A text or a list of a status: HTTP has empty ones, WebSocket leaves them out.
+    fn filled<T>(self, value: T, empty: bool) -> Option<T> {
+        (self == Answer::Http || !empty).then_some(value)
+    }
+}
+
+/// A part of a response on its way to JSON.
+struct Answered<'a, T>(&'a T, Answer);
+
+impl Serialize for Answered<'_, Header> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Answered(header, answer) = *self;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry(answer.key("requestId", "request_id"), &header.request_id)?;
+        let status = header.status.as_ref().map(|status| Answered(status, answer));
+        answer.put(&mut map, "status", status)?;
+        let endpoint = answer.text(header.exec_endpoint.as_deref());
+        answer.put(&mut map, answer.key("execEndpoint", "exec_endpoint"), endpoint)?;
+        let target = answer.text(header.target_executor.as_deref());
+        answer.put(&mut map, answer.key("targetExecutor", "target_executor"), target)?;
+        map.end()
+    }
+}
+
+impl Serialize for Answered<'_, Route> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Answered(route, answer) = *self;
+        let style = match answer {
+            Answer::Http => Style::Python,
+            Answer::WebSocket => Style::Protobuf,
+        };
+        let text = |time: Option<SystemTime>| time.and_then(|time| time::write(time, style));
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("executor", &route.executor)?;
+        answer.put(&mut map, answer.key("startTime", "start_time"), text(route.start_time))?;
+        answer.put(&mut map, answer.key("endTime", "end_time"), text(route.end_time))?;
+        let status = route.status.as_ref().map(|status| Answered(status, answer));
+        answer.put(&mut map, "status", status)?;
+        map.end()
+    }
+}
+
+impl Serialize for Answered<'_, Status> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Answered(status, answer) = *self;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("code", &status.code)?;
+        let description = &status.description;
+        if let Some(text) = answer.filled(description, description.is_empty()) {
+            map.serialize_entry("description", text)?;
+        }
+        let exception = status.exception.as_ref().map(|exception| Answered(exception, answer));
+        answer.put(&mut map, "exception", exception)?;
+        map.end()
+    }
+}
+
+impl Serialize for Answered<'_, ExceptionInfo> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Answered(ExceptionInfo { name, args, stacks, executor }, answer) = *self;
+        let mut map = serializer.serialize_map(None)?;
+        for (key, text) in [("name", name), ("executor", executor)] {
+            if let Some(text) = answer.filled(text, text.is_empty()) {
+                map.serialize_entry(key, text)?;
+            }
+        }
+        for (key, list) in [("args", args), ("stacks", stacks)] {
+            if let Some(list) = answer.filled(list, list.is_empty()) {
+                map.serialize_entry(key, list)?;
+            }
+        }
+        map.end()
+    }
+}
+
+/// Decodes a request or a response, in camelCase or snake_case. Nothing is required.
+///
+/// The endpoint and the Executor of a v1 request stand beside its header, where its gateway looks
+/// first; v2's gateway looks at the header alone.
+pub(crate) fn decode(family: Family, message: &[u8]) -> Result<DataRequest, DecodeError> {
+    match family {
+        Family::V1 => {
+            let body: Body<V1> = serde_json::from_slice(message)?;
+            let (endpoint, target) = (body.exec_endpoint, body.target_executor);
+            let mut header = body.header.map(Header::from).unwrap_or_default();
+            header.exec_endpoint = endpoint.map(|Coerced(text)| text).or(header.exec_endpoint);
+            header.target_executor = target.map(|Coerced(text)| text).or(header.target_executor);
+            Ok(finish(header, body.parameters, body.routes, body.data))
+        }
+        Family::V2 => {
+            let body: Body<V2> = serde_json::from_slice(message)?;
+            let header = match (body.header, &body.data) {
+                (Some(header), _) => header.into(),
+                // Who sends one Document without a header gets its id for a request id.
+                (None, Some(Data { docs, alone: true, .. })) => Header {
+                    request_id: docs.first().map(|doc| doc.id.clone()).unwrap_or_default(),
+                    ..Header::default()
+                },
+                (None, _) => Header::default(),
+            };
+            Ok(finish(header, body.parameters, body.routes, body.data))
+        }
+    }
+}
+
+fn finish<D>(
+    header: Header,
+    parameters: Option<Map>,
+    routes: Option<Vec<RouteJson>>,
+    data: Option<Data<D>>,
+) -> DataRequest {
+    DataRequest {
+        header,
+        parameters: parameters.unwrap_or_default(),
+        routes: routes.unwrap_or_default().into_iter().map(Route::from).collect(),
+        data: data.map(|data| data.docs),
+    }
+}
+
+/// Decodes header and routes; the rest is skipped over without being kept.
+pub(crate) fn decode_head(message: &[u8]) -> Result<Head, DecodeError> {
+    #[derive(serde::Deserialize)]
+    struct Body {
+        header: Option<HeaderJson>,
+        routes: Option<Vec<RouteJson>>,
+    }
+    let Body { header, routes } = serde_json::from_slice(message)?;
+    Ok(Head {
+        header: header.map(Header::from).unwrap_or_default(),
+        routes: routes.map(|routes| routes.into_iter().map(Route::from).collect()),
+    })
+}
+
+/// What an HTTP gateway says in the body of an answer that is no success.
+///
+/// v1 sends the request back with a status in its header when an Executor cannot be reached (503,
+/// 504). v2 sends `{"detail": "…"}` when an Executor has failed (500), and both send a list of
+/// what is wrong with a request (422). `None` for a body of any other shape.
+pub fn read_failure(body: &[u8]) -> Option<Status> {
+    #[derive(serde::Deserialize)]
+    struct Body {
+        header: Option<HeaderJson>,
+        detail: Option<Detail>,
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Detail {
+        Text(String),
+        List(Vec<Item>),
+    }
+    #[derive(serde::Deserialize)]
+    struct Item {
+        #[serde(default)]
+        loc: Vec<Value>,
+        msg: String,
+    }
+    let Body { header, detail } = serde_json::from_slice(body).ok()?;
+    let failed = |description| Status { code: 1, description, exception: None };
+    if let Some(status) = header.and_then(|header| header.status) {
+        return Some(Status::from(status)).filter(|status| !status.is_ok());
+    }
+    match detail? {
+        Detail::Text(text) => Some(failed(text)),
+        Detail::List(items) => {
+            let place = |at: &Value| at.as_str().map_or_else(|| at.to_string(), str::to_owned);
+            let item = |Item { loc, msg }: &Item| {
+                let path: Vec<_> = loc.iter().map(place).collect();
+                format!("{}: {msg}", path.join("."))
+            };
+            let items: Vec<_> = items.iter().map(item).collect();
+            Some(failed(items.join("; ")))
+        }
+    }
+}
+
+/// Stands for a dialect where only types can.
+trait Reads {
+    const DIALECT: Dialect;
+}
+
+struct V1;
+struct V2;
+
+impl Reads for V1 {
+    const DIALECT: Dialect = Dialect::V1Request;
+}
+
+impl Reads for V2 {
+    const DIALECT: Dialect = Dialect::V2;
+}
+
+#[derive(serde::Deserialize)]
+#[serde(bound = "D: Reads", expecting = "a request or a response as an object")]
+struct Body<D> {
+    header: Option<HeaderJson>,
+    parameters: Option<Map>,
+    routes: Option<Vec<RouteJson>>,
+    data: Option<Data<D>>,
+    #[serde(alias = "execEndpoint")]
+    exec_endpoint: Option<Coerced>,
+    #[serde(alias = "targetExecutor")]
+    target_executor: Option<Coerced>,
+}
+
+#[derive(serde::Deserialize)]
+struct HeaderJson {
+    #[serde(alias = "requestId")]
+    request_id: Option<String>,
+    status: Option<StatusJson>,
+    #[serde(alias = "execEndpoint")]
+    exec_endpoint: Option<String>,
+    #[serde(alias = "targetExecutor")]
+    target_executor: Option<String>,
+}
+
+#[derive(serde::Deserialize)]
+struct StatusJson {
+    code: Option<Code>,
+    description: Option<String>,
+    exception: Option<ExceptionJson>,
+}
+
+/// A status code by number or by name.
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum Code {
+    Number(i32),
+    Name(String),
+}
+
+#[derive(serde::Deserialize)]
+struct ExceptionJson {
+    name: Option<String>,
+    args: Option<Vec<String>>,
+    stacks: Option<Vec<String>>,
+    executor: Option<String>,
+}
+
+#[derive(serde::Deserialize)]
+struct RouteJson {
+    executor: Option<String>,
+    #[serde(alias = "startTime")]
+    start_time: Option<Time>,
+    #[serde(alias = "endTime")]
+    end_time: Option<Time>,
+    status: Option<StatusJson>,
+}
+
+struct Time(SystemTime);
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Time, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        time::read(&text).map(Time).map_err(|_| {
+            de::Error::invalid_value(de::Unexpected::Str(&text), &"a time as of RFC 3339")
+        })
+    }
+}
+
+impl From<HeaderJson> for Header {
+    fn from(header: HeaderJson) -> Header {
+        Header {
+            request_id: header.request_id.unwrap_or_default(),
+            exec_endpoint: header.exec_endpoint,
+            target_executor: header.target_executor,
+            status: header.status.map(Status::from),
+        }
+    }
+}
+
+impl From<StatusJson> for Status {
+    fn from(status: StatusJson) -> Status {
+        let exception = |exception: ExceptionJson| ExceptionInfo {
+            name: exception.name.unwrap_or_default(),
+            args: exception.args.unwrap_or_default(),
+            stacks: exception.stacks.unwrap_or_default(),
+            executor: exception.executor.unwrap_or_default(),
+        };
+        Status {
+            code: match status.code {
+                None => 0,
+                Some(Code::Number(code)) => code,
+                // Names differ between releases, but only one of them is a success.
+                Some(Code::Name(name)) => i32::from(name != "SUCCESS"),
+            },
+            description: status.description.unwrap_or_default(),
+            exception: status.exception.map(exception),
+        }
+    }
+}
+
+impl From<RouteJson> for Route {
+    fn from(route: RouteJson) -> Route {
+        Route {
+            executor: route.executor.unwrap_or_default(),
+            start_time: route.start_time.map(|Time(time)| time),
+            end_time: route.end_time.map(|Time(time)| time),
+            status: route.status.map(Status::from),
+        }
+    }
+}
+
+/// `data`: a list of Documents; for v1 also `{"docs": [...]}`, for v2 also one Document alone.
+struct Data<D> {
+    docs: Vec<Document>,
+    alone: bool,
+    dialect: PhantomData<D>,
+}
+
+impl<'de, D: Reads> Deserialize<'de> for Data<D> {
+    fn deserialize<T: Deserializer<'de>>(deserializer: T) -> Result<Self, T::Error> {
+        deserializer.deserialize_any(DataVisitor(PhantomData))
+    }
+}
+
+struct DataVisitor<D>(PhantomData<D>);
+
+impl<'de, D: Reads> Visitor<'de> for DataVisitor<D> {
+    type Value = Data<D>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of Documents")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Data<D>, A::Error> {
+        let docs = DocumentsSeed(D::DIALECT).visit_seq(seq)?;
+        Ok(Data { docs, alone: false, dialect: PhantomData })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Data<D>, A::Error> {
+        if D::DIALECT == Dialect::V2 {
+            let doc = DocumentSeed(Dialect::V2).visit_map(map)?;
+            return Ok(Data { docs: vec![doc], alone: true, dialect: PhantomData });
+        }
+        let mut docs = Vec::new();
+        while let Some(key) = map.next_key::<String>()? {
+            if key != "docs" {
+                return Err(de::Error::unknown_field(&key, &["docs"]));
+            }
+            docs = map.next_value_seed(DocumentsSeed(D::DIALECT))?;
+        }
+        Ok(Data { docs, alone: false, dialect: PhantomData })
+    }
+}

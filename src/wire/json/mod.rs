@@ -1,0 +1,107 @@
+//! Messages and Documents in JSON: HTTP of both families, WebSocket's JSON mode and GraphQL of v1,
+//! and the plain form that files and people get.
+//!
+//! | dialect | keys of Documents | unset | blob | unknown keys |
+//! |---|---|---|---|---|
+//! | v1 | the 19 of `PydanticDocument`, snake_case | `null` | base64 | skipped |
+//! | v2 | those of the schema, snake_case | `null`, tags `{}` | UTF-8 text | kept as `extra` |
+//! | GraphQL | as v1, camelCase; scores are lists | `null` | base64 | skipped |
+//! | plain | as v1 | left out | base64 | kept as `extra` |
+//!
+//! Arrays are nested lists everywhere. A list does not tell `<f4` from `<f8`: what is read becomes
+//! `<i8`, `<f8` or `|b1`. The plain form therefore adds a key `tensor_dtype` or `embedding_dtype`
+//! where another type is to be had back, and writes an array that no list can show (sparse,
+//! complex, of unknown type, with a buffer of the wrong length) as protobuf's JSON mapping does:
+//! an object with base64 in it. What the plain form does not keep is the class of an array (a
+//! list of Python's becomes one of numpy's), axes behind one of length 0, and the kinds of nodes
+//! in `extra`.
+//!
+//! NaN and infinity are no JSON. In the plain form they are protobuf's strings (`NaN`,
+//! `Infinity`, `-Infinity`), elsewhere an error.
+
+mod envelope;
+mod read;
+mod time;
+mod write;
+
+use std::cell::RefCell;
+
+pub use envelope::read_failure;
+pub(super) use envelope::{
+    decode, decode_head, encode_request, encode_response, encode_websocket_response,
+};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{DecodeError, Document, EncodeError};
+
+/// How a Document is written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// What a client of v1 sends.
+    V1Request,
+    /// What a gateway of v1 answers: numbers of tags are floats, and a 1 or 0 at their top level
+    /// is `true` or `false`, because pydantic tries booleans first.
+    V1Response,
+    /// Both directions of v2.
+    V2,
+    /// GraphQL of v1, as answered.
+    GraphQl,
+    /// Files and people.
+    Plain,
+}
+
+/// Documents to be written in a dialect.
+///
+/// A serializer's errors are text. What we have to say is kept beside it, with its type.
+pub(super) struct Context {
+    pub(super) dialect: Dialect,
+    failure: RefCell<Option<EncodeError>>,
+}
+
+impl Context {
+    pub(super) fn new(dialect: Dialect) -> Context {
+        Context { dialect, failure: RefCell::new(None) }
+    }
+
+    /// Ends the serializing with an error of ours.
+    fn fail<T, E: serde::ser::Error>(&self, error: EncodeError) -> Result<T, E> {
+        let text = E::custom(&error);
+        self.note(error);
+        Err(text)
+    }
+
+    /// Remembers what went wrong.
+    fn note(&self, error: EncodeError) {
+        *self.failure.borrow_mut() = Some(error);
+    }
+
+    /// The error behind a serializer's.
+    fn error(&self, error: serde_json::Error) -> EncodeError {
+        self.failure.take().unwrap_or(EncodeError::Json(error))
+    }
+
+    /// Writes JSON.
+    fn to_vec(&self, value: &impl Serialize) -> Result<Vec<u8>, EncodeError> {
+        serde_json::to_vec(value).map_err(|error| self.error(error))
+    }
+}
+
+/// Documents as GraphQL hands them out, `StrawberryDocument`.
+pub mod graphql {
+    use super::*;
+
+    /// A Document with every field of the schema, unset ones null, keys in camelCase.
+    pub fn from_document(doc: &Document) -> Result<Value, EncodeError> {
+        let context = Context::new(Dialect::GraphQl);
+        let value = serde_json::to_value(write::AsJson::new(doc, &context));
+        value.map_err(|error| context.error(error))
+    }
+
+    /// A Document from a `StrawberryDocumentInput`. Tags are JSON text in a string.
+    pub fn to_document(input: &Value) -> Result<Document, DecodeError> {
+        use serde::de::DeserializeSeed;
+        Ok(read::DocumentSeed(Dialect::GraphQl).deserialize(input)?)
+    }
+}

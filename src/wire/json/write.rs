@@ -1,0 +1,483 @@
+//! Documents to JSON.
+
+use base64::{display::Base64Display, engine::general_purpose::STANDARD};
+use indexmap::IndexMap;
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::Value;
+
+use super::{Context, Dialect};
+use crate::wire::proto::v2::{DocProto, NodeProto, node_proto::Content};
+use crate::wire::value::non_finite;
+use crate::wire::values::NonFinite;
+use crate::wire::{
+    ByteOrder, DType, Document, EncodeError, Map, NamedScore, NdArray, ScalarKind, SparseTensor,
+    Tensor, TensorError, v1, v2,
+};
+
+/// A value on its way to JSON, with the Document it belongs to.
+pub(super) struct AsJson<'a, T: ?Sized> {
+    value: &'a T,
+    /// The id of the Document, for errors.
+    id: &'a str,
+    context: &'a Context,
+}
+
+/// Plain JSON: v1's keys, unset ones left out. What it keeps of arrays and of fields of other
+/// schemas is said in the documentation of the JSON forms.
+impl Serialize for Document {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        AsJson::new(self, &Context::new(Dialect::Plain)).serialize(serializer)
+    }
+}
+
+impl<'a, T: ?Sized> AsJson<'a, T> {
+    pub(super) fn new(value: &'a T, context: &'a Context) -> AsJson<'a, T> {
+        AsJson { value, id: "", context }
+    }
+
+    fn with<'b, U: ?Sized>(&'b self, value: &'b U) -> AsJson<'b, U> {
+        AsJson { value, id: self.id, context: self.context }
+    }
+
+    fn plain(&self) -> bool {
+        self.context.dialect == Dialect::Plain
+    }
+
+    fn fail_array<R, E: serde::ser::Error>(&self, source: TensorError) -> Result<R, E> {
+        self.context.fail(EncodeError::Array { id: self.id.to_owned(), source })
+    }
+
+    fn fail_value<R, E: serde::ser::Error>(&self, what: String) -> Result<R, E> {
+        self.context.fail(EncodeError::Value { id: self.id.to_owned(), what })
+    }
+}
+
+impl Serialize for AsJson<'_, [Document]> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.value.iter().map(|doc| self.with(doc)))
+    }
+}
+
+impl Serialize for AsJson<'_, Document> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let of_doc = AsJson { id: &self.value.id, ..*self };
+        match self.context.dialect {
+            Dialect::V2 => of_doc.v2(serializer),
+            _ => of_doc.v1(serializer),
+        }
+    }
+}
+
+/// The keys of an object; `None` is an unset one: null, or not there at all.
+struct Fields<M> {
+    map: M,
+    nulls: bool,
+}
+
+impl<M: SerializeMap> Fields<M> {
+    fn put(&mut self, key: &str, value: Option<impl Serialize>) -> Result<(), M::Error> {
+        match value {
+            Some(value) => self.map.serialize_entry(key, &value),
+            None if self.nulls => self.map.serialize_entry(key, &()),
+            None => Ok(()),
+        }
+    }
+
+    fn text(&mut self, key: &str, value: &str) -> Result<(), M::Error> {
+        self.put(key, Some(value).filter(|value| !value.is_empty()))
+    }
+
+    fn count(&mut self, key: &str, value: u32) -> Result<(), M::Error> {
+        self.put(key, Some(value).filter(|value| *value != 0))
+    }
+
+    /// 32 bits are shown as their exact double, as Python does.
+    fn float(&mut self, key: &str, value: f32) -> Result<(), M::Error> {
+        self.put(key, Some(f64::from(value)).filter(|value| *value != 0.0).map(Float))
+    }
+}
+
+impl AsJson<'_, Document> {
+    /// The 19 keys of v1's `PydanticDocument`, in its order.
+    fn v1<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let doc = self.value;
+        let plain = self.plain();
+        if !plain && let Err(error) = v1::check(doc) {
+            return self.context.fail(error);
+        }
+        let (parent_id, mime_type) = match self.context.dialect {
+            Dialect::GraphQl => ("parentId", "mimeType"),
+            _ => ("parent_id", "mime_type"),
+        };
+        // Nothing of length 0 is content in v1.
+        let content = |length: usize| plain || length > 0;
+        let some = |set: bool| set.then_some(());
+
+        let mut map = Fields { map: serializer.serialize_map(None)?, nulls: !plain };
+        map.text("id", &doc.id)?;
+        map.text(parent_id, &doc.parent_id)?;
+        map.count("granularity", doc.granularity)?;
+        map.count("adjacency", doc.adjacency)?;
+        let blob = doc.blob.as_ref().filter(|blob| content(blob.len()));
+        map.put("blob", blob.map(|blob| Base64(blob)))?;
+        self.array(&mut map, "tensor", &doc.tensor)?;
+        map.text(mime_type, &doc.mime_type)?;
+        map.put("text", doc.text.as_ref().filter(|text| content(text.len())))?;
+        map.float("weight", doc.weight)?;
+        map.text("uri", &doc.uri)?;
+        map.put("tags", some(!doc.tags.is_empty()).map(|()| self.tags()))?;
+        map.float("offset", doc.offset)?;
+        map.put("location", some(!doc.location.is_empty()).map(|()| Floats(&doc.location)))?;
+        self.array(&mut map, "embedding", &doc.embedding)?;
+        map.text("modality", &doc.modality)?;
+        for (key, scores) in [("evaluations", &doc.evaluations), ("scores", &doc.scores)] {
+            map.put(key, some(!scores.is_empty()).map(|()| self.with(scores)))?;
+        }
+        for (key, docs) in [("chunks", &doc.chunks), ("matches", &doc.matches)] {
+            map.put(key, some(!docs.is_empty()).map(|()| self.with(&docs[..])))?;
+        }
+        if plain {
+            map.put("_metadata", some(!doc.metadata.is_empty()).map(|()| &doc.metadata))?;
+            self.extra(&mut map)?;
+        }
+        map.map.end()
+    }
+
+    /// The keys of v2's default schema, in its order, then what else is set.
+    fn v2<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let doc = self.value;
+        let some = |set: bool| set.then_some(());
+        let mut map = Fields { map: serializer.serialize_map(None)?, nulls: false };
+
+        map.text("id", &doc.id)?;
+        // Unset fields are null where the protobuf form has an empty node.
+        let own_schema = v2::has_own_schema(doc);
+        let nulls = |key: &str| !own_schema && !doc.extra.contains_key(key);
+        map.nulls = nulls("tensor");
+        self.array(&mut map, "tensor", &doc.tensor)?;
+        for (key, docs) in [("chunks", &doc.chunks), ("matches", &doc.matches)] {
+            map.nulls = nulls(key);
+            map.put(key, some(!docs.is_empty()).map(|()| self.with(&docs[..])))?;
+        }
+        map.nulls = nulls("blob");
+        map.put("blob", doc.blob.as_ref().map(|blob| self.with(&blob[..])))?;
+        map.nulls = nulls("text");
+        map.put("text", doc.text.as_ref())?;
+        map.nulls = nulls("url");
+        map.text("url", &doc.uri)?;
+        map.nulls = nulls("embedding");
+        self.array(&mut map, "embedding", &doc.embedding)?;
+        map.put("tags", some(!doc.tags.is_empty() || nulls("tags")).map(|()| &doc.tags))?;
+        map.nulls = nulls("scores");
+        map.put("scores", some(!doc.scores.is_empty()).map(|()| self.with(&doc.scores)))?;
+
+        map.nulls = false;
+        map.text("parent_id", &doc.parent_id)?;
+        map.count("granularity", doc.granularity)?;
+        map.count("adjacency", doc.adjacency)?;
+        map.text("mime_type", &doc.mime_type)?;
+        map.float("weight", doc.weight)?;
+        map.float("offset", doc.offset)?;
+        map.put("location", some(!doc.location.is_empty()).map(|()| Floats(&doc.location)))?;
+        map.text("modality", &doc.modality)?;
+        let evaluations = some(!doc.evaluations.is_empty());
+        map.put("evaluations", evaluations.map(|()| self.with(&doc.evaluations)))?;
+        map.put("_metadata", some(!doc.metadata.is_empty()).map(|()| &doc.metadata))?;
+        self.extra(&mut map)?;
+        map.map.end()
+    }
+
+    /// Fields of a schema of its own, unless the Document's field of that name was set since.
+    fn extra<M: SerializeMap>(&self, map: &mut Fields<M>) -> Result<(), M::Error> {
+        for (name, node) in
+            self.value.extra.iter().filter(|(name, _)| !v2::is_set(self.value, name))
+        {
+            map.put(name, Some(self.with(node)))?;
+        }
+        Ok(())
+    }
+
+    fn array<M: SerializeMap>(
+        &self,
+        map: &mut Fields<M>,
+        key: &str,
+        array: &Option<NdArray>,
+    ) -> Result<(), M::Error> {
+        map.put(key, array.as_ref().map(|array| self.with(array)))?;
+        match array {
+            Some(NdArray::Dense(tensor)) if self.plain() => {
+                map.put(&format!("{key}_dtype"), dtype_hint(tensor).map(DType::name))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn tags(&self) -> Tags<'_> {
+        let quirk = matches!(self.context.dialect, Dialect::V1Response | Dialect::GraphQl);
+        Tags { tags: &self.value.tags, quirk }
+    }
+}
+
+/// Tags of v1, with what pydantic does to them on a gateway's way out.
+struct Tags<'a> {
+    tags: &'a Map,
+    quirk: bool,
+}
+
+impl Serialize for Tags<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !self.quirk {
+            return self.tags.serialize(serializer);
+        }
+        let mut map = serializer.serialize_map(Some(self.tags.len()))?;
+        for (key, value) in self.tags {
+            match value.as_f64() {
+                Some(0.0) => map.serialize_entry(key, &false)?,
+                Some(1.0) => map.serialize_entry(key, &true)?,
+                _ => map.serialize_entry(key, &Doubles(value))?,
+            }
+        }
+        map.end()
+    }
+}
+
+/// A JSON value that has been through a Struct: all its numbers are floats.
+pub(super) struct Doubles<'a, T>(pub(super) &'a T);
+
+impl Serialize for Doubles<'_, Value> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Number(number) => match number.as_f64() {
+                Some(number) => serializer.serialize_f64(number),
+                None => number.serialize(serializer),
+            },
+            Value::Array(values) => serializer.collect_seq(values.iter().map(Doubles)),
+            Value::Object(map) => Doubles(map).serialize(serializer),
+            value => value.serialize(serializer),
+        }
+    }
+}
+
+impl Serialize for Doubles<'_, Map> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(key, value)| (key, Doubles(value))))
+    }
+}
+
+impl Serialize for AsJson<'_, IndexMap<String, NamedScore>> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.context.dialect != Dialect::GraphQl {
+            let entries = self.value.iter().map(|(name, score)| (name, self.with(score)));
+            return serializer.collect_map(entries);
+        }
+        #[derive(serde::Serialize)]
+        struct Item<'a> {
+            name: &'a str,
+            score: AsJson<'a, NamedScore>,
+        }
+        let scores = self.value.iter();
+        serializer.collect_seq(scores.map(|(name, score)| Item { name, score: self.with(score) }))
+    }
+}
+
+impl Serialize for AsJson<'_, NamedScore> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let score = self.value;
+        let (op_name, ref_id) = match self.context.dialect {
+            Dialect::GraphQl => ("opName", "refId"),
+            _ => ("op_name", "ref_id"),
+        };
+        if !self.plain() && !score.value.is_finite() {
+            return self.fail_value(format!("a score is {}, which JSON has not", score.value));
+        }
+        let nulls = !matches!(self.context.dialect, Dialect::Plain | Dialect::V2);
+        let mut map = Fields { map: serializer.serialize_map(None)?, nulls };
+        map.put("value", Some(Float(score.value)))?;
+        map.text(op_name, &score.op_name)?;
+        map.text("description", &score.description)?;
+        map.text(ref_id, &score.ref_id)?;
+        map.map.end()
+    }
+}
+
+/// A double; what JSON has no number for as protobuf's text.
+struct Float(f64);
+
+impl Serialize for Float {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.is_finite() {
+            serializer.serialize_f64(self.0)
+        } else {
+            serializer.serialize_str(non_finite(self.0))
+        }
+    }
+}
+
+struct Floats<'a>(&'a [f32]);
+
+impl Serialize for Floats<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|value| Float(f64::from(*value))))
+    }
+}
+
+struct Base64<'a>(&'a [u8]);
+
+impl Serialize for Base64<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&Base64Display::new(self.0, &STANDARD))
+    }
+}
+
+/// A blob of v2, which is text in its JSON.
+impl Serialize for AsJson<'_, [u8]> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.plain() {
+            return Base64(self.value).serialize(serializer);
+        }
+        match std::str::from_utf8(self.value) {
+            Ok(text) => serializer.serialize_str(text),
+            Err(_) => self.fail_value(
+                "a blob travels as UTF-8 text over v2's HTTP, and these bytes are none; gRPC and \
+                 WebSocket carry any"
+                    .into(),
+            ),
+        }
+    }
+}
+
+/// The type that nested lists of this array do not tell, if any.
+fn dtype_hint(tensor: &Tensor) -> Option<&DType> {
+    let DType::Scalar { kind, order } = tensor.dtype else { return None };
+    let told = match kind {
+        ScalarKind::F64 => order == ByteOrder::Little,
+        ScalarKind::I64 => order == ByteOrder::Little && !tensor.data.is_empty(),
+        ScalarKind::Bool => !tensor.data.is_empty(),
+        _ => false,
+    };
+    (!told && tensor.nested(NonFinite::AsText).is_ok()).then_some(&tensor.dtype)
+}
+
+impl Serialize for AsJson<'_, NdArray> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.value {
+            NdArray::Dense(tensor) => self.with(tensor).serialize(serializer),
+            array if self.plain() => ArrayProto::from(array).serialize(serializer),
+            NdArray::Sparse(_) => self.fail_array(TensorError::Sparse("JSON has only lists")),
+        }
+    }
+}
+
+impl Serialize for AsJson<'_, Tensor> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let tensor = self.value;
+        let how = if self.plain() { NonFinite::AsText } else { NonFinite::Refuse };
+        match tensor.nested(how) {
+            Ok(nested) => nested.serialize(serializer).inspect_err(|_| {
+                let source = tensor.non_finite_value();
+                self.context.note(EncodeError::Array { id: self.id.to_owned(), source });
+            }),
+            Err(_) if self.plain() => ArrayProto::dense(tensor).serialize(serializer),
+            Err(source) => self.fail_array(source),
+        }
+    }
+}
+
+/// An array as protobuf's JSON mapping has it.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ArrayProto<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dense: Option<DenseProto<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sparse: Option<SparseProto<'a>>,
+    cls_name: &'a str,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    parameters: &'a Map,
+}
+
+#[derive(serde::Serialize)]
+struct DenseProto<'a> {
+    buffer: Base64<'a>,
+    shape: &'a [u32],
+    dtype: &'a str,
+}
+
+#[derive(serde::Serialize)]
+struct SparseProto<'a> {
+    indices: DenseProto<'a>,
+    values: DenseProto<'a>,
+    shape: &'a [u32],
+}
+
+impl<'a> From<&'a NdArray> for ArrayProto<'a> {
+    fn from(array: &'a NdArray) -> ArrayProto<'a> {
+        match array {
+            NdArray::Dense(tensor) => ArrayProto::dense(tensor),
+            NdArray::Sparse(SparseTensor { indices, values, shape, class, parameters }) => {
+                let (indices, values) = (indices.into(), values.into());
+                let sparse = Some(SparseProto { indices, values, shape });
+                ArrayProto { dense: None, sparse, cls_name: class, parameters }
+            }
+        }
+    }
+}
+
+impl<'a> ArrayProto<'a> {
+    fn dense(tensor: &'a Tensor) -> ArrayProto<'a> {
+        ArrayProto {
+            dense: Some(tensor.into()),
+            sparse: None,
+            cls_name: &tensor.class,
+            parameters: &tensor.parameters,
+        }
+    }
+}
+
+impl<'a> From<&'a Tensor> for DenseProto<'a> {
+    fn from(tensor: &'a Tensor) -> DenseProto<'a> {
+        let Tensor { data, shape, dtype, .. } = tensor;
+        DenseProto { buffer: Base64(data), shape, dtype: dtype.name() }
+    }
+}
+
+/// A node of a schema that is not ours, by its value alone.
+impl Serialize for AsJson<'_, NodeProto> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Some(content) = &self.value.content else { return serializer.serialize_unit() };
+        match content {
+            Content::Text(text) => serializer.serialize_str(text),
+            Content::Integer(value) => serializer.serialize_i32(*value),
+            Content::Float(value) if !self.plain() && !value.is_finite() => {
+                self.fail_value(format!("a field is {value}, which JSON has not"))
+            }
+            Content::Float(value) => Float(*value).serialize(serializer),
+            Content::Boolean(value) => serializer.serialize_bool(*value),
+            Content::Blob(blob) => self.with(&blob[..]).serialize(serializer),
+            Content::Ndarray(array) => {
+                // Buffers are shared, so a copy is cheap.
+                match v2::read_array(array.clone()) {
+                    Ok(tensor) => self.with(&tensor).serialize(serializer),
+                    Err(_) => serializer.serialize_unit(),
+                }
+            }
+            Content::Doc(doc) => self.with(doc).serialize(serializer),
+            Content::DocArray(list) => {
+                serializer.collect_seq(list.docs.iter().map(|doc| self.with(doc)))
+            }
+            Content::List(list) | Content::Set(list) | Content::Tuple(list) => {
+                serializer.collect_seq(list.data.iter().map(|node| self.with(node)))
+            }
+            Content::Dict(dict) => {
+                let entries = dict.data.iter().map(|(key, node)| (key, self.with(node)));
+                serializer.collect_map(entries)
+            }
+        }
+    }
+}
+
+impl Serialize for AsJson<'_, DocProto> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.value.data.iter().map(|(key, node)| (key, self.with(node))))
+    }
+}
