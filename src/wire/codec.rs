@@ -155,6 +155,7 @@ impl Form {
     pub fn family(self) -> Family {
         match self {
             Form::Protobuf(family) | Form::Json(family) => family,
+            Form::WebSocketJson => Family::V1,
         }
     }
 

@@ -42,7 +42,7 @@ pub(super) enum Dialect {
     /// What a client of v1 sends.
     V1Request,
     /// What a gateway of v1 answers: numbers of tags are floats, and a 1 or 0 at their top level
-    /// is `true` or `false`, because pydantic tries booleans first.
+    /// is `true` or `false`, but not in chunks and matches.
     V1Response,
     /// Both directions of v2.
     V2,

@@ -19,6 +19,8 @@ pub(super) struct AsJson<'a, T: ?Sized> {
     value: &'a T,
     /// The id of the Document, for errors.
     id: &'a str,
+    /// Whether the Document is a chunk or a match of another.
+    nested: bool,
     context: &'a Context,
 }
 
@@ -32,11 +34,15 @@ impl Serialize for Document {
 
 impl<'a, T: ?Sized> AsJson<'a, T> {
     pub(super) fn new(value: &'a T, context: &'a Context) -> AsJson<'a, T> {
-        AsJson { value, id: "", context }
+        AsJson { value, id: "", nested: false, context }
     }
 
     fn with<'b, U: ?Sized>(&'b self, value: &'b U) -> AsJson<'b, U> {
-        AsJson { value, id: self.id, context: self.context }
+        AsJson { value, id: self.id, nested: self.nested, context: self.context }
+    }
+
+    fn nested<'b>(&'b self, docs: &'b [Document]) -> AsJson<'b, [Document]> {
+        AsJson { nested: true, ..self.with(docs) }
     }
 
     fn plain(&self) -> bool {
@@ -134,7 +140,7 @@ impl AsJson<'_, Document> {
             map.put(key, some(!scores.is_empty()).map(|()| self.with(scores)))?;
         }
         for (key, docs) in [("chunks", &doc.chunks), ("matches", &doc.matches)] {
-            map.put(key, some(!docs.is_empty()).map(|()| self.with(&docs[..])))?;
+            map.put(key, some(!docs.is_empty()).map(|()| self.nested(docs)))?;
         }
         if plain {
             map.put("_metadata", some(!doc.metadata.is_empty()).map(|()| &doc.metadata))?;
@@ -157,7 +163,7 @@ impl AsJson<'_, Document> {
         self.array(&mut map, "tensor", &doc.tensor)?;
         for (key, docs) in [("chunks", &doc.chunks), ("matches", &doc.matches)] {
             map.nulls = nulls(key);
-            map.put(key, some(!docs.is_empty()).map(|()| self.with(&docs[..])))?;
+            map.put(key, some(!docs.is_empty()).map(|()| self.nested(docs)))?;
         }
         map.nulls = nulls("blob");
         map.put("blob", doc.blob.as_ref().map(|blob| self.with(&blob[..])))?;
@@ -213,27 +219,30 @@ impl AsJson<'_, Document> {
     }
 
     fn tags(&self) -> Tags<'_> {
-        let quirk = matches!(self.context.dialect, Dialect::V1Response | Dialect::GraphQl);
-        Tags { tags: &self.value.tags, quirk }
+        let answer = matches!(self.context.dialect, Dialect::V1Response | Dialect::GraphQl);
+        Tags { tags: &self.value.tags, floats: answer, booleans: answer && !self.nested }
     }
 }
 
 /// Tags of v1, with what pydantic does to them on a gateway's way out.
 struct Tags<'a> {
     tags: &'a Map,
-    quirk: bool,
+    /// Numbers have been doubles.
+    floats: bool,
+    /// pydantic tries booleans first, and to it 1 and 0 are some.
+    booleans: bool,
 }
 
 impl Serialize for Tags<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if !self.quirk {
+        if !self.floats {
             return self.tags.serialize(serializer);
         }
         let mut map = serializer.serialize_map(Some(self.tags.len()))?;
         for (key, value) in self.tags {
             match value.as_f64() {
-                Some(0.0) => map.serialize_entry(key, &false)?,
-                Some(1.0) => map.serialize_entry(key, &true)?,
+                Some(0.0) if self.booleans => map.serialize_entry(key, &false)?,
+                Some(1.0) if self.booleans => map.serialize_entry(key, &true)?,
                 _ => map.serialize_entry(key, &Doubles(value))?,
             }
         }
