@@ -38,30 +38,45 @@ pub enum FeedError {
 /// A stream of requests.
 #[derive(Debug)]
 pub enum Feed {
-    /// The same body again and again, as often as the budget has it; its `index` is not counted.
-    Same(Batch, Budget),
+    /// The same body again and again.
+    Same(Same),
     /// Made by other threads, in their order. The queue's bound limits the memory; `Ok(None)` is
     /// the regular end.
     Queue(mpsc::Receiver<Result<Option<Batch>, FeedError>>),
 }
 
+/// The same body, as often as the budget has it.
+#[derive(Clone, Debug)]
+pub struct Same {
+    /// All but the last.
+    pub batch: Batch,
+    /// The last, where it is another: the rest of the Documents.
+    pub last: Option<Batch>,
+    /// How many in all, shared with the other workers.
+    pub budget: Budget,
+}
+
 impl Feed {
     /// The next request; `None` at the end of the Documents. May be dropped and called again.
+    ///
+    /// # Errors
+    /// When it could not be made.
     pub async fn next(&mut self) -> Result<Option<Batch>, FeedError> {
         match self {
-            Feed::Same(batch, budget) => Ok(budget.take().then(|| batch.clone())),
+            Feed::Same(Same { batch, last, budget }) => Ok(budget.take().map(|index| {
+                let is_last = index + 1 == budget.total();
+                let batch = last.as_ref().filter(|_| is_last).unwrap_or(batch);
+                Batch { index, ..batch.clone() }
+            })),
             Feed::Queue(queue) => queue.recv().await.unwrap_or(Err(FeedError::Gone)),
         }
     }
 
-    /// A feed without end of one body, for loads that look at nothing else.
-    pub fn endless(request: Request, documents: u64) -> Feed {
-        Feed::Same(Batch { request, documents, index: 0 }, Budget::new(u64::MAX))
-    }
-
-    /// An endless feed of an empty GraphQL body: what tests of time need.
+    /// So many requests with an empty body: what tests of time need.
     #[cfg(test)]
-    pub(crate) fn nothing() -> Feed {
-        Feed::endless(Request::Mutate { body: bytes::Bytes::new() }, 1)
+    pub(crate) fn empty(count: u64) -> Feed {
+        let request = Request::Mutate { body: bytes::Bytes::new() };
+        let batch = Batch { request, documents: 1, index: 0 };
+        Feed::Same(Same { batch, last: None, budget: Budget::new(count) })
     }
 }

@@ -17,6 +17,7 @@
 
 pub mod event;
 pub mod feed;
+pub mod make;
 pub mod pacer;
 pub mod schedule;
 pub mod source;

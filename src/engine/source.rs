@@ -124,12 +124,17 @@ impl Budget {
         Budget { taken: Arc::default(), total }
     }
 
-    /// Takes one; false when there is none left.
-    pub fn take(&self) -> bool {
+    /// Takes one and tells how many were taken before; `None` when there is none left.
+    pub fn take(&self) -> Option<u64> {
         // Only the count is shared, so no order with other memory is needed.
         self.taken
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < self.total).then(|| n + 1))
-            .is_ok()
+            .ok()
+    }
+
+    /// How many there were to take.
+    pub fn total(&self) -> u64 {
+        self.total
     }
 
     fn is_empty(&self) -> bool {
@@ -208,7 +213,7 @@ impl Source {
                 }
             }
             Kind::Closed { free, budget, .. } => {
-                if arrival.measured && !budget.take() {
+                if arrival.measured && budget.take().is_none() {
                     return None;
                 }
                 if free.pop().is_some_and(|Reverse(client)| client.new) {

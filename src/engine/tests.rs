@@ -119,7 +119,7 @@ impl Default for Simulation {
             clients: None,
             requests: u64::MAX,
             grace: 10_000,
-            feed: Feed::nothing(),
+            feed: Feed::empty(u64::MAX),
             stop: Stop::default(),
         }
     }
@@ -145,7 +145,7 @@ async fn simulate(simulation: Simulation, script: Script) -> (Log, Ended) {
     let load = Load {
         call: script,
         source,
-        warmup: Feed::nothing(),
+        warmup: Feed::empty(u64::MAX),
         feed: simulation.feed,
         slots: Slots::new(simulation.max_in_flight),
         answers: None,
@@ -201,11 +201,7 @@ async fn the_warmup_is_sent_before_and_told_apart() {
 
 #[tokio::test(start_paused = true)]
 async fn the_end_of_the_documents_ends_the_load() {
-    let feed = Feed::Same(
-        Batch { request: Request::Mutate { body: Bytes::new() }, documents: 1, index: 0 },
-        Budget::new(3),
-    );
-    let load = Simulation { feed, ..Simulation::default() };
+    let load = Simulation { feed: Feed::empty(3), ..Simulation::default() };
     let (log, ended) = simulate(load, Script::new(|_| Scripted::After(1))).await;
     assert_eq!(log.released, [0, 100, 200]);
     assert!(matches!(ended, Ended::Documents));
