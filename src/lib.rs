@@ -3,6 +3,7 @@
 //! The rooms stand in reading order, lowest floor first; `ARCHITECTURE.md` says what each may
 //! import.
 
+pub mod clock;
 pub mod random;
 pub mod source;
 pub mod template;

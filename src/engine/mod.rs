@@ -18,7 +18,6 @@
 pub mod event;
 pub mod feed;
 pub mod make;
-pub mod pacer;
 pub mod schedule;
 pub mod source;
 
@@ -34,9 +33,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{Call, Request};
+use crate::clock::Clock;
 use event::{Arrival, Event, Finished, Listener, Outcome};
 use feed::{Batch, Feed, FeedError};
-use pacer::Clock;
 use source::{Next, Over, Source};
 
 /// One worker's part of a load.

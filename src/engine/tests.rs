@@ -4,11 +4,11 @@ use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 
-use super::pacer::TokioClock;
 use super::schedule::{Law, Profile, Schedule};
 use super::source::{Budget, Frame, Share};
 use super::*;
 use crate::client::{Body, CallError, Failure, Reply, Timing};
+use crate::clock::TokioClock;
 use crate::wire::Head;
 
 /// Answers the n-th request as its script says.

@@ -87,7 +87,7 @@ mod linux {
         }
     }
 
-    impl super::Clock for PreciseClock {
+    impl crate::clock::Clock for PreciseClock {
         async fn wait_until(&mut self, at: Instant) {
             while at > Instant::now() {
                 if self.armed != Some(at) && self.arm(at).is_err() {
@@ -129,7 +129,7 @@ mod portable {
         }
     }
 
-    impl super::Clock for PreciseClock {
+    impl crate::clock::Clock for PreciseClock {
         async fn wait_until(&mut self, at: Instant) {
             let coarse = at - Duration::from_millis(2);
             if coarse > Instant::now() {
