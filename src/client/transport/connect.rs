@@ -69,13 +69,17 @@ impl Connector {
         Connector { tls: None, ..self.clone() }
     }
 
-    /// A connector to the same place with TLS that takes any certificate and lets the server choose
-    /// what to speak: to find out what a port is, never to send something that matters.
-    pub(super) fn any_tls(&self) -> Option<Connector> {
-        let options = TlsOptions { insecure: true, ..TlsOptions::default() };
-        let config = Arc::new(tls::client_config(&options, Alpn::Any).ok()?);
-        let name = tls::server_name(&self.target, &options).ok()?;
-        Some(Connector { tls: Some(Tls { config, name }), ..self.clone() })
+    /// A TLS connector that takes any certificate: to find out what a port is, never to send
+    /// something that matters.
+    pub(super) fn asking(target: &Target, alpn: Alpn) -> Option<Connector> {
+        let tls = TlsOptions { insecure: true, ..TlsOptions::default() };
+        let target = Target { tls: true, ..target.clone() };
+        Connector::new(&ClientConfig { tls, ..ClientConfig::new(target) }, alpn).ok()
+    }
+
+    /// Whether connections are encrypted.
+    pub(super) fn uses_tls(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// Gives connections at most `limit`.
@@ -119,16 +123,6 @@ impl Connector {
                 failed(format!("the server ended the connection in the handshake ({error})"))
             })),
             Err(_) => Err(failed(format!("no handshake within {:?}", self.limit))),
-        }
-    }
-}
-
-impl Connection {
-    /// What the server chose by ALPN.
-    pub(super) fn alpn(&self) -> Option<&[u8]> {
-        match self {
-            Connection::Plain(_) => None,
-            Connection::Tls(stream) => stream.get_ref().1.alpn_protocol(),
         }
     }
 }

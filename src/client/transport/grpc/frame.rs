@@ -1,0 +1,402 @@
+//! How gRPC cuts a stream of bytes into messages: one byte that says whether the message is
+//! compressed, four that say how long it is, then the message.
+//!
+//! tonic has this too. Read here, a reply over the limit fails its own request and not the stream,
+//! a message that lies within one frame is not copied, and lengths are never trusted with memory.
+
+use std::io::{self, Read, Write};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use flate2::Compression as Level;
+use flate2::read::{GzDecoder, ZlibDecoder};
+use flate2::write::{GzEncoder, ZlibEncoder};
+use http::HeaderMap;
+use tokio::time::Instant;
+
+use super::super::pending::Arrival;
+use crate::client::Compression;
+use crate::wire::{Encoded, RequestId};
+
+/// Flag and length before each message.
+pub(super) const PREFIX: usize = 5;
+
+/// As much of a message over the limit as is kept, to learn whose reply it is: the request id stands
+/// at the beginning.
+const BEGINNING: usize = 4096;
+
+/// A message on its way out.
+#[derive(Debug)]
+pub(super) enum Outgoing {
+    /// A request under an id.
+    Request {
+        /// All but the id.
+        message: Encoded,
+        /// The id.
+        id: RequestId,
+    },
+    /// `google.protobuf.Empty`.
+    Empty,
+}
+
+impl Outgoing {
+    /// Length of the message, without prefix and before compression.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Outgoing::Request { message, .. } => message.len(),
+            Outgoing::Empty => 0,
+        }
+    }
+
+    /// Appends prefix and message to `chunk`. A long tail is not copied but returned, to be sent
+    /// right after.
+    ///
+    /// # Errors
+    /// Compression has none of its own when it writes to memory; the type says otherwise.
+    pub(super) fn write(
+        &self,
+        compression: Compression,
+        chunk: &mut BytesMut,
+    ) -> io::Result<Option<Bytes>> {
+        let Outgoing::Request { message, id } = self else {
+            chunk.put_bytes(0, PREFIX);
+            return Ok(None);
+        };
+        let (head, digits, tail) = (message.head(), id.digits(), message.tail());
+        if compression == Compression::None {
+            chunk.put_u8(0);
+            // A message of 4 GiB is refused before it is queued.
+            chunk.put_u32(message.len() as u32);
+            chunk.put_slice(&head);
+            chunk.put_slice(&digits);
+            if tail.len() >= COPY_MAX {
+                return Ok(Some(tail));
+            }
+            chunk.put_slice(&tail);
+            return Ok(None);
+        }
+        let start = chunk.len();
+        chunk.put_u8(1);
+        chunk.put_u32(0);
+        let parts = [&head[..], &digits, &tail];
+        match compression {
+            Compression::Gzip => {
+                let mut encoder = GzEncoder::new((&mut *chunk).writer(), Level::default());
+                parts.iter().try_for_each(|part| encoder.write_all(part))?;
+                encoder.finish()?;
+            }
+            Compression::Deflate | Compression::None => {
+                let mut encoder = ZlibEncoder::new((&mut *chunk).writer(), Level::default());
+                parts.iter().try_for_each(|part| encoder.write_all(part))?;
+                encoder.finish()?;
+            }
+        }
+        let length = (chunk.len() - start - PREFIX) as u32;
+        chunk[start + 1..start + PREFIX].copy_from_slice(&length.to_be_bytes());
+        Ok(None)
+    }
+}
+
+/// A tail this long goes out without being copied; a shorter one is cheaper to copy than to frame
+/// on its own.
+const COPY_MAX: usize = 16 << 10;
+
+/// Something complete that came in.
+#[derive(Debug)]
+pub(super) enum Incoming {
+    /// A message, uncompressed.
+    Message(Arrival),
+    /// A message over the limit: how it begins. The rest is skipped.
+    TooLarge(Bytes),
+}
+
+/// Why bytes are no gRPC messages.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    #[error("a message with the compression flag {0}, expected 0 or 1")]
+    Flag(u8),
+    #[error("a compressed message without a `grpc-encoding` we know (gzip, deflate)")]
+    Encoding,
+    #[error("a message that cannot be decompressed: {0}")]
+    Decompress(io::Error),
+    #[error("the end in the middle of a message")]
+    Half,
+}
+
+/// Cuts incoming bytes into messages.
+#[derive(Debug)]
+pub(super) struct Messages {
+    /// How messages with the flag 1 are compressed.
+    encoding: Compression,
+    /// Of one message, decompressed, in bytes.
+    limit: usize,
+    /// The newest frame, as far as it is not used up.
+    frame: Bytes,
+    /// When it came.
+    came: Instant,
+    /// A message that began in an earlier frame, prefix included. Grows with what really came.
+    partial: BytesMut,
+    /// When the first byte of `partial` came.
+    began: Instant,
+    /// What is left of a message over the limit.
+    skip: usize,
+}
+
+impl Messages {
+    /// A reader of a response with these headers.
+    pub(super) fn new(headers: &HeaderMap, limit: usize) -> Messages {
+        let encoding = match headers.get("grpc-encoding").map(|value| value.as_bytes()) {
+            Some(b"gzip") => Compression::Gzip,
+            Some(b"deflate") => Compression::Deflate,
+            _ => Compression::None,
+        };
+        let now = Instant::now();
+        Messages {
+            encoding,
+            limit,
+            frame: Bytes::new(),
+            came: now,
+            partial: BytesMut::new(),
+            began: now,
+            skip: 0,
+        }
+    }
+
+    /// Takes a frame. Call `next` until it has nothing more before the next one.
+    pub(super) fn push(&mut self, frame: Bytes) {
+        debug_assert!(self.frame.is_empty());
+        self.frame = frame;
+        self.came = Instant::now();
+    }
+
+    /// The next complete message, `None` when more bytes are needed.
+    ///
+    /// # Errors
+    /// When the bytes are no messages; nothing after that can be read.
+    pub(super) fn next(&mut self) -> Result<Option<Incoming>, Broken> {
+        if self.skip > 0 {
+            let skipped = self.skip.min(self.frame.len());
+            self.frame.advance(skipped);
+            self.skip -= skipped;
+        }
+        if self.frame.is_empty() {
+            return Ok(None);
+        }
+        if self.partial.is_empty() {
+            self.began = self.came;
+            // The rule: the message lies within the frame.
+            if self.frame.len() >= PREFIX {
+                let (flag, length) = prefix(&self.frame);
+                if length <= self.limit && self.frame.len() - PREFIX >= length {
+                    self.frame.advance(PREFIX);
+                    let message = self.frame.split_to(length);
+                    return self.complete(flag, message).map(Some);
+                }
+            }
+        }
+        self.take(PREFIX);
+        if self.partial.len() < PREFIX {
+            return Ok(None);
+        }
+        let (flag, length) = prefix(&self.partial);
+        let wanted = if length > self.limit { length.min(BEGINNING) } else { length };
+        self.take(PREFIX + wanted);
+        if self.partial.len() < PREFIX + wanted {
+            return Ok(None);
+        }
+        let message = std::mem::take(&mut self.partial).freeze().slice(PREFIX..);
+        if length > self.limit {
+            self.skip = length - wanted;
+            return Ok(Some(Incoming::TooLarge(message)));
+        }
+        self.complete(flag, message).map(Some)
+    }
+
+    /// That nothing more comes.
+    ///
+    /// # Errors
+    /// When it ends in the middle of a message.
+    pub(super) fn end(&self) -> Result<(), Broken> {
+        if self.partial.is_empty() && self.skip == 0 { Ok(()) } else { Err(Broken::Half) }
+    }
+
+    /// Moves bytes from the frame until `partial` has `length` of them.
+    fn take(&mut self, length: usize) {
+        let missing = length.saturating_sub(self.partial.len()).min(self.frame.len());
+        self.partial.extend_from_slice(&self.frame.split_to(missing));
+    }
+
+    fn complete(&self, flag: u8, message: Bytes) -> Result<Incoming, Broken> {
+        let message = match (flag, self.encoding) {
+            (0, _) => message,
+            (1, Compression::Gzip) => self.decompress(GzDecoder::new(&message[..]))?,
+            (1, Compression::Deflate) => self.decompress(ZlibDecoder::new(&message[..]))?,
+            (1, Compression::None) => return Err(Broken::Encoding),
+            (flag, _) => return Err(Broken::Flag(flag)),
+        };
+        if message.len() > self.limit {
+            return Ok(Incoming::TooLarge(message.slice(..BEGINNING.min(message.len()))));
+        }
+        Ok(Incoming::Message(Arrival { message, first: self.began, done: self.came }))
+    }
+
+    /// Decompresses up to one byte over the limit, so that a small bomb stays small.
+    fn decompress(&self, decoder: impl Read) -> Result<Bytes, Broken> {
+        let mut bytes = Vec::new();
+        let most = u64::try_from(self.limit).unwrap_or(u64::MAX).saturating_add(1);
+        decoder.take(most).read_to_end(&mut bytes).map_err(Broken::Decompress)?;
+        Ok(bytes.into())
+    }
+}
+
+fn prefix(bytes: &[u8]) -> (u8, usize) {
+    let length = u32::from_be_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]);
+    (bytes[0], length as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::{DataRequest, Document, Family, Form};
+
+    fn framed(flag: u8, message: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![flag];
+        bytes.extend((message.len() as u32).to_be_bytes());
+        bytes.extend(message);
+        bytes
+    }
+
+    fn reader(encoding: &'static str, limit: usize) -> Messages {
+        let mut headers = HeaderMap::new();
+        headers.insert("grpc-encoding", encoding.parse().unwrap());
+        Messages::new(&headers, limit)
+    }
+
+    /// What comes out when `bytes` come in pieces of these sizes: messages as they are, `!` and the
+    /// beginning for those over the limit.
+    fn read(reader: &mut Messages, bytes: &[u8], piece: usize) -> Result<Vec<String>, Broken> {
+        let mut out = Vec::new();
+        for piece in bytes.chunks(piece) {
+            reader.push(Bytes::copy_from_slice(piece));
+            while let Some(incoming) = reader.next()? {
+                let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+                out.push(match incoming {
+                    Incoming::Message(arrival) => text(&arrival.message),
+                    Incoming::TooLarge(beginning) => format!("!{}", text(&beginning)),
+                });
+            }
+        }
+        reader.end()?;
+        Ok(out)
+    }
+
+    #[test]
+    fn messages_are_cut_the_same_however_they_come_in() {
+        let bytes = [framed(0, b"one"), framed(0, b""), framed(0, &[b'x'; 100])].concat();
+        for piece in 1..=bytes.len() {
+            let found = read(&mut reader("identity", 100), &bytes, piece).unwrap();
+            assert_eq!(found, ["one", "", &"x".repeat(100)], "in pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn a_message_over_the_limit_is_skipped_and_the_next_one_read() {
+        let bytes = [framed(0, b"0123456789"), framed(0, b"next")].concat();
+        for piece in 1..=bytes.len() {
+            let found = read(&mut reader("identity", 4), &bytes, piece).unwrap();
+            assert_eq!(found, ["!0123456789", "next"], "in pieces of {piece}");
+        }
+        let bytes = [framed(0, &[b'x'; 3 * BEGINNING]), framed(0, b"next")].concat();
+        let found = read(&mut reader("identity", 4), &bytes, 1000).unwrap();
+        assert_eq!(found, [format!("!{}", "x".repeat(BEGINNING)), "next".into()]);
+    }
+
+    #[test]
+    fn an_announced_length_claims_no_memory() {
+        let mut reader = reader("identity", usize::MAX);
+        reader.push(Bytes::from_static(b"\x00\xff\xff\xff\xffhello"));
+        assert!(reader.next().unwrap().is_none());
+        assert!(reader.partial.capacity() < 100, "{}", reader.partial.capacity());
+    }
+
+    #[test]
+    fn compressed_messages_are_read_and_bombs_are_not() {
+        let mut gzip = GzEncoder::new(Vec::new(), Level::default());
+        gzip.write_all(&[b'z'; 10_000]).unwrap();
+        let gzip = framed(1, &gzip.finish().unwrap());
+        let found = read(&mut reader("gzip", 10_000), &gzip, 7).unwrap();
+        assert_eq!(found, ["z".repeat(10_000)]);
+        let found = read(&mut reader("gzip", 9_999), &gzip, 7).unwrap();
+        assert_eq!(found, [format!("!{}", "z".repeat(BEGINNING))]);
+        let mut zlib = ZlibEncoder::new(Vec::new(), Level::default());
+        zlib.write_all(b"zlib").unwrap();
+        let zlib = framed(1, &zlib.finish().unwrap());
+        assert_eq!(read(&mut reader("deflate", 100), &zlib, 7).unwrap(), ["zlib"]);
+        let plain = framed(0, b"plain");
+        assert_eq!(read(&mut reader("deflate", 100), &plain, 7).unwrap(), ["plain"]);
+    }
+
+    #[test]
+    fn what_is_no_message_is_an_error() {
+        for (encoding, bytes, message) in [
+            ("identity", framed(7, b"x"), "a message with the compression flag 7, expected 0 or 1"),
+            (
+                "identity",
+                framed(1, b"x"),
+                "a compressed message without a `grpc-encoding` we know (gzip, deflate)",
+            ),
+            (
+                "gzip",
+                framed(1, b"not gzip at all"),
+                "a message that cannot be decompressed: invalid gzip header",
+            ),
+            ("gzip", framed(0, b"half")[..7].to_vec(), "the end in the middle of a message"),
+            ("gzip", b"\0".to_vec(), "the end in the middle of a message"),
+        ] {
+            let error = read(&mut reader(encoding, 100), &bytes, 100).unwrap_err();
+            assert_eq!(error.to_string(), message);
+        }
+    }
+
+    #[test]
+    fn what_we_write_is_what_is_read() {
+        let id = RequestId { sender: 1, number: 2 };
+        for text in ["short".to_owned(), "long ".repeat(COPY_MAX)] {
+            let request = DataRequest {
+                data: Some(vec![Document::from_text(text)]),
+                ..DataRequest::default()
+            };
+            let message = Form::Protobuf(Family::V1).encode_request(&request).unwrap();
+            let expected = message.with_id(id);
+            for (compression, encoding) in [
+                (Compression::None, "identity"),
+                (Compression::Gzip, "gzip"),
+                (Compression::Deflate, "deflate"),
+            ] {
+                let mut chunk = BytesMut::new();
+                let outgoing = Outgoing::Request { message: message.clone(), id };
+                if let Some(tail) = outgoing.write(compression, &mut chunk).unwrap() {
+                    chunk.extend_from_slice(&tail);
+                }
+                assert_eq!(Outgoing::Empty.write(compression, &mut chunk).unwrap(), None);
+                let mut reader = reader(encoding, 1 << 20);
+                reader.push(chunk.freeze());
+                let Incoming::Message(arrival) = reader.next().unwrap().unwrap() else { panic!() };
+                assert_eq!(arrival.message, expected);
+                let Incoming::Message(arrival) = reader.next().unwrap().unwrap() else { panic!() };
+                assert!(arrival.message.is_empty());
+                assert!(reader.next().unwrap().is_none());
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_end_in_messages_or_an_error(bytes: Vec<u8>, piece in 1..50usize) {
+            for encoding in ["identity", "gzip", "deflate"] {
+                let _ = read(&mut reader(encoding, 64), &bytes, piece);
+            }
+        }
+    }
+}

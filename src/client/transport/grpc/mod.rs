@@ -1,0 +1,365 @@
+//! gRPC: connections with a long-lived stream each, and calls of their own beside it.
+//!
+//! A request goes to the next connection in turn. Its stream is opened with the first request and
+//! again after it has ended: one broken stream fails all that wait on it with the same error, and the
+//! next request opens a new one. Replies are matched by request id, see `pending.rs`.
+//!
+//! A gateway answers with a *stub*, a header with nothing but the request id, when a request fails in
+//! a way that ends the stream. It is held back: if the stream then ends with an error, that is what
+//! the request gets; if the stream goes on, the stub was a reply after all.
+
+mod channel;
+mod frame;
+mod status;
+mod stream;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream as streams};
+use prost::Message;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use self::channel::{Channel, Headers, Received, Replies};
+use self::frame::Outgoing;
+use self::stream::Stream;
+use super::pending::Arrival;
+use super::reopen::Reopen;
+use super::{Setup, decode_error};
+use crate::client::{Body, CallError, Failure, Reply, Request, Timing};
+use crate::wire::proto::jina::{EndpointsProto, JinaInfoProto, StatusProto};
+use crate::wire::{Encoded, Form, RequestId};
+
+const SINGLE: &str = "/jina.JinaSingleDataRequestRPC/process_single_data";
+const STREAM_DOC: &str = "/jina.JinaSingleDocumentRequestRPC/stream_doc";
+const STATUS: &str = "/jina.JinaInfoRPC/_status";
+const DRY_RUN: &str = "/jina.JinaGatewayDryRunRPC/dry_run";
+const ENDPOINTS: &str = "/jina.JinaDiscoverEndpointsRPC/endpoint_discovery";
+
+/// Connections opened at the same time when a session opens: a gateway's backlog is not endless.
+const OPEN_AT_ONCE: usize = 32;
+
+/// Connections that speak gRPC.
+#[derive(Debug)]
+pub(super) struct Grpc {
+    setup: Setup,
+    lanes: Vec<Lane>,
+    next: AtomicUsize,
+}
+
+/// A connection and its stream, each of them opened again when needed.
+#[derive(Debug)]
+struct Lane {
+    channel: Arc<Reopen<Arc<Channel>>>,
+    stream: Reopen<Arc<Stream>>,
+    headers: Arc<Headers>,
+    /// See `Reader`: what one stream learns of the gateway holds for the next.
+    terse: Arc<AtomicBool>,
+}
+
+impl Grpc {
+    /// Connects all connections.
+    ///
+    /// # Errors
+    /// The first error of any of them.
+    pub(super) async fn open(setup: Setup) -> Result<Grpc, CallError> {
+        let headers = Arc::new(Headers::new(&setup.config, setup.headers.clone()));
+        let terse = Arc::new(AtomicBool::new(false));
+        let lane = || Lane {
+            channel: Arc::new(Reopen::new()),
+            stream: Reopen::new(),
+            headers: headers.clone(),
+            terse: terse.clone(),
+        };
+        let lanes: Vec<Lane> = (0..setup.config.connections.max(1)).map(|_| lane()).collect();
+        streams::iter(lanes.iter().map(|lane| lane.channel(&setup)))
+            .buffer_unordered(OPEN_AT_ONCE)
+            .try_for_each(|_| async { Ok(()) })
+            .await?;
+        Ok(Grpc { setup, lanes, next: AtomicUsize::new(0) })
+    }
+
+    /// One attempt of a request.
+    pub(super) async fn call(&self, request: Request, form: Form) -> Result<Reply, Failure> {
+        match request {
+            Request::Post { message, .. } => {
+                // Sizes have 32 bits in gRPC.
+                if u32::try_from(message.len()).is_err() {
+                    return Err(Failure::unsent(CallError::Unsupported(format!(
+                        "a request of {} bytes; gRPC has messages of up to 4 GiB",
+                        message.len()
+                    ))));
+                }
+                let limit = self.setup.config.timeout;
+                let (bytes, timing) = if self.setup.config.stream {
+                    let stream = self.lane().stream(&self.setup).await.map_err(Failure::unsent)?;
+                    stream.call(message, limit).await?
+                } else {
+                    self.single(message, limit).await?
+                };
+                match form.decode_head(&bytes) {
+                    Ok(head) => Ok(Reply { head, body: Body::Message { form, bytes }, timing }),
+                    Err(error) => Err(Failure { error: decode_error(error), timing }),
+                }
+            }
+            Request::Stream { message } => {
+                let mut replies = self.stream(message).await?;
+                let mut all = Vec::new();
+                let mut bytes_total = 0;
+                let mut reply: Option<Reply> = None;
+                while let Some(mut next) = replies.next().await? {
+                    if let Body::Stream(bodies) = &mut next.body {
+                        bytes_total += bodies.iter().map(Bytes::len).sum::<usize>();
+                        all.append(bodies);
+                    }
+                    let limit = self.setup.config.limits.message_bytes_max;
+                    if bytes_total > limit {
+                        let error = CallError::TooLarge { limit };
+                        return Err(Failure { error, timing: next.timing });
+                    }
+                    // A failure, once told, is what the whole came to.
+                    if reply.as_ref().is_none_or(|reply| reply.failure().is_none()) {
+                        reply = Some(next);
+                    } else if let Some(reply) = &mut reply {
+                        reply.timing = next.timing;
+                    }
+                }
+                match reply {
+                    Some(reply) => Ok(Reply { body: Body::Stream(all), ..reply }),
+                    None => Ok(replies.nothing()),
+                }
+            }
+            Request::Mutate { .. } => Err(Failure::unsent(CallError::Unsupported(
+                "a GraphQL mutation cannot be sent over gRPC; it needs an HTTP session".into(),
+            ))),
+        }
+    }
+
+    /// Sends a Document to a streaming endpoint; replies come one by one.
+    pub(super) async fn stream(&self, message: Encoded) -> Result<DocumentReplies, Failure> {
+        let deadline = self.setup.config.timeout.map(|limit| Instant::now() + limit);
+        let channel = self.lane().channel(&self.setup).await.map_err(Failure::unsent)?;
+        let call = Call::begin(&channel, STREAM_DOC, outgoing(message));
+        match limited(deadline, self.setup.config.timeout, call).await {
+            Ok(call) => Ok(DocumentReplies {
+                call,
+                deadline,
+                limit: self.setup.config.timeout,
+                first: None,
+                last: None,
+            }),
+            Err(error) => Err(Failure::unsent(error)),
+        }
+    }
+
+    /// A request as a call of its own.
+    async fn single(
+        &self,
+        message: Encoded,
+        limit: Option<Duration>,
+    ) -> Result<(Bytes, Timing), Failure> {
+        let channel = self.lane().channel(&self.setup).await.map_err(Failure::unsent)?;
+        let written = Arc::new(OnceLock::new());
+        let exchange = async {
+            let mut call = Call::begin_noting(&channel, SINGLE, outgoing(message), &written).await?;
+            call.replies.only().await
+        };
+        let deadline = limit.map(|limit| Instant::now() + limit);
+        let result = limited(deadline, limit, exchange).await;
+        let written = written.get().copied();
+        match result {
+            Ok(Arrival { message, first, done }) => {
+                Ok((message, Timing { written, first: Some(first), done, attempts: 1 }))
+            }
+            Err(error) => {
+                let timing = Timing { written, first: None, done: Instant::now(), attempts: 1 };
+                Err(Failure { error, timing })
+            }
+        }
+    }
+
+    /// What the gateway tells of itself.
+    pub(super) async fn info(&self) -> Result<JinaInfoProto, CallError> {
+        self.ask(STATUS).await
+    }
+
+    /// Whether the gateway reaches all Executors: the status is OK then.
+    pub(super) async fn dry_run(&self) -> Result<StatusProto, CallError> {
+        self.ask(DRY_RUN).await
+    }
+
+    /// The endpoints that Executors serve. Only the v2 family tells.
+    pub(super) async fn endpoints(&self) -> Result<EndpointsProto, CallError> {
+        self.ask(ENDPOINTS).await
+    }
+
+    /// A question without arguments, answered within the time a connection may take.
+    async fn ask<M: Message + Default>(&self, path: &'static str) -> Result<M, CallError> {
+        let channel = self.lane().channel(&self.setup).await?;
+        let exchange = async {
+            let mut call = Call::begin(&channel, path, Outgoing::Empty).await?;
+            call.replies.only().await
+        };
+        let limit = self.setup.connector.limit();
+        let answer = match timeout(limit, exchange).await {
+            Ok(answer) => answer?,
+            Err(_) => return Err(CallError::Timeout(limit)),
+        };
+        M::decode(answer.message).map_err(|error| decode_error(error.into()))
+    }
+
+    fn lane(&self) -> &Lane {
+        &self.lanes[self.next.fetch_add(1, Ordering::Relaxed) % self.lanes.len()]
+    }
+}
+
+impl Lane {
+    async fn channel(&self, setup: &Setup) -> Result<Arc<Channel>, CallError> {
+        connected(&self.channel, &setup.connector, &self.headers).await
+    }
+
+    async fn stream(&self, setup: &Setup) -> Result<Arc<Stream>, CallError> {
+        self.stream
+            .get(
+                |stream| stream.is_open(),
+                || {
+                    let (place, headers) = (self.channel.clone(), self.headers.clone());
+                    let (setup, terse) = (setup.clone(), self.terse.clone());
+                    async move {
+                        let channel = connected(&place, &setup.connector, &headers).await?;
+                        match Stream::open(&channel, &setup, terse.clone()).await {
+                            Ok(stream) => Ok(Arc::new(stream)),
+                            // The connection ended since it was last looked at: a gateway that was
+                            // started anew. A fresh one that refuses too is told as it is.
+                            Err(_) => {
+                                let channel = connected(&place, &setup.connector, &headers).await?;
+                                Stream::open(&channel, &setup, terse).await.map(Arc::new)
+                            }
+                        }
+                    }
+                },
+            )
+            .await
+    }
+}
+
+async fn connected(
+    place: &Reopen<Arc<Channel>>,
+    connector: &super::connect::Connector,
+    headers: &Arc<Headers>,
+) -> Result<Arc<Channel>, CallError> {
+    let (connector, headers) = (connector.clone(), headers.clone());
+    place
+        .get(
+            |channel| channel.is_open(),
+            || async move { Channel::connect(&connector, headers).await.map(Arc::new) },
+        )
+        .await
+}
+
+/// A message under an id of its own: nothing is matched by it, since its call has no other request.
+fn outgoing(message: Encoded) -> Outgoing {
+    Outgoing::Request { message, id: RequestId { sender: rand::random(), number: rand::random() } }
+}
+
+async fn limited<T>(
+    deadline: Option<Instant>,
+    limit: Option<Duration>,
+    work: impl Future<Output = Result<T, CallError>>,
+) -> Result<T, CallError> {
+    match (deadline, limit) {
+        (Some(deadline), Some(limit)) => tokio::select! {
+            biased;
+            result = work => result,
+            () = sleep_until(deadline) => Err(CallError::Timeout(limit)),
+        },
+        _ => work.await,
+    }
+}
+
+/// A call with one message down.
+#[derive(Debug)]
+struct Call {
+    replies: Replies,
+    written: Arc<OnceLock<Instant>>,
+}
+
+impl Call {
+    async fn begin(
+        channel: &Arc<Channel>,
+        path: &'static str,
+        message: Outgoing,
+    ) -> Result<Call, CallError> {
+        Call::begin_noting(channel, path, message, &Arc::default()).await
+    }
+
+    /// Begins and sends; a refusal in the middle of the message shows in the replies, with its reason.
+    async fn begin_noting(
+        channel: &Arc<Channel>,
+        path: &'static str,
+        message: Outgoing,
+        written: &Arc<OnceLock<Instant>>,
+    ) -> Result<Call, CallError> {
+        let (sending, replies) = channel.begin(path).await?;
+        let call = Call { replies, written: written.clone() };
+        let sent = sending.only(message, || {
+            let _ = written.set(Instant::now());
+        });
+        // An error here is repeated, and explained, by the replies.
+        let _ = sent.await;
+        Ok(call)
+    }
+}
+
+/// Replies of a streaming endpoint, one by one as they come.
+#[derive(Debug)]
+pub(super) struct DocumentReplies {
+    call: Call,
+    deadline: Option<Instant>,
+    limit: Option<Duration>,
+    first: Option<Instant>,
+    last: Option<Instant>,
+}
+
+impl DocumentReplies {
+    /// The next reply; `None` when the endpoint has no more. Its timing tells when this one was there,
+    /// and when the first began.
+    pub(super) async fn next(&mut self) -> Result<Option<Reply>, Failure> {
+        match limited(self.deadline, self.limit, self.call.replies.next()).await {
+            Ok(Some(Received::Message(Arrival { message, first, done }))) => {
+                self.first.get_or_insert(first);
+                self.last = Some(done);
+                let form = Form::Protobuf(crate::wire::Family::V2);
+                match form.decode_head(&message) {
+                    Ok(head) => {
+                        let body = Body::Stream(vec![message]);
+                        Ok(Some(Reply { head, body, timing: self.timing(done) }))
+                    }
+                    Err(error) => Err(self.failure(decode_error(error))),
+                }
+            }
+            Ok(Some(Received::TooLarge(_))) => {
+                Err(self.failure(CallError::TooLarge { limit: self.call.replies.limit() }))
+            }
+            Ok(None) => Ok(None),
+            Err(error) => Err(self.failure(error)),
+        }
+    }
+
+    /// What it comes to when the endpoint gave no reply at all: a success.
+    fn nothing(&self) -> Reply {
+        let timing = self.timing(Instant::now());
+        Reply { head: crate::wire::Head::default(), body: Body::Stream(Vec::new()), timing }
+    }
+
+    fn timing(&self, done: Instant) -> Timing {
+        let written = self.call.written.get().copied();
+        Timing { written, first: self.first, done, attempts: 1 }
+    }
+
+    fn failure(&self, error: CallError) -> Failure {
+        Failure { error, timing: self.timing(Instant::now()) }
+    }
+}

@@ -1,0 +1,244 @@
+//! One long-lived `/jina.JinaRPC/Call` stream: many requests down, their replies up in any order.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::super::Setup;
+use super::super::pending::{Arrival, Pending, Waiter, request_id};
+use super::channel::{Channel, Received, Replies, Sending};
+use super::frame::{Outgoing, PREFIX};
+use crate::client::{CallError, Failure, Timing};
+use crate::wire::{Encoded, RequestId};
+
+/// The endpoint of the stream.
+const CALL: &str = "/jina.JinaRPC/Call";
+
+/// Requests that wait for the sender task. It takes all there are in one go as long as flow control
+/// lets it, so a full queue means that the gateway reads no more, and callers wait in line. An entry
+/// is a handle on a message that its caller holds anyway.
+const QUEUE: usize = 1024;
+
+/// Requests are sent together in chunks of about this many bytes: enough to make one write of many,
+/// too few to hold the first back for the last.
+const CHUNK: usize = 32 << 10;
+
+/// How long the two halves of a stream wait for one another at its end.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// A reply as short as a header with a request id. A gateway sends it for a request that failed, just
+/// before it ends the stream with the reason.
+const STUB: usize = 36;
+
+/// An open stream. Dropping the last handle ends it: what is queued still goes out.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pending: Arc<Pending>,
+    queue: mpsc::Sender<Outgoing>,
+    /// Dropped with the stream: tells the reader.
+    _open: oneshot::Sender<()>,
+}
+
+impl Stream {
+    /// Opens a stream on a connection.
+    ///
+    /// # Errors
+    /// When the connection takes no more of them.
+    pub(super) async fn open(
+        channel: &Arc<Channel>,
+        setup: &Setup,
+        terse: Arc<AtomicBool>,
+    ) -> Result<Stream, CallError> {
+        let (sending, replies) = channel.begin(CALL).await?;
+        let pending = Pending::new(setup.strays.clone());
+        let (queue, queued) = mpsc::channel(QUEUE);
+        let (open, closed) = oneshot::channel();
+        tokio::spawn({
+            let (pending, compression) = (pending.clone(), channel.compression());
+            async move {
+                if let Err(error) = send(queued, sending, &pending, compression).await {
+                    // As a rule the reader hears of the end too, and with it the gateway's reason.
+                    sleep(GRACE).await;
+                    pending.end(error);
+                }
+            }
+        });
+        let reader = Reader { pending: pending.clone(), terse, held: None };
+        tokio::spawn(reader.run(replies, closed));
+        Ok(Stream { pending, queue, _open: open })
+    }
+
+    /// Whether requests can be sent on it, as far as we know.
+    pub(super) fn is_open(&self) -> bool {
+        !self.pending.has_ended()
+    }
+
+    /// Sends a request and waits for its reply, for at most `limit` in all.
+    ///
+    /// # Errors
+    /// `Timeout`, and whatever ended the stream.
+    pub(super) async fn call(
+        &self,
+        message: Encoded,
+        limit: Option<Duration>,
+    ) -> Result<(Bytes, Timing), Failure> {
+        let start = Instant::now();
+        let waiter: Waiter = match self.pending.register() {
+            Ok(waiter) => waiter,
+            Err(error) => return Err(Failure::unsent(error)),
+        };
+        let outgoing = Outgoing::Request { message, id: waiter.id() };
+        let limit = match self.queue.try_send(outgoing) {
+            Ok(()) => limit,
+            // The stream has ended; the waiter knows why, or will in a moment.
+            Err(mpsc::error::TrySendError::Closed(_)) => limit,
+            Err(mpsc::error::TrySendError::Full(outgoing)) => {
+                let queued = self.queue.send(outgoing);
+                match limit {
+                    None => {
+                        let _ = queued.await;
+                        None
+                    }
+                    Some(limit) => match timeout(limit, queued).await {
+                        Ok(_) => Some(limit.saturating_sub(start.elapsed())),
+                        Err(_) => return Err(Failure::unsent(CallError::Timeout(limit))),
+                    },
+                }
+            }
+        };
+        waiter.reply(limit).await
+    }
+}
+
+/// Sends what is queued until nobody can queue any more.
+async fn send(
+    mut queued: mpsc::Receiver<Outgoing>,
+    mut sending: Sending,
+    pending: &Pending,
+    compression: crate::client::Compression,
+) -> Result<(), CallError> {
+    let mut chunk = BytesMut::new();
+    while let Some(mut next) = queued.recv().await {
+        sending.room((PREFIX + next.len()).min(CHUNK)).await?;
+        loop {
+            // The instant called `written`: flow control lets the message go. The connection's task
+            // hands it to the operating system next, unless the socket is full.
+            if let Outgoing::Request { id, .. } = &next
+                && pending.written(*id)
+            {
+                let tail = next
+                    .write(compression, &mut chunk)
+                    .expect("writing to memory does not fail");
+                if let Some(tail) = tail {
+                    sending.send(chunk.split().freeze())?;
+                    sending.send(tail)?;
+                    break;
+                }
+            }
+            if chunk.len() >= CHUNK {
+                break;
+            }
+            match queued.try_recv() {
+                Ok(more) => next = more,
+                Err(_) => break,
+            }
+        }
+        if chunk.is_empty() {
+            // Everybody gave up while we waited for room; or a tail went out.
+            sending.no_room();
+        } else {
+            sending.send(chunk.split().freeze())?;
+        }
+    }
+    sending.end();
+    Ok(())
+}
+
+/// Hands replies to those who wait for them.
+struct Reader {
+    pending: Arc<Pending>,
+    /// Whether this gateway answers with stubs and goes on: then they are replies.
+    terse: Arc<AtomicBool>,
+    /// A stub, until it is clear what it was.
+    held: Option<(Option<RequestId>, Arrival, Instant)>,
+}
+
+impl Reader {
+    async fn run(mut self, mut replies: Replies, mut closed: oneshot::Receiver<()>) {
+        let mut closing = None;
+        let error = loop {
+            let wake = match (&self.held, closing) {
+                (Some((.., until)), Some(closing)) => Some(closing.min(*until)),
+                (Some((.., until)), None) => Some(*until),
+                (None, closing) => closing,
+            };
+            tokio::select! {
+                biased;
+                received = replies.next() => match received {
+                    Ok(Some(received)) => {
+                        if let Err(error) = self.on(received, replies.limit()) {
+                            break error;
+                        }
+                    }
+                    Ok(None) => {
+                        self.release();
+                        break replies.over("the gateway ended the stream");
+                    }
+                    // The stub is no result: its request gets the error with all the others.
+                    Err(error) => break error,
+                },
+                _ = &mut closed, if closing.is_none() => closing = Some(Instant::now() + GRACE),
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
+                    if closing.is_some_and(|closing| closing <= Instant::now()) {
+                        break replies.over("we closed the stream");
+                    }
+                    self.release_as_reply();
+                }
+            }
+        };
+        self.pending.end(error);
+    }
+
+    /// # Errors
+    /// When a message over the limit does not say whose it is.
+    fn on(&mut self, received: Received, limit: usize) -> Result<(), CallError> {
+        // Another message follows the stub, so it did not announce the end.
+        self.release_as_reply();
+        match received {
+            Received::Message(arrival) => {
+                let id = request_id(&arrival.message);
+                if arrival.message.len() <= STUB && !self.terse.load(Ordering::Relaxed) {
+                    self.held = Some((id, arrival, Instant::now() + GRACE));
+                } else {
+                    self.pending.arrived(id, arrival);
+                }
+            }
+            Received::TooLarge(beginning) => {
+                let error = CallError::TooLarge { limit };
+                match request_id(&beginning) {
+                    Some(id) => self.pending.fail(Some(id), error),
+                    None => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The stub was the reply of a gateway that tells no routes.
+    fn release_as_reply(&mut self) {
+        if self.held.is_some() {
+            self.terse.store(true, Ordering::Relaxed);
+            self.release();
+        }
+    }
+
+    fn release(&mut self) {
+        if let Some((id, arrival, _)) = self.held.take() {
+            self.pending.arrived(id, arrival);
+        }
+    }
+}

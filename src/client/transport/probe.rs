@@ -1,0 +1,431 @@
+//! Small questions to a port, beside the requests of a session: what a gateway tells of itself over
+//! HTTP, and what a port seems to speak that does not speak what we expected.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{HOST, HeaderMap};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::connect::Connector;
+use super::tls::{self, Alpn};
+use crate::client::{CallError, TlsOptions};
+use crate::wire::{Protocol, Target};
+
+/// Of an answer to `get`, in bytes. The `/openapi.json` of a Flow with many endpoints and schemas has
+/// some hundred KB.
+const ANSWER_MAX: usize = 8 << 20;
+
+/// How long each of the few questions of `spoken` may take. It follows a failure, so somebody waits.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Fetches a path by HTTP/1.1 on a connection of its own, within the time a connection may take.
+/// `connector` must not have offered HTTP/2.
+///
+/// # Errors
+/// `Connect`, `Tls`, `Timeout`, `Lost`, `Protocol` when the answer is not HTTP, `TooLarge`.
+pub(super) async fn get(
+    connector: &Connector,
+    headers: &HeaderMap,
+    path: &'static str,
+) -> Result<(StatusCode, Bytes), CallError> {
+    let exchange = async {
+        let io = TokioIo::new(connector.connect().await?);
+        let broken = |error: hyper::Error| explain_http(connector.target(), &error);
+        let (mut requests, connection) =
+            hyper::client::conn::http1::handshake(io).await.map_err(broken)?;
+        let mut request = Request::get(path).body(Empty::<Bytes>::new()).expect("a plain path");
+        *request.headers_mut() = headers.clone();
+        let authority = connector.target().authority();
+        let host = authority.try_into().expect("a target's host is one that can stand in a header");
+        request.headers_mut().entry(HOST).or_insert(host);
+        let answer = async {
+            let answer = requests.send_request(request).await.map_err(broken)?;
+            let status = answer.status();
+            match Limited::new(answer.into_body(), ANSWER_MAX).collect().await {
+                Ok(body) => Ok((status, body.to_bytes())),
+                Err(error) if error.is::<LengthLimitError>() => {
+                    Err(CallError::TooLarge { limit: ANSWER_MAX })
+                }
+                Err(error) => Err(match error.downcast::<hyper::Error>() {
+                    Ok(error) => broken(*error),
+                    Err(error) => lost(connector.target(), error.to_string()),
+                }),
+            }
+        };
+        let mut answer = std::pin::pin!(answer);
+        tokio::select! {
+            biased;
+            answer = &mut answer => answer,
+            // The connection does its work here. When it ends first, the answer knows how.
+            _ = connection => answer.await,
+        }
+    };
+    match timeout(connector.limit(), exchange).await {
+        Ok(answer) => answer,
+        Err(_) => Err(CallError::Timeout(connector.limit())),
+    }
+}
+
+fn explain_http(target: &Target, error: &hyper::Error) -> CallError {
+    if let Some(error) = tls::failure_behind(target, error) {
+        return error;
+    }
+    if error.is_parse() {
+        return CallError::Protocol {
+            target: target.clone(),
+            expected: "HTTP",
+            reason: "what it sends is not HTTP/1.1".into(),
+        };
+    }
+    if error.is_incomplete_message() {
+        return lost(target, "the other side closed the connection before it answered".into());
+    }
+    lost(target, error.to_string())
+}
+
+fn lost(target: &Target, reason: String) -> CallError {
+    CallError::Lost { target: target.clone(), reason }
+}
+
+/// What a port seems to speak, by the first bytes it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Spoken {
+    /// HTTP/2, as gRPC does.
+    Http2,
+    /// HTTP/1.1 without WebSocket.
+    Http,
+    /// HTTP/1.1, and it agreed to a WebSocket.
+    WebSocket,
+    /// TLS.
+    Tls,
+    /// Something else: how it begins, printable.
+    Other(String),
+    /// It takes connections and says nothing.
+    Nothing,
+}
+
+/// Adds to a failure to open a session what the port seems to speak instead, if that can be found out
+/// in a second or three.
+pub(super) async fn explain(connector: &Connector, error: CallError) -> CallError {
+    let target = connector.target();
+    let hint = match &error {
+        CallError::Protocol { .. } | CallError::Lost { .. } | CallError::Timeout(_) => {
+            match spoken(connector).await {
+                // Then we speak the same, and the reason is another one.
+                Some(found) if found == expected(target) => None,
+                found => found,
+            }
+        }
+        // A certificate that is refused is no riddle; a port without TLS may be one.
+        CallError::Tls { .. } => match spoken(&connector.plain()).await {
+            Some(Spoken::Tls | Spoken::Nothing) => None,
+            found => found,
+        },
+        _ => None,
+    };
+    let Some(spoken) = hint else { return error };
+    let plain_port = matches!(error, CallError::Tls { .. });
+    let hint = words(&spoken, target, target.tls && !plain_port);
+    match error {
+        CallError::Protocol { target, expected, reason } => {
+            CallError::Protocol { target, expected, reason: format!("{reason}; {hint}") }
+        }
+        CallError::Tls { target, reason } => {
+            CallError::Tls { target, reason: format!("{reason}; {hint}") }
+        }
+        CallError::Lost { target, reason } => CallError::Protocol {
+            expected: name(target.protocol),
+            target,
+            reason: format!("{reason}; {hint}"),
+        },
+        CallError::Timeout(limit) => CallError::Protocol {
+            target: target.clone(),
+            expected: name(target.protocol),
+            reason: format!("no answer within {limit:?}; {hint}"),
+        },
+        error => error,
+    }
+}
+
+fn name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Grpc => "gRPC",
+        Protocol::Http => "HTTP",
+        Protocol::WebSocket => "WebSocket",
+    }
+}
+
+fn expected(target: &Target) -> Spoken {
+    match target.protocol {
+        Protocol::Grpc => Spoken::Http2,
+        Protocol::Http => Spoken::Http,
+        Protocol::WebSocket => Spoken::WebSocket,
+    }
+}
+
+/// The guess, and the address to try.
+fn words(spoken: &Spoken, target: &Target, tls: bool) -> String {
+    let instead = |protocol, tls| Target { protocol, tls, ..target.clone() };
+    let (what, instead) = match spoken {
+        Spoken::Http2 => ("gRPC (HTTP/2)", instead(Protocol::Grpc, tls)),
+        Spoken::Http => ("HTTP/1.1", instead(Protocol::Http, tls)),
+        Spoken::WebSocket => ("WebSocket", instead(Protocol::WebSocket, tls)),
+        Spoken::Tls => ("TLS", instead(target.protocol, true)),
+        Spoken::Other(text) if text.starts_with("SSH-") => {
+            return "the port seems to speak SSH".into();
+        }
+        Spoken::Other(text) => return format!("the port begins with `{text}`"),
+        Spoken::Nothing => return "the port takes connections and says nothing".into(),
+    };
+    format!("the port seems to speak {what}: try `{instead}`")
+}
+
+/// Asks a port what it speaks. `None` when it takes no connections.
+async fn spoken(connector: &Connector) -> Option<Spoken> {
+    let target = connector.target();
+    // Over TLS only if that much is agreed on already; any certificate will do for this.
+    let over = match connector.uses_tls() {
+        true => Connector::asking(target, Alpn::Any)?,
+        false => connector.plain(),
+    }
+    .within(PATIENCE);
+    let upgrade = format!(
+        "GET / HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: Zmxvd2JlbmNoIGFza3MgLg==\r\n\
+         Sec-WebSocket-Protocol: bytes\r\n\r\n",
+        target.authority()
+    );
+    let first = first_words(&over, upgrade.as_bytes()).await?;
+    if let Some(spoken) = recognize(&first) {
+        return Some(spoken);
+    }
+    if !connector.uses_tls()
+        && let Some(hello) = client_hello(target)
+        && let Some(answer) = first_words(&over, &hello).await
+        && let Some(spoken) = recognize(&answer)
+    {
+        return Some(spoken);
+    }
+    // What an HTTP/2 client says first, and settings that change nothing.
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    match first_words(&over, preface).await {
+        Some(answer) => Some(recognize(&answer).unwrap_or(Spoken::Nothing)),
+        None => Some(Spoken::Nothing),
+    }
+}
+
+/// Sends `question` and reads how the answer begins; empty when there is none.
+async fn first_words(connector: &Connector, question: &[u8]) -> Option<Vec<u8>> {
+    let mut connection = connector.connect().await.ok()?;
+    let mut answer = vec![0; 256];
+    let exchange = async {
+        // A server that speaks first may have closed by now; what it said can still be read.
+        let _ = connection.write_all(question).await;
+        connection.read(&mut answer).await.unwrap_or(0)
+    };
+    let length = timeout(PATIENCE, exchange).await.unwrap_or(0);
+    answer.truncate(length);
+    Some(answer)
+}
+
+/// The first message of a TLS handshake.
+fn client_hello(target: &Target) -> Option<Vec<u8>> {
+    let options = TlsOptions { insecure: true, ..TlsOptions::default() };
+    let config = tls::client_config(&options, Alpn::Any).ok()?;
+    let name = ServerName::try_from(target.host.clone()).ok()?;
+    let mut client = rustls::ClientConnection::new(Arc::new(config), name).ok()?;
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).ok()?;
+    hello.flush().ok()?;
+    Some(hello)
+}
+
+fn recognize(bytes: &[u8]) -> Option<Spoken> {
+    match bytes {
+        [] => None,
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', _, b' ', code @ ..] => {
+            Some(if code.starts_with(b"101") { Spoken::WebSocket } else { Spoken::Http })
+        }
+        // A SETTINGS frame on stream 0, of a sensible length: a server's first.
+        [0, 0, _, 4, 0, 0, 0, 0, 0, ..] => Some(Spoken::Http2),
+        // A handshake message or an alert, of SSL 3.0 or any TLS.
+        [0x15 | 0x16, 3, ..] => Some(Spoken::Tls),
+        _ => {
+            let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            Some(Spoken::Other(line[..line.len().min(40)].escape_ascii().to_string()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::super::connect::tests::{Authority, config};
+    use super::*;
+    use crate::client::ClientConfig;
+
+    /// A server that reads a little and answers every connection with `bytes`; its port.
+    async fn answering(bytes: &'static [u8], tls: Option<rustls::ServerConfig>) -> u16 {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let acceptor = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
+        tokio::spawn(async move {
+            while let Ok((mut tcp, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    match acceptor {
+                        None => {
+                            let _ = tcp.read(&mut [0; 1024]).await;
+                            let _ = tcp.write_all(bytes).await;
+                        }
+                        Some(acceptor) => {
+                            if let Ok(mut stream) = acceptor.accept(tcp).await {
+                                let _ = stream.read(&mut [0; 1024]).await;
+                                let _ = stream.write_all(bytes).await;
+                                let _ = stream.shutdown().await;
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        port
+    }
+
+    /// What is said when a session of this protocol failed to open on a port that answers so.
+    async fn check(protocol: Protocol, answer: &'static [u8], hint: &str) {
+        let port = answering(answer, None).await;
+        let config = config(protocol, port, false);
+        let connector = Connector::new(&config, Alpn::Http1).unwrap();
+        let error = lost(&config.target, "it went".into());
+        let shown = explain(&connector, error).await.to_string();
+        let expected = format!(
+            "{} does not speak {}: it went; {}",
+            config.target,
+            name(protocol),
+            hint.replace("PORT", &port.to_string())
+        );
+        assert_eq!(shown, expected);
+    }
+
+    #[tokio::test]
+    async fn a_port_is_told_by_its_first_bytes() {
+        let http = b"HTTP/1.1 403 Forbidden\r\n\r\n";
+        check(
+            Protocol::Grpc,
+            http,
+            "the port seems to speak HTTP/1.1: try `http://127.0.0.1:PORT`",
+        )
+        .await;
+        check(
+            Protocol::WebSocket,
+            http,
+            "the port seems to speak HTTP/1.1: try `http://127.0.0.1:PORT`",
+        )
+        .await;
+        check(
+            Protocol::Http,
+            b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+            "the port seems to speak WebSocket: try `ws://127.0.0.1:PORT`",
+        )
+        .await;
+        check(
+            Protocol::Http,
+            b"\0\0\x12\x04\0\0\0\0\0\0\x03\x7f\xff\xff\xff",
+            "the port seems to speak gRPC (HTTP/2): try `grpc://127.0.0.1:PORT`",
+        )
+        .await;
+        check(
+            Protocol::Grpc,
+            b"\x15\x03\x03\0\x02\x02\x46",
+            "the port seems to speak TLS: try `grpcs://127.0.0.1:PORT`",
+        )
+        .await;
+        check(Protocol::Grpc, b"SSH-2.0-OpenSSH_9.2\r\n", "the port seems to speak SSH").await;
+        check(
+            Protocol::Http,
+            b"220 mail.example\x07 ESMTP\r\n",
+            "the port begins with `220 mail.example\\x07 ESMTP`",
+        )
+        .await;
+        check(Protocol::Http, b"", "the port takes connections and says nothing").await;
+    }
+
+    #[tokio::test]
+    async fn a_failure_on_a_port_that_speaks_what_we_do_stays_as_it_is() {
+        let port = answering(b"HTTP/1.1 404 Not Found\r\n\r\n", None).await;
+        let config = config(Protocol::Http, port, false);
+        let connector = Connector::new(&config, Alpn::Http1).unwrap();
+        let error = explain(&connector, lost(&config.target, "it went".into())).await;
+        assert_eq!(error.to_string(), format!("connection to {} lost: it went", config.target));
+    }
+
+    #[tokio::test]
+    async fn tls_to_a_plain_port_and_plain_to_a_tls_port_name_the_other() {
+        let insecure = TlsOptions { insecure: true, ..TlsOptions::default() };
+        let port = answering(b"HTTP/1.1 400 Bad Request\r\n\r\n", None).await;
+        let to_plain =
+            ClientConfig { tls: insecure.clone(), ..config(Protocol::WebSocket, port, true) };
+        let connector = Connector::new(&to_plain, Alpn::Http1).unwrap();
+        let error = connector.connect().await.unwrap_err();
+        assert_eq!(
+            explain(&connector, error).await.to_string(),
+            format!(
+                "TLS with wss://127.0.0.1:{port} failed: the answer is not TLS; the port seems to \
+                 speak HTTP/1.1: try `http://127.0.0.1:{port}`"
+            )
+        );
+        let identity = Authority::new().server("127.0.0.1");
+        let port = answering(b"HTTP/1.1 200 OK\r\n\r\n", Some(identity.config())).await;
+        let plain = config(Protocol::Http, port, false);
+        let connector = Connector::new(&plain, Alpn::Http1).unwrap();
+        let error = get(&connector, &HeaderMap::new(), "/status").await.unwrap_err();
+        assert!(
+            explain(&connector, error).await.to_string().ends_with(&format!(
+                "the port seems to speak TLS: try `https://127.0.0.1:{port}`"
+            ))
+        );
+        let inside = ClientConfig { tls: insecure, ..config(Protocol::WebSocket, port, true) };
+        let connector = Connector::new(&inside, Alpn::Http1).unwrap();
+        let error = explain(&connector, lost(&inside.target, "it went".into())).await;
+        assert!(
+            error.to_string().ends_with(&format!(
+                "the port seems to speak HTTP/1.1: try `https://127.0.0.1:{port}`"
+            )),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn get_reads_an_answer_and_names_what_is_none() {
+        for (answer, expected) in [
+            (
+                &b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"[..],
+                Ok((StatusCode::OK, Bytes::from_static(b"{}"))),
+            ),
+            (b"HTTP/1.1 404 Not Found\r\n\r\nno", Ok((StatusCode::NOT_FOUND, "no".into()))),
+            (b"SSH-2.0-x\r\n", Err("protocol")),
+            (b"\0\0\x12\x04\0\0\0\0\0", Err("protocol")),
+            (b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n{}", Err("lost")),
+            (b"", Err("lost")),
+        ] {
+            let port = answering(answer, None).await;
+            let connector = Connector::new(&config(Protocol::Http, port, false), Alpn::Http1);
+            let found = get(&connector.unwrap(), &HeaderMap::new(), "/").await;
+            assert_eq!(found.map_err(|error| error.kind()), expected);
+        }
+    }
+}
