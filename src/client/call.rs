@@ -93,6 +93,14 @@ pub struct Failure {
     pub timing: Timing,
 }
 
+impl Failure {
+    /// A failure before anything was sent, known now.
+    pub(super) fn unsent(error: CallError) -> Failure {
+        let timing = Timing { written: None, first: None, done: Instant::now(), attempts: 1 };
+        Failure { error, timing }
+    }
+}
+
 impl Reply {
     /// The failure this reply tells of, if it does: an Executor's exception or, in a GraphQL
     /// response, its errors.

@@ -108,6 +108,9 @@ pub struct Limits {
 }
 
 impl ClientConfig {
+    /// Jina's default of `prefetch`.
+    pub(super) const PREFETCH: usize = 1000;
+
     /// Jina's defaults: family asked for, no TLS options, no retries, 1000 requests in flight.
     pub fn new(target: Target) -> ClientConfig {
         ClientConfig {
@@ -121,7 +124,7 @@ impl ClientConfig {
             connect_timeout: Duration::from_secs(10),
             retry: Retry::default(),
             connections: 1,
-            prefetch: 1000,
+            prefetch: ClientConfig::PREFETCH,
             results_in_order: false,
             stream: true,
             limits: Limits::default(),

@@ -32,7 +32,7 @@ pub use input::{Inputs, IntoInput, IntoInputs, Many, One, RequestSize, Streamed}
 pub use mutate::Mutate;
 pub use post::{NoCallbacks, Post, PostError, Responses};
 pub use response::{Response, Results};
-pub use transport::Session;
+pub use transport::{FamilySource, FlowInfo, ReplyStream, Session};
 
 use crate::wire::TargetError;
 

@@ -23,7 +23,7 @@ use http::header;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::Instant;
 
-use super::tls;
+use super::{probe, tls};
 use crate::client::{CallError, ClientConfig, ConfigError};
 use crate::wire::Target;
 
@@ -194,7 +194,8 @@ impl Broken {
                 tls::failure_behind(&target, &error).unwrap_or(CallError::Lost { target, reason })
             }
             Broken::NotHttp(bytes) => {
-                CallError::Protocol { target, expected, reason: describe(&bytes) }
+                let reason = probe::describe(&bytes, &target);
+                CallError::Protocol { target, expected, reason }
             }
             Broken::Malformed(what) => CallError::Protocol {
                 target,
@@ -213,18 +214,6 @@ pub(super) fn ending(error: &io::Error) -> String {
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => "the server reset it".into(),
         _ => error.to_string(),
     }
-}
-
-/// What bytes that are no HTTP seem to be.
-fn describe(bytes: &[u8]) -> String {
-    // An HTTP/2 frame: 24 bits of length, then its type, which is SETTINGS in the first.
-    let guess = match bytes {
-        [0, _, _, 4, ..] => "it speaks HTTP/2, as gRPC does; try `grpc://`",
-        [0x15, 3, ..] => "it wants TLS",
-        [b'S', b'S', b'H', b'-', ..] => "it is an SSH server",
-        _ => "it speaks no HTTP",
-    };
-    format!("{guess} (its answer begins with `{}`)", bytes[..bytes.len().min(16)].escape_ascii())
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {

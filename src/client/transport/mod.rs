@@ -1,32 +1,50 @@
-//! The protocols. Each file holds one; here is what they have in common.
+//! The protocols. Each file or folder holds one; here is what they have in common.
+//!
+//! `connect.rs` opens connections (with `tls.rs`), `pending.rs` matches replies to requests where many
+//! share a stream, `reopen.rs` brings back what has ended, `retry.rs` tries again, `info.rs` asks a
+//! Flow what it is, and `probe.rs` guesses what a port speaks that is no Flow.
 
 mod connect;
 mod grpc;
 mod http;
 mod http1;
+mod info;
 mod pending;
+mod probe;
+mod reopen;
+mod retry;
 mod tls;
 mod websocket;
 
 use std::sync::Arc;
 
+use serde::Deserialize;
+
+use self::connect::Connector;
+pub use self::info::{FamilySource, FlowInfo};
+use self::tls::Alpn;
 use super::{Call, CallError, ClientConfig, ConfigError, Failure, Reply, Request};
-use crate::wire::{Family, Form};
+use crate::wire::{Family, Form, Protocol};
 
 /// Looks at the TLS options of a configuration, files included, without connecting.
 pub(super) fn check_tls(config: &ClientConfig) -> Result<(), ConfigError> {
-    connect::Connector::new(config, tls::Alpn::Any).map(drop)
+    Connector::new(config, Alpn::Any).map(drop)
 }
 
 /// Open connections to one Flow, for as many requests as wanted. Cheap to clone; closing is
 /// dropping the last clone.
 #[derive(Clone, Debug)]
-pub struct Session {
+pub struct Session(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     transport: Transport,
-    family: Family,
+    info: FlowInfo,
+    config: Arc<ClientConfig>,
+    connector: Connector,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Transport {
     Grpc(grpc::Grpc),
     Http(http::Http),
@@ -34,30 +52,175 @@ enum Transport {
 }
 
 impl Session {
-    pub(super) async fn open(_config: Arc<ClientConfig>) -> Result<Session, CallError> {
-        unimplemented!()
+    /// Connects, and asks the Flow for its family unless the configuration names it. When that
+    /// fails, the error says what the port seems to speak.
+    pub(super) async fn open(config: Arc<ClientConfig>) -> Result<Session, CallError> {
+        let alpn = match config.target.protocol {
+            Protocol::Grpc => Alpn::Http2,
+            Protocol::Http | Protocol::WebSocket => Alpn::Http1,
+        };
+        let connector = Connector::new(&config, alpn)?;
+        match Transport::open(&config, &connector).await {
+            Ok((transport, info)) => {
+                Ok(Session(Arc::new(Inner { transport, info, config, connector })))
+            }
+            Err(error) => Err(probe::explain(&connector, error).await),
+        }
+    }
+
+    /// What the Flow told of itself when the session was opened.
+    pub fn info(&self) -> &FlowInfo {
+        &self.0.info
     }
 
     /// The family the Flow speaks.
     pub fn family(&self) -> Family {
-        self.family
+        self.0.info.family
     }
 
     /// The form in which messages of `Request::Post` must be encoded.
     pub fn form(&self) -> Form {
-        match self.transport {
-            Transport::Grpc(_) | Transport::WebSocket(_) => Form::Protobuf(self.family),
-            Transport::Http(_) => Form::Json(self.family),
+        match self.0.transport {
+            Transport::Grpc(_) | Transport::WebSocket(_) => Form::Protobuf(self.family()),
+            Transport::Http(_) => Form::Json(self.family()),
+        }
+    }
+
+    /// Replies that nobody waited for, so far: late ones, second ones, with ids never sent. They
+    /// were discarded.
+    pub fn strays(&self) -> u64 {
+        match &self.0.transport {
+            Transport::Grpc(grpc) => grpc.strays(),
+            Transport::WebSocket(websocket) => websocket.strays(),
+            // A connection carries one request at a time, and is closed when that is given up.
+            Transport::Http(_) => 0,
+        }
+    }
+
+    /// Jina's dry run: asks the gateway whether it reaches all Executors.
+    ///
+    /// # Errors
+    /// `Gateway` when it does not, with its words; or when there is no answer to the question.
+    pub async fn dry_run(&self) -> Result<(), CallError> {
+        let status = match &self.0.transport {
+            Transport::Grpc(grpc) => {
+                let status = grpc.dry_run().await?;
+                let name = status.exception.map(|exception| exception.name.to_string());
+                DryRun {
+                    code: status.code,
+                    description: status.description.to_string(),
+                    exception: name.map(|name| Exception { name }),
+                }
+            }
+            Transport::Http(_) | Transport::WebSocket(_) => {
+                let Inner { config, connector, .. } = &*self.0;
+                let (code, body) = probe::get(config, connector, "/dry_run").await?;
+                match serde_json::from_slice(&body) {
+                    Ok(status) if code == 200 => status,
+                    _ => {
+                        let begin = String::from_utf8_lossy(&body[..body.len().min(200)]);
+                        let (code, message) = (format!("HTTP {code}"), begin.into_owned());
+                        return Err(CallError::Gateway { code, message });
+                    }
+                }
+            }
+        };
+        if status.code == 0 {
+            return Ok(());
+        }
+        let code = status.exception.map(|exception| exception.name);
+        let code = code.filter(|name| !name.is_empty()).unwrap_or_else(|| "ERROR".into());
+        Err(CallError::Gateway { code, message: status.description })
+    }
+
+    /// Sends a request to a streaming endpoint ([`Request::Stream`]) and gives the replies one by
+    /// one as they come. [`Call::call`] gives them all at once. Nothing is tried again.
+    ///
+    /// # Errors
+    /// `Unsupported` but over gRPC, and all that can befall a request.
+    pub async fn stream(&self, request: Request) -> Result<ReplyStream, Failure> {
+        match (&self.0.transport, request) {
+            (Transport::Grpc(grpc), Request::Stream { message }) => {
+                Ok(ReplyStream(grpc.stream(message).await?))
+            }
+            (Transport::Grpc(_), _) => Err(Failure::unsent(CallError::Unsupported(
+                "only requests to streaming endpoints have replies one by one".into(),
+            ))),
+            _ => Err(Failure::unsent(CallError::Unsupported(
+                "streaming endpoints are offered over gRPC only".into(),
+            ))),
+        }
+    }
+}
+
+/// A StatusProto in JSON, as far as it is looked at.
+#[derive(Debug, Deserialize)]
+struct DryRun {
+    code: i32,
+    #[serde(default)]
+    description: String,
+    exception: Option<Exception>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Exception {
+    #[serde(default)]
+    name: String,
+}
+
+/// Replies of a streaming endpoint. Dropping it gives up what has not come yet.
+#[derive(Debug)]
+pub struct ReplyStream(grpc::DocumentReplies);
+
+impl ReplyStream {
+    /// The next reply, with one message in its [`super::Body::Stream`]; `None` when there are no
+    /// more.
+    ///
+    /// # Errors
+    /// How the stream broke; nothing comes after that.
+    pub async fn next(&mut self) -> Result<Option<Reply>, Failure> {
+        self.0.next().await
+    }
+}
+
+impl Transport {
+    async fn open(
+        config: &Arc<ClientConfig>,
+        connector: &Connector,
+    ) -> Result<(Transport, FlowInfo), CallError> {
+        let connector = connector.clone();
+        match config.target.protocol {
+            Protocol::Grpc => {
+                let grpc = grpc::Grpc::open(config.clone(), connector).await?;
+                let info = FlowInfo::over_grpc(config, &grpc).await?;
+                Ok((Transport::Grpc(grpc), info))
+            }
+            Protocol::Http => {
+                let info = FlowInfo::over_http(config, &connector).await?;
+                let http = http::Http::open(config, connector, info.family).await?;
+                Ok((Transport::Http(http), info))
+            }
+            Protocol::WebSocket => {
+                let info = FlowInfo::over_http(config, &connector).await?;
+                let websocket = websocket::WebSocket::open(config, connector, info.family).await?;
+                Ok((Transport::WebSocket(websocket), info))
+            }
+        }
+    }
+
+    async fn attempt(&self, request: Request, family: Family) -> Result<Reply, Failure> {
+        match self {
+            Transport::Grpc(grpc) => grpc.call(request, family).await,
+            Transport::Http(http) => http.call(request).await,
+            Transport::WebSocket(websocket) => websocket.call(request).await,
         }
     }
 }
 
 impl Call for Session {
     async fn call(&self, request: Request) -> Result<Reply, Failure> {
-        match &self.transport {
-            Transport::Grpc(grpc) => grpc.call(request).await,
-            Transport::Http(http) => http.call(request).await,
-            Transport::WebSocket(websocket) => websocket.call(request).await,
-        }
+        let Inner { transport, info, config, .. } = &*self.0;
+        let attempt = |request| transport.attempt(request, info.family);
+        retry::with_retries(&config.retry, request, attempt).await
     }
 }

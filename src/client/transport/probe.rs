@@ -1,22 +1,18 @@
 //! Small questions to a port, beside the requests of a session: what a gateway tells of itself over
 //! HTTP, and what a port seems to speak that does not speak what we expected.
 
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HOST, HeaderMap};
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
-use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::connect::Connector;
+use super::http1::{self, Marks, RequestHead};
 use super::tls::{self, Alpn};
-use crate::client::{CallError, TlsOptions};
+use crate::client::{CallError, ClientConfig, TlsOptions};
 use crate::wire::{Protocol, Target};
 
 /// Of an answer to `get`, in bytes. The `/openapi.json` of a Flow with many endpoints and schemas has
@@ -26,47 +22,25 @@ const ANSWER_MAX: usize = 8 << 20;
 /// How long each of the few questions of `spoken` may take. It follows a failure, so somebody waits.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Fetches a path by HTTP/1.1 on a connection of its own, within the time a connection may take.
-/// `connector` must not have offered HTTP/2.
+/// Fetches a path by HTTP/1.1 on a connection of its own, within the time a connection may take:
+/// status and body. `connector` must not have offered HTTP/2.
 ///
 /// # Errors
 /// `Connect`, `Tls`, `Timeout`, `Lost`, `Protocol` when the answer is not HTTP, `TooLarge`.
 pub(super) async fn get(
+    config: &ClientConfig,
     connector: &Connector,
-    headers: &HeaderMap,
     path: &'static str,
-) -> Result<(StatusCode, Bytes), CallError> {
+) -> Result<(u16, Bytes), CallError> {
+    let head = RequestHead::new("GET", path, &http1::header_lines(config, &[])?);
     let exchange = async {
-        let io = TokioIo::new(connector.connect().await?);
-        let broken = |error: hyper::Error| explain_http(connector.target(), &error);
-        let (mut requests, connection) =
-            hyper::client::conn::http1::handshake(io).await.map_err(broken)?;
-        let mut request = Request::get(path).body(Empty::<Bytes>::new()).expect("a plain path");
-        *request.headers_mut() = headers.clone();
-        let authority = connector.target().authority();
-        let host = authority.try_into().expect("a target's host is one that can stand in a header");
-        request.headers_mut().entry(HOST).or_insert(host);
-        let answer = async {
-            let answer = requests.send_request(request).await.map_err(broken)?;
-            let status = answer.status();
-            match Limited::new(answer.into_body(), ANSWER_MAX).collect().await {
-                Ok(body) => Ok((status, body.to_bytes())),
-                Err(error) if error.is::<LengthLimitError>() => {
-                    Err(CallError::TooLarge { limit: ANSWER_MAX })
-                }
-                Err(error) => Err(match error.downcast::<hyper::Error>() {
-                    Ok(error) => broken(*error),
-                    Err(error) => lost(connector.target(), error.to_string()),
-                }),
-            }
-        };
-        let mut answer = std::pin::pin!(answer);
-        tokio::select! {
-            biased;
-            answer = &mut answer => answer,
-            // The connection does its work here. When it ends first, the answer knows how.
-            _ = connection => answer.await,
-        }
+        let mut connection = http1::Connection::new(connector.connect().await?);
+        let answer = connection.exchange(&head, None, ANSWER_MAX, &mut Marks::default()).await;
+        let answer = answer.map_err(|broken| {
+            let target = connector.target();
+            broken.into_error(target, name(target.protocol), ANSWER_MAX, true)
+        })?;
+        Ok((answer.status, answer.body))
     };
     match timeout(connector.limit(), exchange).await {
         Ok(answer) => answer,
@@ -74,25 +48,12 @@ pub(super) async fn get(
     }
 }
 
-fn explain_http(target: &Target, error: &hyper::Error) -> CallError {
-    if let Some(error) = tls::failure_behind(target, error) {
-        return error;
+/// What an answer seems to be that is none to what we asked, for a message: with the address to try.
+pub(super) fn describe(bytes: &[u8], target: &Target) -> String {
+    match recognize(bytes) {
+        Some(spoken) => words(&spoken, target, target.tls),
+        None => "it answers nothing".into(),
     }
-    if error.is_parse() {
-        return CallError::Protocol {
-            target: target.clone(),
-            expected: "HTTP",
-            reason: "what it sends is not HTTP/1.1".into(),
-        };
-    }
-    if error.is_incomplete_message() {
-        return lost(target, "the other side closed the connection before it answered".into());
-    }
-    lost(target, error.to_string())
-}
-
-fn lost(target: &Target, reason: String) -> CallError {
-    CallError::Lost { target: target.clone(), reason }
 }
 
 /// What a port seems to speak, by the first bytes it says.
@@ -117,6 +78,7 @@ enum Spoken {
 pub(super) async fn explain(connector: &Connector, error: CallError) -> CallError {
     let target = connector.target();
     let hint = match &error {
+        CallError::Protocol { reason, .. } if reason.contains(SEEMS) => None,
         CallError::Protocol { .. } | CallError::Lost { .. } | CallError::Timeout(_) => {
             match spoken(connector).await {
                 // Then we speak the same, and the reason is another one.
@@ -171,6 +133,9 @@ fn expected(target: &Target) -> Spoken {
     }
 }
 
+/// How a guess begins.
+const SEEMS: &str = "the port seems to speak";
+
 /// The guess, and the address to try.
 fn words(spoken: &Spoken, target: &Target, tls: bool) -> String {
     let instead = |protocol, tls| Target { protocol, tls, ..target.clone() };
@@ -180,12 +145,12 @@ fn words(spoken: &Spoken, target: &Target, tls: bool) -> String {
         Spoken::WebSocket => ("WebSocket", instead(Protocol::WebSocket, tls)),
         Spoken::Tls => ("TLS", instead(target.protocol, true)),
         Spoken::Other(text) if text.starts_with("SSH-") => {
-            return "the port seems to speak SSH".into();
+            return format!("{SEEMS} SSH");
         }
         Spoken::Other(text) => return format!("the port begins with `{text}`"),
         Spoken::Nothing => return "the port takes connections and says nothing".into(),
     };
-    format!("the port seems to speak {what}: try `{instead}`")
+    format!("{SEEMS} {what}: try `{instead}`")
 }
 
 /// Asks a port what it speaks. `None` when it takes no connections.
@@ -244,7 +209,6 @@ fn client_hello(target: &Target) -> Option<Vec<u8>> {
     let mut client = rustls::ClientConnection::new(Arc::new(config), name).ok()?;
     let mut hello = Vec::new();
     client.write_tls(&mut hello).ok()?;
-    hello.flush().ok()?;
     Some(hello)
 }
 
@@ -305,12 +269,16 @@ mod tests {
         port
     }
 
+    fn lost(target: &Target, reason: &str) -> CallError {
+        CallError::Lost { target: target.clone(), reason: reason.into() }
+    }
+
     /// What is said when a session of this protocol failed to open on a port that answers so.
     async fn check(protocol: Protocol, answer: &'static [u8], hint: &str) {
         let port = answering(answer, None).await;
         let config = config(protocol, port, false);
         let connector = Connector::new(&config, Alpn::Http1).unwrap();
-        let error = lost(&config.target, "it went".into());
+        let error = lost(&config.target, "it went");
         let shown = explain(&connector, error).await.to_string();
         let expected = format!(
             "{} does not speak {}: it went; {}",
@@ -369,7 +337,7 @@ mod tests {
         let port = answering(b"HTTP/1.1 404 Not Found\r\n\r\n", None).await;
         let config = config(Protocol::Http, port, false);
         let connector = Connector::new(&config, Alpn::Http1).unwrap();
-        let error = explain(&connector, lost(&config.target, "it went".into())).await;
+        let error = explain(&connector, lost(&config.target, "it went")).await;
         assert_eq!(error.to_string(), format!("connection to {} lost: it went", config.target));
     }
 
@@ -392,15 +360,16 @@ mod tests {
         let port = answering(b"HTTP/1.1 200 OK\r\n\r\n", Some(identity.config())).await;
         let plain = config(Protocol::Http, port, false);
         let connector = Connector::new(&plain, Alpn::Http1).unwrap();
-        let error = get(&connector, &HeaderMap::new(), "/status").await.unwrap_err();
+        let error = get(&plain, &connector, "/status").await.unwrap_err();
         assert!(
-            explain(&connector, error).await.to_string().ends_with(&format!(
-                "the port seems to speak TLS: try `https://127.0.0.1:{port}`"
-            ))
+            explain(&connector, error)
+                .await
+                .to_string()
+                .ends_with(&format!("the port seems to speak TLS: try `https://127.0.0.1:{port}`"))
         );
         let inside = ClientConfig { tls: insecure, ..config(Protocol::WebSocket, port, true) };
         let connector = Connector::new(&inside, Alpn::Http1).unwrap();
-        let error = explain(&connector, lost(&inside.target, "it went".into())).await;
+        let error = explain(&connector, lost(&inside.target, "it went")).await;
         assert!(
             error.to_string().ends_with(&format!(
                 "the port seems to speak HTTP/1.1: try `https://127.0.0.1:{port}`"
@@ -414,17 +383,18 @@ mod tests {
         for (answer, expected) in [
             (
                 &b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"[..],
-                Ok((StatusCode::OK, Bytes::from_static(b"{}"))),
+                Ok((200, Bytes::from_static(b"{}"))),
             ),
-            (b"HTTP/1.1 404 Not Found\r\n\r\nno", Ok((StatusCode::NOT_FOUND, "no".into()))),
+            (b"HTTP/1.1 404 Not Found\r\n\r\nno", Ok((404, "no".into()))),
             (b"SSH-2.0-x\r\n", Err("protocol")),
             (b"\0\0\x12\x04\0\0\0\0\0", Err("protocol")),
             (b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n{}", Err("lost")),
             (b"", Err("lost")),
         ] {
             let port = answering(answer, None).await;
-            let connector = Connector::new(&config(Protocol::Http, port, false), Alpn::Http1);
-            let found = get(&connector.unwrap(), &HeaderMap::new(), "/").await;
+            let config = config(Protocol::Http, port, false);
+            let connector = Connector::new(&config, Alpn::Http1).unwrap();
+            let found = get(&config, &connector, "/").await;
             assert_eq!(found.map_err(|error| error.kind()), expected);
         }
     }

@@ -25,7 +25,7 @@ use super::super::pending::Arrival;
 use super::super::tls;
 use super::frame::{Broken, Incoming, Messages, Outgoing};
 use super::status;
-use crate::client::{CallError, ClientConfig, Compression};
+use crate::client::{CallError, ClientConfig, Compression, ConfigError};
 use crate::wire::Target;
 
 /// What Jina's gateway and client use, in bytes: enough that a large message is not sent in pieces
@@ -68,9 +68,12 @@ struct Fate {
 }
 
 impl Headers {
-    /// From a configuration and its own headers ([`ClientConfig::header_map`]).
-    pub(super) fn new(config: &ClientConfig, own: HeaderMap) -> Headers {
-        let mut map = own;
+    /// The user's headers become metadata.
+    ///
+    /// # Errors
+    /// A header that cannot be sent.
+    pub(super) fn new(config: &ClientConfig) -> Result<Headers, ConfigError> {
+        let mut map = config.header_map()?;
         map.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         map.insert(TE, HeaderValue::from_static("trailers"));
         map.entry(USER_AGENT)
@@ -88,12 +91,12 @@ impl Headers {
         if config.prefetch != ClientConfig::PREFETCH {
             metadata("__prefetch__", HeaderValue::from(config.prefetch));
         }
-        Headers {
+        Ok(Headers {
             target: config.target.clone(),
             map,
             compression: config.compression,
             limit: config.limits.message_bytes_max,
-        }
+        })
     }
 
     fn request(&self, path: &'static str) -> Request<()> {
@@ -436,6 +439,11 @@ impl Replies {
             None => Ok(message),
             Some(_) => Err(self.channel.protocol("two messages where one belongs".into())),
         }
+    }
+
+    /// What becomes of those who still wait when the stream is over without an error of its own.
+    pub(super) fn over(&self, reason: &str) -> CallError {
+        CallError::Lost { target: self.channel.headers.target.clone(), reason: reason.into() }
     }
 
     /// Of one message, in bytes.

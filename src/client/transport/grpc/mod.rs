@@ -13,7 +13,8 @@ mod frame;
 mod status;
 mod stream;
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::future::ready;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -25,12 +26,12 @@ use tokio::time::{Instant, sleep_until, timeout};
 use self::channel::{Channel, Headers, Received, Replies};
 use self::frame::Outgoing;
 use self::stream::Stream;
+use super::connect::Connector;
 use super::pending::Arrival;
 use super::reopen::Reopen;
-use super::{Setup, decode_error};
-use crate::client::{Body, CallError, Failure, Reply, Request, Timing};
+use crate::client::{Body, CallError, ClientConfig, Failure, Reply, Request, Timing};
 use crate::wire::proto::jina::{EndpointsProto, JinaInfoProto, StatusProto};
-use crate::wire::{Encoded, Form, RequestId};
+use crate::wire::{DecodeError, Encoded, Family, Form, Head, RequestId};
 
 const SINGLE: &str = "/jina.JinaSingleDataRequestRPC/process_single_data";
 const STREAM_DOC: &str = "/jina.JinaSingleDocumentRequestRPC/stream_doc";
@@ -44,9 +45,22 @@ const OPEN_AT_ONCE: usize = 32;
 /// Connections that speak gRPC.
 #[derive(Debug)]
 pub(super) struct Grpc {
-    setup: Setup,
+    setup: Arc<Setup>,
     lanes: Vec<Lane>,
     next: AtomicUsize,
+}
+
+/// What all connections have in common.
+#[derive(Debug)]
+struct Setup {
+    config: Arc<ClientConfig>,
+    connector: Connector,
+    headers: Arc<Headers>,
+    /// Replies that nobody waited for.
+    strays: Arc<AtomicU64>,
+    /// Whether this gateway answers with stubs and goes on: then they are replies. What one stream
+    /// learns holds for the next.
+    terse: Arc<AtomicBool>,
 }
 
 /// A connection and its stream, each of them opened again when needed.
@@ -54,9 +68,6 @@ pub(super) struct Grpc {
 struct Lane {
     channel: Arc<Reopen<Arc<Channel>>>,
     stream: Reopen<Arc<Stream>>,
-    headers: Arc<Headers>,
-    /// See `Reader`: what one stream learns of the gateway holds for the next.
-    terse: Arc<AtomicBool>,
 }
 
 impl Grpc {
@@ -64,25 +75,35 @@ impl Grpc {
     ///
     /// # Errors
     /// The first error of any of them.
-    pub(super) async fn open(setup: Setup) -> Result<Grpc, CallError> {
-        let headers = Arc::new(Headers::new(&setup.config, setup.headers.clone()));
-        let terse = Arc::new(AtomicBool::new(false));
-        let lane = || Lane {
-            channel: Arc::new(Reopen::new()),
-            stream: Reopen::new(),
-            headers: headers.clone(),
-            terse: terse.clone(),
-        };
-        let lanes: Vec<Lane> = (0..setup.config.connections.max(1)).map(|_| lane()).collect();
-        streams::iter(lanes.iter().map(|lane| lane.channel(&setup)))
+    pub(super) async fn open(
+        config: Arc<ClientConfig>,
+        connector: Connector,
+    ) -> Result<Grpc, CallError> {
+        let setup = Arc::new(Setup {
+            headers: Arc::new(Headers::new(&config)?),
+            config,
+            connector,
+            strays: Arc::default(),
+            terse: Arc::default(),
+        });
+        let lane = |_| Lane { channel: Arc::new(Reopen::new()), stream: Reopen::new() };
+        let lanes: Vec<Lane> = (0..setup.config.connections.max(1)).map(lane).collect();
+        let openings: Vec<_> =
+            lanes.iter().map(|lane| connected(lane.channel.clone(), setup.clone())).collect();
+        streams::iter(openings)
             .buffer_unordered(OPEN_AT_ONCE)
-            .try_for_each(|_| async { Ok(()) })
+            .try_for_each(|_| ready(Ok(())))
             .await?;
         Ok(Grpc { setup, lanes, next: AtomicUsize::new(0) })
     }
 
-    /// One attempt of a request.
-    pub(super) async fn call(&self, request: Request, form: Form) -> Result<Reply, Failure> {
+    /// Replies that nobody waited for, so far.
+    pub(super) fn strays(&self) -> u64 {
+        self.setup.strays.load(Ordering::Relaxed)
+    }
+
+    /// One attempt of a request. Of the family only the form of the reply depends.
+    pub(super) async fn call(&self, request: Request, family: Family) -> Result<Reply, Failure> {
         match request {
             Request::Post { message, .. } => {
                 // Sizes have 32 bits in gRPC.
@@ -99,6 +120,7 @@ impl Grpc {
                 } else {
                     self.single(message, limit).await?
                 };
+                let form = Form::Protobuf(family);
                 match form.decode_head(&bytes) {
                     Ok(head) => Ok(Reply { head, body: Body::Message { form, bytes }, timing }),
                     Err(error) => Err(Failure { error: decode_error(error), timing }),
@@ -148,7 +170,6 @@ impl Grpc {
                 deadline,
                 limit: self.setup.config.timeout,
                 first: None,
-                last: None,
             }),
             Err(error) => Err(Failure::unsent(error)),
         }
@@ -163,7 +184,8 @@ impl Grpc {
         let channel = self.lane().channel(&self.setup).await.map_err(Failure::unsent)?;
         let written = Arc::new(OnceLock::new());
         let exchange = async {
-            let mut call = Call::begin_noting(&channel, SINGLE, outgoing(message), &written).await?;
+            let mut call =
+                Call::begin_noting(&channel, SINGLE, outgoing(message), &written).await?;
             call.replies.only().await
         };
         let deadline = limit.map(|limit| Instant::now() + limit);
@@ -207,7 +229,7 @@ impl Grpc {
             Ok(answer) => answer?,
             Err(_) => return Err(CallError::Timeout(limit)),
         };
-        M::decode(answer.message).map_err(|error| decode_error(error.into()))
+        M::decode(answer.message).map_err(decode_error)
     }
 
     fn lane(&self) -> &Lane {
@@ -216,26 +238,25 @@ impl Grpc {
 }
 
 impl Lane {
-    async fn channel(&self, setup: &Setup) -> Result<Arc<Channel>, CallError> {
-        connected(&self.channel, &setup.connector, &self.headers).await
+    async fn channel(&self, setup: &Arc<Setup>) -> Result<Arc<Channel>, CallError> {
+        connected(self.channel.clone(), setup.clone()).await
     }
 
-    async fn stream(&self, setup: &Setup) -> Result<Arc<Stream>, CallError> {
+    async fn stream(&self, setup: &Arc<Setup>) -> Result<Arc<Stream>, CallError> {
         self.stream
             .get(
                 |stream| stream.is_open(),
                 || {
-                    let (place, headers) = (self.channel.clone(), self.headers.clone());
-                    let (setup, terse) = (setup.clone(), self.terse.clone());
+                    let (place, setup) = (self.channel.clone(), setup.clone());
                     async move {
-                        let channel = connected(&place, &setup.connector, &headers).await?;
-                        match Stream::open(&channel, &setup, terse.clone()).await {
+                        let channel = connected(place.clone(), setup.clone()).await?;
+                        match Stream::open(&channel, &setup).await {
                             Ok(stream) => Ok(Arc::new(stream)),
                             // The connection ended since it was last looked at: a gateway that was
                             // started anew. A fresh one that refuses too is told as it is.
                             Err(_) => {
-                                let channel = connected(&place, &setup.connector, &headers).await?;
-                                Stream::open(&channel, &setup, terse).await.map(Arc::new)
+                                let channel = connected(place.clone(), setup.clone()).await?;
+                                Stream::open(&channel, &setup).await.map(Arc::new)
                             }
                         }
                     }
@@ -246,17 +267,17 @@ impl Lane {
 }
 
 async fn connected(
-    place: &Reopen<Arc<Channel>>,
-    connector: &super::connect::Connector,
-    headers: &Arc<Headers>,
+    place: Arc<Reopen<Arc<Channel>>>,
+    setup: Arc<Setup>,
 ) -> Result<Arc<Channel>, CallError> {
-    let (connector, headers) = (connector.clone(), headers.clone());
-    place
-        .get(
-            |channel| channel.is_open(),
-            || async move { Channel::connect(&connector, headers).await.map(Arc::new) },
-        )
-        .await
+    let connect = || async move {
+        Channel::connect(&setup.connector, setup.headers.clone()).await.map(Arc::new)
+    };
+    place.get(|channel| channel.is_open(), connect).await
+}
+
+fn decode_error(error: impl Into<DecodeError>) -> CallError {
+    CallError::Decode(Arc::new(error.into()))
 }
 
 /// A message under an id of its own: nothing is matched by it, since its call has no other request.
@@ -320,7 +341,6 @@ pub(super) struct DocumentReplies {
     deadline: Option<Instant>,
     limit: Option<Duration>,
     first: Option<Instant>,
-    last: Option<Instant>,
 }
 
 impl DocumentReplies {
@@ -330,8 +350,7 @@ impl DocumentReplies {
         match limited(self.deadline, self.limit, self.call.replies.next()).await {
             Ok(Some(Received::Message(Arrival { message, first, done }))) => {
                 self.first.get_or_insert(first);
-                self.last = Some(done);
-                let form = Form::Protobuf(crate::wire::Family::V2);
+                let form = Form::Protobuf(Family::V2);
                 match form.decode_head(&message) {
                     Ok(head) => {
                         let body = Body::Stream(vec![message]);
@@ -351,7 +370,7 @@ impl DocumentReplies {
     /// What it comes to when the endpoint gave no reply at all: a success.
     fn nothing(&self) -> Reply {
         let timing = self.timing(Instant::now());
-        Reply { head: crate::wire::Head::default(), body: Body::Stream(Vec::new()), timing }
+        Reply { head: Head::default(), body: Body::Stream(Vec::new()), timing }
     }
 
     fn timing(&self, done: Instant) -> Timing {

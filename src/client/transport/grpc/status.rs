@@ -35,7 +35,8 @@ pub(super) fn read(headers: &HeaderMap) -> Option<Result<(), CallError>> {
         Some(code) => NAMES.get(code).copied().unwrap_or("UNKNOWN"),
         None => "UNKNOWN",
     };
-    let message = headers.get("grpc-message").map_or_else(String::new, |message| decode(message.as_bytes()));
+    let message =
+        headers.get("grpc-message").map_or_else(String::new, |message| decode(message.as_bytes()));
     Some(Err(CallError::Gateway { code: name.into(), message }))
 }
 
@@ -76,9 +77,7 @@ mod tests {
     fn check(headers: &[(&'static str, &'static [u8])], expected: &str) {
         let headers: HeaderMap = headers
             .iter()
-            .map(|(name, value)| {
-                (name.parse().unwrap(), HeaderValue::from_bytes(value).unwrap())
-            })
+            .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_bytes(value).unwrap()))
             .collect();
         let found = match read(&headers) {
             None => "no status".into(),

@@ -8,11 +8,11 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::super::Setup;
 use super::super::pending::{Arrival, Pending, Waiter, request_id};
+use super::Setup;
 use super::channel::{Channel, Received, Replies, Sending};
 use super::frame::{Outgoing, PREFIX};
-use crate::client::{CallError, Failure, Timing};
+use crate::client::{CallError, Compression, Failure, Timing};
 use crate::wire::{Encoded, RequestId};
 
 /// The endpoint of the stream.
@@ -48,11 +48,7 @@ impl Stream {
     ///
     /// # Errors
     /// When the connection takes no more of them.
-    pub(super) async fn open(
-        channel: &Arc<Channel>,
-        setup: &Setup,
-        terse: Arc<AtomicBool>,
-    ) -> Result<Stream, CallError> {
+    pub(super) async fn open(channel: &Arc<Channel>, setup: &Setup) -> Result<Stream, CallError> {
         let (sending, replies) = channel.begin(CALL).await?;
         let pending = Pending::new(setup.strays.clone());
         let (queue, queued) = mpsc::channel(QUEUE);
@@ -67,7 +63,7 @@ impl Stream {
                 }
             }
         });
-        let reader = Reader { pending: pending.clone(), terse, held: None };
+        let reader = Reader { pending: pending.clone(), terse: setup.terse.clone(), held: None };
         tokio::spawn(reader.run(replies, closed));
         Ok(Stream { pending, queue, _open: open })
     }
@@ -119,7 +115,7 @@ async fn send(
     mut queued: mpsc::Receiver<Outgoing>,
     mut sending: Sending,
     pending: &Pending,
-    compression: crate::client::Compression,
+    compression: Compression,
 ) -> Result<(), CallError> {
     let mut chunk = BytesMut::new();
     while let Some(mut next) = queued.recv().await {
@@ -130,9 +126,8 @@ async fn send(
             if let Outgoing::Request { id, .. } = &next
                 && pending.written(*id)
             {
-                let tail = next
-                    .write(compression, &mut chunk)
-                    .expect("writing to memory does not fail");
+                let tail =
+                    next.write(compression, &mut chunk).expect("writing to memory does not fail");
                 if let Some(tail) = tail {
                     sending.send(chunk.split().freeze())?;
                     sending.send(tail)?;
@@ -161,7 +156,7 @@ async fn send(
 /// Hands replies to those who wait for them.
 struct Reader {
     pending: Arc<Pending>,
-    /// Whether this gateway answers with stubs and goes on: then they are replies.
+    /// See [`Setup`].
     terse: Arc<AtomicBool>,
     /// A stub, until it is clear what it was.
     held: Option<(Option<RequestId>, Arrival, Instant)>,
@@ -169,7 +164,7 @@ struct Reader {
 
 impl Reader {
     async fn run(mut self, mut replies: Replies, mut closed: oneshot::Receiver<()>) {
-        let mut closing = None;
+        let mut closing: Option<Instant> = None;
         let error = loop {
             let wake = match (&self.held, closing) {
                 (Some((.., until)), Some(closing)) => Some(closing.min(*until)),

@@ -1,0 +1,170 @@
+//! What a Flow tells of itself, and which family of messages it speaks.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::connect::Connector;
+use super::grpc::Grpc;
+use super::probe;
+use crate::client::{CallError, ClientConfig, FamilyChoice};
+use crate::wire::{Family, Protocol};
+
+/// What is known of a Flow when a session is open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowInfo {
+    /// How it is spoken to.
+    pub protocol: Protocol,
+    /// The family of its messages.
+    pub family: Family,
+    /// How the family was found.
+    pub family_source: FamilySource,
+    /// Jina's version, where the Flow told.
+    pub jina: Option<String>,
+    /// DocArray's version, where the Flow told.
+    pub docarray: Option<String>,
+}
+
+/// How the family of a Flow was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FamilySource {
+    /// The configuration names it; the Flow was not asked.
+    Config,
+    /// By the DocArray version it told: from 0.30 on it is v2.
+    Version,
+    /// By what it offers: endpoint discovery (gRPC) or the path `/default` (HTTP) is v2's, the path
+    /// `/post` v1's.
+    Endpoints,
+    /// It told nothing: v1 is assumed, whose requests without Documents every Flow understands.
+    Assumed,
+}
+
+/// The body of `GET /status`.
+#[derive(Debug, Deserialize)]
+struct Status {
+    #[serde(default)]
+    jina: HashMap<String, serde_json::Value>,
+}
+
+/// The part of `GET /openapi.json` that we look at.
+#[derive(Debug, Deserialize)]
+struct OpenApi {
+    paths: HashMap<String, IgnoredAny>,
+}
+
+impl FlowInfo {
+    /// Asks over gRPC, unless the configuration names the family.
+    ///
+    /// # Errors
+    /// When the connection fails; a gateway that refuses to tell is none.
+    pub(super) async fn over_grpc(
+        config: &ClientConfig,
+        grpc: &Grpc,
+    ) -> Result<FlowInfo, CallError> {
+        if let FamilyChoice::Is(family) = config.family {
+            return Ok(FlowInfo::configured(config, family));
+        }
+        let told = match grpc.info().await {
+            Ok(info) => info.jina.into_iter().collect(),
+            Err(CallError::Gateway { .. }) => HashMap::new(),
+            Err(error) => return Err(error),
+        };
+        FlowInfo::from_versions(config, told, async || match grpc.endpoints().await {
+            Ok(_) => Ok(Some(Family::V2)),
+            Err(CallError::Gateway { .. }) => Ok(None),
+            Err(error) => Err(error),
+        })
+        .await
+    }
+
+    /// Asks by HTTP, which a WebSocket gateway answers too, unless the configuration names the family.
+    ///
+    /// # Errors
+    /// When the connection fails, or what answers is not HTTP.
+    pub(super) async fn over_http(
+        config: &ClientConfig,
+        connector: &Connector,
+    ) -> Result<FlowInfo, CallError> {
+        if let FamilyChoice::Is(family) = config.family {
+            return Ok(FlowInfo::configured(config, family));
+        }
+        let (code, body) = probe::get(config, connector, "/status").await?;
+        let told = match serde_json::from_slice::<Status>(&body) {
+            Ok(status) if code == 200 => status.jina,
+            _ => HashMap::new(),
+        };
+        let told = told
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value.as_str()?.to_owned())))
+            .collect();
+        FlowInfo::from_versions(config, told, async || {
+            let (_, body) = probe::get(config, connector, "/openapi.json").await?;
+            let Ok(api) = serde_json::from_slice::<OpenApi>(&body) else { return Ok(None) };
+            Ok(match (api.paths.contains_key("/post"), api.paths.contains_key("/default")) {
+                (true, _) => Some(Family::V1),
+                (false, true) => Some(Family::V2),
+                (false, false) => None,
+            })
+        })
+        .await
+    }
+
+    fn configured(config: &ClientConfig, family: Family) -> FlowInfo {
+        FlowInfo {
+            protocol: config.target.protocol,
+            family,
+            family_source: FamilySource::Config,
+            jina: None,
+            docarray: None,
+        }
+    }
+
+    async fn from_versions(
+        config: &ClientConfig,
+        mut told: HashMap<String, String>,
+        signs: impl AsyncFnOnce() -> Result<Option<Family>, CallError>,
+    ) -> Result<FlowInfo, CallError> {
+        let (jina, docarray) = (told.remove("jina"), told.remove("docarray"));
+        let (family, family_source) = match docarray.as_deref().and_then(family_of) {
+            Some(family) => (family, FamilySource::Version),
+            None => match signs().await? {
+                Some(family) => (family, FamilySource::Endpoints),
+                None => (Family::V1, FamilySource::Assumed),
+            },
+        };
+        let protocol = config.target.protocol;
+        Ok(FlowInfo { protocol, family, family_source, jina, docarray })
+    }
+}
+
+/// The family of a DocArray version such as `0.21.1`.
+fn family_of(docarray: &str) -> Option<Family> {
+    let mut parts = docarray.split('.').map(|part| part.parse::<u32>().ok());
+    match (parts.next()??, parts.next()??) {
+        (0, ..30) => Some(Family::V1),
+        _ => Some(Family::V2),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_docarray_version_tells_the_family() {
+        for (version, family) in [
+            ("0.13.33", Some(Family::V1)),
+            ("0.21.1", Some(Family::V1)),
+            ("0.30.0", Some(Family::V2)),
+            ("0.40.1", Some(Family::V2)),
+            ("1.0", Some(Family::V2)),
+            ("0.30.0a3", Some(Family::V2)),
+            ("(unset)", None),
+            ("", None),
+            ("0", None),
+        ] {
+            assert_eq!(family_of(version), family, "{version}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Trying again, as `Retry` says.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::client::{CallError, Failure, Reply, Request, Retry};
+
+/// Calls until there is a reply, a failure that another attempt would not mend, or no attempt left.
+/// The last attempt's timing is told, and how many there were.
+///
+/// # Errors
+/// The last attempt's failure.
+pub(super) async fn with_retries<F>(
+    retry: &Retry,
+    request: Request,
+    call: impl Fn(Request) -> F,
+) -> Result<Reply, Failure>
+where
+    F: Future<Output = Result<Reply, Failure>>,
+{
+    if retry.max_attempts <= 1 {
+        return call(request).await;
+    }
+    let mut attempt = 1;
+    loop {
+        let mut failure = match call(request.clone()).await {
+            Ok(mut reply) => {
+                reply.timing.attempts = attempt;
+                return Ok(reply);
+            }
+            Err(failure) => failure,
+        };
+        failure.timing.attempts = attempt;
+        if attempt >= retry.max_attempts || !may_heal(&failure) {
+            return Err(failure);
+        }
+        sleep(backoff(retry, attempt)).await;
+        attempt += 1;
+    }
+}
+
+/// Whether another attempt is worth it, and safe: the request did not reach the Flow, or its gateway
+/// says that it could not serve it now.
+///
+/// Of Jina's clients this is what the ones of 3.12 do (over gRPC for the three codes, over HTTP for
+/// what could not be sent), made the same for all protocols.
+fn may_heal(failure: &Failure) -> bool {
+    match &failure.error {
+        CallError::Connect { .. } => true,
+        CallError::Lost { .. } => failure.timing.written.is_none(),
+        CallError::Gateway { code, .. } => matches!(
+            code.as_str(),
+            "UNAVAILABLE"
+                | "DEADLINE_EXCEEDED"
+                | "INTERNAL"
+                | "HTTP 503"
+                | "HTTP 504"
+                | "close 1011"
+        ),
+        _ => false,
+    }
+}
+
+/// The wait before the attempt after this one, see [`Retry`].
+fn backoff(retry: &Retry, attempt: u32) -> Duration {
+    if attempt == 1 {
+        return retry.initial_backoff;
+    }
+    let bound =
+        retry.backoff_multiplier.powf(f64::from(attempt - 1)) * retry.initial_backoff.as_secs_f64();
+    // A bound that is no time (a multiplier below zero, an overflow) is no longer than the longest.
+    let bound =
+        Duration::try_from_secs_f64(bound).unwrap_or(retry.max_backoff).min(retry.max_backoff);
+    bound.mul_f64(rand::random())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::{Arc, Mutex};
+
+    use bytes::Bytes;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::client::{Body, Call, Timing};
+    use crate::wire::{Head, Protocol, Target};
+
+    /// Fails with these errors, then replies; notes when it was called.
+    #[derive(Clone)]
+    struct Scripted {
+        errors: Arc<Mutex<VecDeque<(CallError, bool)>>>,
+        calls: Arc<Mutex<Vec<Instant>>>,
+    }
+
+    impl Call for Scripted {
+        async fn call(&self, _: Request) -> Result<Reply, Failure> {
+            let now = Instant::now();
+            self.calls.lock().unwrap().push(now);
+            let timing = Timing { written: None, first: None, done: now, attempts: 1 };
+            match self.errors.lock().unwrap().pop_front() {
+                None => Ok(Reply { head: Head::default(), body: Body::Empty, timing }),
+                Some((error, sent)) => Err(Failure {
+                    error,
+                    timing: Timing { written: sent.then_some(now), ..timing },
+                }),
+            }
+        }
+    }
+
+    fn gateway(code: &str) -> CallError {
+        CallError::Gateway { code: code.into(), message: "busy".into() }
+    }
+
+    fn target() -> Target {
+        Target { protocol: Protocol::Grpc, host: "h".into(), port: 1, tls: false, user_info: None }
+    }
+
+    /// Calls with retries; gives the outcome and the seconds between the calls.
+    async fn run(
+        retry: Retry,
+        errors: Vec<(CallError, bool)>,
+    ) -> (Result<Reply, Failure>, Vec<f64>) {
+        let client =
+            Scripted { errors: Arc::new(Mutex::new(errors.into())), calls: Arc::default() };
+        let request = Request::Mutate { body: Bytes::new() };
+        let outcome = with_retries(&retry, request, |request| client.call(request)).await;
+        let calls = client.calls.lock().unwrap();
+        let waits = calls.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect();
+        (outcome, waits)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_grow_up_to_the_longest() {
+        let retry = Retry { max_attempts: 6, ..Retry::default() };
+        let (outcome, waits) = run(retry, vec![(gateway("UNAVAILABLE"), true); 5]).await;
+        assert_eq!(outcome.unwrap().timing.attempts, 6);
+        assert_eq!(waits[0], 0.5);
+        // min(0.5 s · 1.5^(n-1), 2 s), and a timer of one millisecond.
+        for (wait, bound) in waits[1..].iter().zip([0.75, 1.125, 1.6875, 2.0]) {
+            assert!(*wait <= bound + 0.002, "{waits:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_failure_stands_when_attempts_run_out() {
+        let retry = Retry { max_attempts: 3, ..Retry::default() };
+        let errors = ["UNAVAILABLE", "INTERNAL", "DEADLINE_EXCEEDED", "UNAVAILABLE"];
+        let errors = errors.map(|code| (gateway(code), true)).to_vec();
+        let (outcome, waits) = run(retry, errors).await;
+        let failure = outcome.unwrap_err();
+        assert_eq!((failure.timing.attempts, waits.len()), (3, 2));
+        assert_eq!(failure.to_string(), "gateway answered DEADLINE_EXCEEDED: busy");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_attempt_is_no_retry() {
+        let (outcome, waits) = run(Retry::default(), vec![(gateway("UNAVAILABLE"), true)]).await;
+        assert_eq!((outcome.unwrap_err().timing.attempts, waits.len()), (1, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_what_may_heal_and_was_not_served_is_tried_again() {
+        let lost = || CallError::Lost { target: target(), reason: "gone".into() };
+        let refused = || CallError::Connect { target: target(), reason: "refused".into() };
+        let tls = || CallError::Tls { target: target(), reason: "no".into() };
+        for (error, sent, again) in [
+            (refused(), false, true),
+            (lost(), false, true),
+            (lost(), true, false), // it may have been served
+            (gateway("HTTP 503"), true, true),
+            (gateway("HTTP 504"), true, true),
+            (gateway("HTTP 500"), true, false),
+            (gateway("close 1011"), true, true),
+            (gateway("close 1006"), true, false),
+            (gateway("UNKNOWN"), true, false),
+            (gateway("INVALID_ARGUMENT"), true, false),
+            (tls(), false, false),
+            (CallError::Timeout(Duration::from_secs(1)), true, false),
+            (CallError::TooLarge { limit: 1 }, true, false),
+        ] {
+            let shown = error.to_string();
+            let retry = Retry { max_attempts: 2, ..Retry::default() };
+            let (outcome, _) = run(retry, vec![(error, sent)]).await;
+            assert_eq!(outcome.is_ok(), again, "{shown}, sent: {sent}");
+        }
+    }
+
+    #[test]
+    fn any_numbers_give_a_wait_within_bounds() {
+        for multiplier in [-1.0, 0.0, 1e300, f64::INFINITY, f64::NAN] {
+            let retry =
+                Retry { max_attempts: 9, backoff_multiplier: multiplier, ..Retry::default() };
+            for attempt in 1..9 {
+                assert!(backoff(&retry, attempt) <= retry.max_backoff);
+            }
+        }
+    }
+}
