@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use indexmap::IndexMap;
 
-use super::{Map, NdArray, proto};
+use super::{Family, Map, NdArray, proto};
 
 /// What a Flow works on: any of the fields a Jina Document can have.
 ///
@@ -69,6 +69,31 @@ pub struct NamedScore {
 }
 
 impl Document {
+    /// What an Executor does to a Document when it reads it.
+    ///
+    /// A Document without an id is given one: the 32 hex digits of a number that `random` makes. In
+    /// v1, chunks get this Document for a parent and a granularity one above its own, and matches
+    /// an adjacency one above. As in Python, a chunk's own chunks follow the granularity the chunk
+    /// *came* with, so wrong depths travel one level down with every Executor.
+    pub fn settle(&mut self, family: Family, random: &mut impl FnMut() -> u128) {
+        if self.id.is_empty() {
+            self.id = format!("{:032x}", random());
+        }
+        for chunk in &mut self.chunks {
+            chunk.settle(family, random);
+            if family == Family::V1 {
+                chunk.parent_id.clone_from(&self.id);
+                chunk.granularity = self.granularity.saturating_add(1);
+            }
+        }
+        for found in &mut self.matches {
+            found.settle(family, random);
+            if family == Family::V1 {
+                found.adjacency = self.adjacency.saturating_add(1);
+            }
+        }
+    }
+
     /// A Document with text content and no id.
     pub fn from_text(text: impl Into<String>) -> Document {
         Document { text: Some(text.into()), ..Document::default() }

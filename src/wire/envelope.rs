@@ -13,7 +13,7 @@ use super::value::{read_struct, write_struct};
 use super::writer::Writer;
 use super::{
     DataRequest, DecodeError, Document, EncodeError, Encoded, ExceptionInfo, Family, Head, Header,
-    Map, Route, Status, v1, v2,
+    Map, NdArray, Route, Status, v1, v2,
 };
 
 /// The key of `parameters` under which Executors leave what they return.
@@ -40,12 +40,17 @@ pub(super) fn encode_request(
     family: Family,
     request: &DataRequest,
 ) -> Result<Encoded, EncodeError> {
-    let mut w = Writer::with_capacity(size_hint(request.docs()));
+    let mut w = Writer::with_capacity(size_hint(family, request.docs()));
     write_data(&mut w, family, request.data.as_deref())?;
+    finish_request(w, request)
+}
+
+/// Writes what stands before the data of a request: parameters, and the header with a place for
+/// the id.
+pub(super) fn finish_request(mut w: Writer, request: &DataRequest) -> Result<Encoded, EncodeError> {
     write_routes(&mut w, &request.routes)?;
     let parameters = request_parameters(&request.parameters);
-    let parameters = parameters.as_ref().unwrap_or(&request.parameters);
-    w.message(2, |w| write_struct(w, parameters))?;
+    w.message(2, |w| write_struct(w, parameters.as_ref().unwrap_or(&request.parameters)))?;
     let mut id_from_end = 0;
     w.message(1, |w| {
         write_header(w, &request.header, NO_ID)?;
@@ -65,7 +70,7 @@ pub(super) fn encode_response(
     family: Family,
     response: &DataRequest,
 ) -> Result<Bytes, EncodeError> {
-    let mut w = Writer::with_capacity(size_hint(response.docs()));
+    let mut w = Writer::with_capacity(size_hint(family, response.docs()));
     write_data(&mut w, family, response.data.as_deref())?;
     write_routes(&mut w, &response.routes)?;
     let stub = response.data.is_none() && response.routes.is_empty();
@@ -78,7 +83,7 @@ pub(super) fn encode_response(
 
 /// Encodes a `DocumentArrayProto` or a `DocListProto`.
 pub(super) fn encode_docs(family: Family, docs: &[Document]) -> Result<Bytes, EncodeError> {
-    let mut w = Writer::with_capacity(size_hint(docs));
+    let mut w = Writer::with_capacity(size_hint(family, docs));
     write_docs(&mut w, family, docs)?;
     Ok(w.finish())
 }
@@ -169,20 +174,24 @@ pub(super) fn write_status(w: &mut Writer, status: &Status) -> Result<(), Encode
 }
 
 /// About how many bytes Documents take, from what takes most.
-fn size_hint(docs: &[Document]) -> usize {
-    const FIXED: usize = 256; // envelope, ids, names
-    let array = |array: &Option<super::NdArray>| match array {
-        Some(super::NdArray::Dense(tensor)) => tensor.data.len(),
+fn size_hint(family: Family, docs: &[Document]) -> usize {
+    const ENVELOPE: usize = 256;
+    let names = match family {
+        Family::V1 => 64,  // an id and a few tags of fields
+        Family::V2 => 224, // an id and the names of all fields
+    };
+    let array = |array: &Option<NdArray>| match array {
+        Some(NdArray::Dense(tensor)) => tensor.data.len(),
         _ => 0,
     };
     let doc = |doc: &Document| {
-        FIXED
+        names
             + doc.text.as_ref().map_or(0, String::len)
             + doc.blob.as_ref().map_or(0, Bytes::len)
             + array(&doc.tensor)
             + array(&doc.embedding)
     };
-    FIXED + docs.iter().map(doc).sum::<usize>()
+    ENVELOPE + docs.iter().map(doc).sum::<usize>()
 }
 
 /// Decodes a whole message.

@@ -6,6 +6,7 @@
 mod codec;
 mod document;
 mod envelope;
+pub mod files;
 mod json;
 mod message;
 pub mod proto;
@@ -21,7 +22,7 @@ mod writer;
 
 pub use codec::{DecodeError, EncodeError, Encoded, Form, RequestId};
 pub use document::{Document, NamedScore};
-pub use json::{graphql, read_failure};
+pub use json::graphql;
 pub use message::{DataRequest, ExceptionInfo, Head, Header, Route, Status};
 pub use raw::{RawDocs, RawRequest, decode_struct, encode_struct};
 pub use single::{decode_single, encode_single};

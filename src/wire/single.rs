@@ -4,12 +4,10 @@
 use bytes::Bytes;
 use prost::Message;
 
-use super::envelope::{
-    NO_ID, read_header, read_routes, request_parameters, write_header, write_routes,
-};
+use super::envelope::{finish_request, read_header, read_routes};
 use super::proto::jina::SingleDocumentRequestProto;
 use super::proto::v2::DocProto;
-use super::value::{read_struct, write_struct};
+use super::value::read_struct;
 use super::writer::Writer;
 use super::{DataRequest, DecodeError, Document, EncodeError, Encoded, v2};
 
@@ -21,18 +19,7 @@ use super::{DataRequest, DecodeError, Document, EncodeError, Encoded, v2};
 pub fn encode_single(request: &DataRequest, document: &Document) -> Result<Encoded, EncodeError> {
     let mut w = Writer::with_capacity(0);
     w.message(4, |w| v2::write_doc(w, document))?;
-    write_routes(&mut w, &request.routes)?;
-    let parameters = request_parameters(&request.parameters);
-    w.message(2, |w| write_struct(w, parameters.as_ref().unwrap_or(&request.parameters)))?;
-    let mut id_from_end = 0;
-    w.message(1, |w| {
-        write_header(w, &request.header, NO_ID)?;
-        id_from_end = w.len() - 2; // the id's tag and length stand before it
-        Ok(())
-    })?;
-    let message = w.finish();
-    let id_at = message.len() - id_from_end;
-    Ok(Encoded::new(message, id_at))
+    finish_request(w, request)
 }
 
 /// Decodes a message of a streaming endpoint; its Document is the only one of the result.

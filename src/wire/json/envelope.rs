@@ -7,7 +7,6 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
-use serde_json::Value;
 
 use super::read::{Coerced, DocumentSeed, DocumentsSeed};
 use super::time::{self, Style};
@@ -296,48 +295,6 @@ pub(crate) fn decode_head(message: &[u8]) -> Result<Head, DecodeError> {
         header: header.map(Header::from).unwrap_or_default(),
         routes: routes.map(|routes| routes.into_iter().map(Route::from).collect()),
     })
-}
-
-/// What an HTTP gateway says in the body of an answer that is no success.
-///
-/// v1 sends the request back with a status in its header when an Executor cannot be reached (503,
-/// 504). v2 sends `{"detail": "…"}` when an Executor has failed (500), and both send a list of
-/// what is wrong with a request (422). `None` for a body of any other shape.
-pub fn read_failure(body: &[u8]) -> Option<Status> {
-    #[derive(serde::Deserialize)]
-    struct Body {
-        header: Option<HeaderJson>,
-        detail: Option<Detail>,
-    }
-    #[derive(serde::Deserialize)]
-    #[serde(untagged)]
-    enum Detail {
-        Text(String),
-        List(Vec<Item>),
-    }
-    #[derive(serde::Deserialize)]
-    struct Item {
-        #[serde(default)]
-        loc: Vec<Value>,
-        msg: String,
-    }
-    let Body { header, detail } = serde_json::from_slice(body).ok()?;
-    let failed = |description| Status { code: 1, description, exception: None };
-    if let Some(status) = header.and_then(|header| header.status) {
-        return Some(Status::from(status)).filter(|status| !status.is_ok());
-    }
-    match detail? {
-        Detail::Text(text) => Some(failed(text)),
-        Detail::List(items) => {
-            let place = |at: &Value| at.as_str().map_or_else(|| at.to_string(), str::to_owned);
-            let item = |Item { loc, msg }: &Item| {
-                let path: Vec<_> = loc.iter().map(place).collect();
-                format!("{}: {msg}", path.join("."))
-            };
-            let items: Vec<_> = items.iter().map(item).collect();
-            Some(failed(items.join("; ")))
-        }
-    }
 }
 
 /// Stands for a dialect where only types can.

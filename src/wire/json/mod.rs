@@ -25,8 +25,10 @@ mod time;
 mod write;
 
 use std::cell::RefCell;
+use std::io;
 
-pub use envelope::read_failure;
+pub(super) use read::{DocumentsSeed, is_array_of_v2};
+
 pub(super) use envelope::{
     decode, decode_head, encode_request, encode_response, encode_websocket_response,
 };
@@ -34,7 +36,8 @@ pub(super) use envelope::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{DecodeError, Document, EncodeError};
+use super::files::WriteError;
+use super::{DecodeError, Document, EncodeError, Family};
 
 /// How a Document is written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +89,24 @@ impl Context {
     fn to_vec(&self, value: &impl Serialize) -> Result<Vec<u8>, EncodeError> {
         serde_json::to_vec(value).map_err(|error| self.error(error))
     }
+}
+
+/// Writes a JSON array as DocArray saves it: `save_json` of v1, `to_json` of v2.
+pub(super) fn write_array(
+    docs: &[Document],
+    family: Family,
+    out: &mut dyn io::Write,
+) -> Result<(), WriteError> {
+    let context = Context::new(match family {
+        Family::V1 => Dialect::V1Request,
+        Family::V2 => Dialect::V2,
+    });
+    serde_json::to_writer(out, &write::AsJson::new(docs, &context)).map_err(|error| {
+        match error.is_io() {
+            true => WriteError::Io(error.into()),
+            false => WriteError::Encode(context.error(error)),
+        }
+    })
 }
 
 /// Documents as GraphQL hands them out, `StrawberryDocument`.

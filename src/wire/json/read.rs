@@ -31,7 +31,7 @@ pub(super) struct DocumentSeed(pub(super) Dialect);
 
 /// Reads a list of Documents.
 #[derive(Clone, Copy)]
-pub(super) struct DocumentsSeed(pub(super) Dialect);
+pub(in crate::wire) struct DocumentsSeed(pub(in crate::wire) Dialect);
 
 /// Plain JSON, the inverse of writing it. Keys are those of v1 in snake_case or camelCase, `url`
 /// counts as `uri`, and every other key becomes a field of a schema of its own
@@ -40,6 +40,37 @@ impl<'de> Deserialize<'de> for Document {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Document, D::Error> {
         DocumentSeed(Dialect::Plain).deserialize(deserializer)
     }
+}
+
+/// Whether an array of Documents is one of v2's `to_json`, judged by the keys of the first: all
+/// are there, and the place of the content is called `url`.
+pub(in crate::wire) fn is_array_of_v2(text: &[u8]) -> bool {
+    struct First(Vec<String>);
+    struct FirstVisitor;
+
+    impl<'de> Deserialize<'de> for First {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<First, D::Error> {
+            deserializer.deserialize_seq(FirstVisitor)
+        }
+    }
+
+    impl<'de> Visitor<'de> for FirstVisitor {
+        type Value = First;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of Documents")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<First, A::Error> {
+            let first: Option<IndexMap<String, IgnoredAny>> = seq.next_element()?;
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(First(first.unwrap_or_default().into_keys().collect()))
+        }
+    }
+
+    let Ok(First(keys)) = serde_json::from_slice(text) else { return false };
+    let has = |key: &str| keys.iter().any(|known| known == key);
+    ["url", "blob", "tensor", "embedding"].into_iter().all(has) && !has("uri")
 }
 
 impl<'de> DeserializeSeed<'de> for DocumentsSeed {

@@ -67,11 +67,20 @@ impl Serialize for AsJson<'_, [Document]> {
 impl Serialize for AsJson<'_, Document> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let of_doc = AsJson { id: &self.value.id, ..*self };
+        if !self.plain() && !is_finite(self.value) {
+            return of_doc.fail_value("weight, offset and location have to be finite".into());
+        }
         match self.context.dialect {
             Dialect::V2 => of_doc.v2(serializer),
             _ => of_doc.v1(serializer),
         }
     }
+}
+
+fn is_finite(doc: &Document) -> bool {
+    doc.weight.is_finite()
+        && doc.offset.is_finite()
+        && doc.location.iter().all(|value| value.is_finite())
 }
 
 /// The keys of an object; `None` is an unset one: null, or not there at all.
