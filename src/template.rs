@@ -41,9 +41,9 @@ const STREAM: &str = "\0stream";
 
 /// Why an expression has no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{reason} in `{expression}`")]
+#[error("{reason}{}", if expression.is_empty() { String::new() } else { format!(" in `{expression}`") })]
 pub struct TemplateError {
-    /// As written.
+    /// As written; empty where a plain value is wrong.
     pub expression: String,
     /// What is wrong, in words.
     pub reason: String,
@@ -121,6 +121,8 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.set_fuel(Some(FUEL));
     // What it dumps is for authors of templates in programs.
     environment.remove_global("debug");
+    // `text.startswith("a")`, for those who know Python better than jinja.
+    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment.add_function("choice", choice);
     environment.add_function("uniform", uniform);
     environment.add_function("normal", normal);
@@ -681,9 +683,14 @@ impl Template {
         TemplateError {
             expression: match &self.part {
                 Part::Expression(expression) => expression.text().to_owned(),
-                _ => shortened(&value.to_string()),
+                _ => String::new(),
             },
-            reason: format!("expected {expected}, found {}", shortened(&value.to_string())),
+            reason: match value {
+                serde_json::Value::String(text) => {
+                    format!("expected {expected}, found `{}`", shortened(text))
+                }
+                value => format!("expected {expected}, found `{}`", shortened(&value.to_string())),
+            },
             help: None,
         }
     }

@@ -1,0 +1,499 @@
+//! Documents made field by field.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use indexmap::IndexMap;
+use rand::{Rng, RngExt};
+use serde_json::Value;
+
+use super::array::Array;
+use super::expression_problem;
+use super::spec::{BlobSpec, DocumentsSpec, ScoreSpec, ShortOr, TextSpec};
+use crate::random::{self, Key};
+use crate::source::{Problem, Spot};
+use crate::template::{Context, Scope, Template, TemplateError};
+use crate::units::{ByteSize, Count, Range};
+use crate::wire::{Document, NamedScore};
+
+/// The fields of a Document, ready to be made.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fields {
+    id: Option<Template>,
+    text: Option<Text>,
+    blob: Option<Blob>,
+    tensor: Option<Array>,
+    embedding: Option<Array>,
+    uri: Option<Template>,
+    mime_type: Option<Template>,
+    modality: Option<Template>,
+    weight: Option<Template>,
+    tags: Option<Template>,
+    chunks: Option<Children>,
+    matches: Option<Children>,
+    scores: Vec<(String, Score)>,
+    evaluations: Vec<(String, Score)>,
+    location: Option<Template>,
+    offset: Option<Template>,
+    parent_id: Option<Template>,
+    granularity: Option<Template>,
+    adjacency: Option<Template>,
+}
+
+#[derive(Clone, Debug)]
+enum Text {
+    Template(Template),
+    Words(Range<Count>),
+}
+
+#[derive(Clone, Debug)]
+enum Blob {
+    Random(Range<ByteSize>),
+    Given(Bytes),
+    // Base64, for each Document another.
+    Template(Template),
+}
+
+#[derive(Clone, Debug)]
+struct Children {
+    count: Range<Count>,
+    fields: Box<Fields>,
+}
+
+#[derive(Clone, Debug)]
+struct Score {
+    value: Template,
+    op_name: Option<Template>,
+    description: Option<Template>,
+    ref_id: Option<Template>,
+}
+
+/// Random bytes of one blob: more than any message can hold.
+const BLOB_BYTES_MAX: u64 = 2 << 30;
+
+/// Random words of one text.
+const WORDS_MAX: u64 = 100_000_000;
+
+/// Children of one Document.
+const CHILDREN_MAX: u64 = 1_000_000;
+
+impl Fields {
+    /// Binds the expressions of a generator and checks what can be checked once.
+    pub(super) fn compile(
+        spec: &DocumentsSpec,
+        at: Spot<'_>,
+        context: &Context,
+        problems: &mut Vec<Problem>,
+    ) -> Fields {
+        let mut bind = |template: &Option<Template>, key: &str| {
+            template.as_ref().and_then(|template| bind(template, at.key(key), context, problems))
+        };
+        let mut fields = Fields {
+            id: bind(&spec.id, "id"),
+            uri: bind(&spec.uri, "uri"),
+            mime_type: bind(&spec.mime_type, "mime_type"),
+            modality: bind(&spec.modality, "modality"),
+            weight: bind(&spec.weight, "weight"),
+            tags: bind(&spec.tags, "tags"),
+            location: bind(&spec.location, "location"),
+            offset: bind(&spec.offset, "offset"),
+            parent_id: bind(&spec.parent_id, "parent_id"),
+            granularity: bind(&spec.granularity, "granularity"),
+            adjacency: bind(&spec.adjacency, "adjacency"),
+            ..Fields::default()
+        };
+        if let (Some(_), Some(_)) = (&spec.text, &spec.content) {
+            at.name("content").problem(
+                problems,
+                "`content` is short for `text`; leave one out",
+                |p| p,
+            );
+        }
+        let (text, text_key) = match &spec.text {
+            Some(text) => (Some(text), "text"),
+            None => (spec.content.as_ref(), "content"),
+        };
+        if let Some(text) = text {
+            fields.text = match text {
+                ShortOr::Short(template) => {
+                    bind_one(template, at.key(text_key), context, problems).map(Text::Template)
+                }
+                ShortOr::Full(TextSpec { words }) if words.high().0 > WORDS_MAX => {
+                    let message = format!("a text has at most {WORDS_MAX} words");
+                    at.key(text_key).key("words").problem(problems, message, |p| p);
+                    None
+                }
+                ShortOr::Full(TextSpec { words }) => Some(Text::Words(*words)),
+            };
+        }
+        if let Some(blob) = &spec.blob {
+            fields.blob = compile_blob(blob, at.key("blob"), context, problems);
+        }
+        for (array, key, field) in [
+            (&spec.tensor, "tensor", &mut fields.tensor),
+            (&spec.embedding, "embedding", &mut fields.embedding),
+        ] {
+            *field = array
+                .as_ref()
+                .and_then(|array| Array::compile(array, at.key(key), context, problems));
+        }
+        for (children, key, field) in [
+            (&spec.chunks, "chunks", &mut fields.chunks),
+            (&spec.matches, "matches", &mut fields.matches),
+        ] {
+            *field = children
+                .as_ref()
+                .map(|children| Children::compile(children, at.key(key), context, problems));
+        }
+        for (scores, key, field) in [
+            (&spec.scores, "scores", &mut fields.scores),
+            (&spec.evaluations, "evaluations", &mut fields.evaluations),
+        ] {
+            for (name, score) in scores.iter().flatten() {
+                let at = at.key(key).key(name);
+                field.extend(
+                    Score::compile(score, at, context, problems).map(|score| (name.clone(), score)),
+                );
+            }
+        }
+        let contents: Vec<&str> = [
+            ("text", spec.text.is_some()),
+            ("content", spec.content.is_some() && spec.text.is_none()),
+        ]
+        .into_iter()
+        .chain([("blob", spec.blob.is_some()), ("tensor", spec.tensor.is_some())])
+        .filter_map(|(name, given)| given.then_some(name))
+        .collect();
+        if let [first, second, ..] = contents.as_slice() {
+            at.name(second).problem(
+                problems,
+                "a Document has at most one of `text`, `blob` and `tensor`",
+                |problem| problem.see(at.name(first).place(), "the other content"),
+            );
+        }
+        fields
+    }
+
+    /// Whether every Document is the same.
+    pub(super) fn is_constant(&self) -> bool {
+        let templates = [
+            &self.id,
+            &self.uri,
+            &self.mime_type,
+            &self.modality,
+            &self.weight,
+            &self.tags,
+            &self.location,
+            &self.offset,
+            &self.parent_id,
+            &self.granularity,
+            &self.adjacency,
+        ];
+        let children = [&self.chunks, &self.matches];
+        templates.into_iter().flatten().all(Template::is_constant)
+            && self.text.as_ref().is_none_or(
+                |text| matches!(text, Text::Template(template) if template.is_constant()),
+            )
+            && self.blob.as_ref().is_none_or(|blob| matches!(blob, Blob::Given(_)))
+            && [&self.tensor, &self.embedding].into_iter().flatten().all(Array::is_constant)
+            && children.into_iter().flatten().all(|children| {
+                children.count.low() == children.count.high() && children.fields.is_constant()
+            })
+            && self.scores.iter().chain(&self.evaluations).all(|(_, score)| score.is_constant())
+    }
+
+    /// Sets the fields of a Document; what there is no field for stays as it was.
+    pub(super) fn fill(
+        &self,
+        document: &mut Document,
+        i: u64,
+        key: Key,
+    ) -> Result<(), TemplateError> {
+        let scope = |field: &str| Scope { i, key: key.part(field), captured: None };
+        let text = |template: &Option<Template>, field: &str, to: &mut String| {
+            if let Some(template) = template {
+                *to = template.evaluate_text(&scope(field))?;
+            }
+            Ok::<_, TemplateError>(())
+        };
+        let number = |template: &Option<Template>, field: &str, to: &mut f32| {
+            if let Some(template) = template {
+                *to = template.evaluate_number(&scope(field))? as f32;
+            }
+            Ok::<_, TemplateError>(())
+        };
+        let depth = |template: &Option<Template>, field: &str, to: &mut u32| {
+            if let Some(template) = template {
+                let number = template.evaluate_number(&scope(field))?;
+                if number < 0.0 || number.fract() != 0.0 || number > f64::from(u32::MAX) {
+                    return Err(mistake(
+                        field,
+                        format!("expected a whole number from 0 on, found `{number}`"),
+                    ));
+                }
+                *to = number as u32;
+            }
+            Ok(())
+        };
+        text(&self.id, "id", &mut document.id)?;
+        text(&self.uri, "uri", &mut document.uri)?;
+        text(&self.mime_type, "mime_type", &mut document.mime_type)?;
+        text(&self.modality, "modality", &mut document.modality)?;
+        text(&self.parent_id, "parent_id", &mut document.parent_id)?;
+        number(&self.weight, "weight", &mut document.weight)?;
+        number(&self.offset, "offset", &mut document.offset)?;
+        depth(&self.granularity, "granularity", &mut document.granularity)?;
+        depth(&self.adjacency, "adjacency", &mut document.adjacency)?;
+        match &self.text {
+            None => (),
+            Some(Text::Template(template)) => {
+                document.text = Some(template.evaluate_text(&scope("text"))?);
+            }
+            Some(Text::Words(range)) => {
+                let mut rng = key.part("text").rng();
+                let count = pick(&mut rng, range.low().0, range.high().0);
+                document.text = Some(random::words(&mut rng, count));
+            }
+        }
+        match &self.blob {
+            None => (),
+            Some(Blob::Given(bytes)) => document.blob = Some(bytes.clone()),
+            Some(Blob::Template(template)) => {
+                let text = template.evaluate_text(&scope("blob"))?;
+                let bytes = STANDARD
+                    .decode(text.trim())
+                    .map_err(|error| mistake("base64", format!("not valid base64: {error}")))?;
+                document.blob = Some(bytes.into());
+            }
+            Some(Blob::Random(range)) => {
+                let mut rng = key.part("blob").rng();
+                let length = pick(&mut rng, range.low().bytes(), range.high().bytes());
+                let mut bytes = vec![0; length as usize];
+                rng.fill_bytes(&mut bytes);
+                document.blob = Some(bytes.into());
+            }
+        }
+        if let Some(array) = &self.tensor {
+            document.tensor = Some(array.make(&scope("tensor"))?);
+        }
+        if let Some(array) = &self.embedding {
+            document.embedding = Some(array.make(&scope("embedding"))?);
+        }
+        if let Some(template) = &self.tags {
+            match template.evaluate(&scope("tags"))? {
+                Value::Object(tags) => document.tags.extend(tags),
+                value => return Err(mistake("tags", format!("expected a map, found `{value}`"))),
+            }
+        }
+        if let Some(template) = &self.location {
+            let value = template.evaluate(&scope("location"))?;
+            let numbers: Option<Vec<f32>> = value.as_array().and_then(|items| {
+                items.iter().map(|item| item.as_f64().map(|number| number as f32)).collect()
+            });
+            document.location = numbers.ok_or_else(|| {
+                mistake("location", format!("expected a list of numbers, found `{value}`"))
+            })?;
+        }
+        for (scores, field, to) in [
+            (&self.scores, "scores", &mut document.scores),
+            (&self.evaluations, "evaluations", &mut document.evaluations),
+        ] {
+            make_scores(scores, i, key.part(field), to)?;
+        }
+        if let Some(children) = &self.chunks {
+            let (parent, granularity, adjacency) =
+                (document.id.clone(), document.granularity + 1, document.adjacency);
+            document.chunks = children.make(key.part("chunks"), |child| {
+                child.parent_id.clone_from(&parent);
+                child.granularity = granularity;
+                child.adjacency = adjacency;
+            })?;
+        }
+        if let Some(children) = &self.matches {
+            let (parent, granularity, adjacency) =
+                (document.id.clone(), document.granularity, document.adjacency + 1);
+            document.matches = children.make(key.part("matches"), |child| {
+                child.parent_id.clone_from(&parent);
+                child.granularity = granularity;
+                child.adjacency = adjacency;
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Any number of a range, both ends included.
+fn pick(rng: &mut impl Rng, low: u64, high: u64) -> u64 {
+    if low == high { low } else { rng.random_range(low..=high) }
+}
+
+fn mistake(field: &str, reason: String) -> TemplateError {
+    TemplateError { expression: field.into(), reason, help: None }
+}
+
+fn bind_one(
+    template: &Template,
+    at: Spot<'_>,
+    context: &Context,
+    problems: &mut Vec<Problem>,
+) -> Option<Template> {
+    bind(template, at, context, problems)
+}
+
+fn bind(
+    template: &Template,
+    at: Spot<'_>,
+    context: &Context,
+    problems: &mut Vec<Problem>,
+) -> Option<Template> {
+    match template.bind(context) {
+        Ok(bound) => Some(bound),
+        Err(error) => {
+            expression_problem(at, &error, problems);
+            None
+        }
+    }
+}
+
+fn compile_blob(
+    spec: &BlobSpec,
+    at: Spot<'_>,
+    context: &Context,
+    problems: &mut Vec<Problem>,
+) -> Option<Blob> {
+    match spec {
+        BlobSpec::Bytes(range) if range.high().bytes() > BLOB_BYTES_MAX => {
+            at.key("bytes").problem(problems, "a blob has at most 2GiB", |problem| problem);
+            None
+        }
+        BlobSpec::Bytes(range) => Some(Blob::Random(*range)),
+        // The data set reads them.
+        BlobSpec::Files(_) => None,
+        BlobSpec::Base64(template) => {
+            let template = bind(template, at.key("base64"), context, problems)?;
+            let Some(value) = template.as_constant() else { return Some(Blob::Template(template)) };
+            match value.as_str().map(|text| STANDARD.decode(text.trim())) {
+                Some(Ok(bytes)) => Some(Blob::Given(bytes.into())),
+                Some(Err(error)) => {
+                    let message = format!("not valid base64: {error}");
+                    at.key("base64").problem(problems, message, |problem| problem);
+                    None
+                }
+                None => {
+                    let message = format!("expected base64 text, found `{value}`");
+                    at.key("base64").problem(problems, message, |problem| problem);
+                    None
+                }
+            }
+        }
+    }
+}
+
+impl Children {
+    fn compile(
+        spec: &DocumentsSpec,
+        at: Spot<'_>,
+        context: &Context,
+        problems: &mut Vec<Problem>,
+    ) -> Children {
+        let count = spec.count.unwrap_or(Range::one(Count(1)));
+        if count.high().0 > CHILDREN_MAX {
+            let message = format!("a Document has at most {CHILDREN_MAX} chunks or matches");
+            at.key("count").problem(problems, message, |problem| problem);
+        }
+        let foreign = [
+            ("jsonl", spec.jsonl.is_some()),
+            ("csv", spec.csv.is_some()),
+            ("columns", spec.columns.is_some()),
+            ("docarray", spec.docarray.is_some()),
+            ("order", spec.order.is_some()),
+            ("exponent", spec.exponent.is_some()),
+            ("repeat", spec.repeat.is_some()),
+        ];
+        for (key, given) in foreign {
+            if given {
+                let message = format!("`{key}` is for Documents, not for their chunks or matches");
+                at.name(key).problem(problems, message, |problem| problem);
+            }
+        }
+        if let Some(BlobSpec::Files(_)) = &spec.blob {
+            let message = "`files` is for Documents, not for their chunks or matches";
+            at.key("blob").problem(problems, message, |problem| problem);
+        }
+        Children { count, fields: Box::new(Fields::compile(spec, at, context, problems)) }
+    }
+
+    fn make(
+        &self,
+        key: Key,
+        adopt: impl Fn(&mut Document),
+    ) -> Result<Vec<Document>, TemplateError> {
+        let count = pick(&mut key.rng(), self.count.low().0, self.count.high().0);
+        let child = |n| {
+            let mut child = Document::default();
+            adopt(&mut child);
+            self.fields.fill(&mut child, n, key.index(n))?;
+            Ok(child)
+        };
+        (0..count).map(child).collect()
+    }
+}
+
+impl Score {
+    fn compile(
+        spec: &ShortOr<ScoreSpec>,
+        at: Spot<'_>,
+        context: &Context,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Score> {
+        match spec {
+            ShortOr::Short(value) => Some(Score {
+                value: bind(value, at, context, problems)?,
+                op_name: None,
+                description: None,
+                ref_id: None,
+            }),
+            ShortOr::Full(spec) => {
+                let value = bind(&spec.value, at.key("value"), context, problems);
+                let mut bind = |template: &Option<Template>, key: &str| {
+                    template
+                        .as_ref()
+                        .and_then(|template| bind(template, at.key(key), context, problems))
+                };
+                let op_name = bind(&spec.op_name, "op_name");
+                let description = bind(&spec.description, "description");
+                let ref_id = bind(&spec.ref_id, "ref_id");
+                Some(Score { value: value?, op_name, description, ref_id })
+            }
+        }
+    }
+
+    fn is_constant(&self) -> bool {
+        let texts = [&self.op_name, &self.description, &self.ref_id];
+        self.value.is_constant() && texts.into_iter().flatten().all(Template::is_constant)
+    }
+}
+
+fn make_scores(
+    scores: &[(String, Score)],
+    i: u64,
+    key: Key,
+    to: &mut IndexMap<String, NamedScore>,
+) -> Result<(), TemplateError> {
+    for (name, score) in scores {
+        let key = key.part(name);
+        let scope = |field: &str| Scope { i, key: key.part(field), captured: None };
+        let text = |template: &Option<Template>, field: &str| match template {
+            Some(template) => template.evaluate_text(&scope(field)),
+            None => Ok(String::new()),
+        };
+        let score = NamedScore {
+            value: score.value.evaluate_number(&scope("value"))?,
+            op_name: text(&score.op_name, "op_name")?,
+            description: text(&score.description, "description")?,
+            ref_id: text(&score.ref_id, "ref_id")?,
+        };
+        to.insert(name.clone(), score);
+    }
+    Ok(())
+}
