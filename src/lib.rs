@@ -21,6 +21,4 @@ pub mod scenario;
 pub mod engine;
 pub mod record;
 
-pub mod threshold;
-
 pub mod cli;

@@ -2,8 +2,10 @@
 //! environment.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where printing belongs")]
 
+mod connection;
 mod mutate;
 mod post;
+mod problem;
 mod ready;
 mod run;
 mod serve;

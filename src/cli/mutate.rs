@@ -1,10 +1,69 @@
 //! `flowbench mutate`.
 
+use std::io::{self, Write};
+
 use super::Exit;
+use super::connection::Connection;
+use super::problem::{Problem, json};
+use crate::client::Client;
+use crate::wire::Target;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+#[command(
+    allow_missing_positional = true,
+    after_help = "\
+A Flow of the v1 family offers GraphQL on its HTTP port when it was started with \
+expose_graphql_endpoint=True. The response is printed as JSON.
 
-pub(super) async fn main(_args: Args) -> Exit {
-    unimplemented!()
+Example:
+  flowbench mutate http://localhost:1234 \
+'mutation { docs(data: {text: \"abcd\"}, targetExecutor: \"bar.*\") { id text } }'
+
+Exit codes: 0 all went well; 1 the response lists errors, or there was none; 2 the command line is \
+wrong, or the Flow offers no GraphQL; 3 the Flow could not be reached."
+)]
+pub(super) struct Args {
+    /// Where the Flow is over HTTP: http://localhost:1234 [default: 0.0.0.0, a Flow on this machine]
+    address: Option<String>,
+    /// The mutation, GraphQL; or @FILE
+    #[arg(value_name = "MUTATION|@FILE")]
+    mutation: String,
+    /// Values of the mutation's variables, a JSON object
+    #[arg(long, value_name = "JSON|@FILE")]
+    variables: Option<String>,
+    /// Address of the Flow over HTTP, when the address above is another protocol's
+    #[arg(long, value_name = "ADDRESS")]
+    http: Option<Target>,
+
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub(super) async fn main(args: Args) -> Exit {
+    match run(args).await {
+        Ok(()) => Exit::Held,
+        Err(problem) => problem.print(),
+    }
+}
+
+async fn run(args: Args) -> Result<(), Problem> {
+    let mut config = args.connection.config(args.address.as_deref())?;
+    config.http_target = args.http;
+    let mutation = match args.mutation.strip_prefix('@') {
+        None => args.mutation,
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|error| Problem::usage(format_args!("cannot read `{path}`: {error}")))?,
+    };
+    let mut mutate = Client::new(config).mutate(mutation);
+    if let Some(given) = &args.variables {
+        mutate = mutate.variables(json("--variables", "a JSON object", given)?);
+    }
+    let response = mutate.send().await.map_err(|error| Problem::from(&error))?;
+    match writeln!(io::stdout(), "{response:#}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Problem {
+            exit: Exit::NotWritten,
+            text: format!("error: cannot write to stdout: {error}"),
+        }),
+        _ => Ok(()),
+    }
 }

@@ -20,6 +20,21 @@ pub(super) struct Envelope {
     pub(super) parameters: Map,
 }
 
+impl Envelope {
+    /// A request without data.
+    pub(super) fn blank_request(self, family: Family) -> DataRequest {
+        let Envelope { on, target_executor, parameters } = self;
+        // An empty endpoint is none for the v1 family.
+        let nowhere = on.is_empty() && family == Family::V1;
+        let header = Header {
+            exec_endpoint: (!nowhere).then_some(on),
+            target_executor: Some(target_executor).filter(|pattern| !pattern.is_empty()),
+            ..Header::default()
+        };
+        DataRequest { header, parameters, ..DataRequest::default() }
+    }
+}
+
 /// How a post goes about it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Manner {
@@ -64,20 +79,11 @@ impl<'a, C: Call> Exchange<'a, C> {
         manner: Manner,
         batches: Batches<'a>,
     ) -> Exchange<'a, C> {
-        let Envelope { on, target_executor, parameters } = envelope;
-        let endpoint = on.as_str().into();
-        // An empty endpoint is none for the v1 family.
-        let nowhere = on.is_empty() && form.family() == Family::V1;
-        let header = Header {
-            exec_endpoint: (!nowhere).then_some(on),
-            target_executor: Some(target_executor).filter(|pattern| !pattern.is_empty()),
-            ..Header::default()
-        };
         Exchange {
             session,
             form,
-            endpoint,
-            blank: DataRequest { header, parameters, ..DataRequest::default() },
+            endpoint: envelope.on.as_str().into(),
+            blank: envelope.blank_request(form.family()),
             batches: Some(batches),
             in_flight: if manner.results_in_order {
                 InFlight::InOrder(FuturesOrdered::new())

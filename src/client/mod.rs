@@ -16,6 +16,7 @@ mod post;
 mod response;
 #[cfg(test)]
 mod scripted;
+mod stream_doc;
 mod transport;
 
 use std::fmt;
@@ -32,9 +33,10 @@ pub use input::{Inputs, IntoInput, IntoInputs, Many, One, RequestSize, Streamed}
 pub use mutate::Mutate;
 pub use post::{NoCallbacks, Post, PostError, Responses};
 pub use response::{Response, Results};
+pub use stream_doc::StreamDoc;
 pub use transport::{FamilySource, FlowInfo, ReplyStream, Session};
 
-use crate::wire::TargetError;
+use crate::wire::{Document, TargetError};
 
 /// What code of the caller's fails with: callbacks, producers of inputs.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -80,6 +82,31 @@ impl Client {
     /// A GraphQL mutation, Jina's `client.mutate`. See [`Mutate`].
     pub fn mutate(&self, mutation: impl Into<String>) -> Mutate {
         Mutate::new(self.clone(), mutation.into())
+    }
+
+    /// Sends a Document to the streaming endpoint `on` and has the Documents it gives one by one.
+    /// See [`StreamDoc`].
+    pub fn stream_doc(&self, on: impl Into<String>, document: Document) -> StreamDoc {
+        StreamDoc::new(self.clone(), on.into(), document)
+    }
+
+    /// Whether the Flow is there and its gateway reaches all Executors. Why not, [`Session::dry_run`]
+    /// tells.
+    pub async fn is_flow_ready(&self) -> bool {
+        match self.session.get(&self.config).await {
+            Ok(session) => session.dry_run().await.is_ok(),
+            Err(_) => false,
+        }
+    }
+
+    /// Asks the Flow what it is: its family, its versions.
+    ///
+    /// # Errors
+    /// As [`Client::open`].
+    pub async fn info(&self) -> Result<FlowInfo, CallError> {
+        // With a family that is given, a session would not ask.
+        let asking = ClientConfig { family: FamilyChoice::Auto, ..(*self.config).clone() };
+        Ok(Session::open(Arc::new(asking)).await?.info().clone())
     }
 
     /// Opens the connections of a session and, where the family is `auto`, asks the Flow for it.

@@ -230,6 +230,11 @@ impl<'a, Ending> Post<'a, Ending> {
     /// as a whole.
     pub fn prefetch(mut self, requests: usize) -> Self {
         self.manner.prefetch = requests;
+        let of_client = self.client.config().prefetch;
+        if of_client != 0 && (requests == 0 || requests > of_client) {
+            // The client's connections are not made for so many.
+            return self.configured(|config| config.prefetch = requests);
+        }
         self
     }
 
@@ -287,13 +292,19 @@ impl<'a, Ending> Post<'a, Ending> {
                 shared.forget();
             }
         });
-        (Responses(outcomes.boxed()), ending)
+        (Responses::new(outcomes.boxed()), ending)
     }
 }
 
-/// Responses one by one, see [`Post::stream`].
+/// Responses one by one, see [`Post::stream`] and [`super::StreamDoc::stream`].
 #[must_use = "nothing is sent unless the stream is read"]
 pub struct Responses<'a>(BoxStream<'a, Result<Response, PostError>>);
+
+impl<'a> Responses<'a> {
+    pub(super) fn new(responses: BoxStream<'a, Result<Response, PostError>>) -> Responses<'a> {
+        Responses(responses)
+    }
+}
 
 impl Stream for Responses<'_> {
     type Item = Result<Response, PostError>;

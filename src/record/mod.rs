@@ -9,7 +9,6 @@ mod recording;
 mod summarize;
 pub mod summary;
 pub mod tally;
-pub mod validity;
 
 pub use histogram::{Histogram, HistogramError};
 pub use recorder::{Delta, Recorder};

@@ -126,6 +126,29 @@ fn write(response: &DataRequest, answer: Answer) -> Result<Bytes, EncodeError> {
     Ok(context.to_vec(&body)?.into())
 }
 
+/// Plain JSON: snake_case, unset keys left out, Documents in their plain form.
+impl Serialize for DataRequest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(serde::Serialize)]
+        struct Body<'a> {
+            header: Answered<'a, Header>,
+            parameters: &'a Map,
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            routes: Vec<Answered<'a, Route>>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            data: Option<&'a [Document]>,
+        }
+        let answer = Answer::WebSocket;
+        let body = Body {
+            header: Answered(&self.header, answer),
+            parameters: &self.parameters,
+            routes: self.routes.iter().map(|route| Answered(route, answer)).collect(),
+            data: self.data.as_deref(),
+        };
+        body.serialize(serializer)
+    }
+}
+
 /// The two ways in which gateways of v1 write header and routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {

@@ -1,0 +1,165 @@
+//! The arguments that say where a Flow is and how it is spoken to, the same in every command.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::problem::Problem;
+use crate::client::{ClientConfig, Compression, FamilyChoice, Retry};
+use crate::units::{ByteSize, Span};
+use crate::wire::{Address, Family, Protocol};
+
+/// Everything but the address itself, which each command takes in its own place.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub(super) struct Connection {
+    /// Port of the Flow, when the address names none; alone, it means a Flow on this machine
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+    /// grpc, http or websocket, when the address has no scheme [default: grpc]
+    #[arg(long, value_name = "PROTOCOL", value_parser = Protocol::from_str)]
+    protocol: Option<Protocol>,
+    /// Use TLS, when the address has no scheme that says so
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        hide_possible_values = true
+    )]
+    tls: Option<bool>,
+    /// Certificates to trust besides the system's, PEM
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Our own certificate, PEM; goes with --key
+    #[arg(long, value_name = "FILE")]
+    cert: Option<PathBuf>,
+    /// Our own private key, PEM; goes with --cert
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Name that the Flow's certificate must be for, instead of the address's host
+    #[arg(long, value_name = "NAME")]
+    server_name: Option<String>,
+    /// Do not verify the Flow's certificate
+    #[arg(long)]
+    insecure: bool,
+    /// A header to send along, over gRPC as metadata; can be repeated
+    #[arg(short = 'H', long = "header", value_name = "NAME=VALUE", value_parser = header)]
+    headers: Vec<(String, String)>,
+    /// The family of DocArray the Flow was built with: v1 (before 0.30), v2, or ask the Flow
+    #[arg(long, value_name = "v1|v2|auto", default_value = "auto", value_parser = family)]
+    family: FamilyChoice,
+    /// Longest time for one request, such as 10s or 500ms [default: none]
+    #[arg(long, value_name = "TIME")]
+    pub(super) timeout: Option<Span>,
+    /// Longest time for connecting, TLS handshake included
+    #[arg(long, value_name = "TIME", default_value = "10s")]
+    pub(super) connect_timeout: Span,
+    /// Largest response that is read, after decompression
+    #[arg(long, value_name = "SIZE", default_value = "256MiB")]
+    max_response: ByteSize,
+}
+
+/// How requests go out: what `post` has beyond a connection.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Sending")]
+pub(super) struct Sending {
+    /// Compress requests over gRPC: none, gzip or deflate
+    #[arg(long, value_name = "KIND", default_value = "none", value_parser = compression)]
+    compression: Compression,
+    /// How often a request is tried in all
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    max_attempts: u32,
+    /// Wait before the second attempt
+    #[arg(long, value_name = "TIME", default_value = "500ms")]
+    initial_backoff: Span,
+    /// Longest wait between attempts
+    #[arg(long, value_name = "TIME", default_value = "2s")]
+    max_backoff: Span,
+    /// Growth of the wait from attempt to attempt
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.5, value_parser = multiplier)]
+    backoff_multiplier: f64,
+    /// Requests in flight at most; 0 is no limit
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    prefetch: usize,
+    /// Print responses in the order of their requests instead of as they finish
+    #[arg(long)]
+    results_in_order: bool,
+}
+
+impl Connection {
+    /// The settings of a client, files of the TLS options looked at.
+    pub(super) fn config(&self, address: Option<&str>) -> Result<ClientConfig, Problem> {
+        let address = Address {
+            host: address.map(str::to_owned),
+            port: self.port,
+            protocol: self.protocol,
+            tls: self.tls,
+        };
+        let mut config = ClientConfig::new(address.resolve()?);
+        config.family = self.family;
+        config.tls.ca = self.ca.clone();
+        config.tls.cert = self.cert.clone();
+        config.tls.key = self.key.clone();
+        config.tls.server_name = self.server_name.clone();
+        config.tls.insecure = self.insecure;
+        config.headers = self.headers.clone();
+        config.timeout = self.timeout.map(Span::get);
+        config.connect_timeout = self.connect_timeout.get();
+        config.limits.message_bytes_max =
+            usize::try_from(self.max_response.bytes()).unwrap_or(usize::MAX);
+        config.check()?;
+        Ok(config)
+    }
+}
+
+impl Sending {
+    pub(super) fn configure(&self, config: &mut ClientConfig) {
+        config.compression = self.compression;
+        config.retry = Retry {
+            max_attempts: self.max_attempts,
+            initial_backoff: self.initial_backoff.get(),
+            max_backoff: self.max_backoff.get(),
+            backoff_multiplier: self.backoff_multiplier,
+        };
+        config.prefetch = self.prefetch;
+        config.results_in_order = self.results_in_order;
+    }
+}
+
+/// `name=value` or, as in curl, `name: value`.
+fn header(text: &str) -> Result<(String, String), String> {
+    match text.split_once(['=', ':']) {
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().into(), value.trim().into()))
+        }
+        // The text may well be a secret: it is not repeated in words of ours.
+        _ => Err("expected a name and a value, `name=value`".into()),
+    }
+}
+
+fn family(text: &str) -> Result<FamilyChoice, String> {
+    match text {
+        "auto" => Ok(FamilyChoice::Auto),
+        "v1" => Ok(FamilyChoice::Is(Family::V1)),
+        "v2" => Ok(FamilyChoice::Is(Family::V2)),
+        _ => Err("expected v1, v2 or auto".into()),
+    }
+}
+
+/// Jina's own spellings are understood as well.
+fn compression(text: &str) -> Result<Compression, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "none" | "nocompression" => Ok(Compression::None),
+        "gzip" => Ok(Compression::Gzip),
+        "deflate" => Ok(Compression::Deflate),
+        _ => Err("expected none, gzip or deflate".into()),
+    }
+}
+
+fn multiplier(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(factor) if factor.is_finite() && factor >= 1.0 => Ok(factor),
+        _ => Err("expected a number that is at least 1".into()),
+    }
+}

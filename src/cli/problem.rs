@@ -1,0 +1,260 @@
+//! What ends a command before its time, in words for the person who typed it.
+
+use std::fmt::Write as _;
+
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+
+use serde::de::DeserializeOwned;
+
+use super::Exit;
+use crate::client::{CallError, ConfigError, PostError};
+use crate::wire::TargetError;
+
+/// Why a command ends, and how.
+#[derive(Debug)]
+pub(super) struct Problem {
+    pub(super) exit: Exit,
+    /// What is printed, `error: ` included, without a line break at its end.
+    pub(super) text: String,
+}
+
+impl Problem {
+    /// The command line is wrong.
+    pub(super) fn usage(message: impl std::fmt::Display) -> Problem {
+        Problem { exit: Exit::Usage, text: format!("error: {message}") }
+    }
+
+    /// Shows it on stderr, gives the exit code.
+    pub(super) fn print(&self) -> Exit {
+        eprintln!("{}", self.text);
+        self.exit
+    }
+}
+
+impl From<TargetError> for Problem {
+    fn from(error: TargetError) -> Problem {
+        Problem::usage(error)
+    }
+}
+
+impl From<ConfigError> for Problem {
+    fn from(error: ConfigError) -> Problem {
+        Problem::usage(error)
+    }
+}
+
+impl From<&CallError> for Problem {
+    fn from(error: &CallError) -> Problem {
+        let exit = match error {
+            CallError::Connect { .. }
+            | CallError::Tls { .. }
+            | CallError::Lost { .. }
+            | CallError::Protocol { .. } => Exit::Unreachable,
+            CallError::Encode(_) | CallError::Unsupported(_) | CallError::Config(_) => Exit::Usage,
+            CallError::Timeout(_)
+            | CallError::Gateway { .. }
+            | CallError::Executor { .. }
+            | CallError::GraphQl(_)
+            | CallError::TooLarge { .. }
+            | CallError::Decode(_) => Exit::Failed,
+        };
+        Problem { exit, text: describe(error) }
+    }
+}
+
+impl From<&PostError> for Problem {
+    fn from(error: &PostError) -> Problem {
+        match error {
+            PostError::Call(error) => error.into(),
+            // It says itself what of the inputs is wrong and where.
+            PostError::Input(error) => Problem { exit: Exit::Usage, text: error.to_string() },
+            other => Problem::usage(other),
+        }
+    }
+}
+
+/// An error of a call; an exception in an Executor with the end of its stack.
+fn describe(error: &CallError) -> String {
+    const STACK_LINES: usize = 6;
+    let CallError::Executor { description, executor, exception } = error else {
+        return format!("error: {error}");
+    };
+    let mut text = match executor {
+        Some(name) => format!("error: Executor `{name}` failed: {description}"),
+        None => format!("error: {error}"),
+    };
+    let Some(exception) = exception else { return text };
+    if !exception.name.is_empty() {
+        let _ = write!(text, "\n  exception `{}`", exception.name);
+        if !exception.executor.is_empty() {
+            let _ = write!(text, " in Executor class `{}`", exception.executor);
+        }
+    }
+    let stack: Vec<&str> = exception.stacks.iter().flat_map(|entry| entry.lines()).collect();
+    let shown = &stack[stack.len().saturating_sub(STACK_LINES)..];
+    if !shown.is_empty() {
+        text.push_str("\n  the end of its stack:");
+    }
+    for line in shown {
+        let _ = write!(text, "\n    {}", line.trim_end());
+    }
+    text
+}
+
+/// Reads an argument that is JSON, or `@` and the name of a file that holds it. `what` is what it
+/// should be, for example "a JSON object".
+pub(super) fn json<T: DeserializeOwned>(
+    argument: &str,
+    what: &str,
+    given: &str,
+) -> Result<T, Problem> {
+    let (origin, text) = match given.strip_prefix('@') {
+        None => (argument, given.to_owned()),
+        Some(path) => match std::fs::read_to_string(path) {
+            Ok(text) => (path, text),
+            Err(error) => {
+                return Err(Problem::usage(format_args!(
+                    "`{argument}`: cannot read `{path}`: {error}"
+                )));
+            }
+        },
+    };
+    serde_json::from_str(&text).map_err(|error| {
+        let title = format!("`{argument}` is not {}", not_json(&error, what));
+        in_line(&title, origin, 1, &text, &error)
+    })
+}
+
+/// What the JSON reader has to say against `what`, or against JSON at all, without the place.
+pub(super) fn not_json(error: &serde_json::Error, what: &str) -> String {
+    let text = error.to_string();
+    let words = text.rfind(" at line ").map_or(&*text, |end| &text[..end]);
+    let what = if error.is_data() { what } else { "JSON" };
+    format!("{what}: {words}")
+}
+
+/// A problem shown in its line; `line` is the number of the first line of `text`.
+pub(super) fn in_line(
+    title: &str,
+    origin: &str,
+    line: usize,
+    text: &str,
+    error: &serde_json::Error,
+) -> Problem {
+    let start = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len);
+    // The column is that of the byte read last, counted from 1. At the end of the text, that byte
+    // is all right and what misses comes after it.
+    let column = error.column().saturating_sub(usize::from(!error.is_eof()));
+    let at = text.floor_char_boundary(start.sum::<usize>() + column);
+    let end = text[at..].chars().next().map_or(at, |c| at + c.len_utf8());
+    let snippet = Snippet::source(text)
+        .path(origin)
+        .line_start(line)
+        .annotation(AnnotationKind::Primary.span(at..end));
+    let report = [Level::ERROR.primary_title(title).element(snippet)];
+    Problem { exit: Exit::Usage, text: Renderer::plain().term_width(100).render(&report) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::wire::{ExceptionInfo, Map};
+
+    #[test]
+    fn malformed_json_is_shown_with_its_place() {
+        for (given, expected) in [
+            (
+                r#"{"k": 3 "j": 4}"#,
+                r#"error: `--parameters` is not JSON: expected `,` or `}`
+ --> --parameters:1:9
+  |
+1 | {"k": 3 "j": 4}
+  |         ^"#,
+            ),
+            (
+                r#"{"k": "#,
+                r#"error: `--parameters` is not JSON: EOF while parsing a value
+ --> --parameters:1:7
+  |
+1 | {"k": 
+  |       ^"#,
+            ),
+            (
+                "{'k': 3}",
+                r#"error: `--parameters` is not JSON: key must be a string
+ --> --parameters:1:2
+  |
+1 | {'k': 3}
+  |  ^"#,
+            ),
+            (
+                "{\n  \"ä\": 1,\n  \"ö\": nix\n}",
+                r#"error: `--parameters` is not JSON: expected ident
+ --> --parameters:3:9
+  |
+3 |   "ö": nix
+  |         ^"#,
+            ),
+            (
+                "",
+                r#"error: `--parameters` is not JSON: EOF while parsing a value
+ --> --parameters:1:1
+  |
+1 |
+  | ^"#,
+            ),
+            (
+                "[1]",
+                r#"error: `--parameters` is not a JSON object: invalid type: sequence, expected a map
+ --> --parameters:1:1
+  |
+1 | [1]
+  | ^"#,
+            ),
+            (
+                "@no/such/file",
+                "error: `--parameters`: cannot read `no/such/file`: No such file or directory (os error 2)",
+            ),
+        ] {
+            let problem = json::<Map>("--parameters", "a JSON object", given).expect_err(given);
+            assert_eq!(problem.text, expected, "{given}");
+            assert_eq!(problem.exit, Exit::Usage);
+        }
+    }
+
+    #[test]
+    fn an_exception_is_told_with_the_end_of_its_stack() {
+        let error = CallError::Executor {
+            description: "ValueError('no')".into(),
+            executor: Some("encoder".into()),
+            exception: Some(Arc::new(ExceptionInfo {
+                name: "ValueError".into(),
+                args: vec!["no".into()],
+                stacks: vec![
+                    "Traceback (most recent call last):\n".into(),
+                    "  File \"a.py\", line 1, in a\n    b()\n".into(),
+                    "  File \"b.py\", line 2, in b\n    c()\n".into(),
+                    "  File \"c.py\", line 3, in c\n    raise ValueError('no')\n".into(),
+                    "ValueError: no\n".into(),
+                ],
+                executor: "Encoder".into(),
+            })),
+        };
+        let problem = Problem::from(&error);
+        assert_eq!(problem.exit, Exit::Failed);
+        assert_eq!(
+            problem.text,
+            r#"error: Executor `encoder` failed: ValueError('no')
+  exception `ValueError` in Executor class `Encoder`
+  the end of its stack:
+        b()
+      File "b.py", line 2, in b
+        c()
+      File "c.py", line 3, in c
+        raise ValueError('no')
+    ValueError: no"#
+        );
+    }
+}

@@ -1,0 +1,61 @@
+//! `Client::stream_doc`: one Document in, Documents out one by one.
+
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+
+use super::exchange::Envelope;
+use super::{CallError, Client, PostError, Request, Response, Responses};
+use crate::wire::{Document, Map, encode_single};
+
+/// A request to a streaming endpoint being put together. Nothing is sent before
+/// [`StreamDoc::stream`].
+///
+/// Flows of the v2 family have such endpoints, Executors' methods that yield; over gRPC only.
+#[derive(Debug)]
+#[must_use = "nothing is sent before `stream`"]
+pub struct StreamDoc {
+    client: Client,
+    envelope: Envelope,
+    document: Document,
+}
+
+impl StreamDoc {
+    pub(super) fn new(client: Client, on: String, document: Document) -> StreamDoc {
+        let envelope = Envelope { on, target_executor: String::new(), parameters: Map::new() };
+        StreamDoc { client, envelope, document }
+    }
+
+    /// What Executors get besides the Document.
+    pub fn parameters(mut self, parameters: Map) -> StreamDoc {
+        self.envelope.parameters = parameters;
+        self
+    }
+
+    /// Only Executors whose name this regular expression matches process the request.
+    pub fn target_executor(mut self, pattern: impl Into<String>) -> StreamDoc {
+        self.envelope.target_executor = pattern.into();
+        self
+    }
+
+    /// Sends the Document and gives responses of one Document each, as they come. Dropping the
+    /// stream gives up what has not come yet.
+    ///
+    /// The error that ends the stream is [`CallError::Unsupported`] but over gRPC; an endpoint that
+    /// does not stream answers with a response that tells of a failure.
+    pub fn stream(self) -> Responses<'static> {
+        let StreamDoc { client, envelope, document } = self;
+        let replies = async move {
+            let session = client.session(None).await?;
+            let message = encode_single(&envelope.blank_request(session.family()), &document)
+                .map_err(|error| CallError::Encode(Arc::new(error)))?;
+            let replies = session.stream(Request::Stream { message }).await;
+            let replies = replies.map_err(|failure| failure.error)?;
+            Ok::<_, PostError>(stream::try_unfold(replies, async |mut replies| {
+                let reply = replies.next().await.map_err(|failure| failure.error)?;
+                Ok(reply.map(|reply| (Response::new(reply), replies)))
+            }))
+        };
+        Responses::new(stream::once(replies).try_flatten().boxed())
+    }
+}
