@@ -21,4 +21,6 @@ pub mod scenario;
 pub mod engine;
 pub mod record;
 
+pub mod threshold;
+
 pub mod cli;

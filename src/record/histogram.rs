@@ -137,6 +137,15 @@ impl Histogram {
         Some(Duration::from_micros(us).clamp(self.min, self.max.max(self.min)))
     }
 
+    /// The same, ranked among `total` values of which those not recorded here are zero. `None` when
+    /// that is zero or there are no values.
+    pub fn quantile_above_zeros(&self, quantile: f64, total: u64) -> Option<Duration> {
+        let count = self.count();
+        let zeros = total.saturating_sub(count);
+        let share = (quantile * total as f64 - zeros as f64) / count as f64;
+        (count > 0 && share > 0.0).then(|| self.quantile(share)).flatten()
+    }
+
     /// Values not above `limit`, to the histogram's resolution.
     pub fn count_up_to(&self, limit: Duration) -> u64 {
         let us = limit.min(Histogram::MAX).as_micros() as u64;

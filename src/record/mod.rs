@@ -9,6 +9,7 @@ mod recording;
 mod summarize;
 pub mod summary;
 pub mod tally;
+pub mod validity;
 
 pub use histogram::{Histogram, HistogramError};
 pub use recorder::{Delta, Recorder};

@@ -339,9 +339,10 @@ pub struct AssertionSummary {
 pub struct ThresholdSummary {
     /// As written.
     pub that: String,
-    /// In the metric's unit: ms, a rate from 0 to 1, a number a second, a count. Null is beyond
-    /// all, or that there is nothing to judge.
+    /// The metric. Null is beyond all that was recorded, or that there is nothing to judge.
     pub actual: Option<f64>,
+    /// What the metric is measured in: `ms`, `share` (from 0 to 1), `per_s` or `count`.
+    pub unit: String,
     /// Whether it held.
     pub verdict: Verdict,
     /// Whether the verdict is `held`.

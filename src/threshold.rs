@@ -1,0 +1,249 @@
+//! Conditions judged on a summary, giving a verdict.
+//!
+//! A latency threshold ranks every failed request (errors, timeouts, dropped, abandoned) as slower
+//! than all that came back: a Flow does not get faster by failing. Neither latencies nor throughput
+//! are judged on a run that is not valid, nor a quantile on too few requests.
+
+use std::time::Duration;
+
+use crate::record::summary::{
+    Requests, ScenarioSummary, ThresholdSummary, Throughput, Verdict, ms,
+};
+use crate::record::tally::Tally;
+use crate::record::validity::samples_needed;
+use crate::record::{Histogram, HistogramError, Window};
+use crate::scenario::condition::{Condition, Metric, MetricUnit, Statistic};
+
+/// What conditions are judged on: the figures of a saved scenario, or of the last seconds of one
+/// that runs.
+#[derive(Clone, Debug)]
+pub struct Evidence {
+    /// Response time of ok requests.
+    pub response: Histogram,
+    /// Service time of ok requests.
+    pub service: Histogram,
+    /// What became of the requests.
+    pub requests: Requests,
+    /// Rates.
+    pub throughput: Throughput,
+    /// Responses on which an assertion did not hold.
+    pub assertion_failures: u64,
+    /// Why latencies and throughput cannot be judged, if they cannot.
+    pub invalid: Option<String>,
+}
+
+/// The value of a metric, or why there is none.
+enum Actual {
+    /// In the metric's unit; infinite is beyond all that was recorded.
+    Value(f64),
+    Unknown(String),
+}
+
+impl Evidence {
+    /// The evidence in a saved scenario.
+    ///
+    /// # Errors
+    /// When somebody changed its histograms.
+    pub fn of(scenario: &ScenarioSummary) -> Result<Evidence, HistogramError> {
+        let invalid = scenario.validity.reasons.join("; ");
+        Ok(Evidence {
+            response: scenario.response_time_ms.to_histogram()?,
+            service: scenario.service_time_ms.to_histogram()?,
+            requests: scenario.requests,
+            throughput: scenario.throughput,
+            assertion_failures: scenario.assertions.iter().map(|a| a.failed).sum(),
+            invalid: (!scenario.validity.valid).then_some(invalid),
+        })
+    }
+
+    /// The evidence in a window of a scenario that runs.
+    pub fn of_window(tally: &Tally, window: Duration, assertion_failures: u64) -> Evidence {
+        Evidence {
+            response: tally.ok().clone(),
+            service: tally.service.clone(),
+            requests: Requests::new(tally),
+            throughput: Throughput::new(tally, Window { length: window, timed: false }),
+            assertion_failures,
+            invalid: None,
+        }
+    }
+
+    /// Judges a condition.
+    pub fn judge(&self, condition: &Condition) -> ThresholdSummary {
+        let (actual, verdict, reason) = match self.actual(condition.metric) {
+            Actual::Unknown(reason) => (None, Verdict::NotJudged, Some(reason)),
+            Actual::Value(value) => {
+                let shown = value.is_finite().then_some(value);
+                match self.obstacle(condition.metric) {
+                    Some(reason) => (shown, Verdict::NotJudged, Some(reason)),
+                    None if condition.holds(value) => (shown, Verdict::Held, None),
+                    None => (shown, Verdict::Failed, None),
+                }
+            }
+        };
+        let passed = verdict == Verdict::Held;
+        let unit = match condition.metric.unit() {
+            MetricUnit::Milliseconds => "ms",
+            MetricUnit::Fraction => "share",
+            MetricUnit::PerSecond => "per_s",
+            MetricUnit::Count => "count",
+        };
+        let that = condition.to_string();
+        ThresholdSummary { that, actual, unit: unit.into(), verdict, passed, reason }
+    }
+
+    /// What stands against judging a metric whose value is known.
+    fn obstacle(&self, metric: Metric) -> Option<String> {
+        let timing = metric.is_latency()
+            || matches!(metric, Metric::Throughput | Metric::DocumentsPerSecond);
+        if let Some(reason) = self.invalid.as_ref().filter(|_| timing) {
+            return Some(format!("the run is not valid: {reason}"));
+        }
+        self.too_few(metric)
+    }
+
+    /// Why there are too few requests for a quantile, if there are.
+    pub fn too_few(&self, metric: Metric) -> Option<String> {
+        let (Metric::ResponseTime(statistic) | Metric::ServiceTime(statistic)) = metric else {
+            return None;
+        };
+        let Statistic::Quantile(quantile) = statistic else { return None };
+        let (needed, found) = (samples_needed(quantile.get()), self.ranked());
+        (found < needed)
+            .then(|| format!("too few requests for {quantile}: {found} of the {needed} it needs"))
+    }
+
+    /// All that latencies rank: what came back and what failed.
+    fn ranked(&self) -> u64 {
+        self.response.count() + self.requests.failed()
+    }
+
+    fn actual(&self, metric: Metric) -> Actual {
+        let some = |value: Option<f64>| {
+            value.map_or_else(|| Actual::Unknown("nothing was sent".into()), Actual::Value)
+        };
+        match metric {
+            Metric::ResponseTime(statistic) => self.latency(&self.response, statistic),
+            Metric::ServiceTime(statistic) => self.latency(&self.service, statistic),
+            Metric::ErrorRate => some(self.requests.error_rate()),
+            Metric::Errors => Actual::Value(self.requests.errors() as f64),
+            Metric::Dropped => Actual::Value(self.requests.dropped as f64),
+            Metric::AssertionFailures => Actual::Value(self.assertion_failures as f64),
+            Metric::Throughput => Actual::Value(self.throughput.requests_per_s),
+            Metric::DocumentsPerSecond => Actual::Value(self.throughput.documents_per_s),
+            Metric::Requests => Actual::Value(self.requests.sent as f64),
+        }
+    }
+
+    fn latency(&self, histogram: &Histogram, statistic: Statistic) -> Actual {
+        if self.ranked() == 0 {
+            return Actual::Unknown("nothing was sent".into());
+        }
+        let value = match statistic {
+            Statistic::Quantile(quantile) => {
+                histogram.quantile_among(quantile.get(), self.ranked())
+            }
+            Statistic::Min => histogram.min(),
+            // A mean has no place for what never came back: it is that of the others.
+            Statistic::Mean => histogram.mean(),
+            Statistic::Max if self.requests.failed() > 0 => None,
+            Statistic::Max => histogram.max(),
+        };
+        Actual::Value(value.map_or(f64::INFINITY, ms))
+    }
+}
+
+/// What thresholds add up to.
+pub fn overall(verdicts: impl IntoIterator<Item = Verdict>) -> Verdict {
+    verdicts.into_iter().fold(Verdict::Held, Verdict::and)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn evidence(ok_ms: impl IntoIterator<Item = u64>, failed: u64) -> Evidence {
+        let mut response = Histogram::new();
+        ok_ms.into_iter().for_each(|ms| response.record(Duration::from_millis(ms)));
+        let ok = response.count();
+        Evidence {
+            service: response.clone(),
+            response,
+            requests: Requests {
+                arrivals: ok + failed,
+                sent: ok + failed,
+                ok,
+                timeouts: failed,
+                ..Requests::default()
+            },
+            throughput: Throughput { requests_per_s: 100.0, ..Throughput::default() },
+            assertion_failures: 0,
+            invalid: None,
+        }
+    }
+
+    #[track_caller]
+    fn check(evidence: &Evidence, that: &str, actual: Option<f64>, verdict: Verdict) {
+        let judged = evidence.judge(&that.parse().unwrap());
+        assert_eq!((judged.actual, judged.verdict), (actual, verdict), "{that}: {judged:?}");
+        assert_eq!(judged.passed, verdict == Verdict::Held);
+        assert_eq!(judged.reason.is_some(), verdict == Verdict::NotJudged);
+    }
+
+    #[test]
+    fn every_metric_has_its_value() {
+        let run = evidence([10; 1000], 0);
+        check(&run, "p99 < 50ms", Some(10.0), Verdict::Held);
+        check(&run, "service.p50 <= 5ms", Some(10.0), Verdict::Failed);
+        check(&run, "mean < 11ms", Some(10.0), Verdict::Held);
+        check(&run, "max < 11ms", Some(10.0), Verdict::Held);
+        check(&run, "min >= 11ms", Some(10.0), Verdict::Failed);
+        check(&run, "error_rate < 0.1%", Some(0.0), Verdict::Held);
+        check(&run, "errors == 0", Some(0.0), Verdict::Held);
+        check(&run, "dropped == 0", Some(0.0), Verdict::Held);
+        check(&run, "assertion_failures == 0", Some(0.0), Verdict::Held);
+        check(&run, "throughput > 900/s", Some(100.0), Verdict::Failed);
+        check(&run, "requests == 1000", Some(1000.0), Verdict::Held);
+    }
+
+    #[test]
+    fn failures_rank_as_slower_than_everything() {
+        let run = evidence([10; 980], 20);
+        check(&run, "p95 < 50ms", Some(10.0), Verdict::Held);
+        check(&run, "p99 < 50ms", None, Verdict::Failed);
+        check(&run, "max < 1h", None, Verdict::Failed);
+        check(&run, "p99 > 50ms", None, Verdict::Held);
+        check(&run, "error_rate < 1%", Some(0.02), Verdict::Failed);
+    }
+
+    #[test]
+    fn a_quantile_is_not_judged_on_too_few_requests() {
+        let run = evidence([10; 100], 0);
+        check(&run, "p90 < 50ms", Some(10.0), Verdict::Held);
+        check(&run, "p99 < 50ms", Some(10.0), Verdict::NotJudged);
+    }
+
+    #[test]
+    fn timing_is_not_judged_on_a_run_that_is_not_valid_and_counts_are() {
+        let run = Evidence { invalid: Some("we were late".into()), ..evidence([10; 1000], 1) };
+        check(&run, "p50 < 50ms", Some(10.0), Verdict::NotJudged);
+        check(&run, "throughput > 1/s", Some(100.0), Verdict::NotJudged);
+        check(&run, "errors == 0", Some(1.0), Verdict::Failed);
+    }
+
+    #[test]
+    fn nothing_sent_is_nothing_to_judge() {
+        let run = evidence([], 0);
+        check(&run, "p99 < 50ms", None, Verdict::NotJudged);
+        check(&run, "error_rate == 0", None, Verdict::NotJudged);
+        check(&run, "errors == 0", Some(0.0), Verdict::Held);
+    }
+
+    #[test]
+    fn a_failure_outweighs_what_was_not_judged() {
+        use Verdict::{Failed, Held, NotJudged};
+        assert_eq!(overall([]), Held);
+        assert_eq!(overall([Held, NotJudged]), NotJudged);
+        assert_eq!(overall([NotJudged, Failed, Held]), Failed);
+    }
+}
