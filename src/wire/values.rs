@@ -36,20 +36,23 @@ pub struct Values<'a> {
     data: &'a [u8],
 }
 
-/// What to do with numbers that JSON has not.
+/// How values of arrays are written in lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NonFinite {
-    /// An error.
-    Refuse,
-    /// Protobuf's strings: `NaN`, `Infinity`, `-Infinity`.
-    AsText,
+pub(super) enum Style {
+    /// As Python's `tolist` makes them: 32 bits are shown as their exact double.
+    Exact,
+    /// As few digits as tell a value from others of its size, as v2 writes them.
+    Short,
+    /// As few digits too; numbers that JSON has not are protobuf's strings (`NaN`, `Infinity`,
+    /// `-Infinity`), which are an error otherwise.
+    Plain,
 }
 
 /// An array to be written as nested lists.
 pub(super) struct Nested<'a> {
     shape: &'a [u32],
     values: Values<'a>,
-    non_finite: NonFinite,
+    style: Style,
 }
 
 impl Number {
@@ -189,7 +192,7 @@ impl Tensor {
     /// The values as nested lists, as Python's `tolist` gives them. Numbers that JSON has not are
     /// an error.
     pub fn to_nested(&self) -> Result<Value, TensorError> {
-        let nested = self.nested(NonFinite::Refuse)?;
+        let nested = self.nested(Style::Exact)?;
         // Serializing into a value fails for what it has no number for and nothing else.
         serde_json::to_value(&nested).map_err(|_| self.non_finite_value())
     }
@@ -209,7 +212,7 @@ impl Tensor {
     }
 
     /// For writing as nested lists.
-    pub(super) fn nested(&self, non_finite: NonFinite) -> Result<Nested<'_>, TensorError> {
+    pub(super) fn nested(&self, style: Style) -> Result<Nested<'_>, TensorError> {
         let values = self.values()?;
         let unwieldy = |what| Err(TensorError::Shape { shape: self.shape.clone(), what });
         if self.shape.len() > AXES_MAX {
@@ -222,7 +225,7 @@ impl Tensor {
                 return unwieldy("has no values in more lists than are worth writing");
             }
         }
-        Ok(Nested { shape: &self.shape, values, non_finite })
+        Ok(Nested { shape: &self.shape, values, style })
     }
 
     /// Why writing values failed.
@@ -265,22 +268,23 @@ impl ExactSizeIterator for Values<'_> {}
 
 impl Serialize for Nested<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Some((&axis, inner)) = self.shape.split_first() else {
-            let value = self.values.clone().next().unwrap_or(Number::Int(0));
-            return Item(value, self.non_finite).serialize(serializer);
+        let Nested { shape, ref values, style } = *self;
+        let short = style != Style::Exact && values.kind.size() <= 4;
+        let item = |value| Item { value, short, as_text: style == Style::Plain };
+        let Some((&axis, inner)) = shape.split_first() else {
+            return item(values.clone().next().unwrap_or(Number::Int(0))).serialize(serializer);
         };
         let axis = axis as usize;
         let mut list = serializer.serialize_seq(Some(axis))?;
         if inner.is_empty() {
-            for value in self.values.clone() {
-                list.serialize_element(&Item(value, self.non_finite))?;
+            for value in values.clone() {
+                list.serialize_element(&item(value))?;
             }
         } else {
-            let part = self.values.data.len() / axis.max(1);
+            let part = values.data.len() / axis.max(1);
             for i in 0..axis {
-                let data = &self.values.data[i * part..(i + 1) * part];
-                let values = Values { data, ..self.values };
-                list.serialize_element(&Nested { shape: inner, values, ..*self })?;
+                let values = Values { data: &values.data[i * part..(i + 1) * part], ..*values };
+                list.serialize_element(&Nested { shape: inner, values, style })?;
             }
         }
         list.end()
@@ -288,19 +292,25 @@ impl Serialize for Nested<'_> {
 }
 
 /// One value.
-struct Item(Number, NonFinite);
+struct Item {
+    value: Number,
+    /// A float of 32 bits or less, to be written with as few digits as that needs.
+    short: bool,
+    as_text: bool,
+}
 
 impl Serialize for Item {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
+        match self.value {
             Number::Bool(value) => serializer.serialize_bool(value),
             Number::Int(value) => serializer.serialize_i64(value),
             Number::Uint(value) => serializer.serialize_u64(value),
+            Number::Float(value) if value.is_finite() && self.short => {
+                serializer.serialize_f32(value as f32)
+            }
             Number::Float(value) if value.is_finite() => serializer.serialize_f64(value),
-            Number::Float(value) => match self.1 {
-                NonFinite::AsText => serializer.serialize_str(non_finite(value)),
-                NonFinite::Refuse => Err(S::Error::custom(TensorError::NotFinite(value))),
-            },
+            Number::Float(value) if self.as_text => serializer.serialize_str(non_finite(value)),
+            Number::Float(value) => Err(S::Error::custom(TensorError::NotFinite(value))),
         }
     }
 }

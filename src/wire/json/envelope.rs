@@ -108,21 +108,8 @@ pub(crate) fn encode_websocket_response(response: &DataRequest) -> Result<Bytes,
 }
 
 fn write(response: &DataRequest, answer: Answer) -> Result<Bytes, EncodeError> {
-    #[derive(serde::Serialize)]
-    struct Body<'a> {
-        header: Answered<'a, Header>,
-        parameters: Doubles<'a, Map>,
-        routes: Option<Vec<Answered<'a, Route>>>,
-        data: Option<AsJson<'a, [Document]>>,
-    }
     let context = Context::new(Dialect::V1Response);
-    let routes = response.routes.iter().map(|route| Answered(route, answer)).collect();
-    let body = Body {
-        header: Answered(&response.header, answer),
-        parameters: Doubles(&response.parameters),
-        routes: Some(routes).filter(|routes: &Vec<_>| !routes.is_empty()),
-        data: response.data.as_ref().map(|docs| AsJson::new(&docs[..], &context)),
-    };
+    let body = Answered(&AnsweredDocs { response, context: &context }, answer);
     Ok(context.to_vec(&body)?.into())
 }
 
@@ -195,6 +182,26 @@ impl Answer {
 
 /// A part of a response on its way to JSON.
 struct Answered<'a, T>(&'a T, Answer);
+
+/// A whole response.
+struct AnsweredDocs<'a> {
+    response: &'a DataRequest,
+    context: &'a Context,
+}
+
+impl Serialize for Answered<'_, AnsweredDocs<'_>> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Answered(AnsweredDocs { response, context }, answer) = *self;
+        let routes: Vec<_> = response.routes.iter().map(|route| Answered(route, answer)).collect();
+        let docs = response.data.as_ref().map(|docs| AsJson::new(&docs[..], context));
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("header", &Answered(&response.header, answer))?;
+        map.serialize_entry("parameters", &Doubles(&response.parameters))?;
+        answer.put(&mut map, "routes", Some(routes).filter(|routes| !routes.is_empty()))?;
+        answer.put(&mut map, "data", docs)?;
+        map.end()
+    }
+}
 
 impl Serialize for Answered<'_, Header> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

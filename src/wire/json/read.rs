@@ -175,6 +175,9 @@ fn read_v1<'de, A: MapAccess<'de>>(
         "parent_id" | "parentId" => doc.parent_id = text(map, dialect)?.unwrap_or_default(),
         "granularity" => doc.granularity = count(map)?,
         "adjacency" => doc.adjacency = count(map)?,
+        "blob" if matches!(dialect, Dialect::V1Request | Dialect::V1Response) => {
+            doc.blob = map.next_value::<Option<LooseBase64>>()?.map(|LooseBase64(blob)| blob);
+        }
         "blob" => doc.blob = map.next_value::<Option<Base64>>()?.map(|Base64(blob)| blob),
         "tensor" => doc.tensor = map.next_value::<Option<Array>>()?.map(|Array(array)| array),
         "mime_type" | "mimeType" => doc.mime_type = text(map, dialect)?.unwrap_or_default(),
@@ -374,24 +377,44 @@ impl<'de> Deserialize<'de> for Real {
 /// Bytes as base64.
 struct Base64(Bytes);
 
+/// The same as Python reads it: what is not of its alphabet does not count.
+struct LooseBase64(Bytes);
+
+struct Base64Visitor {
+    loose: bool,
+}
+
+impl Visitor<'_> for Base64Visitor {
+    type Value = Bytes;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("bytes as base64")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Bytes, E> {
+        let decoded = BASE64.decode(text).or_else(|error| {
+            if !self.loose {
+                return Err(error);
+            }
+            let digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+            BASE64.decode(text.bytes().filter(digit).collect::<Vec<_>>())
+        });
+        match decoded {
+            Ok(bytes) => Ok(bytes.into()),
+            Err(error) => Err(E::custom(format!("not base64: {error}"))),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Base64 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Base64, D::Error> {
-        struct Base64Visitor;
-        impl Visitor<'_> for Base64Visitor {
-            type Value = Base64;
+        deserializer.deserialize_str(Base64Visitor { loose: false }).map(Base64)
+    }
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("bytes as base64")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Base64, E> {
-                match BASE64.decode(text) {
-                    Ok(bytes) => Ok(Base64(bytes.into())),
-                    Err(error) => Err(E::custom(format!("not base64: {error}"))),
-                }
-            }
-        }
-        deserializer.deserialize_str(Base64Visitor)
+impl<'de> Deserialize<'de> for LooseBase64 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<LooseBase64, D::Error> {
+        deserializer.deserialize_str(Base64Visitor { loose: true }).map(LooseBase64)
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Context, Dialect};
 use crate::wire::proto::v2::{DocProto, NodeProto, node_proto::Content};
 use crate::wire::value::non_finite;
-use crate::wire::values::NonFinite;
+use crate::wire::values::Style;
 use crate::wire::{
     ByteOrder, DType, Document, EncodeError, Map, NamedScore, NdArray, ScalarKind, SparseTensor,
     Tensor, TensorError, v1, v2,
@@ -106,9 +106,8 @@ impl<M: SerializeMap> Fields<M> {
         self.put(key, Some(value).filter(|value| *value != 0))
     }
 
-    /// 32 bits are shown as their exact double, as Python does.
-    fn float(&mut self, key: &str, value: f32) -> Result<(), M::Error> {
-        self.put(key, Some(f64::from(value)).filter(|value| *value != 0.0).map(Float))
+    fn float(&mut self, key: &str, value: Single) -> Result<(), M::Error> {
+        self.put(key, Some(value).filter(|value| value.value != 0.0))
     }
 }
 
@@ -138,11 +137,11 @@ impl AsJson<'_, Document> {
         self.array(&mut map, "tensor", &doc.tensor)?;
         map.text(mime_type, &doc.mime_type)?;
         map.put("text", doc.text.as_ref().filter(|text| content(text.len())))?;
-        map.float("weight", doc.weight)?;
+        map.float("weight", self.single(doc.weight))?;
         map.text("uri", &doc.uri)?;
         map.put("tags", some(!doc.tags.is_empty()).map(|()| self.tags()))?;
-        map.float("offset", doc.offset)?;
-        map.put("location", some(!doc.location.is_empty()).map(|()| Floats(&doc.location)))?;
+        map.float("offset", self.single(doc.offset))?;
+        map.put("location", some(!doc.location.is_empty()).map(|()| self.singles(&doc.location)))?;
         self.array(&mut map, "embedding", &doc.embedding)?;
         map.text("modality", &doc.modality)?;
         for (key, scores) in [("evaluations", &doc.evaluations), ("scores", &doc.scores)] {
@@ -191,9 +190,9 @@ impl AsJson<'_, Document> {
         map.count("granularity", doc.granularity)?;
         map.count("adjacency", doc.adjacency)?;
         map.text("mime_type", &doc.mime_type)?;
-        map.float("weight", doc.weight)?;
-        map.float("offset", doc.offset)?;
-        map.put("location", some(!doc.location.is_empty()).map(|()| Floats(&doc.location)))?;
+        map.float("weight", self.single(doc.weight))?;
+        map.float("offset", self.single(doc.offset))?;
+        map.put("location", some(!doc.location.is_empty()).map(|()| self.singles(&doc.location)))?;
         map.text("modality", &doc.modality)?;
         let evaluations = some(!doc.evaluations.is_empty());
         map.put("evaluations", evaluations.map(|()| self.with(&doc.evaluations)))?;
@@ -225,6 +224,14 @@ impl AsJson<'_, Document> {
             }
             _ => Ok(()),
         }
+    }
+
+    fn single(&self, value: f32) -> Single {
+        Single { value, short: self.plain() }
+    }
+
+    fn singles<'b>(&self, values: &'b [f32]) -> Singles<'b> {
+        Singles { values, short: self.plain() }
     }
 
     fn tags(&self) -> Tags<'_> {
@@ -331,11 +338,31 @@ impl Serialize for Float {
     }
 }
 
-struct Floats<'a>(&'a [f32]);
+/// 32 bits, shown as their exact double as Python does, or with as few digits as they need.
+struct Single {
+    value: f32,
+    short: bool,
+}
 
-impl Serialize for Floats<'_> {
+impl Serialize for Single {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|value| Float(f64::from(*value))))
+        if self.short && self.value.is_finite() {
+            serializer.serialize_f32(self.value)
+        } else {
+            Float(f64::from(self.value)).serialize(serializer)
+        }
+    }
+}
+
+struct Singles<'a> {
+    values: &'a [f32],
+    short: bool,
+}
+
+impl Serialize for Singles<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let single = |value: &f32| Single { value: *value, short: self.short };
+        serializer.collect_seq(self.values.iter().map(single))
     }
 }
 
@@ -373,7 +400,7 @@ fn dtype_hint(tensor: &Tensor) -> Option<&DType> {
         ScalarKind::Bool => !tensor.data.is_empty(),
         _ => false,
     };
-    (!told && tensor.nested(NonFinite::AsText).is_ok()).then_some(&tensor.dtype)
+    (!told && tensor.nested(Style::Plain).is_ok()).then_some(&tensor.dtype)
 }
 
 impl Serialize for AsJson<'_, NdArray> {
@@ -389,8 +416,12 @@ impl Serialize for AsJson<'_, NdArray> {
 impl Serialize for AsJson<'_, Tensor> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let tensor = self.value;
-        let how = if self.plain() { NonFinite::AsText } else { NonFinite::Refuse };
-        match tensor.nested(how) {
+        let style = match self.context.dialect {
+            Dialect::V1Request | Dialect::V1Response | Dialect::GraphQl => Style::Exact,
+            Dialect::V2 => Style::Short,
+            Dialect::Plain => Style::Plain,
+        };
+        match tensor.nested(style) {
             Ok(nested) => nested.serialize(serializer).inspect_err(|_| {
                 let source = tensor.non_finite_value();
                 self.context.note(EncodeError::Array { id: self.id.to_owned(), source });
