@@ -5,11 +5,16 @@
 //! and pass, unless `FLOWBENCH_REQUIRE_JINA=1` is set; nothing else skips.
 
 mod decode;
+mod failures;
 mod flow;
+mod graphql;
 mod lifetime;
+mod manner;
 mod matrix;
+mod proxy;
 mod python;
 mod samples;
+mod streaming;
 mod tls;
 
 use flowbench::client::{Client, ClientConfig, TlsOptions};

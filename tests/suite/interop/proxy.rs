@@ -1,0 +1,109 @@
+//! A stop between client and Flow, for what real gateways cannot be made to do: to lose
+//! connections, to ask for the client's certificate.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use flowbench::wire::Target;
+use rustls::RootCertStore;
+use rustls::server::WebPkiClientVerifier;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+use super::tls;
+
+/// Passes bytes on; stops when it is dropped.
+pub(super) struct Proxy {
+    address: SocketAddr,
+    accepted: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+impl Proxy {
+    /// A proxy to `flow` that closes the first `refused` connections as soon as it has them.
+    pub(super) async fn refusing(flow: &Target, refused: usize) -> Proxy {
+        Proxy::start(flow, refused, None).await
+    }
+
+    /// A proxy behind TLS that wants a certificate of our authority from the client.
+    pub(super) async fn wanting_certificate(flow: &Target) -> Proxy {
+        let files = tls::files();
+        let certificates = |file: &Path| -> Vec<_> {
+            let all = CertificateDer::pem_file_iter(file).expect("it can be read");
+            all.map(|certificate| certificate.expect("it is a certificate")).collect()
+        };
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(certificates(&files.ca));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring has them")
+            .with_client_cert_verifier(verifier.build().expect("there is a root"))
+            .with_single_cert(
+                certificates(&files.server_cert),
+                PrivateKeyDer::from_pem_file(&files.server_key).expect("it is a key"),
+            )
+            .expect("they belong together");
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Proxy::start(flow, 0, Some(TlsAcceptor::from(Arc::new(config)))).await
+    }
+
+    async fn start(flow: &Target, refused: usize, tls: Option<TlsAcceptor>) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let (count, flow) = (accepted.clone(), (flow.host.clone(), flow.port));
+        let task = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                if count.fetch_add(1, Ordering::Relaxed) < refused {
+                    continue; // dropping it closes it
+                }
+                let (tls, flow) = (tls.clone(), flow.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        None => pass(client, flow).await,
+                        // A client without a certificate gets no further than this.
+                        Some(tls) => pass(tls.accept(client).await?, flow).await,
+                    }
+                });
+            }
+        });
+        Proxy { address, accepted, task }
+    }
+
+    /// Where it listens, spoken to as the Flow would be.
+    pub(super) fn target(&self, flow: &Target, tls: bool) -> Target {
+        Target {
+            host: self.address.ip().to_string(),
+            port: self.address.port(),
+            tls,
+            ..flow.clone()
+        }
+    }
+
+    /// How many connections there have been.
+    pub(super) fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn pass(
+    mut client: impl AsyncRead + AsyncWrite + Unpin,
+    flow: (String, u16),
+) -> std::io::Result<()> {
+    let mut flow = TcpStream::connect(flow).await?;
+    copy_bidirectional(&mut client, &mut flow).await.map(drop)
+}
