@@ -20,16 +20,19 @@ from jina import Executor, requests  # noqa: E402
 
 
 class Streamer(Executor):
-    """Yields parameters['count'] Documents; raises before the one with number parameters['fail_at']."""
+    """Yields tags['count'] Documents; raises before the one with number tags['fail_at'].
+
+    Tags, because the parameters of a request do not reach a streaming endpoint.
+    """
 
     if flow_server.V2:
 
         @requests(on='/stream')
         async def stream(
-            self, doc: flow_server.AnyDoc, parameters: dict, **kwargs
+            self, doc: flow_server.AnyDoc, **kwargs
         ) -> flow_server.AnyDoc:
-            for i in range(int(parameters.get('count', 3))):
-                if parameters.get('fail_at') == i:
+            for i in range(doc.tags['count']):
+                if doc.tags.get('fail_at') == i:
                     raise ValueError('streamer was asked to fail')
                 yield flow_server.AnyDoc(text=f'{doc.text} {i}')
 

@@ -52,15 +52,16 @@ enum Transport {
 }
 
 impl Session {
-    /// Connects, and asks the Flow for its family unless the configuration names it. When that
-    /// fails, the error says what the port seems to speak.
+    /// Connects, and asks the Flow for its family unless the configuration names it, as often as
+    /// the configuration allows. When that fails, the error says what the port seems to speak.
     pub(super) async fn open(config: Arc<ClientConfig>) -> Result<Session, CallError> {
         let alpn = match config.target.protocol {
             Protocol::Grpc => Alpn::Http2,
             Protocol::Http | Protocol::WebSocket => Alpn::Http1,
         };
         let connector = Connector::new(&config, alpn)?;
-        match Transport::open(&config, &connector).await {
+        let open = || Transport::open(&config, &connector);
+        match retry::until_open(&config.retry, open).await {
             Ok((transport, info)) => {
                 Ok(Session(Arc::new(Inner { transport, info, config, connector })))
             }

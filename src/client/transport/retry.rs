@@ -40,6 +40,33 @@ where
     }
 }
 
+/// Opens until that succeeds, fails for good, or no attempt is left. Nothing was asked of the Flow
+/// yet but what it is, so whatever passes is worth another attempt.
+///
+/// # Errors
+/// The last attempt's.
+pub(super) async fn until_open<T, F>(retry: &Retry, open: impl Fn() -> F) -> Result<T, CallError>
+where
+    F: Future<Output = Result<T, CallError>>,
+{
+    let mut attempt = 1;
+    loop {
+        let error = match open().await {
+            Ok(opened) => return Ok(opened),
+            Err(error) => error,
+        };
+        let passing = match &error {
+            CallError::Connect { .. } | CallError::Lost { .. } | CallError::Timeout(_) => true,
+            error => cannot_serve_now(error),
+        };
+        if attempt >= retry.max_attempts || !passing {
+            return Err(error);
+        }
+        sleep(backoff(retry, attempt)).await;
+        attempt += 1;
+    }
+}
+
 /// Whether another attempt is worth it, and safe: the request did not reach the Flow, or its gateway
 /// says that it could not serve it now.
 ///
@@ -49,6 +76,13 @@ fn may_heal(failure: &Failure) -> bool {
     match &failure.error {
         CallError::Connect { .. } => true,
         CallError::Lost { .. } => failure.timing.written.is_none(),
+        error => cannot_serve_now(error),
+    }
+}
+
+/// What a gateway answers that may be able to later.
+fn cannot_serve_now(error: &CallError) -> bool {
+    match error {
         CallError::Gateway { code, .. } => matches!(
             code.as_str(),
             "UNAVAILABLE"
@@ -184,6 +218,30 @@ mod tests {
             let retry = Retry { max_attempts: 2, ..Retry::default() };
             let (outcome, _) = run(retry, vec![(error, sent)]).await;
             assert_eq!(outcome.is_ok(), again, "{shown}, sent: {sent}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn opening_is_tried_again_where_nobody_answered() {
+        let lost = CallError::Lost { target: target(), reason: "gone".into() };
+        let refused = CallError::Connect { target: target(), reason: "refused".into() };
+        let tls = CallError::Tls { target: target(), reason: "no".into() };
+        let late = CallError::Timeout(Duration::from_secs(1));
+        for (errors, attempts) in [
+            (vec![refused.clone(), lost, late], 4),
+            (vec![gateway("UNAVAILABLE"), tls, refused.clone()], 2),
+            (vec![refused; 9], 5),
+        ] {
+            let retry = Retry { max_attempts: 5, ..Retry::default() };
+            let left = Mutex::new(VecDeque::from(errors));
+            let made = Mutex::new(0);
+            let open = || async {
+                *made.lock().unwrap() += 1;
+                left.lock().unwrap().pop_front().map_or(Ok(()), Err)
+            };
+            let opened = until_open(&retry, open).await;
+            assert_eq!(opened.is_ok(), left.lock().unwrap().is_empty());
+            assert_eq!(*made.lock().unwrap(), attempts);
         }
     }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use flowbench::wire::Target;
 use rustls::RootCertStore;
@@ -55,26 +56,26 @@ impl Proxy {
         Proxy::start(flow, 0, Some(TlsAcceptor::from(Arc::new(config)))).await
     }
 
+    /// A proxy to `flow` where nobody listens before this time has passed.
+    pub(super) async fn opening_late(flow: &Target, after: Duration) -> Proxy {
+        let mut proxy = Proxy::refusing(flow, 0).await;
+        // The port is ours already, and is left for a while.
+        proxy.task.abort();
+        let _ = (&mut proxy.task).await;
+        let (address, flow) = (proxy.address, flow.clone());
+        proxy.task = tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            let listener = TcpListener::bind(address).await.expect("the port is still free");
+            serve(listener, flow, 0, None, Arc::default()).await;
+        });
+        proxy
+    }
+
     async fn start(flow: &Target, refused: usize, tls: Option<TlsAcceptor>) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let address = listener.local_addr().expect("it is bound");
         let accepted = Arc::new(AtomicUsize::new(0));
-        let (count, flow) = (accepted.clone(), (flow.host.clone(), flow.port));
-        let task = tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                if count.fetch_add(1, Ordering::Relaxed) < refused {
-                    continue; // dropping it closes it
-                }
-                let (tls, flow) = (tls.clone(), flow.clone());
-                tokio::spawn(async move {
-                    match tls {
-                        None => pass(client, flow).await,
-                        // A client without a certificate gets no further than this.
-                        Some(tls) => pass(tls.accept(client).await?, flow).await,
-                    }
-                });
-            }
-        });
+        let task = tokio::spawn(serve(listener, flow.clone(), refused, tls, accepted.clone()));
         Proxy { address, accepted, task }
     }
 
@@ -97,6 +98,28 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+async fn serve(
+    listener: TcpListener,
+    flow: Target,
+    refused: usize,
+    tls: Option<TlsAcceptor>,
+    accepted: Arc<AtomicUsize>,
+) {
+    while let Ok((client, _)) = listener.accept().await {
+        if accepted.fetch_add(1, Ordering::Relaxed) < refused {
+            continue; // dropping it closes it
+        }
+        let (tls, flow) = (tls.clone(), (flow.host.clone(), flow.port));
+        tokio::spawn(async move {
+            match tls {
+                None => pass(client, flow).await,
+                // A client without a certificate gets no further than this.
+                Some(tls) => pass(tls.accept(client).await?, flow).await,
+            }
+        });
     }
 }
 
