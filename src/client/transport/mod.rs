@@ -19,6 +19,7 @@ mod websocket;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use tokio::sync::OnceCell;
 
 use self::connect::Connector;
 pub use self::info::{FamilySource, FlowInfo};
@@ -42,6 +43,8 @@ struct Inner {
     info: FlowInfo,
     config: Arc<ClientConfig>,
     connector: Connector,
+    /// Whether an HTTP session speaks to another kind of port, found out with its first 404.
+    elsewhere: OnceCell<Option<CallError>>,
 }
 
 #[derive(Debug)]
@@ -63,7 +66,8 @@ impl Session {
         let open = || Transport::open(&config, &connector);
         match retry::until_open(&config.retry, open).await {
             Ok((transport, info)) => {
-                Ok(Session(Arc::new(Inner { transport, info, config, connector })))
+                let elsewhere = OnceCell::new();
+                Ok(Session(Arc::new(Inner { transport, info, config, connector, elsewhere })))
             }
             Err(error) => Err(probe::explain(&connector, error).await),
         }
@@ -220,8 +224,21 @@ impl Transport {
 
 impl Call for Session {
     async fn call(&self, request: Request) -> Result<Reply, Failure> {
-        let Inner { transport, info, config, .. } = &*self.0;
+        let Inner { transport, info, config, connector, elsewhere } = &*self.0;
         let attempt = |request| transport.attempt(request, info.family);
-        retry::with_retries(&config.retry, request, attempt).await
+        let mut outcome = retry::with_retries(&config.retry, request, attempt).await;
+        // A WebSocket gateway answers all that opening an HTTP session asks, and has no endpoints.
+        if let (Transport::Http(_), Err(Failure { error, .. })) = (transport, &mut outcome)
+            && matches!(error, CallError::Gateway { code, .. } if code == "HTTP 404")
+        {
+            let explain = async || {
+                let explained = probe::explain(connector, error.clone()).await;
+                matches!(explained, CallError::Protocol { .. }).then_some(explained)
+            };
+            if let Some(explained) = elsewhere.get_or_init(explain).await {
+                *error = explained.clone();
+            }
+        }
+        outcome
     }
 }

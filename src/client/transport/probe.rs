@@ -73,13 +73,16 @@ enum Spoken {
     Nothing,
 }
 
-/// Adds to a failure to open a session what the port seems to speak instead, if that can be found out
-/// in a second or three.
+/// Adds to a failure to open a session, or to find the endpoints, what the port seems to speak instead,
+/// if that can be found out in a second or three.
 pub(super) async fn explain(connector: &Connector, error: CallError) -> CallError {
     let target = connector.target();
     let hint = match &error {
         CallError::Protocol { reason, .. } if reason.contains(SEEMS) => None,
-        CallError::Protocol { .. } | CallError::Lost { .. } | CallError::Timeout(_) => {
+        CallError::Protocol { .. }
+        | CallError::Lost { .. }
+        | CallError::Timeout(_)
+        | CallError::Gateway { .. } => {
             match spoken(connector).await {
                 // Then we speak the same, and the reason is another one.
                 Some(found) if found == expected(target) => None,
@@ -112,6 +115,11 @@ pub(super) async fn explain(connector: &Connector, error: CallError) -> CallErro
             target: target.clone(),
             expected: name(target.protocol),
             reason: format!("no answer within {limit:?}; {hint}"),
+        },
+        CallError::Gateway { code, .. } => CallError::Protocol {
+            target: target.clone(),
+            expected: name(target.protocol),
+            reason: format!("it answers {code}; {hint}"),
         },
         error => error,
     }

@@ -35,6 +35,10 @@ const WINDOW: u32 = 4 << 20;
 const FRAME_MAX: u32 = 1 << 20;
 /// Response headers and trailers, in bytes. A status may carry a Python traceback.
 const HEADERS_MAX: u32 = 64 << 10;
+/// What small frames may take in memory beside their bytes, as h2 reckons it: it gives a connection up
+/// that exceeds it. A gateway sends a frame for each reply, and thousands may come in while our tasks
+/// wait for a processor.
+const FRAMES_OVERHEAD_MAX: usize = 32 << 20;
 /// How often the gateway is pinged. Jina's client does it every 10 s, and gateways put up with that.
 const PING_EVERY: Duration = Duration::from_secs(10);
 /// A gateway without a sign of life for this long is taken for dead. A Python process may well be
@@ -117,7 +121,7 @@ impl Headers {
 }
 
 impl Channel {
-    /// Connects, and waits until the other side has proven that it speaks HTTP/2, by a ping.
+    /// Connects, and waits until the other side has proven that it speaks HTTP/2.
     ///
     /// # Errors
     /// `Connect`, `Tls`, `Protocol`, `Lost`.
@@ -125,24 +129,33 @@ impl Channel {
         connector: &Connector,
         headers: Arc<Headers>,
     ) -> Result<Channel, CallError> {
-        let fate = Arc::new(Fate::default());
-        let stream = connector.connect().await?;
-        let io = Watched { io: stream, target: connector.target().clone(), fate: fate.clone() };
+        Channel::greet(connector.connect().await?, connector.limit(), headers).await
+    }
+
+    /// Greets on an open connection, and waits for the answer to a ping.
+    pub(super) async fn greet(
+        io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        limit: Duration,
+        headers: Arc<Headers>,
+    ) -> Result<Channel, CallError> {
+        let (target, fate) = (headers.target.clone(), Arc::new(Fate::default()));
+        let io = Watched { io, target: target.clone(), fate: fate.clone() };
         let mut builder = h2::client::Builder::new();
         builder
             .initial_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)
             .max_frame_size(FRAME_MAX)
             .max_header_list_size(HEADERS_MAX)
+            .data_frame_budget(FRAMES_OVERHEAD_MAX)
             .enable_push(false);
-        let broken = |error: h2::Error| explain(connector.target(), &fate, &error);
+        let broken = |error: h2::Error| explain(&target, &fate, &error);
         let greeting = async {
             let (requests, mut connection) = builder.handshake(io).await.map_err(broken)?;
             let mut pings = connection.ping_pong().expect("nobody took it yet");
             tokio::select! {
                 biased;
                 ended = &mut connection => Err(match ended {
-                    Ok(()) => silent(connector.target()),
+                    Ok(()) => silent(&target),
                     Err(error) => broken(error),
                 }),
                 pong = pings.ping(Ping::opaque()) => match pong {
@@ -151,18 +164,15 @@ impl Channel {
                 },
             }
         };
-        let (requests, connection, pings) = match timeout(connector.limit(), greeting).await {
+        let (requests, connection, pings) = match timeout(limit, greeting).await {
             Ok(greeted) => greeted?,
             Err(_) => {
-                return Err(CallError::Protocol {
-                    target: connector.target().clone(),
-                    expected: "gRPC",
-                    reason: format!("no HTTP/2 greeting within {:?}", connector.limit()),
-                });
+                let reason = format!("no HTTP/2 greeting within {limit:?}");
+                return Err(CallError::Protocol { target, expected: "gRPC", reason });
             }
         };
         tokio::spawn({
-            let (fate, target) = (fate.clone(), connector.target().clone());
+            let fate = fate.clone();
             async move {
                 // Either ends the other: an error shows in every stream, a dropped connection too.
                 tokio::select! {

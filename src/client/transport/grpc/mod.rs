@@ -12,6 +12,8 @@ mod channel;
 mod frame;
 mod status;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::future::ready;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
