@@ -23,4 +23,6 @@ pub mod record;
 
 pub mod threshold;
 
+pub mod run;
+
 pub mod cli;

@@ -109,7 +109,7 @@ pub struct Limits {
 
 impl ClientConfig {
     /// Jina's default of `prefetch`.
-    pub(super) const PREFETCH: usize = 1000;
+    pub const PREFETCH: usize = 1000;
 
     /// Jina's defaults: family asked for, no TLS options, no retries, 1000 requests in flight.
     pub fn new(target: Target) -> ClientConfig {

@@ -71,9 +71,7 @@ impl Maker {
     pub fn feeds(&self, workers: usize, again: bool) -> Result<Vec<Feed>, FeedError> {
         let count = self.count();
         if count == Some(0) {
-            let request = Request::Mutate { body: Bytes::new() };
-            let batch = Batch { request, documents: 0, index: 0 };
-            return Ok(same(Same { batch, last: None, budget: Budget::new(0) }, workers));
+            return Ok(self.nothing(workers));
         }
         let first = self.make(0)?;
         if self.is_constant() {
@@ -98,6 +96,13 @@ impl Maker {
             .spawn(move || maker.run(senders, count, again))
             .map_err(|error| FeedError::Make { index: 0, message: error.to_string() })?;
         Ok(feeds)
+    }
+
+    /// Feeds that have nothing.
+    pub fn nothing(&self, workers: usize) -> Vec<Feed> {
+        let request = Request::Mutate { body: Bytes::new() };
+        let batch = Batch { request, documents: 0, index: 0 };
+        same(Same { batch, last: None, budget: Budget::new(0) }, workers)
     }
 
     /// Fills the queues until the requests end or nobody takes them any more.
@@ -203,7 +208,7 @@ fn send(
 }
 
 /// An error and what caused it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
     causes.fold(error.to_string(), |text, cause| {
         let cause = cause.to_string();

@@ -16,6 +16,7 @@
 //!   would hide the slowness we came to measure.
 
 pub mod event;
+pub mod examine;
 pub mod feed;
 pub mod make;
 pub mod schedule;

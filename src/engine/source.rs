@@ -4,7 +4,7 @@
 //! tells when a request is over.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::event::Arrival;
 use super::schedule::{Arrivals, Schedule};
+use crate::plan::Stage;
 
 /// Arrivals of one worker.
 #[derive(Debug)]
@@ -26,16 +27,26 @@ pub struct Source {
 
 #[derive(Debug)]
 enum Kind {
-    Open { warmup: Walk, steady: Walk },
-    Closed { free: BinaryHeap<Reverse<Client>>, think_time: Duration, budget: Budget },
+    Open {
+        warmup: Walk,
+        steady: Walk,
+    },
+    Closed {
+        free: BinaryHeap<Reverse<Client>>,
+        /// At each of these instants the number of clients falls by one: the first client that is
+        /// due from then on goes.
+        leave: VecDeque<Instant>,
+        think_time: Duration,
+        budget: Budget,
+    },
 }
 
 /// A client that waits for its next request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Client {
     due: Instant,
-    /// It has not sent anything yet. All begin at once, one after another as we get to them, so the
-    /// first request of each is due when it is its turn.
+    /// It has not sent anything yet. Many may begin at once, one after another as we get to them,
+    /// so the first request of each is due when it is its turn.
     new: bool,
 }
 
@@ -162,37 +173,78 @@ impl Source {
         }
     }
 
-    /// The closed model: `clients` of which each is due again `think_time` after its last request
-    /// was over, until the budget of measured requests is used up.
+    /// The closed model: clients of which each is due again `think_time` after its last request was
+    /// over, until the budget of measured requests is used up. Those of the first stage's begin are
+    /// there from the begin of the warmup.
     pub fn closed(
         frame: Frame,
-        clients: usize,
+        clients: &[Stage<usize>],
         think_time: Duration,
         budget: Budget,
         share: Share,
     ) -> Source {
-        let client = Client { due: frame.start, new: true };
-        let free = (0..share.of(clients)).map(|_| Reverse(client)).collect();
+        let mut free = BinaryHeap::new();
+        let mut leave = VecDeque::new();
+        let mut level = 0;
+        let mut set = |level: &mut usize, to: usize, at: Instant| {
+            // Client `k` is the worker's whose turn it is, whenever it comes and goes.
+            let ours = |k: usize| k % share.workers == share.worker;
+            while *level < to {
+                if ours(*level) {
+                    free.push(Reverse(Client { due: at, new: true }));
+                }
+                *level += 1;
+            }
+            while *level > to {
+                *level -= 1;
+                if ours(*level) {
+                    leave.push_back(at);
+                }
+            }
+        };
+        let mut start = frame.measured_from();
+        for (index, stage) in clients.iter().enumerate() {
+            let begin = if index == 0 { frame.start } else { start };
+            set(&mut level, stage.from, begin);
+            let Some(length) = stage.length else { break };
+            let steps = stage.to.abs_diff(stage.from);
+            for step in 1..=steps {
+                // In a straight line from one level to the other, reached at the end.
+                let at = start + length.mul_f64(step as f64 / steps as f64);
+                let up = stage.to > stage.from;
+                set(&mut level, if up { stage.from + step } else { stage.from - step }, at);
+            }
+            start += length;
+        }
         Source {
-            kind: Kind::Closed { free, think_time, budget },
+            kind: Kind::Closed { free, leave, think_time, budget },
             measured_from: frame.measured_from(),
             end: frame.end(),
         }
     }
 
     /// What comes next, without taking it.
-    pub fn next(&self) -> Next {
-        let due = match &self.kind {
+    pub fn next(&mut self) -> Next {
+        let due = match &mut self.kind {
             Kind::Open { warmup, steady } => match warmup.next.or(steady.next) {
                 Some(due) => due,
                 None if steady.arrivals.is_limited() => return Next::Over(Over::Requests),
                 None => return Next::Over(Over::Time),
             },
-            Kind::Closed { free, budget, .. } => match free.peek() {
-                _ if budget.is_empty() => return Next::Over(Over::Requests),
-                Some(Reverse(client)) => client.due,
-                None => return Next::Client,
-            },
+            Kind::Closed { free, leave, budget, .. } => {
+                if budget.is_empty() {
+                    return Next::Over(Over::Requests);
+                }
+                loop {
+                    let Some(Reverse(client)) = free.peek() else { return Next::Client };
+                    let due = client.due;
+                    if leave.front().is_none_or(|leaves| *leaves > due) {
+                        break due;
+                    }
+                    leave.pop_front();
+                    free.pop();
+                }
+            }
         };
         if self.end.is_some_and(|end| due >= end) {
             return Next::Over(Over::Time);
@@ -295,17 +347,47 @@ mod tests {
         assert_eq!(parts, whole);
     }
 
+    fn stage(from: usize, to: usize, ms: Option<u64>) -> Stage<usize> {
+        Stage { from, to, length: ms.map(Duration::from_millis) }
+    }
+
+    /// Due times in ms of a closed source whose requests take no time and clients think for 100 ms.
+    fn closed_due_ms(clients: &[Stage<usize>], duration: u64, share: Share) -> Vec<u128> {
+        let frame = frame(0, Some(duration));
+        let think = Duration::from_millis(100);
+        let mut source = Source::closed(frame, clients, think, Budget::new(u64::MAX), share);
+        let mut all = Vec::new();
+        while let Next::Due(arrival) = source.next() {
+            all.push((arrival.due - frame.start).as_millis());
+            source.take(arrival.due);
+            source.over(arrival.due);
+        }
+        all
+    }
+
+    #[test]
+    fn clients_come_one_after_another_and_go_again() {
+        let stages = [stage(0, 2, Some(300)), stage(2, 2, Some(100)), stage(2, 0, Some(200))];
+        // One from 150 on, another from 300 on; one leaves at 500, the other at 600.
+        let due = closed_due_ms(&stages, 1000, Share::WHOLE);
+        assert_eq!(due, [150, 250, 300, 350, 400, 450, 550]);
+    }
+
     #[test]
     fn workers_share_clients_to_the_last() {
-        let shares: Vec<usize> = (0..3).map(|worker| Share { worker, workers: 3 }.of(8)).collect();
-        assert_eq!(shares, [3, 3, 2]);
+        let count = |worker| {
+            let share = Share { worker, workers: 3 };
+            closed_due_ms(&[stage(8, 8, None)], 100, share).len()
+        };
+        assert_eq!([count(0), count(1), count(2)], [3, 3, 2]);
     }
 
     #[test]
     fn a_client_is_due_again_after_it_thought() {
         let frame = frame(0, None);
         let think = Duration::from_millis(100);
-        let mut source = Source::closed(frame, 1, think, Budget::new(2), Share::WHOLE);
+        let mut source =
+            Source::closed(frame, &[stage(1, 1, None)], think, Budget::new(2), Share::WHOLE);
         assert!(source.take(frame.start).is_some());
         assert_eq!(source.next(), Next::Client);
         source.over(frame.start + Duration::from_millis(30));
@@ -318,7 +400,13 @@ mod tests {
     #[test]
     fn the_warmup_does_not_use_up_the_budget() {
         let frame = frame(100, None);
-        let mut source = Source::closed(frame, 1, Duration::ZERO, Budget::new(1), Share::WHOLE);
+        let mut source = Source::closed(
+            frame,
+            &[stage(1, 1, None)],
+            Duration::ZERO,
+            Budget::new(1),
+            Share::WHOLE,
+        );
         assert!(source.take(frame.start).is_some());
         source.over(frame.start + Duration::from_millis(50));
         assert!(source.take(frame.start).is_some());

@@ -9,6 +9,7 @@ use super::source::{Budget, Frame, Share};
 use super::*;
 use crate::client::{Body, CallError, Failure, Reply, Timing};
 use crate::clock::TokioClock;
+use crate::plan::Stage;
 use crate::wire::Head;
 
 /// Answers the n-th request as its script says.
@@ -139,7 +140,8 @@ async fn simulate(simulation: Simulation, script: Script) -> (Log, Ended) {
         ),
         Some(clients) => {
             let budget = Budget::new(simulation.requests);
-            Source::closed(frame, clients, Duration::ZERO, budget, Share::WHOLE)
+            let clients = [Stage { from: clients, to: clients, length: None }];
+            Source::closed(frame, &clients, Duration::ZERO, budget, Share::WHOLE)
         }
     };
     let load = Load {

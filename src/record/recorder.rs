@@ -11,7 +11,7 @@ use crate::engine::event::{Event, Finished, Listener, Outcome};
 use crate::wire::Route;
 
 /// What a recorder hands over from time to time, to be merged with the others'.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Delta {
     /// Measured requests, by the second (from the start of what is measured) they belong to.
     pub seconds: Vec<(u64, Tally)>,

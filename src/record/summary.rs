@@ -302,7 +302,7 @@ pub struct TimelineSecond {
 }
 
 /// Firings of the three callbacks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallbackCounts {
     /// After a success.
     pub on_done: CallbackCount,
@@ -313,12 +313,14 @@ pub struct CallbackCounts {
 }
 
 /// Firings of one callback.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallbackCount {
     /// How often.
     pub fired: u64,
     /// How often an action in it failed.
     pub failed: u64,
+    /// The first failure.
+    pub example: Option<String>,
 }
 
 /// One assertion.

@@ -17,6 +17,13 @@ pub struct Circumstances {
     pub withheld: f64,
 }
 
+impl Circumstances {
+    /// Whether our CPU was the limit.
+    pub fn is_saturated(&self) -> bool {
+        self.busiest > BUSY_MAX || self.withheld > WITHHELD_MAX
+    }
+}
+
 /// The share of a processor above which a thread has no time left to be on time.
 const BUSY_MAX: f64 = 0.9;
 

@@ -1,0 +1,389 @@
+//! Looks at answers: assertions and callbacks.
+//!
+//! It has a thread of its own for each scenario, so that decoding Documents and evaluating
+//! expressions delay no request, and callbacks run one after another in the order of the responses.
+//! Bodies are decoded once, and only when something reads them.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use indexmap::IndexMap;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::Answer;
+use crate::assertion::{Assertion, Exchange, Reads};
+use crate::client::{Body, Request};
+use crate::plan::{Action, Callbacks, Step};
+use crate::random::Key;
+use crate::wire::{DataRequest, Document, Form, RequestId};
+
+/// What assertions and callbacks counted.
+#[derive(Clone, Debug, Default)]
+pub struct Examined {
+    /// In the order of the file.
+    pub assertions: Vec<AssertionCount>,
+    /// After a success.
+    pub on_done: CallbackCount,
+    /// After a failure.
+    pub on_error: CallbackCount,
+    /// After both.
+    pub on_always: CallbackCount,
+    /// What `count` actions counted.
+    pub counters: IndexMap<String, u64>,
+    /// An `abort` action ended the scenario.
+    pub aborted: bool,
+}
+
+/// How often an assertion held.
+#[derive(Clone, Debug, Default)]
+pub struct AssertionCount {
+    /// Its name.
+    pub name: String,
+    /// Responses on which it held.
+    pub passed: u64,
+    /// Responses on which it did not.
+    pub failed: u64,
+    /// The first of them.
+    pub example: Option<String>,
+}
+
+/// How often a callback fired.
+#[derive(Clone, Debug, Default)]
+pub struct CallbackCount {
+    /// How often.
+    pub fired: u64,
+    /// How often one of its actions failed.
+    pub failed: u64,
+    /// The first failure.
+    pub example: Option<String>,
+}
+
+impl Examined {
+    /// Responses on which an assertion did not hold, over all assertions.
+    pub fn assertion_failures(&self) -> u64 {
+        self.assertions.iter().map(|assertion| assertion.failed).sum()
+    }
+}
+
+/// Where `print`, `log` and `beep` write.
+pub type Output = Arc<Mutex<dyn Write + Send>>;
+
+/// Files that `save` actions write. Scenarios that name the same file share it.
+#[derive(Clone, Debug, Default)]
+pub struct Saves {
+    files: HashMap<PathBuf, Arc<Mutex<BufWriter<File>>>>,
+}
+
+/// The text of an example is cut off here: enough to see what is wrong, little enough for a report.
+const EXAMPLE_CHARS_MAX: usize = 500;
+
+/// Answers that wait for us. Past it requests keep their slots, so memory is bounded.
+pub const WAITING_MAX: usize = 1024;
+
+/// Looks at the answers of one scenario.
+pub struct Examiner {
+    assertions: Vec<Assertion>,
+    callbacks: Callbacks,
+    reads: Reads,
+    form: Form,
+    samples: Key,
+    output: Output,
+    saves: Saves,
+    /// Cancelled by an `abort` action.
+    abort: CancellationToken,
+    /// Read by others once a second, so the lock is as good as free.
+    examined: Arc<Mutex<Examined>>,
+}
+
+impl Saves {
+    /// Creates the files of these callbacks, empty.
+    ///
+    /// # Errors
+    /// The first file that cannot be written, and why.
+    pub fn open(&mut self, callbacks: &Callbacks) -> Result<(), (PathBuf, io::Error)> {
+        for path in actions(callbacks).filter_map(|action| match action {
+            Action::Save(path) => Some(path),
+            _ => None,
+        }) {
+            if !self.files.contains_key(path) {
+                let file = File::create(path).map_err(|error| (path.clone(), error))?;
+                self.files.insert(path.clone(), Arc::new(Mutex::new(BufWriter::new(file))));
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&self, path: &Path) -> io::Result<()> {
+        self.files.get(path).map_or(Ok(()), |file| lock(file).flush())
+    }
+
+    fn write(&self, path: &Path, lines: &str) -> io::Result<()> {
+        let file = self.files.get(path).ok_or(io::ErrorKind::NotFound)?;
+        lock(file).write_all(lines.as_bytes())
+    }
+}
+
+impl Examiner {
+    /// Looks at the answers to a step; `None` when there is nothing to look for.
+    pub fn new(
+        step: &Step,
+        form: Form,
+        seed: u64,
+        output: Output,
+        saves: Saves,
+        abort: CancellationToken,
+    ) -> Option<Examiner> {
+        let mut all = actions(&step.callbacks).peekable();
+        if step.assertions.is_empty() && all.peek().is_none() {
+            return None;
+        }
+        let none = Reads::default();
+        let reads = step.assertions.iter().map(Assertion::reads);
+        let reads = reads.chain(all.map(|action| match action {
+            Action::Print | Action::Save(_) => Reads { response: true, ..none },
+            Action::Log(message) => message.reads(),
+            Action::Check(assertion) => assertion.reads(),
+            Action::Beep | Action::Count(_) | Action::Abort => none,
+        }));
+        let assertions = step.assertions.iter().map(|assertion| AssertionCount {
+            name: assertion.name().to_owned(),
+            ..AssertionCount::default()
+        });
+        Some(Examiner {
+            reads: reads.fold(none, std::ops::BitOr::bitor),
+            examined: Arc::new(Mutex::new(Examined {
+                assertions: assertions.collect(),
+                ..Examined::default()
+            })),
+            assertions: step.assertions.clone(),
+            callbacks: step.callbacks.clone(),
+            form,
+            samples: Key::new(seed).part("assert"),
+            output,
+            saves,
+            abort,
+        })
+    }
+
+    /// What was counted so far; goes on counting.
+    pub fn examined(&self) -> Arc<Mutex<Examined>> {
+        self.examined.clone()
+    }
+
+    /// Looks at answers until all senders are gone. Blocks: for a thread of its own.
+    pub fn run(self, mut answers: mpsc::Receiver<Answer>) {
+        while let Some(answer) = answers.blocking_recv() {
+            self.examine(&answer);
+        }
+        self.flush();
+    }
+
+    /// Writes out what `save` actions have buffered. A failure is one of the callback's: what it
+    /// counted as saved is not.
+    fn flush(&self) {
+        let callbacks = &self.callbacks;
+        let mut examined = lock(&self.examined);
+        let examined = &mut *examined;
+        for (actions, count) in [
+            (&callbacks.on_done, &mut examined.on_done),
+            (&callbacks.on_error, &mut examined.on_error),
+            (&callbacks.on_always, &mut examined.on_always),
+        ] {
+            for action in actions {
+                let Action::Save(path) = action else { continue };
+                if let Err(error) = self.saves.flush(path) {
+                    count.failed += 1;
+                    count.example = Some(format!("could not write {}: {error}", path.display()));
+                }
+            }
+        }
+    }
+
+    /// Looks at one answer.
+    pub fn examine(&self, answer: &Answer) {
+        let exchange = self.exchange(answer);
+        let mut examined = lock(&self.examined);
+        if answer.finished.reply.is_some() {
+            for (index, assertion) in self.assertions.iter().enumerate() {
+                if !self.in_sample(assertion, index, answer.index) {
+                    continue;
+                }
+                let count = &mut examined.assertions[index];
+                match holds(assertion, &exchange) {
+                    Ok(()) => count.passed += 1,
+                    Err(reason) => {
+                        count.failed += 1;
+                        count.example.get_or_insert_with(|| example(answer, &exchange, &reason));
+                    }
+                }
+            }
+        }
+        let ok = answer.finished.error.is_none();
+        let callbacks = &self.callbacks;
+        let first = if ok { &callbacks.on_done } else { &callbacks.on_error };
+        for (actions, always) in [(first, false), (&callbacks.on_always, true)] {
+            if actions.is_empty() {
+                continue;
+            }
+            let failure = self.fire(actions, &exchange, &mut examined);
+            let count = match (always, ok) {
+                (true, _) => &mut examined.on_always,
+                (false, true) => &mut examined.on_done,
+                (false, false) => &mut examined.on_error,
+            };
+            count.fired += 1;
+            if let Err(reason) = failure {
+                count.failed += 1;
+                count.example.get_or_insert_with(|| example(answer, &exchange, &reason));
+            }
+        }
+    }
+
+    /// What assertions and callbacks are to see, decoded as far as they look.
+    fn exchange(&self, answer: &Answer) -> Exchange {
+        let finished = &answer.finished;
+        let request = match &answer.request {
+            Request::Post { message, .. } if self.reads.request => {
+                let bytes = message.with_id(RequestId { sender: 0, number: 0 });
+                self.form.decode(bytes).ok().map(Arc::new)
+            }
+            _ => None,
+        };
+        let reply = finished.reply.as_ref();
+        let graphql = reply.and_then(|reply| match &reply.body {
+            Body::GraphQl(body) => serde_json::from_slice(body).ok().map(Arc::new),
+            _ => None,
+        });
+        let mut exception = finished.error.as_ref().map(|error| (error.kind(), error.to_string()));
+        let response = match reply.filter(|_| self.reads.response && graphql.is_none()) {
+            None => None,
+            Some(reply) => match reply.decode() {
+                Ok(response) => Some(Arc::new(response)),
+                Err(error) => {
+                    exception.get_or_insert(("decode", error.to_string()));
+                    None
+                }
+            },
+        };
+        Exchange {
+            request,
+            head: reply.map(|reply| Arc::new(reply.head.clone())),
+            response,
+            graphql,
+            exception,
+            latency: finished.response_time(),
+        }
+    }
+
+    fn in_sample(&self, assertion: &Assertion, place: usize, index: u64) -> bool {
+        const PARTS: u64 = 1 << 53;
+        let share = assertion.sample().fraction();
+        share >= 1.0 || {
+            let draw = self.samples.index(place as u64).index(index).below(PARTS);
+            (draw as f64) < share * PARTS as f64
+        }
+    }
+
+    /// Does all actions; the first failure does not keep the others from being done.
+    fn fire(
+        &self,
+        actions: &[Action],
+        exchange: &Exchange,
+        examined: &mut Examined,
+    ) -> Result<(), String> {
+        let mut first_failure = Ok(());
+        for action in actions {
+            let done = self.act(action, exchange, examined);
+            first_failure = first_failure.and(done);
+        }
+        first_failure
+    }
+
+    fn act(
+        &self,
+        action: &Action,
+        exchange: &Exchange,
+        examined: &mut Examined,
+    ) -> Result<(), String> {
+        match action {
+            Action::Print => self.print(&document_lines(exchange)?),
+            Action::Log(message) => {
+                let line = message.render(exchange).map_err(|error| error.to_string())?;
+                self.print(&format!("{line}\n"))
+            }
+            Action::Beep => self.print("\x07"),
+            Action::Count(name) => {
+                *examined.counters.entry(name.clone()).or_default() += 1;
+                Ok(())
+            }
+            Action::Save(path) => self
+                .saves
+                .write(path, &document_lines(exchange)?)
+                .map_err(|error| format!("could not write {}: {error}", path.display())),
+            Action::Check(assertion) => holds(assertion, exchange),
+            Action::Abort => {
+                examined.aborted = true;
+                self.abort.cancel();
+                Ok(())
+            }
+        }
+    }
+
+    fn print(&self, text: &str) -> Result<(), String> {
+        let mut output = lock(&self.output);
+        let written = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+        written.map_err(|error| format!("could not print: {error}"))
+    }
+}
+
+fn actions(callbacks: &Callbacks) -> impl Iterator<Item = &Action> {
+    callbacks.on_done.iter().chain(&callbacks.on_error).chain(&callbacks.on_always)
+}
+
+fn holds(assertion: &Assertion, exchange: &Exchange) -> Result<(), String> {
+    match assertion.holds(exchange) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("does not hold".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The response's Documents, a line of JSON each.
+fn document_lines(exchange: &Exchange) -> Result<String, String> {
+    let docs = exchange.response.as_ref().map(|response| response.docs()).unwrap_or_default();
+    let line = |doc: &Document| serde_json::to_string(doc).map(|json| format!("{json}\n"));
+    docs.iter().map(line).collect::<Result<_, _>>().map_err(|error| error.to_string())
+}
+
+/// What a failure looked like: the request, why, and the response as far as it was read.
+fn example(answer: &Answer, exchange: &Exchange, reason: &str) -> String {
+    let mut text = format!("request {}: {reason}", answer.index);
+    if let Some((kind, words)) = &exchange.exception {
+        text.push_str(&format!("; {kind}: {words}"));
+    }
+    if let Some(response) = &exchange.response {
+        text.push_str(&format!("; response: {}", describe(response)));
+    }
+    if text.chars().count() > EXAMPLE_CHARS_MAX {
+        text = text.chars().take(EXAMPLE_CHARS_MAX - 1).chain(['…']).collect();
+    }
+    text
+}
+
+fn describe(response: &DataRequest) -> String {
+    let docs = response.docs();
+    match docs.first().map(serde_json::to_string) {
+        None => "no Documents".into(),
+        Some(Ok(first)) => format!("{} Documents, the first {first}", docs.len()),
+        Some(Err(_)) => format!("{} Documents", docs.len()),
+    }
+}
+
+/// A poisoned lock is one whose holder panicked while counting: what it counted still counts.
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

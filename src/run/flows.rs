@@ -1,0 +1,162 @@
+//! The Flows of a plan: started before the first scenario, stopped after the last.
+
+use std::collections::BTreeSet;
+use std::process::Stdio;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::process::{Child, Command};
+use tokio::time::Instant;
+
+use crate::client::{Client, ClientConfig};
+use crate::engine::Stop;
+use crate::flow::Flow;
+use crate::plan::{Origin, Plan};
+use crate::wire::Protocol;
+
+/// The Flows that scenarios go to, by their index in the plan.
+pub(super) struct Flows(Vec<Result<Running, String>>);
+
+enum Running {
+    /// No scenario goes there.
+    Unused,
+    Embedded(Flow),
+    Remote(Vec<ClientConfig>),
+    Command(Child, Vec<ClientConfig>),
+}
+
+/// How long a command may take to end after it was asked to.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a Flow that starts is asked whether it is ready.
+const READY_INTERVAL: Duration = Duration::from_millis(100);
+
+impl Flows {
+    /// Starts what has to be started, all at once. A Flow that does not start fails the scenarios
+    /// that go to it, and no others.
+    pub(super) async fn start(plan: &Plan, stop: &Stop) -> Flows {
+        let used: BTreeSet<usize> = plan.scenarios.iter().map(|scenario| scenario.flow).collect();
+        let starts = plan.flows.iter().enumerate().map(|(index, flow)| {
+            let used = used.contains(&index);
+            async move {
+                if !used {
+                    return Ok(Running::Unused);
+                }
+                match &flow.origin {
+                    Origin::Embedded(config) => Flow::start(config.clone())
+                        .await
+                        .map(Running::Embedded)
+                        .map_err(|error| crate::engine::make::chain(&error)),
+                    Origin::Remote(clients) => Ok(Running::Remote(clients.clone())),
+                    Origin::Command { command, ready_timeout, clients } => {
+                        launch(command, *ready_timeout, clients, stop).await
+                    }
+                }
+            }
+        });
+        Flows(join_all(starts).await)
+    }
+
+    /// How a client reaches a Flow over a protocol.
+    ///
+    /// # Errors
+    /// In words, when the Flow did not start or does not speak it.
+    pub(super) fn client(&self, flow: usize, protocol: Protocol) -> Result<ClientConfig, String> {
+        let running = self.0[flow].as_ref().map_err(Clone::clone)?;
+        let found = match running {
+            Running::Unused => None,
+            Running::Embedded(flow) => flow.target(protocol).map(|target| {
+                let mut config = ClientConfig::new(target.clone());
+                config.http_target = flow.target(Protocol::Http).cloned();
+                config
+            }),
+            Running::Remote(clients) | Running::Command(_, clients) => {
+                clients.iter().find(|client| client.target.protocol == protocol).cloned()
+            }
+        };
+        found.ok_or_else(|| format!("the Flow does not offer {}", super::scenario::name(protocol)))
+    }
+
+    /// Stops what was started.
+    pub(super) async fn stop(self) {
+        join_all(self.0.into_iter().flatten().map(|running| async {
+            match running {
+                Running::Unused | Running::Remote(_) => (),
+                Running::Embedded(flow) => flow.stop().await,
+                Running::Command(child, _) => end(child).await,
+            }
+        }))
+        .await;
+    }
+}
+
+/// Starts a command and waits until its Flow answers over the first of its protocols.
+async fn launch(
+    command: &[String],
+    ready_timeout: Duration,
+    clients: &[ClientConfig],
+    stop: &Stop,
+) -> Result<Running, String> {
+    let Some((program, arguments)) = command.split_first() else {
+        return Err("the command is empty".into());
+    };
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        // Our stdout may be a report for a program to read.
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| format!("could not start `{program}`: {error}"))?;
+    let deadline = Instant::now() + ready_timeout;
+    let mut last = String::from("it was never asked");
+    let ready = async {
+        loop {
+            let mut waiting = clients.iter();
+            match waiting.next() {
+                None => return,
+                Some(config) => match Client::new(config.clone()).open().await {
+                    Ok(session) => match session.dry_run().await {
+                        Ok(()) => return,
+                        Err(error) => last = error.to_string(),
+                    },
+                    Err(error) => last = error.to_string(),
+                },
+            }
+            tokio::time::sleep(READY_INTERVAL).await;
+        }
+    };
+    let outcome = tokio::select! {
+        ready = tokio::time::timeout_at(deadline, ready) => ready.map_err(|_| None),
+        status = child.wait() => Err(Some(match status {
+            Ok(status) => format!("`{program}` ended before its Flow was ready: {status}"),
+            Err(error) => format!("`{program}` could not be watched: {error}"),
+        })),
+        () = stop.drain.cancelled() => Err(Some("the run ended while the Flow was starting".into())),
+    };
+    match outcome {
+        Ok(()) => Ok(Running::Command(child, clients.to_vec())),
+        Err(reason) => {
+            let timed_out = || {
+                format!("the Flow of `{program}` was not ready within {ready_timeout:?}: {last}")
+            };
+            let reason = reason.unwrap_or_else(timed_out);
+            end(child).await;
+            Err(reason)
+        }
+    }
+}
+
+/// Asks a command to end, and makes it end when it does not.
+async fn end(mut child: Child) {
+    let asked = child
+        .id()
+        .and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()))
+        .map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::TERM));
+    if !matches!(asked, Some(Ok(())))
+        || tokio::time::timeout(STOP_TIMEOUT, child.wait()).await.is_err()
+    {
+        // Fails only when it has ended meanwhile.
+        let _ = child.kill().await;
+    }
+}

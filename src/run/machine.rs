@@ -1,0 +1,116 @@
+//! The machine we run on, and what it gives us.
+
+use std::time::{Duration, Instant};
+
+use crate::record::summary::Environment;
+
+/// Program and machine.
+pub fn environment() -> Environment {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let cpu = read("/proc/cpuinfo").and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("model name"))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    });
+    let installed = read("/proc/meminfo").and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1024)
+    });
+    let granted = read("/sys/fs/cgroup/memory.max").and_then(|text| text.trim().parse().ok());
+    Environment {
+        flowbench: env!("CARGO_PKG_VERSION").into(),
+        os: std::env::consts::OS.into(),
+        kernel: read("/proc/sys/kernel/osrelease").map(|text| text.trim().to_owned()),
+        arch: std::env::consts::ARCH.into(),
+        cpu,
+        cores: cores(),
+        cpu_quota: read("/sys/fs/cgroup/cpu.max").as_deref().and_then(quota),
+        memory_bytes: [installed, granted].into_iter().flatten().min(),
+    }
+}
+
+/// Processors we may use.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Processors that `cpu.max` grants; `None`: no limit.
+fn quota(text: &str) -> Option<f64> {
+    let (quota, period) = text.trim().split_once(' ')?;
+    let (quota, period): (f64, f64) = (quota.parse().ok()?, period.parse().ok()?);
+    (period > 0.0).then_some(quota / period)
+}
+
+/// CPU time of the calling thread.
+pub(super) fn thread_cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+}
+
+/// The most memory the process ever had resident, in bytes.
+pub(super) fn max_rss() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// Watches how much of the processors is kept from us: by the host of a virtual machine (steal), or
+/// by our control group's quota (throttling).
+#[derive(Debug)]
+pub(super) struct Withheld {
+    since: Instant,
+    stolen: Option<(u64, u64)>,
+    throttled: Option<u64>,
+}
+
+impl Withheld {
+    /// From now on.
+    pub(super) fn start() -> Withheld {
+        Withheld { since: Instant::now(), stolen: stolen(), throttled: throttled() }
+    }
+
+    /// The share of the time since the start, from 0 to 1; the greater of the two.
+    pub(super) fn share(&self) -> f64 {
+        let stolen =
+            self.stolen.zip(stolen()).map_or(0.0, |((steal, all), (steal_now, all_now))| {
+                steal_now.saturating_sub(steal) as f64 / all_now.saturating_sub(all).max(1) as f64
+            });
+        let elapsed = self.since.elapsed().as_micros().max(1) as f64;
+        let throttled = self
+            .throttled
+            .zip(throttled())
+            .map_or(0.0, |(before, now)| now.saturating_sub(before) as f64 / elapsed);
+        stolen.max(throttled).min(1.0)
+    }
+}
+
+/// Ticks stolen, and all ticks, of all processors.
+fn stolen() -> Option<(u64, u64)> {
+    let text = std::fs::read_to_string("/proc/stat").ok()?;
+    let ticks: Vec<u64> =
+        text.lines().next()?.split_whitespace().skip(1).map_while(|n| n.parse().ok()).collect();
+    // user nice system idle iowait irq softirq steal; what follows is contained in the first two.
+    Some((*ticks.get(7)?, ticks.iter().take(8).sum()))
+}
+
+/// Microseconds for which our control group was throttled.
+fn throttled() -> Option<u64> {
+    let text = std::fs::read_to_string("/sys/fs/cgroup/cpu.stat").ok()?;
+    let line = text.lines().find(|line| line.starts_with("throttled_usec"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_is_read_as_processors() {
+        assert_eq!(quota("150000 100000\n"), Some(1.5));
+        assert_eq!(quota("max 100000\n"), None);
+    }
+
+    #[test]
+    fn shares_of_time_are_shares() {
+        assert!((0.0..=1.0).contains(&Withheld::start().share()));
+    }
+}

@@ -1,0 +1,158 @@
+//! A plan carried out: Flows started, scenarios run in their order, what was measured summed up.
+
+mod flows;
+mod live;
+mod machine;
+mod scenario;
+mod worker;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+pub use live::{Live, State};
+pub use machine::environment;
+
+use crate::engine::Stop;
+use crate::engine::examine::{Output, Saves};
+use crate::plan::Plan;
+use crate::record::summary::{EndReason, SCHEMA, ScenarioSummary, Summary, Verdict};
+use crate::threshold;
+use flows::Flows;
+
+/// What a run needs besides its plan.
+pub struct Options {
+    /// Where `print`, `log` and `beep` write.
+    pub output: Output,
+    /// The first signal lets requests in flight finish, the second does not wait.
+    pub stop: Stop,
+    /// Gets the state of all scenarios some times a second; who is slow misses some.
+    pub live: watch::Sender<Vec<Live>>,
+}
+
+/// Why nothing was run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A file that `save` is to write.
+    #[error("could not write {path}")]
+    Save {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// What a scenario may ask of the run it is a part of.
+struct Context {
+    plan: Plan,
+    flows: Flows,
+    saves: Saves,
+    options: Options,
+    started: Instant,
+}
+
+/// How far a scenario got, as those that need it see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Pending,
+    /// It ran, whatever came of it.
+    Ran,
+    /// It never ran, so what needs it cannot either.
+    NotRun,
+}
+
+/// Carries out a plan. What goes wrong with a target or a scenario is part of the summary.
+///
+/// # Errors
+/// When nothing could be begun.
+pub async fn run(plan: Plan, options: Options) -> Result<Summary, RunError> {
+    let mut saves = Saves::default();
+    for step in plan.scenarios.iter().flat_map(|scenario| &scenario.steps) {
+        saves.open(&step.callbacks).map_err(|(path, source)| RunError::Save { path, source })?;
+    }
+    let started_at = jiff::Timestamp::now();
+    let started = Instant::now();
+    options.live.send_replace(plan.scenarios.iter().map(Live::waiting).collect());
+    let flows = Flows::start(&plan, &options.stop).await;
+    let context = Context { plan, flows, saves, options, started };
+
+    let (progress, watches): (Vec<_>, Vec<_>) =
+        context.plan.scenarios.iter().map(|_| watch::channel(Progress::Pending)).unzip();
+    let scenarios = progress.into_iter().enumerate().map(|(index, progress)| {
+        let (context, watches) = (&context, &watches);
+        async move {
+            let summary = in_turn(context, index, watches).await;
+            let ran = !matches!(summary.end.reason, EndReason::Skipped | EndReason::Unreachable);
+            progress.send_replace(if ran { Progress::Ran } else { Progress::NotRun });
+            context.options.live.send_modify(|live| live[index].finish(&summary));
+            summary
+        }
+    });
+    let scenarios = join_all(scenarios).await;
+
+    let Context { plan, flows, options, .. } = context;
+    flows.stop().await;
+    Ok(summary(&plan, &options.stop, started_at, started, scenarios))
+}
+
+fn summary(
+    plan: &Plan,
+    stop: &Stop,
+    started_at: jiff::Timestamp,
+    started: Instant,
+    scenarios: Vec<ScenarioSummary>,
+) -> Summary {
+    let verdict = threshold::overall(scenarios.iter().map(|scenario| scenario.verdict));
+    Summary {
+        schema: SCHEMA.into(),
+        suite: plan.name.clone(),
+        started_at,
+        duration_s: seconds(started.elapsed()),
+        verdict,
+        passed: verdict == Verdict::Held,
+        interrupted: stop.drain.is_cancelled(),
+        seed: plan.seed,
+        environment: environment(),
+        scenarios,
+    }
+}
+
+/// Waits for what a scenario needs and for its start, then runs it.
+async fn in_turn(
+    context: &Context,
+    index: usize,
+    watches: &[watch::Receiver<Progress>],
+) -> ScenarioSummary {
+    let scenario = &context.plan.scenarios[index];
+    let waited = async {
+        for &need in &scenario.needs {
+            // The sender is dropped only after it has told.
+            let mut progress = watches[need].clone();
+            let progress = progress.wait_for(|progress| *progress != Progress::Pending).await;
+            if progress.is_ok_and(|progress| *progress == Progress::NotRun) {
+                let name = &context.plan.scenarios[need].name;
+                return Some(format!("it needs `{name}`, which did not run"));
+            }
+        }
+        tokio::time::sleep(scenario.start).await;
+        None
+    };
+    let obstacle = tokio::select! {
+        obstacle = waited => obstacle,
+        () = context.options.stop.drain.cancelled() => Some("the run ended before".into()),
+    };
+    match obstacle {
+        Some(reason) => scenario::not_run(context, index, EndReason::Skipped, reason),
+        None => scenario::run(context, index).await,
+    }
+}
+
+/// Seconds, to the microsecond: finer would pretend.
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e6
+}

@@ -1,0 +1,137 @@
+//! One worker: a thread with connections, a dispatch loop and a recorder of its own.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::machine::thread_cpu;
+use crate::client::{CallError, Client, ClientConfig, FlowInfo};
+use crate::clock::PreciseClock;
+use crate::engine::feed::Feed;
+use crate::engine::source::{Frame, Source};
+use crate::engine::{Answer, Ended, Load, Slots, Stop, drive};
+use crate::record::{Delta, Recorder};
+use crate::wire::Form;
+
+/// A worker whose connections are open.
+pub(super) struct Ready {
+    /// What the Flow told of itself.
+    pub(super) info: FlowInfo,
+    /// How requests have to be encoded.
+    pub(super) form: Form,
+    go: oneshot::Sender<Order>,
+    done: oneshot::Receiver<Result<Report, String>>,
+}
+
+/// What a worker is to do.
+pub(super) struct Order {
+    pub(super) frame: Frame,
+    pub(super) source: Source,
+    pub(super) warmup: Feed,
+    pub(super) feed: Feed,
+    pub(super) slots: Slots,
+    pub(super) answers: Option<mpsc::Sender<Answer>>,
+    pub(super) deltas: mpsc::Sender<Delta>,
+    pub(super) grace: Duration,
+    pub(super) stop: Stop,
+}
+
+/// What a worker has done.
+pub(super) struct Report {
+    /// Why its part of the load ended.
+    pub(super) ended: Ended,
+    /// What it has not handed over yet.
+    pub(super) rest: Delta,
+    /// CPU time of its thread while the load went on.
+    pub(super) cpu: Duration,
+    /// How long that was.
+    pub(super) wall: Duration,
+}
+
+/// Why a worker cannot work.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WorkerError {
+    /// The Flow cannot be reached.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The system refuses a thread, or what it needs.
+    #[error("could not start a thread that sends: {0}")]
+    System(#[from] std::io::Error),
+    /// The thread ended in the middle.
+    #[error("a thread that sends ended in the middle: {0}")]
+    Gone(&'static str),
+}
+
+/// Starts a thread and opens its connections.
+pub(super) async fn start(config: ClientConfig) -> Result<Ready, WorkerError> {
+    let (opened, is_open) = oneshot::channel::<Result<_, WorkerError>>();
+    let (go, order) = oneshot::channel();
+    let (done, is_done) = oneshot::channel();
+    std::thread::Builder::new().name("worker".into()).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = match runtime {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                let _ = opened.send(Err(error.into()));
+                return;
+            }
+        };
+        runtime.block_on(async {
+            let session = match Client::new(config).open().await {
+                Ok(session) => session,
+                Err(error) => {
+                    let _ = opened.send(Err(error.into()));
+                    return;
+                }
+            };
+            let _ = opened.send(Ok((session.info().clone(), session.form())));
+            // Nobody gives an order when another worker could not connect.
+            let Ok(order) = order.await else { return };
+            let _ = done.send(work(session, order).await);
+        });
+        // A name that does not resolve, a disk that hangs: nothing of it may hold us up.
+        runtime.shutdown_background();
+    })?;
+    let (info, form) = is_open.await.map_err(|_| WorkerError::Gone("while it connected"))??;
+    Ok(Ready { info, form, go, done: is_done })
+}
+
+impl Ready {
+    /// Has it do its part; returns when that is done.
+    pub(super) async fn run(self, order: Order) -> Result<Report, WorkerError> {
+        let gone = WorkerError::Gone("while it sent");
+        if self.go.send(order).is_err() {
+            return Err(gone);
+        }
+        match self.done.await {
+            Ok(Ok(report)) => Ok(report),
+            Ok(Err(error)) => Err(WorkerError::System(std::io::Error::other(error))),
+            Err(_) => Err(gone),
+        }
+    }
+}
+
+async fn work(session: crate::client::Session, order: Order) -> Result<Report, String> {
+    let mut clock = PreciseClock::new().map_err(|error| error.to_string())?;
+    let frame = order.frame;
+    let mut recorder = Recorder::new(frame.measured_from(), frame.end(), order.deltas);
+    let load = Load {
+        call: session,
+        source: order.source,
+        warmup: order.warmup,
+        feed: order.feed,
+        slots: order.slots,
+        answers: order.answers,
+        grace: order.grace,
+        stop: order.stop,
+    };
+    let (began, cpu) = (Instant::now(), thread_cpu());
+    let ended = drive(load, &mut clock, &mut recorder).await;
+    Ok(Report {
+        ended,
+        cpu: thread_cpu().saturating_sub(cpu),
+        wall: began.elapsed(),
+        rest: recorder.finish(),
+    })
+}
