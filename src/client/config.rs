@@ -143,6 +143,9 @@ impl ClientConfig {
 
     /// The headers of every request: the user's, and basic authorization when the address has user
     /// info and they have no `authorization` of their own.
+    ///
+    /// # Errors
+    /// A header that HTTP does not allow, or that would say something else than what we send.
     pub(super) fn header_map(&self) -> Result<HeaderMap, ConfigError> {
         let mut map = HeaderMap::with_capacity(self.headers.len() + 1);
         for (name, value) in &self.headers {
@@ -150,9 +153,8 @@ impl ClientConfig {
             let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
                 bad("the name cannot be sent; expected letters, digits and dashes such as `x-token`")
             })?;
-            if OURS.contains(&key.as_str())
-                || OUR_PREFIXES.iter().any(|p| key.as_str().starts_with(p))
-            {
+            let ours = OURS.contains(&key.as_str());
+            if ours || OUR_PREFIXES.iter().any(|prefix| key.as_str().starts_with(prefix)) {
                 return Err(bad("belongs to the protocol and cannot be set"));
             }
             let mut value = HeaderValue::from_str(value)
@@ -174,11 +176,9 @@ impl ClientConfig {
 }
 
 /// Headers that say how a message is framed: setting them would break the connection.
-const OURS: [&str; 9] = [
+const OURS: [&str; 7] = [
     "connection",
-    "content-encoding",
     "content-length",
-    "content-type",
     "keep-alive",
     "proxy-connection",
     "te",

@@ -16,8 +16,6 @@ use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD as BASE64;
 use bytes::{Buf, Bytes, BytesMut};
 use http::header;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -113,53 +111,24 @@ pub(super) fn header_lines(
     config: &ClientConfig,
     defaults: &[(&str, &str)],
 ) -> Result<String, ConfigError> {
-    let given = |name: &str| config.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
+    let own = config.header_map()?;
     let mut lines = String::new();
     let mut line = |name: &str, value: &str| {
         lines.extend([name, ": ", value, "\r\n"]);
     };
-    if !given("host") {
+    if !own.contains_key(header::HOST) {
         line("host", &authority(&config.target));
     }
     let agent = ("user-agent", concat!("flowbench/", env!("CARGO_PKG_VERSION")));
     for (name, value) in [agent].iter().chain(defaults) {
-        if !given(name) {
+        if !own.contains_key(*name) {
             line(name, value);
         }
     }
-    if let Some(user_info) = &config.target.user_info
-        && !given("authorization")
-    {
-        line("authorization", &format!("Basic {}", BASE64.encode(user_info)));
-    }
-    for (name, value) in &config.headers {
-        check_header(name, value)
-            .map_err(|reason| ConfigError::Header { name: name.clone(), reason })?;
-        line(name, value);
+    for (name, value) in &own {
+        line(name.as_str(), value.to_str().expect("header_map takes visible ASCII only"));
     }
     Ok(lines)
-}
-
-fn check_header(name: &str, value: &str) -> Result<(), &'static str> {
-    let Ok(name) = http::HeaderName::try_from(name) else {
-        return Err("is no name of a header; expected letters, digits and dashes");
-    };
-    if http::HeaderValue::try_from(value).is_err() {
-        return Err("its value cannot be sent; expected one line of text");
-    }
-    let ours = [
-        header::CONNECTION,
-        header::CONTENT_LENGTH,
-        header::TE,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        header::SEC_WEBSOCKET_ACCEPT,
-        header::SEC_WEBSOCKET_EXTENSIONS,
-        header::SEC_WEBSOCKET_KEY,
-        header::SEC_WEBSOCKET_PROTOCOL,
-        header::SEC_WEBSOCKET_VERSION,
-    ];
-    if ours.contains(&name) { Err("is set by the client itself") } else { Ok(()) }
 }
 
 /// Host and port as a `host` header has them: without the port that the scheme means anyway.
