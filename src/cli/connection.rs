@@ -44,8 +44,8 @@ pub(super) struct Connection {
     #[arg(long)]
     insecure: bool,
     /// A header to send along, over gRPC as metadata; can be repeated
-    #[arg(short = 'H', long = "header", value_name = "NAME=VALUE", value_parser = header)]
-    headers: Vec<(String, String)>,
+    #[arg(short = 'H', long = "header", value_name = "NAME=VALUE")]
+    headers: Vec<String>,
     /// The family of DocArray the Flow was built with: v1 (before 0.30), v2, or ask the Flow
     #[arg(long, value_name = "v1|v2|auto", default_value = "auto", value_parser = family)]
     family: FamilyChoice,
@@ -97,19 +97,38 @@ impl Connection {
             tls: self.tls,
         };
         let mut config = ClientConfig::new(address.resolve()?);
+        if let (false, Some(option)) = (config.target.tls, self.tls_option()) {
+            return Err(Problem::usage(format_args!(
+                "`{option}` is given, and {} is without TLS; expected an address such as \
+                 `grpcs://my.flow`, or `--tls`",
+                config.target
+            )));
+        }
         config.family = self.family;
         config.tls.ca = self.ca.clone();
         config.tls.cert = self.cert.clone();
         config.tls.key = self.key.clone();
         config.tls.server_name = self.server_name.clone();
         config.tls.insecure = self.insecure;
-        config.headers = self.headers.clone();
+        config.headers = self.headers.iter().map(|text| header(text)).collect::<Result<_, _>>()?;
         config.timeout = self.timeout.map(Span::get);
         config.connect_timeout = self.connect_timeout.get();
         config.limits.message_bytes_max =
             usize::try_from(self.max_response.bytes()).unwrap_or(usize::MAX);
         config.check()?;
         Ok(config)
+    }
+
+    /// An option that means nothing without TLS.
+    fn tls_option(&self) -> Option<&'static str> {
+        let given = [
+            (self.ca.is_some(), "--ca"),
+            (self.cert.is_some(), "--cert"),
+            (self.key.is_some(), "--key"),
+            (self.server_name.is_some(), "--server-name"),
+            (self.insecure, "--insecure"),
+        ];
+        given.into_iter().find_map(|(given, option)| given.then_some(option))
     }
 }
 
@@ -128,13 +147,13 @@ impl Sending {
 }
 
 /// `name=value` or, as in curl, `name: value`.
-fn header(text: &str) -> Result<(String, String), String> {
+fn header(text: &str) -> Result<(String, String), Problem> {
     match text.split_once(['=', ':']) {
         Some((name, value)) if !name.trim().is_empty() => {
             Ok((name.trim().into(), value.trim().into()))
         }
-        // The text may well be a secret: it is not repeated in words of ours.
-        _ => Err("expected a name and a value, `name=value`".into()),
+        // The text may well be a secret: it is not repeated.
+        _ => Err(Problem::usage("`--header` is not a header; expected `name=value`")),
     }
 }
 

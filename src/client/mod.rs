@@ -61,7 +61,7 @@ impl Client {
     ///
     /// # Errors
     /// When it is not an address.
-    pub fn connect_to(address: &str) -> Result<Client, TargetError> {
+    pub fn at(address: &str) -> Result<Client, TargetError> {
         Ok(Client::new(ClientConfig::new(address.parse()?)))
     }
 

@@ -75,11 +75,10 @@ impl Mutate {
             Err(error) => Err(error),
         };
         let reply = outcome.map_err(|error| match error {
-            CallError::Protocol { .. } | CallError::Lost { .. } | CallError::Unsupported(_)
-                if guessed =>
-            {
-                not_there(target, &error)
+            CallError::Protocol { .. } | CallError::Lost { .. } if guessed => {
+                elsewhere(format!("GraphQL goes over HTTP, which {target} does not seem to speak"))
             }
+            CallError::Unsupported(why) if guessed => elsewhere(why),
             error => error,
         })?;
         if let Some(failure) = reply.failure() {
@@ -112,9 +111,9 @@ impl Mutate {
     }
 }
 
-fn not_there(target: &Target, error: &CallError) -> CallError {
+fn elsewhere(why: String) -> CallError {
     CallError::Unsupported(format!(
-        "GraphQL goes over HTTP, and {target} does not seem to serve it: {error}; give the address \
-         of the Flow's HTTP port as well (`http_target`)"
+        "{why}; where the Flow has an HTTP port, give its address too (`http_target`, on the command \
+         line `--http`)"
     ))
 }
