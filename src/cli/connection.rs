@@ -15,7 +15,7 @@ pub(super) struct Connection {
     /// Port of the Flow, when the address names none; alone, it means a Flow on this machine
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
-    /// grpc, http or websocket, when the address has no scheme [default: grpc]
+    /// grpc, http or websocket, when the address has no scheme [default: grpc; for mutate, http]
     #[arg(long, value_name = "PROTOCOL", value_parser = Protocol::from_str)]
     protocol: Option<Protocol>,
     /// Use TLS, when the address has no scheme that says so
@@ -85,15 +85,24 @@ pub(super) struct Sending {
     /// Print responses in the order of their requests instead of as they finish
     #[arg(long)]
     results_in_order: bool,
+    /// Over gRPC, make each request a call of its own, which Flows of family v2 serve
+    #[arg(long)]
+    no_stream: bool,
 }
 
 impl Connection {
-    /// The settings of a client, files of the TLS options looked at.
-    pub(super) fn config(&self, address: Option<&str>) -> Result<ClientConfig, Problem> {
+    /// The settings of a client, files of the TLS options looked at. `usual` is the protocol
+    /// when neither the address nor an option says which.
+    pub(super) fn config(
+        &self,
+        address: Option<&str>,
+        usual: Protocol,
+    ) -> Result<ClientConfig, Problem> {
+        let has_scheme = address.is_some_and(|address| address.contains("://"));
         let address = Address {
             host: address.map(str::to_owned),
             port: self.port,
-            protocol: self.protocol,
+            protocol: self.protocol.or((!has_scheme).then_some(usual)),
             tls: self.tls,
         };
         let mut config = ClientConfig::new(address.resolve()?);
@@ -143,6 +152,7 @@ impl Sending {
         };
         config.prefetch = self.prefetch;
         config.results_in_order = self.results_in_order;
+        config.stream = !self.no_stream;
     }
 }
 

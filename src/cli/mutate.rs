@@ -6,7 +6,7 @@ use super::Exit;
 use super::connection::Connection;
 use super::problem::{Problem, json};
 use crate::client::Client;
-use crate::wire::Target;
+use crate::wire::{Protocol, Target};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -16,14 +16,14 @@ A Flow of the v1 family offers GraphQL on its HTTP port when it was started with
 expose_graphql_endpoint=True. The response is printed as JSON.
 
 Example:
-  flowbench mutate http://localhost:1234 \
-'mutation { docs(data: {text: \"abcd\"}, targetExecutor: \"bar.*\") { id text } }'
+  flowbench mutate http://localhost:1234 'mutation { docs(data: {text: \"a\"}) { id text } }'
 
 Exit codes: 0 all went well; 1 the response lists errors, or there was none; 2 the command line is \
 wrong, or the Flow offers no GraphQL; 3 the Flow could not be reached."
 )]
 pub(super) struct Args {
-    /// Where the Flow is over HTTP: http://localhost:1234 [default: 0.0.0.0, a Flow on this machine]
+    /// Where the Flow is over HTTP: http://localhost:1234, my.flow:1234
+    /// [default: 0.0.0.0, a Flow on this machine]
     address: Option<String>,
     /// The mutation, GraphQL; or @FILE
     #[arg(value_name = "MUTATION|@FILE")]
@@ -47,7 +47,7 @@ pub(super) async fn main(args: Args) -> Exit {
 }
 
 async fn run(args: Args) -> Result<(), Problem> {
-    let mut config = args.connection.config(args.address.as_deref())?;
+    let mut config = args.connection.config(args.address.as_deref(), Protocol::Http)?;
     config.http_target = args.http;
     let mutation = match args.mutation.strip_prefix('@') {
         None => args.mutation,

@@ -17,7 +17,7 @@ use super::Exit;
 use super::connection::{Connection, Sending};
 use super::problem::{Problem, in_line, json, not_json};
 use crate::client::{BoxError, CallError, Client, RequestSize, Response};
-use crate::wire::{Document, Map};
+use crate::wire::{Document, Map, Protocol};
 
 /// Each failure of a response is told; past these they are only counted.
 const TOLD_FAILURES: u64 = 10;
@@ -66,8 +66,15 @@ pub(super) struct Args {
     /// Documents a request; `all` puts all of them into one
     #[arg(long, value_name = "N|all", default_value = "100", value_parser = request_size)]
     request_size: RequestSize,
-    /// What to print of each response
-    #[arg(long, value_enum, default_value_t = Show::Docs)]
+    /// What to print of each response: texts (the text of each Document), docs (each Document as
+    /// JSON) or responses (as JSON: header, parameters, routes, data); one a line
+    #[arg(
+        long,
+        value_name = "WHAT",
+        value_enum,
+        default_value_t = Show::Docs,
+        hide_possible_values = true
+    )]
     show: Show,
     /// Post the one Document to a streaming endpoint, and print the Documents it gives one by one
     #[arg(long)]
@@ -87,11 +94,8 @@ pub(super) struct Args {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Show {
-    /// The text of each Document, one a line
     Texts,
-    /// Each Document as JSON, one a line
     Docs,
-    /// Each response as JSON, one a line: header, parameters, routes, data
     Responses,
 }
 
@@ -109,7 +113,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
         given => given,
     };
     let endpoint = endpoint.unwrap_or_else(|| "/".into());
-    let mut config = args.connection.config(address.as_deref())?;
+    let mut config = args.connection.config(address.as_deref(), Protocol::Grpc)?;
     args.sending.configure(&mut config);
     let parameters = match &args.parameters {
         Some(given) => json("--parameters", "a JSON object", given)?,

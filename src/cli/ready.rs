@@ -9,7 +9,7 @@ use super::connection::Connection;
 use super::problem::Problem;
 use crate::client::{CallError, Client, FlowInfo};
 use crate::units::Span;
-use crate::wire::Family;
+use crate::wire::{Family, Protocol};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -43,7 +43,7 @@ pub(super) async fn main(args: Args) -> Exit {
 }
 
 async fn run(args: Args) -> Result<String, Problem> {
-    let config = args.connection.config(args.address.as_deref())?;
+    let config = args.connection.config(args.address.as_deref(), Protocol::Grpc)?;
     let target = config.target.clone();
     let begun = Instant::now();
     let end = args.wait.map(|wait| begun + wait.get());
