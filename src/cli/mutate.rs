@@ -6,7 +6,7 @@ use super::Exit;
 use super::connection::Connection;
 use super::problem::{Problem, json};
 use crate::client::Client;
-use crate::wire::{Protocol, Target};
+use crate::wire::{Map, Protocol, Target};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -56,7 +56,7 @@ async fn run(args: Args) -> Result<(), Problem> {
     };
     let mut mutate = Client::new(config).mutate(mutation);
     if let Some(given) = &args.variables {
-        mutate = mutate.variables(json("--variables", "a JSON object", given)?);
+        mutate = mutate.variables(json::<Map>("--variables", "a JSON object", given)?);
     }
     let response = mutate.send().await.map_err(|error| Problem::from(&error))?;
     match writeln!(io::stdout(), "{response:#}") {

@@ -22,6 +22,7 @@ mod transport;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde_json::Value;
 use tokio::runtime;
 use tokio::sync::OnceCell;
 
@@ -36,7 +37,7 @@ pub use response::{Response, Results};
 pub use stream_doc::StreamDoc;
 pub use transport::{FamilySource, FlowInfo, ReplyStream, Session};
 
-use crate::wire::{Document, TargetError};
+use crate::wire::{Document, Map, TargetError};
 
 /// What code of the caller's fails with: callbacks, producers of inputs.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -133,6 +134,11 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("config", &self.config).finish_non_exhaustive()
     }
+}
+
+/// Parameters or variables from names and values.
+fn map<K: Into<String>, V: Into<Value>>(values: impl IntoIterator<Item = (K, V)>) -> Map {
+    values.into_iter().map(|(name, value)| (name.into(), value.into())).collect()
 }
 
 /// A session that opens when first needed.

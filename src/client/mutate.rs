@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Body, Call, CallError, Client, ClientConfig, FamilyChoice, Request, Session};
+use super::{Body, Call, CallError, Client, ClientConfig, FamilyChoice, Request, Session, map};
 use crate::wire::{DecodeError, Family, Map, Protocol, Target};
 
 /// A GraphQL mutation being put together. Nothing is sent before [`Mutate::send`].
@@ -30,9 +30,12 @@ impl Mutate {
         Mutate { client, config: None, mutation, variables: None }
     }
 
-    /// The values of the mutation's variables.
-    pub fn variables(mut self, variables: Map) -> Mutate {
-        self.variables = Some(variables);
+    /// The values of the mutation's variables: a [`Map`], or names and values.
+    pub fn variables<K: Into<String>, V: Into<Value>>(
+        mut self,
+        variables: impl IntoIterator<Item = (K, V)>,
+    ) -> Mutate {
+        self.variables = Some(map(variables));
         self
     }
 

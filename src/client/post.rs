@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
 
+use serde_json::Value;
+
 use super::callbacks::{CallbackReturn, Callbacks};
 use super::exchange::{Envelope, Exchange, Manner};
 use super::input::Batches;
 use super::{
     BoxError, CallError, CallbackError, Client, ClientConfig, Compression, Inputs, IntoInputs,
-    RequestSize, Response, Results, Retry,
+    RequestSize, Response, Results, Retry, map,
 };
 use crate::wire::Map;
 
@@ -207,9 +209,13 @@ impl<'a, Ending> Post<'a, Ending> {
         self
     }
 
-    /// What Executors get besides the Documents.
-    pub fn parameters(mut self, parameters: Map) -> Self {
-        self.envelope.parameters = parameters;
+    /// What Executors get besides the Documents: a [`Map`], or names and values as in
+    /// `[("k", 3)]`.
+    pub fn parameters<K: Into<String>, V: Into<Value>>(
+        mut self,
+        parameters: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        self.envelope.parameters = map(parameters);
         self
     }
 

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
+use serde_json::Value;
+
 use super::exchange::Envelope;
-use super::{CallError, Client, PostError, Request, Response, Responses};
+use super::{CallError, Client, PostError, Request, Response, Responses, map};
 use crate::wire::{Document, Map, encode_single};
 
 /// A request to a streaming endpoint being put together. Nothing is sent before
@@ -26,9 +28,12 @@ impl StreamDoc {
         StreamDoc { client, envelope, document }
     }
 
-    /// What Executors get besides the Document.
-    pub fn parameters(mut self, parameters: Map) -> StreamDoc {
-        self.envelope.parameters = parameters;
+    /// What Executors get besides the Document: a [`Map`], or names and values as in `[("k", 3)]`.
+    pub fn parameters<K: Into<String>, V: Into<Value>>(
+        mut self,
+        parameters: impl IntoIterator<Item = (K, V)>,
+    ) -> StreamDoc {
+        self.envelope.parameters = map(parameters);
         self
     }
 

@@ -1,6 +1,7 @@
 //! All tests that look at the crate from outside, in one binary: it links once.
 
 mod architecture;
+mod book;
 mod commands;
 mod flow;
 mod golden;
