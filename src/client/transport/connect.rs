@@ -148,7 +148,10 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Connection::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Connection::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Connection::Tls(stream) => {
+                let written = Pin::new(&mut *stream).poll_write(cx, bytes);
+                with_last_words(stream, cx, written)
+            }
         }
     }
 
@@ -159,7 +162,10 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Connection::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Connection::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Connection::Tls(stream) => {
+                let written = Pin::new(&mut *stream).poll_write_vectored(cx, slices);
+                with_last_words(stream, cx, written)
+            }
         }
     }
 
@@ -173,7 +179,10 @@ impl AsyncWrite for Connection {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Connection::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Connection::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Connection::Tls(stream) => {
+                let flushed = Pin::new(&mut *stream).poll_flush(cx);
+                with_last_words(stream, cx, flushed)
+            }
         }
     }
 
@@ -182,6 +191,44 @@ impl AsyncWrite for Connection {
             Connection::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Connection::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+/// Where a write failed because the server hung up, what it said before, if that explains it.
+///
+/// In TLS 1.3 a server refuses a client's certificate, or the want of one, after the client has
+/// begun to send. It hangs up at once, so that the next write fails, while its reason waits to be
+/// read. What else waits there stays to be read.
+fn with_last_words<T>(
+    stream: &mut TlsStream<TcpStream>,
+    cx: &mut Context<'_>,
+    written: Poll<io::Result<T>>,
+) -> Poll<io::Result<T>> {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset};
+    match written {
+        Poll::Ready(Err(error)) if matches!(error.kind(), BrokenPipe | ConnectionReset) => {
+            let (tcp, session) = stream.get_mut();
+            // A hang-up makes the socket readable, too. The next attempt to write leads here again.
+            if tcp.poll_read_ready(cx).is_pending() {
+                return Poll::Pending;
+            }
+            while session.wants_read() && session.read_tls(&mut Ready(tcp)).is_ok_and(|n| n > 0) {
+                if let Err(said) = session.process_new_packets() {
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, said)));
+                }
+            }
+            Poll::Ready(Err(error))
+        }
+        written => written,
+    }
+}
+
+/// Reads what is there.
+struct Ready<'a>(&'a TcpStream);
+
+impl io::Read for Ready<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.try_read(buffer)
     }
 }
 
@@ -394,26 +441,28 @@ pub(super) mod tests {
         assert!(error.starts_with("its certificate expired"), "{error}");
     }
 
+    /// A server that wants a certificate of this authority's.
+    fn wanting_certificate(authority: &Authority) -> rustls::ServerConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
+            .build()
+            .unwrap();
+        let server = authority.server("127.0.0.1");
+        rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(server.chain, server.key)
+            .unwrap()
+    }
+
     #[tokio::test]
     async fn a_server_that_wants_our_certificate_gets_it_or_the_error_says_so() {
         let authority = Authority::new();
-        let wants_certificate = || {
-            let mut roots = RootCertStore::empty();
-            roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
-            let provider = Arc::new(rustls::crypto::ring::default_provider());
-            let verifier =
-                WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
-                    .build()
-                    .unwrap();
-            let server = authority.server("127.0.0.1");
-            rustls::ServerConfig::builder_with_provider(provider)
-                .with_safe_default_protocol_versions()
-                .unwrap()
-                .with_client_cert_verifier(verifier)
-                .with_single_cert(server.chain, server.key)
-                .unwrap()
-        };
-        let error = say_hello(hello(wants_certificate()).await, authority.trusted()).await;
+        let error =
+            say_hello(hello(wanting_certificate(&authority)).await, authority.trusted()).await;
         assert_eq!(
             error.unwrap_err(),
             "the server wants a certificate of ours; give `cert` and `key`"
@@ -426,7 +475,10 @@ pub(super) mod tests {
             key: Some(authority.file("me.key", &key.serialize_pem())),
             ..authority.trusted()
         };
-        assert_eq!(say_hello(hello(wants_certificate()).await, options).await.unwrap(), "hello");
+        assert_eq!(
+            say_hello(hello(wanting_certificate(&authority)).await, options).await.unwrap(),
+            "hello"
+        );
         let params = CertificateParams::new(vec!["stranger".into()]).unwrap();
         let options = TlsOptions {
             cert: Some(authority.file("stranger.pem", &params.self_signed(&key).unwrap().pem())),
@@ -435,8 +487,30 @@ pub(super) mod tests {
                 ..authority.trusted()
             }
         };
-        let error = say_hello(hello(wants_certificate()).await, options).await.unwrap_err();
+        let error =
+            say_hello(hello(wanting_certificate(&authority)).await, options).await.unwrap_err();
         assert!(error.starts_with("the server refuses our certificate"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn who_only_writes_learns_why_the_server_hung_up() {
+        let authority = Authority::new();
+        let port = hello(wanting_certificate(&authority)).await;
+        let config =
+            ClientConfig { tls: authority.trusted(), ..config(Protocol::Grpc, port, true) };
+        let connector = Connector::new(&config, Alpn::Any).unwrap();
+        let mut connection = connector.connect().await.unwrap();
+        let error = loop {
+            if let Err(error) = connection.write_all(b"hello").await {
+                break error;
+            }
+            if let Err(error) = connection.flush().await {
+                break error;
+            }
+            tokio::task::yield_now().await;
+        };
+        let error = tls::failure_behind(&config.target, &error).expect("the server said why");
+        assert!(error.to_string().contains("wants a certificate of ours"), "{error}");
     }
 
     #[tokio::test]

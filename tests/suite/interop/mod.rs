@@ -13,6 +13,7 @@ mod manner;
 mod matrix;
 mod proxy;
 mod python;
+mod roundtrip;
 mod samples;
 mod streaming;
 mod tls;
