@@ -29,7 +29,7 @@ fn every_example_of_the_page_stands_in_this_file() {
         assert!(here.contains(&words(example)), "docs/client.md, this is not run:\n{example}");
         examples += 1;
     }
-    assert!(examples >= 20, "the page has lost its examples");
+    assert!(examples > 15, "the page has lost its examples");
     for row in (1..=24).filter(|row| *row != 21) {
         assert!(page.contains(&format!("C{row} ")), "nothing about C{row}");
     }
