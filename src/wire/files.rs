@@ -194,7 +194,7 @@ fn read_json(text: &[u8]) -> Result<Vec<Document>, ReadError> {
         false => Dialect::Plain,
     };
     let mut reader = serde_json::Deserializer::from_slice(text);
-    let docs = DocumentsSeed(dialect).deserialize(&mut reader).and_then(|docs| {
+    let docs = DocumentsSeed::new(dialect).deserialize(&mut reader).and_then(|docs| {
         reader.end()?;
         Ok(docs)
     });

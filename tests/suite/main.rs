@@ -6,3 +6,4 @@ mod commands;
 mod flow;
 mod golden;
 mod interop;
+mod wire;

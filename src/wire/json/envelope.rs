@@ -8,7 +8,8 @@ use bytes::Bytes;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::read::{Coerced, DocumentSeed, DocumentsSeed};
+use super::parts::Coerced;
+use super::read::{DocumentSeed, DocumentsSeed};
 use super::time::{self, Style};
 use super::write::{AsJson, Doubles};
 use super::{Context, Dialect};
@@ -477,13 +478,13 @@ impl<'de, D: Reads> Visitor<'de> for DataVisitor<D> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Data<D>, A::Error> {
-        let docs = DocumentsSeed(D::DIALECT).visit_seq(seq)?;
+        let docs = DocumentsSeed::new(D::DIALECT).visit_seq(seq)?;
         Ok(Data { docs, alone: false, dialect: PhantomData })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Data<D>, A::Error> {
         if D::DIALECT == Dialect::V2 {
-            let doc = DocumentSeed(Dialect::V2).visit_map(map)?;
+            let doc = DocumentSeed::new(Dialect::V2).visit_map(map)?;
             return Ok(Data { docs: vec![doc], alone: true, dialect: PhantomData });
         }
         let mut docs = Vec::new();
@@ -491,7 +492,7 @@ impl<'de, D: Reads> Visitor<'de> for DataVisitor<D> {
             if key != "docs" {
                 return Err(de::Error::unknown_field(&key, &["docs"]));
             }
-            docs = map.next_value_seed(DocumentsSeed(D::DIALECT))?;
+            docs = map.next_value_seed(DocumentsSeed::new(D::DIALECT))?;
         }
         Ok(Data { docs, alone: false, dialect: PhantomData })
     }

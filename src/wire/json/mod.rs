@@ -20,6 +20,7 @@
 //! `Infinity`, `-Infinity`), elsewhere an error.
 
 mod envelope;
+mod parts;
 mod read;
 mod time;
 mod write;
@@ -38,6 +39,10 @@ use serde_json::Value;
 
 use super::files::WriteError;
 use super::{DecodeError, Document, EncodeError, Family};
+
+/// How many Documents within one another are read and written. Reading takes more of the stack than
+/// in protobuf, and JSON's own limit of 128 levels is made for smaller values.
+const NESTING_MAX: usize = 32;
 
 /// How a Document is written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +128,6 @@ pub mod graphql {
     /// A Document from a `StrawberryDocumentInput`. Tags are JSON text in a string.
     pub fn to_document(input: &Value) -> Result<Document, DecodeError> {
         use serde::de::DeserializeSeed;
-        Ok(read::DocumentSeed(Dialect::GraphQl).deserialize(input)?)
+        Ok(read::DocumentSeed::new(Dialect::GraphQl).deserialize(input)?)
     }
 }

@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
-use super::{Context, Dialect};
+use super::{Context, Dialect, NESTING_MAX};
 use crate::wire::proto::v2::{DocProto, NodeProto, node_proto::Content};
 use crate::wire::value::non_finite;
 use crate::wire::values::Style;
@@ -19,8 +19,8 @@ pub(super) struct AsJson<'a, T: ?Sized> {
     value: &'a T,
     /// The id of the Document, for errors.
     id: &'a str,
-    /// Whether the Document is a chunk or a match of another.
-    nested: bool,
+    /// How many Documents it is part of.
+    depth: usize,
     context: &'a Context,
 }
 
@@ -34,15 +34,15 @@ impl Serialize for Document {
 
 impl<'a, T: ?Sized> AsJson<'a, T> {
     pub(super) fn new(value: &'a T, context: &'a Context) -> AsJson<'a, T> {
-        AsJson { value, id: "", nested: false, context }
+        AsJson { value, id: "", depth: 0, context }
     }
 
     fn with<'b, U: ?Sized>(&'b self, value: &'b U) -> AsJson<'b, U> {
-        AsJson { value, id: self.id, nested: self.nested, context: self.context }
+        AsJson { value, id: self.id, depth: self.depth, context: self.context }
     }
 
     fn nested<'b>(&'b self, docs: &'b [Document]) -> AsJson<'b, [Document]> {
-        AsJson { nested: true, ..self.with(docs) }
+        AsJson { depth: self.depth + 1, ..self.with(docs) }
     }
 
     fn plain(&self) -> bool {
@@ -67,6 +67,9 @@ impl Serialize for AsJson<'_, [Document]> {
 impl Serialize for AsJson<'_, Document> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let of_doc = AsJson { id: &self.value.id, ..*self };
+        if self.depth > NESTING_MAX {
+            return self.context.fail(EncodeError::Depth { limit: NESTING_MAX });
+        }
         if !self.plain() && !is_finite(self.value) {
             return of_doc.fail_value("weight, offset and location have to be finite".into());
         }
@@ -236,7 +239,7 @@ impl AsJson<'_, Document> {
 
     fn tags(&self) -> Tags<'_> {
         let answer = matches!(self.context.dialect, Dialect::V1Response | Dialect::GraphQl);
-        Tags { tags: &self.value.tags, floats: answer, booleans: answer && !self.nested }
+        Tags { tags: &self.value.tags, floats: answer, booleans: answer && self.depth == 0 }
     }
 }
 
