@@ -25,4 +25,6 @@ pub mod threshold;
 
 pub mod run;
 
+pub mod report;
+
 pub mod cli;

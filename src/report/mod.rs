@@ -1,0 +1,37 @@
+//! Reports: what was measured, told to people and machines. One file a format.
+//!
+//! A report is a function of a [`Summary`] and a writer, so a saved result can be rendered again, to
+//! the same bytes.
+
+pub mod files;
+mod json;
+pub mod progress;
+mod terminal;
+mod words;
+
+use std::io;
+
+use crate::record::summary::Summary;
+
+/// How a summary is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// The whole result, for programs and for rendering again.
+    Json,
+    /// A few lines for the end of a run, at most 80 columns wide.
+    Terminal {
+        /// With colours.
+        color: bool,
+    },
+}
+
+/// Writes a summary.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write(summary: &Summary, format: Format, out: &mut dyn io::Write) -> io::Result<()> {
+    match format {
+        Format::Json => json::write(summary, out),
+        Format::Terminal { color } => terminal::write(summary, color, out),
+    }
+}

@@ -1,0 +1,144 @@
+//! The end of a run on the terminal: a line a scenario, what did not hold and why, the verdict.
+
+use std::io;
+
+use super::words::{
+    actual, answer, count, end, fit, latency, percent, rate, time, verdict, width, wrap,
+};
+use crate::record::summary::{ScenarioSummary, Summary, Verdict};
+
+/// No line is wider.
+const COLUMNS: usize = 80;
+
+/// Errors shown of each scenario; the report has them all.
+const ERRORS: usize = 3;
+
+/// The columns behind the name: heading and width.
+const FIGURES: [(&str, usize); 6] =
+    [("requests", 10), ("rate", 9), ("p50", 8), ("p99", 8), ("failed", 8), ("", 11)];
+
+pub(super) fn write(summary: &Summary, color: bool, out: &mut dyn io::Write) -> io::Result<()> {
+    let name_width = COLUMNS - FIGURES.iter().map(|(_, width)| width).sum::<usize>();
+    write!(out, "{:name_width$}", "")?;
+    for (heading, width) in FIGURES {
+        write!(out, "{heading:>width$}")?;
+    }
+    writeln!(out)?;
+    for scenario in &summary.scenarios {
+        row(scenario, name_width, color, out)?;
+    }
+    for scenario in &summary.scenarios {
+        remarks(scenario, color, out)?;
+    }
+    writeln!(out)?;
+    let word = verdict(summary.verdict);
+    let rest = format!("{} after {}.", answer(summary), time(summary.duration_s));
+    let lines = wrap(&format!("{word}: {rest}"), COLUMNS);
+    for (index, line) in lines.iter().enumerate() {
+        match line.strip_prefix(word).filter(|_| index == 0) {
+            Some(rest) => writeln!(out, "{}{rest}", painted(word, summary.verdict, color))?,
+            None => writeln!(out, "{line}")?,
+        }
+    }
+    Ok(())
+}
+
+fn row(
+    scenario: &ScenarioSummary,
+    name_width: usize,
+    color: bool,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    let name = fit(&scenario.name, name_width);
+    write!(out, "{name}{:1$}", "", name_width - width(&name))?;
+    let figures = [
+        count(scenario.requests.sent),
+        rate(scenario.throughput.requests_per_s),
+        latency(scenario.response_time_ms.p50),
+        latency(scenario.response_time_ms.p99),
+        scenario.error_rate.map_or("–".into(), percent),
+    ];
+    for (text, (_, width)) in figures.iter().zip(FIGURES) {
+        write!(out, "{text:>width$}")?;
+    }
+    let word = verdict(scenario.verdict);
+    let gap = FIGURES[5].1 - word.len();
+    writeln!(out, "{:gap$}{}", "", painted(word, scenario.verdict, color))
+}
+
+/// What is to be said about a scenario beside its figures: nothing, when all went well.
+fn remarks(scenario: &ScenarioSummary, color: bool, out: &mut dyn io::Write) -> io::Result<()> {
+    let mut lines: Vec<(&str, String)> = Vec::new();
+    let how = end(scenario);
+    let skipped = scenario.requests.arrivals == 0 && how.is_some();
+    lines.extend(how.map(|how| ("", how)));
+    // A scenario that never ran has nothing to say about its thresholds.
+    for threshold in scenario.thresholds.iter().filter(|_| !skipped) {
+        match threshold.verdict {
+            Verdict::Held => (),
+            Verdict::Failed => {
+                lines.push(("failed", format!("{} – it is {}", threshold.that, actual(threshold))));
+            }
+            Verdict::NotJudged => {
+                let reason = threshold.reason.clone().unwrap_or_default();
+                // Reasons against the whole run follow below.
+                let reason = if reason.starts_with("the run is not valid") {
+                    format!("it is {}", actual(threshold))
+                } else {
+                    reason
+                };
+                lines.push(("not judged", format!("{} – {reason}", threshold.that)));
+            }
+        }
+    }
+    for reason in scenario.validity.reasons.iter().filter(|_| !skipped) {
+        lines.push(("not valid", reason.clone()));
+    }
+    for assertion in scenario.assertions.iter().filter(|assertion| assertion.failed > 0) {
+        let all = assertion.passed + assertion.failed;
+        let of = format!("{} of {} responses", count(assertion.failed), count(all));
+        let example = assertion.example.as_deref().unwrap_or_default();
+        lines.push(("assertion", format!("{} – failed on {of}: {example}", assertion.name)));
+    }
+    for error in scenario.errors.iter().take(ERRORS) {
+        lines.push(("error", format!("{}× {}", count(error.count), error.message)));
+    }
+    if scenario.errors.len() > ERRORS {
+        lines.push(("error", format!("and {} other kinds", scenario.errors.len() - ERRORS)));
+    }
+    for (name, callback) in [
+        ("on_done", &scenario.callbacks.on_done),
+        ("on_error", &scenario.callbacks.on_error),
+        ("on_always", &scenario.callbacks.on_always),
+    ] {
+        if callback.failed > 0 {
+            let example = callback.example.as_deref().unwrap_or_default();
+            let failed = count(callback.failed);
+            lines.push(("callback", format!("{name} failed {failed} times: {example}")));
+        }
+    }
+    if lines.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    for line in wrap(&scenario.name, COLUMNS) {
+        writeln!(out, "{}", if color { format!("\x1b[1m{line}\x1b[0m") } else { line })?;
+    }
+    for (label, text) in lines {
+        let indent = if label.is_empty() { 2 } else { 14 };
+        for (index, line) in wrap(&text, COLUMNS - indent).into_iter().enumerate() {
+            let label = if index == 0 { label } else { "" };
+            writeln!(out, "  {label:0$}{line}", indent - 2)?;
+        }
+    }
+    Ok(())
+}
+
+fn painted(word: &str, verdict: Verdict, color: bool) -> String {
+    let code = match verdict {
+        Verdict::Held => 32,
+        Verdict::Failed => 31,
+        Verdict::NotJudged => 33,
+    };
+    if color { format!("\x1b[1;{code}m{word}\x1b[0m") } else { word.into() }
+}

@@ -1,0 +1,256 @@
+//! Numbers and verdicts in words, the same in all reports.
+
+use std::time::Duration;
+
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use crate::record::summary::{EndReason, ScenarioSummary, Summary, ThresholdSummary, Verdict};
+
+/// A latency in ms: three digits that matter, in the unit that fits; a dash where there is none.
+pub(super) fn latency(ms: Option<f64>) -> String {
+    let Some(ms) = ms else { return "–".into() };
+    let (value, unit) = match ms {
+        _ if ms < 1.0 => (ms * 1e3, "µs"),
+        _ if ms < 1e3 => (ms, "ms"),
+        _ if ms < 600e3 => (ms / 1e3, "s"),
+        _ => (ms / 60e3, "min"),
+    };
+    format!("{} {unit}", three_digits(value))
+}
+
+/// A number with three digits that matter, or all before the point.
+pub(super) fn three_digits(value: f64) -> String {
+    let decimals = match value.abs() {
+        size if size == 0.0 || size >= 99.95 => 0,
+        size if size >= 9.995 => 1,
+        _ => 2,
+    };
+    format!("{value:.decimals$}")
+}
+
+/// A count, its thousands apart.
+pub(super) fn count(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A rate per second.
+pub(super) fn rate(per_s: f64) -> String {
+    if per_s >= 1000.0 {
+        format!("{}/s", count(per_s.round() as u64))
+    } else {
+        format!("{}/s", three_digits(per_s))
+    }
+}
+
+/// A share from 0 to 1 in percent. What is not nothing does not look like it.
+pub(super) fn percent(share: f64) -> String {
+    let percent = share * 100.0;
+    match percent {
+        _ if percent == 0.0 => "0 %".into(),
+        _ if percent < 0.01 => "<0.01 %".into(),
+        _ if percent > 99.99 && percent < 100.0 => ">99.99 %".into(),
+        _ => format!("{} %", three_digits(percent)),
+    }
+}
+
+/// A length of time.
+pub(super) fn time(seconds: f64) -> String {
+    let Ok(duration) = Duration::try_from_secs_f64(seconds) else { return "–".into() };
+    let whole = duration.as_secs();
+    match whole {
+        0..60 => format!("{} s", three_digits(seconds)),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// The verdict on a run, a scenario or a threshold.
+pub(super) fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Held => "passed",
+        Verdict::Failed => "failed",
+        Verdict::NotJudged => "not judged",
+    }
+}
+
+/// The value of a threshold's metric.
+pub(super) fn actual(threshold: &ThresholdSummary) -> String {
+    match (threshold.actual, threshold.unit.as_str()) {
+        (None, _) if threshold.verdict == Verdict::NotJudged => "unknown".into(),
+        (None, _) => "beyond all that came back".into(),
+        (Some(value), "ms") => latency(Some(value)),
+        (Some(value), "share") => percent(value),
+        (Some(value), "per_s") => rate(value),
+        (Some(value), _) => count(value as u64),
+    }
+}
+
+/// How a scenario ended, where that is worth telling.
+pub(super) fn end(scenario: &ScenarioSummary) -> Option<String> {
+    let words = match scenario.end.reason {
+        EndReason::Time | EndReason::Requests => return None,
+        EndReason::Documents => return None,
+        EndReason::Aborted => "ended early",
+        EndReason::Interrupted => "interrupted",
+        EndReason::Unreachable => "target not reached",
+        EndReason::Broken => "broken off",
+        EndReason::Skipped => "not run",
+    };
+    Some(match &scenario.end.message {
+        Some(message) => format!("{words}: {message}"),
+        None => words.into(),
+    })
+}
+
+/// The answer to "did it hold", in a sentence.
+pub(super) fn answer(summary: &Summary) -> String {
+    let scenarios = &summary.scenarios;
+    let having = |verdict: Verdict| scenarios.iter().filter(move |s| s.verdict == verdict).count();
+    let all = scenarios.len();
+    let mut text = match summary.verdict {
+        Verdict::Held if all == 1 => "All thresholds of the scenario held".to_owned(),
+        Verdict::Held => format!("All thresholds of all {all} scenarios held"),
+        Verdict::Failed => {
+            format!("{} of {} failed", having(Verdict::Failed), scenarios_(all))
+        }
+        Verdict::NotJudged => {
+            format!("{} of {} could not be judged", having(Verdict::NotJudged), scenarios_(all))
+        }
+    };
+    let not_judged = having(Verdict::NotJudged);
+    if summary.verdict == Verdict::Failed && not_judged > 0 {
+        text.push_str(&format!(", {not_judged} could not be judged"));
+    }
+    let invalid = scenarios.iter().filter(|s| !s.validity.valid).count();
+    if invalid > 0 && summary.verdict == Verdict::Held {
+        text.push_str(&format!("; the figures of {invalid} are not valid"));
+    }
+    if summary.interrupted {
+        text.push_str("; the run was interrupted");
+    }
+    text
+}
+
+fn scenarios_(count: usize) -> String {
+    if count == 1 { "1 scenario".into() } else { format!("{count} scenarios") }
+}
+
+/// Columns a text takes on a terminal.
+pub(super) fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// Cuts a text to so many columns; an ellipsis shows that something is missing. What could move a
+/// terminal's cursor is made visible.
+pub(super) fn fit(text: &str, columns: usize) -> String {
+    let text = plain(text);
+    if width(&text) <= columns {
+        return text;
+    }
+    let mut taken = 0;
+    let mut cut: String = text
+        .chars()
+        .take_while(|c| {
+            taken += c.width().unwrap_or(0);
+            taken < columns
+        })
+        .collect();
+    cut.push('…');
+    cut
+}
+
+/// What a Flow sent is data: it must not be able to speak to the terminal.
+pub(super) fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\n' | '\t' => ' ',
+            c if c.is_control() => '\u{fffd}',
+            c => c,
+        })
+        .collect()
+}
+
+/// Breaks a text at spaces into lines of at most so many columns.
+pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in plain(text).split(' ').filter(|word| !word.is_empty()) {
+        let mut word = word.to_owned();
+        loop {
+            let line = lines.last_mut().expect("there is always one");
+            let used = width(line);
+            let gap = usize::from(used > 0);
+            if used + gap + width(&word) <= columns {
+                if gap > 0 {
+                    line.push(' ');
+                }
+                line.push_str(&word);
+                break;
+            }
+            if used > 0 {
+                lines.push(String::new());
+                continue;
+            }
+            // A word longer than a line.
+            let mut taken = 0;
+            let end = word
+                .char_indices()
+                .find(|(_, c)| {
+                    taken += c.width().unwrap_or(0);
+                    taken > columns
+                })
+                .map_or(word.len(), |(at, c)| at.max(c.len_utf8()));
+            line.push_str(&word[..end]);
+            word = word.split_off(end);
+            if word.is_empty() {
+                break;
+            }
+            lines.push(String::new());
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_three_digits_that_matter() {
+        let shown =
+            [0.0005, 0.12345, 1.2345, 12.345, 123.45, 1234.5, 61_000.0].map(Some).map(latency);
+        assert_eq!(
+            shown,
+            ["0.50 µs", "123 µs", "1.23 ms", "12.3 ms", "123 ms", "1.23 s", "61.0 s"]
+        );
+        assert_eq!(latency(None), "–");
+        assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1 000", "1 234 567"]);
+        assert_eq!([0.5, 123.4, 12_345.6].map(rate), ["0.50/s", "123/s", "12 346/s"]);
+        assert_eq!(
+            [0.0, 0.00001, 0.005, 0.999_99, 1.0].map(percent),
+            ["0 %", "<0.01 %", "0.50 %", ">99.99 %", "100 %"]
+        );
+        assert_eq!([3.0, 75.2, 7260.0].map(time), ["3.00 s", "1 min 15 s", "2 h 1 min"]);
+    }
+
+    #[test]
+    fn texts_are_cut_and_broken_by_columns_not_characters() {
+        assert_eq!(fit("搜索 search", 20), "搜索 search");
+        assert_eq!(fit("搜索搜索搜索", 6), "搜索…");
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("abcdefghij", 4), ["abcd", "efgh", "ij"]);
+        assert_eq!(wrap("搜索搜索", 3), ["搜", "索", "搜", "索"]);
+    }
+
+    #[test]
+    fn what_a_flow_sent_can_not_move_the_cursor() {
+        assert_eq!(fit("a\x1b[2Jb\n", 20), "a\u{fffd}[2Jb ");
+    }
+}
