@@ -110,11 +110,10 @@ impl Session {
         let status = match &self.0.transport {
             Transport::Grpc(grpc) => {
                 let status = grpc.dry_run().await?;
-                let name = status.exception.map(|exception| exception.name.to_string());
                 DryRun {
                     code: status.code,
-                    description: status.description.to_string(),
-                    exception: name.map(|name| Exception { name }),
+                    description: status.description,
+                    exception: status.exception.map(|told| Exception { name: told.name }),
                 }
             }
             Transport::Http(_) | Transport::WebSocket(_) => {

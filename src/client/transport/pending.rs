@@ -402,7 +402,7 @@ mod tests {
         let id = RequestId { sender: 0x1234, number: u64::MAX };
         let digits = String::from_utf8(id.digits().to_vec()).unwrap();
         let header = HeaderProto {
-            request_id: digits.into(),
+            request_id: digits,
             exec_endpoint: Some("/index".into()),
             ..HeaderProto::default()
         };

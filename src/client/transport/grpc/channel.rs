@@ -357,21 +357,12 @@ enum State {
     Ended,
 }
 
-/// What `Replies` hands out.
-#[derive(Debug)]
-pub(super) enum Received {
-    /// A message.
-    Message(Arrival),
-    /// A message over the limit: how it begins.
-    TooLarge(Bytes),
-}
-
 impl Replies {
     /// The next message, `None` at an end with the status OK. Safe to give up and call again.
     ///
     /// # Errors
     /// `Gateway` for another status, and every way in which a stream can break.
-    pub(super) async fn next(&mut self) -> Result<Option<Received>, CallError> {
+    pub(super) async fn next(&mut self) -> Result<Option<Incoming>, CallError> {
         loop {
             match &mut self.state {
                 State::Head(response) => {
@@ -391,12 +382,7 @@ impl Replies {
                 }
                 State::Body(body, messages) => {
                     match messages.next() {
-                        Ok(Some(Incoming::Message(arrival))) => {
-                            return Ok(Some(Received::Message(arrival)));
-                        }
-                        Ok(Some(Incoming::TooLarge(beginning))) => {
-                            return Ok(Some(Received::TooLarge(beginning)));
-                        }
+                        Ok(Some(incoming)) => return Ok(Some(incoming)),
                         Ok(None) => {}
                         Err(broken) => return self.broke(self.malformed(&broken)),
                     }
@@ -439,8 +425,8 @@ impl Replies {
     pub(super) async fn only(&mut self) -> Result<Arrival, CallError> {
         let message = self.next().await?;
         let message = match message {
-            Some(Received::Message(arrival)) => arrival,
-            Some(Received::TooLarge(_)) => {
+            Some(Incoming::Message(arrival)) => arrival,
+            Some(Incoming::TooLarge(_)) => {
                 return Err(CallError::TooLarge { limit: self.channel.headers.limit });
             }
             None => return Err(self.channel.protocol("an OK without a message".into())),

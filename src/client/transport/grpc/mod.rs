@@ -25,8 +25,8 @@ use futures_util::{StreamExt, TryStreamExt, stream as streams};
 use prost::Message;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use self::channel::{Channel, Headers, Received, Replies};
-use self::frame::Outgoing;
+use self::channel::{Channel, Headers, Replies};
+use self::frame::{Incoming, Outgoing};
 use self::stream::Stream;
 use super::connect::Connector;
 use super::pending::Arrival;
@@ -350,7 +350,7 @@ impl DocumentReplies {
     /// and when the first began.
     pub(super) async fn next(&mut self) -> Result<Option<Reply>, Failure> {
         match limited(self.deadline, self.limit, self.call.replies.next()).await {
-            Ok(Some(Received::Message(Arrival { message, first, done }))) => {
+            Ok(Some(Incoming::Message(Arrival { message, first, done }))) => {
                 self.first.get_or_insert(first);
                 let form = Form::Protobuf(Family::V2);
                 match form.decode_head(&message) {
@@ -361,7 +361,7 @@ impl DocumentReplies {
                     Err(error) => Err(self.failure(decode_error(error))),
                 }
             }
-            Ok(Some(Received::TooLarge(_))) => {
+            Ok(Some(Incoming::TooLarge(_))) => {
                 Err(self.failure(CallError::TooLarge { limit: self.call.replies.limit() }))
             }
             Ok(None) => Ok(None),

@@ -1,5 +1,6 @@
 //! One long-lived `/jina.JinaRPC/Call` stream: many requests down, their replies up in any order.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,8 +11,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::super::pending::{Arrival, Pending, Waiter, request_id};
 use super::Setup;
-use super::channel::{Channel, Received, Replies, Sending};
-use super::frame::{Outgoing, PREFIX};
+use super::channel::{Channel, Replies, Sending};
+use super::frame::{Incoming, Outgoing, PREFIX};
 use crate::client::{CallError, Compression, Failure, Timing};
 use crate::wire::{Encoded, RequestId};
 
@@ -171,6 +172,12 @@ impl Reader {
                 (Some((.., until)), None) => Some(*until),
                 (None, closing) => closing,
             };
+            let waking = async {
+                match wake {
+                    Some(wake) => sleep_until(wake).await,
+                    None => pending().await,
+                }
+            };
             tokio::select! {
                 biased;
                 received = replies.next() => match received {
@@ -187,7 +194,7 @@ impl Reader {
                     Err(error) => break error,
                 },
                 _ = &mut closed, if closing.is_none() => closing = Some(Instant::now() + GRACE),
-                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
+                () = waking => {
                     if closing.is_some_and(|closing| closing <= Instant::now()) {
                         break replies.over("we closed the stream");
                     }
@@ -200,11 +207,11 @@ impl Reader {
 
     /// # Errors
     /// When a message over the limit does not say whose it is.
-    fn on(&mut self, received: Received, limit: usize) -> Result<(), CallError> {
+    fn on(&mut self, received: Incoming, limit: usize) -> Result<(), CallError> {
         // Another message follows the stub, so it did not announce the end.
         self.release_as_reply();
         match received {
-            Received::Message(arrival) => {
+            Incoming::Message(arrival) => {
                 let id = request_id(&arrival.message);
                 if arrival.message.len() <= STUB && !self.terse.load(Ordering::Relaxed) {
                     self.held = Some((id, arrival, Instant::now() + GRACE));
@@ -212,7 +219,7 @@ impl Reader {
                     self.pending.arrived(id, arrival);
                 }
             }
-            Received::TooLarge(beginning) => {
+            Incoming::TooLarge(beginning) => {
                 let error = CallError::TooLarge { limit };
                 match request_id(&beginning) {
                     Some(id) => self.pending.fail(Some(id), error),

@@ -842,8 +842,7 @@ async fn a_mutation_is_refused() {
 #[tokio::test]
 async fn a_gateway_tells_what_it_is() {
     let tells = |jina: &[(&str, &str)]| {
-        let jina =
-            jina.iter().map(|(key, value)| (key.to_string().into(), value.to_string().into()));
+        let jina = jina.iter().map(|(key, value)| (key.to_string(), value.to_string()));
         let info = JinaInfoProto { jina: jina.collect(), ..JinaInfoProto::default() };
         Some(info.encode_to_vec())
     };
