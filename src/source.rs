@@ -161,10 +161,17 @@ impl Sources {
         }
     }
 
-    /// The whole of a file, for problems that have no better place.
-    pub fn start_of_last(&self) -> Option<Place> {
-        let file = u32::try_from(self.files.len()).ok()?.checked_sub(1)?;
-        Some(Place { file, start: 0, end: 0 })
+    /// Whether any of the texts has this in it.
+    pub fn contain(&self, text: &str) -> bool {
+        self.files.iter().any(|file| file.text.contains(text))
+    }
+
+    /// The keys that a model has, in the order of its fields.
+    pub fn keys_of<T: DeserializeOwned>() -> &'static [&'static str] {
+        match T::deserialize(Keys) {
+            Err(KeysFound(keys)) => keys,
+            Ok(_) => &[],
+        }
     }
 
     /// `suite.yaml:14:5`; lines and columns count from 1, columns in characters.
@@ -609,7 +616,7 @@ impl Node {
     }
 
     /// In a message: "`fast`", "a list".
-    fn found(&self) -> String {
+    pub fn found(&self) -> String {
         match &self.value {
             _ if self.secret => "a value that is not shown".into(),
             Value::Null => "nothing".into(),
@@ -896,7 +903,6 @@ struct At<'a> {
 enum Name<'a> {
     Label(&'a str),
     Key(&'a str),
-    Item(&'a str, usize),
 }
 
 impl fmt::Display for Name<'_> {
@@ -904,7 +910,6 @@ impl fmt::Display for Name<'_> {
         match self {
             Name::Label(label) => f.write_str(label),
             Name::Key(key) => write!(f, "`{key}`"),
-            Name::Item(key, index) => write!(f, "`{key}[{index}]`"),
         }
     }
 }
@@ -1042,10 +1047,7 @@ impl<'a> At<'a> {
     }
 
     fn items(&self, items: &'a [Node]) -> Items<'a> {
-        let name = match self.name {
-            Name::Label(name) | Name::Key(name) | Name::Item(name, _) => name,
-        };
-        Items { items, next: 0, name }
+        Items { items, next: 0, name: self.name }
     }
 }
 
@@ -1219,10 +1221,54 @@ impl<'a> Deserializer<'a> for At<'a> {
     }
 }
 
+/// Asks a model which keys it has: derived models name them when they begin to read.
+struct Keys;
+
+/// The answer, in the clothes of an error.
+#[derive(Debug)]
+struct KeysFound(&'static [&'static str]);
+
+impl fmt::Display for KeysFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+impl std::error::Error for KeysFound {}
+
+impl de::Error for KeysFound {
+    fn custom<T: fmt::Display>(_: T) -> KeysFound {
+        KeysFound(&[])
+    }
+}
+
+impl<'de> Deserializer<'de> for Keys {
+    type Error = KeysFound;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, KeysFound> {
+        Err(KeysFound(&[]))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, KeysFound> {
+        Err(KeysFound(fields))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
 struct Items<'a> {
     items: &'a [Node],
     next: usize,
-    name: &'a str,
+    // An item is called by its list's name; which one it is, its place shows.
+    name: Name<'a>,
 }
 
 impl<'a> de::SeqAccess<'a> for Items<'a> {
@@ -1235,7 +1281,7 @@ impl<'a> de::SeqAccess<'a> for Items<'a> {
         let Some(node) = self.items.get(self.next) else { return Ok(None) };
         let index = self.next;
         self.next += 1;
-        let at = At { node, name: Name::Item(self.name, index), key_place: None };
+        let at = At { node, name: self.name, key_place: None };
         seed.deserialize(at).map(Some).map_err(|mut fault| {
             fault.place.get_or_insert(node.face());
             fault.path.push(index);

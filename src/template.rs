@@ -17,6 +17,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 use crate::random::{self, Key};
+use crate::source::{Problem, Spot};
 use crate::units::nearest;
 use crate::wire::Map;
 
@@ -51,6 +52,16 @@ pub struct TemplateError {
     pub help: Option<String>,
 }
 
+impl TemplateError {
+    /// Adds it to the problems of a file, at its place.
+    pub fn tell(&self, at: Spot<'_>, problems: &mut Vec<Problem>) {
+        at.problem(problems, self.to_string(), |problem| match &self.help {
+            Some(help) => problem.help(help.as_str()),
+            None => problem,
+        });
+    }
+}
+
 /// A compiled expression.
 #[derive(Clone)]
 pub struct Expression {
@@ -73,12 +84,16 @@ pub struct Template {
     context: Context,
 }
 
+/// A text with expressions in it.
+#[derive(Clone, Debug)]
+pub struct Pieces(Vec<Piece>);
+
 #[derive(Clone, Debug)]
 enum Part {
     Constant(serde_json::Value),
     // Exactly one expression: keeps the type of its value.
     Expression(Expression),
-    Text(Vec<Piece>),
+    Text(Pieces),
     List(Vec<Part>),
     Map(Vec<(String, Part)>),
 }
@@ -280,14 +295,6 @@ pub fn to_json(value: &Value) -> Result<serde_json::Value, String> {
         return Err("the value is not defined".into());
     }
     serde_json::to_value(value).map_err(|_| format!("the value is a {}", value.kind()))
-}
-
-/// What text a value makes: text as it is, all else as in JSON.
-pub fn to_text(value: &Value) -> Result<String, String> {
-    match value.as_str() {
-        Some(text) => Ok(text.to_owned()),
-        None => to_json(value).map(|value| value.to_string()),
-    }
 }
 
 impl Context {
@@ -639,6 +646,13 @@ impl Template {
         self.part.mentions(name)
     }
 
+    /// The paths that its expressions look up, as far as they are plain: `captured.id`.
+    pub fn paths(&self) -> Vec<&str> {
+        let mut paths = Vec::new();
+        self.part.paths(&mut paths);
+        paths
+    }
+
     /// Whether the value will be a map, as far as can be told before it is evaluated.
     pub fn may_be_map(&self) -> bool {
         match &self.part {
@@ -696,6 +710,53 @@ impl Template {
     }
 }
 
+impl Pieces {
+    /// Cuts a text at its expressions, which may use the names in `known`.
+    ///
+    /// # Errors
+    /// An expression that does not compile.
+    pub fn parse(text: &str, known: &[&str]) -> Result<Pieces, TemplateError> {
+        Pieces::of(cut(text)?, known)
+    }
+
+    fn of(cuts: Vec<Cut<'_>>, known: &[&str]) -> Result<Pieces, TemplateError> {
+        let pieces = cuts.into_iter().map(|cut| {
+            Ok(match cut {
+                Cut::Text(text) => Piece::Text(text.to_owned()),
+                Cut::Expression(text) => Piece::Expression(Expression::compile(text, known)?),
+            })
+        });
+        pieces.collect::<Result<_, _>>().map(Pieces)
+    }
+
+    /// The expressions in it.
+    pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
+        self.0.iter().filter_map(|piece| match piece {
+            Piece::Text(_) => None,
+            Piece::Expression(expression) => Some(expression),
+        })
+    }
+
+    /// The text with the values in it: texts as they are, all else as in JSON. All expressions share
+    /// `root`, so that their random calls go on counting.
+    ///
+    /// # Errors
+    /// An expression without a value.
+    pub fn render(&self, root: Value) -> Result<String, TemplateError> {
+        let mut sum = String::new();
+        for piece in &self.0 {
+            match piece {
+                Piece::Text(text) => sum.push_str(text),
+                Piece::Expression(expression) => match expression.json(root.clone())? {
+                    serde_json::Value::String(text) => sum.push_str(&text),
+                    value => sum.push_str(&value.to_string()),
+                },
+            }
+        }
+        Ok(sum)
+    }
+}
+
 impl Part {
     fn parse(text: &str, known: &[&str]) -> Result<Part, TemplateError> {
         if !has_expressions(text) {
@@ -705,13 +766,7 @@ impl Part {
         if let [Cut::Expression(text)] = cuts.as_slice() {
             return Ok(Part::Expression(Expression::compile(text, known)?));
         }
-        let pieces = cuts.into_iter().map(|cut| {
-            Ok(match cut {
-                Cut::Text(text) => Piece::Text(text.to_owned()),
-                Cut::Expression(text) => Piece::Expression(Expression::compile(text, known)?),
-            })
-        });
-        Ok(Part::Text(pieces.collect::<Result<_, _>>()?))
+        Pieces::of(cuts, known).map(Part::Text)
     }
 
     fn bind(&self, context: &Context) -> Result<Part, TemplateError> {
@@ -726,7 +781,7 @@ impl Part {
                 Part::Constant(context.evaluate(expression)?)
             }
             Part::Expression(expression) => Part::Expression(expression.clone()),
-            Part::Text(pieces) => {
+            Part::Text(Pieces(pieces)) => {
                 let mut bound: Vec<Piece> = Vec::with_capacity(pieces.len());
                 for piece in pieces {
                     let text = match piece {
@@ -749,7 +804,7 @@ impl Part {
                 }
                 match bound.as_mut_slice() {
                     [Piece::Text(text)] => Part::Constant(std::mem::take(text).into()),
-                    _ => Part::Text(bound),
+                    _ => Part::Text(Pieces(bound)),
                 }
             }
             Part::List(items) => {
@@ -783,14 +838,21 @@ impl Part {
         }
     }
 
+    fn paths<'a>(&'a self, paths: &mut Vec<&'a str>) {
+        match self {
+            Part::Constant(_) => (),
+            Part::Expression(expression) => paths.extend(expression.paths()),
+            Part::Text(pieces) => paths.extend(pieces.expressions().flat_map(Expression::paths)),
+            Part::List(items) => items.iter().for_each(|item| item.paths(paths)),
+            Part::Map(entries) => entries.iter().for_each(|(_, part)| part.paths(paths)),
+        }
+    }
+
     fn mentions(&self, name: &str) -> bool {
         match self {
             Part::Constant(_) => false,
             Part::Expression(expression) => expression.mentions(name),
-            Part::Text(pieces) => pieces.iter().any(|piece| match piece {
-                Piece::Text(_) => false,
-                Piece::Expression(expression) => expression.mentions(name),
-            }),
+            Part::Text(pieces) => pieces.expressions().any(|expression| expression.mentions(name)),
             Part::List(items) => items.iter().any(|item| item.mentions(name)),
             Part::Map(entries) => entries.iter().any(|(_, part)| part.mentions(name)),
         }
@@ -804,21 +866,7 @@ impl Part {
         Ok(match self {
             Part::Constant(value) => value.clone(),
             Part::Expression(expression) => expression.json(context.root(Some(scope)))?,
-            Part::Text(pieces) => {
-                // One root for the whole text: its random calls go on counting.
-                let root = context.root(Some(scope));
-                let mut text = String::new();
-                for piece in pieces {
-                    match piece {
-                        Piece::Text(piece) => text.push_str(piece),
-                        Piece::Expression(expression) => match expression.json(root.clone())? {
-                            serde_json::Value::String(piece) => text.push_str(&piece),
-                            value => text.push_str(&value.to_string()),
-                        },
-                    }
-                }
-                text.into()
-            }
+            Part::Text(pieces) => pieces.render(context.root(Some(scope)))?.into(),
             Part::List(items) => {
                 let item = |(n, item): (usize, &Part)| {
                     item.evaluate(context, &Scope { key: scope.key.index(n as u64), ..*scope })
@@ -970,7 +1018,7 @@ mod tests {
             ),
             ("${{ vars.k | shout }}", "filter shout is unknown in `vars.k | shout`"),
             ("${{ 1 + }}", "unexpected end of input, expected expression in `1 +`"),
-            ("${{ }}", "there is no expression in ``"),
+            ("${{ }}", "there is no expression"),
             ("${{ vars.k ", "`}}` is missing in `${{ vars.k `"),
             (
                 "${{ 'a' + 1 }}",

@@ -83,7 +83,7 @@ impl Array {
             Some(values) => match values.bind(context) {
                 Ok(values) => Values::Given(values),
                 Err(error) => {
-                    super::expression_problem(values_at, &error, problems);
+                    error.tell(values_at, problems);
                     return None;
                 }
             },

@@ -8,7 +8,6 @@ use rand::{Rng, RngExt};
 use serde_json::Value;
 
 use super::array::Array;
-use super::expression_problem;
 use super::spec::{BlobSpec, DocumentsSpec, ScoreSpec, ShortOr, TextSpec};
 use crate::random::{self, Key};
 use crate::source::{Problem, Spot};
@@ -349,7 +348,7 @@ fn bind(
     match template.bind(context) {
         Ok(bound) => Some(bound),
         Err(error) => {
-            expression_problem(at, &error, problems);
+            error.tell(at, problems);
             None
         }
     }

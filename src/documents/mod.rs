@@ -4,6 +4,7 @@ mod array;
 mod generator;
 pub mod spec;
 
+use std::path::Path;
 use std::sync::Arc;
 
 pub use spec::DocumentsSpec;
@@ -44,13 +45,14 @@ pub enum DocumentError {
 }
 
 impl Documents {
-    /// Makes a generator ready. `at` is where it stands in the file; problems go to `problems`, and
-    /// `None` comes back when there were any.
+    /// Makes a generator ready. `at` is where it stands in the file, `base` what paths are relative
+    /// to; problems go to `problems`, and `None` comes back when there were any.
     pub fn compile(
         spec: &DocumentsSpec,
         at: Spot<'_>,
         context: &Context,
         key: Key,
+        _base: &Path,
         problems: &mut Vec<Problem>,
     ) -> Option<Documents> {
         let before = problems.len();
@@ -77,7 +79,7 @@ impl Documents {
         match documents.get(0) {
             Ok(_) => Some(documents),
             Err(DocumentError::Template { source, .. }) => {
-                expression_problem(at, &source, problems);
+                source.tell(at, problems);
                 None
             }
         }
@@ -112,15 +114,6 @@ impl Documents {
     }
 }
 
-/// An expression without a value, at its place in the file.
-fn expression_problem(at: Spot<'_>, error: &TemplateError, problems: &mut Vec<Problem>) {
-    let help = error.help.clone();
-    at.problem(problems, error.to_string(), |problem| match help {
-        Some(help) => problem.help(help),
-        None => problem,
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -141,7 +134,14 @@ mod tests {
                     Default::default(),
                     Default::default(),
                 );
-                Documents::compile(&spec, Spot::of(&node), &context, key, &mut problems)
+                Documents::compile(
+                    &spec,
+                    Spot::of(&node),
+                    &context,
+                    key,
+                    Path::new(""),
+                    &mut problems,
+                )
             });
         match Problems::new(&sources, problems) {
             None => Ok(documents.expect("documents")),

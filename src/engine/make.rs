@@ -58,7 +58,7 @@ impl Maker {
                 post.parameters.is_constant()
                     && post.documents.as_ref().is_none_or(|documents| documents.is_constant())
             }
-            Work::Mutate { .. } => true,
+            Work::Mutate { variables, .. } => variables.is_constant(),
         }
     }
 
@@ -162,6 +162,9 @@ impl Maker {
                 Ok(Batch { request: Request::Post { message, endpoint }, documents: count, index })
             }
             Work::Mutate { mutation, variables } => {
+                let variables = variables
+                    .evaluate(index, &Map::new())
+                    .map_err(|error| failed(error.to_string()))?;
                 let body = serde_json::json!({"query": mutation, "variables": variables});
                 let body = Bytes::from(body.to_string());
                 Ok(Batch { request: Request::Mutate { body }, documents: 0, index })

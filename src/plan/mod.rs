@@ -2,8 +2,14 @@
 //!
 //! Past this room nobody meets YAML, a default, or an `Option` that means "not set".
 
+mod flows;
+mod loads;
+mod resolve;
+
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use resolve::resolve;
 
 use crate::assertion::{Assertion, Capture, Message};
 use crate::client::{ClientConfig, Compression};
@@ -113,6 +119,10 @@ pub struct ClientOverrides {
     pub connections: usize,
     /// gRPC requests.
     pub compression: Compression,
+    /// Requests in flight of [`Load::Once`]; 0 is no limit.
+    pub prefetch: usize,
+    /// Responses of [`Load::Once`] are taken in the order of their requests.
+    pub results_in_order: bool,
 }
 
 /// What one request is.
@@ -124,8 +134,8 @@ pub enum Work {
     Mutate {
         /// The mutation.
         mutation: String,
-        /// Its variables.
-        variables: Map,
+        /// Its variables, for each request.
+        variables: Parameters,
     },
 }
 
@@ -142,13 +152,15 @@ pub struct Post {
     pub parameters: Parameters,
     /// A regular expression over Executor names; empty: all.
     pub target_executor: String,
+    /// To a streaming endpoint, which answers each Document with many; `request_size` is 1 then.
+    pub stream: bool,
 }
 
 /// The parameters of a request: values, and expressions that each request gives their values.
 #[derive(Clone, Debug)]
 pub struct Parameters {
     template: Template,
-    seed: u64,
+    key: Key,
 }
 
 /// How fast and how much.
@@ -291,6 +303,16 @@ impl Scenario {
 }
 
 impl Parameters {
+    /// The same for all requests.
+    pub fn constant(map: Map) -> Parameters {
+        Parameters { template: Template::constant(map.into()), key: Key::new(0) }
+    }
+
+    /// With expressions, which draw their random numbers from `key`.
+    fn new(template: Template, key: Key) -> Parameters {
+        Parameters { template, key }
+    }
+
     /// Whether all requests have the same, so that one encoding can serve for all.
     pub fn is_constant(&self) -> bool {
         self.template.is_constant()
@@ -302,7 +324,7 @@ impl Parameters {
     /// # Errors
     /// An expression that fails for this request.
     pub fn evaluate(&self, i: u64, captured: &Map) -> Result<Map, TemplateError> {
-        let key = Key::new(self.seed).index(i);
+        let key = self.key.index(i);
         let scope = Scope { i, key, captured: Some(captured) };
         match self.template.evaluate(&scope)? {
             serde_json::Value::Object(map) => Ok(map),

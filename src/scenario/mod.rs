@@ -1,3 +1,536 @@
 //! The file as written, and nothing more.
+//!
+//! The types here are what a user may write, key for key; `flowbench schema` is made from them.
+//! [`load()`] reads a suite with everything it includes: expressions evaluated, defaults merged,
+//! matrices expanded. What it all means is decided in [`crate::plan`].
 
 pub mod condition;
+mod expand;
+mod flow;
+mod load;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
+
+pub use flow::{FamilyWord, Flow, Hosts, ProtocolWord, Tls, TlsMap};
+pub use load::{LoadedSuite, Named, Options, Unit, load};
+
+use crate::documents::DocumentsSpec;
+use crate::template::Template;
+use crate::units::{Percentage, Range, Rate, Span};
+use condition::Condition;
+
+/// One file: Flows, Documents and the scenarios that run.
+///
+/// `${{ … }}` holds an expression. In `documents`, and in the `parameters` and `variables` of a
+/// scenario, it is evaluated for each Document or request; everywhere else once, when the file is
+/// read, with `vars`, `env` and `matrix`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Suite {
+    /// Shown on every report. The file's name without its ending unless set.
+    pub name: Option<String>,
+    /// Every random choice derives from it; the same seed sends the same bytes. 0 unless set.
+    pub seed: Option<u64>,
+    /// Free values, overridable with `--set key=value`.
+    pub vars: Option<Later<serde_json::Map<String, serde_json::Value>>>,
+    /// Other suite files, relative to this one; their flows, documents and scenarios join.
+    pub include: Option<Vec<String>>,
+    /// Any scenario key; a scenario of this file that does not have it itself takes it from here.
+    pub defaults: Option<Later<Scenario>>,
+    /// Named targets. `default: {embedded: {}}` when a suite has none.
+    pub flows: Option<Later<IndexMap<String, Flow>>>,
+    /// Named generators of Documents.
+    pub documents: Option<Later<IndexMap<String, DocumentsSpec>>>,
+    /// What runs.
+    pub scenarios: Option<Later<Vec<Scenario>>>,
+    /// A search for the highest rate that holds.
+    pub capacity: Option<Later<Capacity>>,
+}
+
+/// A part of a file that is read on its own, once its expressions have values.
+#[derive(Debug)]
+pub struct Later<T>(PhantomData<T>);
+
+/// One load on one Flow, and what must hold.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub struct Scenario {
+    /// Shown on every report; other scenarios name it in `needs`. Required.
+    pub name: Option<String>,
+    /// The Flow, by its name. Unless set: the one named `default`, or the only one.
+    pub flow: Option<String>,
+    /// Overrides the Flow's.
+    pub protocol: Option<ProtocolWord>,
+    /// The endpoint. `/` unless set.
+    pub on: Option<String>,
+    /// What is sent: the name of a generator, or a generator. Left out: requests of parameters
+    /// alone, or empty ones.
+    pub documents: Option<DocumentsRef>,
+    /// Documents in a request. 100 unless set.
+    pub request_size: Option<u64>,
+    /// Any values. Expressions in it are evaluated for each request, with its index `i` and the
+    /// random functions.
+    pub parameters: Option<Template>,
+    /// A regular expression over Executor names; only those work on the request.
+    pub target_executor: Option<String>,
+    /// Each request carries one Document to a streaming endpoint, which answers with many. gRPC
+    /// only. `false` unless set.
+    pub stream: Option<bool>,
+    /// A GraphQL mutation, instead of Documents to an endpoint.
+    pub mutate: Option<String>,
+    /// The variables of `mutate`. Expressions in it are evaluated for each request.
+    pub variables: Option<Template>,
+    /// Requests that each iteration sends one after the other, instead of one.
+    pub steps: Option<Vec<Step>>,
+    /// Compression of gRPC requests. `none` unless set.
+    pub compression: Option<CompressionWord>,
+    /// For one attempt of a request, to the end of its response. Unless set, there is no limit.
+    pub timeout: Option<Span>,
+    /// What is tried again, and how often. Nothing unless set.
+    pub retry: Option<Retry>,
+    /// Connections; requests are spread over them. 1 unless set.
+    pub connections: Option<u64>,
+    /// Without `load`: requests in flight, 0 for no limit. 1000 unless set.
+    pub prefetch: Option<u64>,
+    /// Without `load`: responses are taken in the order of their requests. `false` unless set.
+    pub results_in_order: Option<bool>,
+    /// How fast and how much. Unless set, one client posts all Documents once.
+    pub load: Option<Load>,
+    /// Sent before the load, not measured. `0s` unless set.
+    pub warmup: Option<Span>,
+    /// Scenarios that must have ended; without it scenarios run concurrently.
+    pub needs: Option<Vec<String>>,
+    /// Delay after its needs are met. `0s` unless set.
+    pub start: Option<Span>,
+    /// How long requests in flight may take to finish when the load ends; what is late counts as
+    /// abandoned. `30s` unless set.
+    pub grace: Option<Span>,
+    /// What must be true of each response.
+    pub assert: Option<Vec<Assertion>>,
+    /// What must be true of the whole scenario. `error_rate == 0`, `assertion_failures == 0` and
+    /// `dropped == 0` hold unless it says something else about them.
+    pub thresholds: Option<Vec<Threshold>>,
+    /// Done after each success.
+    pub on_done: Option<Vec<Action>>,
+    /// Done after each failure.
+    pub on_error: Option<Vec<Action>>,
+    /// Done after each response, whatever it is.
+    pub on_always: Option<Vec<Action>>,
+    /// One scenario for each combination of values, run one after the other. A key that is a
+    /// scenario's sets it; any key is known to expressions as `matrix.key`.
+    pub matrix: Option<IndexMap<String, Vec<serde_json::Value>>>,
+}
+
+/// One request of an iteration. What it does not set itself it takes from its scenario.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub struct Step {
+    /// Thresholds may name it, as in `search.p99 < 50ms`. Required.
+    pub name: Option<String>,
+    /// The endpoint.
+    pub on: Option<String>,
+    /// What is sent.
+    pub documents: Option<DocumentsRef>,
+    /// Documents in a request.
+    pub request_size: Option<u64>,
+    /// Any values; `captured` has what earlier steps kept.
+    pub parameters: Option<Template>,
+    /// A regular expression over Executor names.
+    pub target_executor: Option<String>,
+    /// One Document to a streaming endpoint.
+    pub stream: Option<bool>,
+    /// A GraphQL mutation, instead of Documents to an endpoint.
+    pub mutate: Option<String>,
+    /// The variables of `mutate`; `captured` has what earlier steps kept.
+    pub variables: Option<Template>,
+    /// What later steps need of the response: names, and expressions such as `response.docs[0].id`.
+    pub capture: Option<IndexMap<String, String>>,
+    /// What must be true of its response, besides what the scenario asserts.
+    pub assert: Option<Vec<Assertion>>,
+    /// Done after its success, besides what the scenario does.
+    pub on_done: Option<Vec<Action>>,
+    /// Done after its failure, besides what the scenario does.
+    pub on_error: Option<Vec<Action>>,
+    /// Done after its response, besides what the scenario does.
+    pub on_always: Option<Vec<Action>>,
+}
+
+/// The name of a generator, or a generator.
+#[derive(Debug)]
+pub enum DocumentsRef {
+    /// A name of `documents`.
+    Name(String),
+    /// A generator of its own.
+    Inline(Box<DocumentsSpec>),
+}
+
+/// How fast and how much.
+///
+/// With `clients`, each sends the next request when the last is answered (closed model). With
+/// `rate`, `stages` of rates or a `trace`, requests are due by the clock (open model).
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub struct Load {
+    /// Clients that each send one request at a time.
+    pub clients: Option<u64>,
+    /// The pause of a client after each response. `0s` unless set.
+    pub think_time: Option<Span>,
+    /// Arrivals per second, as in `500/s`.
+    pub rate: Option<Rate>,
+    /// The law of the gaps between arrivals. `uniform` unless set.
+    pub arrivals: Option<ArrivalsWord>,
+    /// An arrival that finds so many requests in flight is dropped, and counted. 10000 unless set.
+    pub max_in_flight: Option<u64>,
+    /// Stretches with a rate, or a number of clients, each.
+    pub stages: Option<Vec<Stage>>,
+    /// A file of recorded arrivals: CSV whose first column has the seconds since the start.
+    pub trace: Option<PathBuf>,
+    /// Plays a trace so many times faster. 1 unless set.
+    pub speed: Option<f64>,
+    /// Ends after this time.
+    pub duration: Option<Span>,
+    /// Ends after so many requests.
+    pub requests: Option<u64>,
+}
+
+/// A stretch of a load: `{rate: 100/s, for: 30s}`, `{ramp_to: 1000/s, for: 60s}`, `{pause: 10s}`, or
+/// the same with `clients`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub struct Stage {
+    /// Stays at this rate.
+    pub rate: Option<Rate>,
+    /// Stays at this number of clients.
+    pub clients: Option<u64>,
+    /// Goes to this rate, or number of clients, in a straight line.
+    pub ramp_to: Option<Level>,
+    /// Sends nothing for this time.
+    pub pause: Option<Span>,
+    /// How long it takes.
+    pub r#for: Option<Span>,
+}
+
+/// A rate, or a number of clients.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Level {
+    /// `1000/s`
+    Rate(Rate),
+    /// `16`
+    Clients(u64),
+}
+
+/// The law of the gaps between arrivals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ArrivalsWord {
+    /// All gaps are the same.
+    Uniform,
+    /// As of many users who do not know of one another.
+    Poisson,
+}
+
+/// Compression of gRPC requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CompressionWord {
+    /// As they are.
+    #[serde(alias = "NoCompression")]
+    None,
+    /// gzip.
+    #[serde(alias = "Gzip")]
+    Gzip,
+    /// What gRPC calls deflate.
+    #[serde(alias = "Deflate")]
+    Deflate,
+}
+
+/// What is tried again, and how often, as in `jina.Client`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub struct Retry {
+    /// Attempts in all, the first included. 1 unless set.
+    pub max_attempts: Option<u64>,
+    /// The first wait. `500ms` unless set.
+    pub initial_backoff: Option<Span>,
+    /// No wait is longer. `2s` unless set.
+    pub max_backoff: Option<Span>,
+    /// Growth from wait to wait. 1.5 unless set.
+    pub backoff_multiplier: Option<f64>,
+}
+
+/// An expression on each response: alone, or with a name and a share of the responses.
+#[derive(Debug)]
+pub struct Assertion {
+    /// Shown in the report; the expression unless set.
+    pub name: Option<String>,
+    /// The expression.
+    pub that: String,
+    /// The share of the responses it is judged on.
+    pub sample: Percentage,
+}
+
+/// A condition on the whole scenario, such as `p99 < 50ms`: alone, or with what to do about it.
+#[derive(Debug)]
+pub struct Threshold {
+    /// The condition.
+    pub that: Condition,
+    /// End the scenario as soon as it does not hold.
+    pub abort: bool,
+    /// Not before this.
+    pub after: Option<Span>,
+}
+
+/// Something to do with a response.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Prints the Documents of the response.
+    Print,
+    /// Prints a line, with expressions on the response in it.
+    Log(String),
+    /// Rings the terminal's bell.
+    Beep,
+    /// Adds one to a counter of the report.
+    Count(String),
+    /// Appends the Documents of the response to a file, a line of JSON each.
+    Save(PathBuf),
+    /// Evaluates an expression on the response; the callback fails where it does not hold.
+    Check(String),
+    /// Ends the scenario.
+    Abort,
+}
+
+/// A search for the highest rate at which the objective holds.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub struct Capacity {
+    /// The scenario whose rate is searched for.
+    pub scenario: String,
+    /// Conditions that must all hold.
+    pub objective: Vec<Condition>,
+    /// The rates to search, as in `50/s..5000/s`.
+    pub rate: Range<Rate>,
+    /// How well the result is to be known. `5%` unless set.
+    pub precision: Option<Percentage>,
+    /// How long one rate is tried. `20s` unless set.
+    pub trial: Option<Span>,
+}
+
+impl<'de, T> Deserialize<'de> for Later<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Later<T>, D::Error> {
+        IgnoredAny::deserialize(deserializer)?;
+        Ok(Later(PhantomData))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Later<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}
+
+/// Reads what is either a text or a map.
+struct TextOr<T, F> {
+    expected: &'static str,
+    text: F,
+    map: PhantomData<T>,
+}
+
+impl<'de, T, F> Visitor<'de> for TextOr<T, F>
+where
+    T: Deserialize<'de>,
+    F: FnOnce(&str) -> Result<T, String>,
+{
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expected)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        (self.text)(text).map_err(E::custom)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map))
+    }
+}
+
+fn text_or_map<'de, T, D>(
+    deserializer: D,
+    expected: &'static str,
+    text: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<T, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    deserializer.deserialize_any(TextOr { expected, text, map: PhantomData })
+}
+
+/// The map form of an assertion.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct AssertionMap {
+    /// Shown in the report. The expression unless set.
+    name: Option<String>,
+    /// The expression.
+    that: String,
+    /// The share of the responses it is judged on. `100%` unless set.
+    sample: Option<Percentage>,
+}
+
+impl From<AssertionMap> for Assertion {
+    fn from(map: AssertionMap) -> Assertion {
+        let sample = map.sample.unwrap_or(Percentage::ALL);
+        Assertion { name: map.name, that: map.that, sample }
+    }
+}
+
+/// The map form of a threshold.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ThresholdMap {
+    /// The condition.
+    that: Condition,
+    /// End the scenario as soon as it does not hold. `false` unless set.
+    abort: Option<bool>,
+    /// Not before this. `0s` unless set.
+    after: Option<Span>,
+}
+
+impl From<ThresholdMap> for Threshold {
+    fn from(map: ThresholdMap) -> Threshold {
+        Threshold { that: map.that, abort: map.abort.unwrap_or(false), after: map.after }
+    }
+}
+
+/// A map form on its way to its type.
+struct Mapped<M, T>(T, PhantomData<M>);
+
+impl<'de, M: Deserialize<'de> + Into<T>, T> Deserialize<'de> for Mapped<M, T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Mapped<M, T>, D::Error> {
+        M::deserialize(deserializer).map(|map| Mapped(map.into(), PhantomData))
+    }
+}
+
+impl<'de> Deserialize<'de> for Assertion {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Assertion, D::Error> {
+        let expected =
+            "an expression such as `response.status == \"SUCCESS\"`, or a map with `that`";
+        text_or_map::<Mapped<AssertionMap, Assertion>, D>(deserializer, expected, |text| {
+            let assertion = Assertion { name: None, that: text.into(), sample: Percentage::ALL };
+            Ok(Mapped(assertion, PhantomData))
+        })
+        .map(|mapped| mapped.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Threshold {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Threshold, D::Error> {
+        let expected = "a condition such as `p99 < 50ms`, or a map with `that`";
+        text_or_map::<Mapped<ThresholdMap, Threshold>, D>(deserializer, expected, |text| {
+            let that =
+                text.parse().map_err(|error: condition::ConditionError| error.to_string())?;
+            Ok(Mapped(Threshold { that, abort: false, after: None }, PhantomData))
+        })
+        .map(|mapped| mapped.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for DocumentsRef {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<DocumentsRef, D::Error> {
+        struct Inline(DocumentsRef);
+
+        impl<'de> Deserialize<'de> for Inline {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Inline, D::Error> {
+                let spec = DocumentsSpec::deserialize(deserializer)?;
+                Ok(Inline(DocumentsRef::Inline(Box::new(spec))))
+            }
+        }
+
+        let expected = "the name of a generator, or a map such as `{text: hello}`";
+        text_or_map::<Inline, D>(deserializer, expected, |text| {
+            Ok(Inline(DocumentsRef::Name(text.into())))
+        })
+        .map(|inline| inline.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Level {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Level, D::Error> {
+        struct LevelVisitor;
+
+        impl Visitor<'_> for LevelVisitor {
+            type Value = Level;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a rate such as `1000/s`, or a number of clients")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Level, E> {
+                text.parse().map(Level::Rate).map_err(E::custom)
+            }
+
+            fn visit_u64<E>(self, clients: u64) -> Result<Level, E> {
+                Ok(Level::Clients(clients))
+            }
+        }
+
+        deserializer.deserialize_any(LevelVisitor)
+    }
+}
+
+macro_rules! schema_of_alternatives {
+    ($type:ident, $name:literal, |$generator:ident| $schema:expr) => {
+        impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                $name.into()
+            }
+
+            fn json_schema($generator: &mut SchemaGenerator) -> Schema {
+                $schema
+            }
+        }
+    };
+}
+
+schema_of_alternatives!(Assertion, "Assertion", |generator| {
+    let map = generator.subschema_for::<AssertionMap>();
+    json_schema!({
+        "anyOf": [{"type": "string"}, map],
+        "examples": ["response.status == \"SUCCESS\"", "response.docs | length == request.docs | length"],
+    })
+});
+schema_of_alternatives!(Threshold, "Threshold", |generator| {
+    let (text, map) =
+        (generator.subschema_for::<Condition>(), generator.subschema_for::<ThresholdMap>());
+    json_schema!({"anyOf": [text, map]})
+});
+schema_of_alternatives!(DocumentsRef, "DocumentsRef", |generator| {
+    let inline = generator.subschema_for::<DocumentsSpec>();
+    json_schema!({"anyOf": [{"type": "string", "title": "a name of `documents`"}, inline]})
+});
+schema_of_alternatives!(Level, "Level", |_generator| {
+    json_schema!({"anyOf": [
+        {"type": "string", "title": "a rate", "examples": ["1000/s"]},
+        {"type": "integer", "minimum": 0, "title": "a number of clients"},
+    ]})
+});

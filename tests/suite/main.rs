@@ -6,4 +6,5 @@ mod commands;
 mod flow;
 mod golden;
 mod interop;
+mod scenario;
 mod wire;

@@ -1,0 +1,419 @@
+//! From `flows:` as written to the [`Flow`]s of a plan.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Flow, Origin};
+use crate::client::{ClientConfig, ConfigError, FamilyChoice, Limits, TlsOptions};
+use crate::flow::FlowConfig;
+use crate::scenario::{self, FamilyWord, Named, ProtocolWord, Tls, TlsMap};
+use crate::source::{Node, Problem, Sources, Spot};
+use crate::units::Span;
+use crate::wire::{Address, Family, Protocol, Target, TargetError};
+
+/// How long a started Flow may take until it answers, unless set.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The smallest bound on a response that lets the smallest responses in.
+const RESPONSE_BYTES_MIN: u64 = 1024;
+
+/// The Flows of a suite, with the protocols that its scenarios ask of each.
+pub(super) struct Flows<'a> {
+    drafts: Vec<Draft<'a>>,
+}
+
+struct Draft<'a> {
+    // None: the embedded Flow of a suite that names none.
+    named: Option<&'a Named>,
+    node: Option<Node>,
+    // None: it has problems.
+    written: Option<scenario::Flow>,
+    // What scenarios ask for, in the order they ask.
+    protocols: Vec<Protocol>,
+}
+
+impl<'a> Flows<'a> {
+    pub(super) fn read(flows: &'a [Named], problems: &mut Vec<Problem>) -> Flows<'a> {
+        let mut drafts: Vec<Draft<'a>> = flows
+            .iter()
+            .map(|named| {
+                let mut node = named.node.clone();
+                let before = problems.len();
+                let written: Option<scenario::Flow> = Sources::read(&mut node, "a flow", problems);
+                if let Some(written) = &written
+                    && problems.len() == before
+                {
+                    check(written, Spot::of(&node), problems);
+                }
+                let whole = problems.len() == before;
+                Draft {
+                    named: Some(named),
+                    node: Some(node),
+                    written: written.filter(|_| whole),
+                    protocols: Vec::new(),
+                }
+            })
+            .collect();
+        if drafts.is_empty() {
+            drafts.push(Draft { named: None, node: None, written: None, protocols: Vec::new() });
+        }
+        Flows { drafts }
+    }
+
+    /// The Flow of a scenario and the protocol it is reached over.
+    pub(super) fn choose(
+        &mut self,
+        name: Option<&str>,
+        protocol: Option<ProtocolWord>,
+        at: Spot<'_>,
+        problems: &mut Vec<Problem>,
+    ) -> (usize, Protocol) {
+        let known = |draft: &Draft<'a>, name: &str| draft.name() == name;
+        let asked = protocol.map(Protocol::from);
+        let found = match name {
+            Some(name) => {
+                let found = self.drafts.iter().position(|draft| known(draft, name));
+                if found.is_none() {
+                    let names: Vec<&str> = self.drafts.iter().map(Draft::name).collect();
+                    at.key("flow").problem(
+                        problems,
+                        format!("no flow is named `{name}`"),
+                        |problem| problem.suggest(name, names),
+                    );
+                }
+                found
+            }
+            None if self.drafts.len() == 1 => Some(0),
+            None => {
+                let found = self.drafts.iter().position(|draft| known(draft, "default"));
+                if found.is_none() {
+                    let names: Vec<String> =
+                        self.drafts.iter().map(|draft| format!("`{}`", draft.name())).collect();
+                    at.problem(problems, "key `flow` is missing in a scenario", |problem| {
+                        problem.help(format!(
+                            "the suite has {}, and none of them is named `default`",
+                            names.join(", ")
+                        ))
+                    });
+                }
+                found
+            }
+        };
+        let Some(index) = found else { return (0, asked.unwrap_or(Protocol::Grpc)) };
+        let draft = &mut self.drafts[index];
+        let (default, offered) = draft.protocols();
+        let protocol = asked.unwrap_or(default);
+        if let Some(offered) = offered
+            && !offered.contains(&protocol)
+        {
+            let message = format!("flow `{}` is not reached over {protocol}", draft.name());
+            let over: Vec<String> = offered.iter().map(Protocol::to_string).collect();
+            let help = match draft.written.as_ref().map(|written| written.host.is_some()) {
+                Some(true) => format!(
+                    "its `host` says {}; give it `hosts: {{grpc: …, http: …}}` for more",
+                    over.join(", ")
+                ),
+                _ => format!("it is reached over {}", over.join(", ")),
+            };
+            at.key("protocol").problem(problems, message, |problem| problem.help(help));
+            return (index, default);
+        }
+        if !draft.protocols.contains(&protocol) {
+            draft.protocols.push(protocol);
+        }
+        (index, protocol)
+    }
+
+    pub(super) fn into_plan(self, problems: &mut Vec<Problem>) -> Vec<Flow> {
+        self.drafts.into_iter().map(|draft| draft.flow(problems)).collect()
+    }
+}
+
+/// Tells of keys that do not go together.
+fn check(written: &scenario::Flow, at: Spot<'_>, problems: &mut Vec<Problem>) {
+    let remote = [
+        ("host", written.host.is_some()),
+        ("hosts", written.hosts.is_some()),
+        ("port", written.port.is_some()),
+        ("tls", written.tls.is_some()),
+        ("headers", written.headers.is_some()),
+        ("family", written.family.is_some()),
+        ("connect_timeout", written.connect_timeout.is_some()),
+        ("max_response_size", written.max_response_size.is_some()),
+        ("command", written.command.is_some()),
+    ];
+    if written.embedded.is_some() {
+        for (key, _) in remote.into_iter().filter(|(_, given)| *given) {
+            at.name(key).problem(
+                problems,
+                format!("`{key}` has no meaning for a Flow that is `embedded`"),
+                |problem| match key {
+                    "family" | "tls" => problem.help(format!("put `{key}` inside of `embedded`")),
+                    _ => problem,
+                },
+            );
+        }
+        return;
+    }
+    let address = written.host.is_some() || written.port.is_some() || written.hosts.is_some();
+    if !address {
+        at.problem(problems, "a flow needs `embedded`, or an address such as `host`", |problem| {
+            match written.command {
+                Some(_) => problem.help("what the command starts is reached there"),
+                None => problem,
+            }
+        });
+    }
+    if let Some(hosts) = &written.hosts {
+        let alone = [
+            ("host", written.host.is_some()),
+            ("port", written.port.is_some()),
+            ("protocol", written.protocol.is_some()),
+        ];
+        for (key, _) in alone.into_iter().filter(|(_, given)| *given) {
+            at.name(key).problem(
+                problems,
+                format!("two sources of truth: `hosts` and `{key}`; leave one out"),
+                |problem| problem,
+            );
+        }
+        if hosts.grpc.is_none() && hosts.http.is_none() && hosts.websocket.is_none() {
+            at.key("hosts").problem(problems, "`hosts` needs an address", |problem| {
+                problem.help("for example `hosts: {grpc: my.flow:1234, http: my.flow:1235}`")
+            });
+        }
+    }
+    if written.command.as_ref().is_some_and(Vec::is_empty) {
+        at.key("command").problem(problems, "`command` needs a program", |problem| problem);
+    }
+    if written.ready_timeout.is_some() && written.command.is_none() {
+        at.name("ready_timeout").problem(
+            problems,
+            "`ready_timeout` is for a Flow that a `command` starts",
+            |problem| problem,
+        );
+    }
+    for (key, span) in
+        [("ready_timeout", written.ready_timeout), ("connect_timeout", written.connect_timeout)]
+    {
+        if span == Some(Span::default()) {
+            at.key(key).problem(problems, format!("`{key}` must be above 0s"), |problem| problem);
+        }
+    }
+    if written.max_response_size.is_some_and(|size| size.bytes() < RESPONSE_BYTES_MIN) {
+        at.key("max_response_size").problem(
+            problems,
+            "`max_response_size` must be at least 1KiB",
+            |problem| problem,
+        );
+    }
+}
+
+impl Draft<'_> {
+    fn name(&self) -> &str {
+        self.named.map_or("default", |named| &named.name)
+    }
+
+    /// The protocol unless a scenario asks for one, and all that can be asked for; `None`: any.
+    fn protocols(&self) -> (Protocol, Option<Vec<Protocol>>) {
+        let first = |offered: Vec<Protocol>| {
+            let default = if offered.contains(&Protocol::Grpc) {
+                Protocol::Grpc
+            } else {
+                offered.first().copied().unwrap_or(Protocol::Grpc)
+            };
+            (default, Some(offered))
+        };
+        let embedded = |config: &FlowConfig| {
+            config.protocols.iter().map(|name| Protocol::from(*name)).collect::<Vec<_>>()
+        };
+        let Some(written) = &self.written else {
+            return match self.named {
+                None => first(embedded(&FlowConfig::default())),
+                Some(_) => (Protocol::Grpc, None),
+            };
+        };
+        let own = written.protocol.map(Protocol::from);
+        if let Some(config) = &written.embedded {
+            let (default, offered) = first(embedded(config));
+            return (own.unwrap_or(default), offered);
+        }
+        if let Some(hosts) = &written.hosts {
+            let all = [
+                (Protocol::Grpc, &hosts.grpc),
+                (Protocol::Http, &hosts.http),
+                (Protocol::WebSocket, &hosts.websocket),
+            ];
+            let offered =
+                all.into_iter().filter_map(|(protocol, host)| host.as_ref().map(|_| protocol));
+            return first(offered.collect());
+        }
+        match &written.host {
+            Some(host) if host.contains("://") => match host.parse::<Target>() {
+                Ok(target) => (target.protocol, Some(vec![target.protocol])),
+                // What is wrong with it is told when it is resolved.
+                Err(_) => (own.unwrap_or(Protocol::Grpc), None),
+            },
+            _ => (own.unwrap_or(Protocol::Grpc), None),
+        }
+    }
+
+    fn flow(mut self, problems: &mut Vec<Problem>) -> Flow {
+        let name = self.name().to_owned();
+        let (default, _) = self.protocols();
+        if self.protocols.is_empty() {
+            self.protocols.push(default);
+        }
+        let (Some(named), Some(node), Some(mut written)) = (self.named, &self.node, self.written)
+        else {
+            return Flow { name, origin: Origin::Embedded(FlowConfig::default()) };
+        };
+        let at = Spot::of(node);
+        if let Some(mut config) = written.embedded.take() {
+            if let Some(tls) = &mut config.tls {
+                tls.cert = named.base.join(&tls.cert);
+                tls.key = named.base.join(&tls.key);
+                tls.client_ca = tls.client_ca.as_ref().map(|path| named.base.join(path));
+            }
+            return Flow { name, origin: Origin::Embedded(config) };
+        }
+        let clients: Vec<ClientConfig> = self
+            .protocols
+            .iter()
+            .filter_map(|protocol| client(&written, *protocol, at, &named.base, problems))
+            .collect();
+        let origin = match written.command.take() {
+            None => Origin::Remote(clients),
+            Some(command) => Origin::Command {
+                command,
+                ready_timeout: written.ready_timeout.map_or(READY_TIMEOUT, Span::get),
+                clients,
+            },
+        };
+        Flow { name, origin }
+    }
+}
+
+/// The client of a Flow over one protocol.
+fn client(
+    written: &scenario::Flow,
+    protocol: Protocol,
+    at: Spot<'_>,
+    base: &Path,
+    problems: &mut Vec<Problem>,
+) -> Option<ClientConfig> {
+    let before = problems.len();
+    let target = target(written, protocol, at, problems)?;
+    let mut config = ClientConfig::new(target);
+    if let Some(hosts) = &written.hosts
+        && hosts.http.is_some()
+        && protocol != Protocol::Http
+    {
+        config.http_target = self::target(written, Protocol::Http, at, problems);
+    }
+    config.family = match written.family {
+        None | Some(FamilyWord::Auto) => FamilyChoice::Auto,
+        Some(FamilyWord::V1) => FamilyChoice::Is(Family::V1),
+        Some(FamilyWord::V2) => FamilyChoice::Is(Family::V2),
+    };
+    if let Some(Tls::Options(options)) = &written.tls {
+        config.tls = tls_options(options, base);
+    }
+    config.headers =
+        written.headers.iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
+    if let Some(timeout) = written.connect_timeout {
+        config.connect_timeout = timeout.get();
+    }
+    if let Some(size) = written.max_response_size {
+        config.limits =
+            Limits { message_bytes_max: usize::try_from(size.bytes()).unwrap_or(usize::MAX) };
+    }
+    if let Err(error) = config.check() {
+        let tls = at.key("tls");
+        let at = match &error {
+            ConfigError::TlsUnreadable { option, .. } | ConfigError::TlsFile { option, .. } => {
+                tls.key(option)
+            }
+            ConfigError::TlsHalf { given, .. } => tls.name(given),
+            ConfigError::TlsServerName { .. } => tls.key("server_name"),
+            ConfigError::Header { name, .. } => at.key("headers").name(name),
+            _ => at,
+        };
+        at.problem(problems, error.to_string(), |problem| problem);
+    }
+    (problems.len() == before).then_some(config)
+}
+
+fn tls_options(written: &TlsMap, base: &Path) -> TlsOptions {
+    let path = |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| base.join(path));
+    TlsOptions {
+        ca: path(&written.ca),
+        cert: path(&written.cert),
+        key: path(&written.key),
+        server_name: written.server_name.clone(),
+        insecure: written.insecure.unwrap_or(false),
+    }
+}
+
+/// Where a Flow is over one protocol.
+fn target(
+    written: &scenario::Flow,
+    protocol: Protocol,
+    at: Spot<'_>,
+    problems: &mut Vec<Problem>,
+) -> Option<Target> {
+    let (host, host_at) = match &written.hosts {
+        None => (written.host.as_ref(), at.key("host")),
+        Some(hosts) => match protocol {
+            Protocol::Grpc => (hosts.grpc.as_ref(), at.key("hosts").key("grpc")),
+            Protocol::Http => (hosts.http.as_ref(), at.key("hosts").key("http")),
+            Protocol::WebSocket => (hosts.websocket.as_ref(), at.key("hosts").key("websocket")),
+        },
+    };
+    let has_scheme = host.is_some_and(|host| host.contains("://"));
+    let in_hosts = written.hosts.is_some();
+    let tls = match &written.tls {
+        None => None,
+        Some(Tls::Switch(tls)) => Some(*tls),
+        // Options beside a scheme say how, not whether.
+        Some(Tls::Options(_)) if has_scheme => None,
+        Some(Tls::Options(_)) => Some(true),
+    };
+    let address = Address {
+        host: host.cloned(),
+        port: written.port,
+        // A scheme says the protocol; a flow that says it again is told of two sources.
+        protocol: match (has_scheme, in_hosts) {
+            (true, true) => None,
+            (true, false) => written.protocol.map(Protocol::from),
+            (false, _) => Some(protocol),
+        },
+        tls,
+    };
+    let target = match address.resolve() {
+        Ok(target) => target,
+        Err(error) => {
+            let at = match &error {
+                TargetError::TwoSources { what, .. } => at.key(what),
+                _ => host_at,
+            };
+            at.problem(problems, error.to_string(), |problem| problem);
+            return None;
+        }
+    };
+    if target.protocol != protocol {
+        let message =
+            format!("expected an address of {protocol}, found one of {}", target.protocol);
+        host_at.problem(problems, message, |problem| problem);
+        return None;
+    }
+    if matches!(written.tls, Some(Tls::Options(_))) && !target.tls {
+        at.key("tls").problem(
+            problems,
+            format!("the address `{target}` is not encrypted, so these options have no effect"),
+            |problem| problem.help("encrypted addresses begin with grpcs://, https:// or wss://"),
+        );
+        return None;
+    }
+    Some(target)
+}

@@ -1,0 +1,377 @@
+//! From `load:` as written to a [`Load`].
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::resolve::in_range;
+use super::{Arrivals, Load, Schedule, Stage, Step, Until, Work};
+use crate::scenario::{self, ArrivalsWord, Level};
+use crate::source::{Problem, Spot};
+use crate::units::Span;
+
+/// Clients of one scenario. Each has a request in flight, so this bounds memory as `max_in_flight`
+/// does.
+const CLIENTS_MAX: u64 = 1_000_000;
+
+/// Requests in flight of one scenario.
+const IN_FLIGHT_MAX: u64 = 1_000_000;
+
+/// Requests in flight unless set.
+const IN_FLIGHT: u64 = 10_000;
+
+/// Arrivals of a trace, 16 bytes each in memory.
+const TRACE_MAX: usize = 20_000_000;
+
+/// The load of a scenario.
+pub(super) fn load(
+    scenario: &scenario::Scenario,
+    at: Spot<'_>,
+    base: &Path,
+    steps: &[Step],
+    problems: &mut Vec<Problem>,
+) -> Load {
+    let Some(written) = &scenario.load else {
+        if scenario.warmup.is_some_and(|warmup| warmup != Span::default()) {
+            at.name("warmup").problem(problems, "`warmup` needs a `load`", |problem| {
+                problem.help("without `load` every Document is sent once, and measured")
+            });
+        }
+        if endless(steps) {
+            at.key("documents").problem(
+                problems,
+                "without `load` every Document is sent once, and these have no end",
+                |problem| problem.help("give them a `count`, or the scenario a `load`"),
+            );
+        }
+        return Load::Once;
+    };
+    let at = at.key("load");
+    let models = [
+        ("clients", written.clients.is_some()),
+        ("rate", written.rate.is_some()),
+        ("stages", written.stages.is_some()),
+        ("trace", written.trace.is_some()),
+    ];
+    let given: Vec<&str> =
+        models.into_iter().filter_map(|(key, given)| given.then_some(key)).collect();
+    let until = until(written, at, problems);
+    let model = match given.as_slice() {
+        [] => {
+            at.problem(
+                problems,
+                "a load needs one of `clients`, `rate`, `stages` and `trace`",
+                |problem| problem,
+            );
+            return Load::Once;
+        }
+        [model] => *model,
+        [first, second, ..] => {
+            let other = at.name(first).place();
+            at.name(second).problem(
+                problems,
+                format!("a load has `{first}` or `{second}`, not both"),
+                |problem| problem.see(other, "the other one"),
+            );
+            return Load::Once;
+        }
+    };
+    let mut stages_of_clients = false;
+    let load = match model {
+        "clients" => {
+            let clients = written.clients.unwrap_or(1);
+            let clients = in_range(clients, "clients", 1, CLIENTS_MAX, at.key("clients"), problems);
+            closed(vec![steady(clients as usize)], written, until)
+        }
+        "rate" => {
+            let rate = written.rate.map_or(1.0, |rate| rate.per_second());
+            open(
+                Schedule::Stages { stages: vec![steady(rate)], arrivals: arrivals(written) },
+                written,
+                until,
+                at,
+                problems,
+            )
+        }
+        "stages" => match stages(written, at.key("stages"), problems) {
+            None => return Load::Once,
+            Some(Stages::Clients(stages)) => {
+                stages_of_clients = true;
+                closed(stages, written, until)
+            }
+            Some(Stages::Rates(stages)) => open(
+                Schedule::Stages { stages, arrivals: arrivals(written) },
+                written,
+                until,
+                at,
+                problems,
+            ),
+        },
+        _ => {
+            let Some(schedule) = trace(written, at, base, problems) else { return Load::Once };
+            open(schedule, written, until, at, problems)
+        }
+    };
+    let is_closed = model == "clients" || stages_of_clients;
+    for (key, fits, given, of) in [
+        ("think_time", is_closed, written.think_time.is_some(), "clients"),
+        ("arrivals", !is_closed && model != "trace", written.arrivals.is_some(), "a rate"),
+        ("max_in_flight", !is_closed, written.max_in_flight.is_some(), "arrivals by the clock"),
+        ("speed", model == "trace", written.speed.is_some(), "a trace"),
+    ] {
+        if given && !fits {
+            let message = format!("`{key}` is for {of}, which this load has not");
+            at.name(key).problem(problems, message, |problem| problem);
+        }
+    }
+    let ends = until.duration.is_some()
+        || until.requests.is_some()
+        || match &load {
+            Load::Closed { stages, .. } => has_length(stages),
+            Load::Open { schedule: Schedule::Stages { stages, .. }, .. } => has_length(stages),
+            _ => true,
+        };
+    if !ends && !documents_end(steps) {
+        at.problem(problems, "this load has no end", |problem| {
+            problem.help("give it a `duration` or `requests`, or its Documents a `count`")
+        });
+    }
+    load
+}
+
+fn has_length<T>(stages: &[Stage<T>]) -> bool {
+    stages.last().is_some_and(|stage| stage.length.is_some())
+}
+
+/// Whether a step runs out of Documents, which ends the load.
+fn documents_end(steps: &[Step]) -> bool {
+    steps.iter().any(|step| match &step.work {
+        Work::Post(post) => {
+            post.documents.as_ref().is_some_and(|documents| documents.count().is_some())
+        }
+        Work::Mutate { .. } => false,
+    })
+}
+
+/// Whether there are Documents and none of them run out.
+fn endless(steps: &[Step]) -> bool {
+    let any =
+        steps.iter().any(|step| matches!(&step.work, Work::Post(post) if post.documents.is_some()));
+    any && !documents_end(steps)
+}
+
+fn steady<T: Copy>(level: T) -> Stage<T> {
+    Stage { from: level, to: level, length: None }
+}
+
+fn arrivals(written: &scenario::Load) -> Arrivals {
+    match written.arrivals {
+        None | Some(ArrivalsWord::Uniform) => Arrivals::Uniform,
+        Some(ArrivalsWord::Poisson) => Arrivals::Poisson,
+    }
+}
+
+fn closed(stages: Vec<Stage<usize>>, written: &scenario::Load, until: Until) -> Load {
+    Load::Closed { stages, think_time: written.think_time.map_or(Duration::ZERO, Span::get), until }
+}
+
+fn open(
+    schedule: Schedule,
+    written: &scenario::Load,
+    until: Until,
+    at: Spot<'_>,
+    problems: &mut Vec<Problem>,
+) -> Load {
+    let max = written.max_in_flight.unwrap_or(IN_FLIGHT);
+    let max = in_range(max, "max_in_flight", 1, IN_FLIGHT_MAX, at.key("max_in_flight"), problems);
+    Load::Open { schedule, until, max_in_flight: max as usize }
+}
+
+fn until(written: &scenario::Load, at: Spot<'_>, problems: &mut Vec<Problem>) -> Until {
+    if written.duration == Some(Span::default()) {
+        at.key("duration").problem(problems, "`duration` must be above 0s", |problem| problem);
+    }
+    if written.requests == Some(0) {
+        at.key("requests").problem(problems, "`requests` must be at least 1", |problem| problem);
+    }
+    Until { duration: written.duration.map(Span::get), requests: written.requests }
+}
+
+enum Stages {
+    Rates(Vec<Stage<f64>>),
+    Clients(Vec<Stage<usize>>),
+}
+
+/// One stage before it is known whether the others speak of rates or of clients, too.
+struct Draft {
+    // None: from where the stage before ended.
+    from: Option<f64>,
+    to: f64,
+    length: Option<Duration>,
+}
+
+fn stages(written: &scenario::Load, at: Spot<'_>, problems: &mut Vec<Problem>) -> Option<Stages> {
+    let stages = written.stages.as_deref().unwrap_or_default();
+    let before = problems.len();
+    if stages.is_empty() {
+        at.problem(problems, "`stages` needs at least one stage", |problem| problem);
+    }
+    let mut of_clients: Option<bool> = None;
+    let mut drafts: Vec<Draft> = Vec::with_capacity(stages.len());
+    for (index, stage) in stages.iter().enumerate() {
+        let at = at.index(index);
+        let given: Vec<&str> = [
+            ("rate", stage.rate.is_some()),
+            ("clients", stage.clients.is_some()),
+            ("ramp_to", stage.ramp_to.is_some()),
+            ("pause", stage.pause.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(key, given)| given.then_some(key))
+        .collect();
+        let [kind] = given.as_slice() else {
+            at.problem(
+                problems,
+                "a stage has one of `rate`, `clients`, `ramp_to` and `pause`",
+                |problem| problem,
+            );
+            continue;
+        };
+        let mut count = |clients: u64, key: &str| {
+            in_range(clients, key, 0, CLIENTS_MAX, at.key(key), problems) as f64
+        };
+        let (from, to, clients) = match (stage.rate, stage.clients, stage.ramp_to) {
+            (Some(rate), ..) => (Some(rate.per_second()), rate.per_second(), Some(false)),
+            (_, Some(clients), _) => {
+                let clients = count(clients, "clients");
+                (Some(clients), clients, Some(true))
+            }
+            (.., Some(Level::Rate(rate))) => (None, rate.per_second(), Some(false)),
+            (.., Some(Level::Clients(clients))) => (None, count(clients, "ramp_to"), Some(true)),
+            _ => (Some(0.0), 0.0, None),
+        };
+        if let Some(clients) = clients {
+            match of_clients {
+                Some(known) if known != clients => at.key(kind).problem(
+                    problems,
+                    "the stages of a load are all of rates, or all of clients",
+                    |problem| problem,
+                ),
+                _ => of_clients = Some(clients),
+            }
+        }
+        let last = index + 1 == stages.len();
+        let length = match (stage.pause, stage.r#for) {
+            (Some(_), Some(_)) => {
+                at.name("for").problem(problems, "`pause` says how long it takes itself", |p| p);
+                None
+            }
+            (Some(pause), None) => Some(pause),
+            (None, Some(length)) => Some(length),
+            (None, None) => {
+                if !last || *kind == "ramp_to" {
+                    at.problem(problems, "key `for` is missing in a stage", |problem| {
+                        problem.help("only a last stage that stays as it is may do without")
+                    });
+                }
+                None
+            }
+        };
+        if length == Some(Span::default()) {
+            let key = if stage.pause.is_some() { "pause" } else { "for" };
+            at.key(key).problem(problems, "a stage must take longer than 0s", |problem| problem);
+        }
+        drafts.push(Draft { from, to, length: length.map(Span::get) });
+    }
+    if problems.len() > before {
+        return None;
+    }
+    let mut level = 0.0;
+    let levels: Vec<(f64, f64, Option<Duration>)> = drafts
+        .into_iter()
+        .map(|draft| {
+            let from = draft.from.unwrap_or(level);
+            level = draft.to;
+            (from, draft.to, draft.length)
+        })
+        .collect();
+    if levels.iter().all(|(from, to, _)| *from == 0.0 && *to == 0.0) {
+        at.problem(problems, "these stages send nothing", |problem| problem);
+        return None;
+    }
+    Some(if of_clients == Some(true) {
+        let stage = |(from, to, length)| Stage { from: from as usize, to: to as usize, length };
+        Stages::Clients(levels.into_iter().map(stage).collect())
+    } else {
+        Stages::Rates(
+            levels.into_iter().map(|(from, to, length)| Stage { from, to, length }).collect(),
+        )
+    })
+}
+
+/// Reads recorded arrivals: the first column of a CSV file, in seconds since the start, ascending.
+/// A first line that is no number is a header.
+fn trace(
+    written: &scenario::Load,
+    at: Spot<'_>,
+    base: &Path,
+    problems: &mut Vec<Problem>,
+) -> Option<Schedule> {
+    let speed = written.speed.unwrap_or(1.0);
+    if !(speed > 0.0) {
+        let message = format!("`speed` must be above 0, found `{speed}`");
+        at.key("speed").problem(problems, message, |problem| problem);
+        return None;
+    }
+    let path = base.join(written.trace.as_deref()?);
+    match read_trace(&path, speed) {
+        Ok(due) => Some(Schedule::Trace { due: due.into() }),
+        Err(message) => {
+            at.key("trace").problem(problems, message, |problem| problem);
+            None
+        }
+    }
+}
+
+fn read_trace(path: &Path, speed: f64) -> Result<Vec<Duration>, String> {
+    let name = path.display();
+    let unreadable = |error: &dyn std::fmt::Display| format!("could not read `{name}`: {error}");
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .trim(csv::Trim::All)
+        .from_path(path)
+        .map_err(|error| match error.kind() {
+            csv::ErrorKind::Io(error) => unreadable(error),
+            _ => unreadable(&error),
+        })?;
+    let mut due: Vec<Duration> = Vec::new();
+    for (index, record) in reader.records().enumerate() {
+        let record = record.map_err(|error| unreadable(&error))?;
+        let line = record.position().map_or(0, csv::Position::line);
+        let text = record.get(0).unwrap_or("");
+        let seconds: Option<f64> = text.parse().ok().filter(|seconds: &f64| *seconds >= 0.0);
+        let Some(arrival) = seconds.and_then(|s| Duration::try_from_secs_f64(s / speed).ok())
+        else {
+            if index == 0 && text.parse::<f64>().is_err() {
+                continue;
+            }
+            return Err(format!(
+                "`{name}` line {line}: expected seconds from 0 on, found `{text}`"
+            ));
+        };
+        if arrival > Span::MAX {
+            return Err(format!("`{name}` line {line}: a load takes at most 365d"));
+        }
+        if due.last().is_some_and(|last| arrival < *last) {
+            return Err(format!("`{name}` line {line}: arrivals must be in ascending order"));
+        }
+        if due.len() == TRACE_MAX {
+            return Err(format!("`{name}` has more than {TRACE_MAX} arrivals"));
+        }
+        due.push(arrival);
+    }
+    if due.is_empty() {
+        return Err(format!("`{name}` has no arrivals"));
+    }
+    Ok(due)
+}

@@ -1,0 +1,152 @@
+//! A Flow as written: started here, already running, or started by a command.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+
+use crate::flow::FlowConfig;
+use crate::units::{ByteSize, Span};
+use crate::wire::Protocol;
+
+/// A target: one of `embedded`, an address, or a `command` with an address.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub struct Flow {
+    /// A Flow started inside this process, on free ports. `{}` has two Executors that index and
+    /// search.
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    pub embedded: Option<FlowConfig>,
+    /// Where it is: `grpc://localhost:1234`, or a name. The scheme gives protocol and TLS. `0.0.0.0`
+    /// unless set.
+    pub host: Option<String>,
+    /// Where it is over each of its protocols, for a `matrix` of protocols.
+    pub hosts: Option<Hosts>,
+    /// 80 unless set, 443 with TLS.
+    pub port: Option<u16>,
+    /// `grpc` unless set.
+    pub protocol: Option<ProtocolWord>,
+    /// `true`, or a map of options.
+    pub tls: Option<Tls>,
+    /// HTTP and WebSocket headers, gRPC metadata. Values are never shown.
+    pub headers: Option<IndexMap<String, String>>,
+    /// The family of DocArray it was built with. `auto` unless set: the Flow is asked.
+    pub family: Option<FamilyWord>,
+    /// For connecting, TLS handshake included. `10s` unless set.
+    pub connect_timeout: Option<Span>,
+    /// A larger response is an error and not read to its end. `256MiB` unless set.
+    pub max_response_size: Option<ByteSize>,
+    /// Program and arguments that start it. It is stopped at the end, with all it started.
+    pub command: Option<Vec<String>>,
+    /// With `command`, how long it may take until it answers. `60s` unless set.
+    pub ready_timeout: Option<Span>,
+}
+
+/// One address for each protocol.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub struct Hosts {
+    /// Over gRPC.
+    pub grpc: Option<String>,
+    /// Over HTTP.
+    pub http: Option<String>,
+    /// Over WebSocket.
+    pub websocket: Option<String>,
+}
+
+/// Whether connections are encrypted, and how certificates are verified.
+#[derive(Debug)]
+pub enum Tls {
+    /// Whether.
+    Switch(bool),
+    /// How; whether is said by the scheme, or it is.
+    Options(TlsMap),
+}
+
+/// How certificates are verified. Paths are relative to the file.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub struct TlsMap {
+    /// Trusted besides the system's certificates: PEM.
+    pub ca: Option<PathBuf>,
+    /// Our own certificate chain, PEM; goes with `key`.
+    pub cert: Option<PathBuf>,
+    /// Our own private key, PEM; goes with `cert`.
+    pub key: Option<PathBuf>,
+    /// The name to verify instead of the host's.
+    pub server_name: Option<String>,
+    /// Take any certificate. `false` unless set.
+    pub insecure: Option<bool>,
+}
+
+/// A protocol as written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum ProtocolWord {
+    Grpc,
+    Http,
+    Websocket,
+}
+
+/// A family of DocArray as written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FamilyWord {
+    /// Ask the Flow.
+    Auto,
+    /// DocArray before 0.30.
+    V1,
+    /// DocArray from 0.30 on.
+    V2,
+}
+
+impl From<ProtocolWord> for Protocol {
+    fn from(word: ProtocolWord) -> Protocol {
+        match word {
+            ProtocolWord::Grpc => Protocol::Grpc,
+            ProtocolWord::Http => Protocol::Http,
+            ProtocolWord::Websocket => Protocol::WebSocket,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Tls {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Tls, D::Error> {
+        struct TlsVisitor;
+
+        impl<'de> Visitor<'de> for TlsVisitor {
+            type Value = Tls;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`true`, `false` or a map such as `{ca: ca.pem}`")
+            }
+
+            fn visit_bool<E: de::Error>(self, value: bool) -> Result<Tls, E> {
+                Ok(Tls::Switch(value))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Tls, A::Error> {
+                TlsMap::deserialize(MapAccessDeserializer::new(map)).map(Tls::Options)
+            }
+        }
+
+        deserializer.deserialize_any(TlsVisitor)
+    }
+}
+
+impl JsonSchema for Tls {
+    fn schema_name() -> Cow<'static, str> {
+        "Tls".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let map = generator.subschema_for::<TlsMap>();
+        json_schema!({"anyOf": [{"type": "boolean"}, map]})
+    }
+}

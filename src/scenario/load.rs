@@ -1,0 +1,391 @@
+//! Reads a suite with everything it includes.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::Suite;
+use super::expand::{self, Combination, Kind, expect, twice};
+use crate::source::{FILE_BYTES_MAX, Node, Place, Problem, Problems, Sources, Value};
+use crate::template::Context;
+use crate::wire::Map;
+
+/// How deep files may include one another.
+const INCLUDE_DEPTH_MAX: usize = 16;
+
+/// Scenarios of one suite, matrices expanded.
+const SCENARIOS_MAX: usize = 10_000;
+
+/// What the command line adds to a suite.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// `--set key=value`: overrides `vars.key`. The value is read as YAML.
+    pub set: Vec<(String, String)>,
+    /// What expressions see as `env`. Values are secrets: never shown.
+    pub env: Vec<(String, String)>,
+}
+
+/// A suite as read: every part a tree whose load-time expressions have values. Its problems so far
+/// come out of [`crate::plan::resolve`], with those found there.
+#[derive(Debug)]
+pub struct LoadedSuite {
+    /// All texts.
+    pub(crate) sources: Sources,
+    /// What is wrong so far.
+    pub(crate) problems: Vec<Problem>,
+    /// Where problems of the whole go.
+    pub(crate) place: Place,
+    pub(crate) name: String,
+    pub(crate) seed: u64,
+    pub(crate) flows: Vec<Named>,
+    pub(crate) documents: Vec<Named>,
+    pub(crate) scenarios: Vec<Unit>,
+    pub(crate) capacity: Option<Node>,
+}
+
+/// A Flow or a generator.
+#[derive(Debug)]
+pub struct Named {
+    pub(crate) name: String,
+    pub(crate) name_place: Place,
+    pub(crate) node: Node,
+    pub(crate) context: Context,
+    /// What its paths are relative to.
+    pub(crate) base: PathBuf,
+}
+
+/// A scenario, one combination of its matrix.
+#[derive(Debug)]
+pub struct Unit {
+    /// Without the matrix values; none when the file gives no name.
+    pub(crate) base_name: Option<String>,
+    /// With them.
+    pub(crate) name: String,
+    /// Which scenario of the files it comes from.
+    pub(crate) group: usize,
+    pub(crate) node: Node,
+    pub(crate) matrix: Map,
+    pub(crate) context: Context,
+    /// What its paths are relative to.
+    pub(crate) base: PathBuf,
+}
+
+/// Reads the suite at `path`.
+///
+/// # Errors
+/// When the file cannot be read or is no YAML at all; all other problems come out of
+/// [`crate::plan::resolve`].
+pub fn load(path: &Path, options: &Options) -> Result<LoadedSuite, Problems> {
+    let mut loader = Loader::new(options);
+    let file = loader.file(path, None, &mut Vec::new(), &Map::new());
+    let Loader { sources, mut problems, flows, documents, scenarios, .. } = loader;
+    let Some(file) = file else {
+        if problems.is_empty() {
+            problems.push(Problem::new(format!("`{}` could not be read", path.display())));
+        }
+        return Err(Problems::new(&sources, problems).expect("there is at least one"));
+    };
+    let known: Vec<&str> = file.vars.keys().map(String::as_str).collect();
+    for (key, _) in &options.set {
+        let name = key.split('.').next().unwrap_or(key);
+        let mentioned = sources.contain(&format!("vars.{name}"));
+        if !known.contains(&name) && !mentioned {
+            let problem = Problem::new(format!("--set {key}: the suite has no variable `{name}`"));
+            problems.push(problem.suggest(name, known.iter().copied()));
+        }
+    }
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    Ok(LoadedSuite {
+        sources,
+        problems,
+        place: file.place,
+        name: file.name.or(stem).unwrap_or_else(|| "suite".into()),
+        seed: file.seed,
+        flows,
+        documents,
+        scenarios,
+        capacity: file.capacity,
+    })
+}
+
+struct Loader<'a> {
+    options: &'a Options,
+    env: Map,
+    sources: Sources,
+    problems: Vec<Problem>,
+    flows: Vec<Named>,
+    documents: Vec<Named>,
+    scenarios: Vec<Unit>,
+    groups: usize,
+    // Files that are in already, by their real path.
+    read: HashMap<PathBuf, ()>,
+}
+
+/// What only the first file of a suite says for the whole.
+struct FileSettings {
+    name: Option<String>,
+    seed: u64,
+    vars: Map,
+    capacity: Option<Node>,
+    place: Place,
+}
+
+impl<'a> Loader<'a> {
+    fn new(options: &'a Options) -> Loader<'a> {
+        let env = options.env.iter().map(|(key, value)| (key.clone(), value.clone().into()));
+        Loader {
+            options,
+            env: env.collect(),
+            sources: Sources::new(),
+            problems: Vec::new(),
+            flows: Vec::new(),
+            documents: Vec::new(),
+            scenarios: Vec::new(),
+            groups: 0,
+            read: HashMap::new(),
+        }
+    }
+
+    /// Reads a file and all it includes. `chain` has the files that led here, `outer` the variables
+    /// of the file that includes it, which win over its own.
+    fn file(
+        &mut self,
+        path: &Path,
+        included: Option<Place>,
+        chain: &mut Vec<(PathBuf, PathBuf)>,
+        outer: &Map,
+    ) -> Option<FileSettings> {
+        let problem = |message: String| match included {
+            Some(place) => Problem::at(place, message),
+            None => Problem::new(message),
+        };
+        let unreadable = |error: &dyn std::fmt::Display| {
+            problem(format!("could not read `{}`: {error}", path.display()))
+        };
+        let real = match path.canonicalize() {
+            Ok(real) => real,
+            Err(error) => {
+                self.problems.push(unreadable(&error));
+                return None;
+            }
+        };
+        if let Some(at) = chain.iter().position(|(known, _)| *known == real) {
+            let names: Vec<String> = chain[at..]
+                .iter()
+                .map(|(_, name)| name.as_path())
+                .chain([path])
+                .map(|name| format!("`{}`", name.display()))
+                .collect();
+            let message = format!("files include one another: {}", names.join(" includes "));
+            self.problems.push(problem(message));
+            return None;
+        }
+        if self.read.insert(real.clone(), ()).is_some() {
+            return None;
+        }
+        if chain.len() > INCLUDE_DEPTH_MAX {
+            let message = format!("files include one another more than {INCLUDE_DEPTH_MAX} deep");
+            self.problems.push(problem(message));
+            return None;
+        }
+        let text = match read_text(path) {
+            Ok(text) => text,
+            Err(error) => {
+                self.problems.push(unreadable(&error));
+                return None;
+            }
+        };
+        let name = path.display().to_string();
+        let mut node = self.sources.parse(&name, text, included, &mut self.problems)?;
+        let place = node.place();
+        if matches!(node.value, Value::Null) {
+            self.problems.push(Problem::at(place, "the file is empty; a suite needs `scenarios`"));
+            return None;
+        }
+        if !expect(&node, Kind::Map, &mut self.problems) {
+            return None;
+        }
+        let vars = self.vars(node.get("vars"), outer);
+        let context = Context::new(vars.clone(), self.env.clone(), Map::new());
+        let parts = ["defaults", "documents", "scenarios"].map(|key| node.remove(key));
+        let [defaults, documents, scenarios] = parts;
+        node.remove("vars");
+        expand::evaluate(&mut node, &context, &mut self.problems);
+        let suite: Suite = Sources::read(&mut node, "the suite", &mut self.problems)?;
+
+        chain.push((real, path.to_owned()));
+        let base = path.parent().unwrap_or(Path::new("")).to_owned();
+        let includes = node.get("include").map(Node::items).unwrap_or_default();
+        for (file, at) in suite.include.iter().flatten().zip(includes) {
+            self.file(&base.join(file), Some(at.place()), chain, &vars);
+        }
+        chain.pop();
+
+        for (entry, what) in [(node.entry("flows").cloned(), "flow"), (documents, "documents")] {
+            let Some(entry) = entry else { continue };
+            if !expect(&entry.value, Kind::Map, &mut self.problems) {
+                continue;
+            }
+            let known = if what == "flow" { &mut self.flows } else { &mut self.documents };
+            for part in entry.value.entries() {
+                if let Some(first) = known.iter().find(|first| first.name == part.key) {
+                    self.problems.push(twice(what, &part.key, part.key_place, first.name_place));
+                    continue;
+                }
+                known.push(Named {
+                    name: part.key.clone(),
+                    name_place: part.key_place,
+                    node: part.value.clone(),
+                    context: context.clone(),
+                    base: base.clone(),
+                });
+            }
+        }
+        let defaults = defaults
+            .map(|entry| entry.value)
+            .filter(|defaults| expect(defaults, Kind::Map, &mut self.problems));
+        if let Some(list) = scenarios
+            && expect(&list.value, Kind::List, &mut self.problems)
+        {
+            for scenario in list.value.items() {
+                self.scenario(scenario, defaults.as_ref(), &context, &base);
+            }
+        }
+        Some(FileSettings {
+            name: suite.name,
+            seed: suite.seed.unwrap_or(0),
+            vars,
+            capacity: node.remove("capacity").map(|entry| entry.value),
+            place,
+        })
+    }
+
+    /// The variables of a file: its own in their order, each knowing those before it; what an
+    /// including file or the command line says wins.
+    fn vars(&mut self, node: Option<&Node>, outer: &Map) -> Map {
+        let mut vars = Map::new();
+        if let Some(node) = node
+            && expect(node, Kind::Map, &mut self.problems)
+        {
+            for entry in node.entries() {
+                let value = match outer.get(&entry.key) {
+                    Some(value) => Some(value.clone()),
+                    None => {
+                        let context = Context::new(vars.clone(), self.env.clone(), Map::new());
+                        let mut value = entry.value.clone();
+                        expand::evaluate(&mut value, &context, &mut self.problems)
+                            .then(|| value.to_json())
+                    }
+                };
+                vars.insert(entry.key.clone(), value.unwrap_or(serde_json::Value::Null));
+            }
+        }
+        for (key, value) in outer {
+            vars.insert(key.clone(), value.clone());
+        }
+        for (key, text) in &self.options.set {
+            let mut nothing = Vec::new();
+            let node = Sources::new().parse("--set", text.clone(), None, &mut nothing);
+            let value = match node {
+                Some(node) if nothing.is_empty() => node.to_json(),
+                _ => text.clone().into(),
+            };
+            let mut path = key.split('.');
+            let mut map = &mut vars;
+            let last = path.next_back().unwrap_or(key);
+            for part in path {
+                let inner = map.entry(part).or_insert_with(|| Map::new().into());
+                if !inner.is_object() {
+                    *inner = Map::new().into();
+                }
+                let serde_json::Value::Object(inner) = inner else { return vars };
+                map = inner;
+            }
+            map.insert(last.to_owned(), value);
+        }
+        vars
+    }
+
+    fn scenario(
+        &mut self,
+        scenario: &Node,
+        defaults: Option<&Node>,
+        context: &Context,
+        base: &Path,
+    ) {
+        if !expect(scenario, Kind::Map, &mut self.problems) {
+            return;
+        }
+        let mut merged = expand::merge_defaults(scenario, defaults);
+        let mut combinations = Some(vec![Combination::default()]);
+        if let Some(mut matrix) = merged.remove("matrix") {
+            expand::evaluate(&mut matrix.value, context, &mut self.problems);
+            combinations = expand::combinations(&matrix, &self.sources, &mut self.problems);
+        }
+        let group = self.groups;
+        self.groups += 1;
+        // Without its matrix a scenario still has problems to tell of.
+        for combination in combinations.unwrap_or_else(|| vec![Combination::default()]) {
+            if self.scenarios.len() >= SCENARIOS_MAX {
+                if self.scenarios.len() == SCENARIOS_MAX {
+                    let message = format!("a suite has at most {SCENARIOS_MAX} scenarios");
+                    self.problems.push(Problem::at(scenario.place(), message));
+                }
+                return;
+            }
+            let mut node = merged.clone();
+            combination.apply(&mut node);
+            let context = context.with_matrix(combination.values.clone());
+            expand::evaluate_scenario(&mut node, &context, &mut self.problems);
+            let base_name = node.get("name").and_then(Node::text).map(str::to_owned);
+            self.scenarios.push(Unit {
+                name: format!("{}{}", base_name.as_deref().unwrap_or(""), combination.suffix()),
+                base_name,
+                group,
+                node,
+                matrix: combination.values,
+                context,
+                base: base.to_owned(),
+            });
+        }
+    }
+}
+
+/// Reads a file, and no more of a large one than it takes to see that it is too large.
+fn read_text(path: &Path) -> std::io::Result<String> {
+    use std::io::Read;
+    let file = std::fs::File::open(path)?;
+    let mut text = Vec::new();
+    file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut text)?;
+    String::from_utf8(text)
+        .map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Values of the environment are secrets.
+        f.debug_struct("Options").field("set", &self.set).finish_non_exhaustive()
+    }
+}
+
+impl Named {
+    /// The generator for the scenarios of a matrix combination, ready to be read.
+    pub(crate) fn generator(&self, matrix: &Map, problems: &mut Vec<Problem>) -> (Node, Context) {
+        let context = self.context.with_matrix(matrix.clone());
+        let mut node = self.node.clone();
+        expand::evaluate_generator(&mut node, &context, problems);
+        (node, context)
+    }
+
+    /// Whether it depends on the matrix of the scenario that uses it.
+    pub(crate) fn mentions_matrix(&self) -> bool {
+        fn mentions(node: &Node) -> bool {
+            match &node.value {
+                Value::Text(text) => text.contains("${{") && text.contains("matrix"),
+                Value::List(items) => items.iter().any(mentions),
+                Value::Map(entries) => entries.iter().any(|entry| mentions(&entry.value)),
+                _ => false,
+            }
+        }
+        mentions(&self.node)
+    }
+}

@@ -1,0 +1,47 @@
+//! Text in, plan or messages out.
+
+use std::path::Path;
+
+use flowbench::plan::{self, Load, Plan, Work};
+use flowbench::scenario::{self, Options};
+use flowbench::source::Problems;
+
+fn read(path: &Path, options: &Options) -> Result<Plan, Problems> {
+    scenario::load(path, options).and_then(plan::resolve)
+}
+
+fn plan(path: &str) -> Plan {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    read(&path, &Options::default()).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+#[test]
+fn the_quickstart_indexes_and_then_searches_over_all_protocols_at_once() {
+    let plan = plan("scenarios/index.yaml");
+    assert_eq!((plan.name.as_str(), plan.seed), ("quickstart", 42));
+    let [index, searches @ ..] = plan.scenarios.as_slice() else { panic!("no scenarios") };
+    let Work::Post(post) = &index.first_step().work else { panic!("a post") };
+    assert_eq!(post.documents.as_ref().and_then(|documents| documents.count()), Some(2000));
+    assert_eq!(searches.len(), 3);
+    for search in searches {
+        assert_eq!(search.needs, [0]);
+        assert!(matches!(search.load, Load::Closed { .. }));
+        assert!(search.thresholds.iter().all(|threshold| !threshold.that.metric.is_latency()));
+    }
+    let protocols: Vec<String> =
+        searches.iter().map(|search| search.protocol.to_string()).collect();
+    assert_eq!(protocols, ["grpc", "http", "websocket"]);
+}
+
+#[test]
+fn the_search_suite_is_an_open_load_whose_rate_can_be_set() {
+    let options = Options { set: vec![("rate".into(), "5/s".into())], ..Options::default() };
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/search.yaml");
+    let plan = read(&path, &options).unwrap_or_else(|problems| panic!("{problems}"));
+    let Load::Open { schedule: plan::Schedule::Stages { stages, .. }, .. } =
+        &plan.scenarios[1].load
+    else {
+        panic!("an open load")
+    };
+    assert_eq!(stages[0].from, 5.0);
+}
