@@ -145,7 +145,8 @@ pub(super) fn in_line(
     // The column is that of the byte read last, counted from 1. At the end of the text, that byte
     // is all right and what misses comes after it.
     let column = error.column().saturating_sub(usize::from(!error.is_eof()));
-    let at = text.floor_char_boundary(start.sum::<usize>() + column);
+    let at = (start.sum::<usize>() + column).min(text.len());
+    let at = (0..=at).rfind(|&at| text.is_char_boundary(at)).unwrap_or(0);
     let end = text[at..].chars().next().map_or(at, |c| at + c.len_utf8());
     let snippet = Snippet::source(text)
         .path(origin)

@@ -83,13 +83,29 @@ impl<'a> Post<'a> {
     /// Documents are part of the list. But they are told of, in [`Results::failures`].
     ///
     /// # Errors
-    /// When a request brings no response, and when the inputs fail. The rest is given up then.
+    /// When a request brings no response, and when the inputs fail. The rest is given up then. With
+    /// [`Post::continue_on_error`] a request without a response is one of the failures instead,
+    /// unless nobody can be reached.
     pub async fn send(self) -> Result<Results, PostError> {
+        let continue_on_error = self.manner.continue_on_error;
         let mut responses = self.stream();
         let mut results = Results::default();
-        while let Some(response) = responses.try_next().await? {
-            results.failures.extend(response.failure());
-            results.docs.append(&mut response.into_docs()?);
+        while let Some(outcome) = responses.next().await {
+            let docs = match outcome {
+                Ok(response) => {
+                    results.failures.extend(response.failure());
+                    response.into_docs()
+                }
+                Err(PostError::Call(error)) => Err(error),
+                Err(error) => return Err(error),
+            };
+            match docs {
+                Ok(mut docs) => results.docs.append(&mut docs),
+                Err(error) if continue_on_error && !error.is_final() => {
+                    results.failures.push(error);
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(results)
     }
@@ -98,7 +114,7 @@ impl<'a> Post<'a> {
     /// that tell of a failure are among them.
     ///
     /// # Errors
-    /// As [`Post::send`].
+    /// When a request brings no response, which has no place in the list, and when the inputs fail.
     pub async fn responses(self) -> Result<Vec<Response>, PostError> {
         self.stream().try_collect().await
     }

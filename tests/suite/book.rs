@@ -2,6 +2,8 @@
 //!
 //! A test holds the page to this file: every example on it stands here word for word.
 
+#![expect(clippy::print_stdout, reason = "examples print what they find")]
+
 use std::error::Error;
 use std::io::Write;
 use std::time::Duration;

@@ -2,6 +2,7 @@
 
 mod architecture;
 mod book;
+mod client;
 mod commands;
 mod flow;
 mod golden;
