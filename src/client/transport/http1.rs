@@ -42,6 +42,11 @@ const READ_BYTES: usize = 8 << 10;
 /// out from where it is.
 const COPY_BYTES_MAX: usize = 16 << 10;
 
+/// Of what a server said, this much is shown.
+const SHOWN_CHARS: usize = 300;
+/// And it is looked for in this much: a body of an error may be as large as any.
+const SEARCHED_BYTES: usize = 16 << 10;
+
 /// One connection that speaks HTTP/1.1.
 pub(super) struct Connection<S> {
     io: S,
@@ -117,7 +122,10 @@ pub(super) fn header_lines(
         lines.extend([name, ": ", value, "\r\n"]);
     };
     if !own.contains_key(header::HOST) {
-        line("host", &authority(&config.target));
+        // Without the port that the scheme means anyway, as browsers have it.
+        let authority = config.target.authority();
+        let usual = if config.target.tls { ":443" } else { ":80" };
+        line("host", authority.strip_suffix(usual).unwrap_or(&authority));
     }
     let agent = ("user-agent", concat!("flowbench/", env!("CARGO_PKG_VERSION")));
     for (name, value) in [agent].iter().chain(defaults) {
@@ -129,14 +137,6 @@ pub(super) fn header_lines(
         line(name.as_str(), value.to_str().expect("header_map takes visible ASCII only"));
     }
     Ok(lines)
-}
-
-/// Host and port as a `host` header has them: without the port that the scheme means anyway.
-fn authority(target: &Target) -> String {
-    let host =
-        if target.host.contains(':') { format!("[{}]", target.host) } else { target.host.clone() };
-    let usual = if target.tls { 443 } else { 80 };
-    if target.port == usual { host } else { format!("{host}:{}", target.port) }
 }
 
 impl Broken {
@@ -464,6 +464,37 @@ impl Response {
         let header = response.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name))?;
         str::from_utf8(header.value).ok().map(str::trim)
     }
+
+    /// What it says in words: of a web page its title, else its beginning, else what its status means.
+    pub(super) fn words(&self) -> String {
+        let start = &self.body[..self.body.len().min(SEARCHED_BYTES)];
+        let body = String::from_utf8_lossy(start);
+        let title = between(&body, "<title>", "</title>").filter(|title| !title.trim().is_empty());
+        let words = shown(title.unwrap_or(&body));
+        if !words.is_empty() {
+            return words;
+        }
+        let status = http::StatusCode::from_u16(self.status).ok();
+        status.and_then(|status| status.canonical_reason()).unwrap_or("no message").to_owned()
+    }
+}
+
+fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(start)?;
+    rest.split_once(end).map(|(inner, _)| inner)
+}
+
+/// One line of at most `SHOWN_CHARS` characters.
+pub(super) fn shown(text: &str) -> String {
+    let mut words = String::new();
+    for (count, c) in text.trim().chars().enumerate() {
+        if count == SHOWN_CHARS {
+            words.push('…');
+            break;
+        }
+        words.push(if c.is_control() { ' ' } else { c });
+    }
+    words
 }
 
 /// What every response begins with.

@@ -79,6 +79,8 @@ pub(super) async fn explain(connector: &Connector, error: CallError) -> CallErro
     let target = connector.target();
     let hint = match &error {
         CallError::Protocol { reason, .. } if reason.contains(SEEMS) => None,
+        // A refusal that is no "not found" (401, 503) says enough, and a proxy answers it to all.
+        CallError::Gateway { code, .. } if code != "HTTP 404" => None,
         CallError::Protocol { .. }
         | CallError::Lost { .. }
         | CallError::Timeout(_)

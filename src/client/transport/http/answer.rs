@@ -3,14 +3,10 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::http1::Response;
+use super::super::http1::{Response, shown};
 use crate::client::{Body, CallError};
 use crate::wire::{ExceptionInfo, Family, Form, Head, Header, RequestId, Status, Target};
 
-/// Of what a server said, this much is shown.
-const SHOWN_CHARS: usize = 300;
-/// And it is looked for in this much: a body of an error may be as large as any.
-const SEARCHED_BYTES: usize = 16 << 10;
 /// Of a list of what is wrong with a request, this many.
 const SHOWN_PROBLEMS: usize = 3;
 
@@ -132,9 +128,9 @@ impl Site {
                 Some(location) => {
                     format!("moved to `{}`; give the address it leads to", shown(location))
                 }
-                None => text(response),
+                None => response.words(),
             },
-            _ => told.and_then(Told::message).unwrap_or_else(|| text(response)),
+            _ => told.and_then(Told::message).unwrap_or_else(|| response.words()),
         };
         CallError::Gateway { code: format!("HTTP {}", response.status), message }
     }
@@ -144,10 +140,10 @@ impl Site {
         let what = match response.header("content-type") {
             _ if response.body.is_empty() => "nothing".into(),
             Some(kind) if kind.starts_with("text/html") => {
-                format!("a web page: {}", text(response))
+                format!("a web page: {}", response.words())
             }
-            Some(kind) => format!("`{}`: {}", shown(kind), text(response)),
-            None => text(response),
+            Some(kind) => format!("`{}`: {}", shown(kind), response.words()),
+            None => response.words(),
         };
         CallError::Protocol {
             target: self.target.clone(),
@@ -210,38 +206,6 @@ fn executor_status(description: &str) -> Status {
         exception: name
             .map(|name| ExceptionInfo { name: name.to_owned(), ..ExceptionInfo::default() }),
     }
-}
-
-/// What an answer says in words: of a web page its title, else its beginning, else what its status
-/// means.
-fn text(response: &Response) -> String {
-    let start = &response.body[..response.body.len().min(SEARCHED_BYTES)];
-    let body = String::from_utf8_lossy(start);
-    let title = between(&body, "<title>", "</title>").filter(|title| !title.trim().is_empty());
-    let words = shown(title.unwrap_or(&body));
-    if !words.is_empty() {
-        return words;
-    }
-    let status = http::StatusCode::from_u16(response.status).ok();
-    status.and_then(|status| status.canonical_reason()).unwrap_or("no message").to_owned()
-}
-
-fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
-    let (_, rest) = text.split_once(start)?;
-    rest.split_once(end).map(|(inner, _)| inner)
-}
-
-/// One line of at most `SHOWN_CHARS` characters.
-fn shown(text: &str) -> String {
-    let mut words = String::new();
-    for (count, c) in text.trim().chars().enumerate() {
-        if count == SHOWN_CHARS {
-            words.push('…');
-            break;
-        }
-        words.push(if c.is_control() { ' ' } else { c });
-    }
-    words
 }
 
 /// Whether a body is JSON by its first character; what it says may still be wrong.

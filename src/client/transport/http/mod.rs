@@ -85,14 +85,9 @@ impl Http {
         let graphql = header_lines(config, &GRAPHQL)?;
         let post =
             |path: &str| Path { head: RequestHead::new("POST", path, &json), path: path.into() };
-        // A connection carries one request at a time: more than may be in flight are of no use.
-        let connections_max = match config.prefetch {
-            0 => 0,
-            prefetch => prefetch.max(config.connections),
-        };
         let mut inner = Inner {
             site: Site { target: connector.target().clone(), family },
-            pool: Pool::new(connector, connections_max),
+            pool: Pool::new(connector),
             own_paths: HashMap::new(),
             default_path: post("/post"),
             graphql: Path {

@@ -11,9 +11,8 @@ use crate::client::CallError;
 
 type Connection = http1::Connection<connect::Connection>;
 
-/// Connections when requests in flight have no limit of their own: as many as Linux lets a program
-/// open files at the most, in its usual setting, so that the system is asked first.
-const UNLIMITED: usize = 1 << 20;
+/// No address has more ports than this to connect from.
+const CONNECTIONS_MAX: usize = 1 << 16;
 /// Handshakes at a time when connections are opened ahead: below what a server's backlog holds (128
 /// on old systems), so that none waits for a SYN that is sent again.
 const OPENING_AT_ONCE: usize = 64;
@@ -21,9 +20,10 @@ const OPENING_AT_ONCE: usize = 64;
 /// Connections to one target.
 ///
 /// A new one is opened when a request finds none idle, so there are never more than there were
-/// requests at once, and never more than `connections_max`: who comes then waits his turn. The last
-/// one that became idle is taken first; those below it grow old, and when one turns out to be closed
-/// by the server (gateways do after five seconds) its like go with it.
+/// requests at once; how many that are is bounded by who sends them (`prefetch`, `max_in_flight`),
+/// and a bound here would only hide that a request waits for its turn. The last one that became idle
+/// is taken first; those below it grow old, and when one turns out to be closed by the server (Jina's
+/// gateways do so after five seconds), its like go with it.
 pub(super) struct Pool {
     connector: Connector,
     idle: Mutex<Vec<Connection>>,
@@ -40,11 +40,8 @@ pub(super) struct Lease<'a> {
 }
 
 impl Pool {
-    /// An empty pool. 0 is no limit.
-    pub(super) fn new(connector: Connector, connections_max: usize) -> Pool {
-        let turns = if connections_max == 0 { UNLIMITED } else { connections_max };
-        let turns = Semaphore::new(turns.min(Semaphore::MAX_PERMITS));
-        Pool { connector, idle: Mutex::default(), turns }
+    pub(super) fn new(connector: Connector) -> Pool {
+        Pool { connector, idle: Mutex::default(), turns: Semaphore::new(CONNECTIONS_MAX) }
     }
 
     /// Opens connections ahead of the first request.

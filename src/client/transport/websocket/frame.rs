@@ -1,0 +1,461 @@
+//! WebSocket frames as a client writes and reads them (RFC 6455, section 5).
+//!
+//! Not tungstenite's, because this is the load path: a request is copied once, from its pieces into
+//! the buffer that goes to the socket, a reply is a slice of what was read, and several of either go
+//! through one system call.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+const CONTINUATION: u8 = 0;
+const TEXT: u8 = 1;
+/// A DataRequest, or the end of requests.
+pub(super) const BINARY: u8 = 2;
+/// The last frame of either side.
+pub(super) const CLOSE: u8 = 8;
+const PING: u8 = 9;
+/// The answer to a ping, with its payload.
+pub(super) const PONG: u8 = 10;
+
+/// The close code for a peer that breaks the protocol.
+pub(super) const PROTOCOL_ERROR: u16 = 1002;
+const FINAL: u8 = 0x80;
+const RESERVED: u8 = 0x70;
+const MASKED: u8 = 0x80;
+/// Of control frames.
+const CONTROL_BYTES_MAX: u64 = 125;
+
+/// Of a message over the limit this much is kept, to learn whose reply it is: the request id stands
+/// at the beginning.
+const BEGINNING: usize = 4 << 10;
+
+/// Takes frames out of a stream of bytes and puts messages together.
+#[derive(Debug)]
+pub(super) struct Reader {
+    /// What came in and is not yet consumed. Whoever reads from the socket appends to it.
+    pub(super) input: BytesMut,
+    unfinished: Unfinished,
+    /// Bytes still to come of a frame that is passed over.
+    skip: u64,
+    message_bytes_max: usize,
+}
+
+/// A message that comes in several frames, up to now.
+#[derive(Debug)]
+enum Unfinished {
+    /// There is none.
+    None,
+    /// Its parts, at most the limit.
+    Parts(BytesMut),
+    /// It went over the limit, and was told of; the rest is passed over.
+    TooLarge,
+}
+
+/// What comes from the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// A whole binary message.
+    Message(Bytes),
+    /// The beginning of a message over the limit, whose rest is passed over.
+    TooLarge(Bytes),
+    /// To be answered with a pong.
+    Ping(Bytes),
+    /// The server's last word. No code is what RFC 6455 calls 1005.
+    Close { code: Option<u16>, reason: String },
+}
+
+/// Why a stream cannot be read any further: it is no WebSocket, or not in the mode we asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Violation(pub(super) &'static str);
+
+struct FrameHeader {
+    /// Its own length.
+    bytes: usize,
+    is_final: bool,
+    opcode: u8,
+    /// Length of the payload.
+    payload: u64,
+}
+
+impl Reader {
+    /// `input` is what was read beyond the handshake.
+    pub(super) fn new(input: BytesMut, message_bytes_max: usize) -> Reader {
+        Reader { input, unfinished: Unfinished::None, skip: 0, message_bytes_max }
+    }
+
+    /// Whether a message has begun that is not yet whole.
+    pub(super) fn is_amid_message(&self) -> bool {
+        !self.input.is_empty() || matches!(self.unfinished, Unfinished::Parts(_))
+    }
+
+    /// The next event; `None` when more bytes are needed.
+    pub(super) fn next(&mut self) -> Result<Option<Event>, Violation> {
+        loop {
+            let passed = self.skip.min(self.input.len() as u64);
+            self.skip -= passed;
+            self.input.advance(passed as usize);
+            if self.skip > 0 {
+                return Ok(None);
+            }
+            let Some(header) = FrameHeader::parse(&self.input)? else { return Ok(None) };
+            let so_far = match &self.unfinished {
+                Unfinished::Parts(parts) => parts.len(),
+                Unfinished::None | Unfinished::TooLarge => 0,
+            };
+            let length = usize::try_from(header.payload)
+                .ok()
+                .filter(|&length| header.is_control() || length <= self.message_bytes_max - so_far);
+            let event = match length {
+                Some(length) => {
+                    if self.input.len() < header.bytes + length {
+                        self.make_room(header.bytes + length);
+                        return Ok(None);
+                    }
+                    self.input.advance(header.bytes);
+                    let payload = self.input.split_to(length);
+                    self.frame(&header, payload)?
+                }
+                None => {
+                    let beginning = header.payload.min(BEGINNING as u64) as usize;
+                    if self.input.len() < header.bytes + beginning {
+                        return Ok(None);
+                    }
+                    self.input.advance(header.bytes);
+                    self.skip = header.payload;
+                    let beginning = Bytes::copy_from_slice(&self.input[..beginning]);
+                    self.frame_over_limit(&header, beginning)?
+                }
+            };
+            if event.is_some() {
+                return Ok(event);
+            }
+        }
+    }
+
+    fn frame(
+        &mut self,
+        header: &FrameHeader,
+        payload: BytesMut,
+    ) -> Result<Option<Event>, Violation> {
+        match header.opcode {
+            // Control frames may come between the parts of a message.
+            CLOSE => return close(&payload).map(Some),
+            PING => return Ok(Some(Event::Ping(payload.freeze()))),
+            PONG => return Ok(None),
+            _ => {}
+        }
+        let message = match (header.opcode, self.take_unfinished()) {
+            (BINARY, Unfinished::None) => payload,
+            (CONTINUATION, Unfinished::Parts(mut parts)) => {
+                parts.extend_from_slice(&payload);
+                parts
+            }
+            (CONTINUATION, Unfinished::TooLarge) => {
+                if !header.is_final {
+                    self.unfinished = Unfinished::TooLarge;
+                }
+                return Ok(None);
+            }
+            (opcode, unfinished) => return Err(out_of_place(opcode, &unfinished)),
+        };
+        if header.is_final {
+            return Ok(Some(Event::Message(message.freeze())));
+        }
+        self.unfinished = Unfinished::Parts(message);
+        Ok(None)
+    }
+
+    /// A data frame that makes its message longer than allowed.
+    fn frame_over_limit(
+        &mut self,
+        header: &FrameHeader,
+        beginning: Bytes,
+    ) -> Result<Option<Event>, Violation> {
+        let event = match (header.opcode, self.take_unfinished()) {
+            (BINARY, Unfinished::None) => Some(Event::TooLarge(beginning)),
+            (CONTINUATION, Unfinished::Parts(parts)) => {
+                let beginning = &parts[..parts.len().min(BEGINNING)];
+                Some(Event::TooLarge(Bytes::copy_from_slice(beginning)))
+            }
+            (CONTINUATION, Unfinished::TooLarge) => None,
+            (opcode, unfinished) => return Err(out_of_place(opcode, &unfinished)),
+        };
+        if !header.is_final {
+            self.unfinished = Unfinished::TooLarge;
+        }
+        Ok(event)
+    }
+
+    fn take_unfinished(&mut self) -> Unfinished {
+        std::mem::replace(&mut self.unfinished, Unfinished::None)
+    }
+
+    /// Lets `input` grow towards a frame of `bytes`, at most to twice what has come: a header alone
+    /// claims no memory.
+    fn make_room(&mut self, bytes: usize) {
+        if self.input.capacity() == self.input.len() {
+            let missing = bytes - self.input.len();
+            self.input.reserve(missing.min(self.input.len()));
+        }
+    }
+}
+
+impl FrameHeader {
+    /// `None`: there is more to come.
+    fn parse(input: &[u8]) -> Result<Option<FrameHeader>, Violation> {
+        let [first, second, rest @ ..] = input else { return Ok(None) };
+        if first & RESERVED != 0 {
+            return Err(Violation("a frame of an extension that was not agreed on"));
+        }
+        if second & MASKED != 0 {
+            return Err(Violation("a masked frame, as only clients send"));
+        }
+        let (bytes, payload) = match (second, rest) {
+            (126, [a, b, ..]) => (4, u64::from(u16::from_be_bytes([*a, *b]))),
+            (127, [a, b, c, d, e, f, g, h, ..]) => {
+                (10, u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]))
+            }
+            (126 | 127, _) => return Ok(None),
+            (length, _) => (2, u64::from(*length)),
+        };
+        let header =
+            FrameHeader { bytes, is_final: first & FINAL != 0, opcode: first & 15, payload };
+        if header.is_control() && (!header.is_final || payload > CONTROL_BYTES_MAX) {
+            return Err(Violation("a control frame that is too long, or in parts"));
+        }
+        Ok(Some(header))
+    }
+
+    fn is_control(&self) -> bool {
+        self.opcode & 8 != 0
+    }
+}
+
+fn out_of_place(opcode: u8, unfinished: &Unfinished) -> Violation {
+    Violation(match (opcode, unfinished) {
+        (TEXT, _) => "a text frame; expected protobuf in binary frames",
+        (CONTINUATION, _) => "the rest of a message that never began",
+        (BINARY, _) => "a new message before the last one was whole",
+        _ => "a frame of an unknown kind",
+    })
+}
+
+fn close(payload: &[u8]) -> Result<Event, Violation> {
+    match payload {
+        [] => Ok(Event::Close { code: None, reason: String::new() }),
+        [a, b, reason @ ..] => Ok(Event::Close {
+            code: Some(u16::from_be_bytes([*a, *b])),
+            reason: String::from_utf8_lossy(reason).into_owned(),
+        }),
+        [_] => Err(Violation("half a close code")),
+    }
+}
+
+/// Appends a frame to `out`: its payload is `pieces`, one after the other, masked with `mask` as
+/// every frame of a client must be.
+pub(super) fn write(out: &mut Vec<u8>, opcode: u8, pieces: &[&[u8]], mask: [u8; 4]) {
+    let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+    out.reserve(length + 14);
+    out.push(FINAL | opcode);
+    match length {
+        0..=125 => out.push(MASKED | length as u8),
+        126..=0xffff => {
+            out.push(MASKED | 126);
+            out.extend_from_slice(&(length as u16).to_be_bytes());
+        }
+        _ => {
+            out.push(MASKED | 127);
+            out.extend_from_slice(&(length as u64).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(&mask);
+    let start = out.len();
+    for piece in pieces {
+        out.extend_from_slice(piece);
+    }
+    apply(mask, &mut out[start..]);
+}
+
+fn apply(mask: [u8; 4], payload: &mut [u8]) {
+    // Sixteen bytes at a time is what the compiler makes one instruction of.
+    let wide = u128::from_ne_bytes(std::array::from_fn(|i| mask[i % 4]));
+    let mut chunks = payload.chunks_exact_mut(16);
+    for chunk in &mut chunks {
+        let bytes: [u8; 16] = (&*chunk).try_into().expect("chunks of sixteen");
+        chunk.copy_from_slice(&(u128::from_ne_bytes(bytes) ^ wide).to_ne_bytes());
+    }
+    for (byte, mask) in chunks.into_remainder().iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= mask;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket};
+    use tokio_tungstenite::tungstenite::{self, Message};
+
+    use super::*;
+
+    const LIMIT: usize = 10_000;
+
+    /// A frame as servers send it.
+    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let length = payload.len();
+        let header = match length {
+            0..=125 => vec![first, length as u8],
+            126..=0xffff => [&[first, 126], &(length as u16).to_be_bytes()[..]].concat(),
+            _ => [&[first, 127], &(length as u64).to_be_bytes()[..]].concat(),
+        };
+        [header, payload.to_vec()].concat()
+    }
+
+    fn message(payload: &[u8]) -> Event {
+        Event::Message(Bytes::copy_from_slice(payload))
+    }
+
+    /// All events of a stream that comes in `pieces`, and the violation that ends it, if one does.
+    fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Event>, Option<&'static str>) {
+        let mut reader = Reader::new(BytesMut::new(), LIMIT);
+        let mut events = Vec::new();
+        for piece in pieces {
+            reader.input.extend_from_slice(piece);
+            loop {
+                match reader.next() {
+                    Ok(Some(event)) => events.push(event),
+                    Ok(None) => break,
+                    Err(Violation(what)) => return (events, Some(what)),
+                }
+            }
+        }
+        (events, None)
+    }
+
+    #[test]
+    fn tungstenite_reads_what_we_write() {
+        for length in [0, 1, 15, 16, 17, 125, 126, 127, 0xffff, 0x10000, 100_001] {
+            let payload: Vec<u8> = (0..length).map(|i| (i % 251) as u8).collect();
+            let mut out = Vec::new();
+            let (start, rest) = payload.split_at(length / 3);
+            let (middle, end) = rest.split_at(rest.len() / 2);
+            write(&mut out, BINARY, &[start, middle, end], [1, 2, 3, 250]);
+            write(&mut out, CLOSE, &[&1000u16.to_be_bytes()], [9, 8, 7, 6]);
+            let socket = Cursor::new(out);
+            let mut server = WebSocket::from_raw_socket(socket, Role::Server, None);
+            assert_eq!(server.read().unwrap(), Message::Binary(payload.into()));
+            assert!(matches!(server.read().unwrap(), Message::Close(Some(_))));
+        }
+    }
+
+    #[test]
+    fn messages_are_put_together_however_they_are_cut() {
+        let long = vec![7; 300];
+        let stream = [
+            frame(0x82, b"one"),
+            frame(0x02, b"t"),
+            frame(0x89, b"ping"),
+            frame(0x00, b"w"),
+            frame(0x8a, b"a pong, to be ignored"),
+            frame(0x80, b"o"),
+            frame(0x82, &long),
+            frame(0x82, b""),
+            frame(0x88, b"\x03\xf3it broke"),
+        ]
+        .concat();
+        let close = Event::Close { code: Some(1011), reason: "it broke".into() };
+        let expected = vec![
+            message(b"one"),
+            Event::Ping(Bytes::from_static(b"ping")),
+            message(b"two"),
+            message(&long),
+            message(b""),
+            close,
+        ];
+        assert_eq!(read(stream.chunks(1)), (expected.clone(), None));
+        for cut in 0..stream.len() {
+            let (start, end) = stream.split_at(cut);
+            assert_eq!(read([start, end]), (expected.clone(), None), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_message_over_the_limit_is_passed_over() {
+        let long = [vec![5; BEGINNING], vec![6; LIMIT]].concat();
+        let whole = [frame(0x82, &long), frame(0x82, b"next")].concat();
+        let in_parts = [
+            frame(0x02, &long[..LIMIT]),
+            frame(0x00, b"!"),
+            frame(0x89, b""),
+            frame(0x00, b"more"),
+            frame(0x80, &long),
+            frame(0x82, b"next"),
+        ]
+        .concat();
+        let told = Event::TooLarge(Bytes::copy_from_slice(&long[..BEGINNING]));
+        let ping = Event::Ping(Bytes::new());
+        for size in [1, 1000, 100_000] {
+            let events = read(whole.chunks(size)).0;
+            assert_eq!(events, [told.clone(), message(b"next")]);
+            let events = read(in_parts.chunks(size)).0;
+            assert_eq!(events, [told.clone(), ping.clone(), message(b"next")]);
+        }
+    }
+
+    #[test]
+    fn what_a_server_must_not_send_is_told_apart() {
+        let long_control = frame(0x89, &[0; 126]);
+        let cases: [(&[u8], &str); 11] = [
+            (b"\xc2\x00", "a frame of an extension that was not agreed on"),
+            (b"\x82\x81\0\0\0\0a", "a masked frame, as only clients send"),
+            (b"\x81\x02hi", "a text frame; expected protobuf in binary frames"),
+            (b"\x01\x02hi", "a text frame; expected protobuf in binary frames"),
+            (b"\x80\x02hi", "the rest of a message that never began"),
+            (b"\x02\x02hi\x82\x02hi", "a new message before the last one was whole"),
+            (b"\x83\x00", "a frame of an unknown kind"),
+            (b"\x8b\x00", "a frame of an unknown kind"),
+            (b"\x09\x00", "a control frame that is too long, or in parts"),
+            (&long_control, "a control frame that is too long, or in parts"),
+            (b"\x88\x01\x03", "half a close code"),
+        ];
+        for (stream, expected) in cases {
+            assert_eq!(read([stream]).1, Some(expected), "{stream:x?}");
+        }
+    }
+
+    #[test]
+    fn an_announced_length_claims_no_memory() {
+        for length in [9_999_999u64, u64::MAX] {
+            let mut reader = Reader::new(BytesMut::new(), 10_000_000);
+            let header = [&b"\x82\x7f"[..], &length.to_be_bytes()].concat();
+            for byte in header.into_iter().chain([0; 100]) {
+                reader.input.extend_from_slice(&[byte]);
+                assert_eq!(reader.next(), Ok(None));
+            }
+            assert!(reader.input.capacity() < 1000);
+        }
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_frames_or_an_error() {
+        proptest::proptest!(|(bytes: Vec<u8>)| { read(bytes.chunks(7)); });
+    }
+
+    #[test]
+    fn we_read_what_tungstenite_writes() {
+        proptest::proptest!(|(messages: Vec<Vec<u8>>, chunk in 1..50usize)| {
+            let socket = Cursor::new(Vec::new());
+            let mut server = WebSocket::from_raw_socket(socket, Role::Server, None);
+            for message in &messages {
+                server.send(Message::Binary(message.clone().into())).unwrap();
+            }
+            assert!(matches!(
+                server.send(Message::Close(None)),
+                Ok(()) | Err(tungstenite::Error::ConnectionClosed)
+            ));
+            let stream = server.get_ref().get_ref().clone();
+            let mut expected: Vec<_> = messages.iter().map(|m| message(m)).collect();
+            expected.push(Event::Close { code: None, reason: String::new() });
+            proptest::prop_assert_eq!(read(stream.chunks(chunk)), (expected, None));
+        });
+    }
+}

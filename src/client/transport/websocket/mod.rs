@@ -1,0 +1,154 @@
+//! Jina over WebSocket: one protobuf message a frame, replies in any order, on connections that stay
+//! open.
+
+mod frame;
+mod link;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{TryStreamExt, stream};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::time::timeout;
+
+use self::link::{Link, Opening, Outgoing};
+use super::connect::Connector;
+use super::http1::header_lines;
+use super::pending::Pending;
+use super::reopen::Reopen;
+use crate::client::{Body, CallError, ClientConfig, Failure, Reply, Request, Timing};
+use crate::wire::{Encoded, Family, Form};
+
+/// Handshakes at a time when connections are opened ahead; see the pool of HTTP connections.
+const OPENING_AT_ONCE: usize = 64;
+
+/// Connections to a WebSocket gateway.
+#[derive(Clone)]
+pub(super) struct WebSocket(Arc<Inner>);
+
+struct Inner {
+    opening: Arc<Opening>,
+    /// Requests go to them in turn.
+    links: Box<[Reopen<Arc<Link>>]>,
+    turn: AtomicUsize,
+    timeout: Option<Duration>,
+    /// Counts replies that nobody waited for.
+    strays: Arc<AtomicU64>,
+}
+
+/// Without what is in it: headers are secrets.
+impl fmt::Debug for WebSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let target = self.0.opening.connector.target().to_string();
+        f.debug_struct("WebSocket").field("target", &target).finish_non_exhaustive()
+    }
+}
+
+impl WebSocket {
+    /// Opens `config.connections` connections.
+    ///
+    /// # Errors
+    /// `Connect`, `Tls`, a header that HTTP does not allow, and `Protocol` or `Gateway` when the
+    /// handshake is refused.
+    pub(super) async fn open(
+        config: &ClientConfig,
+        connector: Connector,
+        family: Family,
+    ) -> Result<WebSocket, CallError> {
+        let opening = Opening {
+            connector,
+            headers: header_lines(config, &[])?,
+            form: Form::Protobuf(family),
+            message_bytes_max: config.limits.message_bytes_max,
+        };
+        let inner = Inner {
+            opening: Arc::new(opening),
+            links: (0..config.connections.max(1)).map(|_| Reopen::new()).collect(),
+            turn: AtomicUsize::new(0),
+            timeout: config.timeout,
+            strays: Arc::default(),
+        };
+        stream::iter(inner.links.iter().map(Ok))
+            .try_for_each_concurrent(OPENING_AT_ONCE, |place| async {
+                inner.link(place).await.map(drop)
+            })
+            .await?;
+        Ok(WebSocket(Arc::new(inner)))
+    }
+
+    /// How many replies came that nobody waited for: of unknown ids, twice, or too late.
+    pub(super) fn strays(&self) -> u64 {
+        self.0.strays.load(Ordering::Relaxed)
+    }
+
+    /// Sends `request` and waits for its reply.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub(super) async fn call(&self, request: Request) -> Result<Reply, Failure> {
+        let message = match request {
+            Request::Post { message, .. } => message,
+            Request::Mutate { .. } => {
+                return Err(Failure::unsent(CallError::Unsupported(
+                    "GraphQL is offered over HTTP only, not over WebSocket".into(),
+                )));
+            }
+            Request::Stream { .. } => {
+                return Err(Failure::unsent(CallError::Unsupported(
+                    "streaming endpoints are offered over gRPC only, not over WebSocket".into(),
+                )));
+            }
+        };
+        let turn = self.0.turn.fetch_add(1, Ordering::Relaxed) % self.0.links.len();
+        let link = &self.0.links[turn];
+        let (bytes, timing) = match self.0.attempt(link, &message).await {
+            // The connection ended with our request still in its queue: nobody has seen it.
+            Err(Failure { error: CallError::Lost { .. }, timing }) if timing.written.is_none() => {
+                self.0.attempt(link, &message).await?
+            }
+            outcome => outcome?,
+        };
+        let form = self.0.opening.form;
+        match form.decode_head(&bytes) {
+            Ok(head) => Ok(Reply { head, body: Body::Message { form, bytes }, timing }),
+            Err(error) => Err(Failure { error: CallError::Decode(error.into()), timing }),
+        }
+    }
+}
+
+impl Inner {
+    async fn attempt(
+        &self,
+        link: &Reopen<Arc<Link>>,
+        message: &Encoded,
+    ) -> Result<(Bytes, Timing), Failure> {
+        let link = self.link(link).await.map_err(Failure::unsent)?;
+        let waiter = link.pending.register().map_err(Failure::unsent)?;
+        let outgoing = Outgoing { id: waiter.id(), message: message.clone() };
+        // A queue that is closed belongs to a link that has ended: the waiter knows how.
+        if let Err(TrySendError::Full(outgoing)) = link.queue.try_send(outgoing) {
+            let send = link.queue.send(outgoing);
+            match self.timeout {
+                Some(limit) => {
+                    if timeout(limit, send).await.is_err() {
+                        return Err(Failure::unsent(CallError::Timeout(limit)));
+                    }
+                }
+                None => drop(send.await),
+            }
+        }
+        waiter.reply(self.timeout).await
+    }
+
+    /// The link at a place, opened anew if it has ended.
+    async fn link(&self, place: &Reopen<Arc<Link>>) -> Result<Arc<Link>, CallError> {
+        let open = || {
+            let (opening, pending) = (self.opening.clone(), Pending::new(self.strays.clone()));
+            async move { opening.open(pending).await.map(Arc::new) }
+        };
+        place.get(|link| !link.pending.has_ended(), open).await
+    }
+}
