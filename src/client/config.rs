@@ -88,6 +88,10 @@ pub struct TlsOptions {
 /// Jina's retries: `max_attempts=1` is none. Before attempt `n + 1` we wait a uniform time between
 /// zero and `min(initial_backoff · backoff_multiplier^(n-1), max_backoff)`; the first wait is
 /// `initial_backoff` itself, as in Jina's later client.
+///
+/// Tried again is what did not reach the Flow (could not connect, lost before it was sent) and what its
+/// gateway could not serve just then (gRPC's UNAVAILABLE, DEADLINE_EXCEEDED and INTERNAL, HTTP 503 and
+/// 504, a WebSocket closed with 1011). A request that may have been served is not sent twice.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Retry {
     /// Attempts in all, the first included; at least 1.
