@@ -12,7 +12,7 @@ pub enum NdArray {
     /// Every value is there.
     Dense(Tensor),
     /// v1 only: indices and values, in one of scipy's formats.
-    Sparse(SparseTensor),
+    Sparse(Box<SparseTensor>),
 }
 
 /// A dense array in C order.

@@ -193,7 +193,7 @@ fn read_array(array: NdArrayProto) -> Option<NdArray> {
                 read_dense(dense.unwrap_or_default(), Tensor::NUMPY.into(), Map::new())
             };
             let (indices, values) = (part(indices), part(values));
-            NdArray::Sparse(SparseTensor { indices, values, shape, class, parameters })
+            NdArray::Sparse(Box::new(SparseTensor { indices, values, shape, class, parameters }))
         }
     })
 }

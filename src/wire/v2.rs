@@ -304,7 +304,7 @@ pub(super) fn read_docs(bytes: Bytes) -> Result<Vec<Document>, DecodeError> {
 pub(super) fn read_doc(proto: DocProto) -> Document {
     let mut doc = Document::default();
     for (name, node) in proto.data {
-        if let Err(node) = read_field(&mut doc, &name, node) {
+        if let Some(node) = read_field(&mut doc, &name, node) {
             doc.extra.insert(name, node);
         }
     }
@@ -316,26 +316,26 @@ pub(super) fn read_doc(proto: DocProto) -> Document {
 /// It fits when writing the field gives the same node again. The exceptions are harmless: an
 /// untyped `id` or array gets its type, `tensor` may be typed as an embedding and the other way
 /// round, and chunks in a plain list become a `doc_array`.
-pub(super) fn read_field(doc: &mut Document, name: &str, node: NodeProto) -> Result<(), NodeProto> {
+pub(super) fn read_field(doc: &mut Document, name: &str, node: NodeProto) -> Option<NodeProto> {
     let NodeProto { content, docarray_type } = node;
     let kind = docarray_type.as_ref().map(|DocarrayType::Type(kind)| kind.as_str());
     let content = match content {
-        None if kind.is_none() && LEGACY.contains(&name) => return Ok(()),
-        None => return Err(NodeProto { content: None, docarray_type }),
+        None if kind.is_none() && LEGACY.contains(&name) => return None,
+        None => return Some(NodeProto { content: None, docarray_type }),
         Some(content) => content,
     };
     let rest = match (name, kind, content) {
         ("id", None | Some("id"), Content::Text(id)) => {
             doc.id = id;
-            return Ok(());
+            return None;
         }
         ("text", None, Content::Text(text)) => {
             doc.text = Some(text);
-            return Ok(());
+            return None;
         }
         ("blob", None, Content::Blob(blob)) => {
             doc.blob = Some(blob);
-            return Ok(());
+            return None;
         }
         (
             "tensor" | "embedding",
@@ -345,7 +345,7 @@ pub(super) fn read_field(doc: &mut Document, name: &str, node: NodeProto) -> Res
             Ok(tensor) => {
                 let field = if name == "tensor" { &mut doc.tensor } else { &mut doc.embedding };
                 *field = Some(NdArray::Dense(tensor));
-                return Ok(());
+                return None;
             }
             Err(array) => Content::Ndarray(array),
         },
@@ -353,20 +353,20 @@ pub(super) fn read_field(doc: &mut Document, name: &str, node: NodeProto) -> Res
             Ok(docs) => {
                 let field = if name == "chunks" { &mut doc.chunks } else { &mut doc.matches };
                 *field = docs;
-                return Ok(());
+                return None;
             }
             Err(content) => content,
         },
         ("tags" | "_metadata", None, Content::Dict(dict)) if is_json(&dict, name == "tags") => {
             let field = if name == "tags" { &mut doc.tags } else { &mut doc.metadata };
             *field = read_dict(dict);
-            return Ok(());
+            return None;
         }
         ("scores" | "evaluations", None, Content::Dict(dict)) => match read_scores(&dict) {
             Some(scores) => {
                 let field = if name == "scores" { &mut doc.scores } else { &mut doc.evaluations };
                 *field = scores;
-                return Ok(());
+                return None;
             }
             None => Content::Dict(dict),
         },
@@ -380,31 +380,31 @@ pub(super) fn read_field(doc: &mut Document, name: &str, node: NodeProto) -> Res
                 _ => &mut doc.modality,
             };
             *field = text;
-            return Ok(());
+            return None;
         }
         ("granularity" | "adjacency", None, Content::Integer(value @ 1..)) => {
             let field =
                 if name == "granularity" { &mut doc.granularity } else { &mut doc.adjacency };
             *field = value.unsigned_abs();
-            return Ok(());
+            return None;
         }
         ("weight" | "offset", None, Content::Float(value))
             if value != 0.0 && f64::from(value as f32) == value =>
         {
             let field = if name == "weight" { &mut doc.weight } else { &mut doc.offset };
             *field = value as f32;
-            return Ok(());
+            return None;
         }
         ("location", None, Content::List(list)) => match read_floats(&list) {
             Some(values) => {
                 doc.location = values;
-                return Ok(());
+                return None;
             }
             None => Content::List(list),
         },
         (_, _, content) => content,
     };
-    Err(NodeProto { content: Some(rest), docarray_type })
+    Some(NodeProto { content: Some(rest), docarray_type })
 }
 
 pub(super) fn read_array(array: NdArrayProto) -> Result<Tensor, NdArrayProto> {

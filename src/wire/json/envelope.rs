@@ -168,7 +168,7 @@ impl Answer {
     }
 
     /// An optional text: HTTP answers with an empty one.
-    fn text<'a>(self, text: Option<&'a str>) -> Option<&'a str> {
+    fn text(self, text: Option<&str>) -> Option<&str> {
         match self {
             Answer::Http => Some(text.unwrap_or_default()),
             Answer::WebSocket => text,

@@ -293,13 +293,13 @@ impl<'de> Visitor<'de> for ArrayVisitor {
             (Some(dense), None) => {
                 Ok(Array(NdArray::Dense(Tensor { class, parameters, ..dense.tensor() })))
             }
-            (None, Some(sparse)) => Ok(Array(NdArray::Sparse(SparseTensor {
+            (None, Some(sparse)) => Ok(Array(NdArray::Sparse(Box::new(SparseTensor {
                 indices: sparse.indices.tensor(),
                 values: sparse.values.tensor(),
                 shape: sparse.shape,
                 class,
                 parameters,
-            }))),
+            })))),
             _ => Err(de::Error::custom("an array is nested lists, or has `dense` or `sparse`")),
         }
     }

@@ -176,9 +176,9 @@ fn read_field<'de, A: MapAccess<'de>>(
             let node = v2::node_of(map.next_value()?);
             let rest = match dialect {
                 Dialect::V2 => v2::read_field(doc, &key, node),
-                _ => Err(node),
+                _ => Some(node),
             };
-            if let Err(node) = rest {
+            if let Some(node) = rest {
                 doc.extra.insert(key.into_owned(), node);
             }
         }

@@ -466,7 +466,8 @@ impl<'a> From<&'a NdArray> for ArrayProto<'a> {
     fn from(array: &'a NdArray) -> ArrayProto<'a> {
         match array {
             NdArray::Dense(tensor) => ArrayProto::dense(tensor),
-            NdArray::Sparse(SparseTensor { indices, values, shape, class, parameters }) => {
+            NdArray::Sparse(sparse) => {
+                let SparseTensor { indices, values, shape, class, parameters } = &**sparse;
                 let (indices, values) = (indices.into(), values.into());
                 let sparse = Some(SparseProto { indices, values, shape });
                 ArrayProto { dense: None, sparse, cls_name: class, parameters }

@@ -174,7 +174,8 @@ fn sparse() -> impl Strategy<Value = NdArray> {
     let part = || any_tensor(false).prop_map(|tensor| Tensor { parameters: Map::new(), ..tensor });
     (part(), part(), vec(any::<u32>(), 0..3)).prop_map(|(indices, values, shape)| {
         let class = "scipy".to_owned();
-        NdArray::Sparse(SparseTensor { indices, values, shape, class, parameters: Map::new() })
+        let parameters = Map::new();
+        NdArray::Sparse(Box::new(SparseTensor { indices, values, shape, class, parameters }))
     })
 }
 

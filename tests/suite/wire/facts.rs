@@ -77,14 +77,14 @@ fn what_cannot_be_sent_says_why() {
         "Document `d`: `granularity` holds 4294967295, and integers of v2 end at 2147483647; a \
          float such as 4294967295.0 goes further",
     );
-    let sparse = || SparseTensor {
+    let sparse = SparseTensor {
         indices: tensor(),
         values: tensor(),
         shape: vec![1],
         class: "scipy".into(),
         parameters: Map::new(),
     };
-    let sparse = doc(|doc| doc.embedding = Some(NdArray::Sparse(sparse())));
+    let sparse = doc(|doc| doc.embedding = Some(NdArray::Sparse(sparse.into())));
     check(
         V2,
         sparse.clone(),
