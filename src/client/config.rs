@@ -91,7 +91,8 @@ pub struct TlsOptions {
 ///
 /// Tried again is what did not reach the Flow (could not connect, lost before it was sent) and what its
 /// gateway could not serve just then (gRPC's UNAVAILABLE, DEADLINE_EXCEEDED and INTERNAL, HTTP 503 and
-/// 504, a WebSocket closed with 1011). A request that may have been served is not sent twice.
+/// 504, a WebSocket closed with 1011). A timeout of our own, or a connection lost after the request was
+/// sent, ends it: nobody has said that it was not served.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Retry {
     /// Attempts in all, the first included; at least 1.
