@@ -7,7 +7,7 @@ use flowbench::flow::{Flow, FlowConfig};
 use flowbench::wire::{Document, Protocol};
 use serde_json::{Value, json};
 
-const PROTOCOLS: [Protocol; 2] = [Protocol::Grpc, Protocol::Http];
+const PROTOCOLS: [Protocol; 3] = [Protocol::Grpc, Protocol::Http, Protocol::WebSocket];
 
 async fn flow(config: Value) -> Flow {
     let config: FlowConfig = serde_json::from_value(config).expect("a Flow's settings");

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 
-const PROTOCOLS: [Protocol; 2] = [Protocol::Grpc, Protocol::Http];
+const PROTOCOLS: [Protocol; 3] = [Protocol::Grpc, Protocol::Http, Protocol::WebSocket];
 
 /// How the program ended and what it said.
 #[derive(Debug, PartialEq)]
