@@ -24,7 +24,7 @@ pub(super) fn evaluate(node: &mut Node, context: &Context, problems: &mut Vec<Pr
             match template::evaluate_text(text, context) {
                 Ok((value, secret)) => {
                     let made = Node::made(value, node.place());
-                    *node = if secret { made.secret() } else { made };
+                    *node = if secret || node.is_secret() { made.secret() } else { made };
                     return true;
                 }
                 Err(error) => {

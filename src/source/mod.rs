@@ -1,0 +1,625 @@
+//! YAML with a place for every value, and problems shown in their line.
+//!
+//! A file becomes one tree of [`Node`]s, each of which knows where it stands, through anchors and
+//! merges. Typed models are read from the tree ([`Sources::read`] finds *all* their problems), so
+//! they carry no positions; who finds a problem in a model later walks the tree along the same keys
+//! with a [`Spot`]. This is the one file that knows the YAML crate.
+
+mod problem;
+mod read;
+mod yaml;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde_json::Number;
+
+pub use problem::{Problem, Problems};
+pub use yaml::FILE_BYTES_MAX;
+
+/// The texts that were read, in the order of reading. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    files: Vec<Arc<File>>,
+}
+
+#[derive(Debug)]
+struct File {
+    name: String,
+    text: String,
+    // Where each line starts, for line numbers.
+    lines: Vec<u32>,
+    // Where this file was included; none for the first.
+    included: Option<Place>,
+    // Stretches that are not shown, ascending: values of headers, user info of addresses.
+    secrets: Vec<(u32, u32)>,
+}
+
+/// A stretch of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place {
+    file: u32,
+    // Bytes; 16 MiB fit.
+    start: u32,
+    end: u32,
+}
+
+/// A value of a file, with its place.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// The value.
+    pub value: Value,
+    place: Place,
+    // From the environment: errors do not repeat it.
+    secret: bool,
+    // Something in it was refused already: what is missing from it now is no further problem.
+    broken: bool,
+}
+
+/// A YAML value.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// Nothing, `~` or `null`.
+    Null,
+    /// `true` or `false`; `yes` and `on` are text.
+    Bool(bool),
+    /// A finite number.
+    Number(Number),
+    /// Anything else on one line, or quoted, or a block.
+    Text(String),
+    /// A list.
+    List(Vec<Node>),
+    /// A map, in the order of the file.
+    Map(Vec<Entry>),
+}
+
+/// A key and its value.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The key.
+    pub key: String,
+    /// Where the key stands.
+    pub key_place: Place,
+    /// The value.
+    pub value: Node,
+}
+
+/// A walk down a tree, to the place a problem is about. Where the tree ends before the walk does,
+/// the last place stands for the rest.
+#[derive(Clone, Copy, Debug)]
+pub struct Spot<'a> {
+    node: Option<&'a Node>,
+    place: Place,
+    muted: bool,
+}
+
+impl Sources {
+    /// No files yet.
+    pub fn new() -> Sources {
+        Sources::default()
+    }
+
+    /// Whether any of the texts has this in it.
+    pub fn contain(&self, text: &str) -> bool {
+        self.files.iter().any(|file| file.text.contains(text))
+    }
+
+    /// `suite.yaml:14:5`; lines and columns count from 1, columns in characters.
+    pub fn position(&self, place: Place) -> String {
+        let Some(file) = self.files.get(place.file as usize) else { return String::new() };
+        let line = file.line_of(place.start);
+        let start = file.lines[line] as usize;
+        let column = file.text.get(start..place.start as usize).map_or(0, |s| s.chars().count());
+        format!("{}:{}:{}", file.name, line + 1, column + 1)
+    }
+
+    /// The file a place is in, as it was named.
+    pub fn file_name(&self, place: Place) -> &str {
+        self.files.get(place.file as usize).map_or("", |file| &file.name)
+    }
+}
+
+impl File {
+    /// A line as it may be shown, with stars for secrets; `start` is where it begins.
+    fn shown<'a>(&self, line: &'a str, start: usize) -> Cow<'a, str> {
+        let inside = |at: usize| {
+            let at = (start + at) as u32;
+            let after = self.secrets.partition_point(|(from, _)| *from <= at);
+            // Secrets do not overlap but for user info in a header, which ends before it does.
+            self.secrets[after.saturating_sub(2)..after].iter().any(|(_, to)| at < *to)
+        };
+        if !line.char_indices().any(|(at, _)| inside(at)) {
+            return Cow::Borrowed(line);
+        }
+        // As many bytes as before, so that marks stay where they belong.
+        let shown = line
+            .char_indices()
+            .map(|(at, c)| if inside(at) { "*".repeat(c.len_utf8()) } else { c.to_string() });
+        Cow::Owned(shown.collect())
+    }
+
+    fn line_of(&self, at: u32) -> usize {
+        self.lines.partition_point(|start| *start <= at).saturating_sub(1)
+    }
+}
+
+impl Place {
+    /// The stretch from `from` to `to`, in bytes from the start of this place.
+    pub fn part(self, from: usize, to: usize) -> Place {
+        let clamp = |at: usize| (self.start.saturating_add(at as u32)).min(self.end);
+        Place { file: self.file, start: clamp(from), end: clamp(to) }
+    }
+}
+
+impl<'a> Spot<'a> {
+    /// At a node.
+    pub fn of(node: &'a Node) -> Spot<'a> {
+        Spot { node: Some(node), place: node.face(), muted: node.broken }
+    }
+
+    /// To the value of a key.
+    pub fn key(self, key: &str) -> Spot<'a> {
+        match self.node.and_then(|node| node.get(key)) {
+            Some(node) => Spot::of(node),
+            None => Spot { node: None, ..self },
+        }
+    }
+
+    /// To the key itself.
+    pub fn name(self, key: &str) -> Spot<'a> {
+        match self.node.and_then(|node| node.entry(key)) {
+            Some(entry) => Spot { node: None, place: entry.key_place, muted: entry.value.broken },
+            None => Spot { node: None, ..self },
+        }
+    }
+
+    /// To an item of a list.
+    pub fn index(self, index: usize) -> Spot<'a> {
+        match self.node.map(|node| &node.value) {
+            Some(Value::List(items)) if index < items.len() => Spot::of(&items[index]),
+            _ => Spot { node: None, ..self },
+        }
+    }
+
+    /// Where it stands.
+    pub fn place(self) -> Place {
+        self.place
+    }
+
+    /// The node it stands at, unless the tree ended before.
+    pub fn node(self) -> Option<&'a Node> {
+        self.node
+    }
+
+    /// A problem here, added to `problems`; nothing when a part of this very node was refused
+    /// already, as that is the cause.
+    pub fn problem(
+        self,
+        problems: &mut Vec<Problem>,
+        message: impl Into<String>,
+        more: impl FnOnce(Problem) -> Problem,
+    ) {
+        if !self.muted {
+            problems.push(more(Problem::at(self.place, message)));
+        }
+    }
+}
+
+impl Node {
+    /// A value that was made, not read; `place` is what made it.
+    pub fn made(value: serde_json::Value, place: Place) -> Node {
+        let value = match value {
+            serde_json::Value::Null => Value::Null,
+            serde_json::Value::Bool(value) => Value::Bool(value),
+            serde_json::Value::Number(value) => Value::Number(value),
+            serde_json::Value::String(value) => Value::Text(value),
+            serde_json::Value::Array(items) => {
+                Value::List(items.into_iter().map(|item| Node::made(item, place)).collect())
+            }
+            serde_json::Value::Object(map) => Value::Map(
+                map.into_iter()
+                    .map(|(key, value)| Entry {
+                        key,
+                        key_place: place,
+                        value: Node::made(value, place),
+                    })
+                    .collect(),
+            ),
+        };
+        Node { value, place, secret: false, broken: false }
+    }
+
+    /// An empty map.
+    pub fn empty_map(place: Place) -> Node {
+        Node { value: Value::Map(Vec::new()), place, secret: false, broken: false }
+    }
+
+    /// Whether no message may repeat it.
+    pub fn is_secret(&self) -> bool {
+        self.secret
+    }
+
+    /// Marks it as something no message may repeat.
+    pub fn secret(mut self) -> Node {
+        self.secret = true;
+        self
+    }
+
+    /// Marks it as refused in part: nothing is missing from it for another reason.
+    pub fn mark_broken(&mut self) {
+        self.broken = true;
+    }
+
+    /// Where it stands.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    /// Where to point to for the whole of it: a map without braces is shown by its first key.
+    fn face(&self) -> Place {
+        match &self.value {
+            Value::Map(entries) if self.place.start == self.place.end => {
+                entries.first().map_or(self.place, |entry| entry.key_place)
+            }
+            Value::List(items) if self.place.start == self.place.end => {
+                items.first().map_or(self.place, Node::face)
+            }
+            _ => self.place,
+        }
+    }
+
+    /// The value of a key, in a map that has it.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.entry(key).map(|entry| &entry.value)
+    }
+
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
+        match &mut self.value {
+            Value::Map(entries) => {
+                entries.iter_mut().find(|entry| entry.key == key).map(|entry| &mut entry.value)
+            }
+            _ => None,
+        }
+    }
+
+    /// The entry of a key, in a map that has it.
+    pub fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries().iter().find(|entry| entry.key == key)
+    }
+
+    /// The entries of a map, none of anything else.
+    pub fn entries(&self) -> &[Entry] {
+        match &self.value {
+            Value::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// The items of a list, none of anything else.
+    pub fn items(&self) -> &[Node] {
+        match &self.value {
+            Value::List(items) => items,
+            _ => &[],
+        }
+    }
+
+    /// The text, when it is one.
+    pub fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Sets a key of a map, in its place or at the end.
+    pub fn set(&mut self, entry: Entry) {
+        if let Value::Map(entries) = &mut self.value {
+            match entries.iter_mut().find(|known| known.key == entry.key) {
+                Some(known) => *known = entry,
+                None => entries.push(entry),
+            }
+        }
+    }
+
+    /// Takes a key out of a map.
+    pub fn remove(&mut self, key: &str) -> Option<Entry> {
+        match &mut self.value {
+            Value::Map(entries) => {
+                let at = entries.iter().position(|entry| entry.key == key)?;
+                Some(entries.remove(at))
+            }
+            _ => None,
+        }
+    }
+
+    /// The value without its places.
+    pub fn to_json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(value) => (*value).into(),
+            Value::Number(value) => value.clone().into(),
+            Value::Text(value) => value.clone().into(),
+            Value::List(items) => items.iter().map(Node::to_json).collect(),
+            Value::Map(entries) => entries
+                .iter()
+                .map(|entry| (entry.key.clone(), entry.value.to_json()))
+                .collect::<serde_json::Map<_, _>>()
+                .into(),
+        }
+    }
+
+    fn child(&self, index: usize) -> Option<&Node> {
+        match &self.value {
+            Value::List(items) => items.get(index),
+            Value::Map(entries) => entries.get(index).map(|entry| &entry.value),
+            _ => None,
+        }
+    }
+
+    fn is_broken_at(&self, path: &[usize]) -> bool {
+        match path.split_last() {
+            None => self.broken,
+            Some((index, rest)) => self.child(*index).is_none_or(|child| child.is_broken_at(rest)),
+        }
+    }
+
+    /// Removes the node at a path, which is given from its end; false for the root.
+    fn take_out(&mut self, path: &[usize]) -> bool {
+        self.broken = true;
+        let Some((index, rest)) = path.split_last() else { return false };
+        match &mut self.value {
+            Value::List(items) if rest.is_empty() => drop(items.remove(*index)),
+            Value::Map(entries) if rest.is_empty() => drop(entries.remove(*index)),
+            Value::List(items) => return items[*index].take_out(rest),
+            Value::Map(entries) => return entries[*index].value.take_out(rest),
+            _ => return false,
+        }
+        true
+    }
+
+    /// In a message: "`fast`", "a list".
+    pub fn found(&self) -> String {
+        match &self.value {
+            _ if self.secret => "a value that is not shown".into(),
+            Value::Null => "nothing".into(),
+            Value::Bool(value) => format!("`{value}`"),
+            Value::Number(value) => format!("`{value}`"),
+            Value::Text(text) => format!("`{}`", shortened(text)),
+            Value::List(_) => "a list".into(),
+            Value::Map(_) => "a map".into(),
+        }
+    }
+}
+
+fn shortened(text: &str) -> String {
+    let mut short: String =
+        text.chars().take(60).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::units::{Rate, Span};
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only whether it can be read matters here")]
+    struct Model {
+        name: String,
+        load: Load,
+        #[serde(default)]
+        list: Vec<Kind>,
+        flag: Option<bool>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only whether it can be read matters here")]
+    struct Load {
+        rate: Rate,
+        duration: Option<Span>,
+        clients: Option<u32>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Kind {
+        Uniform,
+        #[expect(dead_code, reason = "only whether it can be read matters here")]
+        Ramp(Load),
+    }
+
+    fn messages(text: &str) -> String {
+        let (mut sources, mut problems) = (Sources::new(), Vec::new());
+        if let Some(mut node) = sources.parse("s.yaml", text.into(), None, &mut problems) {
+            Sources::read::<Model>(&mut node, "the suite", &mut problems);
+        }
+        let problems = Problems::new(&sources, problems);
+        let shown = problems.iter().flat_map(Problems::iter).map(|problem| {
+            let position = problem.place.map_or("".into(), |place| sources.position(place));
+            let help = problem.help.as_ref().map_or("".into(), |help| format!(" [{help}]"));
+            format!("{position} {}{help}\n", problem.message)
+        });
+        shown.collect()
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once_each_at_its_place() {
+        let text = "
+name: 5
+load:
+  rate: fast
+  concurency: 8
+  clients: -1
+list: [uniform, unifrom, {ramp: {rate: 1/s, x: 1}}, {ramp: {}}]
+flag: yes
+";
+        assert_eq!(
+            messages(text),
+            "s.yaml:2:7 expected text, found `5` [put it in quotes: \"5\"]\n\
+             s.yaml:4:9 expected a rate such as `50/s` or `3000/min`, found `fast`\n\
+             s.yaml:5:3 unknown key `concurency` in `load` [known here: rate, duration, clients]\n\
+             s.yaml:6:12 expected a whole number from 0 on, found `-1`\n\
+             s.yaml:7:17 expected `uniform` or `ramp`, found `unifrom` [did you mean `uniform`?]\n\
+             s.yaml:7:45 unknown key `x` in `ramp` [known here: rate, duration, clients]\n\
+             s.yaml:7:54 key `rate` is missing in `ramp`\n\
+             s.yaml:8:7 expected `true` or `false`, found `yes`\n"
+        );
+    }
+
+    #[test]
+    fn a_problem_is_shown_in_its_line() {
+        let (mut sources, mut problems) = (Sources::new(), Vec::new());
+        let text = "name: ä\nload: {rate: schnell, ü: 1}\n";
+        let mut node = sources.parse("a/s.yaml", text.into(), None, &mut problems).expect("YAML");
+        Sources::read::<Model>(&mut node, "the suite", &mut problems);
+        let problems = Problems::new(&sources, problems).expect("problems");
+        let shown = "\
+error: expected a rate such as `50/s` or `3000/min`, found `schnell`
+ --> a/s.yaml:2:14
+  |
+2 | load: {rate: schnell, ü: 1}
+  |              ^^^^^^^
+
+error: unknown key `ü` in `load`
+ --> a/s.yaml:2:23
+  |
+2 | load: {rate: schnell, ü: 1}
+  |                       ^
+  |
+  = help: known here: rate, duration, clients";
+        assert_eq!(problems.to_string(), shown);
+    }
+
+    #[test]
+    fn keys_given_twice_are_refused_and_shown_with_the_first() {
+        let (mut sources, mut problems) = (Sources::new(), Vec::new());
+        sources.parse("s.yaml", "a: 1\nb: 2\na: 3\n".into(), None, &mut problems);
+        let problems = Problems::new(&sources, problems).expect("problems");
+        let shown = "\
+error: key `a` is given twice
+ --> s.yaml:3:1
+  |
+3 | a: 3
+  | ^
+  |
+ ::: s.yaml:1:1
+  |
+1 | a: 1
+  | - first given here";
+        assert_eq!(problems.to_string(), shown);
+    }
+
+    #[test]
+    fn merged_and_aliased_values_keep_the_place_they_were_written_at() {
+        let text = "
+name: n
+load: &base {rate: nope, clients: 1}
+list:
+  - ramp: *base
+  - ramp: {<<: *base, rate: 5/s}
+";
+        // The anchor is wrong once, however often it is used; the merge overrides what was wrong.
+        assert_eq!(
+            messages(text),
+            "s.yaml:3:20 expected a rate such as `50/s` or `3000/min`, found `nope`\n"
+        );
+    }
+
+    #[test]
+    fn a_missing_key_is_told_unless_it_was_refused() {
+        assert_eq!(
+            messages("name: n\nload:\n  clients: 1\n"),
+            "s.yaml:2:1 key `rate` is missing in `load`\n"
+        );
+        assert_eq!(messages("name: n\n"), "s.yaml:1:1 key `load` is missing in the suite\n");
+        assert_eq!(
+            messages("[1, 2]"),
+            "s.yaml:1:1 expected a map with keys such as `name`, `load` or `list`, found a list\n"
+        );
+    }
+
+    #[test]
+    fn broken_yaml_is_one_clear_problem() {
+        for (text, message) in [
+            (
+                "a: {x: ${{ vars.y }}}\n",
+                "s.yaml:1:9 not valid YAML: while parsing a flow mapping, did not find expected ',' or '}' \
+                 [put quotes around a value with `${{ … }}` that stands inside `{…}` or `[…]`, or that \
+                 holds `: ` or ` #`]\n",
+            ),
+            (
+                "a: 1\n---\nb: 2\n",
+                "s.yaml:3:1 a suite is one YAML document, found a second one after `---`\n",
+            ),
+            ("a: *nowhere\n", "s.yaml:1:4 this alias has no anchor before it\n"),
+            ("a: !secret x\n", "s.yaml:1:12 unknown tag `!secret`\n"),
+            ("[x]: 1\n", "s.yaml:1:1 expected a word as a key\n"),
+        ] {
+            assert_eq!(messages(text), message, "{text}");
+        }
+    }
+
+    #[test]
+    fn bombs_are_refused_in_little_time_and_memory() {
+        let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..12 {
+            let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
+            bomb.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
+        }
+        assert!(messages(&bomb).contains("expand to more values"), "{}", messages(&bomb));
+        for deep in
+            ["[".repeat(100_000), "a: ".repeat(1) + &"{a: ".repeat(10_000), "- ".repeat(10_000)]
+        {
+            assert!(messages(&deep).contains("32 levels"), "{}", messages(&deep));
+        }
+        let mut block = String::new();
+        for level in 0..500 {
+            block.push_str(&format!("{:level$}a:\n", ""));
+        }
+        assert!(messages(&block).contains("32 levels"), "{}", messages(&block));
+        assert_eq!(
+            messages(&" ".repeat(FILE_BYTES_MAX + 1)),
+            "s.yaml:1:1 file is larger than 16MiB\n"
+        );
+        let huge = "9".repeat(400) + "e999";
+        assert!(
+            messages(&format!("name: {huge}")).contains("number"),
+            "{}",
+            messages(&format!("name: {huge}"))
+        );
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        for text in [
+            "load: {rate: x, headers: {authorization: Bearer abc, n: 5}, host: 'grpc://me:abc@host:1'}",
+            "load: {headers: {authorization: 'Bearer abc'}, rate: [",
+            "load:\n  headers:\n    authorization: Bearer abc: abc\n",
+            "headers: {authorization: [abc]}\nname: 5",
+            "load: {headers: {authorization: 5abc}, headers: {x: abc}}",
+        ] {
+            let (mut sources, mut problems) = (Sources::new(), Vec::new());
+            if let Some(mut node) = sources.parse("s.yaml", text.into(), None, &mut problems) {
+                Sources::read::<Model>(&mut node, "the suite", &mut problems);
+            }
+            let shown = Problems::new(&sources, problems).expect("problems").to_string();
+            assert!(!shown.contains("abc"), "{shown}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_reading_panic(text in "[ -~\n\té]{0,120}", yaml in "([a-c:\\-\\[\\]{},&*!?|>'\"#% \n<0-9.]|\\$\\{\\{|\\}\\}){0,80}") {
+            messages(&text);
+            messages(&yaml);
+        }
+    }
+}

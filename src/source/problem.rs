@@ -1,0 +1,206 @@
+//! What is wrong with a file, and how it is shown.
+
+use std::fmt;
+
+use annotate_snippets::renderer::DecorStyle;
+use annotate_snippets::{AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet};
+
+use super::{Place, Sources};
+use crate::units::nearest;
+
+/// Problems shown at once; a file with more is wrong in some basic way.
+pub(super) const PROBLEMS_MAX: usize = 100;
+
+/// A longer line is named, not shown.
+const LINE_BYTES_MAX: usize = 2000;
+
+/// Something wrong with what the user wrote: what, where, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub(super) message: String,
+    pub(super) place: Option<Place>,
+    label: Option<String>,
+    related: Vec<(Place, String)>,
+    pub(super) help: Option<String>,
+}
+
+/// All that is wrong with a suite. `Display` gives what the user sees.
+#[derive(Clone, Debug)]
+pub struct Problems {
+    sources: Sources,
+    problems: Vec<Problem>,
+}
+
+impl Problem {
+    /// A problem without a place: of the command line.
+    pub fn new(message: impl Into<String>) -> Problem {
+        Problem { message: message.into(), place: None, label: None, related: vec![], help: None }
+    }
+
+    /// A problem at a place.
+    pub fn at(place: Place, message: impl Into<String>) -> Problem {
+        Problem { place: Some(place), ..Problem::new(message) }
+    }
+
+    /// Words under the mark.
+    pub fn label(mut self, label: impl Into<String>) -> Problem {
+        self.label = Some(label.into());
+        self
+    }
+
+    /// Another place that has to do with it.
+    pub fn see(mut self, place: Place, label: impl Into<String>) -> Problem {
+        self.related.push((place, label.into()));
+        self
+    }
+
+    /// What to do.
+    pub fn help(mut self, help: impl Into<String>) -> Problem {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// "did you mean `x`? (known here: x, y)" for a name that is none of `known`.
+    pub fn suggest<'a>(self, found: &str, known: impl IntoIterator<Item = &'a str>) -> Problem {
+        match suggestion(found, known) {
+            Some(help) => self.help(help),
+            None => self,
+        }
+    }
+
+    /// What is wrong, without its place.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+/// What to say about an unknown name; `None` when nothing is known here.
+pub(super) fn suggestion<'a>(
+    found: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<String> {
+    let known: Vec<&str> = known.into_iter().collect();
+    if known.is_empty() {
+        return None;
+    }
+    let list = match known.len() {
+        0..=30 => known.join(", "),
+        more => format!("{} and {} more", known[..30].join(", "), more - 30),
+    };
+    Some(match nearest(found, known.iter().copied()) {
+        Some(name) => format!("did you mean `{name}`? (known here: {list})"),
+        None => format!("known here: {list}"),
+    })
+}
+
+impl Problems {
+    /// Problems of these sources, sorted by place. `None` when there are none.
+    pub fn new(sources: &Sources, mut problems: Vec<Problem>) -> Option<Problems> {
+        if problems.is_empty() {
+            return None;
+        }
+        problems.sort_by(|a, b| a.place.cmp(&b.place));
+        // An anchor that is wrong is wrong wherever it is used, and once is enough.
+        problems.dedup();
+        Some(Problems { sources: sources.clone(), problems })
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.problems.len()
+    }
+
+    /// There is at least one.
+    pub fn is_empty(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// Each of them, in the order of their places.
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.iter()
+    }
+
+    /// What the user sees, with colours for a terminal.
+    pub fn render(&self, colours: bool) -> String {
+        let renderer = if colours { Renderer::styled() } else { Renderer::plain() };
+        let renderer = renderer.decor_style(DecorStyle::Ascii);
+        let shown = self.problems.iter().take(PROBLEMS_MAX);
+        let mut text = shown
+            .map(|problem| self.sources.render(problem, &renderer))
+            .collect::<Vec<_>>()
+            .join("\n\n");
+        if let Some(more) = self.problems.len().checked_sub(PROBLEMS_MAX).filter(|more| *more > 0) {
+            text.push_str(&format!("\n\nerror: {more} more problems are not shown"));
+        }
+        text
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
+impl std::error::Error for Problems {}
+
+impl Sources {
+    fn render(&self, problem: &Problem, renderer: &Renderer) -> String {
+        let title = Level::ERROR.primary_title(problem.message.as_str());
+        let mut group = match problem.place {
+            None => Group::with_title(title),
+            Some(place) => {
+                let snippet =
+                    self.snippet(place, AnnotationKind::Primary, problem.label.as_deref());
+                let mut group = title.elements(snippet);
+                for (place, label) in &problem.related {
+                    let snippet = self.snippet(*place, AnnotationKind::Context, Some(label));
+                    group = group.elements(snippet);
+                }
+                group
+            }
+        };
+        let mut included = problem.place.and_then(|place| self.included(place));
+        while let Some(place) = included {
+            let note = format!("included at {}", self.position(place));
+            group = group.element(Level::NOTE.message(note));
+            included = self.included(place);
+        }
+        if let Some(help) = &problem.help {
+            group = group.element(Level::HELP.message(help.as_str()));
+        }
+        renderer.render(&[group])
+    }
+
+    fn included(&self, place: Place) -> Option<Place> {
+        self.files.get(place.file as usize)?.included
+    }
+
+    /// One line of a file with a mark in it.
+    fn snippet<'a>(
+        &'a self,
+        place: Place,
+        kind: AnnotationKind,
+        label: Option<&'a str>,
+    ) -> Option<Element<'a>> {
+        let file = self.files.get(place.file as usize)?;
+        let line = file.line_of(place.start);
+        let start = file.lines[line] as usize;
+        let text = file.text.get(start..)?;
+        let text = text.split('\n').next().unwrap_or(text);
+        let from = (place.start as usize - start).min(text.len());
+        // A block goes over lines; its first one is enough to find it.
+        let to =
+            (place.end as usize).saturating_sub(start).clamp(from, text.trim_end().len().max(from));
+        if text.len() > LINE_BYTES_MAX {
+            let column = text[..from].chars().count() + 1;
+            let origin = Origin::path(file.name.as_str()).line(line + 1).char_column(column);
+            return Some(origin.into());
+        }
+        let snippet = Snippet::source(file.shown(text, start))
+            .line_start(line + 1)
+            .path(file.name.as_str())
+            .annotation(kind.span(from..to).label(label));
+        Some(snippet.into())
+    }
+}
