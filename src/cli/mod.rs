@@ -2,6 +2,7 @@
 //! environment.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where printing belongs")]
 
+mod check;
 mod connection;
 mod mutate;
 mod post;
@@ -9,6 +10,7 @@ mod problem;
 mod ready;
 mod run;
 mod serve;
+mod suite;
 
 use std::process::ExitCode;
 
@@ -26,6 +28,8 @@ struct Cli {
 enum Command {
     /// Run the scenarios of a suite and report.
     Run(run::Args),
+    /// Say what is wrong with suites, without sending anything.
+    Check(check::Args),
     /// Send Documents to a Flow: curl for Flows.
     Post(post::Args),
     /// Send a GraphQL mutation to a Flow.
@@ -77,6 +81,7 @@ pub fn main() -> ExitCode {
     let exit = runtime.block_on(async {
         match cli.command {
             Command::Run(args) => run::main(args).await,
+            Command::Check(args) => check::main(args),
             Command::Post(args) => post::main(args).await,
             Command::Mutate(args) => mutate::main(args).await,
             Command::Ready(args) => ready::main(args).await,

@@ -41,9 +41,9 @@ const GRACE: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// All that is wrong with the suite.
-pub fn resolve(suite: LoadedSuite) -> Result<Plan, Problems> {
+pub fn resolve(suite: &LoadedSuite) -> Result<Plan, Problems> {
     let mut problems = suite.problems.clone();
-    let plan = Resolver::new(&suite, &mut problems).plan();
+    let plan = Resolver::new(suite, &mut problems).plan();
     match Problems::new(&suite.sources, problems) {
         None => Ok(plan),
         Some(problems) => Err(problems),

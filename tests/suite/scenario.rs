@@ -7,7 +7,7 @@ use flowbench::scenario::{self, Options};
 use flowbench::source::Problems;
 
 fn read(path: &Path, options: &Options) -> Result<Plan, Problems> {
-    scenario::load(path, options).and_then(plan::resolve)
+    scenario::load(path, options).and_then(|suite| plan::resolve(&suite))
 }
 
 fn plan(path: &str) -> Plan {

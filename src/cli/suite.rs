@@ -1,0 +1,54 @@
+//! The suite that `run`, `check` and `plan` are about.
+
+use std::path::{Path, PathBuf};
+
+use super::Exit;
+use super::problem::Problem;
+use crate::plan::{self, Plan};
+use crate::scenario::{self, Options};
+use crate::source::Problems;
+
+/// What changes a suite from the command line.
+#[derive(Debug, clap::Args)]
+pub(super) struct Changes {
+    /// Set a variable of the suite, as in `--set rate=50/s`; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    set: Vec<(String, String)>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
+        _ => Err(format!("expected KEY=VALUE, found `{text}`")),
+    }
+}
+
+impl Changes {
+    /// Reads the suite at `path` and plans it.
+    pub(super) fn plan(&self, path: &Path) -> Result<Plan, Problem> {
+        // Variables that are not text cannot be meant by an expression.
+        let text = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((key.into_string().ok()?, value.into_string().ok()?))
+        };
+        let options =
+            Options { set: self.set.clone(), env: std::env::vars_os().filter_map(text).collect() };
+        scenario::load(path, &options)
+            .and_then(|suite| plan::resolve(&suite))
+            .map_err(|problems| Problem::from(&problems))
+    }
+}
+
+impl From<&Problems> for Problem {
+    fn from(problems: &Problems) -> Problem {
+        let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+        Problem { exit: Exit::Usage, text: problems.render(colours) }
+    }
+}
+
+/// The files to look at.
+#[derive(Debug, clap::Args)]
+pub(super) struct Files {
+    /// Suite files.
+    #[arg(value_name = "FILE", required = true)]
+    pub(super) files: Vec<PathBuf>,
+}
