@@ -6,6 +6,7 @@ mod client;
 mod commands;
 mod flow;
 mod golden;
+mod hostile;
 mod http;
 mod interop;
 mod scenario;
