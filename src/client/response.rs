@@ -167,3 +167,63 @@ impl IntoIterator for Results {
 fn texts(docs: &[Document]) -> Vec<&str> {
     docs.iter().map(|document| document.text.as_deref().unwrap_or_default()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tokio::time::Instant;
+
+    use super::super::Body;
+    use super::super::scripted::{FORM, documents};
+    use super::*;
+    use crate::wire::{DecodeError, Head};
+
+    fn response(head: Head, body: Body) -> Response {
+        let done = Instant::now();
+        Response::new(Reply {
+            head,
+            body,
+            timing: Timing { written: None, first: None, done, attempts: 1 },
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn documents_are_decoded_when_asked_for() {
+        let request = DataRequest {
+            data: Some([documents(["a"]), vec![Document::default()]].concat()),
+            ..DataRequest::default()
+        };
+        let bytes = FORM.encode_response(&request).expect("it can be written");
+        let good = response(Head::default(), Body::Message { form: FORM, bytes });
+        assert_eq!(good.texts().expect("it decodes"), ["a", ""]);
+        assert_eq!(good.into_docs().expect("it decodes"), request.docs());
+
+        let bytes = Bytes::from_static(b"\x22\x02\x0a\x05");
+        let bad = response(Head::default(), Body::Message { form: FORM, bytes });
+        assert!(bad.is_ok(), "nobody has looked yet");
+        for _ in 0..2 {
+            let error = bad.docs().expect_err("it does not decode");
+            let CallError::Decode(error) = error else { panic!("{error}") };
+            assert!(matches!(*error, DecodeError::Protobuf(_)));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn texts_of_nothing_are_an_empty_list() {
+        let nothing: [&str; 0] = [];
+        assert_eq!(Results::default().texts(), nothing);
+        let empty = response(Head::default(), Body::Empty);
+        assert_eq!(empty.texts().expect("there is nothing to decode"), nothing);
+        assert!(empty.results().expect("there is nothing to decode").is_none());
+    }
+
+    #[test]
+    fn all_or_nothing_is_the_first_failure() {
+        let docs = documents(["a"]);
+        let good = Results { docs: docs.clone(), failures: Vec::new() };
+        assert_eq!(good.into_ok().expect("no failures"), docs);
+        let failures = ["first", "second"].map(|words| CallError::GraphQl(words.into())).into();
+        let error = Results { docs, failures }.into_ok().expect_err("two failures");
+        assert!(matches!(error, PostError::Call(CallError::GraphQl(words)) if words == "first"));
+    }
+}

@@ -267,7 +267,6 @@ async fn settings() -> Outcome {
 
 #[tokio::test]
 async fn tls() -> Outcome {
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let certified = rcgen::generate_simple_self_signed(["flow.internal".to_owned()])?;
     let folder = tempfile::tempdir()?;
     let (ca, key) = (folder.path().join("ca.pem"), folder.path().join("key.pem"));

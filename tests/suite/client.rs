@@ -144,3 +144,20 @@ async fn graphql_is_looked_for_where_it_can_be() {
         )
     );
 }
+
+#[tokio::test]
+async fn posts_can_be_left_to_tasks_of_their_own() {
+    let flow = flow(json!({"executors": [{"name": "echo"}]})).await;
+    let client = client(&flow, Protocol::Grpc);
+    let tasks: Vec<_> = (1..=3)
+        .map(|count| {
+            let post = client.post("/").inputs(documents(count));
+            tokio::spawn(async move { post.send().await.map(|results| results.len()) })
+        })
+        .collect();
+    let mut lengths = Vec::new();
+    for task in tasks {
+        lengths.push(task.await.expect("no panic").expect("it is answered"));
+    }
+    assert_eq!(lengths, [1, 2, 3]);
+}
