@@ -85,9 +85,6 @@ pub enum DecodeError {
     /// Not the JSON it should be.
     #[error("not a valid JSON message")]
     Json(#[from] serde_json::Error),
-    /// Nested deeper, or larger, than we follow.
-    #[error("{0}")]
-    Limit(String),
     /// Documents of the other family, a pickle in `docs_bytes`, an array that is none.
     #[error("{0}")]
     Content(String),

@@ -72,25 +72,32 @@ impl Document {
     /// What an Executor does to a Document when it reads it.
     ///
     /// A Document without an id is given one: the 32 hex digits of a number that `random` makes. In
-    /// v1, chunks get this Document for a parent and a granularity one above its own, and matches
-    /// an adjacency one above. As in Python, a chunk's own chunks follow the granularity the chunk
-    /// *came* with, so wrong depths travel one level down with every Executor.
+    /// v1 moreover:
+    /// - Empty text or blob is no content, and an array of a class that is unknown or missing is
+    ///   dropped without a word.
+    /// - Chunks get this Document for a parent and a granularity one above its own, and matches an
+    ///   adjacency one above. As in Python, a chunk's own chunks follow the granularity the chunk
+    ///   *came* with, so wrong depths travel one level down with every Executor.
     pub fn settle(&mut self, family: Family, random: &mut impl FnMut() -> u128) {
         if self.id.is_empty() {
             self.id = format!("{:032x}", random());
         }
+        for part in self.chunks.iter_mut().chain(&mut self.matches) {
+            part.settle(family, random);
+        }
+        if family == Family::V2 {
+            return;
+        }
+        self.text.take_if(|text| text.is_empty());
+        self.blob.take_if(|blob| blob.is_empty());
+        self.tensor.take_if(|array| !array.has_known_class());
+        self.embedding.take_if(|array| !array.has_known_class());
         for chunk in &mut self.chunks {
-            chunk.settle(family, random);
-            if family == Family::V1 {
-                chunk.parent_id.clone_from(&self.id);
-                chunk.granularity = self.granularity.saturating_add(1);
-            }
+            chunk.parent_id.clone_from(&self.id);
+            chunk.granularity = self.granularity.saturating_add(1);
         }
         for found in &mut self.matches {
-            found.settle(family, random);
-            if family == Family::V1 {
-                found.adjacency = self.adjacency.saturating_add(1);
-            }
+            found.adjacency = self.adjacency.saturating_add(1);
         }
     }
 

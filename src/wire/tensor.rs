@@ -130,6 +130,20 @@ pub enum TensorError {
     NotRectangular(String),
 }
 
+impl NdArray {
+    /// Whether v1 has a class of this name, so that there is something to make of the array.
+    pub(super) fn has_known_class(&self) -> bool {
+        match self {
+            NdArray::Dense(tensor) => {
+                ["numpy", "list", "torch", "tensorflow", "paddle"].contains(&tensor.class.as_str())
+            }
+            NdArray::Sparse(sparse) => {
+                ["scipy", "torch", "tensorflow"].contains(&sparse.class.as_str())
+            }
+        }
+    }
+}
+
 impl Tensor {
     /// The class of arrays that every Executor understands.
     pub const NUMPY: &str = "numpy";

@@ -428,6 +428,24 @@ fn settling_gives_ids_and_depths() {
 }
 
 #[test]
+fn settling_drops_what_python_does_not_see() {
+    let of_class = |class: &str| {
+        let tensor = Tensor { class: class.into(), ..Tensor::from_f32(&[1.0]) };
+        Some(NdArray::Dense(tensor))
+    };
+    let mut doc = doc(|doc| {
+        doc.text = Some(String::new());
+        doc.tensor = of_class("");
+        doc.embedding = of_class("numpy");
+    });
+    let before = doc.clone();
+    doc.settle(Family::V2, &mut || 0);
+    assert_eq!(doc, before);
+    doc.settle(Family::V1, &mut || 0);
+    assert_eq!(doc, Document { text: None, tensor: None, ..before });
+}
+
+#[test]
 fn types_of_arrays_have_many_names_and_one() {
     let check = |name: &str, expected: &str, known: bool| {
         let dtype = DType::from(name);
