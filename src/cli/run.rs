@@ -1,10 +1,297 @@
 //! `flowbench run`.
 
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
 use super::Exit;
+use super::problem::Problem;
+use crate::engine::Stop;
+use crate::engine::examine::Output;
+use crate::plan::{self, Plan};
+use crate::record::summary::{EndReason, Summary, Verdict};
+use crate::report::files::Files;
+use crate::report::progress::Progress;
+use crate::report::{self, Format};
+use crate::run::{self, Live};
+use crate::scenario;
+use crate::units::nearest;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+#[command(after_help = "\
+Examples:
+  flowbench run scenarios/index.yaml
+  flowbench run load.yaml --set rate=500/s --set host=grpc://flow:1234 --out results/
+  flowbench run load.yaml --only search --json | jq .scenarios[0].response_time_ms.p99
 
-pub(super) async fn main(_args: Args) -> Exit {
-    unimplemented!()
+A first Ctrl-C sends nothing new and waits for what is in flight, a second ends at once; both still
+write the report.
+
+Exit codes: 0 all thresholds held; 1 one did not; 2 the file or the command line is wrong; 3 a \
+target could not be reached or started; 4 the run is not valid, so that a threshold cannot be \
+judged; 5 a report could not be written; 130 interrupted. When several are true, the first of 130, \
+5, 2, 3, 1, 4 is given.")]
+pub(super) struct Args {
+    /// The suite: a YAML file
+    file: PathBuf,
+    /// Override a value of `vars`; can be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = assignment)]
+    set: Vec<(String, String)>,
+    /// Run this scenario, with all its matrix values, and those it needs; can be repeated
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// Write the reports into this folder [default: reports/<suite>-<UTC time>]
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Print the result to stdout as JSON, and nothing else
+    #[arg(long)]
+    json: bool,
+    /// Show nothing while it runs, and only the verdict at the end
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// How often the live view looks for news.
+const SHOW_INTERVAL: Duration = Duration::from_millis(200);
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, as in rate=500/s")?;
+    Ok((key.trim().to_owned(), value.to_owned()))
+}
+
+pub(super) async fn main(args: Args) -> Exit {
+    match run(args).await {
+        Ok(exit) => exit,
+        Err(problem) => problem.print(),
+    }
+}
+
+async fn run(args: Args) -> Result<Exit, Problem> {
+    let plan = read(&args)?;
+    let folder = args.out.clone().unwrap_or_else(|| default_folder(&plan.name));
+    let files = Files::open(&folder, &[("report.json", Format::Json)]).map_err(not_written)?;
+
+    let stop = Stop::default();
+    watch_signals(stop.clone(), args.quiet);
+    let (live, states) = watch::channel(Vec::new());
+    let shown = (!args.quiet).then(|| tokio::spawn(show(states)));
+    let options = run::Options { output: output(args.json), stop, live };
+    let outcome = run::run(plan, options).await;
+    if let Some(shown) = shown {
+        // It ends with the run, whose end of the channel is gone.
+        let _ = shown.await;
+    }
+    let summary = match outcome {
+        Ok(summary) => summary,
+        Err(error) => {
+            files.discard();
+            return Err(Problem { exit: Exit::Usage, text: chain(&error) });
+        }
+    };
+    let written = files.write(&summary);
+    tell(&args, &summary).map_err(|error| Problem {
+        exit: Exit::NotWritten,
+        text: format!("error: could not print the result: {error}"),
+    })?;
+    let paths = written.map_err(not_written)?;
+    if !args.json {
+        for path in paths {
+            println!("{}", path.display());
+        }
+    }
+    Ok(exit(&summary))
+}
+
+/// The plan, or all that is wrong with the file.
+fn read(args: &Args) -> Result<Plan, Problem> {
+    let color = colored(&io::stderr());
+    let options = scenario::Options { set: args.set.clone(), env: std::env::vars().collect() };
+    let plan = scenario::load(&args.file, &options)
+        .and_then(|suite| plan::resolve(&suite))
+        .map_err(|problems| Problem { exit: Exit::Usage, text: problems.render(color) })?;
+    only(plan, &args.only)
+}
+
+/// Leaves the named scenarios and what they need.
+fn only(mut plan: Plan, names: &[String]) -> Result<Plan, Problem> {
+    if names.is_empty() {
+        return Ok(plan);
+    }
+    // `search [protocol=grpc]` goes by that name and by the one before its matrix values.
+    let base = |name: &str| name.split_once(" [").map_or(name, |(base, _)| base).to_owned();
+    let mut keep = vec![false; plan.scenarios.len()];
+    for name in names {
+        let mut found = false;
+        for (index, scenario) in plan.scenarios.iter().enumerate() {
+            if scenario.name == *name || base(&scenario.name) == *name {
+                (keep[index], found) = (true, true);
+            }
+        }
+        if !found {
+            let known: Vec<String> = plan.scenarios.iter().map(|s| base(&s.name)).collect();
+            let hint = match nearest(name, known.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("there are {}", known.join(", ")),
+            };
+            return Err(Problem::usage(format!("--only: no scenario `{name}`, {hint}")));
+        }
+    }
+    // A need may have needs of its own.
+    let mut waiting: Vec<usize> = (0..keep.len()).filter(|index| keep[*index]).collect();
+    while let Some(index) = waiting.pop() {
+        for &need in &plan.scenarios[index].needs {
+            if !keep[need] {
+                keep[need] = true;
+                waiting.push(need);
+            }
+        }
+    }
+    let mut places = Vec::with_capacity(keep.len());
+    let mut next = 0;
+    for kept in &keep {
+        places.push(next);
+        next += usize::from(*kept);
+    }
+    let mut kept = keep.into_iter();
+    plan.scenarios.retain(|_| kept.next().unwrap_or(false));
+    for scenario in &mut plan.scenarios {
+        scenario.needs.iter_mut().for_each(|need| *need = places[*need]);
+    }
+    Ok(plan)
+}
+
+/// `reports/<suite>-<UTC time>`, with another number behind it where that is taken.
+fn default_folder(suite: &str) -> PathBuf {
+    let safe = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+    let suite: String = suite.chars().map(safe).take(100).collect();
+    let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
+    let folder = Path::new("reports").join(format!("{suite}-{time}"));
+    let numbered = |n: u32| Path::new("reports").join(format!("{suite}-{time}-{n}"));
+    std::iter::once(folder.clone())
+        .chain((2..1000).map(numbered))
+        .find(|folder| !folder.exists())
+        .unwrap_or(folder)
+}
+
+/// The first signal drains, the second aborts.
+fn watch_signals(stop: Stop, quiet: bool) {
+    tokio::spawn(async move {
+        // Where signals cannot be watched they end the program, as they do anyway.
+        let Ok(mut signals) = Signals::new() else { return };
+        signals.next().await;
+        if !quiet {
+            eprintln!("interrupted: waiting for what is in flight; once more to end at once");
+        }
+        stop.drain.cancel();
+        signals.next().await;
+        stop.abort.cancel();
+    });
+}
+
+/// What asks us to end.
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> io::Result<Signals> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Signals { interrupt, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => (),
+            _ = self.terminate.recv() => (),
+        }
+    }
+}
+
+/// What asks us to end.
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> io::Result<Signals> {
+        Ok(Signals)
+    }
+
+    async fn next(&mut self) {
+        // Without a console there is nobody to ask.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
+/// Shows how it goes until the run is over.
+async fn show(mut states: watch::Receiver<Vec<Live>>) {
+    let mut progress = match io::stderr().is_terminal() {
+        true => Progress::terminal(),
+        false => Progress::lines(io::stderr()),
+    };
+    loop {
+        let over = states.changed().await.is_err();
+        let live = states.borrow_and_update().clone();
+        // A stderr that is closed is no reason to end a run.
+        if progress.show(&live).is_err() || over {
+            break;
+        }
+        tokio::time::sleep(SHOW_INTERVAL).await;
+    }
+    progress.finish();
+}
+
+/// Where actions print: stdout, unless that is for the result.
+fn output(json: bool) -> Output {
+    if json { Arc::new(Mutex::new(io::stderr())) } else { Arc::new(Mutex::new(io::stdout())) }
+}
+
+/// Prints the result.
+fn tell(args: &Args, summary: &Summary) -> io::Result<()> {
+    let stdout = io::stdout();
+    let format = match (args.json, args.quiet) {
+        (true, _) => Format::Json,
+        (false, true) => Format::Verdict,
+        (false, false) => Format::Terminal { color: colored(&stdout) },
+    };
+    let mut out = stdout.lock();
+    report::write(summary, format, &mut out)?;
+    out.flush()
+}
+
+fn colored(stream: &impl IsTerminal) -> bool {
+    // https://no-color.org: set and not empty.
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+fn exit(summary: &Summary) -> Exit {
+    let ended = |reason| summary.scenarios.iter().any(|scenario| scenario.end.reason == reason);
+    match summary.verdict {
+        _ if summary.interrupted => Exit::Interrupted,
+        _ if ended(EndReason::Broken) => Exit::Usage,
+        _ if ended(EndReason::Unreachable) => Exit::Unreachable,
+        Verdict::Failed => Exit::Failed,
+        Verdict::NotJudged => Exit::NotJudged,
+        Verdict::Held => Exit::Held,
+    }
+}
+
+fn not_written(error: impl std::error::Error) -> Problem {
+    Problem { exit: Exit::NotWritten, text: chain(&error) }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    let add = |text: String, cause: &dyn Display| format!("{text}: {cause}");
+    format!("error: {}", causes.fold(error.to_string(), |text, cause| add(text, &cause)))
 }

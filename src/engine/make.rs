@@ -66,24 +66,25 @@ impl Maker {
     /// the Documents they end, or start again where `again` is set.
     ///
     /// # Errors
-    /// When the first request cannot be made: what is wrong with it is wrong before anything was
-    /// sent.
+    /// When one of the first requests cannot be made: what is wrong with them all shows before
+    /// anything was sent.
     pub fn feeds(&self, workers: usize, again: bool) -> Result<Vec<Feed>, FeedError> {
         let count = self.count();
         if count == Some(0) {
             return Ok(self.nothing(workers));
         }
-        let first = self.make(0)?;
         if self.is_constant() {
+            let first = self.make(0)?;
             let last = count.filter(|_| !again).map(|count| self.make(count - 1)).transpose()?;
             let budget = Budget::new(count.filter(|_| !again).unwrap_or(u64::MAX));
             return Ok(same(Same { batch: first, last, budget }, workers));
         }
-        let length = match &first.request {
-            Request::Post { message, .. } | Request::Stream { message } => message.len(),
-            Request::Mutate { body } => body.len(),
-        };
-        let room = (QUEUED_BYTES_MAX / workers / length.max(1)).clamp(2, QUEUED_MAX);
+        let end = count.filter(|_| !again).unwrap_or(u64::MAX);
+        // A first stock, so that a load does not begin by waiting.
+        let stock = self.make_all(0..end.min(CHUNK), count);
+        let stock = stock.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let longest = stock.iter().map(length).max().unwrap_or(1).max(1);
+        let room = (QUEUED_BYTES_MAX / workers / longest).clamp(2, QUEUED_MAX);
         let (senders, feeds) = (0..workers)
             .map(|_| {
                 let (sender, queue) = mpsc::channel(room);
@@ -93,7 +94,7 @@ impl Maker {
         let maker = self.clone();
         std::thread::Builder::new()
             .name("documents".into())
-            .spawn(move || maker.run(senders, count, again))
+            .spawn(move || maker.run(senders, stock, end, count))
             .map_err(|error| FeedError::Make { index: 0, message: error.to_string() })?;
         Ok(feeds)
     }
@@ -109,20 +110,25 @@ impl Maker {
     fn run(
         &self,
         mut queues: Vec<mpsc::Sender<Result<Option<Batch>, FeedError>>>,
+        stock: Vec<Batch>,
+        end: u64,
         count: Option<u64>,
-        again: bool,
     ) {
-        let end = count.filter(|_| !again).unwrap_or(u64::MAX);
-        let mut next = 0;
-        while next < end && !queues.is_empty() {
-            let chunk = next..end.min(next + CHUNK);
-            next = chunk.end;
-            for made in self.make_all(chunk, count) {
+        let mut next = stock.len() as u64;
+        let mut made: Vec<_> = stock.into_iter().map(Ok).collect();
+        loop {
+            for made in made {
                 let broken = made.is_err();
                 if !send(&mut queues, made.map(Some)) || broken {
                     return;
                 }
             }
+            if next >= end {
+                break;
+            }
+            let chunk = next..end.min(next + CHUNK);
+            next = chunk.end;
+            made = self.make_all(chunk, count);
         }
         for queue in queues {
             // Fails when the worker ended first, and then it needs no end.
@@ -170,6 +176,13 @@ impl Maker {
                 Ok(Batch { request: Request::Mutate { body }, documents: 0, index })
             }
         }
+    }
+}
+
+fn length(batch: &Batch) -> usize {
+    match &batch.request {
+        Request::Post { message, .. } | Request::Stream { message } => message.len(),
+        Request::Mutate { body } => body.len(),
     }
 }
 

@@ -35,7 +35,7 @@ const PREFETCH_MAX: u64 = 1_000_000;
 const ATTEMPTS_MAX: u64 = 1_000;
 
 /// How long requests in flight may take to finish, unless set.
-const GRACE: Duration = Duration::from_secs(30);
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Resolves every name and fills every default.
 ///

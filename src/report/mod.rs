@@ -18,6 +18,8 @@ use crate::record::summary::Summary;
 pub enum Format {
     /// The whole result, for programs and for rendering again.
     Json,
+    /// The verdict in one line.
+    Verdict,
     /// A few lines for the end of a run, at most 80 columns wide.
     Terminal {
         /// With colours.
@@ -32,6 +34,7 @@ pub enum Format {
 pub fn write(summary: &Summary, format: Format, out: &mut dyn io::Write) -> io::Result<()> {
     match format {
         Format::Json => json::write(summary, out),
+        Format::Verdict => terminal::write_verdict(summary, false, out),
         Format::Terminal { color } => terminal::write(summary, color, out),
     }
 }

@@ -124,7 +124,10 @@ fn line(live: &Live) -> String {
                 (None, Some(progress)) => format!("{:.0} %", progress * 100.0),
                 (None, None) => format!("{} sent", count(live.sent)),
             };
-            format!("{name} {}, {left}", figures())
+            match live.sent {
+                0 => format!("{name} running, {left}"),
+                _ => format!("{name} {}, {left}", figures()),
+            }
         }
         State::Done(EndReason::Skipped, _) => format!("{name} not run"),
         State::Done(EndReason::Unreachable, _) => format!("{name} target not reached"),

@@ -31,10 +31,18 @@ pub(super) fn write(summary: &Summary, color: bool, out: &mut dyn io::Write) -> 
         remarks(scenario, color, out)?;
     }
     writeln!(out)?;
+    write_verdict(summary, color, out)
+}
+
+/// The verdict in a sentence.
+pub(super) fn write_verdict(
+    summary: &Summary,
+    color: bool,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
     let word = verdict(summary.verdict);
-    let rest = format!("{} after {}.", answer(summary), time(summary.duration_s));
-    let lines = wrap(&format!("{word}: {rest}"), COLUMNS);
-    for (index, line) in lines.iter().enumerate() {
+    let text = format!("{word}: {} after {}.", answer(summary), time(summary.duration_s));
+    for (index, line) in wrap(&text, COLUMNS).iter().enumerate() {
         match line.strip_prefix(word).filter(|_| index == 0) {
             Some(rest) => writeln!(out, "{}{rest}", painted(word, summary.verdict, color))?,
             None => writeln!(out, "{line}")?,

@@ -96,7 +96,11 @@ pub async fn run(plan: Plan, options: Options) -> Result<Summary, RunError> {
     let scenarios = join_all(scenarios).await;
 
     let Context { plan, flows, options, .. } = context;
-    flows.stop().await;
+    tokio::select! {
+        () = flows.stop() => (),
+        // What is left in a Flow ends with it.
+        () = options.stop.abort.cancelled() => (),
+    }
     Ok(summary(&plan, &options.stop, started_at, started, scenarios))
 }
 

@@ -28,6 +28,9 @@ use crate::record::{Recording, Window};
 use crate::threshold::{Evidence, overall};
 use crate::wire::{Family, Protocol};
 
+/// Requests in flight where `prefetch: 0` sets no bound: what memory is there for on any machine.
+const IN_FLIGHT_MAX: usize = 100_000;
+
 /// Deltas on their way to be merged: some for each worker. A worker that finds no room keeps its
 /// counts and hands them over later, added up.
 const DELTAS_WAITING: usize = 64;
@@ -121,7 +124,7 @@ async fn carry_out(
     let (answers, examined, examining) = look_at_answers(examiner);
 
     let began = Instant::now();
-    let plan = Timing::new(&scenario.load, scenario.warmup, began, context.plan.seed, &step);
+    let plan = Timing::new(scenario, began, context.plan.seed);
     let frame = plan.frame;
     let slots = Slots::new(plan.max_in_flight);
     let (deltas, mut received) = mpsc::channel(DELTAS_WAITING);
@@ -243,14 +246,19 @@ enum Kind {
 }
 
 impl Timing {
-    fn new(load: &Load, warmup: Duration, start: Instant, seed: u64, step: &plan::Step) -> Timing {
-        let frame = |duration| Frame { start, warmup, duration };
-        match load {
+    fn new(scenario: &Scenario, start: Instant, seed: u64) -> Timing {
+        let frame = |duration| Frame { start, warmup: scenario.warmup, duration };
+        match &scenario.load {
             Load::Once => {
-                let clients = ClientConfig::PREFETCH;
+                // No limit of its own is the most that one load may have in flight.
+                let clients = match scenario.client.prefetch {
+                    0 => IN_FLIGHT_MAX,
+                    prefetch => prefetch,
+                };
                 // Without Documents there is one request, and not none.
-                let one = matches!(&step.work, plan::Work::Post(post) if post.documents.is_none())
-                    || matches!(&step.work, plan::Work::Mutate { .. });
+                let work = &scenario.first_step().work;
+                let one = matches!(work, plan::Work::Post(post) if post.documents.is_none())
+                    || matches!(work, plan::Work::Mutate { .. });
                 let budget = Budget::new(if one { 1 } else { u64::MAX });
                 let clients = vec![Stage { from: clients, to: clients, length: None }];
                 Timing {
@@ -303,10 +311,6 @@ impl Timing {
                 Source::closed(self.frame, clients, *think_time, budget.clone(), share)
             }
         }
-    }
-
-    fn is_open(&self) -> bool {
-        matches!(self.kind, Kind::Open { .. })
     }
 
     /// The time that rates refer to.
