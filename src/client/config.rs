@@ -35,7 +35,8 @@ pub struct ClientConfig {
     pub connect_timeout: Duration,
     /// What is tried again, and how often.
     pub retry: Retry,
-    /// Connections of a session; requests are spread over them.
+    /// Connections of a session; requests are spread over them. Over HTTP, where a connection
+    /// carries one request at a time, these are opened first, and more as requests at once need.
     pub connections: usize,
     /// Requests in flight on one session; 0 is no limit. Jina's default is 1000.
     pub prefetch: usize,

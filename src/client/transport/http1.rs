@@ -190,6 +190,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Connection { io, input: BytesMut::new(), output: Vec::new(), reusable: true }
     }
 
+    /// Whether, as far as is known, the connection can take another request.
+    pub(super) fn is_reusable(&self) -> bool {
+        self.reusable
+    }
+
     /// Whether the connection can take another request: nothing has come in, no end either.
     ///
     /// Asks the socket without waiting; as long as nothing happened on it this is no system call.

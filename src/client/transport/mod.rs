@@ -1,8 +1,9 @@
 //! The protocols. Each file or folder holds one; here is what they have in common.
 //!
-//! `connect.rs` opens connections (with `tls.rs`), `pending.rs` matches replies to requests where many
-//! share a stream, `reopen.rs` brings back what has ended, `retry.rs` tries again, `info.rs` asks a
-//! Flow what it is, and `probe.rs` guesses what a port speaks that is no Flow.
+//! `connect.rs` opens connections (with `tls.rs`), `http1.rs` has HTTP exchanges on one, `pending.rs`
+//! matches replies to requests where many share a stream, `reopen.rs` brings back what has ended,
+//! `retry.rs` tries again, `info.rs` asks a Flow what it is, and `probe.rs` guesses what a port speaks
+//! that is no Flow.
 
 mod connect;
 mod grpc;

@@ -130,6 +130,15 @@ impl Site {
                 }
                 None => response.words(),
             },
+            // All that a gateway says of its own failures, so here is what they may have been.
+            500 if &response.body[..] == b"Internal Server Error" => match self.family {
+                Family::V1 => {
+                    "Internal Server Error; is `target_executor` a valid regular expression?".into()
+                }
+                Family::V2 => "Internal Server Error; is an Executor down or over `timeout_send`, \
+                               is `target_executor` a valid regular expression?"
+                    .into(),
+            },
             _ => told.and_then(Told::message).unwrap_or_else(|| response.words()),
         };
         CallError::Gateway { code: format!("HTTP {}", response.status), message }

@@ -21,6 +21,7 @@ use self::answer::Site;
 use self::pool::Pool;
 use super::connect::Connector;
 use super::http1::{Broken, Marks, RequestHead, Response, header_lines};
+use super::probe;
 use crate::client::{Body, CallError, ClientConfig, Failure, Reply, Request, Timing};
 use crate::wire::{Encoded, Family, Head, RequestId};
 
@@ -85,11 +86,17 @@ impl Http {
         let graphql = header_lines(config, &GRAPHQL)?;
         let post =
             |path: &str| Path { head: RequestHead::new("POST", path, &json), path: path.into() };
-        let mut inner = Inner {
+        let listed = match family {
+            Family::V1 => Vec::new(),
+            Family::V2 => listed_paths(config, &connector).await?,
+        };
+        let has_default = listed.iter().any(|path| path == "/default");
+        let own_path = |path: &String| (path.trim_matches('/').to_owned(), post(&escape(path)));
+        let inner = Inner {
             site: Site { target: connector.target().clone(), family },
             pool: Pool::new(connector),
-            own_paths: HashMap::new(),
-            default_path: post("/post"),
+            own_paths: listed.iter().map(own_path).collect(),
+            default_path: post(if has_default { "/default" } else { "/post" }),
             graphql: Path {
                 head: RequestHead::new("POST", "/graphql", &graphql),
                 path: "/graphql".into(),
@@ -101,17 +108,6 @@ impl Http {
             answered: AtomicBool::new(false),
         };
         inner.pool.fill(config.connections).await?;
-        if family == Family::V2 {
-            let mut listed = inner.listed_paths(&json).await?;
-            if listed.iter().any(|path| path == "/default") {
-                inner.default_path = post("/default");
-            }
-            listed.retain(|path| path != "/default");
-            inner.own_paths = listed
-                .into_iter()
-                .map(|path| (path.trim_matches('/').to_owned(), post(&escape(&path))))
-                .collect();
-        }
         Ok(Http(Arc::new(inner)))
     }
 
@@ -210,32 +206,6 @@ impl Inner {
         }
     }
 
-    /// The paths that a v2 gateway takes requests on; none when it does not tell.
-    async fn listed_paths(&self, headers: &str) -> Result<Vec<String>, CallError> {
-        #[derive(Deserialize)]
-        struct OpenApi {
-            paths: HashMap<String, Methods>,
-        }
-        #[derive(Deserialize)]
-        struct Methods {
-            post: Option<IgnoredAny>,
-        }
-        let head = RequestHead::new("GET", "/openapi.json", headers);
-        let mut marks = Marks::default();
-        let question = self.exchange(&head, None, &mut marks);
-        let response = match self.timeout {
-            None => question.await?,
-            Some(limit) => {
-                timeout(limit, question).await.map_err(|_| CallError::Timeout(limit))??
-            }
-        };
-        let Ok(OpenApi { paths }) = serde_json::from_slice(&response.body) else {
-            return Ok(Vec::new());
-        };
-        let posts = paths.into_iter().filter(|(_, methods)| methods.post.is_some());
-        Ok(posts.map(|(path, _)| path).collect())
-    }
-
     fn path(&self, endpoint: &str) -> &Path {
         self.own_paths.get(endpoint.trim_matches('/')).unwrap_or(&self.default_path)
     }
@@ -244,6 +214,27 @@ impl Inner {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         RequestId { sender: self.sender, number }
     }
+}
+
+/// The paths that a v2 gateway takes requests on; none when it does not tell.
+async fn listed_paths(
+    config: &ClientConfig,
+    connector: &Connector,
+) -> Result<Vec<String>, CallError> {
+    #[derive(Deserialize)]
+    struct OpenApi {
+        paths: HashMap<String, Methods>,
+    }
+    #[derive(Deserialize)]
+    struct Methods {
+        post: Option<IgnoredAny>,
+    }
+    let (_, body) = probe::get(config, connector, "/openapi.json").await?;
+    let Ok(OpenApi { paths }) = serde_json::from_slice(&body) else {
+        return Ok(Vec::new());
+    };
+    let posts = paths.into_iter().filter(|(_, methods)| methods.post.is_some());
+    Ok(posts.map(|(path, _)| path).collect())
 }
 
 /// Writes a path as it goes into a request line: what is not allowed there as `%XX`.

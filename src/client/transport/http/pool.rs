@@ -109,8 +109,8 @@ impl Lease<'_> {
     }
 
     /// Gives the connection back, if it can take another request.
-    pub(super) fn give_back(mut self) {
-        if self.connection.is_open() {
+    pub(super) fn give_back(self) {
+        if self.connection.is_reusable() {
             self.pool.idle().push(self.connection);
         }
     }
