@@ -398,7 +398,7 @@ async fn compressed_answers_are_read_up_to_the_limit() {
 
     let (port, _seen) = gateway(gzip(&vec![b' '; 1 << 20])).await;
     let mut settings = config(port, Family::V1);
-    settings.limits = Limits { message_bytes_max: 1000, ..settings.limits };
+    settings.limits = Limits { message_bytes_max: 1000 };
     let failure = ask(&open(settings).await).await.unwrap_err();
     assert!(matches!(failure.error, CallError::TooLarge { limit: 1000 }));
 }
@@ -512,7 +512,7 @@ async fn an_endless_answer_ends_at_the_limit() {
         })
         .await;
         let mut settings = config(port, Family::V1);
-        settings.limits = Limits { message_bytes_max: 100_000, ..settings.limits };
+        settings.limits = Limits { message_bytes_max: 100_000 };
         let failure = ask(&open(settings).await).await.unwrap_err();
         assert!(matches!(failure.error, CallError::TooLarge { limit: 100_000 }), "{start}");
     }

@@ -123,7 +123,7 @@ async fn outcome(said: impl Fn(&[u8]) -> Vec<u8> + Clone + Send + 'static, stays
     .await;
     let mut settings = config(port);
     settings.timeout = Some(Duration::from_millis(200));
-    settings.limits = Limits { message_bytes_max: 10_000, ..settings.limits };
+    settings.limits = Limits { message_bytes_max: 10_000 };
     let session = open(settings).await;
     let told = told(&ask(&session).await);
     told.replace(&format!("ws://127.0.0.1:{port}"), "TARGET")
@@ -152,10 +152,10 @@ fn golden(folder: &str) -> Vec<(String, Golden)> {
                 let payload = frame_of["payload_base64"].as_str().unwrap_or_default();
                 let payload = BASE64_STANDARD.decode(payload).unwrap();
                 match (&frame_of["from"], frame_of["opcode"].as_str()) {
-                    (Value::String(from), Some("binary")) if from == "client" => {
-                        if frame_of["message"] == "jina.DataRequestProto" {
-                            golden.requests.push(payload);
-                        }
+                    (Value::String(from), Some("binary"))
+                        if from == "client" && frame_of["message"] == "jina.DataRequestProto" =>
+                    {
+                        golden.requests.push(payload);
                     }
                     (Value::String(from), Some("binary")) if from == "server" => {
                         golden.answers.push((BINARY, payload));
@@ -437,6 +437,45 @@ async fn a_connection_that_ended_is_opened_again() {
 }
 
 #[tokio::test]
+async fn a_request_that_nobody_has_seen_goes_to_the_next_connection() {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let (hang_up, hung_up) = oneshot::channel::<()>();
+    let hung_up = Arc::new(tokio::sync::Mutex::new(Some(hung_up)));
+    let port = gateway(move |mut connection| {
+        let is_first = connections.fetch_add(1, Ordering::Relaxed) == 0;
+        let hung_up = hung_up.clone();
+        async move {
+            if is_first {
+                // What it has not read blocks all that comes behind.
+                connection.read_u8().await.unwrap();
+                hung_up.lock().await.take().unwrap().await.unwrap();
+                return;
+            }
+            let (_, request) = read_frame(&mut connection).await.unwrap();
+            connection.write_all(&frame(BINARY, &reply_to(&request, "/"))).await.unwrap();
+        }
+    })
+    .await;
+    let session = open(config(port)).await;
+    let mut large = question();
+    large.data =
+        Some(vec![Document { blob: Some(vec![0; 30_000_000].into()), ..Document::default() }]);
+    let behind = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        ask(&session).await
+    };
+    let crash = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        hang_up.send(()).unwrap();
+    };
+    let (large, behind, ()) = tokio::join!(send(&session, &large), behind, crash);
+    let failure = large.unwrap_err();
+    assert!(matches!(failure.error, CallError::Lost { .. }));
+    assert!(failure.timing.written.is_some());
+    assert_eq!(behind.unwrap().timing.attempts, 1);
+}
+
+#[tokio::test]
 async fn the_end_of_a_connection_fails_all_that_wait_on_it() {
     let (hang_up, hung_up) = oneshot::channel::<()>();
     let hung_up = Arc::new(tokio::sync::Mutex::new(Some(hung_up)));
@@ -478,7 +517,7 @@ async fn a_reply_over_the_limit_fails_alone() {
     })
     .await;
     let mut settings = config(port);
-    settings.limits = Limits { message_bytes_max: 10_000, ..settings.limits };
+    settings.limits = Limits { message_bytes_max: 10_000 };
     let session = open(settings).await;
     let (first, second) = tokio::join!(ask(&session), ask(&session));
     assert!(matches!(first.unwrap_err().error, CallError::TooLarge { limit: 10_000 }));

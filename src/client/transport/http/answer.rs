@@ -221,3 +221,28 @@ fn executor_status(description: &str) -> Status {
 fn is_json(body: &[u8]) -> bool {
     matches!(body.trim_ascii_start().first(), Some(b'{' | b'['))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_an_exception_stands_before_its_arguments() {
+        for (description, name) in [
+            ("ValueError('no')", Some("ValueError")),
+            ("KeyError()", Some("KeyError")),
+            ("pkg.sub_1.Oops('(', 2)", Some("pkg.sub_1.Oops")),
+            ("<Oops object at 0x7f>", None),
+            ("something went wrong (again)", None),
+            ("(nameless)", None),
+            ("1(2)", None),
+            ("no arguments", None),
+            ("", None),
+        ] {
+            let status = executor_status(description);
+            let found = status.exception.map(|exception| exception.name);
+            assert_eq!(found.as_deref(), name, "{description}");
+            assert_eq!((status.code, &*status.description), (1, description));
+        }
+    }
+}

@@ -250,3 +250,21 @@ fn escape(path: &str) -> String {
     }
     escaped
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_written_as_requests_need_them() {
+        for (path, written) in [
+            ("/default", "/default"),
+            ("/a/b-c_d.e~1", "/a/b-c_d.e~1"),
+            ("/with space", "/with%20space"),
+            ("/größe?x#y%z", "/gr%C3%B6%C3%9Fe%3Fx%23y%25z"),
+            ("/a\r\nb: c", "/a%0D%0Ab:%20c"),
+        ] {
+            assert_eq!(escape(path), written);
+        }
+    }
+}

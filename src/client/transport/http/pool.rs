@@ -115,3 +115,78 @@ impl Lease<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::super::super::tls::Alpn;
+    use super::*;
+    use crate::client::ClientConfig;
+    use crate::wire::{Protocol, Target};
+
+    /// A pool with so many idle connections, what takes more, and their other ends in order.
+    async fn pool(idle: usize) -> (Pool, TcpListener, Vec<TcpStream>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let target = Target {
+            protocol: Protocol::Http,
+            host: "127.0.0.1".into(),
+            port,
+            tls: false,
+            user_info: None,
+        };
+        let connector = Connector::new(&ClientConfig::new(target), Alpn::Http1).unwrap();
+        let pool = Pool::new(connector);
+        let mut ends = Vec::new();
+        for _ in 0..idle {
+            pool.fill(1).await.unwrap();
+            ends.push(listener.accept().await.unwrap().0);
+        }
+        (pool, listener, ends)
+    }
+
+    /// Closes our peer's end, and waits until that has come to our side.
+    async fn close(pool: &Pool, at: usize, end: TcpStream) {
+        drop(end);
+        while pool.idle()[at].is_open() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn the_last_idle_connection_is_taken_first() {
+        let (pool, _listener, mut ends) = pool(3).await;
+        let lease = pool.lease().await.unwrap();
+        assert!(lease.was_idle());
+        drop(lease);
+        // Its end is the one that closes.
+        let last = ends.pop().unwrap();
+        last.readable().await.unwrap();
+        assert_eq!(last.try_read(&mut [0]).unwrap(), 0);
+        assert_eq!(pool.idle().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn closed_connections_are_swept_out_when_one_is_found() {
+        let (pool, _listener, mut ends) = pool(4).await;
+        for at in [3, 1, 0] {
+            close(&pool, at, ends.remove(at)).await;
+        }
+        let lease = pool.lease().await.unwrap();
+        assert!(lease.was_idle());
+        assert_eq!(pool.idle().len(), 0);
+        lease.give_back();
+        assert_eq!(pool.idle().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_new_connection_is_made_when_all_are_closed_or_in_use() {
+        let (pool, listener, mut ends) = pool(2).await;
+        let first = pool.lease().await.unwrap();
+        close(&pool, 0, ends.remove(0)).await;
+        let second = pool.lease().await.unwrap();
+        assert!(first.was_idle() && !second.was_idle());
+        listener.accept().await.unwrap();
+    }
+}
