@@ -339,3 +339,35 @@ async fn a_wrong_command_line_is_told_in_words_and_sends_nothing() {
         assert_eq!(ran, expected, "{arguments:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_is_verified_unless_it_is_switched_off_by_name() {
+    let certified = rcgen::generate_simple_self_signed(["flow.internal".to_owned()])
+        .expect("a certificate can be made");
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let file = |name: &str, content: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).expect("it can be written");
+        path.to_str().expect("a plain path").to_owned()
+    };
+    let ca = file("ca.pem", certified.cert.pem());
+    let key = file("key.pem", certified.signing_key.serialize_pem());
+    let flow =
+        flow(json!({"executors": [{"name": "echo"}], "tls": {"cert": ca, "key": key}})).await;
+    for protocol in PROTOCOLS {
+        let address = address(&flow, protocol);
+        let post = ["post", &address, "/", "--text", "a", "--show", "texts"];
+        let with = async |options: &[&str]| run(&[&post[..], options].concat()).await;
+        assert_eq!(with(&["--ca", &ca, "--server-name", "flow.internal"]).await, ok("a\n"));
+        assert_eq!(with(&["--insecure"]).await, ok("a\n"));
+        for distrusted in [&[][..], &["--ca", &ca], &["--server-name", "flow.internal"]] {
+            let ran = with(distrusted).await;
+            assert_eq!((ran.code, &*ran.out), (Some(3), ""), "{distrusted:?}");
+            assert!(ran.err.starts_with(&format!("error: TLS with {address} failed: ")), "{ran:?}");
+        }
+        let plain = address.replacen("s://", "://", 1);
+        let ran = run(&["post", &plain, "/", "--text", "a"]).await;
+        assert_eq!(ran.code, Some(3), "{ran:?}");
+        assert!(ran.err.contains(&address), "it says what to try: {}", ran.err);
+    }
+}
