@@ -630,9 +630,9 @@ mod tests {
         for (that, message) in [
             (
                 "response.docs[3].text == ''",
-                "a value is not defined in `response.docs[3].text == ''`",
+                "a value is not defined, in `response.docs[3].text == ''`",
             ),
-            ("response.dcs | length", "`response.dcs` is not defined in `response.dcs | length`"),
+            ("response.dcs | length", "`response.dcs` is not defined, in `response.dcs | length`"),
         ] {
             assert_eq!(judge(that, &exchange()), Err(message.into()));
         }

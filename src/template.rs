@@ -42,7 +42,7 @@ const STREAM: &str = "\0stream";
 
 /// Why an expression has no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}{}", if expression.is_empty() { String::new() } else { format!(" in `{expression}`") })]
+#[error("{reason}{}", self.part())]
 pub struct TemplateError {
     /// As written; empty where a plain value is wrong.
     pub expression: String,
@@ -53,12 +53,24 @@ pub struct TemplateError {
 }
 
 impl TemplateError {
-    /// Adds it to the problems of a file, at its place.
+    /// Adds it to the problems of a file. `at` is the value it is of, or one that holds that value.
     pub fn tell(&self, at: Spot<'_>, problems: &mut Vec<Problem>) {
-        at.problem(problems, self.to_string(), |problem| match &self.help {
-            Some(help) => problem.help(help.as_str()),
-            None => problem,
+        at.find(&self.expression).problem(problems, self.to_string(), |problem| {
+            let problem = problem.narrow(&self.expression);
+            match &self.help {
+                Some(help) => problem.help(help.as_str()),
+                None => problem,
+            }
         });
+    }
+
+    /// The part of a message that names the expression, unless the reason does.
+    fn part(&self) -> String {
+        if self.expression.is_empty() || self.reason.contains(&format!("`{}`", self.expression)) {
+            String::new()
+        } else {
+            format!(", in `{}`", self.expression)
+        }
     }
 }
 
@@ -163,9 +175,20 @@ impl Expression {
         if text.len() > EXPRESSION_BYTES_MAX {
             return Err(wrong(format!("an expression has at most {EXPRESSION_BYTES_MAX} bytes")));
         }
-        let expression = ENVIRONMENT
-            .compile_expression_owned(text.to_owned())
-            .map_err(|error| wrong(reason(&error)))?;
+        let expression =
+            ENVIRONMENT.compile_expression_owned(text.to_owned()).map_err(|error| {
+                TemplateError {
+                    help: equals_once(text).then(|| "values are compared with `==`".to_owned()),
+                    ..wrong(reason(&error))
+                }
+            })?;
+        if let Some((what, name, all)) = unknown_filter(text) {
+            return Err(TemplateError {
+                help: nearest(name, all.iter().copied())
+                    .map(|near| format!("did you mean `{near}`?")),
+                ..wrong(format!("unknown {what} `{name}`"))
+            });
+        }
         let names: BTreeSet<String> = expression.undeclared_variables(false).into_iter().collect();
         let paths = expression.undeclared_variables(true).into_iter().collect();
         let builtin = |name: &str| ENVIRONMENT.globals().any(|(known, _)| known == name);
@@ -482,6 +505,134 @@ fn uuid(state: &State<'_, '_>, none: Rest<Value>) -> Result<String, Error> {
     Ok(uuid::Builder::from_random_bytes(bytes.to_be_bytes()).into_uuid().to_string())
 }
 
+/// The filters that are likely to be meant by a misspelt one.
+const FILTERS: [&str; 38] = [
+    "abs",
+    "attr",
+    "batch",
+    "bool",
+    "default",
+    "first",
+    "float",
+    "format",
+    "groupby",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "lines",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "select",
+    "selectattr",
+    "slice",
+    "sort",
+    "split",
+    "string",
+    "sum",
+    "title",
+    "tojson",
+    "trim",
+    "unique",
+    "upper",
+    "urlencode",
+];
+
+/// The tests that are likely to be meant by a misspelt one.
+const TESTS: [&str; 18] = [
+    "boolean",
+    "defined",
+    "divisibleby",
+    "endingwith",
+    "even",
+    "false",
+    "in",
+    "integer",
+    "iterable",
+    "mapping",
+    "none",
+    "number",
+    "odd",
+    "sequence",
+    "startingwith",
+    "string",
+    "true",
+    "undefined",
+];
+
+/// The first filter or test of an expression that does not exist: what it should be, its name, and
+/// what there is. minijinja itself would tell when the expression is evaluated, which is too late.
+fn unknown_filter(text: &str) -> Option<(&'static str, &str, &'static [&'static str])> {
+    let exists = |kind: &str, name: &str| {
+        ENVIRONMENT.empty_state().perform_test(kind, &[Value::from(name)]).unwrap_or(true)
+    };
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let word_at = |at: usize| {
+        let rest = text[at..].trim_start();
+        let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+        let start = at + (text[at..].len() - rest.len());
+        (&rest[..end], start + end)
+    };
+    let mut at = 0;
+    while let Some(c) = text[at..].chars().next() {
+        let next = at + c.len_utf8();
+        match c {
+            '\'' | '"' => {
+                let mut escaped = false;
+                let close = text[next..].find(|other| {
+                    let ends = other == c && !escaped;
+                    escaped = other == '\\' && !escaped;
+                    ends
+                });
+                at = close.map_or(text.len(), |close| next + close + 1);
+            }
+            '|' => {
+                let (name, end) = word_at(next);
+                if !name.is_empty() && !exists("filter", name) {
+                    return Some(("filter", name, &FILTERS));
+                }
+                at = end.max(next);
+            }
+            c if is_word(c) => {
+                let (word, end) = word_at(at);
+                at = end.max(next);
+                let is_attribute = text[..at - word.len()].trim_end().ends_with('.');
+                if word == "is" && !is_attribute {
+                    let (mut name, mut end) = word_at(at);
+                    if name == "not" {
+                        (name, end) = word_at(end);
+                    }
+                    if !name.is_empty() && !exists("test", name) {
+                        return Some(("test", name, &TESTS));
+                    }
+                    at = end.max(at);
+                }
+            }
+            _ => at = next,
+        }
+    }
+    None
+}
+
+/// Whether a text has a `=` where it probably means `==`.
+fn equals_once(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    (1..bytes.len().saturating_sub(1)).any(|at| {
+        bytes[at] == b'='
+            && !matches!(bytes[at - 1], b'=' | b'<' | b'>' | b'!')
+            && bytes[at + 1] != b'='
+    })
+}
+
 /// minijinja's words without the place in a template that has one line.
 fn reason(error: &Error) -> String {
     match (error.kind(), error.detail()) {
@@ -693,7 +844,8 @@ impl Template {
         value.as_f64().ok_or_else(|| self.mistyped("a number", &value))
     }
 
-    fn mistyped(&self, expected: &str, value: &serde_json::Value) -> TemplateError {
+    /// An error that says what type the value should have had.
+    pub fn mistyped(&self, expected: &str, value: &serde_json::Value) -> TemplateError {
         TemplateError {
             expression: match &self.part {
                 Part::Expression(expression) => expression.text().to_owned(),
@@ -1003,32 +1155,34 @@ mod tests {
     #[test]
     fn undefined_names_are_errors() {
         for (text, message) in [
-            ("${{ vars.rte }}", "`vars.rte` is not defined in `vars.rte`"),
-            ("x ${{ vars.rte }}", "`vars.rte` is not defined in `vars.rte`"),
+            ("${{ vars.rte }}", "`vars.rte` is not defined"),
+            ("x ${{ vars.rte }}", "`vars.rte` is not defined"),
             (
                 "${{ vars.deep.lst | length }}",
-                "`vars.deep.lst` is not defined in `vars.deep.lst | length`",
+                "`vars.deep.lst` is not defined, in `vars.deep.lst | length`",
             ),
-            ("${{ env.TOKN }}", "`env.TOKN` is not defined in `env.TOKN`"),
-            ("${{ vras.x }}", "unknown name `vras` in `vras.x`"),
-            ("${{ i }}", "unknown name `i` in `i`"),
+            ("${{ env.TOKN }}", "`env.TOKN` is not defined"),
+            ("${{ vras.x }}", "unknown name `vras`, in `vras.x`"),
+            ("${{ i }}", "unknown name `i`"),
             (
                 "${{ choice([1]) }}",
-                "`choice` is known in documents and parameters only in `choice([1])`",
+                "`choice` is known in documents and parameters only, in `choice([1])`",
             ),
-            ("${{ vars.k | shout }}", "filter shout is unknown in `vars.k | shout`"),
-            ("${{ 1 + }}", "unexpected end of input, expected expression in `1 +`"),
+            ("${{ vars.k | shout }}", "unknown filter `shout`, in `vars.k | shout`"),
+            ("${{ vars.k is evn }}", "unknown test `evn`, in `vars.k is evn`"),
+            ("${{ vars.k is not evn }}", "unknown test `evn`, in `vars.k is not evn`"),
+            ("${{ 1 + }}", "unexpected end of input, expected expression, in `1 +`"),
             ("${{ }}", "there is no expression"),
-            ("${{ vars.k ", "`}}` is missing in `${{ vars.k `"),
+            ("${{ vars.k ", "`}}` is missing, in `${{ vars.k `"),
             (
                 "${{ 'a' + 1 }}",
-                "tried to use + operator on unsupported types string and number in `'a' + 1`",
+                "tried to use + operator on unsupported types string and number, in `'a' + 1`",
             ),
             (
                 "${{ 'x' * 99999999 }}",
-                "evaluation takes too long or makes too much data in `'x' * 99999999`",
+                "evaluation takes too long or makes too much data, in `'x' * 99999999`",
             ),
-            ("${{ 2.0 ** 5000 }}", "the value is not a finite number in `2.0 ** 5000`"),
+            ("${{ 2.0 ** 5000 }}", "the value is not a finite number, in `2.0 ** 5000`"),
         ] {
             assert_eq!(load(text), Err(message.into()), "{text}");
         }
@@ -1064,6 +1218,25 @@ mod tests {
         let twice = each("${{ uuid() }} ${{ uuid() }}", 3);
         let (one, two) = twice.as_str().expect("a text").split_once(' ').expect("two");
         assert_ne!(one, two);
+    }
+
+    #[test]
+    fn every_filter_and_test_that_is_suggested_exists() {
+        for (kind, names) in [("filter", &FILTERS[..]), ("test", &TESTS[..])] {
+            for name in names {
+                let exists = ENVIRONMENT.empty_state().perform_test(kind, &[Value::from(*name)]);
+                assert!(exists.unwrap_or(false), "{kind} {name}");
+            }
+        }
+        for text in [
+            "'a | shout' is string",
+            "vars.is | upper",
+            "1 is\nnot none",
+            "'é' | upper",
+            "'\\' | x'",
+        ] {
+            assert_eq!(unknown_filter(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -84,21 +84,22 @@ impl Fields {
         context: &Context,
         problems: &mut Vec<Problem>,
     ) -> Fields {
-        let mut bind = |template: &Option<Template>, key: &str| {
-            template.as_ref().and_then(|template| bind(template, at.key(key), context, problems))
+        let mut bind = |template: &Option<Template>, key: &str, kind: Kind| {
+            let template = template.as_ref()?;
+            bind_as(template, kind, at.key(key), context, problems)
         };
         let mut fields = Fields {
-            id: bind(&spec.id, "id"),
-            uri: bind(&spec.uri, "uri"),
-            mime_type: bind(&spec.mime_type, "mime_type"),
-            modality: bind(&spec.modality, "modality"),
-            weight: bind(&spec.weight, "weight"),
-            tags: bind(&spec.tags, "tags"),
-            location: bind(&spec.location, "location"),
-            offset: bind(&spec.offset, "offset"),
-            parent_id: bind(&spec.parent_id, "parent_id"),
-            granularity: bind(&spec.granularity, "granularity"),
-            adjacency: bind(&spec.adjacency, "adjacency"),
+            id: bind(&spec.id, "id", Kind::Text),
+            uri: bind(&spec.uri, "uri", Kind::Text),
+            mime_type: bind(&spec.mime_type, "mime_type", Kind::Text),
+            modality: bind(&spec.modality, "modality", Kind::Text),
+            weight: bind(&spec.weight, "weight", Kind::Number),
+            tags: bind(&spec.tags, "tags", Kind::Map),
+            location: bind(&spec.location, "location", Kind::Numbers),
+            offset: bind(&spec.offset, "offset", Kind::Number),
+            parent_id: bind(&spec.parent_id, "parent_id", Kind::Text),
+            granularity: bind(&spec.granularity, "granularity", Kind::Depth),
+            adjacency: bind(&spec.adjacency, "adjacency", Kind::Depth),
             ..Fields::default()
         };
         if let (Some(_), Some(_)) = (&spec.text, &spec.content) {
@@ -115,7 +116,8 @@ impl Fields {
         if let Some(text) = text {
             fields.text = match text {
                 ShortOr::Short(template) => {
-                    bind_one(template, at.key(text_key), context, problems).map(Text::Template)
+                    bind_as(template, Kind::Text, at.key(text_key), context, problems)
+                        .map(Text::Template)
                 }
                 ShortOr::Full(TextSpec { words }) if words.high().0 > WORDS_MAX => {
                     let message = format!("a text has at most {WORDS_MAX} words");
@@ -223,16 +225,10 @@ impl Fields {
         };
         let depth = |template: &Option<Template>, field: &str, to: &mut u32| {
             if let Some(template) = template {
-                let number = template.evaluate_number(&scope(field))?;
-                if number < 0.0 || number.fract() != 0.0 || number > f64::from(u32::MAX) {
-                    return Err(mistake(
-                        field,
-                        format!("expected a whole number from 0 on, found `{number}`"),
-                    ));
-                }
-                *to = number as u32;
+                let number = Kind::Depth.evaluate(template, &scope(field))?;
+                *to = number.as_f64().unwrap_or_default() as u32;
             }
-            Ok(())
+            Ok::<_, TemplateError>(())
         };
         text(&self.id, "id", &mut document.id)?;
         text(&self.uri, "uri", &mut document.uri)?;
@@ -278,20 +274,14 @@ impl Fields {
         if let Some(array) = &self.embedding {
             document.embedding = Some(array.make(&scope("embedding"))?);
         }
-        if let Some(template) = &self.tags {
-            match template.evaluate(&scope("tags"))? {
-                Value::Object(tags) => document.tags.extend(tags),
-                value => return Err(mistake("tags", format!("expected a map, found `{value}`"))),
-            }
+        if let Some(template) = &self.tags
+            && let Value::Object(tags) = Kind::Map.evaluate(template, &scope("tags"))?
+        {
+            document.tags.extend(tags);
         }
         if let Some(template) = &self.location {
-            let value = template.evaluate(&scope("location"))?;
-            let numbers: Option<Vec<f32>> = value.as_array().and_then(|items| {
-                items.iter().map(|item| item.as_f64().map(|number| number as f32)).collect()
-            });
-            document.location = numbers.ok_or_else(|| {
-                mistake("location", format!("expected a list of numbers, found `{value}`"))
-            })?;
+            let value = Kind::Numbers.evaluate(template, &scope("location"))?;
+            document.location = numbers(&value).unwrap_or_default();
         }
         for (scores, field, to) in [
             (&self.scores, "scores", &mut document.scores),
@@ -330,13 +320,63 @@ fn mistake(field: &str, reason: String) -> TemplateError {
     TemplateError { expression: field.into(), reason, help: None }
 }
 
-fn bind_one(
+/// What a field takes.
+#[derive(Clone, Copy)]
+enum Kind {
+    Text,
+    Number,
+    // A number from 0 on without a fraction.
+    Depth,
+    Map,
+    Numbers,
+}
+
+impl Kind {
+    /// Evaluates a template and says what is wrong with a value of another kind.
+    fn evaluate(self, template: &Template, scope: &Scope<'_>) -> Result<Value, TemplateError> {
+        let value = match self {
+            Kind::Text => return template.evaluate_text(scope).map(Value::from),
+            Kind::Number | Kind::Depth => template.evaluate_number(scope).map(Value::from)?,
+            Kind::Map | Kind::Numbers => template.evaluate(scope)?,
+        };
+        let expected = match (self, &value) {
+            (Kind::Depth, value)
+                if value.as_f64().is_some_and(|number| {
+                    number < 0.0 || number.fract() != 0.0 || number > f64::from(u32::MAX)
+                }) =>
+            {
+                "a whole number from 0 on"
+            }
+            (Kind::Map, value) if !value.is_object() => "a map",
+            (Kind::Numbers, value) if numbers(value).is_none() => "a list of numbers",
+            _ => return Ok(value),
+        };
+        Err(template.mistyped(expected, &value))
+    }
+}
+
+/// A list of numbers.
+fn numbers(value: &Value) -> Option<Vec<f32>> {
+    value.as_array()?.iter().map(|item| item.as_f64().map(|number| number as f32)).collect()
+}
+
+/// Binds a template; one that is always the same is checked here, at its place.
+fn bind_as(
     template: &Template,
+    kind: Kind,
     at: Spot<'_>,
     context: &Context,
     problems: &mut Vec<Problem>,
 ) -> Option<Template> {
-    bind(template, at, context, problems)
+    let bound = bind(template, at, context, problems)?;
+    if bound.is_constant() {
+        let scope = Scope { i: 0, key: Key::new(0), captured: None };
+        if let Err(error) = kind.evaluate(&bound, &scope) {
+            error.tell(at, problems);
+            return None;
+        }
+    }
+    Some(bound)
 }
 
 fn bind(
@@ -447,13 +487,13 @@ impl Score {
     ) -> Option<Score> {
         match spec {
             ShortOr::Short(value) => Some(Score {
-                value: bind(value, at, context, problems)?,
+                value: bind_as(value, Kind::Number, at, context, problems)?,
                 op_name: None,
                 description: None,
                 ref_id: None,
             }),
             ShortOr::Full(spec) => {
-                let value = bind(&spec.value, at.key("value"), context, problems);
+                let value = bind_as(&spec.value, Kind::Number, at.key("value"), context, problems);
                 let mut bind = |template: &Option<Template>, key: &str| {
                     template
                         .as_ref()

@@ -310,8 +310,8 @@ matches: {count: 1..2, embedding: [1, 2], matches: {count: 1, text: deep}}
                 "a Document has at most one of `text`, `blob` and `tensor`",
             ),
             ("{text: a, content: b}", "`content` is short for `text`; leave one out"),
-            ("text: ${{ vars.lng }}", "`vars.lng` is not defined in `vars.lng`"),
-            ("text: ${{ i.x }}", "`i.x` is not defined in `i.x`"),
+            ("text: ${{ vars.lng }}", "`vars.lng` is not defined"),
+            ("text: ${{ i.x }}", "`i.x` is not defined"),
             ("embedding: {dtype: float32}", "an array needs its `shape`, such as `shape: [512]`"),
             (
                 "embedding: {shape: [4], dtype: int8, normalize: l2}",

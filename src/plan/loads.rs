@@ -112,14 +112,21 @@ pub(super) fn load(
         }
     };
     let is_closed = model == "clients" || stages_of_clients;
-    for (key, fits, given, of) in [
-        ("think_time", is_closed, written.think_time.is_some(), "clients"),
-        ("arrivals", !is_closed && model != "trace", written.arrivals.is_some(), "a rate"),
-        ("max_in_flight", !is_closed, written.max_in_flight.is_some(), "arrivals by the clock"),
-        ("speed", model == "trace", written.speed.is_some(), "a trace"),
+    for (key, fits, given) in [
+        ("think_time", is_closed, written.think_time.is_some()),
+        ("arrivals", !is_closed && model != "trace", written.arrivals.is_some()),
+        ("max_in_flight", !is_closed, written.max_in_flight.is_some()),
+        ("speed", model == "trace", written.speed.is_some()),
     ] {
         if given && !fits {
-            let message = format!("`{key}` is for {of}, which this load has not");
+            let load = match model {
+                "trace" => "a `trace`",
+                "stages" if is_closed => "`stages` of clients",
+                "stages" => "`stages` of rates",
+                "rate" => "a `rate`",
+                _ => "`clients`",
+            };
+            let message = format!("`{key}` has no meaning for a load with {load}");
             at.name(key).problem(problems, message, |problem| problem);
         }
     }

@@ -427,10 +427,12 @@ impl<'a> Resolver<'a> {
             let Some(name) = path.strip_prefix("captured.") else { continue };
             let name = name.split('.').next().unwrap_or(name);
             if !captured.iter().any(|known| known == name) {
-                at.problem(
+                at.find(path).problem(
                     self.problems,
                     format!("no step before this one captures `{name}`"),
-                    |problem| problem.suggest(name, captured.iter().map(String::as_str)),
+                    |problem| {
+                        problem.narrow(path).suggest(name, captured.iter().map(String::as_str))
+                    },
                 );
                 return Parameters::constant(Map::new());
             }
@@ -570,7 +572,11 @@ impl<'a> Resolver<'a> {
                 at.problem(self.problems, format!("no scenario is named `{name}`"), |problem| {
                     problem.suggest(name, unique(known))
                 });
-            } else if let Some(chain) = self.cycle(unit.group, &found) {
+            } else if let Some((chain, first)) = self.cycle(unit.group, &found) {
+                // Each scenario of the circle finds it; one of them tells.
+                if !first {
+                    continue;
+                }
                 let message = if chain.len() == 1 {
                     "a scenario cannot need itself".to_owned()
                 } else {
@@ -591,9 +597,9 @@ impl<'a> Resolver<'a> {
         needs
     }
 
-    /// The names on the way from a scenario of `group`, over one of `found`, back to it; `None` when
-    /// there is no such way.
-    fn cycle(&self, group: usize, found: &[usize]) -> Option<Vec<String>> {
+    /// The names on the way from a scenario of `group`, over one of `found`, back to it, and whether it
+    /// is the first of them in the file; `None` when there is no such way.
+    fn cycle(&self, group: usize, found: &[usize]) -> Option<(Vec<String>, bool)> {
         let units = &self.suite.scenarios;
         let name = |group: usize| {
             let unit = units.iter().find(|unit| unit.group == group);
@@ -604,7 +610,7 @@ impl<'a> Resolver<'a> {
         let mut open: Vec<usize> = Vec::new();
         for other in found {
             if units[*other].group == group {
-                return Some(vec![name(group)]);
+                return Some((vec![name(group)], true));
             }
             if from.insert(units[*other].group, group).is_none() {
                 open.push(units[*other].group);
@@ -613,14 +619,16 @@ impl<'a> Resolver<'a> {
         while let Some(at) = open.pop() {
             if at == group {
                 let mut chain = vec![name(group)];
+                let mut first = true;
                 let mut step = from[&group];
                 while step != group {
+                    first &= group < step;
                     chain.push(name(step));
                     step = from[&step];
                 }
                 chain.push(name(group));
                 chain.reverse();
-                return Some(chain);
+                return Some((chain, first));
             }
             for unit in units.iter().filter(|unit| unit.group == at) {
                 for needed in unit.node.get("needs").map(Node::items).unwrap_or_default() {

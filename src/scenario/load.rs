@@ -198,7 +198,10 @@ impl<'a> Loader<'a> {
         let mut node = self.sources.parse(&name, text, included, &mut self.problems)?;
         let place = node.place();
         if matches!(node.value, Value::Null) {
-            self.problems.push(Problem::at(place, "the file is empty; a suite needs `scenarios`"));
+            self.problems.push(Problem::at(
+                place.start_of_file(),
+                "the file is empty; a suite needs `scenarios`",
+            ));
             return None;
         }
         if !expect(&node, Kind::Map, &mut self.problems) {
@@ -216,7 +219,7 @@ impl<'a> Loader<'a> {
         let base = path.parent().unwrap_or(Path::new("")).to_owned();
         let includes = node.get("include").map(Node::items).unwrap_or_default();
         for (file, at) in suite.include.iter().flatten().zip(includes) {
-            self.file(&base.join(file), Some(at.place()), chain, &vars);
+            self.file(&without_detours(&base.join(file)), Some(at.place()), chain, &vars);
         }
         chain.pop();
 
@@ -323,7 +326,8 @@ impl<'a> Loader<'a> {
         }
         let group = self.groups;
         self.groups += 1;
-        // Without its matrix a scenario still has problems to tell of.
+        // Without its matrix a scenario still has problems to tell of, but for those of its values.
+        let known = combinations.is_some();
         for combination in combinations.unwrap_or_else(|| vec![Combination::default()]) {
             if self.scenarios.len() >= SCENARIOS_MAX {
                 if self.scenarios.len() == SCENARIOS_MAX {
@@ -335,7 +339,13 @@ impl<'a> Loader<'a> {
             let mut node = merged.clone();
             combination.apply(&mut node);
             let context = context.with_matrix(combination.values.clone());
+            let before = self.problems.len();
             expand::evaluate_scenario(&mut node, &context, &mut self.problems);
+            if !known {
+                let told = self.problems.split_off(before);
+                let other = |problem: &Problem| !problem.message().contains("matrix");
+                self.problems.extend(told.into_iter().filter(other));
+            }
             let base_name = node.get("name").and_then(Node::text).map(str::to_owned);
             self.scenarios.push(Unit {
                 name: format!("{}{}", base_name.as_deref().unwrap_or(""), combination.suffix()),
@@ -348,6 +358,21 @@ impl<'a> Loader<'a> {
             });
         }
     }
+}
+
+/// `a/b/../c` as `a/c`, for messages.
+fn without_detours(path: &Path) -> PathBuf {
+    use std::path::Component;
+    let mut short = PathBuf::new();
+    for part in path.components() {
+        match (part, short.components().next_back()) {
+            (Component::ParentDir, Some(Component::Normal(_))) => {
+                short.pop();
+            }
+            _ => short.push(part),
+        }
+    }
+    short
 }
 
 /// Reads a file, and no more of a large one than it takes to see that it is too large.

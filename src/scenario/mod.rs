@@ -239,17 +239,16 @@ pub enum ArrivalsWord {
 }
 
 /// Compression of gRPC requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+///
+/// `NoCompression`, `Gzip` and `Deflate`, as `jina.Client` has them, are read too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CompressionWord {
     /// As they are.
-    #[serde(alias = "NoCompression")]
     None,
     /// gzip.
-    #[serde(alias = "Gzip")]
     Gzip,
     /// What gRPC calls deflate.
-    #[serde(alias = "Deflate")]
     Deflate,
 }
 
@@ -452,6 +451,17 @@ impl<'de> Deserialize<'de> for Threshold {
             Ok(Mapped(Threshold { that, abort: false, after: None }, PhantomData))
         })
         .map(|mapped| mapped.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for CompressionWord {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<CompressionWord, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "none" | "NoCompression" => Ok(CompressionWord::None),
+            "gzip" | "Gzip" => Ok(CompressionWord::Gzip),
+            "deflate" | "Deflate" => Ok(CompressionWord::Deflate),
+            other => Err(de::Error::unknown_variant(other, &["none", "gzip", "deflate"])),
+        }
     }
 }
 

@@ -119,6 +119,13 @@ impl Sources {
     }
 }
 
+impl Place {
+    /// The first character of the file it is in.
+    pub fn start_of_file(self) -> Place {
+        Place { start: 0, end: 0, ..self }
+    }
+}
+
 impl File {
     /// A line as it may be shown, with stars for secrets; `start` is where it begins.
     fn shown<'a>(&self, line: &'a str, start: usize) -> Cow<'a, str> {
@@ -140,14 +147,6 @@ impl File {
 
     fn line_of(&self, at: u32) -> usize {
         self.lines.partition_point(|start| *start <= at).saturating_sub(1)
-    }
-}
-
-impl Place {
-    /// The stretch from `from` to `to`, in bytes from the start of this place.
-    pub fn part(self, from: usize, to: usize) -> Place {
-        let clamp = |at: usize| (self.start.saturating_add(at as u32)).min(self.end);
-        Place { file: self.file, start: clamp(from), end: clamp(to) }
     }
 }
 
@@ -178,6 +177,22 @@ impl<'a> Spot<'a> {
         match self.node.map(|node| &node.value) {
             Some(Value::List(items)) if index < items.len() => Spot::of(&items[index]),
             _ => Spot { node: None, ..self },
+        }
+    }
+
+    /// To the first text below that has `part` in it; stays where it is when there is none.
+    pub fn find(self, part: &str) -> Spot<'a> {
+        fn search<'a>(node: &'a Node, part: &str) -> Option<&'a Node> {
+            match &node.value {
+                Value::Text(text) => text.contains(part).then_some(node),
+                Value::List(items) => items.iter().find_map(|item| search(item, part)),
+                Value::Map(entries) => entries.iter().find_map(|entry| search(&entry.value, part)),
+                _ => None,
+            }
+        }
+        match self.node.filter(|_| !part.is_empty()).and_then(|node| search(node, part)) {
+            Some(node) => Spot::of(node),
+            None => self,
         }
     }
 

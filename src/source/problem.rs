@@ -19,6 +19,8 @@ const LINE_BYTES_MAX: usize = 2000;
 pub struct Problem {
     pub(super) message: String,
     pub(super) place: Option<Place>,
+    // What of the place is meant.
+    part: Option<String>,
     label: Option<String>,
     related: Vec<(Place, String)>,
     pub(super) help: Option<String>,
@@ -34,12 +36,25 @@ pub struct Problems {
 impl Problem {
     /// A problem without a place: of the command line.
     pub fn new(message: impl Into<String>) -> Problem {
-        Problem { message: message.into(), place: None, label: None, related: vec![], help: None }
+        Problem {
+            message: message.into(),
+            place: None,
+            part: None,
+            label: None,
+            related: vec![],
+            help: None,
+        }
     }
 
     /// A problem at a place.
     pub fn at(place: Place, message: impl Into<String>) -> Problem {
         Problem { place: Some(place), ..Problem::new(message) }
+    }
+
+    /// Marks no more than this part of the place, if it is found there.
+    pub fn narrow(mut self, part: impl Into<String>) -> Problem {
+        self.part = Some(part.into());
+        self
     }
 
     /// Words under the mark.
@@ -150,6 +165,7 @@ impl Sources {
         let mut group = match problem.place {
             None => Group::with_title(title),
             Some(place) => {
+                let place = self.narrowed(place, problem.part.as_deref());
                 let snippet =
                     self.snippet(place, AnnotationKind::Primary, problem.label.as_deref());
                 let mut group = title.elements(snippet);
@@ -170,6 +186,17 @@ impl Sources {
             group = group.element(Level::HELP.message(help.as_str()));
         }
         renderer.render(&[group])
+    }
+
+    /// The part of a place that is meant.
+    fn narrowed(&self, place: Place, part: Option<&str>) -> Place {
+        let text = self.files.get(place.file as usize).map(|file| file.text.as_str());
+        let text = text.and_then(|text| text.get(place.start as usize..place.end as usize));
+        let found =
+            part.filter(|part| !part.is_empty()).and_then(|part| Some((text?.find(part)?, part)));
+        let Some((at, part)) = found else { return place };
+        let start = place.start + at as u32;
+        Place { start, end: start + part.len() as u32, ..place }
     }
 
     fn included(&self, place: Place) -> Option<Place> {

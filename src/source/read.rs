@@ -343,9 +343,7 @@ impl<'a> Deserializer<'a> for At<'a> {
         visitor: V,
     ) -> Result<V::Value, Fault> {
         match &self.node.value {
-            Value::Text(text) => visitor
-                .visit_enum(de::value::StrDeserializer::<Fault>::new(text))
-                .map_err(|fault| self.locate(fault)),
+            Value::Text(text) => visitor.visit_enum(Word(text)).map_err(|fault| self.locate(fault)),
             Value::Map(entries) => match entries.as_slice() {
                 [entry] => visitor.visit_enum(OneKey { entry }).map_err(|fault| self.locate(fault)),
                 _ => self.mismatch(format_args!(
@@ -486,6 +484,48 @@ impl<'a> de::MapAccess<'a> for Entries<'a> {
             fault.path.push(index);
             fault
         })
+    }
+}
+
+/// An enum written as a word on its own.
+struct Word<'a>(&'a str);
+
+impl<'a> de::EnumAccess<'a> for Word<'a> {
+    type Error = Fault;
+    type Variant = Word<'a>;
+
+    fn variant_seed<V: DeserializeSeed<'a>>(self, seed: V) -> Result<(V::Value, Word<'a>), Fault> {
+        seed.deserialize(de::value::StrDeserializer::<Fault>::new(self.0)).map(|word| (word, self))
+    }
+}
+
+impl Word<'_> {
+    fn lacks_value<T>(&self) -> Result<T, Fault> {
+        Err(Fault::new(format!("`{0}` needs a value, as in `{{{0}: …}}`", self.0)))
+    }
+}
+
+impl<'a> de::VariantAccess<'a> for Word<'a> {
+    type Error = Fault;
+
+    fn unit_variant(self) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'a>>(self, _: T) -> Result<T::Value, Fault> {
+        self.lacks_value()
+    }
+
+    fn tuple_variant<V: Visitor<'a>>(self, _: usize, _: V) -> Result<V::Value, Fault> {
+        self.lacks_value()
+    }
+
+    fn struct_variant<V: Visitor<'a>>(
+        self,
+        _: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, Fault> {
+        self.lacks_value()
     }
 }
 

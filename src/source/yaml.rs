@@ -360,7 +360,7 @@ fn syntax_problem(error: &serde_yaml::Error, file: u32, text: &str) -> Problem {
                     "put quotes around a value with `${{ … }}` that stands inside `{…}` or `[…]`, or \
                      that holds `: ` or ` #`",
                 )
-            } else if line.contains('\t') {
+            } else if words.contains("tab") || line.contains('\t') {
                 problem.help("YAML is indented with spaces, not with tabs")
             } else {
                 problem

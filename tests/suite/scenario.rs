@@ -45,3 +45,34 @@ fn the_search_suite_is_an_open_load_whose_rate_can_be_set() {
     };
     assert_eq!(stages[0].from, 5.0);
 }
+
+/// Every suite in `tests/scenarios/bad/` prints exactly the `.err` beside it. `BLESS=1` writes what it
+/// prints; read it aloud before you commit it.
+#[test]
+fn bad_suites_are_told_what_is_wrong_in_the_exact_words() {
+    let folder = Path::new("tests/scenarios/bad");
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .expect("the folder is there")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    files.sort();
+    assert!(files.len() >= 80, "{} suites", files.len());
+    let options =
+        Options { env: vec![("HOME".into(), "/home/secret".into())], ..Options::default() };
+    let mut wrong = Vec::new();
+    for path in files {
+        let shown = match read(&path, &options) {
+            Ok(_) => "nothing is wrong".to_owned(),
+            Err(problems) => format!("{problems}\n"),
+        };
+        assert!(!shown.contains("/home/secret"), "{shown}");
+        let expected = path.with_extension("err");
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(&expected, &shown).expect("written");
+        } else if std::fs::read_to_string(&expected).unwrap_or_default() != shown {
+            wrong.push(format!("--- {}\n{shown}", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{} suites print something else:\n{}", wrong.len(), wrong.join("\n"));
+}
