@@ -158,7 +158,12 @@ impl Form {
 
     /// Encodes a request; the id in its header is ignored, see [`Encoded`].
     ///
-    /// What a Python client would send: empty parameters become `{"__results__": {}}`.
+    /// What a Python client would send: empty parameters become `{"__results__": {}}`, and in v2 all
+    /// fields of the default schema are there, unset ones empty, unless the Document has fields of
+    /// another schema.
+    ///
+    /// # Errors
+    /// When a Document has what the form has no place for, or nests too deep.
     pub fn encode_request(self, request: &DataRequest) -> Result<Encoded, EncodeError> {
         match self {
             Form::Protobuf(family) => envelope::encode_request(family, request),
@@ -168,6 +173,9 @@ impl Form {
     }
 
     /// Encodes a response as this family's gateway would: camelCase or snake_case, nulls included.
+    ///
+    /// # Errors
+    /// As for requests.
     pub fn encode_response(self, response: &DataRequest) -> Result<Bytes, EncodeError> {
         match self {
             Form::Protobuf(family) => envelope::encode_response(family, response),
@@ -176,7 +184,11 @@ impl Form {
         }
     }
 
-    /// Decodes a request or a response as a whole.
+    /// Decodes a request or a response as a whole. Strings are copied, blobs and buffers of protobuf
+    /// are slices of the message.
+    ///
+    /// # Errors
+    /// When it is no message of this form, or holds a Python pickle.
     pub fn decode(self, message: Bytes) -> Result<DataRequest, DecodeError> {
         match self {
             Form::Protobuf(family) => envelope::decode(family, message),
@@ -186,6 +198,9 @@ impl Form {
     }
 
     /// Decodes header and routes alone, without looking at parameters and Documents.
+    ///
+    /// # Errors
+    /// When these are not valid; what is wrong elsewhere does not show.
     pub fn decode_head(self, message: &Bytes) -> Result<Head, DecodeError> {
         match self {
             Form::Protobuf(_) => envelope::decode_head(message),
@@ -196,11 +211,20 @@ impl Form {
 
 impl Family {
     /// A `DocumentArrayProto` (v1) or `DocListProto` (v2).
+    ///
+    /// # Errors
+    /// When a Document has what the family has no place for, or nests too deep.
     pub fn encode_docs(self, docs: &[Document]) -> Result<Bytes, EncodeError> {
         envelope::encode_docs(self, docs)
     }
 
     /// Reads a `DocumentArrayProto` (v1) or `DocListProto` (v2).
+    ///
+    /// Fields of v1's messages that no release of it has are skipped; names of v2's schemas that are
+    /// not ours are kept in [`Document::extra`].
+    ///
+    /// # Errors
+    /// When it is no such message.
     pub fn decode_docs(self, docs: Bytes) -> Result<Vec<Document>, DecodeError> {
         envelope::decode_docs(self, docs)
     }

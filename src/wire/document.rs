@@ -9,6 +9,19 @@ use super::{Family, Map, NdArray, proto};
 ///
 /// Empty strings, zeros and empty collections mean "not set", as on the wire of the v1 family.
 /// `text`, `blob` and `tensor` are the *content*: v1 allows one of them at a time, v2 all three.
+///
+/// # Plain JSON
+///
+/// `serde` writes and reads what people and files get: v1's keys (`id`, `text`, `blob` as base64,
+/// `tensor` as nested lists …), unset ones left out. Nested lists tell `<i8`, `<f8` and `|b1`; for
+/// any other type a key `tensor_dtype` or `embedding_dtype` stands beside them. An array that no
+/// list can show (sparse, complex, of unknown type, with a buffer of the wrong length) is written
+/// as protobuf's JSON mapping does, an object with base64 in it. NaN and infinity are protobuf's
+/// strings `NaN`, `Infinity` and `-Infinity`.
+///
+/// Reading takes camelCase and `url` for `uri` as well, and makes a field of [`Document::extra`] of
+/// every key that is not known, with integers beyond 32 bits as floats. Not kept are the class of
+/// an array written as lists, axes behind one of length 0, and the types of nodes in `extra`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Document {
     /// Any string; an Executor gives a Document without one an id of 32 hex digits.

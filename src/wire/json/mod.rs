@@ -9,12 +9,7 @@
 //! | plain | as v1 | left out | base64 | kept as `extra` |
 //!
 //! Arrays are nested lists everywhere. A list does not tell `<f4` from `<f8`: what is read becomes
-//! `<i8`, `<f8` or `|b1`. The plain form therefore adds a key `tensor_dtype` or `embedding_dtype`
-//! where another type is to be had back, and writes an array that no list can show (sparse,
-//! complex, of unknown type, with a buffer of the wrong length) as protobuf's JSON mapping does:
-//! an object with base64 in it. What the plain form does not keep is the class of an array (a
-//! list of Python's becomes one of numpy's), axes behind one of length 0, and the kinds of nodes
-//! in `extra`.
+//! `<i8`, `<f8` or `|b1`. [`Document`] tells how the plain form keeps more than that.
 //!
 //! NaN and infinity are no JSON. In the plain form they are protobuf's strings (`NaN`,
 //! `Infinity`, `-Infinity`), elsewhere an error.

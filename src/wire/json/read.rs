@@ -40,9 +40,7 @@ impl DocumentsSeed {
     }
 }
 
-/// Plain JSON, the inverse of writing it. Keys are those of v1 in snake_case or camelCase, `url`
-/// counts as `uri`, and every other key becomes a field of a schema of its own
-/// ([`Document::extra`]), where integers beyond 32 bits are floats.
+/// Plain JSON, see [`Document`].
 impl<'de> Deserialize<'de> for Document {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Document, D::Error> {
         DocumentSeed::new(Dialect::Plain).deserialize(deserializer)

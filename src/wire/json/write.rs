@@ -24,8 +24,7 @@ pub(super) struct AsJson<'a, T: ?Sized> {
     context: &'a Context,
 }
 
-/// Plain JSON: v1's keys, unset ones left out. What it keeps of arrays and of fields of other
-/// schemas is said in the documentation of the JSON forms.
+/// Plain JSON, see [`Document`].
 impl Serialize for Document {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         AsJson::new(self, &Context::new(Dialect::Plain)).serialize(serializer)
