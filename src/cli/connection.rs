@@ -79,9 +79,9 @@ pub(super) struct Sending {
     /// Growth of the wait from attempt to attempt
     #[arg(long, value_name = "FACTOR", default_value_t = 1.5, value_parser = multiplier)]
     backoff_multiplier: f64,
-    /// Requests in flight at most; 0 is no limit
-    #[arg(long, value_name = "N", default_value_t = 1000)]
-    prefetch: usize,
+    /// Requests in flight at most; 0 is no limit [default: 1000; over HTTP 100]
+    #[arg(long, value_name = "N")]
+    pub(super) prefetch: Option<usize>,
     /// Print responses in the order of their requests instead of as they finish
     #[arg(long)]
     results_in_order: bool,
@@ -150,7 +150,6 @@ impl Sending {
             max_backoff: self.max_backoff.get(),
             backoff_multiplier: self.backoff_multiplier,
         };
-        config.prefetch = self.prefetch;
         config.results_in_order = self.results_in_order;
         config.stream = !self.no_stream;
     }

@@ -148,6 +148,9 @@ async fn run(args: Args) -> Result<Exit, Problem> {
             .parameters(parameters)
             .target_executor(target_executor)
             .continue_on_error(args.continue_on_error);
+        if let Some(prefetch) = args.sending.prefetch {
+            post = post.prefetch(prefetch);
+        }
         if !documents.is_empty() || !files.is_empty() {
             let taken = progress.taken.clone();
             let documents = stream::iter(documents).map(Ok).chain(documents_of(files));

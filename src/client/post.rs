@@ -16,7 +16,7 @@ use super::{
     BoxError, CallError, CallbackError, Client, ClientConfig, Compression, Inputs, IntoInputs,
     RequestSize, Response, Results, Retry, map,
 };
-use crate::wire::Map;
+use crate::wire::{Map, Protocol};
 
 /// A post being put together. Nothing is sent before one of its last methods is called.
 ///
@@ -35,6 +35,10 @@ pub struct Post<'a, Ending = NoCallbacks> {
     request_size: RequestSize,
     ending: Ending,
 }
+
+/// Requests in flight over HTTP unless told otherwise: so many connections Jina's client opens, and
+/// far fewer than files a process may usually have open.
+const HTTP_PREFETCH: usize = 100;
 
 /// A [`Post`] without callbacks.
 #[derive(Debug)]
@@ -65,7 +69,10 @@ impl<'a> Post<'a> {
             config: None,
             envelope: Envelope { on, target_executor: String::new(), parameters: Map::new() },
             manner: Manner {
-                prefetch: config.prefetch,
+                prefetch: match (config.target.protocol, config.prefetch) {
+                    (Protocol::Http, ClientConfig::PREFETCH) => HTTP_PREFETCH,
+                    (_, prefetch) => prefetch,
+                },
                 results_in_order: config.results_in_order,
                 continue_on_error: false,
             },
@@ -249,7 +256,8 @@ impl<'a, Ending> Post<'a, Ending> {
     }
 
     /// Requests in flight at most; 0 is no limit, and then a fast iterator of inputs is in memory
-    /// as a whole.
+    /// as a whole. Left out, it is the client's, 1000 by default; over HTTP, where each request in
+    /// flight has a connection of its own, 100 by default.
     pub fn prefetch(mut self, requests: usize) -> Self {
         self.manner.prefetch = requests;
         let of_client = self.client.config().prefetch;
@@ -339,5 +347,22 @@ impl Stream for Responses<'_> {
 impl fmt::Debug for Responses<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Responses(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefetch_is_the_callers_or_suits_the_protocol() {
+        let client = |address: &str| Client::at(address).expect("an address");
+        for (address, expected) in [("grpc://h", 1000), ("ws://h", 1000), ("https://h", 100)] {
+            assert_eq!(client(address).post("/").manner.prefetch, expected, "{address}");
+            assert_eq!(client(address).post("/").prefetch(2000).manner.prefetch, 2000);
+        }
+        let mut config = ClientConfig::new("http://h".parse().expect("an address"));
+        config.prefetch = 7;
+        assert_eq!(Client::new(config).post("/").manner.prefetch, 7);
     }
 }
