@@ -166,15 +166,17 @@ impl CallError {
         }
     }
 
-    /// Whether another request on the same connections would hardly fare better: they cannot be
-    /// made, or were lost.
-    pub(super) fn is_of_connection(&self) -> bool {
+    /// Whether a session of its own may fare better: new connections, the family asked for again.
+    /// A Flow that was started anew may be another one.
+    pub(super) fn may_be_of_session(&self) -> bool {
         matches!(
             self,
             CallError::Connect { .. }
                 | CallError::Tls { .. }
                 | CallError::Lost { .. }
                 | CallError::Protocol { .. }
+                | CallError::Gateway { .. }
+                | CallError::Decode(_)
         )
     }
 

@@ -317,7 +317,7 @@ impl<'a, Ending> Post<'a, Ending> {
         let outcomes = stream::once(exchange).try_flatten().inspect_err(move |error| {
             // The next post shall find out for itself how things are.
             if let (PostError::Call(error), Some(shared)) = (error, &shared)
-                && error.is_of_connection()
+                && error.may_be_of_session()
             {
                 shared.forget();
             }

@@ -161,3 +161,29 @@ async fn posts_can_be_left_to_tasks_of_their_own() {
     }
     assert_eq!(lengths, [1, 2, 3]);
 }
+
+#[tokio::test]
+async fn a_flow_may_come_back_as_one_of_the_other_family() {
+    for protocol in PROTOCOLS {
+        let name = protocol.to_string();
+        let first = flow(json!({
+            "protocols": [name],
+            "executors": [{"name": "echo"}],
+        }))
+        .await;
+        let port = first.target(protocol).expect("it listens").port;
+        let client = client(&first, protocol);
+        assert_eq!(texts(&client).await.expect("it is up"), ["0", "1"], "{protocol}");
+        first.stop().await;
+        let _second = flow(json!({
+            "family": "v2",
+            "protocols": [name],
+            "ports": {name: port},
+            "executors": [{"name": "echo"}],
+        }))
+        .await;
+        // The first post may still take it for what it was.
+        let _ = texts(&client).await;
+        assert_eq!(texts(&client).await.expect("it is known now"), ["0", "1"], "{protocol}");
+    }
+}
