@@ -4,6 +4,7 @@
 //! `tests/interop/`. Where Python 3.11 or the packages cannot be had, these tests say `skipped: …`
 //! and pass, unless `FLOWBENCH_REQUIRE_JINA=1` is set; nothing else skips.
 
+mod commands;
 mod decode;
 mod failures;
 mod flow;
