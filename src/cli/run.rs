@@ -10,15 +10,15 @@ use tokio::sync::watch;
 
 use super::Exit;
 use super::problem::Problem;
+use super::suite::Changes;
 use crate::engine::Stop;
 use crate::engine::examine::Output;
-use crate::plan::{self, Plan};
+use crate::plan::Plan;
 use crate::record::summary::{EndReason, Summary, Verdict};
 use crate::report::files::Files;
 use crate::report::progress::Progress;
 use crate::report::{self, Format};
 use crate::run::{self, Live};
-use crate::scenario;
 use crate::units::nearest;
 
 #[derive(Debug, clap::Args)]
@@ -38,9 +38,8 @@ judged; 5 a report could not be written; 130 interrupted. When several are true,
 pub(super) struct Args {
     /// The suite: a YAML file
     file: PathBuf,
-    /// Override a value of `vars`; can be repeated
-    #[arg(long, value_name = "KEY=VALUE", value_parser = assignment)]
-    set: Vec<(String, String)>,
+    #[command(flatten)]
+    changes: Changes,
     /// Run this scenario, with all its matrix values, and those it needs; can be repeated
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
@@ -58,11 +57,6 @@ pub(super) struct Args {
 /// How often the live view looks for news.
 const SHOW_INTERVAL: Duration = Duration::from_millis(200);
 
-fn assignment(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, as in rate=500/s")?;
-    Ok((key.trim().to_owned(), value.to_owned()))
-}
-
 pub(super) async fn main(args: Args) -> Exit {
     match run(args).await {
         Ok(exit) => exit,
@@ -71,9 +65,10 @@ pub(super) async fn main(args: Args) -> Exit {
 }
 
 async fn run(args: Args) -> Result<Exit, Problem> {
-    let plan = read(&args)?;
+    let plan = only(args.changes.plan(&args.file)?, &args.only)?;
     let folder = args.out.clone().unwrap_or_else(|| default_folder(&plan.name));
-    let files = Files::open(&folder, &[("report.json", Format::Json)]).map_err(not_written)?;
+    let reports = [("report.json", Format::Json), ("report.html", Format::Html)];
+    let files = Files::open(&folder, &reports).map_err(not_written)?;
 
     let stop = Stop::default();
     watch_signals(stop.clone(), args.quiet);
@@ -104,16 +99,6 @@ async fn run(args: Args) -> Result<Exit, Problem> {
         }
     }
     Ok(exit(&summary))
-}
-
-/// The plan, or all that is wrong with the file.
-fn read(args: &Args) -> Result<Plan, Problem> {
-    let color = colored(&io::stderr());
-    let options = scenario::Options { set: args.set.clone(), env: std::env::vars().collect() };
-    let plan = scenario::load(&args.file, &options)
-        .and_then(|suite| plan::resolve(&suite))
-        .map_err(|problems| Problem { exit: Exit::Usage, text: problems.render(color) })?;
-    only(plan, &args.only)
 }
 
 /// Leaves the named scenarios and what they need.

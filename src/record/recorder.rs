@@ -178,6 +178,11 @@ fn answered(tally: &mut Tally, finished: &Finished, start: Instant) {
             tally.executor(&route.executor).record(time);
         }
     }
+    if let Some((gateway, own)) = in_gateway(routes) {
+        tally.gateway.record(own);
+        // Two clocks: ours may run behind the gateway's by what it takes to look at it.
+        tally.network.record(service.saturating_sub(gateway));
+    }
     let response = finished.response_time();
     if tally.slowest.wants(response) {
         tally.slowest.record(SlowRequest {
@@ -194,6 +199,25 @@ fn answered(tally: &mut Tally, finished: &Finished, start: Instant) {
 /// gateway's clock, so their difference needs no common time; a clock that was set back gives none.
 fn time_in(route: &Route) -> Option<Duration> {
     route.end_time?.duration_since(route.start_time?).ok()
+}
+
+/// How long a request was in the gateway, and how much of that in no Executor. Executors that work
+/// at the same time count once.
+fn in_gateway(routes: &[Route]) -> Option<(Duration, Duration)> {
+    let gateway = routes.iter().find(|route| route.executor == "gateway")?;
+    let whole = time_in(gateway)?;
+    let stops = routes.iter().filter(|route| route.executor != "gateway");
+    let mut spans: Vec<_> =
+        stops.filter_map(|route| Some((route.start_time?, route.end_time?))).collect();
+    spans.sort_unstable();
+    let mut covered = Duration::ZERO;
+    let mut until = None;
+    for (start, end) in spans {
+        let start = until.map_or(start, |until| start.max(until));
+        covered += end.duration_since(start).unwrap_or_default();
+        until = until.max(Some(end));
+    }
+    Some((whole, whole.saturating_sub(covered)))
 }
 
 /// What an error's one line leaves out.

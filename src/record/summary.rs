@@ -127,6 +127,10 @@ pub struct ScenarioSummary {
     pub errors: Vec<ErrorSummary>,
     /// Time in each Executor, from the routes of responses; null where responses have none.
     pub executors: Option<Vec<ExecutorSummary>>,
+    /// Time in the gateway itself, without that in Executors; null where responses have no routes.
+    pub gateway_ms: Option<Latency>,
+    /// Service time without that in the gateway: network and client; null as above.
+    pub network_ms: Option<Latency>,
     /// The slowest ok requests.
     pub slowest: Vec<SlowSummary>,
     /// What was sent before it counted.

@@ -48,6 +48,10 @@ pub struct Tally {
     pub in_flight: InFlight,
     /// Time in each Executor and in the gateway, from the routes of ok responses.
     pub executors: Vec<ExecutorTally>,
+    /// Time in the gateway itself, without that in Executors.
+    pub gateway: Histogram,
+    /// Service time without that in the gateway.
+    pub network: Histogram,
     /// What responses without routes there were: HTTP of v2 has none.
     pub without_routes: u64,
     /// Failures by kind and message.
@@ -213,6 +217,8 @@ impl Tally {
         self.pacer.merge(&other.pacer);
         self.starved.merge(&other.starved);
         self.held.merge(&other.held);
+        self.gateway.merge(&other.gateway);
+        self.network.merge(&other.network);
         self.in_flight.area += other.in_flight.area;
         self.in_flight.spent += other.in_flight.spent;
         self.in_flight.max = self.in_flight.max.max(other.in_flight.max);

@@ -4,6 +4,7 @@
 //! the same bytes.
 
 pub mod files;
+mod html;
 mod json;
 pub mod progress;
 mod terminal;
@@ -18,6 +19,8 @@ use crate::record::summary::Summary;
 pub enum Format {
     /// The whole result, for programs and for rendering again.
     Json,
+    /// A page for people: one file that needs nothing else.
+    Html,
     /// The verdict in one line.
     Verdict,
     /// A few lines for the end of a run, at most 80 columns wide.
@@ -34,6 +37,7 @@ pub enum Format {
 pub fn write(summary: &Summary, format: Format, out: &mut dyn io::Write) -> io::Result<()> {
     match format {
         Format::Json => json::write(summary, out),
+        Format::Html => html::write(summary, out),
         Format::Verdict => terminal::write_verdict(summary, false, out),
         Format::Terminal { color } => terminal::write(summary, color, out),
     }

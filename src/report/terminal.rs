@@ -3,7 +3,7 @@
 use std::io;
 
 use super::words::{
-    actual, answer, count, end, fit, latency, percent, rate, time, verdict, width, wrap,
+    actual, answer, count, end, fit, latency, outcome, percent, rate, time, verdict, width, wrap,
 };
 use crate::record::summary::{ScenarioSummary, Summary, Verdict};
 
@@ -69,7 +69,7 @@ fn row(
     for (text, (_, width)) in figures.iter().zip(FIGURES) {
         write!(out, "{text:>width$}")?;
     }
-    let word = verdict(scenario.verdict);
+    let word = outcome(scenario);
     let gap = FIGURES[5].1 - word.len();
     writeln!(out, "{:gap$}{}", "", painted(word, scenario.verdict, color))
 }

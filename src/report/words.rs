@@ -81,6 +81,16 @@ pub(super) fn verdict(verdict: Verdict) -> &'static str {
     }
 }
 
+/// The verdict on a scenario, or why there is none.
+pub(super) fn outcome(scenario: &ScenarioSummary) -> &'static str {
+    match scenario.end.reason {
+        EndReason::Unreachable => "not reached",
+        EndReason::Skipped => "not run",
+        EndReason::Broken => "broken off",
+        _ => verdict(scenario.verdict),
+    }
+}
+
 /// The value of a threshold's metric.
 pub(super) fn actual(threshold: &ThresholdSummary) -> String {
     match (threshold.actual, threshold.unit.as_str()) {

@@ -24,7 +24,7 @@ use crate::record::summary::{
     Requests, ScenarioSummary, TargetSummary, Throughput, Validity, Verdict,
 };
 use crate::record::validity::{self, Circumstances};
-use crate::record::{Recording, Window};
+use crate::record::{Histogram, Recording, Window};
 use crate::threshold::{Evidence, overall};
 use crate::wire::{Family, Protocol};
 
@@ -454,6 +454,8 @@ fn summarize(context: &Context, scenario: &Scenario, outcome: Outcome) -> Scenar
         timeline: recording.timeline_summary(),
         errors: recording.errors(),
         executors: recording.executors(),
+        gateway_ms: some(&recording.totals.gateway),
+        network_ms: some(&recording.totals.network),
         slowest: recording.slowest(),
         warmup: recording.warmup_summary(scenario.warmup),
         client: ClientSummary {
@@ -468,6 +470,10 @@ fn summarize(context: &Context, scenario: &Scenario, outcome: Outcome) -> Scenar
     add_examined(&mut summary, examined);
     judge(&mut summary, scenario);
     summary
+}
+
+fn some(histogram: &Histogram) -> Option<Latency> {
+    (histogram.count() > 0).then(|| Latency::new(histogram))
 }
 
 fn add_examined(summary: &mut ScenarioSummary, examined: Examined) {
@@ -551,6 +557,8 @@ fn empty(context: &Context, scenario: &Scenario, end: End) -> ScenarioSummary {
         thresholds: Vec::new(),
         errors: Vec::new(),
         executors: None,
+        gateway_ms: None,
+        network_ms: None,
         slowest: Vec::new(),
         warmup: Default::default(),
         client: ClientSummary::default(),

@@ -112,7 +112,7 @@ pub struct Scenario {
     /// Delay after its needs are met. `0s` unless set.
     pub start: Option<Span>,
     /// How long requests in flight may take to finish when the load ends; what is late counts as
-    /// abandoned. `30s` unless set.
+    /// abandoned. `10s` unless set.
     pub grace: Option<Span>,
     /// What must be true of each response.
     pub assert: Option<Vec<Assertion>>,

@@ -1,0 +1,386 @@
+//! Charts as SVG, drawn for a page that is read in light and dark, on a phone and in print.
+//!
+//! Colours are the page's (CSS classes), so one drawing serves both themes; values on hover come from
+//! the page's script, and a table with the same numbers stands beside every chart. A charting crate
+//! draws each theme anew with every colour written out, which would make a report of ten scenarios
+//! five times as large as it may be.
+
+use std::fmt::Write as _;
+
+/// A drawing, in units of CSS pixels at its natural size.
+const WIDTH: f64 = 520.0;
+const HEIGHT: f64 = 250.0;
+const LEFT: f64 = 62.0;
+const RIGHT: f64 = 14.0;
+const TOP: f64 = 12.0;
+const BOTTOM: f64 = 34.0;
+
+/// Colours of lines; the sixth and later repeat. The page gives each a colour and a dash.
+const COLOURS: usize = 5;
+
+/// An axis: what it measures, from where to where.
+#[derive(Clone, Debug)]
+pub(super) struct Axis {
+    scale: Scale,
+    ticks: Vec<(f64, String)>,
+    label: &'static str,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Scale {
+    Linear { from: f64, to: f64 },
+    Log { from: f64, to: f64 },
+}
+
+/// A line of a chart; a gap where there is no value.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    pub(super) name: &'static str,
+    pub(super) values: Vec<Option<f64>>,
+}
+
+/// How a value is written.
+pub(super) type Show = fn(f64) -> String;
+
+impl Axis {
+    /// From zero to at least `to`, at round numbers.
+    pub(super) fn from_zero(to: f64, show: Show, label: &'static str) -> Axis {
+        let to = if to.is_finite() && to > 0.0 { to } else { 1.0 };
+        let step = round_step(to / 4.0);
+        let count = (to / step - 1e-9).ceil().max(1.0) as usize;
+        let ticks = (0..=count).map(|n| n as f64 * step).map(|tick| (tick, show(tick))).collect();
+        Axis { scale: Scale::Linear { from: 0.0, to: count as f64 * step }, ticks, label }
+    }
+
+    /// Exactly from `from` to `to`, with ticks at round numbers within.
+    pub(super) fn exact(from: f64, to: f64, show: Show, label: &'static str) -> Axis {
+        let to = if to > from { to } else { from + 1.0 };
+        let step = round_step((to - from) / 5.0);
+        let first = (from / step).ceil() as i64;
+        let last = (to / step + 1e-9).floor() as i64;
+        let ticks = (first..=last).map(|n| n as f64 * step).map(|t| (t, show(t))).collect();
+        Axis { scale: Scale::Linear { from, to }, ticks, label }
+    }
+
+    /// Powers of ten around `from` and `to`, with 2 and 5 between where there is room.
+    pub(super) fn log(from: f64, to: f64, show: Show, label: &'static str) -> Axis {
+        let from = if from > 0.0 { from } else { 1e-3 };
+        let to = if to > from { to } else { from * 10.0 };
+        let steps = [1.0, 2.0, 5.0];
+        let lowest = from.log10().floor() as i32;
+        let mut marks: Vec<f64> = (lowest..lowest + 14)
+            .flat_map(|power| steps.map(|step| step * 10f64.powi(power)))
+            .collect();
+        let first = marks.iter().rposition(|mark| *mark <= from * 1.000_001).unwrap_or(0);
+        let last = marks.iter().position(|mark| *mark >= to * 0.999_999).unwrap_or(marks.len() - 1);
+        marks = marks[first..=last.max(first + 1)].to_vec();
+        let (from, to) = (marks[0], marks[marks.len() - 1]);
+        let power = |mark: f64| (mark.log10() - mark.log10().round()).abs() < 1e-6;
+        let many = marks.len() > 6;
+        let ticks = marks.into_iter().filter(|mark| !many || power(*mark));
+        Axis {
+            scale: Scale::Log { from, to },
+            ticks: ticks.map(|tick| (tick, show(tick))).collect(),
+            label,
+        }
+    }
+
+    /// Quantiles so that each nine takes the same room: 0, 90 %, 99 %, 99.9 % … Positions on it are
+    /// `1 / (1 − quantile)`.
+    pub(super) fn nines(count: u32) -> Axis {
+        let mut ticks = vec![(1.0, "0".to_owned()), (2.0, "50".to_owned())];
+        for nines in 1..=count {
+            let text = match nines {
+                1 => "90".to_owned(),
+                2 => "99".to_owned(),
+                more => format!("99.{}", "9".repeat(more as usize - 2)),
+            };
+            ticks.push((10f64.powi(nines as i32), text));
+        }
+        Axis {
+            scale: Scale::Log { from: 1.0, to: 10f64.powi(count as i32) },
+            ticks,
+            label: "percentile",
+        }
+    }
+
+    /// Where a value lies, from 0 to 1.
+    fn place(&self, value: f64) -> f64 {
+        let share = match self.scale {
+            Scale::Linear { from, to } => (value - from) / (to - from),
+            Scale::Log { from, to } => (value.max(from) / from).ln() / (to / from).ln(),
+        };
+        share.clamp(0.0, 1.0)
+    }
+
+    fn x(&self, value: f64) -> f64 {
+        LEFT + self.place(value) * (WIDTH - LEFT - RIGHT)
+    }
+
+    fn y(&self, value: f64) -> f64 {
+        HEIGHT - BOTTOM - self.place(value) * (HEIGHT - TOP - BOTTOM)
+    }
+
+    /// Where values lie across, in the units of the drawing: for the page's script.
+    pub(super) fn across(&self, values: &[f64]) -> Vec<f64> {
+        values.iter().map(|value| (self.x(*value) * 10.0).round() / 10.0).collect()
+    }
+}
+
+/// A round number not below `step`: 1, 2 or 5 times a power of ten.
+fn round_step(step: f64) -> f64 {
+    let power = 10f64.powf(step.log10().floor());
+    let factors = [1.0, 2.0, 5.0, 10.0];
+    let factor = factors.into_iter().find(|factor| factor * power >= step * 0.999_999);
+    factor.unwrap_or(10.0) * power
+}
+
+/// Lines over a common x.
+pub(super) fn lines(title: &str, x: &Axis, y: &Axis, at: &[f64], lines: &[Line]) -> String {
+    let mut svg = frame(title, x, y);
+    for (index, line) in lines.iter().enumerate() {
+        let mut path = String::new();
+        let mut pen_down = false;
+        let mut points = 0;
+        for (at, value) in at.iter().zip(&line.values) {
+            match value {
+                Some(value) => {
+                    let command = if pen_down { 'L' } else { 'M' };
+                    let _ = write!(path, "{command}{} {}", short(x.x(*at)), short(y.y(*value)));
+                    pen_down = true;
+                    points += 1;
+                }
+                None => pen_down = false,
+            }
+        }
+        let colour = index % COLOURS;
+        let _ = write!(svg, r#"<path class="line c{colour}" d="{path}"/>"#);
+        // A line of one point would not be seen.
+        if points == 1
+            && let Some((at, Some(value))) = at.iter().zip(&line.values).find(|(_, v)| v.is_some())
+        {
+            let (cx, cy) = (short(x.x(*at)), short(y.y(*value)));
+            let _ = write!(svg, r#"<circle class="dot c{colour}" cx="{cx}" cy="{cy}" r="3"/>"#);
+        }
+    }
+    svg.push_str("</svg>");
+    svg
+}
+
+/// A heat map: the darker a cell, the more fell into it. `cells` holds columns from left to right,
+/// each from the lowest value up: from, to, count.
+pub(super) fn heat_map(
+    title: &str,
+    x: &Axis,
+    y: &Axis,
+    columns: &[(f64, f64)],
+    cells: &[Vec<(f64, f64, u64)>],
+    over: &[Line],
+) -> String {
+    /// Shades, each about twice the count of the one before.
+    const SHADES: usize = 6;
+    let most = cells.iter().flatten().map(|(_, _, count)| *count).max().unwrap_or(1).max(1);
+    let shade = |count: u64| {
+        // Logarithmic: a single slow request has to be seen beside ten thousand fast ones.
+        let share = (count as f64 + 1.0).ln() / (most as f64 + 1.0).ln();
+        ((share * SHADES as f64).ceil() as usize).clamp(1, SHADES)
+    };
+    let mut paths = vec![String::new(); SHADES + 1];
+    for ((from, to), column) in columns.iter().zip(cells) {
+        let (left, width) = (x.x(*from), x.x(*to) - x.x(*from));
+        for (low, high, count) in column {
+            let (top, height) = (y.y(*high), y.y(*low) - y.y(*high));
+            let path = &mut paths[shade(*count)];
+            let (left, top) = (short(left), short(top));
+            // A hair wider than the cell, so that no gaps shine through.
+            let (width, height) = (short(width + 0.3), short(height.max(1.0) + 0.3));
+            let _ = write!(path, "M{left} {top}h{width}v{height}h-{width}z");
+        }
+    }
+    let mut svg = frame(title, x, y);
+    for (shade, path) in paths.iter().enumerate().filter(|(_, path)| !path.is_empty()) {
+        let _ = write!(svg, r#"<path class="heat h{shade}" d="{path}"/>"#);
+    }
+    let middles: Vec<f64> = columns.iter().map(|(from, to)| (from + to) / 2.0).collect();
+    let drawn = lines(title, x, y, &middles, over);
+    let start = drawn.find(r#"<path class="line"#).unwrap_or(drawn.len() - "</svg>".len());
+    svg.push_str(&drawn[start..]);
+    svg
+}
+
+/// Horizontal bars in groups: a row for each name, a bar for each series in it.
+pub(super) fn bars(
+    title: &str,
+    x: &Axis,
+    rows: &[(String, Vec<Option<f64>>)],
+    show: Show,
+) -> String {
+    const BAR: f64 = 15.0;
+    const NAME: f64 = 16.0;
+    const GAP: f64 = 10.0;
+    let series = rows.iter().map(|(_, values)| values.len()).max().unwrap_or(1);
+    let row = NAME + BAR * series as f64 + GAP;
+    let height = TOP + row * rows.len() as f64 + 4.0;
+    let mut svg = open(title, height);
+    // Room for the value behind the longest bar.
+    let room = WIDTH - RIGHT - 70.0;
+    for (index, (name, values)) in rows.iter().enumerate() {
+        let top = TOP + row * index as f64;
+        let _ = write!(
+            svg,
+            r#"<text class="name" x="4" y="{}">{}</text>"#,
+            short(top + 10.0),
+            escaped(name)
+        );
+        for (series, value) in values.iter().enumerate() {
+            let Some(value) = value else { continue };
+            let (y, width) = (top + NAME + BAR * series as f64, x.place(*value) * room);
+            let _ = write!(
+                svg,
+                r#"<rect class="bar c{}" x="4" y="{}" width="{}" height="{}"/><text class="value" x="{}" y="{}">{}</text>"#,
+                series % COLOURS,
+                short(y),
+                short(width.max(1.0)),
+                BAR - 2.0,
+                short(width + 10.0),
+                short(y + BAR - 4.5),
+                escaped(&show(*value))
+            );
+        }
+    }
+    svg.push_str("</svg>");
+    svg
+}
+
+/// Axes, grid and labels.
+fn frame(title: &str, x: &Axis, y: &Axis) -> String {
+    let mut svg = open(title, HEIGHT);
+    let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+    let mut grid = String::new();
+    for (value, text) in &y.ticks {
+        let at = short(y.y(*value));
+        let _ = write!(grid, "M{LEFT} {at}H{right}");
+        let _ = write!(
+            svg,
+            r#"<text class="tick" x="{}" y="{}" text-anchor="end">{}</text>"#,
+            LEFT - 6.0,
+            short(y.y(*value) + 4.0),
+            escaped(text)
+        );
+    }
+    let mut last = f64::NEG_INFINITY;
+    for (value, text) in &x.ticks {
+        let at = x.x(*value);
+        let _ = write!(grid, "M{} {TOP}V{bottom}", short(at));
+        // About as wide as the text; two must not run into each other.
+        let half = text.chars().count() as f64 * 3.6;
+        if at - half < last + 4.0 {
+            continue;
+        }
+        last = at + half;
+        let anchor = if at + half > WIDTH { "end" } else { "middle" };
+        let at = if anchor == "end" { WIDTH } else { at };
+        let _ = write!(
+            svg,
+            r#"<text class="tick" x="{}" y="{}" text-anchor="{anchor}">{}</text>"#,
+            short(at),
+            bottom + 15.0,
+            escaped(text)
+        );
+    }
+    let _ = write!(svg, r#"<path class="grid" d="{grid}"/>"#);
+    let _ = write!(
+        svg,
+        r#"<text class="axis" x="{}" y="{}" text-anchor="middle">{}</text>"#,
+        (LEFT + right) / 2.0,
+        HEIGHT - 4.0,
+        escaped(x.label)
+    );
+    let _ = write!(
+        svg,
+        r#"<text class="axis" transform="translate(11 {}) rotate(-90)" text-anchor="middle">{}</text>"#,
+        (TOP + bottom) / 2.0,
+        escaped(y.label)
+    );
+    svg
+}
+
+fn open(title: &str, height: f64) -> String {
+    format!(
+        r#"<svg viewBox="0 0 {WIDTH} {}" role="img" aria-label="{}">"#,
+        short(height),
+        escaped(title)
+    )
+}
+
+/// A coordinate, to a tenth.
+fn short(value: f64) -> String {
+    let text = format!("{value:.1}");
+    match text.strip_suffix(".0") {
+        Some(whole) => whole.to_owned(),
+        None => text,
+    }
+}
+
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            c if c.is_control() => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ticks(axis: &Axis) -> Vec<&str> {
+        axis.ticks.iter().map(|(_, text)| text.as_str()).collect()
+    }
+
+    fn plain(value: f64) -> String {
+        format!("{}", (value * 1000.0).round() / 1000.0)
+    }
+
+    #[test]
+    fn axes_have_round_ticks() {
+        assert_eq!(ticks(&Axis::from_zero(930.0, plain, "")), ["0", "500", "1000"]);
+        assert_eq!(ticks(&Axis::from_zero(0.8, plain, "")), ["0", "0.2", "0.4", "0.6", "0.8"]);
+        assert_eq!(ticks(&Axis::exact(0.0, 30.0, plain, "")), ["0", "10", "20", "30"]);
+        assert_eq!(ticks(&Axis::log(1.5, 40.0, plain, "")), ["1", "2", "5", "10", "20", "50"]);
+        assert_eq!(ticks(&Axis::log(0.15, 900.0, plain, "")), ["0.1", "1", "10", "100", "1000"]);
+        assert_eq!(ticks(&Axis::nines(3)), ["0", "50", "90", "99", "99.9"]);
+    }
+
+    #[test]
+    fn an_axis_without_any_values_is_still_one() {
+        for axis in [Axis::from_zero(f64::NAN, plain, ""), Axis::exact(0.0, 0.0, plain, "")] {
+            assert!(axis.ticks.len() > 1);
+        }
+        assert!(Axis::log(0.0, 0.0, plain, "").ticks.len() > 1);
+    }
+
+    #[test]
+    fn a_gap_lifts_the_pen() {
+        let x = Axis::exact(0.0, 3.0, plain, "");
+        let y = Axis::from_zero(1.0, plain, "");
+        let values = vec![Some(1.0), None, Some(1.0), Some(0.0)];
+        let svg = lines("t", &x, &y, &[0.0, 1.0, 2.0, 3.0], &[Line { name: "n", values }]);
+        let path = svg.split(r#"class="line c0" d=""#).nth(1).unwrap();
+        assert_eq!(path.split('"').next().unwrap(), "M62 12M358 12L506 216");
+    }
+
+    #[test]
+    fn names_are_data_and_never_markup() {
+        let rows = [("<script>alert(1)</script>".to_owned(), vec![Some(1.0)])];
+        let svg = bars("\"><b>", &Axis::from_zero(1.0, plain, ""), &rows, plain);
+        assert!(!svg.contains("<script>") && !svg.contains("<b>"));
+    }
+}

@@ -1,0 +1,411 @@
+//! The charts of a scenario, each with the table of its numbers.
+
+use serde::Serialize;
+
+use super::chart::{self, Axis, Line};
+use crate::record::summary::{ScenarioSummary, TimelineSecond, ms};
+use crate::record::{Histogram, HistogramError};
+use crate::report::words::{latency, rate, three_digits};
+
+/// A chart and its table. The table's rows are the chart's points, in their order.
+#[derive(Serialize)]
+pub(super) struct Figure {
+    title: &'static str,
+    /// What it shows and how to read it, in a sentence.
+    note: &'static str,
+    svg: String,
+    legend: Vec<&'static str>,
+    /// Where the points lie across, for values on hover; empty where there is none.
+    across: Vec<f64>,
+    head: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+}
+
+/// Points of a chart over time: more could not be told apart, and would make the page large.
+const POINTS_MAX: usize = 120;
+
+/// Rows of a heat map: about a factor of 1.3 each over four decades.
+const HEAT_ROWS: usize = 36;
+
+/// Several seconds of the timeline as one point.
+struct Stretch {
+    /// In seconds.
+    from: f64,
+    to: f64,
+    offered: f64,
+    sent: f64,
+    done: f64,
+    errors: f64,
+    timeouts: f64,
+    dropped: f64,
+    in_flight: f64,
+    lag: Option<f64>,
+    response: Histogram,
+}
+
+/// The charts of a scenario.
+///
+/// # Errors
+/// When somebody changed its histograms.
+pub(super) fn of(scenario: &ScenarioSummary) -> Result<Vec<Figure>, HistogramError> {
+    let stretches = stretches(scenario)?;
+    let mut figures = Vec::new();
+    figures.extend(percentiles(scenario)?);
+    figures.extend(over_time(&stretches));
+    figures.push(throughput(&stretches));
+    figures.extend(failures(&stretches));
+    figures.push(in_flight(&stretches));
+    figures.push(lag(&stretches));
+    figures.extend(executors(scenario));
+    Ok(figures)
+}
+
+/// The timeline in at most [`POINTS_MAX`] stretches.
+///
+/// The second after the load's end, in which the last responses come back, is left out where it is
+/// the only one: it would look like a collapse. More of them are a sight worth seeing.
+fn stretches(scenario: &ScenarioSummary) -> Result<Vec<Stretch>, HistogramError> {
+    let timeline = scenario.timeline.as_slice();
+    let load = (scenario.duration_s.ceil() as usize).max(1);
+    let shown = if timeline.len() == load + 1 { &timeline[..load] } else { timeline };
+    let seconds = shown.len().div_ceil(POINTS_MAX).max(1);
+    shown.chunks(seconds).map(|part| Stretch::new(part, scenario.duration_s)).collect()
+}
+
+impl Stretch {
+    fn new(seconds: &[TimelineSecond], load: f64) -> Result<Stretch, HistogramError> {
+        let from = seconds.first().map_or(0.0, |second| second.t_s as f64 - 1.0);
+        let to = seconds.last().map_or(from, |second| second.t_s as f64);
+        // The second in which the load ends counts for the part before, or the rate would seem to
+        // fall; the seconds after it, in which the last replies come, count in full.
+        let to = if from < load && load < to { load } else { to };
+        let length = (to - from).max(1e-3);
+        let per_s = |number: fn(&TimelineSecond) -> u64| {
+            seconds.iter().map(number).sum::<u64>() as f64 / length
+        };
+        let mut response = Histogram::new();
+        for second in seconds.iter().filter_map(|second| second.histogram.as_deref()) {
+            response.merge(&Histogram::from_base64(second)?);
+        }
+        Ok(Stretch {
+            from,
+            to,
+            offered: per_s(|second| second.offered),
+            sent: per_s(|second| second.sent),
+            done: per_s(|second| second.ok),
+            errors: per_s(|second| second.errors - second.timeouts.min(second.errors)),
+            timeouts: per_s(|second| second.timeouts),
+            dropped: per_s(|second| second.dropped),
+            in_flight: seconds.iter().map(|second| second.in_flight).sum::<f64>() / length,
+            lag: seconds.iter().filter_map(|second| second.lag_p99).reduce(f64::max),
+            response,
+        })
+    }
+
+    fn middle(&self) -> f64 {
+        (self.from + self.to) / 2.0
+    }
+}
+
+fn seconds_axis(stretches: &[Stretch]) -> Axis {
+    let end = stretches.last().map_or(1.0, |stretch| stretch.to);
+    Axis::exact(0.0, end, |value| three_digits_short(value), "time, s")
+}
+
+/// Axis ticks: no more digits than they need.
+fn three_digits_short(value: f64) -> String {
+    let text = three_digits(value);
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
+fn ms_tick(value: f64) -> String {
+    if value == 0.0 { "0".into() } else { latency_short(value) }
+}
+
+fn latency_short(value: f64) -> String {
+    let text = latency(Some(value));
+    match text.split_once(' ') {
+        Some((number, unit)) if number.contains('.') => {
+            format!("{} {unit}", number.trim_end_matches('0').trim_end_matches('.'))
+        }
+        _ => text,
+    }
+}
+
+/// An axis of latencies: from zero where that shows all, in powers of ten where the largest would
+/// press the others to the ground.
+fn latency_axis(smallest: f64, typical: f64, largest: f64) -> Axis {
+    if largest > typical.max(1e-3) * 20.0 {
+        Axis::log(smallest.max(1e-3), largest, ms_tick, "")
+    } else {
+        Axis::from_zero(largest, ms_tick, "")
+    }
+}
+
+fn percentiles(scenario: &ScenarioSummary) -> Result<Option<Figure>, HistogramError> {
+    let response = scenario.response_time_ms.to_histogram()?;
+    let service = scenario.service_time_ms.to_histogram()?;
+    let (Some(min), Some(max)) = (response.min(), response.max()) else { return Ok(None) };
+    // One more nine for every factor of ten: what is beyond, no sample can tell.
+    let nines = (response.count() as f64).log10().ceil().clamp(1.0, 6.0) as u32;
+    let mut quantiles: Vec<f64> = vec![0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85];
+    for nine in 1..=nines {
+        let tail = 10f64.powi(-(nine as i32));
+        // The 9s themselves, and steps to the next that look even on the axis.
+        let steps = [1.0, 0.8, 0.65, 0.5, 0.4, 0.3, 0.25, 0.2, 0.16, 0.13];
+        quantiles.extend(steps.map(|step| 1.0 - tail * step));
+    }
+    // The last position stands for the largest value.
+    let end = 1.0 - 10f64.powi(-(nines as i32));
+    quantiles.retain(|quantile| *quantile < end - 1e-12);
+    let at = |quantile: f64| 1.0 / (1.0 - quantile);
+    let mut places: Vec<f64> = quantiles.iter().map(|quantile| at(*quantile)).collect();
+    places.push(at(end));
+    let values = |histogram: &Histogram| -> Vec<Option<f64>> {
+        let inner = quantiles.iter().map(|quantile| histogram.quantile(*quantile).map(ms));
+        inner.chain([histogram.max().map(ms)]).collect()
+    };
+    let lines = [
+        Line { name: "response time", values: values(&response) },
+        Line { name: "service time", values: values(&service) },
+    ];
+    let typical = response.quantile(0.5).map_or(0.0, ms);
+    let smallest = service.min().map_or(ms(min), ms).min(ms(min));
+    let x = Axis::nines(nines);
+    let y = latency_axis(smallest, typical, ms(max));
+    let title = "Latency by percentile";
+    let mut names: Vec<String> = quantiles.iter().map(|quantile| percentile(*quantile)).collect();
+    names.push("max".into());
+    Ok(Some(Figure {
+        title,
+        note: "How many requests were faster. Response time counts from when a request was due, \
+               service time from when it was sent; ok requests only.",
+        svg: chart::lines(title, &x, &y, &places, &lines),
+        legend: lines.iter().map(|line| line.name).collect(),
+        across: x.across(&places),
+        head: vec!["percentile", "response time", "service time"],
+        rows: rows(&names, &lines, |value| latency(Some(value))),
+    }))
+}
+
+fn percentile(quantile: f64) -> String {
+    let percent = format!("{:.6}", quantile * 100.0);
+    format!("p{}", percent.trim_end_matches('0').trim_end_matches('.'))
+}
+
+fn rows(names: &[String], lines: &[Line], show: fn(f64) -> String) -> Vec<Vec<String>> {
+    let row = |(index, name): (usize, &String)| {
+        let values = lines.iter().map(|line| line.values[index].map_or("–".into(), show));
+        std::iter::once(name.clone()).chain(values).collect()
+    };
+    names.iter().enumerate().map(row).collect()
+}
+
+fn over_time(stretches: &[Stretch]) -> Option<Figure> {
+    let smallest = stretches.iter().filter_map(|s| s.response.min()).min().map(ms)?;
+    let largest = stretches.iter().filter_map(|s| s.response.max()).max().map(ms)?;
+    let quantile = |quantile: f64| -> Vec<Option<f64>> {
+        stretches.iter().map(|s| s.response.quantile(quantile).map(ms)).collect()
+    };
+    let lines = [
+        Line { name: "median", values: quantile(0.5) },
+        Line { name: "p99", values: quantile(0.99) },
+    ];
+    let x = seconds_axis(stretches);
+    // Rows as high as they are far apart in powers: latencies differ by factors.
+    let smallest = smallest.max(1e-3);
+    let factor = (largest / smallest).max(1.5).powf(1.0 / HEAT_ROWS as f64);
+    let columns: Vec<(f64, f64)> = stretches.iter().map(|s| (s.from, s.to)).collect();
+    let cells = stretches.iter().map(|s| column(&s.response, smallest, factor)).collect::<Vec<_>>();
+    let y = Axis::log(smallest, largest, ms_tick, "");
+    let title = "Response time over time";
+    let at: Vec<f64> = stretches.iter().map(Stretch::middle).collect();
+    let mut figure = timed(title, "", &x, &y, &at, stretches, &lines, |v| latency(Some(v)));
+    figure.note = "Darker: more requests took that long in that moment.";
+    figure.svg = chart::heat_map(title, &x, &y, &columns, &cells, &lines);
+    Some(figure)
+}
+
+/// The cells of a heat map's column: from, to, count.
+fn column(histogram: &Histogram, smallest: f64, factor: f64) -> Vec<(f64, f64, u64)> {
+    let mut counts = vec![0; HEAT_ROWS + 1];
+    for (value, count) in histogram.buckets() {
+        let row = (ms(value).max(smallest) / smallest).ln() / factor.ln();
+        counts[(row as usize).min(HEAT_ROWS)] += count;
+    }
+    let low = |row: usize| smallest * factor.powi(row as i32);
+    let counts = counts.into_iter().enumerate().filter(|(_, count)| *count > 0);
+    counts.map(|(row, count)| (low(row), low(row + 1), count)).collect()
+}
+
+#[expect(clippy::too_many_arguments, reason = "each is one part of the figure")]
+fn timed(
+    title: &'static str,
+    note: &'static str,
+    x: &Axis,
+    y: &Axis,
+    at: &[f64],
+    stretches: &[Stretch],
+    lines: &[Line],
+    show: fn(f64) -> String,
+) -> Figure {
+    let names: Vec<String> = stretches
+        .iter()
+        .map(|s| format!("{}–{} s", three_digits_short(s.from), three_digits_short(s.to)))
+        .collect();
+    Figure {
+        title,
+        note,
+        svg: chart::lines(title, x, y, at, lines),
+        legend: lines.iter().map(|line| line.name).collect(),
+        across: x.across(at),
+        head: std::iter::once("time").chain(lines.iter().map(|line| line.name)).collect(),
+        rows: rows(&names, lines, show),
+    }
+}
+
+/// A chart over time of what has no gaps.
+fn series(
+    title: &'static str,
+    note: &'static str,
+    stretches: &[Stretch],
+    lines: &[Line],
+    tick: fn(f64) -> String,
+    show: fn(f64) -> String,
+) -> Figure {
+    let x = seconds_axis(stretches);
+    let largest = lines.iter().flat_map(|line| line.values.iter().flatten()).copied();
+    let y = Axis::from_zero(largest.fold(0.0, f64::max), tick, "");
+    let at: Vec<f64> = stretches.iter().map(Stretch::middle).collect();
+    timed(title, note, &x, &y, &at, stretches, lines, show)
+}
+
+fn line(name: &'static str, stretches: &[Stretch], value: fn(&Stretch) -> f64) -> Line {
+    Line { name, values: stretches.iter().map(|stretch| Some(value(stretch))).collect() }
+}
+
+fn rate_tick(value: f64) -> String {
+    if value == 0.0 { "0".into() } else { format!("{}/s", three_digits_short(value)) }
+}
+
+fn throughput(stretches: &[Stretch]) -> Figure {
+    let lines = [
+        line("offered", stretches, |s| s.offered),
+        line("sent", stretches, |s| s.sent),
+        line("done", stretches, |s| s.done),
+    ];
+    let note = "Offered by when requests were due, done by when ok responses came back.";
+    series("Throughput", note, stretches, &lines, rate_tick, rate)
+}
+
+fn failures(stretches: &[Stretch]) -> Option<Figure> {
+    let all = [
+        line("errors", stretches, |s| s.errors),
+        line("timeouts", stretches, |s| s.timeouts),
+        line("dropped", stretches, |s| s.dropped),
+    ];
+    let happened = |line: &Line| line.values.iter().flatten().any(|value| *value > 0.0);
+    if !all.iter().any(happened) {
+        return None;
+    }
+    let note = "By when they were known; dropped by when they were due.";
+    Some(series("Failures", note, stretches, &all, rate_tick, rate))
+}
+
+fn in_flight(stretches: &[Stretch]) -> Figure {
+    let lines = [line("in flight", stretches, |s| s.in_flight)];
+    let note = "The mean of each moment. A line that keeps rising is a queue that never empties.";
+    let title = "Requests in flight";
+    series(title, note, stretches, &lines, three_digits_short, three_digits)
+}
+
+fn lag(stretches: &[Stretch]) -> Figure {
+    let lines = [Line { name: "p99", values: stretches.iter().map(|s| s.lag).collect() }];
+    let note = "From when requests were due to when they were written: our own lateness, and the time \
+                the Flow would not take them.";
+    series("Lag", note, stretches, &lines, ms_tick, |value| latency(Some(value)))
+}
+
+fn executors(scenario: &ScenarioSummary) -> Option<Figure> {
+    let executors = scenario.executors.as_ref().filter(|executors| !executors.is_empty())?;
+    let stops = executors.iter().filter(|stop| stop.name != "gateway");
+    let mut shown: Vec<(String, Vec<Option<f64>>)> =
+        stops.map(|stop| (stop.name.clone(), vec![stop.time_ms.p50, stop.time_ms.p99])).collect();
+    if let Some(own) = &scenario.gateway_ms {
+        shown.push(("gateway itself".into(), vec![own.p50, own.p99]));
+    }
+    if let Some(network) = &scenario.network_ms {
+        shown.push(("network and client".into(), vec![network.p50, network.p99]));
+    }
+    let largest = shown.iter().flat_map(|(_, values)| values.iter().flatten()).copied();
+    let x = Axis::from_zero(largest.fold(0.0, f64::max), ms_tick, "");
+    let title = "Where the time went";
+    let row = |(name, values): &(String, Vec<Option<f64>>)| {
+        std::iter::once(name.clone()).chain(values.iter().map(|value| latency(*value))).collect()
+    };
+    Some(Figure {
+        title,
+        note: "Time in each Executor, by the routes of the responses; what is left is the gateway’s \
+               own and that of network and client.",
+        svg: chart::bars(title, &x, &shown, |value| latency(Some(value))),
+        legend: vec!["median", "p99"],
+        across: Vec::new(),
+        head: vec!["stop", "median", "p99"],
+        rows: shown.iter().map(row).collect(),
+    })
+}
+
+/// The scenarios of a matrix, side by side.
+pub(super) fn compared(scenarios: &[&ScenarioSummary]) -> Vec<Figure> {
+    let name = |scenario: &ScenarioSummary| {
+        let values = scenario.matrix.iter().map(|(key, value)| match value.as_str() {
+            Some(text) => format!("{key} {text}"),
+            None => format!("{key} {value}"),
+        });
+        values.collect::<Vec<_>>().join(", ")
+    };
+    let figure = |title: &'static str,
+                  note: &'static str,
+                  series: &[(&'static str, fn(&ScenarioSummary) -> Option<f64>)],
+                  show: fn(f64) -> String| {
+        let shown: Vec<(String, Vec<Option<f64>>)> = scenarios
+            .iter()
+            .map(|scenario| (name(scenario), series.iter().map(|(_, of)| of(scenario)).collect()))
+            .collect();
+        let largest = shown.iter().flat_map(|(_, values)| values.iter().flatten()).copied();
+        let x = Axis::from_zero(largest.fold(0.0, f64::max), show, "");
+        let names = series.iter().map(|(name, _)| *name);
+        Figure {
+            title,
+            note,
+            svg: chart::bars(title, &x, &shown, show),
+            legend: names.clone().collect(),
+            across: Vec::new(),
+            head: std::iter::once("combination").chain(names).collect(),
+            rows: shown
+                .iter()
+                .map(|(name, values)| {
+                    let values = values.iter().map(|value| value.map_or("–".into(), show));
+                    std::iter::once(name.clone()).chain(values).collect()
+                })
+                .collect(),
+        }
+    };
+    vec![
+        figure(
+            "Response time",
+            "Shorter is better.",
+            &[("median", |s| s.response_time_ms.p50), ("p99", |s| s.response_time_ms.p99)],
+            |value| latency(Some(value)),
+        ),
+        figure(
+            "Throughput",
+            "Longer is better, where the load asked for more than came back.",
+            &[("requests", |s| Some(s.throughput.requests_per_s))],
+            rate,
+        ),
+    ]
+}

@@ -1,0 +1,435 @@
+//! What the page shows, as values for its template: texts, tables and drawn charts.
+
+use serde::Serialize;
+
+use super::figures::{self, Figure};
+use crate::record::HistogramError;
+use crate::record::summary::{
+    CallbackCount, EndReason, Environment, Lag, ScenarioSummary, Summary, Verdict,
+};
+use crate::report::words::{
+    actual, answer, count, end, latency, outcome, percent, rate, three_digits, time, verdict,
+};
+
+/// The whole page.
+#[derive(Serialize)]
+pub(super) struct Page {
+    title: String,
+    verdict: &'static str,
+    class: &'static str,
+    answer: String,
+    reasons: Vec<Reason>,
+    facts: Vec<Fact>,
+    comparisons: Vec<Comparison>,
+    scenarios: Vec<Section>,
+}
+
+/// Why the answer is what it is: a sentence about one scenario.
+#[derive(Serialize)]
+struct Reason {
+    scenario: String,
+    id: String,
+    class: &'static str,
+    text: String,
+}
+
+/// Something worth knowing: a name and a value.
+#[derive(Serialize)]
+struct Fact {
+    name: &'static str,
+    value: String,
+}
+
+/// The scenarios of a matrix, side by side.
+#[derive(Serialize)]
+struct Comparison {
+    name: String,
+    figures: Vec<Figure>,
+}
+
+/// One scenario.
+#[derive(Serialize)]
+struct Section {
+    id: String,
+    name: String,
+    verdict: &'static str,
+    class: &'static str,
+    load: String,
+    target: String,
+    end: Option<String>,
+    ran: bool,
+    valid: bool,
+    invalid: Vec<String>,
+    // The columns of the table of scenarios.
+    requests: String,
+    throughput: String,
+    p50: String,
+    p95: String,
+    p99: String,
+    max: String,
+    failed: String,
+    /// The most important figures, large.
+    key: Vec<Fact>,
+    thresholds: Vec<Threshold>,
+    figures: Vec<Figure>,
+    executors_missing: bool,
+    assertions: Vec<Assertion>,
+    callbacks: Vec<Callback>,
+    counters: Vec<(String, String)>,
+    errors: Vec<Error>,
+    slowest: Vec<Slow>,
+    details: Vec<Fact>,
+}
+
+#[derive(Serialize)]
+struct Threshold {
+    that: String,
+    actual: String,
+    verdict: &'static str,
+    class: &'static str,
+    reason: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Assertion {
+    name: String,
+    class: &'static str,
+    passed: String,
+    failed: String,
+    example: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Callback {
+    name: &'static str,
+    fired: String,
+    failed: String,
+    example: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Error {
+    kind: String,
+    message: String,
+    count: String,
+    first: String,
+    details: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Slow {
+    due: String,
+    response: String,
+    service: String,
+    lag: String,
+    routes: String,
+}
+
+impl Page {
+    /// The page of a summary.
+    ///
+    /// # Errors
+    /// When somebody changed its histograms.
+    pub(super) fn new(summary: &Summary) -> Result<Page, HistogramError> {
+        let scenarios: Vec<Section> = summary
+            .scenarios
+            .iter()
+            .enumerate()
+            .map(|(index, scenario)| Section::new(index, scenario))
+            .collect::<Result<_, _>>()?;
+        let reasons = summary.scenarios.iter().zip(&scenarios).filter_map(|(scenario, section)| {
+            reason(scenario).map(|text| Reason {
+                scenario: section.name.clone(),
+                id: section.id.clone(),
+                class: section.class,
+                text,
+            })
+        });
+        Ok(Page {
+            title: summary.suite.clone(),
+            verdict: verdict(summary.verdict),
+            class: class(summary.verdict),
+            answer: answer(summary),
+            reasons: reasons.collect(),
+            facts: facts(summary),
+            comparisons: comparisons(summary),
+            scenarios,
+        })
+    }
+}
+
+/// Why a scenario did not pass, or must not be quoted, in a sentence.
+fn reason(scenario: &ScenarioSummary) -> Option<String> {
+    if let (0, Some(how)) = (scenario.requests.arrivals, end(scenario)) {
+        return Some(how);
+    }
+    let judged = |verdict: Verdict| {
+        let thresholds = scenario.thresholds.iter().filter(move |t| t.verdict == verdict);
+        thresholds.map(|t| format!("{} (it is {})", t.that, actual(t))).collect::<Vec<_>>()
+    };
+    let mut parts = Vec::new();
+    match scenario.verdict {
+        Verdict::Held => (),
+        Verdict::Failed => {
+            parts.push(format!("does not hold: {}", judged(Verdict::Failed).join(", ")))
+        }
+        Verdict::NotJudged => {
+            parts.push(format!("not judged: {}", judged(Verdict::NotJudged).join(", ")));
+        }
+    }
+    if let Some(first) = scenario.validity.reasons.first() {
+        parts.push(format!("not valid, because {first}"));
+    }
+    if matches!(
+        scenario.end.reason,
+        EndReason::Aborted | EndReason::Interrupted | EndReason::Broken
+    ) {
+        parts.extend(end(scenario));
+    }
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+fn facts(summary: &Summary) -> Vec<Fact> {
+    let Environment { flowbench, os, kernel, arch, cpu, cores, cpu_quota, memory_bytes } =
+        &summary.environment;
+    let started = summary.started_at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
+    let mut machine = format!("{os} {} {arch}", kernel.as_deref().unwrap_or_default());
+    if let Some(cpu) = cpu {
+        machine.push_str(&format!(", {cpu}"));
+    }
+    machine.push_str(&format!(", {cores} cores"));
+    if let Some(quota) = cpu_quota {
+        machine.push_str(&format!(" (limited to {})", three_digits(*quota)));
+    }
+    if let Some(bytes) = memory_bytes {
+        machine.push_str(&format!(", {}", gibibytes(*bytes)));
+    }
+    vec![
+        Fact { name: "Started", value: started },
+        Fact { name: "Took", value: time(summary.duration_s) },
+        Fact { name: "Seed", value: summary.seed.to_string() },
+        Fact { name: "Machine", value: machine },
+        Fact { name: "Written by", value: format!("flowbench {flowbench}") },
+    ]
+}
+
+fn gibibytes(bytes: u64) -> String {
+    format!("{} GiB", three_digits(bytes as f64 / (1u64 << 30) as f64))
+}
+
+/// Matrices of which several scenarios ran.
+fn comparisons(summary: &Summary) -> Vec<Comparison> {
+    let mut groups: Vec<(&str, Vec<&ScenarioSummary>)> = Vec::new();
+    for scenario in summary.scenarios.iter().filter(|scenario| !scenario.matrix.is_empty()) {
+        let base = scenario.name.split_once(" [").map_or(scenario.name.as_str(), |(base, _)| base);
+        match groups.iter_mut().find(|(name, _)| *name == base) {
+            Some((_, group)) => group.push(scenario),
+            None => groups.push((base, vec![scenario])),
+        }
+    }
+    let several = groups.into_iter().filter(|(_, group)| group.len() > 1);
+    several
+        .map(|(name, group)| Comparison { name: name.into(), figures: figures::compared(&group) })
+        .collect()
+}
+
+impl Section {
+    fn new(index: usize, scenario: &ScenarioSummary) -> Result<Section, HistogramError> {
+        let requests = &scenario.requests;
+        let response = &scenario.response_time_ms;
+        let ran = requests.arrivals > 0;
+        let target = &scenario.target;
+        let mut to = format!("{} over {}", target.flow, target.protocol);
+        if let Some(address) = &target.address {
+            to.push_str(&format!(", {address}"));
+        }
+        if let Some(family) = &target.family {
+            to.push_str(&format!(", DocArray {family}"));
+        }
+        let mut figures = Vec::new();
+        if ran {
+            figures = figures::of(scenario)?;
+        }
+        Ok(Section {
+            id: format!("scenario-{}", index + 1),
+            name: scenario.name.clone(),
+            verdict: outcome(scenario),
+            class: class(scenario.verdict),
+            load: scenario.load.clone(),
+            target: to,
+            end: end(scenario),
+            ran,
+            valid: scenario.validity.valid,
+            invalid: scenario.validity.reasons.clone(),
+            requests: count(requests.sent),
+            throughput: rate(scenario.throughput.requests_per_s),
+            p50: latency(response.p50),
+            p95: latency(response.p95),
+            p99: latency(response.p99),
+            max: latency(response.max),
+            failed: scenario.error_rate.map_or("–".into(), percent),
+            key: key(scenario),
+            thresholds: scenario.thresholds.iter().map(threshold).collect(),
+            figures,
+            executors_missing: ran && scenario.executors.is_none() && requests.ok > 0,
+            assertions: scenario
+                .assertions
+                .iter()
+                .map(|assertion| Assertion {
+                    name: assertion.name.clone(),
+                    class: if assertion.failed > 0 { "failed" } else { "passed" },
+                    passed: count(assertion.passed),
+                    failed: count(assertion.failed),
+                    example: assertion.example.clone(),
+                })
+                .collect(),
+            callbacks: callbacks(scenario),
+            counters: scenario.counters.iter().map(|(n, c)| (n.clone(), count(*c))).collect(),
+            errors: scenario
+                .errors
+                .iter()
+                .map(|error| Error {
+                    kind: error.kind.clone(),
+                    message: error.message.clone(),
+                    count: count(error.count),
+                    first: time(error.first_at_s),
+                    details: error.details.clone(),
+                })
+                .collect(),
+            slowest: scenario.slowest.iter().map(slow).collect(),
+            details: details(scenario),
+        })
+    }
+}
+
+fn key(scenario: &ScenarioSummary) -> Vec<Fact> {
+    let response = &scenario.response_time_ms;
+    let mut facts = vec![
+        Fact { name: "Requests", value: count(scenario.requests.sent) },
+        Fact { name: "Throughput", value: rate(scenario.throughput.requests_per_s) },
+    ];
+    if scenario.documents.sent > 0 {
+        let documents = rate(scenario.throughput.documents_per_s);
+        facts.push(Fact { name: "Documents", value: documents });
+    }
+    facts.extend([
+        Fact { name: "Median", value: latency(response.p50) },
+        Fact { name: "p99", value: latency(response.p99) },
+        Fact { name: "Failed", value: scenario.error_rate.map_or("–".into(), percent) },
+    ]);
+    facts
+}
+
+fn threshold(threshold: &crate::record::summary::ThresholdSummary) -> Threshold {
+    Threshold {
+        that: threshold.that.clone(),
+        actual: actual(threshold),
+        verdict: verdict(threshold.verdict),
+        class: class(threshold.verdict),
+        reason: threshold.reason.clone(),
+    }
+}
+
+fn callbacks(scenario: &ScenarioSummary) -> Vec<Callback> {
+    let callback = |name: &'static str, counted: &CallbackCount| Callback {
+        name,
+        fired: count(counted.fired),
+        failed: count(counted.failed),
+        example: counted.example.clone(),
+    };
+    let all = &scenario.callbacks;
+    let named =
+        [("on_done", &all.on_done), ("on_error", &all.on_error), ("on_always", &all.on_always)];
+    named
+        .into_iter()
+        .filter(|(_, counted)| counted.fired > 0)
+        .map(|(name, counted)| callback(name, counted))
+        .collect()
+}
+
+fn slow(slow: &crate::record::summary::SlowSummary) -> Slow {
+    let routes = slow.routes.iter().map(|route| match route.time_ms {
+        Some(ms) => format!("{} {}", route.name, latency(Some(ms))),
+        None => format!("{} skipped", route.name),
+    });
+    Slow {
+        due: time(slow.due_s),
+        response: latency(Some(slow.response_ms)),
+        service: latency(Some(slow.service_ms)),
+        lag: latency(Some(slow.lag_ms)),
+        routes: routes.collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// What only who looks closely wants to know.
+fn details(scenario: &ScenarioSummary) -> Vec<Fact> {
+    let requests = &scenario.requests;
+    let client = &scenario.client;
+    let mut facts = Vec::new();
+    let mut add = |name, value| facts.push(Fact { name, value });
+    add("Arrivals", count(requests.arrivals));
+    add("Ok", count(requests.ok));
+    for (name, number) in [
+        ("Response errors", requests.response_errors),
+        ("Transport errors", requests.transport_errors),
+        ("Timeouts", requests.timeouts),
+        ("Dropped", requests.dropped),
+        ("Abandoned", requests.abandoned),
+        ("Retries", requests.retries),
+    ] {
+        if number > 0 {
+            add(name, count(number));
+        }
+    }
+    add("Documents sent", count(scenario.documents.sent));
+    if let Some(received) = scenario.documents.received {
+        add("Documents received", count(received));
+    }
+    add("Measured for", time(scenario.duration_s));
+    let warmup = &scenario.warmup;
+    if warmup.sent > 0 {
+        let failed = match warmup.failed {
+            0 => String::new(),
+            failed => format!(", {} failed", count(failed)),
+        };
+        add(
+            "Warmup",
+            format!("{}, {} requests{failed}", time(warmup.duration_s), count(warmup.sent)),
+        );
+    }
+    add("Very first request", latency(warmup.first_request_ms));
+    if let Some(seconds) = warmup.time_to_steady_s {
+        add("Steady after", time(seconds));
+    }
+    let lag = |lag: &Lag| {
+        format!("{} median, {} p99, {} max", latency(lag.p50), latency(lag.p99), latency(lag.max))
+    };
+    add("Lag, due to written", lag(&client.lag_ms));
+    add("… of our own pacing", lag(&client.pacer_ms));
+    if client.generator_ms.max.is_some() {
+        add("… of making Documents, where it waited", lag(&client.generator_ms));
+    }
+    add("… held back by the Flow", lag(&client.held_back_ms));
+    add(
+        "In flight",
+        format!(
+            "{} mean ({} by Little’s law), {} at most",
+            three_digits(client.in_flight.mean),
+            three_digits(client.in_flight.by_littles_law),
+            count(client.in_flight.max)
+        ),
+    );
+    add("Client CPU", format!("{} s on {} threads", three_digits(client.cpu_s), client.workers));
+    if let Some(bytes) = client.max_rss_bytes {
+        add("Memory of the process, at most", gibibytes(bytes));
+    }
+    facts
+}
+
+fn class(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Held => "passed",
+        Verdict::Failed => "failed",
+        Verdict::NotJudged => "unjudged",
+    }
+}
