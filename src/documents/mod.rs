@@ -1,18 +1,22 @@
 //! Generators and data sets: what requests carry.
 
 mod array;
+mod data;
+mod files;
 mod generator;
 pub mod spec;
 
 use std::path::Path;
 use std::sync::Arc;
 
+pub use data::DataError;
 pub use spec::DocumentsSpec;
 
 use crate::random::Key;
 use crate::source::{Problem, Spot};
 use crate::template::{Context, TemplateError};
 use crate::wire::Document;
+use data::DataSet;
 use generator::Fields;
 
 /// A stream of Documents of which the `i`-th depends on the seed and `i` alone, so that any number
@@ -26,7 +30,8 @@ pub struct Documents {
 struct Inner {
     key: Key,
     fields: Fields,
-    // Entries of one round.
+    data: Option<DataSet>,
+    // Documents of one round.
     count: Option<u64>,
     repeat: bool,
 }
@@ -35,12 +40,20 @@ struct Inner {
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
     /// An expression has no value for this Document.
-    #[error("Document {i}: {source}")]
+    #[error("Document {i}")]
     Template {
         /// Which Document.
         i: u64,
         /// Which expression, and why.
         source: TemplateError,
+    },
+    /// An entry of a data set is not what it was when the data set was opened.
+    #[error("Document {i}")]
+    Data {
+        /// Which Document.
+        i: u64,
+        /// Which entry, and why.
+        source: DataError,
     },
 }
 
@@ -52,7 +65,7 @@ impl Documents {
         at: Spot<'_>,
         context: &Context,
         key: Key,
-        _base: &Path,
+        base: &Path,
         problems: &mut Vec<Problem>,
     ) -> Option<Documents> {
         let before = problems.len();
@@ -70,8 +83,19 @@ impl Documents {
         if count == Some(0) {
             at.key("count").problem(problems, "expected a count from 1 on, found `0`", |p| p);
         }
-        let inner = Inner { key, fields, count, repeat: spec.repeat.unwrap_or(false) };
-        let documents = Documents { inner: Arc::new(inner) };
+        let data = DataSet::open(spec, at, base, key, problems);
+        if let (Some(data), Some(asked)) = (&data, count)
+            && asked > data.len()
+            && !data.draws()
+        {
+            let message = format!("the data set has {} Documents, found `{asked}`", data.len());
+            at.key("count").problem(problems, message, |problem| {
+                problem.help("`order: random` takes as many as are asked for")
+            });
+        }
+        let count = count.or(data.as_ref().map(DataSet::len));
+        let repeat = spec.repeat.unwrap_or(false);
+        let documents = Documents { inner: Arc::new(Inner { key, fields, data, count, repeat }) };
         if problems.len() > before {
             return None;
         }
@@ -80,6 +104,10 @@ impl Documents {
             Ok(_) => Some(documents),
             Err(DocumentError::Template { source, .. }) => {
                 source.tell(at, problems);
+                None
+            }
+            Err(DocumentError::Data { source, .. }) => {
+                at.problem(problems, source.to_string(), |problem| problem);
                 None
             }
         }
@@ -92,7 +120,8 @@ impl Documents {
 
     /// Whether all are equal, so that one encoding can serve for all.
     pub fn is_constant(&self) -> bool {
-        self.inner.fields.is_constant()
+        let data = self.inner.data.as_ref();
+        self.inner.fields.is_constant() && data.is_none_or(DataSet::is_constant)
     }
 
     /// The `i`-th, counted from 0. Asking for one past [`Documents::count`] is the caller's mistake;
@@ -102,11 +131,18 @@ impl Documents {
     /// An expression that fails, a data set that changed since it was opened.
     pub fn get(&self, i: u64) -> Result<Document, DocumentError> {
         let inner = &*self.inner;
+        let mut document = match &inner.data {
+            None => Document::default(),
+            Some(data) => {
+                let round = inner.count.unwrap_or(data.len());
+                data.get(i, round).map_err(|source| DocumentError::Data { i, source })?
+            }
+        };
+        // What repeats sends the same again; a data set may still come in another order.
         let i = match inner.count {
             Some(count) if inner.repeat => i % count.max(1),
             _ => i,
         };
-        let mut document = Document::default();
         match inner.fields.fill(&mut document, i, inner.key.index(i)) {
             Ok(()) => Ok(document),
             Err(source) => Err(DocumentError::Template { i, source }),
@@ -124,6 +160,10 @@ mod tests {
     use crate::wire::{NdArray, Tensor};
 
     fn compile(text: &str) -> Result<Documents, String> {
+        compile_in(text, Path::new(""))
+    }
+
+    fn compile_in(text: &str, base: &Path) -> Result<Documents, String> {
         let (mut sources, mut problems) = (Sources::new(), Vec::new());
         let documents =
             sources.parse("d.yaml", text.into(), None, &mut problems).and_then(|mut node| {
@@ -134,14 +174,7 @@ mod tests {
                     Default::default(),
                     Default::default(),
                 );
-                Documents::compile(
-                    &spec,
-                    Spot::of(&node),
-                    &context,
-                    key,
-                    Path::new(""),
-                    &mut problems,
-                )
+                Documents::compile(&spec, Spot::of(&node), &context, key, base, &mut problems)
             });
         match Problems::new(&sources, problems) {
             None => Ok(documents.expect("documents")),
@@ -300,6 +333,203 @@ matches: {count: 1..2, embedding: [1, 2], matches: {count: 1, text: deep}}
         assert_eq!(endless.count(), None);
         assert_eq!(endless.get(5).expect("a Document").id, "2");
         assert_eq!(compile("text: a").expect("documents").count(), None);
+    }
+
+    /// A folder with these files.
+    fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, content) in files {
+            std::fs::write(folder.path().join(name), content).expect("a file");
+        }
+        folder
+    }
+
+    fn lines(count: usize) -> Vec<u8> {
+        (0..count)
+            .map(|n| format!("{{\"id\": \"{n}\", \"text\": \"line {n}\"}}\n"))
+            .collect::<String>()
+            .into()
+    }
+
+    fn ids(documents: &Documents, count: u64) -> Vec<String> {
+        (0..count).map(|i| documents.get(i).expect("a Document").id).collect()
+    }
+
+    #[test]
+    fn lines_of_json_are_documents_in_any_order() {
+        let folder = folder(&[("q.jsonl", &lines(100))]);
+        let open = |more: &str| {
+            compile_in(&format!("{{jsonl: q.jsonl{more}}}"), folder.path()).expect("documents")
+        };
+        let all: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+        let sequential = open("");
+        assert_eq!(sequential.count(), Some(100));
+        assert_eq!(ids(&sequential, 100), all);
+        let shuffled = open(", order: shuffle, repeat: true");
+        assert_eq!(shuffled.count(), None);
+        let (first, second) = (ids(&shuffled, 100), ids(&shuffled, 200).split_off(100));
+        for round in [&first, &second] {
+            let mut sorted = round.clone();
+            sorted.sort_by_key(|id| id.parse::<u32>().expect("a number"));
+            assert_eq!(sorted, all, "every line comes once a round");
+            assert_ne!(*round, all);
+        }
+        assert_ne!(first, second, "each round has an order of its own");
+        let random = open(", order: random, count: 1000");
+        assert_eq!(random.count(), Some(1000));
+        assert!(ids(&random, 1000).iter().all(|id| all.contains(id)));
+        let zipf = ids(&open(", order: zipf, exponent: 1.5, count: 1000"), 1000);
+        let often = |id: &str| zipf.iter().filter(|other| *other == id).count();
+        assert!(
+            often("0") > often("1") && often("1") > often("9"),
+            "{} {}",
+            often("0"),
+            often("1")
+        );
+        let topped = open(", tags: {n: \"${{ i }}\"}").get(3).expect("a Document");
+        assert_eq!((topped.text.as_deref(), &topped.tags["n"]), (Some("line 3"), &json!(3)));
+    }
+
+    #[test]
+    fn lines_may_be_blank_long_and_without_an_end() {
+        let long = "x".repeat(200_000);
+        let text =
+            format!("\n{{\"id\": \"a\"}}\r\n\n  \n{{\"text\": \"{long}\"}}\n{{\"id\": \"é\"}}");
+        let folder = folder(&[("q.jsonl", text.as_bytes())]);
+        let documents = compile_in("jsonl: q.jsonl", folder.path()).expect("documents");
+        assert_eq!(documents.count(), Some(3));
+        assert_eq!(ids(&documents, 3), ["a", "", "é"]);
+        assert_eq!(
+            documents.get(1).expect("a Document").text.map(|text| text.len()),
+            Some(200_000)
+        );
+    }
+
+    #[test]
+    fn columns_of_csv_go_into_fields() {
+        let text = "title,price,lang,vector,empty\n\
+                    \"two\nlines, quoted\",9.5,en,\"[1, 2]\",\n\
+                    plain,x,de,[3],\n";
+        let folder =
+            folder(&[("data.csv", text.as_bytes()), ("t.tsv", b"id\ttags.a.b\n1\ttrue\n")]);
+        let spec = "{csv: data.csv, columns: {text: title, tags.price: price, tags.deep.lang: lang, \
+                    embedding: vector, uri: empty, scores.s: price}}";
+        let error = compile_in(spec, folder.path()).map(|_| ()).expect_err("a bad line");
+        assert!(error.ends_with("line 4: expected a number, found `x`"), "{error}");
+        let spec = spec.replace(", scores.s: price", "");
+        let documents = compile_in(&spec, folder.path()).expect("documents");
+        assert_eq!(documents.count(), Some(2));
+        let first = documents.get(0).expect("a Document");
+        assert_eq!(first.text.as_deref(), Some("two\nlines, quoted"));
+        assert_eq!(first.tags["price"], json!(9.5));
+        assert_eq!(first.tags["deep"], json!({"lang": "en"}));
+        assert_eq!(floats(&tensor(first.embedding)), [1.0, 2.0]);
+        assert_eq!(documents.get(1).expect("a Document").tags["price"], json!("x"));
+        let tabs = compile_in("csv: t.tsv", folder.path()).expect("documents").get(0).expect("one");
+        assert_eq!((tabs.id.as_str(), &tabs.tags["a"]), ("1", &json!({"b": true})));
+    }
+
+    #[test]
+    fn files_become_blobs() {
+        let folder = folder(&[("b.jpg", b"bb"), ("a.jpg", b"a"), ("c.png", b"ccc")]);
+        let documents =
+            compile_in("{blob: {files: \"*.jpg\"}, mime_type: image/jpeg}", folder.path())
+                .expect("documents");
+        assert_eq!(documents.count(), Some(2));
+        let first = documents.get(0).expect("a Document");
+        assert_eq!(
+            (first.blob.as_deref(), first.mime_type.as_str()),
+            (Some(&b"a"[..]), "image/jpeg")
+        );
+        assert!(first.uri.ends_with("a.jpg"));
+    }
+
+    #[test]
+    fn document_arrays_of_every_format_are_read_in_parts() {
+        use crate::wire::Family;
+        use crate::wire::files::{FileFormat, write};
+        let docs: Vec<Document> = (0..50)
+            .map(|n| Document {
+                id: n.to_string(),
+                chunks: vec![Document::from_text("chunk, [with] \"brackets\" {\\}")],
+                ..Document::from_text(format!("é {n}"))
+            })
+            .collect();
+        for family in [Family::V1, Family::V2] {
+            for format in [FileFormat::Json, FileFormat::ProtobufArray, FileFormat::ProtobufStream]
+            {
+                for gzip in [false, true] {
+                    let mut content = Vec::new();
+                    write(&docs, family, format, gzip, &mut content).expect("written");
+                    let folder = folder(&[("docs", &content)]);
+                    let documents = compile_in("docarray: docs", folder.path()).expect("documents");
+                    assert_eq!(documents.count(), Some(50), "{family:?} {format:?} {gzip}");
+                    for (i, expected) in docs.iter().enumerate() {
+                        let found = documents.get(i as u64).expect("a Document");
+                        assert_eq!(found, *expected, "{family:?} {format:?} {gzip}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_data_set_is_said_before_the_load() {
+        let folder = folder(&[
+            ("bad.jsonl", b"{\"id\": \"a\"}\n{\"id\": 5}\nnothing\n{\"text\": \"\xff\"}\n"),
+            ("empty.jsonl", b"\n\n"),
+            ("short.csv", b"id,text\n1\n"),
+            ("strange.csv", b"id,titel\n1,a\n"),
+            ("none.csv", b""),
+            ("docs.pickle", b"\x80\x04\x95"),
+            ("cut.bin", b"\x0a\x05ab"),
+            ("cut.json", b"[{\"id\": \"a\"}, {"),
+            ("wrong.json", b"[{\"id\": \"a\"}, {\"id\": 7}]"),
+            ("good.jsonl", b"{\"id\": \"a\"}\n"),
+        ]);
+        for (text, message) in [
+            (
+                "jsonl: nowhere.jsonl",
+                "could not read `nowhere.jsonl`: No such file or directory (os error 2)",
+            ),
+            (
+                "jsonl: bad.jsonl",
+                "`bad.jsonl` line 2: column 8: invalid type: integer `5`, expected a string; \
+                 `bad.jsonl` line 3: column 2: expected ident; \
+                 `bad.jsonl` line 4: the line is not UTF-8 text",
+            ),
+            ("jsonl: empty.jsonl", "there are no Documents in `empty.jsonl`"),
+            ("csv: short.csv", "`short.csv` line 2: expected 2 columns, found 1"),
+            ("csv: strange.csv", "column `titel` of `strange.csv` is named like no field"),
+            ("{csv: strange.csv, columns: {text: title}}", "`strange.csv` has no column `title`"),
+            (
+                "{csv: strange.csv, columns: {txt: titel}}",
+                "`txt` is no field that a column can be put into",
+            ),
+            ("csv: none.csv", "could not read `none.csv`: it has no header line"),
+            (
+                "docarray: docs.pickle",
+                "`docs.pickle` is a Python pickle, which can run code and is not read; save with protocol='protobuf-array'",
+            ),
+            ("docarray: cut.bin", "`cut.bin` ends within a Document"),
+            ("docarray: cut.json", "`cut.json` ends within its JSON array"),
+            (
+                "docarray: wrong.json",
+                "`wrong.json` Document 2: not a file of Documents: not a valid JSON message: invalid type: integer `7`, expected a string at line 1 column 9",
+            ),
+            ("blob: {files: \"*.jpg\"}", "no file is named like `*.jpg`"),
+            ("{jsonl: good.jsonl, csv: short.csv}", "documents come from one data set"),
+            ("{jsonl: good.jsonl, count: 5}", "the data set has 1 Documents, found `5`"),
+            ("{text: a, order: random}", "`order` has no meaning without a data set"),
+            ("{jsonl: good.jsonl, exponent: 2}", "`exponent` has no meaning without `order: zipf`"),
+            ("{jsonl: good.jsonl, columns: {}}", "`columns` has no meaning without `csv`"),
+            ("{text: a, repeat: true}", "`repeat` has no meaning without an end"),
+        ] {
+            let shown = compile_in(text, folder.path()).map(|_| ());
+            let shown =
+                shown.map_err(|error| error.replace(&format!("{}/", folder.path().display()), ""));
+            assert_eq!(shown, Err(message.into()), "{text}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What is wrong with a file, and how it is shown.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use annotate_snippets::renderer::DecorStyle;
@@ -15,7 +16,7 @@ pub(super) const PROBLEMS_MAX: usize = 100;
 const LINE_BYTES_MAX: usize = 2000;
 
 /// Something wrong with what the user wrote: what, where, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Problem {
     pub(super) message: String,
     pub(super) place: Option<Place>,
@@ -115,8 +116,9 @@ impl Problems {
             return None;
         }
         problems.sort_by(|a, b| a.place.cmp(&b.place));
-        // An anchor that is wrong is wrong wherever it is used, and once is enough.
-        problems.dedup();
+        // What is wrong in an anchor or in `defaults` is wrong wherever it is used; once is enough.
+        let mut told = HashSet::new();
+        problems.retain(|problem| told.insert(problem.clone()));
         Some(Problems { sources: sources.clone(), problems })
     }
 

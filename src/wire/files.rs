@@ -129,15 +129,18 @@ fn read_unpacked(file: Bytes) -> Result<Vec<Document>, ReadError> {
         (Some(b'{'), _) => read_lines(text),
         // An empty array has no bytes at all.
         (_, None) => Ok(Vec::new()),
-        (_, Some(0x0a)) => {
-            let family = if begins_with_map(&file) { Family::V2 } else { Family::V1 };
-            Ok(family.decode_docs(file)?)
-        }
+        (_, Some(0x0a)) => Ok(family_of_array(&file).decode_docs(file)?),
         (_, Some(0x01)) => read_stream(file, Family::V1),
         (_, Some(0x02)) => read_stream(file, Family::V2),
         (_, Some(0x80)) => Err(ReadError::Pickle),
         _ => Err(ReadError::Format("neither JSON nor protobuf with Documents".into())),
     }
+}
+
+/// The family of a `protobuf-array` file, by its beginning, which has to reach into its first Document
+/// that is not empty.
+pub fn family_of_array(file: &[u8]) -> Family {
+    if begins_with_map(file) { Family::V2 } else { Family::V1 }
 }
 
 /// Whether the first Document of an array is one of v2: a map, so that its field 1 is a message

@@ -1,0 +1,162 @@
+//! Files named by a pattern: `photos/*.jpg`, `data/**/page-?.png`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Files of one pattern. Their names are kept in memory.
+const FILES_MAX: usize = 5_000_000;
+
+/// The files that a pattern names, in the order of their names. Relative patterns begin at `base`.
+///
+/// In each part `*` stands for any number of characters and `?` for one; the part `**` stands for any
+/// number of folders.
+pub(super) fn matching_files(base: &Path, pattern: &str) -> io::Result<Vec<PathBuf>> {
+    let (mut found, pattern) = match pattern.strip_prefix('/') {
+        Some(rest) => (vec![PathBuf::from("/")], rest),
+        None => (vec![base.to_owned()], pattern),
+    };
+    let parts: Vec<&str> =
+        pattern.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    for (index, part) in parts.iter().enumerate() {
+        let last = index + 1 == parts.len();
+        let mut next = Vec::new();
+        for folder in found {
+            match *part {
+                "**" => below(&folder, &mut next)?,
+                part if part.contains(['*', '?']) => {
+                    for (name, path) in entries(&folder)? {
+                        // As in a shell, hidden files have to be asked for.
+                        let hidden = name.starts_with('.') && !part.starts_with('.');
+                        if !hidden && matches(part, &name) && (!last || path.is_file()) {
+                            next.push(path);
+                        }
+                    }
+                }
+                part => {
+                    let path = folder.join(part);
+                    if if last { path.is_file() } else { path.is_dir() } {
+                        next.push(path);
+                    }
+                }
+            }
+            if next.len() > FILES_MAX {
+                return Err(io::Error::other(format!("there are more than {FILES_MAX}")));
+            }
+        }
+        found = next;
+    }
+    if parts.is_empty() {
+        found.clear();
+    }
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+/// A folder and all folders in it.
+fn below(folder: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
+    let mut open = vec![folder.to_owned()];
+    while let Some(folder) = open.pop() {
+        for (name, path) in entries(&folder)? {
+            // Links to folders could lead in circles.
+            if !name.starts_with('.') && path.is_dir() && !path.is_symlink() {
+                open.push(path);
+            }
+        }
+        found.push(folder);
+        if found.len() > FILES_MAX {
+            return Err(io::Error::other(format!("there are more than {FILES_MAX} folders")));
+        }
+    }
+    Ok(())
+}
+
+/// What is in a folder, none where there is no folder. Names that are not text cannot be matched.
+fn entries(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    // The empty path is the folder we are in.
+    let place = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    if !place.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(place)? {
+        if let Ok(name) = entry?.file_name().into_string() {
+            let path = folder.join(&name);
+            found.push((name, path));
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a name is one that a part of a pattern stands for.
+fn matches(part: &str, name: &str) -> bool {
+    let (part, name): (Vec<char>, Vec<char>) = (part.chars().collect(), name.chars().collect());
+    // Where the last star stands, and what it took so far: a later star never needs an earlier one
+    // to take more.
+    let (mut p, mut n, mut star) = (0, 0, None);
+    while n < name.len() {
+        match part.get(p) {
+            Some('*') => {
+                star = Some((p, n));
+                p += 1;
+            }
+            Some(c) if *c == '?' || *c == name[n] => {
+                p += 1;
+                n += 1;
+            }
+            _ => match star {
+                Some((at, taken)) => {
+                    star = Some((at, taken + 1));
+                    p = at + 1;
+                    n = taken + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    part[p..].iter().all(|c| *c == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stars_and_question_marks_stand_for_characters() {
+        for (part, name, expected) in [
+            ("*.jpg", "a.jpg", true),
+            ("*.jpg", "a.jpeg", false),
+            ("*", "anything", true),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-b-b", false),
+            ("page-?.png", "page-1.png", true),
+            ("page-?.png", "page-12.png", false),
+            ("", "", true),
+        ] {
+            assert_eq!(matches(part, name), expected, "{part} {name}");
+        }
+    }
+
+    #[test]
+    fn patterns_find_files_in_the_order_of_their_names() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let base = folder.path();
+        for name in ["b.jpg", "a.jpg", "c.png", ".hidden.jpg", "in/d.jpg", "in/deep/e.jpg"] {
+            let path = base.join(name);
+            std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+            std::fs::write(path, name).expect("a file");
+        }
+        let found = |pattern: &str| {
+            let found = matching_files(base, pattern).expect("readable");
+            let name =
+                |path: &PathBuf| path.strip_prefix(base).expect("below").display().to_string();
+            found.iter().map(name).collect::<Vec<_>>()
+        };
+        assert_eq!(found("*.jpg"), ["a.jpg", "b.jpg"]);
+        assert_eq!(found("**/*.jpg"), ["a.jpg", "b.jpg", "in/d.jpg", "in/deep/e.jpg"]);
+        assert_eq!(found("in/*"), ["in/d.jpg"]);
+        assert_eq!(found("c.png"), ["c.png"]);
+        assert_eq!(found("*/nothing"), [""; 0]);
+        assert_eq!(found(""), [""; 0]);
+    }
+}
