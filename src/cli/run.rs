@@ -117,7 +117,9 @@ fn only(mut plan: Plan, names: &[String]) -> Result<Plan, Problem> {
             }
         }
         if !found {
-            let known: Vec<String> = plan.scenarios.iter().map(|s| base(&s.name)).collect();
+            let mut known: Vec<String> = plan.scenarios.iter().map(|s| base(&s.name)).collect();
+            // Those of one matrix stand beside each other.
+            known.dedup();
             let hint = match nearest(name, known.iter().map(String::as_str)) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("there are {}", known.join(", ")),

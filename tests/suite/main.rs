@@ -9,6 +9,7 @@ mod golden;
 mod hostile;
 mod http;
 mod interop;
+mod run;
 mod scenario;
 mod scripted;
 mod websocket;

@@ -1,0 +1,345 @@
+//! `flowbench run`: the binary, a suite on an embedded Flow, the reports and the exit code.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A folder with a suite, in which the program runs.
+struct Place(TempDir);
+
+/// What the program did.
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Place {
+    fn new(suite: &str) -> Place {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        std::fs::write(folder.path().join("suite.yaml"), suite).expect("it can be written");
+        Place(folder)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_flowbench"));
+        command.current_dir(self.0.path()).args(["run", "suite.yaml"]).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        Ran::new(self.command(arguments).output().expect("the binary was built"))
+    }
+
+    /// The saved result of a run with `--out out`.
+    fn report(&self) -> Value {
+        report(&self.path("out"))
+    }
+}
+
+impl Ran {
+    fn new(output: Output) -> Ran {
+        Ran {
+            code: output.status.code(),
+            out: String::from_utf8(output.stdout).expect("it prints text"),
+            err: String::from_utf8(output.stderr).expect("it prints text"),
+        }
+    }
+
+    #[track_caller]
+    fn ends(&self, code: i32) -> &Ran {
+        assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.out, self.err);
+        self
+    }
+}
+
+fn report(folder: &Path) -> Value {
+    let text = std::fs::read_to_string(folder.join("report.json")).expect("there is a report");
+    serde_json::from_str(&text).expect("it is JSON")
+}
+
+/// One scenario with these keys, on a Flow that echoes.
+fn suite(keys: &str) -> Place {
+    Place::new(&format!("scenarios:\n  - name: echo\n    {}\n", keys.replace('\n', "\n    ")))
+}
+
+#[track_caller]
+fn counts_are_conserved(scenario: &Value) {
+    let count = |name: &str| scenario["requests"][name].as_u64().expect(name);
+    assert_eq!(count("arrivals"), count("sent") + count("dropped"), "{}", scenario["requests"]);
+    let ended = ["ok", "response_errors", "transport_errors", "timeouts", "abandoned"];
+    assert_eq!(count("sent"), ended.map(count).iter().sum::<u64>(), "{}", scenario["requests"]);
+    let timeline = scenario["timeline"].as_array().expect("a list");
+    let sum = |name: &str| timeline.iter().map(|t| t[name].as_u64().expect(name)).sum::<u64>();
+    assert_eq!(sum("ok"), count("ok"));
+    assert_eq!(sum("offered"), count("arrivals"));
+}
+
+#[test]
+fn a_run_that_holds_ends_0_and_writes_both_reports() {
+    let place = suite(
+        "documents: {text: hello, count: 40}
+request_size: 2
+load: {clients: 2}
+assert: [response.docs | length == 2]
+matrix: {protocol: [grpc, http, websocket]}",
+    );
+    let ran = place.run(&["--out", "out"]);
+    ran.ends(0);
+    assert!(ran.out.contains("passed: All thresholds of all 3 scenarios held"), "{}", ran.out);
+    assert!(ran.out.ends_with("out/report.json\nout/report.html\n"), "{}", ran.out);
+    let report = place.report();
+    assert_eq!(report["schema"], "flowbench.report/1");
+    assert_eq!((&report["passed"], &report["verdict"]), (&true.into(), &"held".into()));
+    assert_eq!(report["interrupted"], false);
+    for scenario in report["scenarios"].as_array().expect("a list") {
+        counts_are_conserved(scenario);
+        assert_eq!(scenario["requests"]["ok"], 20);
+        assert_eq!(scenario["documents"]["sent"], 40);
+        assert_eq!(scenario["response_time_ms"]["count"], 20);
+        assert_eq!(scenario["assertions"][0]["passed"], 20);
+        assert_eq!(scenario["end"]["reason"], "documents");
+    }
+    let page = std::fs::read_to_string(place.path("out/report.html")).expect("there is a page");
+    assert!(page.contains("echo [protocol=websocket]"), "{page}");
+    assert!(page.contains("<svg"));
+    assert!(!page.contains("http://") && !page.contains("https://"), "it needs no network");
+}
+
+#[test]
+fn without_out_reports_go_into_a_folder_of_their_own() {
+    let place = suite("load: {clients: 1, requests: 1}");
+    place.run(&["--quiet"]).ends(0);
+    let folders: Vec<_> =
+        std::fs::read_dir(place.path("reports")).expect("it was made").flatten().collect();
+    let [folder] = folders.as_slice() else { panic!("one folder: {folders:?}") };
+    assert!(folder.file_name().to_string_lossy().starts_with("suite-"));
+    let files: Vec<_> = std::fs::read_dir(folder.path()).expect("a folder").flatten().collect();
+    assert_eq!(files.len(), 2, "nothing but the reports: {files:?}");
+}
+
+#[test]
+fn a_threshold_that_does_not_hold_ends_1_and_says_what_it_is() {
+    let place = suite("load: {clients: 1, requests: 20}\nthresholds: [requests > 100]");
+    let ran = place.run(&["--out", "out"]);
+    ran.ends(1);
+    assert!(ran.out.contains("failed      requests > 100 – it is 20"), "{}", ran.out);
+    let threshold = &place.report()["scenarios"][0]["thresholds"][0];
+    assert_eq!((&threshold["verdict"], &threshold["actual"]), (&"failed".into(), &20.0.into()));
+}
+
+#[test]
+fn an_error_fails_a_scenario_that_says_nothing_about_errors() {
+    let place = Place::new(
+        "flows: {f: {embedded: {executors: [{name: e, fail: 100%}]}}}
+scenarios: [{name: s, load: {clients: 1, requests: 5}}]",
+    );
+    let ran = place.run(&["--out", "out"]);
+    ran.ends(1);
+    let report = place.report();
+    let scenario = &report["scenarios"][0];
+    counts_are_conserved(scenario);
+    assert_eq!(scenario["requests"]["response_errors"], 5);
+    assert_eq!(scenario["errors"][0]["kind"], "executor");
+    assert_eq!(scenario["errors"][0]["count"], 5);
+    assert_eq!(scenario["response_time_ms"]["count"], 0);
+    assert_eq!(scenario["error_rate"], 1.0);
+}
+
+#[test]
+fn a_wrong_suite_ends_2_before_anything_is_sent_or_written() {
+    let place = suite("load: {clientz: 1}");
+    let ran = place.run(&["--out", "out"]);
+    ran.ends(2);
+    assert!(ran.err.contains("did you mean `clients`?"), "{}", ran.err);
+    assert!(!place.path("out").exists());
+}
+
+#[test]
+fn a_target_that_is_not_there_ends_3_and_what_needs_it_does_not_run() {
+    let place = Place::new(
+        "flows: {local: {embedded: {}}, gone: {host: 'grpc://127.0.0.1:1'}}
+scenarios:
+  - {name: first, flow: gone, load: {clients: 1, requests: 1}}
+  - {name: second, flow: local, needs: [first], load: {clients: 1, requests: 1}}
+  - {name: third, flow: local, load: {clients: 1, requests: 1}}",
+    );
+    let ran = place.run(&["--out", "out"]);
+    ran.ends(3);
+    assert!(ran.out.contains("could not connect to grpc://127.0.0.1:1"), "{}", ran.out);
+    let report = place.report();
+    let reasons: Vec<_> = report["scenarios"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|scenario| scenario["end"]["reason"].as_str().expect("a word"))
+        .collect();
+    assert_eq!(reasons, ["unreachable", "skipped", "requests"]);
+}
+
+#[test]
+fn a_quantile_of_too_few_requests_is_not_judged_and_ends_4() {
+    let place = suite("load: {clients: 1, requests: 20}\nthresholds: [p99 < 1h]");
+    let ran = place.run(&["--out", "out"]);
+    ran.ends(4);
+    let expected = "too few requests for p99: 20 of the 662 it needs";
+    assert!(ran.out.contains(expected), "{}", ran.out);
+    let scenario = &place.report()["scenarios"][0];
+    assert_eq!(scenario["thresholds"][0]["verdict"], "not_judged");
+    assert_eq!(scenario["validity"]["valid"], false);
+}
+
+#[test]
+fn a_folder_that_can_not_be_written_ends_5_before_the_run() {
+    let place = suite("load: {clients: 1, duration: 1h}");
+    std::fs::write(place.path("file"), "").expect("it can be written");
+    let ran = place.run(&["--out", "file/out"]);
+    ran.ends(5);
+    assert!(ran.err.starts_with("error: could not write file/out"), "{}", ran.err);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_ends_130_with_a_report_of_what_ran() {
+    use std::io::{BufRead, BufReader};
+
+    let place = Place::new(
+        "scenarios:
+  - {name: long, load: {clients: 2, duration: 1h}}
+  - {name: never, needs: [long], load: {clients: 1, requests: 1}}",
+    );
+    let mut child = place.command(&["--out", "out"]).spawn().expect("the binary was built");
+    // It runs once it says so.
+    let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+    lines.next().expect("a line").expect("it is text");
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    rustix::process::kill_process(pid.expect("a pid"), rustix::process::Signal::INT)
+        .expect("it runs");
+    std::thread::spawn(move || lines.count());
+    let ran = Ran::new(child.wait_with_output().expect("it ends"));
+    ran.ends(130);
+    let report = place.report();
+    assert_eq!(report["interrupted"], true);
+    assert_eq!(report["scenarios"][0]["end"]["reason"], "interrupted");
+    assert_eq!(report["scenarios"][1]["end"]["reason"], "skipped");
+    counts_are_conserved(&report["scenarios"][0]);
+}
+
+#[test]
+fn json_prints_the_result_and_nothing_else() {
+    let place = suite(
+        "documents: {text: hi, count: 1}
+load: {clients: 1}
+on_done: [print, {log: noise}]",
+    );
+    let ran = place.run(&["--json", "--out", "out"]);
+    ran.ends(0);
+    let printed: Value = serde_json::from_str(&ran.out).expect("stdout is one JSON value");
+    assert_eq!(printed, place.report());
+    assert!(ran.err.contains("noise"), "actions still print, elsewhere: {}", ran.err);
+}
+
+#[test]
+fn only_runs_what_is_named_and_what_that_needs() {
+    let place = Place::new(
+        "defaults: {load: {clients: 1, requests: 1}}
+scenarios: [{name: index}, {name: search, needs: [index]}, {name: c, matrix: {request_size: [1, 2]}}]",
+    );
+    let names = |ran: &Ran| -> Vec<String> {
+        let result: Value = serde_json::from_str(&ran.out).expect("JSON");
+        let scenarios = result["scenarios"].as_array().expect("a list");
+        scenarios.iter().map(|s| s["name"].as_str().expect("text").to_owned()).collect()
+    };
+    let ran = place.run(&["--json", "--quiet", "--only", "search"]);
+    assert_eq!(names(ran.ends(0)), ["index", "search"]);
+    let ran = place.run(&["--json", "--quiet", "--only", "c"]);
+    assert_eq!(names(ran.ends(0)), ["c [request_size=1]", "c [request_size=2]"]);
+    let ran = place.run(&["--only", "serach"]);
+    assert!(
+        ran.ends(2).err.contains("no scenario `serach`, did you mean `search`?"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
+fn an_open_load_counts_every_arrival_also_those_it_drops() {
+    let place = Place::new(
+        "flows: {f: {embedded: {executors: [{name: e, service_time: 300ms, concurrency: 1}]}}}
+scenarios:
+  - {name: s, load: {rate: 50/s, duration: 1s, max_in_flight: 2}, warmup: 200ms,
+     thresholds: [dropped > 0, error_rate > 0%]}",
+    );
+    place.run(&["--out", "out"]).ends(0);
+    let scenario = &place.report()["scenarios"][0];
+    counts_are_conserved(scenario);
+    assert_eq!(scenario["requests"]["arrivals"], 50);
+    assert!(scenario["requests"]["dropped"].as_u64() > Some(0));
+    assert!(scenario["warmup"]["sent"].as_u64() > Some(0));
+}
+
+#[test]
+fn callbacks_are_counted_and_save_what_came_back() {
+    let place = suite(
+        "documents: {id: 'd${{ i }}', text: hello, count: 3}
+request_size: 1
+load: {clients: 1}
+on_done: [{save: docs.jsonl}, {count: done}, {check: \"response.docs[0].id != 'd1'\"}]
+on_always: [{count: always}]",
+    );
+    place.run(&["--out", "out"]).ends(0);
+    let scenario = &place.report()["scenarios"][0];
+    assert_eq!(scenario["callbacks"]["on_done"]["fired"], 3);
+    assert_eq!(scenario["callbacks"]["on_done"]["failed"], 1);
+    assert_eq!(scenario["callbacks"]["on_error"]["fired"], 0);
+    assert_eq!(scenario["counters"]["done"], 3);
+    assert_eq!(scenario["counters"]["always"], 3);
+    let saved = std::fs::read_to_string(place.path("docs.jsonl")).expect("it was saved");
+    let ids: Vec<Value> =
+        saved.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(ids.iter().map(|doc| &doc["id"]).collect::<Vec<_>>(), ["d0", "d1", "d2"]);
+}
+
+#[test]
+fn an_abort_action_ends_the_scenario_and_no_other() {
+    let place = Place::new(
+        "documents: {d: {text: hi}}
+scenarios:
+  - {name: ends, documents: d, load: {clients: 1, duration: 1h}, on_done: [abort]}
+  - {name: goes on, documents: d, load: {clients: 1, requests: 20}}",
+    );
+    place.run(&["--out", "out"]).ends(0);
+    let report = place.report();
+    assert_eq!(report["interrupted"], false);
+    assert_eq!(report["scenarios"][0]["end"]["reason"], "aborted");
+    assert_eq!(report["scenarios"][1]["requests"]["ok"], 20);
+}
+
+#[test]
+fn what_a_suite_or_a_flow_says_is_data_and_never_markup_or_control() {
+    let place = Place::new(
+        r#"name: "<script>alert(1)</script>"
+flows: {f: {embedded: {executors: [{name: "<img src=x onerror=alert(2)>", fail: 50%}]}}}
+scenarios:
+  - name: "</title><script>alert(3)</script>\e[2J"
+    documents: {text: "<script>alert(4)</script>", count: 20}
+    request_size: 1
+    load: {clients: 1}
+    assert: ["response.docs | length == 2"]"#,
+    );
+    let ran = place.run(&["--out", "out"]);
+    ran.ends(1);
+    assert!(!ran.out.contains('\u{1b}') && !ran.err.contains('\u{1b}'));
+    let page = std::fs::read_to_string(place.path("out/report.html")).expect("there is a page");
+    let scripts = page.matches("<script").count();
+    assert_eq!(scripts, 1, "the page's own and no other");
+    assert!(!page.contains("<img"));
+    assert!(page.contains("&lt;script&gt;alert"));
+}
