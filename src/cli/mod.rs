@@ -9,6 +9,7 @@ mod post;
 mod problem;
 mod ready;
 mod run;
+mod schema;
 mod serve;
 mod suite;
 
@@ -30,6 +31,8 @@ enum Command {
     Run(run::Args),
     /// Say what is wrong with suites, without sending anything.
     Check(check::Args),
+    /// Print the JSON schema of a suite, for editors.
+    Schema(schema::Args),
     /// Send Documents to a Flow: curl for Flows.
     Post(post::Args),
     /// Send a GraphQL mutation to a Flow.
@@ -82,6 +85,7 @@ pub fn main() -> ExitCode {
         match cli.command {
             Command::Run(args) => run::main(args).await,
             Command::Check(args) => check::main(args),
+            Command::Schema(args) => schema::main(args),
             Command::Post(args) => post::main(args).await,
             Command::Mutate(args) => mutate::main(args).await,
             Command::Ready(args) => ready::main(args).await,

@@ -1,12 +1,14 @@
 //! An embedded Flow as its user writes it: `embedded:` in a scenario file, `--config` of `serve`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::units::{Percentage, Span};
 use crate::wire::{Family, Protocol};
@@ -16,7 +18,7 @@ use crate::wire::{Family, Protocol};
 /// `{}` is a Flow of the v1 family on free ports of the three protocols with two Executors:
 /// `encoder` gives the Documents of `/index` and `/search` an embedding where they have none, and
 /// `indexer` keeps and finds them. Every other endpoint gives its Documents back unchanged.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, rename_all = "snake_case")]
 pub struct FlowConfig {
     /// The family of DocArray it speaks. v1 unless told otherwise, because HTTP carries routes
@@ -38,7 +40,7 @@ pub struct FlowConfig {
 }
 
 /// A family as written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum FamilyName {
@@ -47,7 +49,9 @@ pub enum FamilyName {
 }
 
 /// A protocol as written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum ProtocolName {
@@ -57,7 +61,7 @@ pub enum ProtocolName {
 }
 
 /// Where certificate and key are, in PEM.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TlsFiles {
     /// The certificate, with those that lead to its authority.
@@ -70,7 +74,7 @@ pub struct TlsFiles {
 }
 
 /// An Executor.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExecutorConfig {
     /// Its name, which `target_executor` is matched with and routes carry.
@@ -94,7 +98,7 @@ pub struct ExecutorConfig {
 }
 
 /// The Executors there are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Uses {
     /// Gives Documents back as they came.
@@ -132,7 +136,7 @@ pub enum ServiceTime {
 }
 
 /// Periods of work and standstill: of each `every`, the last `for` is standstill.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Stall {
     /// Length of a period.
@@ -198,33 +202,74 @@ impl From<ProtocolName> for Protocol {
 }
 
 /// The map form of a service time; a duration alone is a constant one.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum ServiceTimeMap {
+    /// Always the same.
     Constant(Span),
+    /// Any time between the two is as likely.
     Uniform(Bounds),
+    /// Exponential, by its mean.
     Exponential(Mean),
+    /// Lognormal, by two quantiles.
     Lognormal(Quantiles),
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Bounds {
+    /// The shortest.
     min: Span,
+    /// The longest.
     max: Span,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Mean {
+    /// The mean.
     mean: Span,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Quantiles {
+    /// Half of all requests take no longer.
     median: Span,
+    /// 99 of 100 requests take no longer.
     p99: Span,
+}
+
+impl Serialize for ServiceTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // What was read from a file is short enough; a program may set anything.
+        let span = |duration: Duration| Span::new(duration).unwrap_or_default();
+        let map = match *self {
+            ServiceTime::Constant(time) => return span(time).serialize(serializer),
+            ServiceTime::Uniform { min, max } => {
+                ServiceTimeMap::Uniform(Bounds { min: span(min), max: span(max) })
+            }
+            ServiceTime::Exponential(mean) => {
+                ServiceTimeMap::Exponential(Mean { mean: span(mean) })
+            }
+            ServiceTime::Lognormal { median, p99 } => {
+                ServiceTimeMap::Lognormal(Quantiles { median: span(median), p99: span(p99) })
+            }
+        };
+        map.serialize(serializer)
+    }
+}
+
+impl JsonSchema for ServiceTime {
+    fn schema_name() -> Cow<'static, str> {
+        "ServiceTime".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let (constant, map) =
+            (generator.subschema_for::<Span>(), generator.subschema_for::<ServiceTimeMap>());
+        json_schema!({"anyOf": [constant, map]})
+    }
 }
 
 impl<'de> Deserialize<'de> for ServiceTime {

@@ -20,7 +20,6 @@ use crate::wire::Protocol;
 pub struct Flow {
     /// A Flow started inside this process, on free ports. `{}` has two Executors that index and
     /// search.
-    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     pub embedded: Option<FlowConfig>,
     /// Where it is: `grpc://localhost:1234`, or a name. The scheme gives protocol and TLS. `0.0.0.0`
     /// unless set.

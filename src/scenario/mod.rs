@@ -8,6 +8,7 @@ pub mod condition;
 mod expand;
 mod flow;
 mod load;
+mod schema;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -22,6 +23,7 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 pub use flow::{FamilyWord, Flow, Hosts, ProtocolWord, Tls, TlsMap};
 pub use load::{LoadedSuite, Named, Options, Unit, load};
+pub use schema::schema;
 
 use crate::documents::DocumentsSpec;
 use crate::template::Template;
@@ -338,6 +340,10 @@ impl<T: JsonSchema> JsonSchema for Later<T> {
 
     fn schema_name() -> Cow<'static, str> {
         T::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        T::schema_id()
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {

@@ -11,6 +11,7 @@ mod http;
 mod interop;
 mod run;
 mod scenario;
+mod schema;
 mod scripted;
 mod websocket;
 mod wire;
