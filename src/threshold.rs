@@ -30,6 +30,8 @@ pub struct Evidence {
     pub assertion_failures: u64,
     /// Why latencies and throughput cannot be judged, if they cannot.
     pub invalid: Option<String>,
+    /// The evidence of each step alone, by its name, where iterations have several.
+    pub steps: Vec<(String, Evidence)>,
 }
 
 /// The value of a metric, or why there is none.
@@ -46,35 +48,79 @@ impl Evidence {
     /// When somebody changed its histograms.
     pub fn of(scenario: &ScenarioSummary) -> Result<Evidence, HistogramError> {
         let invalid = scenario.validity.reasons.join("; ");
+        let invalid = (!scenario.validity.valid).then_some(invalid);
+        let mut steps = Vec::new();
+        for step in &scenario.steps {
+            let evidence = Evidence {
+                response: step.response_time_ms.to_histogram()?,
+                service: step.service_time_ms.to_histogram()?,
+                requests: step.requests,
+                throughput: Throughput {
+                    requests_per_s: step.requests_per_s,
+                    ..Throughput::default()
+                },
+                assertion_failures: 0,
+                invalid: invalid.clone(),
+                steps: Vec::new(),
+            };
+            steps.push((step.name.clone(), evidence));
+        }
         Ok(Evidence {
             response: scenario.response_time_ms.to_histogram()?,
             service: scenario.service_time_ms.to_histogram()?,
             requests: scenario.requests,
             throughput: scenario.throughput,
             assertion_failures: scenario.assertions.iter().map(|a| a.failed).sum(),
-            invalid: (!scenario.validity.valid).then_some(invalid),
+            invalid,
+            steps,
         })
     }
 
-    /// The evidence in a window of a scenario that runs.
-    pub fn of_window(tally: &Tally, window: Duration, assertion_failures: u64) -> Evidence {
+    /// The evidence in a window of a scenario that runs, with the names of its steps.
+    pub fn of_window(
+        tally: &Tally,
+        window: Duration,
+        assertion_failures: u64,
+        names: &[&str],
+    ) -> Evidence {
+        let window = Window { length: window, timed: false };
+        let names = if names.len() > 1 { names } else { &[] };
+        let steps = names.iter().enumerate().map(|(index, name)| {
+            // A step that was never reached has counted nothing.
+            let step = tally.steps.get(index).cloned().unwrap_or_default();
+            let requests = step.requests();
+            let per_s = requests.ok as f64 / window.length.as_secs_f64().max(1e-3);
+            let evidence = Evidence {
+                response: step.response[0].clone(),
+                service: step.service,
+                // What is in flight now was not given up.
+                requests: Requests { abandoned: 0, ..requests },
+                throughput: Throughput { requests_per_s: per_s, ..Throughput::default() },
+                assertion_failures: 0,
+                invalid: None,
+                steps: Vec::new(),
+            };
+            ((*name).to_owned(), evidence)
+        });
         Evidence {
             response: tally.ok().clone(),
             service: tally.service.clone(),
             requests: Requests::new(tally),
-            throughput: Throughput::new(tally, Window { length: window, timed: false }),
+            throughput: Throughput::new(tally, window),
             assertion_failures,
             invalid: None,
+            steps: steps.collect(),
         }
     }
 
     /// Judges a condition.
     pub fn judge(&self, condition: &Condition) -> ThresholdSummary {
-        let (actual, verdict, reason) = match self.actual(condition.metric) {
+        let about = self.about(condition);
+        let (actual, verdict, reason) = match about.actual(condition.metric) {
             Actual::Unknown(reason) => (None, Verdict::NotJudged, Some(reason)),
             Actual::Value(value) => {
                 let shown = value.is_finite().then_some(value);
-                match self.obstacle(condition.metric) {
+                match about.obstacle(condition.metric) {
                     Some(reason) => (shown, Verdict::NotJudged, Some(reason)),
                     None if condition.holds(value) => (shown, Verdict::Held, None),
                     None => (shown, Verdict::Failed, None),
@@ -102,8 +148,19 @@ impl Evidence {
         self.too_few(metric)
     }
 
-    /// Why there are too few requests for a quantile, if there are.
-    pub fn too_few(&self, metric: Metric) -> Option<String> {
+    /// The evidence that a condition is about: the whole's, or a step's.
+    fn about(&self, condition: &Condition) -> &Evidence {
+        let named = |step: &&(String, Evidence)| Some(&step.0) == condition.step.as_ref();
+        // Plans name steps that there are; one that was never reached has nothing of its own.
+        self.steps.iter().find(named).map_or(self, |(_, evidence)| evidence)
+    }
+
+    /// Why there are too few requests to judge a condition, if there are.
+    pub fn lacks_requests(&self, condition: &Condition) -> Option<String> {
+        self.about(condition).too_few(condition.metric)
+    }
+
+    fn too_few(&self, metric: Metric) -> Option<String> {
         let (Metric::ResponseTime(statistic) | Metric::ServiceTime(statistic)) = metric else {
             return None;
         };
@@ -179,6 +236,7 @@ mod tests {
             throughput: Throughput { requests_per_s: 100.0, ..Throughput::default() },
             assertion_failures: 0,
             invalid: None,
+            steps: Vec::new(),
         }
     }
 
@@ -237,6 +295,14 @@ mod tests {
         check(&run, "p99 < 50ms", None, Verdict::NotJudged);
         check(&run, "error_rate == 0", None, Verdict::NotJudged);
         check(&run, "errors == 0", Some(0.0), Verdict::Held);
+    }
+
+    #[test]
+    fn a_step_is_judged_by_its_own_requests() {
+        let mut run = evidence([100; 1000], 0);
+        run.steps = vec![("search".into(), evidence([10; 1000], 0))];
+        check(&run, "p99 < 50ms", Some(100.0), Verdict::Failed);
+        check(&run, "search.p99 < 50ms", Some(10.0), Verdict::Held);
     }
 
     #[test]

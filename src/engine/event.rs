@@ -25,10 +25,12 @@ pub enum Event<'a> {
         /// Whether we ourselves were too late for it; else it found no free slot.
         late: bool,
     },
-    /// It was handed to the client.
+    /// A request was handed to the client: that of an arrival, or of a later step.
     Released {
         /// Which.
         arrival: Arrival,
+        /// Its step, from 0.
+        step: usize,
         /// When.
         at: Instant,
         /// How many Documents it carries.
@@ -36,9 +38,18 @@ pub enum Event<'a> {
     },
     /// It was answered, or failed.
     Finished(&'a Finished),
-    /// It was still in flight when the grace period was over.
+    /// An iteration could not go on after a step: its response has not what the next needs.
+    Broken {
+        /// Which, and how it began.
+        iteration: Iteration,
+        /// When.
+        at: Instant,
+        /// Why.
+        reason: &'a str,
+    },
+    /// Iterations were still in flight when the grace period was over.
     Abandoned {
-        /// How many of the measured requests.
+        /// How many of the measured.
         measured: u64,
         /// How many of the warmup.
         warmup: u64,
@@ -58,15 +69,30 @@ pub struct Arrival {
     pub measured: bool,
 }
 
+/// How an iteration began. One without `steps` is a single request.
+#[derive(Clone, Copy, Debug)]
+pub struct Iteration {
+    /// When it was due.
+    pub arrival: Arrival,
+    /// When its first request was handed to the client.
+    pub released: Instant,
+    /// When that was written; none before it ended, and when it never was.
+    pub written: Option<Instant>,
+    /// How long past the due time it had to wait for its Documents to be made.
+    pub starved: Duration,
+}
+
 /// What became of a request.
 #[derive(Debug)]
 pub struct Finished {
-    /// When it was due.
-    pub arrival: Arrival,
-    /// When it was handed to the client.
-    pub released: Instant,
-    /// How long past its due time it had to wait for its Documents to be made.
-    pub starved: Duration,
+    /// What it is a part of.
+    pub iteration: Iteration,
+    /// Its step, from 0.
+    pub step: usize,
+    /// Whether the iteration ends with it: it was the last step, or failed.
+    pub ends: bool,
+    /// When it was due: with the iteration, or when the step before had ended.
+    pub due: Instant,
     /// How many Documents it carried.
     pub documents: u64,
     /// What happened when on the wire.
@@ -117,20 +143,10 @@ impl Outcome {
     }
 }
 
-impl Finished {
-    /// From being due to the last reply: what a user would feel.
-    pub fn response_time(&self) -> Duration {
-        self.timing.done - self.arrival.due
-    }
-
-    /// From being written to the last reply: what the Flow was given. `None`: never written.
-    pub fn service_time(&self) -> Option<Duration> {
-        self.timing.written.map(|written| self.timing.done - written)
-    }
-
+impl Iteration {
     /// From being due to being written, or handed out where it was never written.
     pub fn lag(&self) -> Duration {
-        self.timing.written.unwrap_or(self.released) - self.arrival.due
+        self.written.unwrap_or(self.released) - self.arrival.due
     }
 
     /// The part of the lag that is our own: the pacer woke late, or was busy.
@@ -140,6 +156,18 @@ impl Finished {
 
     /// The part of the lag between handing out and writing: no free stream, flow control.
     pub fn held_back(&self) -> Duration {
-        self.timing.written.map_or(Duration::ZERO, |written| written - self.released)
+        self.written.map_or(Duration::ZERO, |written| written - self.released)
+    }
+}
+
+impl Finished {
+    /// From being due to the last reply: what a user would feel.
+    pub fn response_time(&self) -> Duration {
+        self.timing.done - self.due
+    }
+
+    /// From being written to the last reply: what the Flow was given. `None`: never written.
+    pub fn service_time(&self) -> Option<Duration> {
+        self.timing.written.map(|written| self.timing.done - written)
     }
 }

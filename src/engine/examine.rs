@@ -15,11 +15,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Answer;
+use super::exchange::exchange;
 use crate::assertion::{Assertion, Exchange, Reads};
-use crate::client::{Body, Request};
 use crate::plan::{Action, Callbacks, Step};
 use crate::random::Key;
-use crate::wire::{DataRequest, Document, Form, RequestId};
+use crate::wire::{DataRequest, Document, Form};
 
 /// What assertions and callbacks counted.
 #[derive(Clone, Debug, Default)]
@@ -84,11 +84,18 @@ const EXAMPLE_CHARS_MAX: usize = 500;
 /// Answers that wait for us. Past it requests keep their slots, so memory is bounded.
 pub const WAITING_MAX: usize = 1024;
 
-/// Looks at the answers of one scenario.
-pub struct Examiner {
+/// What is looked at in the answers to one step.
+struct Looked {
     assertions: Vec<Assertion>,
+    /// Where its assertions are counted.
+    counts_from: usize,
     callbacks: Callbacks,
     reads: Reads,
+}
+
+/// Looks at the answers of one scenario.
+pub struct Examiner {
+    steps: Vec<Looked>,
     form: Form,
     samples: Key,
     output: Output,
@@ -128,44 +135,53 @@ impl Saves {
 }
 
 impl Examiner {
-    /// Looks at the answers to a step; `None` when there is nothing to look for.
+    /// Looks at the answers to these steps; `None` when there is nothing to look for.
     pub fn new(
-        step: &Step,
+        steps: &[Step],
         form: Form,
         seed: u64,
         output: Output,
         saves: Saves,
         abort: CancellationToken,
     ) -> Option<Examiner> {
-        let mut all = actions(&step.callbacks).peekable();
-        if step.assertions.is_empty() && all.peek().is_none() {
+        let mut counts: Vec<AssertionCount> = Vec::new();
+        let mut looked = Vec::new();
+        for step in steps {
+            let none = Reads::default();
+            let reads = step.assertions.iter().map(Assertion::reads);
+            let reads = reads.chain(actions(&step.callbacks).map(|action| match action {
+                Action::Print | Action::Save(_) => Reads { response: true, ..none },
+                Action::Log(message) => message.reads(),
+                Action::Check(assertion) => assertion.reads(),
+                Action::Beep | Action::Count(_) | Action::Abort => none,
+            }));
+            looked.push(Looked {
+                assertions: step.assertions.clone(),
+                counts_from: counts.len(),
+                callbacks: step.callbacks.clone(),
+                reads: reads.fold(none, std::ops::BitOr::bitor),
+            });
+            counts.extend(step.assertions.iter().map(|assertion| AssertionCount {
+                name: match step.name.as_str() {
+                    "" => assertion.name().to_owned(),
+                    step => format!("{step}: {}", assertion.name()),
+                },
+                ..AssertionCount::default()
+            }));
+        }
+        let acts = steps.iter().any(|step| actions(&step.callbacks).next().is_some());
+        if counts.is_empty() && !acts {
             return None;
         }
-        let none = Reads::default();
-        let reads = step.assertions.iter().map(Assertion::reads);
-        let reads = reads.chain(all.map(|action| match action {
-            Action::Print | Action::Save(_) => Reads { response: true, ..none },
-            Action::Log(message) => message.reads(),
-            Action::Check(assertion) => assertion.reads(),
-            Action::Beep | Action::Count(_) | Action::Abort => none,
-        }));
-        let assertions = step.assertions.iter().map(|assertion| AssertionCount {
-            name: assertion.name().to_owned(),
-            ..AssertionCount::default()
-        });
+        let examined = Examined { assertions: counts, ..Examined::default() };
         Some(Examiner {
-            reads: reads.fold(none, std::ops::BitOr::bitor),
-            examined: Arc::new(Mutex::new(Examined {
-                assertions: assertions.collect(),
-                ..Examined::default()
-            })),
-            assertions: step.assertions.clone(),
-            callbacks: step.callbacks.clone(),
+            steps: looked,
             form,
             samples: Key::new(seed).part("assert"),
             output,
             saves,
             abort,
+            examined: Arc::new(Mutex::new(examined)),
         })
     }
 
@@ -185,19 +201,21 @@ impl Examiner {
     /// Writes out what `save` actions have buffered. A failure is one of the callback's: what it
     /// counted as saved is not.
     fn flush(&self) {
-        let callbacks = &self.callbacks;
         let mut examined = lock(&self.examined);
         let examined = &mut *examined;
-        for (actions, count) in [
-            (&callbacks.on_done, &mut examined.on_done),
-            (&callbacks.on_error, &mut examined.on_error),
-            (&callbacks.on_always, &mut examined.on_always),
-        ] {
-            for action in actions {
-                let Action::Save(path) = action else { continue };
-                if let Err(error) = self.saves.flush(path) {
-                    count.failed += 1;
-                    count.example = Some(format!("could not write {}: {error}", path.display()));
+        for callbacks in self.steps.iter().map(|step| &step.callbacks) {
+            for (actions, count) in [
+                (&callbacks.on_done, &mut examined.on_done),
+                (&callbacks.on_error, &mut examined.on_error),
+                (&callbacks.on_always, &mut examined.on_always),
+            ] {
+                for action in actions {
+                    let Action::Save(path) = action else { continue };
+                    if let Err(error) = self.saves.flush(path) {
+                        count.failed += 1;
+                        let reason = format!("could not write {}: {error}", path.display());
+                        count.example = Some(reason);
+                    }
                 }
             }
         }
@@ -205,14 +223,16 @@ impl Examiner {
 
     /// Looks at one answer.
     pub fn examine(&self, answer: &Answer) {
-        let exchange = self.exchange(answer);
+        let step = &self.steps[answer.finished.step];
+        let exchange = self.exchange(step, answer);
         let mut examined = lock(&self.examined);
         if answer.finished.reply.is_some() {
-            for (index, assertion) in self.assertions.iter().enumerate() {
-                if !self.in_sample(assertion, index, answer.index) {
+            for (index, assertion) in step.assertions.iter().enumerate() {
+                let place = step.counts_from + index;
+                if !self.in_sample(assertion, place, answer.index) {
                     continue;
                 }
-                let count = &mut examined.assertions[index];
+                let count = &mut examined.assertions[place];
                 match holds(assertion, &exchange) {
                     Ok(()) => count.passed += 1,
                     Err(reason) => {
@@ -223,7 +243,7 @@ impl Examiner {
             }
         }
         let ok = answer.finished.error.is_none();
-        let callbacks = &self.callbacks;
+        let callbacks = &step.callbacks;
         let first = if ok { &callbacks.on_done } else { &callbacks.on_error };
         for (actions, always) in [(first, false), (&callbacks.on_always, true)] {
             if actions.is_empty() {
@@ -244,39 +264,15 @@ impl Examiner {
     }
 
     /// What assertions and callbacks are to see, decoded as far as they look.
-    fn exchange(&self, answer: &Answer) -> Exchange {
+    fn exchange(&self, step: &Looked, answer: &Answer) -> Exchange {
         let finished = &answer.finished;
-        let request = match &answer.request {
-            Request::Post { message, .. } if self.reads.request => {
-                let bytes = message.with_id(RequestId { sender: 0, number: 0 });
-                self.form.decode(bytes).ok().map(Arc::new)
-            }
-            _ => None,
-        };
-        let reply = finished.reply.as_ref();
-        let graphql = reply.and_then(|reply| match &reply.body {
-            Body::GraphQl(body) => serde_json::from_slice(body).ok().map(Arc::new),
-            _ => None,
-        });
-        let mut exception = finished.error.as_ref().map(|error| (error.kind(), error.to_string()));
-        let response = match reply.filter(|_| self.reads.response && graphql.is_none()) {
-            None => None,
-            Some(reply) => match reply.decode() {
-                Ok(response) => Some(Arc::new(response)),
-                Err(error) => {
-                    exception.get_or_insert(("decode", error.to_string()));
-                    None
-                }
-            },
-        };
-        Exchange {
-            request,
-            head: reply.map(|reply| Arc::new(reply.head.clone())),
-            response,
-            graphql,
-            exception,
-            latency: finished.response_time(),
+        let mut exchange =
+            exchange(&answer.request, finished.reply.as_ref(), step.reads, self.form);
+        if let Some(error) = &finished.error {
+            exchange.exception = Some((error.kind(), error.to_string()));
         }
+        exchange.latency = finished.response_time();
+        exchange
     }
 
     fn in_sample(&self, assertion: &Assertion, place: usize, index: u64) -> bool {

@@ -52,7 +52,8 @@ impl Maker {
         }
     }
 
-    fn is_constant(&self) -> bool {
+    /// Whether all requests are the same.
+    pub fn is_constant(&self) -> bool {
         match &*self.work {
             Work::Post(post) => {
                 post.parameters.is_constant()
@@ -62,26 +63,26 @@ impl Maker {
         }
     }
 
-    /// The requests for `workers` workers, each of which gets what the others do not. At the end of
-    /// the Documents they end, or start again where `again` is set.
+    /// The first `limit` requests for `workers` workers, each of which gets what the others do not;
+    /// without a limit they never end.
     ///
     /// # Errors
     /// When one of the first requests cannot be made: what is wrong with them all shows before
     /// anything was sent.
-    pub fn feeds(&self, workers: usize, again: bool) -> Result<Vec<Feed>, FeedError> {
-        let count = self.count();
-        if count == Some(0) {
+    pub fn feeds(&self, workers: usize, limit: Option<u64>) -> Result<Vec<Feed>, FeedError> {
+        let end = limit.unwrap_or(u64::MAX);
+        // Documents that are none make no request.
+        if end == 0 || self.count() == Some(0) {
             return Ok(self.nothing(workers));
         }
         if self.is_constant() {
-            let first = self.make(0)?;
-            let last = count.filter(|_| !again).map(|count| self.make(count - 1)).transpose()?;
-            let budget = Budget::new(count.filter(|_| !again).unwrap_or(u64::MAX));
-            return Ok(same(Same { batch: first, last, budget }, workers));
+            let first = self.make(0, &Map::new())?;
+            // The Documents may end within the last request.
+            let last = limit.map(|limit| self.make(limit - 1, &Map::new())).transpose()?;
+            return Ok(same(Same { batch: first, last, budget: Budget::new(end) }, workers));
         }
-        let end = count.filter(|_| !again).unwrap_or(u64::MAX);
         // A first stock, so that a load does not begin by waiting.
-        let stock = self.make_all(0..end.min(CHUNK), count);
+        let stock = self.make_all(0..end.min(CHUNK));
         let stock = stock.into_iter().collect::<Result<Vec<_>, _>>()?;
         let longest = stock.iter().map(length).max().unwrap_or(1).max(1);
         let room = (QUEUED_BYTES_MAX / workers / longest).clamp(2, QUEUED_MAX);
@@ -94,7 +95,7 @@ impl Maker {
         let maker = self.clone();
         std::thread::Builder::new()
             .name("documents".into())
-            .spawn(move || maker.run(senders, stock, end, count))
+            .spawn(move || maker.run(senders, stock, end))
             .map_err(|error| FeedError::Make { index: 0, message: error.to_string() })?;
         Ok(feeds)
     }
@@ -112,7 +113,6 @@ impl Maker {
         mut queues: Vec<mpsc::Sender<Result<Option<Batch>, FeedError>>>,
         stock: Vec<Batch>,
         end: u64,
-        count: Option<u64>,
     ) {
         let mut next = stock.len() as u64;
         let mut made: Vec<_> = stock.into_iter().map(Ok).collect();
@@ -128,7 +128,7 @@ impl Maker {
             }
             let chunk = next..end.min(next + CHUNK);
             next = chunk.end;
-            made = self.make_all(chunk, count);
+            made = self.make_all(chunk);
         }
         for queue in queues {
             // Fails when the worker ended first, and then it needs no end.
@@ -136,23 +136,25 @@ impl Maker {
         }
     }
 
-    fn make_all(&self, indices: Range<u64>, count: Option<u64>) -> Vec<Result<Batch, FeedError>> {
-        let place = |index: u64| count.map_or(index, |count| index % count);
-        indices.into_par_iter().map(|index| self.make(place(index))).collect()
+    fn make_all(&self, indices: Range<u64>) -> Vec<Result<Batch, FeedError>> {
+        let none = Map::new();
+        indices.into_par_iter().map(|index| self.make(index, &none)).collect()
     }
 
-    /// The `index`-th request.
+    /// The `index`-th request, with what earlier steps of its iteration kept. Past the end of the
+    /// Documents they start again.
     ///
     /// # Errors
     /// A Document or a parameter without a value, or one that the form has no place for.
-    fn make(&self, index: u64) -> Result<Batch, FeedError> {
+    pub fn make(&self, index: u64, captured: &Map) -> Result<Batch, FeedError> {
+        let place = self.count().map_or(index, |count| index % count.max(1));
         let failed = |message: String| FeedError::Make { index, message };
         match &*self.work {
             Work::Post(post) => {
-                let data = documents(post, index).map_err(failed)?;
+                let data = documents(post, place).map_err(failed)?;
                 let parameters = post
                     .parameters
-                    .evaluate(index, &Map::new())
+                    .evaluate(index, captured)
                     .map_err(|error| failed(error.to_string()))?;
                 let target = Some(post.target_executor.clone()).filter(|name| !name.is_empty());
                 let header = Header {
@@ -169,7 +171,7 @@ impl Maker {
             }
             Work::Mutate { mutation, variables } => {
                 let variables = variables
-                    .evaluate(index, &Map::new())
+                    .evaluate(index, captured)
                     .map_err(|error| failed(error.to_string()))?;
                 let body = serde_json::json!({"query": mutation, "variables": variables});
                 let body = Bytes::from(body.to_string());

@@ -15,8 +15,10 @@
 //! - An arrival past the bound of requests in flight is dropped and counted. Waiting for a slot
 //!   would hide the slowness we came to measure.
 
+pub mod chain;
 pub mod event;
 pub mod examine;
+mod exchange;
 pub mod feed;
 pub mod make;
 pub mod schedule;
@@ -35,7 +37,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::{Call, Request};
 use crate::clock::Clock;
-use event::{Arrival, Event, Finished, Listener, Outcome};
+use crate::wire::Map;
+use chain::{Chain, Kept};
+use event::{Arrival, Event, Finished, Iteration, Listener, Outcome};
 use feed::{Batch, Feed, FeedError};
 use source::{Next, Over, Source};
 
@@ -50,6 +54,8 @@ pub struct Load<C> {
     pub warmup: Feed,
     /// What, from then on.
     pub feed: Feed,
+    /// The steps of an iteration after its first; none for a single request.
+    pub chain: Option<Chain>,
     /// Bound of requests in flight, shared with the other workers.
     pub slots: Slots,
     /// Gets every answer to measured requests, where somebody looks at answers.
@@ -139,9 +145,9 @@ where
     K: Clock,
     L: Listener,
 {
-    let Load { call, mut source, mut warmup, mut feed, slots, answers, grace, stop } = load;
-    let mut flight =
-        Flight { requests: FuturesUnordered::new(), measured: 0, warmup: 0, slots, answers };
+    let Load { call, mut source, mut warmup, mut feed, chain, slots, answers, grace, stop } = load;
+    let send = |sending: Sending, request: Request| one_request(call.clone(), sending, request);
+    let mut flight = Flight::new(send, chain, slots, answers);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut ready: Option<Ready> = None;
@@ -184,11 +190,7 @@ where
                 if !flight.slots.take() {
                     listener.on(Event::Dropped { arrival, late: false });
                 } else if let Some(ready) = ready.take() {
-                    let documents = ready.batch.documents;
-                    listener.on(Event::Released { arrival, at, documents });
-                    let keep = arrival.measured && flight.answers.is_some();
-                    let request = one_request(call.clone(), arrival, ready, at, keep);
-                    flight.release(arrival, Either::Left(request));
+                    flight.begin(arrival, ready, at, listener);
                 }
             }
             Some(landed) = flight.requests.next() => {
@@ -242,25 +244,29 @@ struct Ready {
     at: Instant,
 }
 
+/// A request on its way.
+struct Sending {
+    iteration: Iteration,
+    step: usize,
+    due: Instant,
+    documents: u64,
+    /// Kept for those who look at answers, and for the next step.
+    kept: Option<(Request, Kept)>,
+}
+
 /// Something that was in flight and is not any more.
 enum Landed {
-    /// A request was answered, or failed. The answer, where somebody looks at answers.
-    Request(Box<Finished>, Option<(u64, Request)>),
+    /// A request was answered, or failed.
+    Request(Box<Finished>, Option<(Request, Kept)>),
+    /// The request of an iteration's next step was made, or could not be.
+    Next { iteration: Iteration, step: usize, due: Instant, made: Result<(Batch, Kept), String> },
     /// Somebody took an answer that had to wait until they had time.
     Taken(Instant),
 }
 
 /// One request, from release to its last reply.
-async fn one_request<C: Call>(
-    call: C,
-    arrival: Arrival,
-    ready: Ready,
-    released: Instant,
-    keep: bool,
-) -> Landed {
-    let Batch { request, documents, index } = ready.batch;
-    let starved = ready.at.saturating_duration_since(arrival.due);
-    let kept = keep.then(|| (index, request.clone()));
+async fn one_request<C: Call>(call: C, sending: Sending, request: Request) -> Landed {
+    let Sending { mut iteration, step, due, documents, kept } = sending;
     let (reply, error, timing) = match call.call(request).await {
         Ok(reply) => {
             let (error, timing) = (reply.failure(), reply.timing);
@@ -269,27 +275,72 @@ async fn one_request<C: Call>(
         Err(failure) => (None, Some(failure.error), failure.timing),
     };
     let outcome = error.as_ref().map_or(Outcome::Ok, Outcome::of);
+    if step == 0 {
+        iteration.written = timing.written;
+    }
+    let ends = true;
     let finished =
-        Finished { arrival, released, starved, documents, timing, outcome, reply, error };
+        Finished { iteration, step, ends, due, documents, timing, outcome, reply, error };
     Landed::Request(Box::new(finished), kept)
 }
 
-/// The rare wait of an answer for those who look at answers.
+/// The rare waits: for those who look at answers, for the making of a later step's request.
 type Waiting = Pin<Box<dyn Future<Output = Landed>>>;
 
 /// What is in flight.
-struct Flight<F> {
+struct Flight<S, F> {
+    send: S,
     requests: FuturesUnordered<Either<F, Waiting>>,
+    /// Iterations, those that count and those of the warmup.
     measured: u64,
     warmup: u64,
+    chain: Option<Chain>,
     slots: Slots,
     answers: Option<mpsc::Sender<Answer>>,
 }
 
-impl<F: Future<Output = Landed>> Flight<F> {
-    fn release(&mut self, arrival: Arrival, request: Either<F, Waiting>) {
+impl<S, F> Flight<S, F>
+where
+    S: Fn(Sending, Request) -> F,
+    F: Future<Output = Landed>,
+{
+    fn new(
+        send: S,
+        chain: Option<Chain>,
+        slots: Slots,
+        answers: Option<mpsc::Sender<Answer>>,
+    ) -> Flight<S, F> {
+        let requests = FuturesUnordered::new();
+        Flight { send, requests, measured: 0, warmup: 0, chain, slots, answers }
+    }
+
+    /// Sends the first request of an iteration, which has its slot.
+    fn begin(&mut self, arrival: Arrival, ready: Ready, at: Instant, listener: &mut impl Listener) {
+        let starved = ready.at.saturating_duration_since(arrival.due);
+        let iteration = Iteration { arrival, released: at, written: None, starved };
         *self.count(arrival) += 1;
-        self.requests.push(request);
+        let kept = Kept { index: ready.batch.index, captured: Map::new() };
+        self.release(iteration, 0, arrival.due, at, ready.batch, kept, listener);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a request is all of this")]
+    fn release(
+        &mut self,
+        iteration: Iteration,
+        step: usize,
+        due: Instant,
+        at: Instant,
+        batch: Batch,
+        kept: Kept,
+        listener: &mut impl Listener,
+    ) {
+        let Batch { request, documents, .. } = batch;
+        let arrival = iteration.arrival;
+        listener.on(Event::Released { arrival, step, at, documents });
+        let looked_at = arrival.measured && self.answers.is_some();
+        let kept = (looked_at || self.chain.is_some()).then(|| (request.clone(), kept));
+        let sending = Sending { iteration, step, due, documents, kept };
+        self.requests.push(Either::Left((self.send)(sending, request)));
     }
 
     fn count(&mut self, arrival: Arrival) -> &mut u64 {
@@ -298,36 +349,75 @@ impl<F: Future<Output = Landed>> Flight<F> {
 
     /// Tells of what landed; gives the instant at which its client is free, once it is.
     fn land(&mut self, landed: Landed, listener: &mut impl Listener) -> Option<Instant> {
-        let free = match landed {
-            Landed::Request(finished, kept) => {
-                *self.count(finished.arrival) -= 1;
-                listener.on(Event::Finished(&finished));
-                let done = finished.timing.done;
-                match (kept, &self.answers) {
-                    (Some((index, request)), Some(answers)) => {
-                        let answer = Answer { index, request, finished: *finished };
-                        match answers.try_send(answer) {
-                            // Those who look are behind. The request keeps its slot until they
-                            // take it, so that answers do not pile up without bound.
-                            Err(mpsc::error::TrySendError::Full(answer)) => {
-                                let answers = answers.clone();
-                                self.requests.push(Either::Right(Box::pin(async move {
-                                    let _ = answers.send(answer).await;
-                                    Landed::Taken(Instant::now())
-                                })));
-                                return None;
-                            }
-                            // Nobody looks any more: they said so, or told why they could not.
-                            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => done,
-                        }
-                    }
-                    _ => done,
-                }
+        match landed {
+            Landed::Request(finished, kept) => self.answered(*finished, kept, listener),
+            Landed::Next { iteration, step, due, made: Ok((batch, kept)) } => {
+                self.release(iteration, step, due, Instant::now(), batch, kept, listener);
+                None
             }
-            Landed::Taken(at) => at,
+            Landed::Next { iteration, made: Err(reason), .. } => {
+                let at = Instant::now();
+                *self.count(iteration.arrival) -= 1;
+                listener.on(Event::Broken { iteration, at, reason: &reason });
+                self.slots.give_back(1);
+                Some(at)
+            }
+            Landed::Taken(at) => {
+                self.slots.give_back(1);
+                Some(at)
+            }
+        }
+    }
+
+    fn answered(
+        &mut self,
+        mut finished: Finished,
+        kept: Option<(Request, Kept)>,
+        listener: &mut impl Listener,
+    ) -> Option<Instant> {
+        let (iteration, step) = (finished.iteration, finished.step);
+        let done = finished.timing.done;
+        let chain = self.chain.clone().filter(|chain| step + 1 < chain.steps());
+        // Where there is another step, the response is what it is made of.
+        let next = match (chain, &kept, &finished.reply) {
+            (Some(chain), Some((request, kept)), Some(reply)) if finished.error.is_none() => {
+                Some((chain, request.clone(), reply.clone(), kept.clone()))
+            }
+            _ => None,
         };
-        self.slots.give_back(1);
-        Some(free)
+        finished.ends = next.is_none();
+        if finished.ends {
+            *self.count(iteration.arrival) -= 1;
+        }
+        listener.on(Event::Finished(&finished));
+        let answers = self.answers.clone().filter(|_| iteration.arrival.measured);
+        let answer = kept.zip(answers).map(|((request, kept), answers)| {
+            (Answer { index: kept.index, request, finished }, answers)
+        });
+        // Those who look may be behind. Then the iteration keeps its slot until they take the
+        // answer, so that answers do not pile up without bound.
+        let behind = answer.and_then(|(answer, answers)| match answers.try_send(answer) {
+            Err(mpsc::error::TrySendError::Full(answer)) => Some((answer, answers)),
+            // Nobody looks any more: they said so, or told why they could not.
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => None,
+        });
+        if next.is_none() && behind.is_none() {
+            self.slots.give_back(1);
+            return Some(done);
+        }
+        self.requests.push(Either::Right(Box::pin(async move {
+            if let Some((answer, answers)) = behind {
+                let _ = answers.send(answer).await;
+            }
+            match next {
+                Some((chain, request, reply, kept)) => {
+                    let made = chain.next(step, request, reply, kept).await;
+                    Landed::Next { iteration, step: step + 1, due: done, made }
+                }
+                None => Landed::Taken(Instant::now()),
+            }
+        })));
+        None
     }
 
     /// Gives up what is still in flight.

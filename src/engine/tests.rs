@@ -9,8 +9,8 @@ use super::source::{Budget, Frame, Share};
 use super::*;
 use crate::client::{Body, CallError, Failure, Reply, Timing};
 use crate::clock::TokioClock;
-use crate::plan::Stage;
-use crate::wire::Head;
+use crate::plan::{Callbacks, Parameters, Stage, Step, Work};
+use crate::wire::{Family, Form, Head};
 
 /// Answers the n-th request as its script says.
 #[derive(Clone)]
@@ -59,6 +59,8 @@ struct Log {
     dropped: Vec<u128>,
     released: Vec<u128>,
     finished: Vec<(u128, Outcome)>,
+    /// Step, from when it was due to when it was done, whether the iteration ends with it.
+    steps: Vec<(usize, u128, bool)>,
     response_ms: Vec<u128>,
     measured: u64,
     abandoned: u64,
@@ -82,13 +84,15 @@ impl Listener for Log {
             }
             Event::Finished(finished) => {
                 self.finished.push((self.at(finished.timing.done), finished.outcome));
+                let response = finished.response_time().as_millis();
+                self.steps.push((finished.step, response, finished.ends));
                 self.response_ms.push(finished.response_time().as_millis());
             }
             Event::Abandoned { measured, warmup, at } => {
                 self.abandoned = measured + warmup;
                 self.abandoned_at = self.at(at);
             }
-            Event::Tick(_) => (),
+            Event::Broken { .. } | Event::Tick(_) => (),
         }
     }
 }
@@ -107,6 +111,7 @@ struct Simulation {
     requests: u64,
     grace: u64,
     feed: Feed,
+    chain: Option<Chain>,
     stop: Stop,
 }
 
@@ -121,6 +126,7 @@ impl Default for Simulation {
             requests: u64::MAX,
             grace: 10_000,
             feed: Feed::empty(u64::MAX),
+            chain: None,
             stop: Stop::default(),
         }
     }
@@ -149,6 +155,7 @@ async fn simulate(simulation: Simulation, script: Script) -> (Log, Ended) {
         source,
         warmup: Feed::empty(u64::MAX),
         feed: simulation.feed,
+        chain: simulation.chain,
         slots: Slots::new(simulation.max_in_flight),
         answers: None,
         grace: ms(simulation.grace),
@@ -207,6 +214,48 @@ async fn the_end_of_the_documents_ends_the_load() {
     let (log, ended) = simulate(load, Script::new(|_| Scripted::After(1))).await;
     assert_eq!(log.released, [0, 100, 200]);
     assert!(matches!(ended, Ended::Documents));
+}
+
+/// An iteration of three requests that are always the same.
+fn three_steps() -> Option<Chain> {
+    let step = || Step {
+        name: String::new(),
+        work: Work::Mutate { mutation: String::new(), variables: Parameters::constant(Map::new()) },
+        captures: Vec::new(),
+        assertions: Vec::new(),
+        callbacks: Callbacks::default(),
+    };
+    let form = Form::Protobuf(Family::V1);
+    Some(Chain::new(&[step(), step(), step()], form).unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn steps_follow_one_another_and_each_is_timed_by_itself() {
+    let load = Simulation { chain: three_steps(), duration: 200, ..Simulation::default() };
+    let script = Script::new(|n| Scripted::After([10, 20, 30][n as usize % 3]));
+    let (log, _) = simulate(load, script).await;
+    assert_eq!(log.arrived, [0, 100]);
+    assert_eq!(log.released, [0, 10, 30, 100, 110, 130]);
+    let once = [(0, 10, false), (1, 20, false), (2, 30, true)];
+    assert_eq!(log.steps, [once, once].concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_fails_ends_its_iteration_and_frees_its_slot() {
+    let load = Simulation {
+        chain: three_steps(),
+        duration: 200,
+        max_in_flight: 1,
+        ..Simulation::default()
+    };
+    let script = Script::new(|n| match n {
+        1 => Scripted::TimeoutAfter(40),
+        _ => Scripted::After(10),
+    });
+    let (log, _) = simulate(load, script).await;
+    let expected = [(0, 10, false), (1, 40, true), (0, 10, false), (1, 10, false), (2, 10, true)];
+    assert_eq!(log.steps, expected);
+    assert_eq!(log.dropped, []);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::tally::{ErrorCount, SlowRequest, Tally};
 use crate::client::CallError;
-use crate::engine::event::{Event, Finished, Listener, Outcome};
+use crate::engine::event::{Event, Finished, Iteration, Listener, Outcome};
 use crate::wire::Route;
 
 /// What a recorder hands over from time to time, to be merged with the others'.
@@ -31,6 +31,8 @@ pub struct Recorder {
     start: Instant,
     /// The end of the load's time, where time ends it.
     end: Option<Instant>,
+    /// Of an iteration.
+    steps: usize,
     /// Not handed over yet; the last second and mostly no other.
     seconds: Vec<(u64, Tally)>,
     warmup: Tally,
@@ -46,11 +48,18 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder of what happens from `start` on; what is told as not measured is kept apart.
-    pub fn new(start: Instant, end: Option<Instant>, deltas: mpsc::Sender<Delta>) -> Recorder {
+    /// A recorder of iterations of so many `steps`, from `start` on; what is told as not measured is
+    /// kept apart.
+    pub fn new(
+        start: Instant,
+        end: Option<Instant>,
+        steps: usize,
+        deltas: mpsc::Sender<Delta>,
+    ) -> Recorder {
         Recorder {
             start,
             end,
+            steps,
             seconds: Vec::new(),
             warmup: Tally::default(),
             first_request: None,
@@ -116,27 +125,38 @@ impl Recorder {
 
     fn finished(&mut self, finished: &Finished) {
         let done = finished.timing.done;
-        let response = finished.response_time();
+        let iteration = &finished.iteration;
+        let measured = iteration.arrival.measured;
         if !self.first_told {
             self.first_told = true;
-            self.first_request = Some((done, response));
+            self.first_request = Some((done, finished.response_time()));
         }
-        if finished.arrival.measured {
-            self.in_flight(done, -1);
-            self.released_sum -= (finished.released - self.start).as_secs_f64();
-            self.second(done).in_flight.spent += (done - finished.released).as_secs_f64();
-            self.last_done = self.last_done.max(Some(done));
+        if finished.ends {
+            self.over(iteration, done);
         }
-        let start = self.start;
+        let (start, steps) = (self.start, self.steps);
         let in_time = self.end.is_none_or(|end| done <= end);
-        let tally = self.tally(finished.arrival.measured, done);
-        tally.response[finished.outcome as usize].record(response);
+        let tally = self.tally(measured, done);
+        let outcome = finished.outcome;
         tally.retries += u64::from(finished.timing.attempts.saturating_sub(1));
-        tally.lag.record(finished.lag());
-        tally.pacer.record(finished.pacer_lag());
-        tally.held.record(finished.held_back());
-        if !finished.starved.is_zero() {
-            tally.starved.record(finished.starved);
+        if finished.step == 0 {
+            tally.lag.record(iteration.lag());
+            tally.pacer.record(iteration.pacer_lag());
+            tally.held.record(iteration.held_back());
+            if !iteration.starved.is_zero() {
+                tally.starved.record(iteration.starved);
+            }
+        }
+        if steps > 1 {
+            let step = tally.step(finished.step);
+            step.response[outcome as usize].record(finished.response_time());
+            if let (Outcome::Ok, Some(service)) = (outcome, finished.service_time()) {
+                step.service.record(service);
+            }
+        }
+        if finished.ends {
+            let response = done - iteration.arrival.due;
+            tally.response[outcome as usize].record(response);
         }
         if let Some(error) = &finished.error {
             tally.errors.record(ErrorCount {
@@ -147,13 +167,26 @@ impl Recorder {
                 details: details(error),
             });
         }
-        if finished.outcome == Outcome::Ok {
+        if outcome == Outcome::Ok {
             tally.documents_ok += finished.documents;
-            if in_time {
-                tally.ok_in_time += 1;
-                tally.documents_in_time += finished.documents;
+            tally.documents_in_time += if in_time { finished.documents } else { 0 };
+            tally.ok_in_time += u64::from(in_time && finished.ends);
+            if finished.ends {
+                // Of several steps: from the writing of the first to the end of the last.
+                let service = iteration.written.map_or(Duration::ZERO, |written| done - written);
+                tally.service.record(service);
             }
             answered(tally, finished, start);
+        }
+    }
+
+    /// An iteration is in flight no more.
+    fn over(&mut self, iteration: &Iteration, at: Instant) {
+        if iteration.arrival.measured {
+            self.in_flight(at, -1);
+            self.released_sum -= (iteration.released - self.start).as_secs_f64();
+            self.second(at).in_flight.spent += (at - iteration.released).as_secs_f64();
+            self.last_done = self.last_done.max(Some(at));
         }
     }
 }
@@ -161,10 +194,9 @@ impl Recorder {
 /// Records what only an ok response tells.
 fn answered(tally: &mut Tally, finished: &Finished, start: Instant) {
     let service = finished.service_time().unwrap_or_default();
-    tally.service.record(service);
     let Some(reply) = &finished.reply else { return };
     if let (crate::client::Body::Stream(_), Some(first)) = (&reply.body, finished.timing.first) {
-        tally.first.record(first - finished.arrival.due);
+        tally.first.record(first - finished.due);
     }
     let routes = match &reply.head.routes {
         Some(routes) => routes.as_slice(),
@@ -186,10 +218,10 @@ fn answered(tally: &mut Tally, finished: &Finished, start: Instant) {
     let response = finished.response_time();
     if tally.slowest.wants(response) {
         tally.slowest.record(SlowRequest {
-            due: finished.arrival.due.saturating_duration_since(start),
+            due: finished.due.saturating_duration_since(start),
             response,
             service,
-            lag: finished.lag(),
+            lag: response.saturating_sub(service),
             routes: routes.iter().map(|route| (route.executor.clone(), time_in(route))).collect(),
         });
     }
@@ -242,16 +274,34 @@ impl Listener for Recorder {
                 tally.dropped += 1;
                 tally.dropped_late += u64::from(late);
             }
-            Event::Released { arrival, at, documents } => {
+            Event::Released { arrival, step, at, documents } => {
+                let steps = self.steps;
                 let tally = self.tally(arrival.measured, at);
-                tally.sent += 1;
                 tally.documents_sent += documents;
-                if arrival.measured {
+                tally.sent += u64::from(step == 0);
+                if steps > 1 {
+                    tally.step(step).sent += 1;
+                }
+                if arrival.measured && step == 0 {
                     self.in_flight(at, 1);
                     self.released_sum += (at - self.start).as_secs_f64();
                 }
             }
             Event::Finished(finished) => self.finished(finished),
+            Event::Broken { iteration, at, reason } => {
+                self.over(&iteration, at);
+                let start = self.start;
+                let tally = self.tally(iteration.arrival.measured, at);
+                let response = at - iteration.arrival.due;
+                tally.response[Outcome::ResponseError as usize].record(response);
+                tally.errors.record(ErrorCount {
+                    kind: "capture",
+                    message: reason.to_owned(),
+                    count: 1,
+                    first_at: at.saturating_duration_since(start),
+                    details: None,
+                });
+            }
             Event::Abandoned { measured, warmup, at } => {
                 self.last_done = self.last_done.max(Some(at));
                 self.in_flight(at, -i64::try_from(measured).unwrap_or(i64::MAX));

@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::recording::{Recording, Second};
 use super::summary::{
     ClientSummary, DocumentCounts, ErrorSummary, ExecutorSummary, InFlightSummary, Lag, Latency,
-    Requests, RouteSummary, SlowSummary, Throughput, TimelineSecond, WarmupSummary, ms,
+    Requests, RouteSummary, SlowSummary, StepSummary, Throughput, TimelineSecond, WarmupSummary,
+    ms,
 };
-use super::tally::Tally;
+use super::tally::{StepTally, Tally};
 use crate::engine::event::Outcome;
 
 /// The time that rates refer to, and what was done in it.
@@ -19,6 +20,24 @@ pub struct Window {
     /// Whether it ended with the load's time. If not it ends with the last response, and so holds
     /// all of them.
     pub timed: bool,
+}
+
+impl StepTally {
+    /// What became of the step's requests. Those that have no end are in flight, or given up.
+    pub fn requests(&self) -> Requests {
+        let count = |outcome: Outcome| self.response[outcome as usize].count();
+        let ended: u64 = Outcome::ALL.into_iter().map(count).sum();
+        Requests {
+            arrivals: self.sent,
+            sent: self.sent,
+            ok: count(Outcome::Ok),
+            response_errors: count(Outcome::ResponseError),
+            transport_errors: count(Outcome::TransportError),
+            timeouts: count(Outcome::Timeout),
+            abandoned: self.sent.saturating_sub(ended),
+            ..Requests::default()
+        }
+    }
 }
 
 impl Requests {
@@ -137,6 +156,25 @@ impl Recording {
             time_ms: Latency::new(&executor.time),
         };
         Some(totals.executors.iter().map(summary).collect())
+    }
+
+    /// The requests of each step, by its name; none where there is only one.
+    pub fn steps(&self, names: &[&str], window: Window) -> Vec<StepSummary> {
+        let names = if names.len() > 1 { names } else { &[] };
+        let seconds = window.length.as_secs_f64();
+        let summary = |(index, name): (usize, &&str)| {
+            // A step that was never reached has counted nothing.
+            let step = self.totals.steps.get(index).cloned().unwrap_or_default();
+            let requests = step.requests();
+            StepSummary {
+                name: (*name).to_owned(),
+                requests,
+                requests_per_s: if seconds > 0.0 { requests.ok as f64 / seconds } else { 0.0 },
+                response_time_ms: Latency::new(&step.response[Outcome::Ok as usize]),
+                service_time_ms: Latency::new(&step.service),
+            }
+        };
+        names.iter().enumerate().map(summary).collect()
     }
 
     /// The slowest requests.

@@ -133,6 +133,9 @@ pub struct ScenarioSummary {
     pub network_ms: Option<Latency>,
     /// The slowest ok requests.
     pub slowest: Vec<SlowSummary>,
+    /// The requests of each step, where iterations have several. All other figures are of whole
+    /// iterations then: from the first step's due time to the last step's response.
+    pub steps: Vec<StepSummary>,
     /// What was sent before it counted.
     pub warmup: WarmupSummary,
     /// How we ourselves did.
@@ -403,6 +406,21 @@ pub struct RouteSummary {
     pub name: String,
     /// Null for an Executor that was skipped.
     pub time_ms: Option<f64>,
+}
+
+/// The requests of one step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepSummary {
+    /// As in the file.
+    pub name: String,
+    /// By what became of them; none is dropped or abandoned by itself, that befalls iterations.
+    pub requests: Requests,
+    /// Ok requests a second.
+    pub requests_per_s: f64,
+    /// Due to done, of ok requests. A step after the first is due when the one before it ended.
+    pub response_time_ms: Latency,
+    /// Written to done, of ok requests.
+    pub service_time_ms: Latency,
 }
 
 /// What was sent before it counted.

@@ -15,9 +15,9 @@ pub struct Tally {
     pub dropped: u64,
     /// Those of them for which we ourselves were too late; the others found no free slot.
     pub dropped_late: u64,
-    /// Requests handed to the client.
+    /// Iterations begun; one without `steps` is a request.
     pub sent: u64,
-    /// Requests still in flight when the grace period was over.
+    /// Iterations still in flight when the grace period was over.
     pub abandoned: u64,
     /// Tries beyond the first.
     pub retries: u64,
@@ -58,6 +58,19 @@ pub struct Tally {
     pub errors: Errors,
     /// The slowest ok requests.
     pub slowest: Slowest,
+    /// The requests of each step, where iterations have several.
+    pub steps: Vec<StepTally>,
+}
+
+/// Counts and latencies of one step's requests.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StepTally {
+    /// Requests handed to the client.
+    pub sent: u64,
+    /// Response time by outcome; a step after the first is due when the one before it ended.
+    pub response: [Histogram; 4],
+    /// Service time of ok requests.
+    pub service: Histogram,
 }
 
 /// The number of requests in flight, integrated over time. Measured on its own, not derived from
@@ -222,6 +235,9 @@ impl Tally {
         self.in_flight.area += other.in_flight.area;
         self.in_flight.spent += other.in_flight.spent;
         self.in_flight.max = self.in_flight.max.max(other.in_flight.max);
+        for (index, step) in other.steps.iter().enumerate() {
+            self.step(index).merge(step);
+        }
         for executor in &other.executors {
             self.executor(&executor.name).merge(&executor.time);
         }
@@ -233,6 +249,14 @@ impl Tally {
                 self.slowest.record(request.clone());
             }
         }
+    }
+
+    /// A step's counts, made when it is new.
+    pub fn step(&mut self, index: usize) -> &mut StepTally {
+        if self.steps.len() <= index {
+            self.steps.resize_with(index + 1, StepTally::default);
+        }
+        &mut self.steps[index]
     }
 
     /// The histogram of an Executor, made when it is new. A Flow has few, so a list is searched
@@ -247,6 +271,16 @@ impl Tally {
             }
         };
         &mut self.executors[at].time
+    }
+}
+
+impl StepTally {
+    fn merge(&mut self, other: &StepTally) {
+        self.sent += other.sent;
+        for (mine, other) in self.response.iter_mut().zip(&other.response) {
+            mine.merge(other);
+        }
+        self.service.merge(&other.service);
     }
 }
 

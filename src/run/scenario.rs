@@ -12,13 +12,14 @@ use super::machine::{Withheld, cores, max_rss};
 use super::worker::{self, Order, Ready, Report, WorkerError};
 use super::{Context, seconds};
 use crate::client::ClientConfig;
+use crate::engine::chain::Chain;
 use crate::engine::examine::{self, Examined, Examiner};
-use crate::engine::feed::FeedError;
+use crate::engine::feed::{Feed, FeedError};
 use crate::engine::make::Maker;
 use crate::engine::schedule::{Law, Profile, Schedule};
 use crate::engine::source::{Budget, Frame, Over, Share, Source};
 use crate::engine::{Ended, Slots};
-use crate::plan::{self, Arrivals, Load, Scenario, Stage, Until};
+use crate::plan::{self, Arrivals, Load, Scenario, Stage, Step, Until};
 use crate::record::summary::{
     AssertionSummary, CallbackCount, CallbackCounts, ClientSummary, End, EndReason, Latency,
     Requests, ScenarioSummary, TargetSummary, Throughput, Validity, Verdict,
@@ -26,7 +27,7 @@ use crate::record::summary::{
 use crate::record::validity::{self, Circumstances};
 use crate::record::{Histogram, Recording, Window};
 use crate::threshold::{Evidence, overall};
-use crate::wire::{Family, Protocol};
+use crate::wire::{Family, Form, Protocol};
 
 /// Requests in flight where `prefetch: 0` sets no bound: what memory is there for on any machine.
 const IN_FLIGHT_MAX: usize = 100_000;
@@ -101,20 +102,15 @@ async fn carry_out(
         return Err(Obstacle::Unreachable("no worker was started".into()));
     };
     target.family = Some(family(first.info.family).into());
-    let step = scenario.first_step().clone();
     let form = first.form;
-
-    // Making the first request of each feed may take a while, and must not hold up the runtime.
-    let maker = Maker::new(step.work.clone(), form);
-    let warm = !scenario.warmup.is_zero();
-    let feeds = tokio::task::spawn_blocking(move || {
-        let warmup = if warm { maker.feeds(count, true)? } else { maker.nothing(count) };
-        Ok((warmup, maker.feeds(count, false)?))
-    });
-    let (warmup, feeds) = feeds.await.unwrap_or(Err(FeedError::Gone)).map_err(Obstacle::Broken)?;
+    // Making the first requests may take a while, and must not hold up the runtime.
+    let (steps, warm) = (scenario.steps.clone(), !scenario.warmup.is_zero());
+    let made = tokio::task::spawn_blocking(move || make(&steps, form, warm, count));
+    let (warmup, feeds, chain) =
+        made.await.unwrap_or(Err(FeedError::Gone)).map_err(Obstacle::Broken)?;
 
     let examiner = Examiner::new(
-        &step,
+        &scenario.steps,
         form,
         context.plan.seed,
         context.options.output.clone(),
@@ -137,6 +133,7 @@ async fn carry_out(
             source: plan.source(share),
             warmup,
             feed,
+            chain: chain.clone(),
             slots: slots.clone(),
             answers: answers.clone(),
             deltas: deltas.clone(),
@@ -191,6 +188,19 @@ async fn carry_out(
     let window = plan.window(&recording, end.reason);
     let withheld = withheld.share();
     Ok(Outcome { end, recording, examined, window, began, workers, withheld })
+}
+
+/// The feeds of all workers, for warmup and load, and the way to the later steps.
+type Made = (Vec<Feed>, Vec<Feed>, Option<Chain>);
+
+fn make(steps: &[Step], form: Form, warm: bool, workers: usize) -> Result<Made, FeedError> {
+    let maker = |step: &Step| Maker::new(step.work.clone(), form);
+    let first = maker(&steps[0]);
+    // The Documents that end first end the load; those of the warmup start again.
+    let limit = steps.iter().filter_map(|step| maker(step).count()).min();
+    let warmup = if warm { first.feeds(workers, None)? } else { first.nothing(workers) };
+    let chain = (steps.len() > 1).then(|| Chain::new(steps, form)).transpose()?;
+    Ok((warmup, first.feeds(workers, limit)?, chain))
 }
 
 /// Opens the connections of all workers.
@@ -392,7 +402,7 @@ impl Watch<'_> {
         let window = recording.last(WINDOW_SECONDS);
         let length = elapsed.min(Duration::from_secs(WINDOW_SECONDS as u64));
         let failures = lock(self.examined).assertion_failures();
-        let evidence = Evidence::of_window(&window, length, failures);
+        let evidence = Evidence::of_window(&window, length, failures, &step_names(self.scenario));
         due.find(|threshold| evidence.judge(&threshold.that).verdict == Verdict::Failed)
             .map(|threshold| format!("`{}` did not hold any more", threshold.that))
     }
@@ -457,6 +467,7 @@ fn summarize(context: &Context, scenario: &Scenario, outcome: Outcome) -> Scenar
         gateway_ms: some(&recording.totals.gateway),
         network_ms: some(&recording.totals.network),
         slowest: recording.slowest(),
+        steps: recording.steps(&step_names(scenario), window),
         warmup: recording.warmup_summary(scenario.warmup),
         client: ClientSummary {
             cpu_s: seconds(workers.iter().map(|worker| worker.cpu).sum()),
@@ -470,6 +481,10 @@ fn summarize(context: &Context, scenario: &Scenario, outcome: Outcome) -> Scenar
     add_examined(&mut summary, examined);
     judge(&mut summary, scenario);
     summary
+}
+
+fn step_names(scenario: &Scenario) -> Vec<&str> {
+    scenario.steps.iter().map(|step| step.name.as_str()).collect()
 }
 
 fn some(histogram: &Histogram) -> Option<Latency> {
@@ -502,7 +517,7 @@ fn judge(summary: &mut ScenarioSummary, scenario: &Scenario) {
     let evidence = Evidence::of(summary).expect("we have just written these histograms");
     for threshold in &scenario.thresholds {
         let judged = evidence.judge(&threshold.that);
-        if let Some(reason) = evidence.too_few(threshold.that.metric) {
+        if let Some(reason) = evidence.lacks_requests(&threshold.that) {
             if !summary.validity.reasons.contains(&reason) {
                 summary.validity.reasons.push(reason);
                 summary.validity.valid = false;
@@ -560,6 +575,7 @@ fn empty(context: &Context, scenario: &Scenario, end: End) -> ScenarioSummary {
         gateway_ms: None,
         network_ms: None,
         slowest: Vec::new(),
+        steps: Vec::new(),
         warmup: Default::default(),
         client: ClientSummary::default(),
     }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::machine::thread_cpu;
 use crate::client::{CallError, Client, ClientConfig, FlowInfo};
 use crate::clock::PreciseClock;
+use crate::engine::chain::Chain;
 use crate::engine::feed::Feed;
 use crate::engine::source::{Frame, Source};
 use crate::engine::{Answer, Ended, Load, Slots, Stop, drive};
@@ -30,6 +31,7 @@ pub(super) struct Order {
     pub(super) source: Source,
     pub(super) warmup: Feed,
     pub(super) feed: Feed,
+    pub(super) chain: Option<Chain>,
     pub(super) slots: Slots,
     pub(super) answers: Option<mpsc::Sender<Answer>>,
     pub(super) deltas: mpsc::Sender<Delta>,
@@ -115,12 +117,14 @@ impl Ready {
 async fn work(session: crate::client::Session, order: Order) -> Result<Report, String> {
     let mut clock = PreciseClock::new().map_err(|error| error.to_string())?;
     let frame = order.frame;
-    let mut recorder = Recorder::new(frame.measured_from(), frame.end(), order.deltas);
+    let steps = order.chain.as_ref().map_or(1, Chain::steps);
+    let mut recorder = Recorder::new(frame.measured_from(), frame.end(), steps, order.deltas);
     let load = Load {
         call: session,
         source: order.source,
         warmup: order.warmup,
         feed: order.feed,
+        chain: order.chain,
         slots: order.slots,
         answers: order.answers,
         grace: order.grace,

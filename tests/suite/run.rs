@@ -308,6 +308,52 @@ on_always: [{count: always}]",
 }
 
 #[test]
+fn steps_hand_on_what_they_keep_and_thresholds_may_name_them() {
+    let place = Place::new(
+        "scenarios:
+  - name: s
+    load: {clients: 2, requests: 12}
+    thresholds: [second.requests == 12, second.error_rate == 0]
+    steps:
+      - {name: first, documents: {id: 'd${{ i }}', text: one}, request_size: 1,
+         capture: {id: 'response.docs[0].id'}}
+      - name: second
+        parameters: {id: '${{ captured.id }}'}
+        assert: [response.parameters.id is startingwith 'd']",
+    );
+    place.run(&["--out", "out"]).ends(0);
+    let scenario = &place.report()["scenarios"][0];
+    counts_are_conserved(scenario);
+    assert_eq!(scenario["requests"]["ok"], 12);
+    assert_eq!(scenario["documents"]["sent"], 12);
+    assert_eq!(scenario["assertions"][0]["passed"], 12);
+    let steps = scenario["steps"].as_array().expect("a list");
+    assert_eq!(steps.iter().map(|s| &s["name"]).collect::<Vec<_>>(), ["first", "second"]);
+    assert!(steps.iter().all(|step| step["requests"]["ok"] == 12));
+    let ms = |of: &Value| of["mean"].as_f64().expect("a number");
+    let both = steps.iter().map(|step| ms(&step["response_time_ms"])).sum::<f64>();
+    assert!(ms(&scenario["response_time_ms"]) >= both * 0.999, "an iteration is all its steps");
+}
+
+#[test]
+fn a_response_that_has_not_what_the_next_step_needs_fails_its_iteration() {
+    let place = Place::new(
+        "scenarios:
+  - name: s
+    load: {clients: 1, requests: 3}
+    steps:
+      - {name: first, capture: {id: 'response.docs[7].id'}}
+      - {name: second, parameters: {id: '${{ captured.id }}'}}",
+    );
+    place.run(&["--out", "out"]).ends(1);
+    let scenario = &place.report()["scenarios"][0];
+    counts_are_conserved(scenario);
+    assert_eq!(scenario["requests"]["response_errors"], 3);
+    assert_eq!(scenario["errors"][0]["kind"], "capture");
+    assert_eq!(scenario["steps"][1]["requests"]["sent"], 0);
+}
+
+#[test]
 fn an_abort_action_ends_the_scenario_and_no_other() {
     let place = Place::new(
         "documents: {d: {text: hi}}

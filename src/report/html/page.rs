@@ -73,6 +73,7 @@ struct Section {
     thresholds: Vec<Threshold>,
     figures: Vec<Figure>,
     executors_missing: bool,
+    steps: Vec<Step>,
     assertions: Vec<Assertion>,
     callbacks: Vec<Callback>,
     counters: Vec<(String, String)>,
@@ -88,6 +89,17 @@ struct Threshold {
     verdict: &'static str,
     class: &'static str,
     reason: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Step {
+    name: String,
+    requests: String,
+    ok: String,
+    p50: String,
+    p95: String,
+    p99: String,
+    max: String,
 }
 
 #[derive(Serialize)]
@@ -272,6 +284,7 @@ impl Section {
             thresholds: scenario.thresholds.iter().map(threshold).collect(),
             figures,
             executors_missing: ran && scenario.executors.is_none() && requests.ok > 0,
+            steps: scenario.steps.iter().map(step).collect(),
             assertions: scenario
                 .assertions
                 .iter()
@@ -318,6 +331,19 @@ fn key(scenario: &ScenarioSummary) -> Vec<Fact> {
         Fact { name: "Failed", value: scenario.error_rate.map_or("–".into(), percent) },
     ]);
     facts
+}
+
+fn step(step: &crate::record::summary::StepSummary) -> Step {
+    let response = &step.response_time_ms;
+    Step {
+        name: step.name.clone(),
+        requests: count(step.requests.sent),
+        ok: count(step.requests.ok),
+        p50: latency(response.p50),
+        p95: latency(response.p95),
+        p99: latency(response.p99),
+        max: latency(response.max),
+    }
 }
 
 fn threshold(threshold: &crate::record::summary::ThresholdSummary) -> Threshold {

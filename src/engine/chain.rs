@@ -1,0 +1,112 @@
+//! The steps of an iteration after its first: what they keep of a response, and the request they make
+//! of it.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::exchange::exchange;
+use super::feed::{Batch, FeedError};
+use super::make::Maker;
+use crate::assertion::{Capture, Reads};
+use crate::client::{Reply, Request};
+use crate::plan::Step;
+use crate::wire::{Form, Map};
+
+/// The way from each step to the next. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Chain(Arc<Vec<Link>>);
+
+/// From one step to the next.
+#[derive(Debug)]
+struct Link {
+    captures: Vec<Capture>,
+    reads: Reads,
+    form: Form,
+    maker: Maker,
+    /// The request, where it is always the same.
+    constant: Option<Batch>,
+}
+
+/// An iteration on its way: what its steps have kept so far.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    /// The iteration's place in the stream of Documents.
+    pub index: u64,
+    /// By name.
+    pub captured: Map,
+}
+
+impl Chain {
+    /// The chain of these steps, of which there is at least one.
+    ///
+    /// # Errors
+    /// When a request that is always the same cannot be made.
+    pub fn new(steps: &[Step], form: Form) -> Result<Chain, FeedError> {
+        let links = steps.windows(2).map(|pair| {
+            let maker = Maker::new(pair[1].work.clone(), form);
+            let captures = pair[0].captures.clone();
+            let reads = captures.iter().map(Capture::reads);
+            let reads = reads.fold(Reads::default(), std::ops::BitOr::bitor);
+            let constant = maker.is_constant().then(|| maker.make(0, &Map::new())).transpose()?;
+            Ok(Link { captures, reads, form, maker, constant })
+        });
+        links.collect::<Result<_, _>>().map(|links| Chain(Arc::new(links)))
+    }
+
+    /// How many steps there are.
+    pub fn steps(&self) -> usize {
+        self.0.len() + 1
+    }
+
+    /// The request of the step after `step`, made of the exchange that ended it. What takes time is
+    /// done on rayon's pool, so that it delays no other request.
+    ///
+    /// # Errors
+    /// In words: the response has not what was to be kept, or the request cannot be made of it.
+    pub async fn next(
+        &self,
+        step: usize,
+        request: Request,
+        reply: Reply,
+        mut kept: Kept,
+    ) -> Result<(Batch, Kept), String> {
+        let link = &self.0[step];
+        if link.captures.is_empty()
+            && let Some(batch) = &link.constant
+        {
+            return Ok((Batch { index: kept.index, ..batch.clone() }, kept));
+        }
+        let (done, is_done) = oneshot::channel();
+        let chain = self.clone();
+        rayon::spawn(move || {
+            let link = &chain.0[step];
+            let made = link.keep(&request, &reply, &mut kept).and_then(|()| {
+                let batch = link.maker.make(kept.index, &kept.captured);
+                batch.map_err(|error| error.to_string())
+            });
+            // Nobody waits any more when the iteration was given up.
+            let _ = done.send(made.map(|batch| (batch, kept)));
+        });
+        is_done.await.unwrap_or_else(|_| Err("the request could not be made".into()))
+    }
+}
+
+impl Link {
+    fn keep(&self, request: &Request, reply: &Reply, kept: &mut Kept) -> Result<(), String> {
+        if self.captures.is_empty() {
+            return Ok(());
+        }
+        let exchange = exchange(request, Some(reply), self.reads, self.form);
+        if let Some((_, words)) = exchange.exception {
+            return Err(format!("the response cannot be decoded: {words}"));
+        }
+        for capture in &self.captures {
+            let value = capture
+                .value(&exchange)
+                .map_err(|error| format!("`{}` could not be kept: {error}", capture.name()))?;
+            kept.captured.insert(capture.name().to_owned(), value);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,39 @@
+//! A request and what came of it, decoded as far as somebody looks.
+
+use std::sync::Arc;
+
+use crate::assertion::{Exchange, Reads};
+use crate::client::{Body, Reply, Request};
+use crate::wire::{Form, RequestId};
+
+/// Decodes what is read. A body that cannot be decoded is the exchange's exception.
+pub(super) fn exchange(
+    request: &Request,
+    reply: Option<&Reply>,
+    reads: Reads,
+    form: Form,
+) -> Exchange {
+    let mut exception = None;
+    let mut decoded = |result: Result<_, crate::wire::DecodeError>| match result {
+        Ok(message) => Some(Arc::new(message)),
+        Err(error) => {
+            exception.get_or_insert(("decode", error.to_string()));
+            None
+        }
+    };
+    let request = match request {
+        Request::Post { message, .. } if reads.request => {
+            // Whatever id it went out with, nobody can ask for it.
+            decoded(form.decode(message.with_id(RequestId { sender: 0, number: 0 })))
+        }
+        _ => None,
+    };
+    let graphql = reply.and_then(|reply| match &reply.body {
+        Body::GraphQl(body) => serde_json::from_slice(body).ok().map(Arc::new),
+        _ => None,
+    });
+    let reply_read = reply.filter(|_| reads.response && graphql.is_none());
+    let response = reply_read.and_then(|reply| decoded(reply.decode()));
+    let head = reply.map(|reply| Arc::new(reply.head.clone()));
+    Exchange { request, head, response, graphql, exception, ..Exchange::default() }
+}
