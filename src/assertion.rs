@@ -119,6 +119,11 @@ impl Assertion {
         &self.name
     }
 
+    /// The expression, as written.
+    pub fn that(&self) -> &str {
+        self.expression.text()
+    }
+
     /// The share of responses it is judged on.
     pub fn sample(&self) -> Percentage {
         self.sample
@@ -154,6 +159,11 @@ impl Capture {
         &self.name
     }
 
+    /// The expression, as written.
+    pub fn that(&self) -> &str {
+        self.expression.text()
+    }
+
     /// What it looks at.
     pub fn reads(&self) -> Reads {
         Reads::of(&self.expression)
@@ -174,6 +184,11 @@ impl Capture {
 }
 
 impl Message {
+    /// The text, as written.
+    pub fn text(&self) -> String {
+        self.pieces.to_string()
+    }
+
     /// Compiles a text with `${{ … }}` in it.
     ///
     /// # Errors

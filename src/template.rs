@@ -287,6 +287,34 @@ impl Expression {
         None
     }
 
+    /// The expression with values instead of the paths that begin with `vars`, `env` or `matrix`.
+    fn inlined(&self, context: &Context) -> String {
+        let text = self.text();
+        let is_word = |c: char| c.is_alphanumeric() || c == '_';
+        let mut inlined = String::with_capacity(text.len());
+        let (mut rest, mut quote, mut after) = (text, None, ' ');
+        while let Some(c) = rest.chars().next() {
+            let begins = quote.is_none() && !is_word(after) && after != '.' && is_word(c);
+            if begins {
+                let end = rest.find(|c| !is_word(c) && c != '.').unwrap_or(rest.len());
+                let path = &rest[..end];
+                inlined.push_str(&context.literal(path).unwrap_or_else(|| path.to_owned()));
+                after = path.chars().next_back().unwrap_or(' ');
+                rest = &rest[end..];
+                continue;
+            }
+            match quote {
+                Some(open) if c == open && after != '\\' => quote = None,
+                None if c == '\'' || c == '"' => quote = Some(c),
+                _ => (),
+            }
+            inlined.push(c);
+            after = c;
+            rest = &rest[c.len_utf8()..];
+        }
+        inlined
+    }
+
     /// Its value as JSON.
     fn json(&self, root: Value) -> Result<serde_json::Value, TemplateError> {
         let value = self.evaluate(root)?;
@@ -334,6 +362,26 @@ impl Context {
     /// The same with other `matrix` values.
     pub fn with_matrix(&self, matrix: Map) -> Context {
         Context::new(self.values.vars.clone(), self.values.env.clone(), matrix)
+    }
+
+    /// What stands for a path such as `vars.rate` in an expression.
+    fn literal(&self, path: &str) -> Option<String> {
+        let (root, rest) = path.split_once('.')?;
+        let values = match root {
+            "vars" => &self.values.vars,
+            "env" => &self.values.env,
+            "matrix" => &self.values.matrix,
+            _ => return None,
+        };
+        let mut names = rest.split('.');
+        let mut value = values.get(names.next()?)?;
+        for name in names {
+            value = value.get(name)?;
+        }
+        Some(match value {
+            serde_json::Value::Null => "none".into(),
+            value => value.to_string(),
+        })
     }
 
     /// The matrix values.
@@ -792,6 +840,14 @@ impl Template {
         }
     }
 
+    /// The value with expressions where they are left, as a file has it.
+    ///
+    /// Where `vars`, `env` and `matrix` are looked up beside `i` or random functions, their values stand
+    /// instead.
+    pub fn to_json(&self) -> serde_json::Value {
+        self.part.to_json(&self.context)
+    }
+
     /// Whether an expression in it uses a name, such as `captured`.
     pub fn mentions(&self, name: &str) -> bool {
         self.part.mentions(name)
@@ -909,7 +965,41 @@ impl Pieces {
     }
 }
 
+impl fmt::Display for Pieces {
+    /// The text with its expressions, as written.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|piece| match piece {
+            Piece::Text(text) => f.write_str(text),
+            Piece::Expression(expression) => write!(f, "${{{{ {} }}}}", expression.text()),
+        })
+    }
+}
+
 impl Part {
+    fn to_json(&self, context: &Context) -> serde_json::Value {
+        match self {
+            Part::Constant(value) => value.clone(),
+            Part::Expression(expression) => {
+                format!("${{{{ {} }}}}", expression.inlined(context)).into()
+            }
+            Part::Text(Pieces(pieces)) => pieces
+                .iter()
+                .map(|piece| match piece {
+                    Piece::Text(text) => text.clone(),
+                    Piece::Expression(expression) => {
+                        format!("${{{{ {} }}}}", expression.inlined(context))
+                    }
+                })
+                .collect::<String>()
+                .into(),
+            Part::List(items) => items.iter().map(|item| item.to_json(context)).collect(),
+            Part::Map(entries) => {
+                let json = |(key, part): &(String, Part)| (key.clone(), part.to_json(context));
+                entries.iter().map(json).collect::<Map>().into()
+            }
+        }
+    }
+
     fn parse(text: &str, known: &[&str]) -> Result<Part, TemplateError> {
         if !has_expressions(text) {
             return Ok(Part::Constant(text.into()));

@@ -2,6 +2,7 @@
 
 use super::Exit;
 use super::suite::{Changes, Files};
+use crate::source;
 
 /// Reads suites as `run` would and tells all that is wrong with them. Nothing is sent.
 #[derive(Debug, clap::Args)]
@@ -10,12 +11,22 @@ pub(super) struct Args {
     files: Files,
     #[command(flatten)]
     changes: Changes,
+    /// Print what the suite comes to: every default filled in, matrices and includes expanded,
+    /// secrets masked. It is a suite again.
+    #[arg(long)]
+    resolved: bool,
 }
 
 pub(super) fn main(args: Args) -> Exit {
     let mut exit = Exit::Held;
     for path in &args.files.files {
         match args.changes.plan(path) {
+            Ok(plan) if args.resolved => {
+                if args.files.files.len() > 1 {
+                    println!("# {}", path.display());
+                }
+                print!("{}", source::to_yaml(&plan.resolved()));
+            }
             Ok(plan) => {
                 let count = |count: usize, word: &str| match count {
                     1 => format!("1 {word}"),

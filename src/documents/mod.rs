@@ -12,9 +12,11 @@ use std::sync::Arc;
 pub use data::DataError;
 pub use spec::DocumentsSpec;
 
+use serde_json::Value;
+
 use crate::random::Key;
-use crate::source::{Problem, Spot};
-use crate::template::{Context, TemplateError};
+use crate::source::{Node, Problem, Spot};
+use crate::template::{Context, Template, TemplateError};
 use crate::wire::Document;
 use data::DataSet;
 use generator::Fields;
@@ -28,6 +30,8 @@ pub struct Documents {
 
 #[derive(Debug)]
 struct Inner {
+    name: Option<String>,
+    written: Value,
     key: Key,
     fields: Fields,
     data: Option<DataSet>,
@@ -58,9 +62,10 @@ pub enum DocumentError {
 }
 
 impl Documents {
-    /// Makes a generator ready. `at` is where it stands in the file, `base` what paths are relative
+    /// Makes a generator ready. `name` is its key under `documents`, if it has one, `at` is where it stands in the file, `base` what paths are relative
     /// to; problems go to `problems`, and `None` comes back when there were any.
     pub fn compile(
+        name: Option<&str>,
         spec: &DocumentsSpec,
         at: Spot<'_>,
         context: &Context,
@@ -95,7 +100,17 @@ impl Documents {
         }
         let count = count.or(data.as_ref().map(DataSet::len));
         let repeat = spec.repeat.unwrap_or(false);
-        let documents = Documents { inner: Arc::new(Inner { key, fields, data, count, repeat }) };
+        let documents = Documents {
+            inner: Arc::new(Inner {
+                name: name.map(str::to_owned),
+                written: written(at, context, base, data.as_ref().map(DataSet::len)),
+                key,
+                fields,
+                data,
+                count,
+                repeat,
+            }),
+        };
         if problems.len() > before {
             return None;
         }
@@ -111,6 +126,16 @@ impl Documents {
                 None
             }
         }
+    }
+
+    /// Its key under `documents`; `None` for one that a scenario has for itself.
+    pub fn name(&self) -> Option<&str> {
+        self.inner.name.as_deref()
+    }
+
+    /// The generator as written, its load-time expressions evaluated.
+    pub fn written(&self) -> &Value {
+        &self.inner.written
     }
 
     /// How many there are; `None`: as many as the load asks for.
@@ -150,6 +175,46 @@ impl Documents {
     }
 }
 
+/// A generator as written, with the values of `vars`, `env` and `matrix`, with what a data set has unless
+/// told otherwise, and with paths that hold wherever the program runs.
+fn written(at: Spot<'_>, context: &Context, base: &Path, entries: Option<u64>) -> Value {
+    fn bound(value: &mut Value, context: &Context) {
+        match value {
+            Value::String(text) => {
+                // What cannot be bound was told as a problem.
+                let template = Template::parse(text).and_then(|template| template.bind(context));
+                if let Ok(template) = template {
+                    *value = template.to_json();
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| bound(item, context)),
+            Value::Object(map) => map.values_mut().for_each(|value| bound(value, context)),
+            _ => (),
+        }
+    }
+    let mut written = at.node().map(Node::to_json).unwrap_or_default();
+    bound(&mut written, context);
+    let Value::Object(map) = &mut written else { return written };
+    let join = |value: &mut Value| {
+        if let Value::String(path) = value {
+            let joined = base.join(&*path);
+            *path = std::path::absolute(&joined).unwrap_or(joined).display().to_string();
+        }
+    };
+    for key in ["jsonl", "csv", "docarray"] {
+        map.get_mut(key).into_iter().for_each(join);
+    }
+    if let Some(files) = map.get_mut("blob").and_then(|blob| blob.get_mut("files")) {
+        join(files);
+    }
+    if let Some(entries) = entries {
+        map.entry("count").or_insert_with(|| entries.into());
+        map.entry("order").or_insert_with(|| "sequential".into());
+        map.entry("repeat").or_insert_with(|| false.into());
+    }
+    written
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -174,7 +239,7 @@ mod tests {
                     Default::default(),
                     Default::default(),
                 );
-                Documents::compile(&spec, Spot::of(&node), &context, key, base, &mut problems)
+                Documents::compile(None, &spec, Spot::of(&node), &context, key, base, &mut problems)
             });
         match Problems::new(&sources, problems) {
             None => Ok(documents.expect("documents")),

@@ -331,7 +331,7 @@ fn trace(
     }
     let path = base.join(written.trace.as_deref()?);
     match read_trace(&path, speed) {
-        Ok(due) => Some(Schedule::Trace { due: due.into() }),
+        Ok(due) => Some(Schedule::Trace { due: due.into(), path, speed }),
         Err(message) => {
             at.key("trace").problem(problems, message, |problem| problem);
             None

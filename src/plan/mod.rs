@@ -5,7 +5,9 @@
 mod flows;
 mod loads;
 mod resolve;
+mod show;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -202,6 +204,10 @@ pub enum Schedule {
     Trace {
         /// Due times from the start of the load, ascending, sped up already.
         due: Arc<[Duration]>,
+        /// Where they were recorded.
+        path: PathBuf,
+        /// How many times faster they are played.
+        speed: f64,
     },
 }
 
@@ -271,7 +277,7 @@ pub enum Action {
     /// Adds one to a named counter of the report.
     Count(String),
     /// Appends the response's Documents to a file, JSON lines.
-    Save(std::path::PathBuf),
+    Save(PathBuf),
     /// An expression that must hold, counted as the callback's success or failure.
     Check(Assertion),
     /// Ends the scenario.

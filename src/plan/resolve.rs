@@ -477,7 +477,8 @@ impl<'a> Resolver<'a> {
             DocumentsRef::Inline(spec) => {
                 let key = Key::new(self.suite.seed).part("inline").part(&unit.name);
                 let base = &unit.base;
-                Documents::compile(spec, at, &unit.context, key, base, self.problems).map(Arc::new)
+                Documents::compile(None, spec, at, &unit.context, key, base, self.problems)
+                    .map(Arc::new)
             }
         }
     }
@@ -494,7 +495,10 @@ impl<'a> Resolver<'a> {
             Sources::read(&mut node, "a generator of documents", self.problems);
         let key = Key::new(self.suite.seed).part("documents").part(&named.name);
         let documents = spec.and_then(|spec| {
-            Documents::compile(&spec, Spot::of(&node), &context, key, &named.base, self.problems)
+            // One that depends on the matrix has as many forms as the matrix has values.
+            let name = matrix.is_empty().then_some(named.name.as_str());
+            let (at, base) = (Spot::of(&node), &named.base);
+            Documents::compile(name, &spec, at, &context, key, base, self.problems)
         });
         let documents = documents.map(Arc::new);
         self.documents.insert(id, documents.clone());

@@ -300,7 +300,7 @@ impl Timing {
                         let warmup = Schedule::rate(begin, law, !seed);
                         (warmup, Schedule::rate(profile, law, seed), length)
                     }
-                    plan::Schedule::Trace { due } => {
+                    plan::Schedule::Trace { due, .. } => {
                         let trace = Schedule::trace(due, 1.0);
                         (Schedule::trace(&[], 1.0), trace, None)
                     }
@@ -656,7 +656,7 @@ fn describe(load: &Load) -> String {
                 let up_to = if stages.len() > 1 { "up to " } else { "" };
                 format!("{up_to}{highest}/s{law}{}", until(bound))
             }
-            plan::Schedule::Trace { due } => format!("a trace of {} arrivals", due.len()),
+            plan::Schedule::Trace { due, .. } => format!("a trace of {} arrivals", due.len()),
         },
     }
 }

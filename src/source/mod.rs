@@ -15,7 +15,7 @@ use std::sync::Arc;
 use serde_json::Number;
 
 pub use problem::{Problem, Problems};
-pub use yaml::FILE_BYTES_MAX;
+pub use yaml::{FILE_BYTES_MAX, to_yaml};
 
 /// The texts that were read, in the order of reading. Cheap to clone.
 #[derive(Clone, Debug, Default)]

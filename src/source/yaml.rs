@@ -99,6 +99,11 @@ fn user_info(text: &str) -> Option<std::ops::Range<usize>> {
     authority.rfind('@').map(|end| start..start + end)
 }
 
+/// A value as YAML.
+pub fn to_yaml(value: &serde_json::Value) -> String {
+    serde_yaml::to_string(value).unwrap_or_else(|error| format!("# {error}\n"))
+}
+
 fn yaml_options() -> serde_yaml::Options {
     serde_yaml::options! {
         budget: serde_yaml::budget! {

@@ -76,3 +76,22 @@ fn bad_suites_are_told_what_is_wrong_in_the_exact_words() {
     }
     assert!(wrong.is_empty(), "{} suites print something else:\n{}", wrong.len(), wrong.join("\n"));
 }
+
+/// What `check --resolved` prints is a suite that comes to the same plan.
+#[test]
+fn a_resolved_plan_is_a_suite_again() {
+    let everything = Path::new("tests/scenarios/everything.yaml");
+    let options = Options { env: vec![("TOKEN".into(), "secret".into())], ..Options::default() };
+    for path in [Path::new("scenarios/index.yaml"), Path::new("scenarios/search.yaml"), everything]
+    {
+        let plan = read(path, &options).unwrap_or_else(|problems| panic!("{problems}"));
+        let resolved = flowbench::source::to_yaml(&plan.resolved());
+        assert!(!resolved.contains("secret"), "{resolved}");
+        let folder = tempfile::tempdir().expect("a folder");
+        let again = folder.path().join("again.yaml");
+        std::fs::write(&again, &resolved).expect("written");
+        let plan =
+            read(&again, &options).unwrap_or_else(|problems| panic!("{problems}\n{resolved}"));
+        assert_eq!(flowbench::source::to_yaml(&plan.resolved()), resolved);
+    }
+}

@@ -1,0 +1,355 @@
+//! A plan in the words of a scenario file: every default filled in, every name resolved, every matrix
+//! and include expanded, secrets masked. What comes out is a suite again.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{
+    Action, Arrivals, Callbacks, Capacity, ClientOverrides, Flow, Load, Origin, Parameters, Plan,
+    Post, Scenario, Schedule, Stage, Step, Until, Work,
+};
+use crate::client::{ClientConfig, Compression, FamilyChoice};
+use crate::documents::Documents;
+use crate::units::{ByteSize, Rate, Span};
+use crate::wire::{Family, Map, Protocol};
+
+/// What stands for a secret.
+const MASK: &str = "***";
+
+impl Plan {
+    /// The plan in the words of a scenario file.
+    pub fn resolved(&self) -> Value {
+        let mut documents = Map::new();
+        let steps = self.scenarios.iter().flat_map(|scenario| &scenario.steps);
+        for step in steps {
+            if let Work::Post(Post { documents: Some(used), .. }) = &step.work {
+                // A generator that depends on the matrix has as many forms as the matrix has values.
+                if let Some(name) = used.name() {
+                    documents.entry(name).or_insert_with(|| used.written().clone());
+                }
+            }
+        }
+        let flows: Map =
+            self.flows.iter().map(|flow| (flow.name.clone(), show_flow(flow))).collect();
+        let scenarios: Vec<Value> = self.scenarios.iter().map(|s| self.show_scenario(s)).collect();
+        let mut suite = Map::new();
+        suite.insert("name".into(), self.name.clone().into());
+        suite.insert("seed".into(), self.seed.into());
+        suite.insert("flows".into(), flows.into());
+        if !documents.is_empty() {
+            suite.insert("documents".into(), documents.into());
+        }
+        suite.insert("scenarios".into(), scenarios.into());
+        if let Some(capacity) = &self.capacity {
+            suite.insert("capacity".into(), self.show_capacity(capacity));
+        }
+        suite.into()
+    }
+
+    fn show_scenario(&self, scenario: &Scenario) -> Value {
+        let mut map = Map::new();
+        let mut set = |key: &str, value: Value| {
+            map.insert(key.into(), value);
+        };
+        set("name", scenario.name.clone().into());
+        set("flow", self.flows[scenario.flow].name.clone().into());
+        set("protocol", protocol(scenario.protocol).into());
+        match scenario.steps.as_slice() {
+            [step] if step.name.is_empty() => {
+                for (key, value) in show_step(step) {
+                    set(&key, value);
+                }
+            }
+            steps => {
+                let steps: Vec<Value> = steps
+                    .iter()
+                    .map(|step| {
+                        let mut map = Map::new();
+                        map.insert("name".into(), step.name.clone().into());
+                        map.extend(show_step(step));
+                        map.into()
+                    })
+                    .collect();
+                set("steps", steps.into());
+            }
+        }
+        for (key, value) in show_client(&scenario.client, &scenario.load) {
+            set(&key, value);
+        }
+        if let Some(load) = show_load(&scenario.load) {
+            set("load", load);
+            set("warmup", span(scenario.warmup));
+        }
+        let needs = scenario.needs.iter().map(|need| self.scenarios[*need].name.clone());
+        set("needs", needs.collect::<Vec<_>>().into());
+        set("start", span(scenario.start));
+        set("grace", span(scenario.grace));
+        let thresholds = scenario.thresholds.iter().map(|threshold| {
+            json!({
+                "that": threshold.that.to_string(),
+                "abort": threshold.abort,
+                "after": span(threshold.after),
+            })
+        });
+        set("thresholds", thresholds.collect());
+        map.into()
+    }
+
+    fn show_capacity(&self, capacity: &Capacity) -> Value {
+        json!({
+            "scenario": self.scenarios[capacity.scenario].name,
+            "objective": capacity.objective.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "rate": format!("{}..{}", capacity.rate_min, capacity.rate_max),
+            "precision": capacity.precision,
+            "trial": span(capacity.trial),
+        })
+    }
+}
+
+fn span(duration: Duration) -> Value {
+    // No duration of a plan is longer.
+    Span::new(duration).unwrap_or_default().to_string().into()
+}
+
+fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Grpc => "grpc",
+        Protocol::Http => "http",
+        Protocol::WebSocket => "websocket",
+    }
+}
+
+fn show_flow(flow: &Flow) -> Value {
+    match &flow.origin {
+        Origin::Embedded(config) => {
+            let mut config = serde_json::to_value(config).unwrap_or_default();
+            if let Some(key) = config.pointer_mut("/tls/key") {
+                *key = MASK.into();
+            }
+            json!({"embedded": config})
+        }
+        Origin::Remote(clients) => show_clients(clients).into(),
+        Origin::Command { command, ready_timeout, clients } => {
+            let mut map = Map::new();
+            map.insert("command".into(), command.clone().into());
+            map.extend(show_clients(clients));
+            map.insert("ready_timeout".into(), span(*ready_timeout));
+            map.into()
+        }
+    }
+}
+
+fn show_clients(clients: &[ClientConfig]) -> Map {
+    let mut map = Map::new();
+    let Some(first) = clients.first() else { return map };
+    if let [client] = clients {
+        map.insert("host".into(), client.target.to_string().into());
+    } else {
+        let hosts: Map = clients
+            .iter()
+            .map(|client| {
+                (protocol(client.target.protocol).to_owned(), client.target.to_string().into())
+            })
+            .collect();
+        map.insert("hosts".into(), hosts.into());
+    }
+    let tls = &first.tls;
+    if first.target.tls {
+        let mut options = Map::new();
+        let path = |path: &std::path::PathBuf| path.display().to_string();
+        for (key, value) in [
+            ("ca", tls.ca.as_ref().map(path)),
+            ("cert", tls.cert.as_ref().map(path)),
+            ("key", tls.key.as_ref().map(|_| MASK.to_owned())),
+            ("server_name", tls.server_name.clone()),
+        ] {
+            options.extend(value.map(|value| (key.to_owned(), value.into())));
+        }
+        options.insert("insecure".into(), tls.insecure.into());
+        map.insert("tls".into(), options.into());
+    }
+    let headers: Map = first.headers.iter().map(|(name, _)| (name.clone(), MASK.into())).collect();
+    map.insert("headers".into(), headers.into());
+    let family = match first.family {
+        FamilyChoice::Auto => "auto",
+        FamilyChoice::Is(Family::V1) => "v1",
+        FamilyChoice::Is(Family::V2) => "v2",
+    };
+    map.insert("family".into(), family.into());
+    map.insert("connect_timeout".into(), span(first.connect_timeout));
+    let size = ByteSize::new(first.limits.message_bytes_max as u64);
+    map.insert("max_response_size".into(), size.to_string().into());
+    map
+}
+
+fn show_client(client: &ClientOverrides, load: &Load) -> Map {
+    let mut map = Map::new();
+    let compression = match client.compression {
+        Compression::None => "none",
+        Compression::Gzip => "gzip",
+        Compression::Deflate => "deflate",
+    };
+    map.insert("compression".into(), compression.into());
+    map.insert("timeout".into(), client.timeout.map_or(Value::Null, span));
+    let retry = json!({
+        "max_attempts": client.retry.max_attempts,
+        "initial_backoff": span(client.retry.initial_backoff),
+        "max_backoff": span(client.retry.max_backoff),
+        "backoff_multiplier": client.retry.backoff_multiplier,
+    });
+    map.insert("retry".into(), retry);
+    map.insert("connections".into(), client.connections.into());
+    if *load == Load::Once {
+        map.insert("prefetch".into(), client.prefetch.into());
+        map.insert("results_in_order".into(), client.results_in_order.into());
+    }
+    map
+}
+
+fn show_step(step: &Step) -> Map {
+    let mut map = Map::new();
+    match &step.work {
+        Work::Post(post) => {
+            map.insert("on".into(), post.on.clone().into());
+            if let Some(documents) = &post.documents {
+                map.insert("documents".into(), show_documents(documents));
+                map.insert("request_size".into(), post.request_size.into());
+            }
+            map.insert("parameters".into(), show_parameters(&post.parameters));
+            map.insert("target_executor".into(), post.target_executor.clone().into());
+            map.insert("stream".into(), post.stream.into());
+        }
+        Work::Mutate { mutation, variables } => {
+            map.insert("mutate".into(), mutation.clone().into());
+            map.insert("variables".into(), show_parameters(variables));
+        }
+    }
+    if !step.captures.is_empty() {
+        let captures = step.captures.iter();
+        let captures: Map =
+            captures.map(|capture| (capture.name().into(), capture.that().into())).collect();
+        map.insert("capture".into(), captures.into());
+    }
+    let assertions = step.assertions.iter().map(|assertion| {
+        json!({
+            "name": assertion.name(),
+            "that": assertion.that(),
+            "sample": assertion.sample(),
+        })
+    });
+    map.insert("assert".into(), assertions.collect());
+    map.extend(show_callbacks(&step.callbacks));
+    map
+}
+
+fn show_documents(documents: &Documents) -> Value {
+    match documents.name() {
+        Some(name) => name.into(),
+        None => documents.written().clone(),
+    }
+}
+
+fn show_parameters(parameters: &Parameters) -> Value {
+    parameters.template.to_json()
+}
+
+fn show_callbacks(callbacks: &Callbacks) -> Map {
+    let actions = |actions: &[Action]| actions.iter().map(show_action).collect::<Value>();
+    [
+        ("on_done", &callbacks.on_done),
+        ("on_error", &callbacks.on_error),
+        ("on_always", &callbacks.on_always),
+    ]
+    .into_iter()
+    .map(|(key, list)| (key.to_owned(), actions(list)))
+    .collect()
+}
+
+fn show_action(action: &Action) -> Value {
+    match action {
+        Action::Print => "print".into(),
+        Action::Beep => "beep".into(),
+        Action::Abort => "abort".into(),
+        Action::Log(message) => json!({"log": message.text()}),
+        Action::Count(name) => json!({"count": name}),
+        Action::Save(path) => json!({"save": path.display().to_string()}),
+        Action::Check(assertion) => json!({"check": assertion.that()}),
+    }
+}
+
+fn show_load(load: &Load) -> Option<Value> {
+    let mut map = Map::new();
+    let until = match load {
+        Load::Once => return None,
+        Load::Closed { stages, think_time, until } => {
+            match stages.as_slice() {
+                [Stage { from, to, length: None }] if from == to => {
+                    map.insert("clients".into(), (*from).into());
+                }
+                stages => {
+                    let level = |clients: usize| Value::from(clients);
+                    let paused = |stage: &Stage<usize>| stage.from == 0 && stage.to == 0;
+                    let stages = stages.iter().map(|s| show_stage(s, "clients", level, paused(s)));
+                    map.insert("stages".into(), stages.collect());
+                }
+            }
+            map.insert("think_time".into(), span(*think_time));
+            until
+        }
+        Load::Open { schedule, until, max_in_flight } => {
+            match schedule {
+                Schedule::Stages { stages, arrivals } => {
+                    let level = |rate: f64| {
+                        Rate::new(rate).map_or_else(|| "0/s".into(), |rate| rate.to_string()).into()
+                    };
+                    match stages.as_slice() {
+                        [Stage { from, to, length: None }] if from == to => {
+                            map.insert("rate".into(), level(*from));
+                        }
+                        stages => {
+                            let paused = |stage: &Stage<f64>| stage.from == 0.0 && stage.to == 0.0;
+                            let stages =
+                                stages.iter().map(|s| show_stage(s, "rate", level, paused(s)));
+                            map.insert("stages".into(), stages.collect());
+                        }
+                    }
+                    let arrivals = match arrivals {
+                        Arrivals::Uniform => "uniform",
+                        Arrivals::Poisson => "poisson",
+                    };
+                    map.insert("arrivals".into(), arrivals.into());
+                }
+                Schedule::Trace { path, speed, .. } => {
+                    let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                    map.insert("trace".into(), path.display().to_string().into());
+                    map.insert("speed".into(), (*speed).into());
+                }
+            }
+            map.insert("max_in_flight".into(), (*max_in_flight).into());
+            until
+        }
+    };
+    let Until { duration, requests } = until;
+    map.extend(duration.map(|duration| ("duration".to_owned(), span(duration))));
+    map.extend(requests.map(|requests| ("requests".to_owned(), requests.into())));
+    Some(map.into())
+}
+
+fn show_stage<T: Copy + PartialEq>(
+    stage: &Stage<T>,
+    key: &str,
+    level: impl Fn(T) -> Value,
+    paused: bool,
+) -> Value {
+    let mut map = Map::new();
+    let length = stage.length.map(span);
+    if paused {
+        map.extend(length.map(|length| ("pause".to_owned(), length)));
+        return map.into();
+    }
+    let key = if stage.from == stage.to { key } else { "ramp_to" };
+    map.insert(key.into(), level(stage.to));
+    map.extend(length.map(|length| ("for".to_owned(), length)));
+    map.into()
+}
