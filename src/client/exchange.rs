@@ -62,6 +62,8 @@ pub(super) struct Exchange<'a, C> {
     manner: Manner,
     /// Told when all that was sent has been answered.
     input_error: Option<BoxError>,
+    /// As many as may be were in flight, and there is not room for several yet.
+    full: bool,
 }
 
 type Outcome = Result<Reply, CallError>;
@@ -92,11 +94,27 @@ impl<'a, C: Call> Exchange<'a, C> {
             },
             manner,
             input_error: None,
+            full: false,
         }
     }
 
-    fn has_room(&self) -> bool {
-        self.manner.prefetch == 0 || self.in_flight.len() < self.manner.prefetch
+    /// Whether to make another request now.
+    ///
+    /// When as many are in flight as may be, the next ones wait until there is room for an eighth
+    /// of that, and then go out in one write instead of one each. The Flow has enough to do
+    /// meanwhile.
+    fn has_room(&mut self) -> bool {
+        let Manner { prefetch, .. } = self.manner;
+        let in_flight = self.in_flight.len();
+        if prefetch == 0 {
+            return true;
+        }
+        if in_flight >= prefetch {
+            self.full = true;
+        } else if in_flight + prefetch.div_ceil(8) <= prefetch {
+            self.full = false;
+        }
+        !self.full
     }
 
     fn send(&mut self, data: Option<Vec<Document>>) {
@@ -268,6 +286,24 @@ mod tests {
                 assert_eq!(begun.elapsed().as_millis(), takes_ms, "prefetch {prefetch}");
             }
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_many_are_in_flight_they_are_followed_by_several_at_once() {
+        let taken = AtomicUsize::new(0);
+        // They finish one after the other.
+        let inputs = (0..100).map(|n| {
+            taken.fetch_add(1, Relaxed);
+            Document::from_text(format!("sleep:{}", n + 1))
+        });
+        let flow = Scripted::default();
+        let mut post = flow.post(Setting::of(1).prefetch(16), inputs);
+        let mut taken_by = Vec::new();
+        for _ in 0..7 {
+            post.next().await.expect("there is one").expect("it is a response");
+            taken_by.push(taken.load(Relaxed));
+        }
+        assert_eq!(taken_by, [16, 16, 18, 18, 20, 20, 22]);
     }
 
     #[tokio::test(start_paused = true)]
