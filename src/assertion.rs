@@ -596,7 +596,7 @@ mod tests {
         };
         Exchange {
             request: Some(Arc::new(request)),
-            head: Some(Arc::new(Head { header: Header::default(), routes: Some(vec![route]) })),
+            head: Some(Arc::new(Head { routes: Some(vec![route]), ..Head::default() })),
             response: Some(Arc::new(response)),
             latency: Duration::from_micros(12_500),
             ..Exchange::default()

@@ -198,6 +198,14 @@ fn answered(tally: &mut Tally, finished: &Finished, start: Instant) {
     if let (crate::client::Body::Stream(_), Some(first)) = (&reply.body, finished.timing.first) {
         tally.first.record(first - finished.due);
     }
+    match (&reply.body, reply.head.documents) {
+        // Each reply of a streaming endpoint is one Document.
+        (crate::client::Body::Stream(replies), _) => {
+            tally.documents_received += replies.len() as u64;
+        }
+        (_, Some(documents)) => tally.documents_received += documents,
+        (_, None) => tally.without_count += 1,
+    }
     let routes = match &reply.head.routes {
         Some(routes) => routes.as_slice(),
         None => {

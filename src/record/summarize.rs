@@ -196,7 +196,12 @@ impl Recording {
 
     /// Documents; `received` where every ok response told.
     pub fn documents(&self) -> DocumentCounts {
-        DocumentCounts { sent: self.totals.documents_sent, received: None }
+        let totals = &self.totals;
+        let told = totals.without_count == 0;
+        DocumentCounts {
+            sent: totals.documents_sent,
+            received: told.then_some(totals.documents_received),
+        }
     }
 
     /// What was sent before it counted.

@@ -25,6 +25,10 @@ pub struct Tally {
     pub documents_sent: u64,
     /// Documents of the requests that were answered with success.
     pub documents_ok: u64,
+    /// Documents of ok responses.
+    pub documents_received: u64,
+    /// Ok responses that do not tell how many they hold without being decoded.
+    pub without_count: u64,
     /// Ok requests that were done before the end of the load's time, where time ends it.
     pub ok_in_time: u64,
     /// Their Documents.
@@ -218,6 +222,8 @@ impl Tally {
         self.retries += other.retries;
         self.documents_sent += other.documents_sent;
         self.documents_ok += other.documents_ok;
+        self.documents_received += other.documents_received;
+        self.without_count += other.without_count;
         self.ok_in_time += other.ok_in_time;
         self.documents_in_time += other.documents_in_time;
         self.without_routes += other.without_routes;

@@ -2,8 +2,9 @@
 
 use std::time::SystemTime;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use prost::Message;
+use prost::encoding::{WireType, decode_key, decode_varint};
 
 use super::proto::jina::{
     DataRequestHeadProto, DataRequestProto, HeaderProto, RouteProto, StatusProto,
@@ -223,13 +224,38 @@ pub(super) fn decode(family: Family, message: Bytes) -> Result<DataRequest, Deco
     })
 }
 
-/// Decodes header and routes; parameters and Documents are skipped unread.
+/// Decodes header and routes; parameters are skipped unread, Documents are counted.
 pub(super) fn decode_head(message: &Bytes) -> Result<Head, DecodeError> {
     let message = DataRequestHeadProto::decode(message.clone())?;
     Ok(Head {
         header: message.header.map(read_header).unwrap_or_default(),
         routes: Some(read_routes(message.routes)?),
+        documents: count_docs(message.data),
     })
+}
+
+/// How many Documents a `DataContentProto` holds. `None` when it holds something else (a Python
+/// pickle, say), which is for those to complain about who want the Documents.
+fn count_docs(mut content: Bytes) -> Option<u64> {
+    let mut count = 0;
+    while let Some(mut docs) = next_bytes(&mut content)? {
+        // Both families have the Documents of a list in its field 1, which is its only one.
+        while next_bytes(&mut docs)?.is_some() {
+            count += 1;
+        }
+    }
+    Some(count)
+}
+
+/// The next field of a message all of whose fields are messages or bytes; `Some(None)` at its end.
+fn next_bytes(message: &mut Bytes) -> Option<Option<Bytes>> {
+    if !message.has_remaining() {
+        return Some(None);
+    }
+    let (_, wire_type) = decode_key(message).ok()?;
+    let length = usize::try_from(decode_varint(message).ok()?).ok()?;
+    let fits = wire_type == WireType::LengthDelimited && length <= message.remaining();
+    fits.then(|| Some(message.split_to(length)))
 }
 
 /// Decodes a `DocumentArrayProto` or a `DocListProto`.

@@ -76,6 +76,8 @@ pub struct Head {
     pub header: Header,
     /// `None` where the form carries no routes (HTTP of v2).
     pub routes: Option<Vec<Route>>,
+    /// How many Documents there are, where it can be told without decoding them.
+    pub documents: Option<u64>,
 }
 
 impl DataRequest {

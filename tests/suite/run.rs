@@ -103,6 +103,7 @@ matrix: {protocol: [grpc, http, websocket]}",
         counts_are_conserved(scenario);
         assert_eq!(scenario["requests"]["ok"], 20);
         assert_eq!(scenario["documents"]["sent"], 40);
+        assert_eq!(scenario["documents"]["received"], 40);
         assert_eq!(scenario["response_time_ms"]["count"], 20);
         assert_eq!(scenario["assertions"][0]["passed"], 20);
         assert_eq!(scenario["end"]["reason"], "documents");

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::parts::Coerced;
@@ -314,18 +314,90 @@ fn finish<D>(
     }
 }
 
-/// Decodes header and routes; the rest is skipped over without being kept.
+/// Decodes header and routes and counts the Documents; the rest is skipped over without being kept.
 pub(crate) fn decode_head(message: &[u8]) -> Result<Head, DecodeError> {
     #[derive(serde::Deserialize)]
     struct Body {
         header: Option<HeaderJson>,
         routes: Option<Vec<RouteJson>>,
+        #[serde(default)]
+        data: Counted,
     }
-    let Body { header, routes } = serde_json::from_slice(message)?;
+    let Body { header, routes, data: Counted(documents) } = serde_json::from_slice(message)?;
     Ok(Head {
         header: header.map(Header::from).unwrap_or_default(),
         routes: routes.map(|routes| routes.into_iter().map(Route::from).collect()),
+        documents,
     })
+}
+
+/// How many Documents stand under `data`: a list, or v1's object with a list under `docs`. What is
+/// neither is for those to complain about who want the Documents.
+struct Counted(Option<u64>);
+
+impl Default for Counted {
+    fn default() -> Counted {
+        Counted(Some(0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Counted {
+    fn deserialize<T: Deserializer<'de>>(deserializer: T) -> Result<Counted, T::Error> {
+        deserializer.deserialize_any(Count)
+    }
+}
+
+struct Count;
+
+impl<'de> Visitor<'de> for Count {
+    type Value = Counted;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Documents")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Counted, A::Error> {
+        let mut count = 0;
+        while seq.next_element::<IgnoredAny>()?.is_some() {
+            count += 1;
+        }
+        Ok(Counted(Some(count)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Counted, A::Error> {
+        let mut counted = Counted(None);
+        while let Some(key) = map.next_key::<std::borrow::Cow<'_, str>>()? {
+            match &*key {
+                "docs" => counted = map.next_value()?,
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(counted)
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Counted, E> {
+        Ok(Counted(Some(0)))
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Counted, E> {
+        Ok(Counted(None))
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<Counted, E> {
+        Ok(Counted(None))
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<Counted, E> {
+        Ok(Counted(None))
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Counted, E> {
+        Ok(Counted(None))
+    }
+
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<Counted, E> {
+        Ok(Counted(None))
+    }
 }
 
 /// Stands for a dialect where only types can.

@@ -63,7 +63,7 @@ impl Site {
                 target_executor: None,
                 status: Some(executor_status(description)),
             };
-            return Ok((Head { header, routes: None }, Body::Empty));
+            return Ok((Head { header, ..Head::default() }, Body::Empty));
         }
         Err(self.refusal(path, &response, told))
     }
@@ -109,7 +109,7 @@ impl Site {
             exception: None,
         });
         let header = Header { status, ..Header::default() };
-        Ok((Head { header, routes: None }, Body::GraphQl(response.body)))
+        Ok((Head { header, ..Head::default() }, Body::GraphQl(response.body)))
     }
 
     /// The gateway, or a proxy in front of it, says no.
