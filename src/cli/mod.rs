@@ -5,6 +5,7 @@
 mod check;
 mod connection;
 mod mutate;
+mod plan;
 mod post;
 mod problem;
 mod ready;
@@ -31,6 +32,8 @@ enum Command {
     Run(run::Args),
     /// Say what is wrong with suites, without sending anything.
     Check(check::Args),
+    /// Say what a suite will do, before any load.
+    Plan(plan::Args),
     /// Print the JSON schema of a suite, for editors.
     Schema(schema::Args),
     /// Send Documents to a Flow: curl for Flows.
@@ -85,6 +88,7 @@ pub fn main() -> ExitCode {
         match cli.command {
             Command::Run(args) => run::main(args).await,
             Command::Check(args) => check::main(args),
+            Command::Plan(args) => plan::main(args),
             Command::Schema(args) => schema::main(args),
             Command::Post(args) => post::main(args).await,
             Command::Mutate(args) => mutate::main(args).await,

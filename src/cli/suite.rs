@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::Exit;
 use super::problem::Problem;
 use crate::plan::{self, Plan};
-use crate::scenario::{self, Options};
+use crate::scenario::{self, LoadedSuite, Options};
 use crate::source::Problems;
 
 /// What changes a suite from the command line.
@@ -25,16 +25,24 @@ fn pair(text: &str) -> Result<(String, String), String> {
 
 impl Changes {
     /// Reads the suite at `path` and plans it.
-    pub(super) fn plan(&self, path: &Path) -> Result<Plan, Problem> {
+    pub(super) fn suite(&self, path: &Path) -> Result<(LoadedSuite, Plan), Problem> {
         // Variables that are not text cannot be meant by an expression.
         let text = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((key.into_string().ok()?, value.into_string().ok()?))
         };
         let options =
             Options { set: self.set.clone(), env: std::env::vars_os().filter_map(text).collect() };
-        scenario::load(path, &options)
-            .and_then(|suite| plan::resolve(&suite))
-            .map_err(|problems| Problem::from(&problems))
+        let read = || {
+            let suite = scenario::load(path, &options)?;
+            let plan = plan::resolve(&suite)?;
+            Ok((suite, plan))
+        };
+        read().map_err(|problems: Problems| Problem::from(&problems))
+    }
+
+    /// Reads the suite at `path` and plans it.
+    pub(super) fn plan(&self, path: &Path) -> Result<Plan, Problem> {
+        self.suite(path).map(|(_, plan)| plan)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Past this room nobody meets YAML, a default, or an `Option` that means "not set".
 
 mod flows;
+pub mod forecast;
 mod loads;
 mod resolve;
 mod show;

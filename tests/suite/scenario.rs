@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use flowbench::plan::forecast::{Amount, Limits};
 use flowbench::plan::{self, Load, Plan, Work};
 use flowbench::scenario::{self, Options};
 use flowbench::source::Problems;
@@ -46,27 +47,19 @@ fn the_search_suite_is_an_open_load_whose_rate_can_be_set() {
     assert_eq!(stages[0].from, 5.0);
 }
 
-/// Every suite in `tests/scenarios/bad/` prints exactly the `.err` beside it. `BLESS=1` writes what it
-/// prints; read it aloud before you commit it.
-#[test]
-fn bad_suites_are_told_what_is_wrong_in_the_exact_words() {
-    let folder = Path::new("tests/scenarios/bad");
+/// Every suite in a folder prints exactly the `.err` beside it. `BLESS=1` writes what it prints; read
+/// it aloud before you commit it.
+fn each_prints_its_err(folder: &str, least: usize, print: impl Fn(&Path) -> String) {
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .expect("the folder is there")
         .map(|entry| entry.expect("an entry").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
         .collect();
     files.sort();
-    assert!(files.len() >= 80, "{} suites", files.len());
-    let options =
-        Options { env: vec![("HOME".into(), "/home/secret".into())], ..Options::default() };
+    assert!(files.len() >= least, "{} suites", files.len());
     let mut wrong = Vec::new();
     for path in files {
-        let shown = match read(&path, &options) {
-            Ok(_) => "nothing is wrong".to_owned(),
-            Err(problems) => format!("{problems}\n"),
-        };
-        assert!(!shown.contains("/home/secret"), "{shown}");
+        let shown = print(&path);
         let expected = path.with_extension("err");
         if std::env::var_os("BLESS").is_some() {
             std::fs::write(&expected, &shown).expect("written");
@@ -75,6 +68,46 @@ fn bad_suites_are_told_what_is_wrong_in_the_exact_words() {
         }
     }
     assert!(wrong.is_empty(), "{} suites print something else:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn bad_suites_are_told_what_is_wrong_in_the_exact_words() {
+    let options =
+        Options { env: vec![("HOME".into(), "/home/secret".into())], ..Options::default() };
+    each_prints_its_err("tests/scenarios/bad", 80, |path| {
+        let shown = match read(path, &options) {
+            Ok(_) => "nothing is wrong".to_owned(),
+            Err(problems) => format!("{problems}\n"),
+        };
+        assert!(!shown.contains("/home/secret"), "{shown}");
+        shown
+    });
+}
+
+#[test]
+fn what_cannot_work_is_refused_before_the_load_at_its_place() {
+    let limits = Limits { files: 1024, memory_bytes: 1 << 30 };
+    each_prints_its_err("tests/scenarios/impossible", 7, |path| {
+        let suite = scenario::load(path, &Options::default()).expect("a suite");
+        let plan = plan::resolve(&suite).unwrap_or_else(|problems| panic!("{problems}"));
+        match plan::forecast::check(&suite, &plan, &plan.forecast(), &limits) {
+            Ok(()) => "nothing is wrong".to_owned(),
+            Err(problems) => format!("{problems}\n"),
+        }
+    });
+}
+
+#[test]
+fn a_forecast_counts_what_the_load_will_do() {
+    let forecasts = plan("scenarios/search.yaml").forecast();
+    let [index, search] = forecasts.as_slice() else { panic!("two scenarios") };
+    assert_eq!((index.requests, index.documents), (Amount::Exactly(10), Amount::Exactly(1000)));
+    assert_eq!((search.requests, search.documents), (Amount::Exactly(2000), Amount::Exactly(2000)));
+    assert_eq!(search.duration, Some(std::time::Duration::from_secs(10)));
+    let certified: Vec<String> = search.certified.iter().map(ToString::to_string).collect();
+    assert_eq!(certified, ["p50", "p90", "p95", "p99"]);
+    assert_eq!(search.uncertified.map(|(_, samples)| samples), Some(6636));
+    assert!(search.request_bytes.is_some_and(|bytes| (50.0..200.0).contains(&bytes)));
 }
 
 /// What `check --resolved` prints is a suite that comes to the same plan.

@@ -1,0 +1,197 @@
+//! `flowbench plan`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Exit;
+use super::problem::Problem;
+use super::suite::Changes;
+use crate::plan::forecast::{self, Amount, Forecast, LevelUnit, Limits};
+use crate::plan::{Plan, Scenario};
+use crate::units::Span;
+
+/// Says what a suite will do, before any load: schedules, requests, bytes, requests in flight,
+/// connections, memory, and which percentiles the samples can certify. Refuses what cannot work.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The suite: a YAML file
+    file: PathBuf,
+    #[command(flatten)]
+    changes: Changes,
+}
+
+pub(super) fn main(args: Args) -> Exit {
+    let (suite, plan) = match args.changes.suite(&args.file) {
+        Ok(read) => read,
+        Err(problem) => return problem.print(),
+    };
+    let forecasts = plan.forecast();
+    let limits = limits();
+    for (scenario, forecast) in plan.scenarios.iter().zip(&forecasts) {
+        println!("{}", shown(&plan, scenario, forecast, &limits));
+    }
+    match forecast::check(&suite, &plan, &forecasts, &limits) {
+        Ok(()) => Exit::Held,
+        Err(problems) => Problem::from(&problems).print(),
+    }
+}
+
+fn limits() -> Limits {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))
+        .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    Limits {
+        // No limit is one too large to matter.
+        files: files.unwrap_or(u64::MAX),
+        memory_bytes: available.map_or(u64::MAX, |kib| kib.saturating_mul(1024)),
+    }
+}
+
+fn shown(plan: &Plan, scenario: &Scenario, forecast: &Forecast, limits: &Limits) -> String {
+    let mut lines = vec![forecast.name.clone()];
+    let mut line = |label: &str, text: String| lines.push(format!("  {label:<12} {text}"));
+    let flow = &plan.flows[scenario.flow].name;
+    line("target", format!("flow {flow} over {}", scenario.protocol));
+    if !scenario.needs.is_empty() {
+        let names: Vec<&str> =
+            scenario.needs.iter().map(|need| plan.scenarios[*need].name.as_str()).collect();
+        line("after", names.join(", "));
+    }
+    line("schedule", schedule(scenario, forecast));
+    let requests = amount(forecast.requests, "request");
+    let documents = match forecast.documents {
+        Amount::Exactly(0) | Amount::Unknown => String::new(),
+        documents => format!(" with {}", amount(documents, "Document")),
+    };
+    let pace = match (&forecast.requests, &forecast.objective) {
+        (Amount::About(_), Some((condition, _))) => {
+            format!(", when every request takes what `{condition}` allows")
+        }
+        _ => String::new(),
+    };
+    line("requests", format!("{requests}{documents}{pace}"));
+    if let Some(bytes) = forecast.request_bytes {
+        let total = match forecast.requests {
+            Amount::Exactly(count) | Amount::About(count) => {
+                format!(", {} in all", size(count as f64 * bytes))
+            }
+            Amount::Unknown => String::new(),
+        };
+        line("bytes", format!("{} a request{total}", size(bytes)));
+    }
+    let at_most = match forecast.in_flight_max {
+        u64::MAX => "without a bound".to_owned(),
+        count => format!("at most {}", number(count)),
+    };
+    line(
+        "in flight",
+        match (&forecast.objective, forecast.in_flight) {
+            (Some((condition, _)), Some(count)) => format!(
+                "{} when every request takes what `{condition}` allows, {at_most}",
+                number(count.ceil() as u64)
+            ),
+            _ => at_most,
+        },
+    );
+    let files = match limits.files {
+        u64::MAX => "no limit".to_owned(),
+        files => format!("a limit of {} open files", number(files)),
+    };
+    line("connections", format!("{}, with {files}", number(forecast.connections)));
+    line("memory", format!("about {}", size(forecast.memory_bytes as f64)));
+    line("percentiles", percentiles(forecast));
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn schedule(scenario: &Scenario, forecast: &Forecast) -> String {
+    let peak = forecast.levels.iter().copied().fold(0.0, f64::max);
+    let level = match forecast.unit {
+        LevelUnit::InFlight => return "all Documents once".into(),
+        LevelUnit::Clients => format!("up to {} clients", number(peak.round() as u64)),
+        LevelUnit::PerSecond => format!("up to {}/s", number(peak.round() as u64)),
+    };
+    let warmup = match scenario.warmup {
+        Duration::ZERO => String::new(),
+        warmup => format!(", after {} of warmup", span(warmup)),
+    };
+    match forecast.duration {
+        Some(duration) => {
+            format!("{} {level} for {}{warmup}", chart(&forecast.levels), span(duration))
+        }
+        None => format!("until its requests are answered{warmup}"),
+    }
+}
+
+/// Levels as bars of one line.
+fn chart(levels: &[f64]) -> String {
+    const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let peak = levels.iter().copied().fold(0.0, f64::max);
+    let bar = |level: &f64| match *level {
+        level if level <= 0.0 || peak <= 0.0 => BARS[0],
+        // What is not nothing does not look like it.
+        level => BARS[((level / peak * 8.0).round() as usize).clamp(1, 8)],
+    };
+    levels.iter().map(bar).collect()
+}
+
+fn percentiles(forecast: &Forecast) -> String {
+    let certified: Vec<String> = forecast.certified.iter().map(ToString::to_string).collect();
+    match (&forecast.uncertified, forecast.requests) {
+        (_, Amount::Unknown | Amount::About(_)) => {
+            "depend on how many requests are answered".into()
+        }
+        (None, _) => format!("{} can be certified", certified.join(" ")),
+        (Some((quantile, samples)), _) => {
+            let missing = format!("{quantile} needs {} requests", number(*samples));
+            match certified.as_slice() {
+                [] => format!("none can be certified: {missing}"),
+                certified => format!("{} can be certified; {missing}", certified.join(" ")),
+            }
+        }
+    }
+}
+
+fn amount(amount: Amount, word: &str) -> String {
+    let plural = |count: u64| if count == 1 { "" } else { "s" };
+    match amount {
+        Amount::Exactly(count) => format!("{} {word}{}", number(count), plural(count)),
+        Amount::About(count) => format!("about {} {word}{}", number(count), plural(count)),
+        Amount::Unknown => format!("as many {word}s as the Flow answers"),
+    }
+}
+
+/// A count, its thousands apart.
+fn number(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn size(bytes: f64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    match unit {
+        0 => format!("{value:.0} B"),
+        _ => format!("{value:.1} {}", UNITS[unit]),
+    }
+}
+
+fn span(duration: Duration) -> String {
+    let rounded = Duration::from_millis(duration.as_millis() as u64);
+    Span::new(rounded).unwrap_or_default().to_string()
+}

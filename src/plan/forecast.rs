@@ -1,0 +1,617 @@
+//! What a plan will do, before it does it: how many requests, how large, how many at a time, and what
+//! the samples will be able to tell. And what of it cannot work.
+
+use std::time::Duration;
+
+use super::{Flow, Load, Origin, Plan, Post, Scenario, Schedule, Stage, Step, Work};
+use crate::client::FamilyChoice;
+use crate::scenario::LoadedSuite;
+use crate::scenario::condition::{Comparison, Condition, Metric, Statistic};
+use crate::source::{Problem, Problems, Spot};
+use crate::units::{ByteSize, Quantile};
+use crate::wire::{DataRequest, Family, Form, Header, Map, Protocol};
+
+/// Requests that are made to see how large they are.
+const SAMPLED: u64 = 4;
+
+/// Bytes that wait encoded ahead of need, for each step.
+const QUEUED_BYTES: u64 = 64 << 20;
+
+/// What will happen in a scenario.
+#[derive(Clone, Debug)]
+pub struct Forecast {
+    /// The scenario's name.
+    pub name: String,
+    /// Clients or arrivals per second over time, in equal parts of [`Forecast::duration`]; empty where
+    /// there is no schedule.
+    pub levels: Vec<f64>,
+    /// What the levels count.
+    pub unit: LevelUnit,
+    /// How long the load takes, where that is known.
+    pub duration: Option<Duration>,
+    /// Requests of all steps.
+    pub requests: Amount,
+    /// Documents in them.
+    pub documents: Amount,
+    /// The mean size of one request, in bytes; none where it cannot be encoded before it is known what
+    /// a step before it returns.
+    pub request_bytes: Option<f64>,
+    /// A latency that the thresholds promise: the condition, and its limit.
+    pub objective: Option<(String, Duration)>,
+    /// Requests in flight at the highest level when every request takes as long as the objective
+    /// allows, by Little's law.
+    pub in_flight: Option<f64>,
+    /// No more than these are ever in flight.
+    pub in_flight_max: u64,
+    /// Connections to the Flow, as far as is foreseen: with the requests in flight of the objective, or
+    /// else those of one second.
+    pub connections: u64,
+    /// Memory for what waits and flies, in bytes, foreseen likewise.
+    pub memory_bytes: u64,
+    /// The percentiles that so many samples can certify at 99 % confidence, and the first that they
+    /// cannot, with the samples it takes.
+    pub certified: Vec<Quantile>,
+    /// See `certified`.
+    pub uncertified: Option<(Quantile, u64)>,
+}
+
+/// What a level counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LevelUnit {
+    /// Requests at a time of a load without a schedule.
+    InFlight,
+    /// Clients.
+    Clients,
+    /// Arrivals per second.
+    PerSecond,
+}
+
+/// A number that may not be known yet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Amount {
+    /// So many.
+    Exactly(u64),
+    /// About so many when every request takes what the objective allows; more when it is faster.
+    About(u64),
+    /// As many as the Flow answers.
+    Unknown,
+}
+
+/// What the machine gives.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Files and connections that the process may have open.
+    pub files: u64,
+    /// Memory that is free, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// The percentiles that reports have.
+const PERCENTILES: [f64; 6] = [50.0, 90.0, 95.0, 99.0, 99.9, 99.99];
+
+/// Parts that the levels of a schedule are cut into.
+const LEVELS: usize = 40;
+
+impl Plan {
+    /// What each scenario will do.
+    pub fn forecast(&self) -> Vec<Forecast> {
+        self.scenarios.iter().map(|scenario| self.foresee(scenario)).collect()
+    }
+
+    fn foresee(&self, scenario: &Scenario) -> Forecast {
+        let objective = objective(scenario);
+        let latency = objective.as_ref().map(|(_, limit)| *limit);
+        let steps = scenario.steps.len() as u64;
+        let by_documents = scenario.steps.iter().filter_map(iterations).min();
+        let (duration, iterations) = extent(&scenario.load, by_documents, latency);
+        let levels = levels(&scenario.load, duration);
+        let peak = peak(&scenario.load);
+        let in_flight = latency.and_then(|latency| match &scenario.load {
+            Load::Open { .. } => Some(peak * latency.as_secs_f64()),
+            _ => None,
+        });
+        let in_flight_max = match &scenario.load {
+            Load::Once if scenario.client.prefetch == 0 => u64::MAX,
+            Load::Once => scenario.client.prefetch as u64,
+            Load::Closed { .. } => peak as u64,
+            Load::Open { max_in_flight, .. } => *max_in_flight as u64,
+        };
+        let foreseen =
+            in_flight.map_or(in_flight_max, |count| in_flight_max.min(count.ceil() as u64));
+        let connections = match scenario.protocol {
+            // Each request has a connection of its own while it is in flight.
+            Protocol::Http => foreseen.max(scenario.client.connections as u64),
+            Protocol::Grpc | Protocol::WebSocket => scenario.client.connections as u64,
+        };
+        let request_bytes = self.request_bytes(scenario);
+        let bytes = request_bytes.unwrap_or(0.0);
+        let memory_bytes = (steps * QUEUED_BYTES)
+            .saturating_add((foreseen.min(1 << 40) as f64 * bytes * 2.0) as u64);
+        let samples = match iterations {
+            Amount::Exactly(count) => Some(count),
+            Amount::About(_) | Amount::Unknown => None,
+        };
+        let quantiles: Vec<Quantile> =
+            PERCENTILES.iter().filter_map(|percent| Quantile::from_percent(*percent)).collect();
+        let certified = quantiles
+            .iter()
+            .copied()
+            .filter(|quantile| samples.is_some_and(|n| n >= samples_needed(*quantile)))
+            .collect();
+        let uncertified = quantiles
+            .iter()
+            .copied()
+            .find(|quantile| samples.is_some_and(|n| n < samples_needed(*quantile)))
+            .map(|quantile| (quantile, samples_needed(quantile)));
+        Forecast {
+            name: scenario.name.clone(),
+            levels,
+            unit: match &scenario.load {
+                Load::Once => LevelUnit::InFlight,
+                Load::Closed { .. } => LevelUnit::Clients,
+                Load::Open { .. } => LevelUnit::PerSecond,
+            },
+            duration,
+            requests: iterations.times(steps),
+            documents: documents(scenario, iterations),
+            request_bytes,
+            objective: objective.map(|(condition, limit)| (condition.to_string(), limit)),
+            in_flight,
+            in_flight_max,
+            connections,
+            memory_bytes,
+            certified,
+            uncertified,
+        }
+    }
+
+    /// The mean size of the first requests of all steps.
+    fn request_bytes(&self, scenario: &Scenario) -> Option<f64> {
+        let family = family(&self.flows[scenario.flow]);
+        let form = match scenario.protocol {
+            Protocol::Http => Form::Json(family),
+            Protocol::Grpc | Protocol::WebSocket => Form::Protobuf(family),
+        };
+        let sizes: Vec<f64> = scenario
+            .steps
+            .iter()
+            .map(|step| match &step.work {
+                Work::Post(post) => post_bytes(post, form),
+                Work::Mutate { mutation, variables } => {
+                    let variables = variables.evaluate(0, &Map::new()).ok()?;
+                    let body = serde_json::json!({"query": mutation, "variables": variables});
+                    Some(body.to_string().len() as f64)
+                }
+            })
+            .collect::<Option<_>>()?;
+        Some(sizes.iter().sum::<f64>() / sizes.len().max(1) as f64)
+    }
+}
+
+impl Amount {
+    fn times(self, factor: u64) -> Amount {
+        match self {
+            Amount::Exactly(count) => Amount::Exactly(count.saturating_mul(factor)),
+            Amount::About(count) => Amount::About(count.saturating_mul(factor)),
+            Amount::Unknown => Amount::Unknown,
+        }
+    }
+
+    /// The smaller of the two, when one of them is an end.
+    fn up_to(self, end: Option<u64>) -> Amount {
+        match (self, end) {
+            (Amount::Exactly(count), Some(end)) => Amount::Exactly(count.min(end)),
+            (Amount::About(count), Some(end)) if end < count => Amount::Exactly(end),
+            (Amount::Unknown, Some(end)) => Amount::Exactly(end),
+            (amount, _) => amount,
+        }
+    }
+}
+
+/// How many samples it takes to certify a quantile at 99 % confidence when one of them may lie beyond:
+/// the least n for which the chance of at most one exceedance, at a true rate of 1 − q, is below 1 %.
+pub fn samples_needed(quantile: Quantile) -> u64 {
+    let q = quantile.get();
+    if q >= 1.0 {
+        return u64::MAX;
+    }
+    // q^n + n (1 − q) q^(n−1) falls with n, so the least n is found by halving.
+    let chance = |n: u64| {
+        let n = n as f64;
+        (n * q.ln()).exp() + n * (1.0 - q) * ((n - 1.0) * q.ln()).exp()
+    };
+    let (mut low, mut high) = (1u64, 2u64);
+    while chance(high) >= 0.01 && high < 1 << 60 {
+        (low, high) = (high, high * 2);
+    }
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if chance(middle) < 0.01 { high = middle } else { low = middle }
+    }
+    high
+}
+
+/// The latency that thresholds promise: of the mean, or of the lowest quantile there is.
+fn objective(scenario: &Scenario) -> Option<(Condition, Duration)> {
+    let rank = |condition: &Condition| match condition.metric {
+        Metric::ResponseTime(Statistic::Mean) | Metric::ServiceTime(Statistic::Mean) => Some(0.0),
+        Metric::ResponseTime(Statistic::Quantile(quantile))
+        | Metric::ServiceTime(Statistic::Quantile(quantile)) => Some(quantile.get()),
+        Metric::ResponseTime(Statistic::Max) | Metric::ServiceTime(Statistic::Max) => Some(1.0),
+        _ => None,
+    };
+    let upper = |condition: &Condition| {
+        condition.step.is_none()
+            && matches!(condition.comparison, Comparison::Less | Comparison::AtMost)
+    };
+    scenario
+        .thresholds
+        .iter()
+        .map(|threshold| &threshold.that)
+        .filter(|condition| upper(condition))
+        .filter_map(|condition| rank(condition).map(|rank| (rank, condition)))
+        .min_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, condition)| {
+            (condition.clone(), Duration::from_secs_f64(condition.limit / 1000.0))
+        })
+}
+
+/// How many iterations the Documents of a step are enough for; `None`: without end.
+fn iterations(step: &Step) -> Option<u64> {
+    match &step.work {
+        Work::Post(post) => {
+            Some(post.documents.as_ref()?.count()?.div_ceil(post.request_size as u64))
+        }
+        Work::Mutate { .. } => None,
+    }
+}
+
+/// How long a load takes and how many iterations it has.
+fn extent(
+    load: &Load,
+    by_documents: Option<u64>,
+    latency: Option<Duration>,
+) -> (Option<Duration>, Amount) {
+    match load {
+        Load::Once => (None, Amount::Exactly(by_documents.unwrap_or(1))),
+        Load::Closed { stages, think_time, until } => {
+            let duration = shorter(until.duration, total(stages));
+            let rate = latency.map(|latency| 1.0 / (latency + *think_time).as_secs_f64().max(1e-6));
+            let about = match (duration, rate) {
+                (Some(duration), Some(rate)) => {
+                    Amount::About((area(stages, |n| n as f64, duration) * rate) as u64)
+                }
+                _ => Amount::Unknown,
+            };
+            (duration, about.up_to(until.requests).up_to(by_documents))
+        }
+        Load::Open { schedule: Schedule::Stages { stages, .. }, until, .. } => {
+            let duration = shorter(until.duration, total(stages));
+            let amount = match duration {
+                Some(duration) => {
+                    Amount::Exactly(area(stages, |rate| rate, duration).round() as u64)
+                }
+                None => Amount::Unknown,
+            };
+            let amount = amount.up_to(until.requests).up_to(by_documents);
+            // A constant rate also tells when so many requests are over.
+            let duration = duration.or(match (stages.as_slice(), amount) {
+                ([stage], Amount::Exactly(count)) if stage.from > 0.0 => {
+                    Duration::try_from_secs_f64(count as f64 / stage.from).ok()
+                }
+                _ => None,
+            });
+            (duration, amount)
+        }
+        Load::Open { schedule: Schedule::Trace { due, .. }, until, .. } => {
+            let within = |at: &&Duration| until.duration.is_none_or(|duration| **at < duration);
+            let count = due.iter().take_while(within).count() as u64;
+            let amount = Amount::Exactly(count).up_to(until.requests).up_to(by_documents);
+            (shorter(until.duration, due.last().copied()), amount)
+        }
+    }
+}
+
+fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+fn total<T>(stages: &[Stage<T>]) -> Option<Duration> {
+    stages.iter().map(|stage| stage.length).sum()
+}
+
+/// The area under the levels up to a time.
+fn area<T: Copy>(stages: &[Stage<T>], number: impl Fn(T) -> f64, until: Duration) -> f64 {
+    let mut left = until.as_secs_f64();
+    let mut sum = 0.0;
+    for stage in stages {
+        let length = stage.length.map_or(left, |length| length.as_secs_f64());
+        let taken = length.min(left);
+        let (from, to) = (number(stage.from), number(stage.to));
+        let end = if length > 0.0 { from + (to - from) * taken / length } else { to };
+        sum += (from + end) / 2.0 * taken;
+        left -= taken;
+    }
+    sum
+}
+
+/// The level at a time.
+fn level<T: Copy>(stages: &[Stage<T>], number: impl Fn(T) -> f64, at: f64) -> f64 {
+    let mut start = 0.0;
+    for stage in stages {
+        let (from, to) = (number(stage.from), number(stage.to));
+        let Some(length) = stage.length.map(|length| length.as_secs_f64()) else { return to };
+        if at < start + length {
+            return from + (to - from) * (at - start) / length;
+        }
+        start += length;
+    }
+    0.0
+}
+
+fn levels(load: &Load, duration: Option<Duration>) -> Vec<f64> {
+    let Some(duration) = duration.filter(|duration| !duration.is_zero()) else { return Vec::new() };
+    let part = duration.as_secs_f64() / LEVELS as f64;
+    let middles = (0..LEVELS).map(|n| (n as f64 + 0.5) * part);
+    match load {
+        Load::Once => Vec::new(),
+        Load::Closed { stages, .. } => middles.map(|at| level(stages, |n| n as f64, at)).collect(),
+        Load::Open { schedule: Schedule::Stages { stages, .. }, .. } => {
+            middles.map(|at| level(stages, |rate| rate, at)).collect()
+        }
+        Load::Open { schedule: Schedule::Trace { due, .. }, .. } => {
+            let mut counts = vec![0.0; LEVELS];
+            for at in due.iter() {
+                let index = (at.as_secs_f64() / part) as usize;
+                counts[index.min(LEVELS - 1)] += 1.0 / part;
+            }
+            counts
+        }
+    }
+}
+
+/// The highest level of a load.
+fn peak(load: &Load) -> f64 {
+    fn highest<T: Copy>(stages: &[Stage<T>], number: impl Fn(T) -> f64) -> f64 {
+        stages.iter().flat_map(|stage| [number(stage.from), number(stage.to)]).fold(0.0, f64::max)
+    }
+    match load {
+        Load::Once => 1.0,
+        Load::Closed { stages, .. } => highest(stages, |n| n as f64),
+        Load::Open { schedule: Schedule::Stages { stages, .. }, .. } => {
+            highest(stages, |rate| rate)
+        }
+        Load::Open { schedule: Schedule::Trace { due, .. }, .. } => {
+            // The most in any second.
+            let mut first = 0;
+            let mut most = 0;
+            for (last, at) in due.iter().enumerate() {
+                while *at - due[first] >= Duration::from_secs(1) {
+                    first += 1;
+                }
+                most = most.max(last - first + 1);
+            }
+            most as f64
+        }
+    }
+}
+
+/// The Documents of so many iterations.
+fn documents(scenario: &Scenario, iterations: Amount) -> Amount {
+    let per_step = |step: &Step, count: u64| match &step.work {
+        Work::Post(Post { documents: Some(documents), request_size, .. }) => {
+            let asked = count.saturating_mul(*request_size as u64);
+            documents.count().map_or(asked, |there| asked.min(there))
+        }
+        _ => 0,
+    };
+    let all = |count| scenario.steps.iter().map(|step| per_step(step, count)).sum();
+    match iterations {
+        Amount::Exactly(count) => Amount::Exactly(all(count)),
+        Amount::About(count) => Amount::About(all(count)),
+        Amount::Unknown => Amount::Unknown,
+    }
+}
+
+fn family(flow: &Flow) -> Family {
+    match &flow.origin {
+        Origin::Embedded(config) => config.family.into(),
+        Origin::Remote(clients) | Origin::Command { clients, .. } => {
+            match clients.first().map(|client| client.family) {
+                Some(FamilyChoice::Is(family)) => family,
+                // Only the Flow knows; sizes of the two families are nearly the same.
+                _ => Family::V1,
+            }
+        }
+    }
+}
+
+fn post_bytes(post: &Post, form: Form) -> Option<f64> {
+    let all = post.documents.as_ref().and_then(|documents| documents.count());
+    let requests = all.map_or(SAMPLED, |all| all.div_ceil(post.request_size as u64).min(SAMPLED));
+    let mut sum = 0;
+    for request in 0..requests.max(1) {
+        let data = match &post.documents {
+            None => None,
+            Some(documents) => {
+                let first = request * post.request_size as u64;
+                let end = first + post.request_size as u64;
+                let end = all.map_or(end, |all| end.min(all));
+                Some((first..end).map(|i| documents.get(i).ok()).collect::<Option<Vec<_>>>()?)
+            }
+        };
+        let header = Header {
+            exec_endpoint: Some(post.on.clone()),
+            target_executor: Some(post.target_executor.clone()).filter(|name| !name.is_empty()),
+            ..Header::default()
+        };
+        let parameters = post.parameters.evaluate(request, &Map::new()).ok()?;
+        let message = DataRequest { header, parameters, routes: Vec::new(), data };
+        sum += form.encode_request(&message).ok()?.len();
+    }
+    Some(sum as f64 / requests.max(1) as f64)
+}
+
+/// Tells of what cannot work: thresholds that no Flow can hold, and more than the machine has.
+///
+/// # Errors
+/// Each such thing, at its place in the file.
+pub fn check(
+    suite: &LoadedSuite,
+    plan: &Plan,
+    forecasts: &[Forecast],
+    limits: &Limits,
+) -> Result<(), Problems> {
+    let mut problems = Vec::new();
+    // Scenarios of a plan are those of the suite, in their order.
+    let all = suite.scenarios.iter().zip(&plan.scenarios).zip(forecasts);
+    for ((unit, scenario), forecast) in all {
+        let at = Spot::of(&unit.node);
+        resources(at, scenario, forecast, limits, &mut problems);
+        for (index, threshold) in scenario.thresholds.iter().enumerate() {
+            if !threshold.implicit
+                && let Some(reason) = impossible(&threshold.that, scenario, forecast)
+            {
+                let message = format!("`{}` cannot hold: {reason}", threshold.that);
+                at.key("thresholds").index(index).problem(&mut problems, message, |p| p);
+            }
+        }
+    }
+    match Problems::new(&suite.sources, problems) {
+        None => Ok(()),
+        Some(problems) => Err(problems),
+    }
+}
+
+fn resources(
+    at: Spot<'_>,
+    scenario: &Scenario,
+    forecast: &Forecast,
+    limits: &Limits,
+    problems: &mut Vec<Problem>,
+) {
+    // Some are taken by the program itself, its reports and data sets.
+    let free = limits.files.saturating_sub(64);
+    if forecast.connections > free {
+        let at = match at.key("connections").node() {
+            Some(_) => at.key("connections"),
+            None => at.key("load"),
+        };
+        let message = format!(
+            "this takes {} connections, and the process may have {} files open",
+            forecast.connections, limits.files
+        );
+        at.problem(problems, message, |problem| {
+            problem.help(format!("raise the limit: ulimit -n {}", forecast.connections + 64))
+        });
+    }
+    if forecast.memory_bytes > limits.memory_bytes {
+        let round = |bytes: u64| ByteSize::new(bytes >> 20 << 20);
+        let message = format!(
+            "this takes {} of memory, and {} are free",
+            round(forecast.memory_bytes),
+            round(limits.memory_bytes)
+        );
+        at.key("load").problem(problems, message, |problem| {
+            problem.help("fewer requests in flight, or a smaller `request_size`, take less")
+        });
+    }
+    if let Load::Open { max_in_flight, schedule: Schedule::Stages { .. }, .. } = &scenario.load
+        && let Some(in_flight) = forecast.in_flight
+        && let Some((condition, _)) =
+            forecast.objective.as_ref().filter(|(text, _)| text.contains("mean"))
+        && in_flight > *max_in_flight as f64
+    {
+        let message = format!(
+            "at `{condition}` there are {} requests in flight, and arrivals beyond {max_in_flight} are \
+             dropped",
+            in_flight.ceil()
+        );
+        at.key("load").key("max_in_flight").problem(problems, message, |problem| problem);
+    }
+}
+
+/// Why a condition cannot hold whatever the Flow does.
+fn impossible(condition: &Condition, scenario: &Scenario, forecast: &Forecast) -> Option<String> {
+    let least = match condition.comparison {
+        Comparison::Greater | Comparison::AtLeast | Comparison::Equal => condition.limit,
+        _ => return None,
+    };
+    let beyond =
+        |most: f64| most < least || (most == least && condition.comparison == Comparison::Greater);
+    let size = scenario.steps.iter().map(|step| match &step.work {
+        Work::Post(Post { documents: Some(_), request_size, .. }) => *request_size as f64,
+        _ => 0.0,
+    });
+    // Requests per second that the load can offer at all.
+    let offered = match &scenario.load {
+        Load::Open { .. } => Some(peak(&scenario.load) * scenario.steps.len() as f64),
+        Load::Closed { think_time, .. } if !think_time.is_zero() => {
+            Some(peak(&scenario.load) * scenario.steps.len() as f64 / think_time.as_secs_f64())
+        }
+        _ => None,
+    };
+    match condition.metric {
+        Metric::Throughput => offered.filter(|offered| beyond(*offered)).map(|offered| {
+            format!("the load offers no more than {} requests a second", rounded(offered))
+        }),
+        Metric::DocumentsPerSecond => {
+            let documents = offered? / scenario.steps.len() as f64 * size.sum::<f64>();
+            beyond(documents).then(|| {
+                format!("the load offers no more than {} Documents a second", rounded(documents))
+            })
+        }
+        Metric::Requests => match forecast.requests {
+            Amount::Exactly(count) if beyond(count as f64) => {
+                Some(format!("the load has {count} requests"))
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn rounded(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_follow_the_binomial_rule() {
+        // The table of measurement.md: one exceedance allowed, 99 % confidence.
+        for (percent, samples) in [(50.0, 11), (90.0, 64), (95.0, 130), (99.0, 662), (99.9, 6636)] {
+            let quantile = Quantile::from_percent(percent).expect("a quantile");
+            assert_eq!(samples_needed(quantile), samples, "p{percent}");
+        }
+    }
+
+    #[test]
+    fn arrivals_are_as_many_as_the_area_under_the_rate() {
+        let seconds = Duration::from_secs;
+        let stages = [
+            Stage { from: 100.0, to: 100.0, length: Some(seconds(30)) },
+            Stage { from: 100.0, to: 1000.0, length: Some(seconds(60)) },
+            Stage { from: 0.0, to: 0.0, length: Some(seconds(10)) },
+        ];
+        let number = |rate| rate;
+        assert_eq!(area(&stages, number, seconds(100)), 3000.0 + 33_000.0);
+        assert_eq!(area(&stages, number, seconds(60)), 3000.0 + 9750.0);
+        assert_eq!(level(&stages, number, 60.0), 550.0);
+        assert_eq!(level(&stages, number, 95.0), 0.0);
+        assert_eq!(total(&stages), Some(seconds(100)));
+    }
+
+    #[test]
+    fn the_peak_of_a_trace_is_its_busiest_second() {
+        let due = [0.0, 0.1, 0.2, 1.15, 5.0].map(Duration::from_secs_f64);
+        let schedule = Schedule::Trace { due: due.into(), path: "t".into(), speed: 1.0 };
+        let load = Load::Open { schedule, until: super::super::Until::default(), max_in_flight: 1 };
+        assert_eq!(peak(&load), 3.0);
+    }
+}
