@@ -158,7 +158,7 @@ where
         if turns.is_multiple_of(TURNS_BEFORE_YIELD) {
             tokio::task::yield_now().await;
         }
-        let arrival = match source.next() {
+        let arrival = match source.upcoming() {
             Next::Due(arrival) => Some(arrival),
             Next::Client => None,
             Next::Over(over) => break Ended::Complete(over),

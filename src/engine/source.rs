@@ -27,10 +27,7 @@ pub struct Source {
 
 #[derive(Debug)]
 enum Kind {
-    Open {
-        warmup: Walk,
-        steady: Walk,
-    },
+    Open(Box<Open>),
     Closed {
         free: BinaryHeap<Reverse<Client>>,
         /// At each of these instants the number of clients falls by one: the first client that is
@@ -39,6 +36,12 @@ enum Kind {
         think_time: Duration,
         budget: Budget,
     },
+}
+
+#[derive(Debug)]
+struct Open {
+    warmup: Walk,
+    steady: Walk,
 }
 
 /// A client that waits for its next request.
@@ -164,10 +167,10 @@ impl Source {
         };
         let measured_from = frame.measured_from();
         Source {
-            kind: Kind::Open {
+            kind: Kind::Open(Box::new(Open {
                 warmup: walk(warmup, frame.start, Some(measured_from)),
                 steady: walk(steady, measured_from, frame.end()),
-            },
+            })),
             measured_from,
             end: frame.end(),
         }
@@ -224,11 +227,11 @@ impl Source {
     }
 
     /// What comes next, without taking it.
-    pub fn next(&mut self) -> Next {
+    pub fn upcoming(&mut self) -> Next {
         let due = match &mut self.kind {
-            Kind::Open { warmup, steady } => match warmup.next.or(steady.next) {
+            Kind::Open(open) => match open.warmup.next.or(open.steady.next) {
                 Some(due) => due,
-                None if steady.arrivals.is_limited() => return Next::Over(Over::Requests),
+                None if open.steady.arrivals.is_limited() => return Next::Over(Over::Requests),
                 None => return Next::Over(Over::Time),
             },
             Kind::Closed { free, leave, budget, .. } => {
@@ -252,12 +255,13 @@ impl Source {
         Next::Due(Arrival { due, measured: due >= self.measured_from })
     }
 
-    /// Takes the arrival that [`Source::next`] told of; none when there is none, or another worker
+    /// Takes the arrival that [`Source::upcoming`] told of; none when there is none, or another worker
     /// took the last of the budget meanwhile.
     pub fn take(&mut self, now: Instant) -> Option<Arrival> {
-        let Next::Due(mut arrival) = self.next() else { return None };
+        let Next::Due(mut arrival) = self.upcoming() else { return None };
         match &mut self.kind {
-            Kind::Open { warmup, steady } => {
+            Kind::Open(open) => {
+                let Open { warmup, steady } = &mut **open;
                 if warmup.next.is_some() {
                     warmup.step(warmup.others, Some(self.measured_from));
                 } else {
@@ -316,7 +320,7 @@ mod tests {
     /// Due times in ms from the start, of an open source carried out to its end.
     fn due_ms(mut source: Source, start: Instant) -> Vec<(u128, bool)> {
         let mut all = Vec::new();
-        while let Next::Due(arrival) = source.next() {
+        while let Next::Due(arrival) = source.upcoming() {
             all.push(((arrival.due - start).as_millis(), arrival.measured));
             source.take(arrival.due);
         }
@@ -357,7 +361,7 @@ mod tests {
         let think = Duration::from_millis(100);
         let mut source = Source::closed(frame, clients, think, Budget::new(u64::MAX), share);
         let mut all = Vec::new();
-        while let Next::Due(arrival) = source.next() {
+        while let Next::Due(arrival) = source.upcoming() {
             all.push((arrival.due - frame.start).as_millis());
             source.take(arrival.due);
             source.over(arrival.due);
@@ -389,12 +393,12 @@ mod tests {
         let mut source =
             Source::closed(frame, &[stage(1, 1, None)], think, Budget::new(2), Share::WHOLE);
         assert!(source.take(frame.start).is_some());
-        assert_eq!(source.next(), Next::Client);
+        assert_eq!(source.upcoming(), Next::Client);
         source.over(frame.start + Duration::from_millis(30));
         let due = frame.start + Duration::from_millis(130);
-        assert_eq!(source.next(), Next::Due(Arrival { due, measured: true }));
+        assert_eq!(source.upcoming(), Next::Due(Arrival { due, measured: true }));
         assert!(source.take(frame.start).is_some());
-        assert_eq!(source.next(), Next::Over(Over::Requests));
+        assert_eq!(source.upcoming(), Next::Over(Over::Requests));
     }
 
     #[test]
@@ -412,6 +416,6 @@ mod tests {
         assert!(source.take(frame.start).is_some());
         source.over(frame.start + Duration::from_millis(150));
         assert!(source.take(frame.start).is_some());
-        assert_eq!(source.next(), Next::Over(Over::Requests));
+        assert_eq!(source.upcoming(), Next::Over(Over::Requests));
     }
 }

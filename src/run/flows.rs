@@ -74,7 +74,7 @@ impl Flows {
                 clients.iter().find(|client| client.target.protocol == protocol).cloned()
             }
         };
-        found.ok_or_else(|| format!("the Flow does not offer {}", super::scenario::name(protocol)))
+        found.ok_or_else(|| format!("the Flow does not offer {}", super::summarize::name(protocol)))
     }
 
     /// Stops what was started.
@@ -106,6 +106,8 @@ async fn launch(
         // Our stdout may be a report for a program to read.
         .stdout(Stdio::null())
         .kill_on_drop(true)
+        // Its own processes (Jina starts several) end with it, and an interrupt is ours to pass on.
+        .process_group(0)
         .spawn()
         .map_err(|error| format!("could not start `{program}`: {error}"))?;
     let deadline = Instant::now() + ready_timeout;
@@ -147,16 +149,17 @@ async fn launch(
     }
 }
 
-/// Asks a command to end, and makes it end when it does not.
+/// Asks a command and the processes it started to end, and makes them end when they do not.
 async fn end(mut child: Child) {
-    let asked = child
-        .id()
-        .and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()))
-        .map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::TERM));
-    if !matches!(asked, Some(Ok(())))
-        || tokio::time::timeout(STOP_TIMEOUT, child.wait()).await.is_err()
-    {
-        // Fails only when it has ended meanwhile.
-        let _ = child.kill().await;
+    use rustix::process::{Pid, Signal, kill_process_group};
+
+    // Without an id it has ended, and somebody has waited for it.
+    let Some(group) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) else { return };
+    // Signals fail when the group is gone, which is what they are for.
+    let _ = kill_process_group(group, Signal::TERM);
+    let ended = tokio::time::timeout(STOP_TIMEOUT, child.wait()).await;
+    let _ = kill_process_group(group, Signal::KILL);
+    if ended.is_err() {
+        let _ = child.wait().await;
     }
 }

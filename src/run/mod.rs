@@ -4,6 +4,8 @@ mod flows;
 mod live;
 mod machine;
 mod scenario;
+mod summarize;
+mod timing;
 mod worker;
 
 use std::path::PathBuf;
@@ -151,7 +153,7 @@ async fn in_turn(
         () = context.options.stop.drain.cancelled() => Some("the run ended before".into()),
     };
     match obstacle {
-        Some(reason) => scenario::not_run(context, index, EndReason::Skipped, reason),
+        Some(reason) => summarize::not_run(context, index, EndReason::Skipped, reason),
         None => scenario::run(context, index).await,
     }
 }

@@ -7,30 +7,24 @@ use futures_util::future::{join_all, try_join_all};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::Context;
 use super::live::{Live, State};
-use super::machine::{Withheld, cores, max_rss};
+use super::machine::{Withheld, cores};
+use super::summarize::{family, not_run, step_names, summarize, target};
+use super::timing::Timing;
 use super::worker::{self, Order, Ready, Report, WorkerError};
-use super::{Context, seconds};
 use crate::client::ClientConfig;
 use crate::engine::chain::Chain;
 use crate::engine::examine::{self, Examined, Examiner};
 use crate::engine::feed::{Feed, FeedError};
 use crate::engine::make::Maker;
-use crate::engine::schedule::{Law, Profile, Schedule};
-use crate::engine::source::{Budget, Frame, Over, Share, Source};
+use crate::engine::source::{Over, Share};
 use crate::engine::{Ended, Slots};
-use crate::plan::{self, Arrivals, Load, Scenario, Stage, Step, Until};
-use crate::record::summary::{
-    AssertionSummary, CallbackCount, CallbackCounts, ClientSummary, End, EndReason, Latency,
-    Requests, ScenarioSummary, TargetSummary, Throughput, Validity, Verdict,
-};
-use crate::record::validity::{self, Circumstances};
-use crate::record::{Histogram, Recording, Window};
-use crate::threshold::{Evidence, overall};
-use crate::wire::{Family, Form, Protocol};
-
-/// Requests in flight where `prefetch: 0` sets no bound: what memory is there for on any machine.
-const IN_FLIGHT_MAX: usize = 100_000;
+use crate::plan::{Load, Scenario, Step};
+use crate::record::summary::{End, EndReason, ScenarioSummary, TargetSummary, Throughput, Verdict};
+use crate::record::{Recording, Window};
+use crate::threshold::Evidence;
+use crate::wire::Form;
 
 /// Deltas on their way to be merged: some for each worker. A worker that finds no room keeps its
 /// counts and hands them over later, added up.
@@ -40,14 +34,14 @@ const DELTAS_WAITING: usize = 64;
 const WINDOW_SECONDS: usize = 10;
 
 /// What came of a scenario's load.
-struct Outcome {
-    end: End,
-    recording: Recording,
-    examined: Examined,
-    window: Window,
-    began: Instant,
-    workers: Vec<Report>,
-    withheld: f64,
+pub(super) struct Outcome {
+    pub(super) end: End,
+    pub(super) recording: Recording,
+    pub(super) examined: Examined,
+    pub(super) window: Window,
+    pub(super) began: Instant,
+    pub(super) workers: Vec<Report>,
+    pub(super) withheld: f64,
 }
 
 /// Why a scenario did not get as far as a load.
@@ -243,112 +237,6 @@ fn look_at_answers(
     (Some(answers), examined, thread.is_ok().then_some(is_done))
 }
 
-/// When a load's requests are due.
-struct Timing {
-    frame: Frame,
-    kind: Kind,
-    max_in_flight: usize,
-}
-
-enum Kind {
-    Open { warmup: Schedule, steady: Schedule },
-    Closed { clients: Vec<Stage<usize>>, think_time: Duration, budget: Budget },
-}
-
-impl Timing {
-    fn new(scenario: &Scenario, start: Instant, seed: u64) -> Timing {
-        let frame = |duration| Frame { start, warmup: scenario.warmup, duration };
-        match &scenario.load {
-            Load::Once => {
-                // No limit of its own is the most that one load may have in flight.
-                let clients = match scenario.client.prefetch {
-                    0 => IN_FLIGHT_MAX,
-                    prefetch => prefetch,
-                };
-                // Without Documents there is one request, and not none.
-                let work = &scenario.first_step().work;
-                let one = matches!(work, plan::Work::Post(post) if post.documents.is_none())
-                    || matches!(work, plan::Work::Mutate { .. });
-                let budget = Budget::new(if one { 1 } else { u64::MAX });
-                let clients = vec![Stage { from: clients, to: clients, length: None }];
-                Timing {
-                    frame: frame(None),
-                    kind: Kind::Closed { clients, think_time: Duration::ZERO, budget },
-                    max_in_flight: usize::MAX,
-                }
-            }
-            Load::Closed { stages, think_time, until } => Timing {
-                frame: frame(ends(until, stages.iter().map(|stage| stage.length).sum())),
-                kind: Kind::Closed {
-                    clients: stages.clone(),
-                    think_time: *think_time,
-                    budget: Budget::new(until.requests.unwrap_or(u64::MAX)),
-                },
-                max_in_flight: usize::MAX,
-            },
-            Load::Open { schedule, until, max_in_flight } => {
-                let limit = until.requests.unwrap_or(u64::MAX);
-                let (warm, steady, length) = match schedule {
-                    plan::Schedule::Stages { stages, arrivals } => {
-                        let law = law(*arrivals);
-                        let profile = Profile::new(
-                            stages.iter().map(|stage| (stage.from, stage.to, stage.length)),
-                        );
-                        let length = profile.length();
-                        // The warmup runs at the rate at which the load begins.
-                        let begin = Profile::constant(profile.rate_at(Duration::ZERO), None);
-                        let warmup = Schedule::rate(begin, law, !seed);
-                        (warmup, Schedule::rate(profile, law, seed), length)
-                    }
-                    plan::Schedule::Trace { due, .. } => {
-                        let trace = Schedule::trace(due, 1.0);
-                        (Schedule::trace(&[], 1.0), trace, None)
-                    }
-                };
-                Timing {
-                    frame: frame(ends(until, length)),
-                    kind: Kind::Open { warmup: warm, steady: steady.limited(limit) },
-                    max_in_flight: *max_in_flight,
-                }
-            }
-        }
-    }
-
-    fn source(&self, share: Share) -> Source {
-        match &self.kind {
-            Kind::Open { warmup, steady } => Source::open(self.frame, warmup, steady, share),
-            Kind::Closed { clients, think_time, budget } => {
-                Source::closed(self.frame, clients, *think_time, budget.clone(), share)
-            }
-        }
-    }
-
-    /// The time that rates refer to.
-    fn window(&self, recording: &Recording, reason: EndReason) -> Window {
-        let measured_from = self.frame.measured_from();
-        match (reason, self.frame.duration) {
-            (EndReason::Time, Some(length)) => Window { length, timed: true },
-            _ => {
-                let last = recording.last_done.unwrap_or(measured_from);
-                let length = last.saturating_duration_since(measured_from);
-                Window { length, timed: false }
-            }
-        }
-    }
-}
-
-/// When time ends a load: its own length or what it is to end at, whichever comes first.
-fn ends(until: &Until, length: Option<Duration>) -> Option<Duration> {
-    [until.duration, length].into_iter().flatten().min()
-}
-
-fn law(arrivals: Arrivals) -> Law {
-    match arrivals {
-        Arrivals::Uniform => Law::Uniform,
-        Arrivals::Poisson => Law::Poisson,
-    }
-}
-
 /// Looks at a scenario while it runs.
 struct Watch<'a> {
     context: &'a Context,
@@ -440,155 +328,6 @@ fn end(
     End { reason, message }
 }
 
-fn summarize(context: &Context, scenario: &Scenario, outcome: Outcome) -> ScenarioSummary {
-    let Outcome { end, recording, examined, window, began, workers, withheld } = outcome;
-    let busy = |worker: &Report| worker.cpu.as_secs_f64() / worker.wall.as_secs_f64().max(1e-3);
-    let circumstances = Circumstances {
-        open: matches!(scenario.load, Load::Open { .. }),
-        busiest: workers.iter().map(busy).fold(0.0, f64::max),
-        withheld,
-    };
-    let requests = Requests::new(&recording.totals);
-    let mut summary = ScenarioSummary {
-        validity: Validity::new(validity::reasons(&recording, circumstances)),
-        started_at_s: seconds(began - context.started),
-        duration_s: seconds(window.length),
-        requests,
-        documents: recording.documents(),
-        throughput: Throughput::new(&recording.totals, window),
-        error_rate: requests.error_rate(),
-        response_time_ms: Latency::new(recording.totals.ok()),
-        service_time_ms: Latency::new(&recording.totals.service),
-        first_response_ms: Latency::new(&recording.totals.first),
-        failed_time_ms: recording.failed_times(),
-        timeline: recording.timeline_summary(),
-        errors: recording.errors(),
-        executors: recording.executors(),
-        gateway_ms: some(&recording.totals.gateway),
-        network_ms: some(&recording.totals.network),
-        slowest: recording.slowest(),
-        steps: recording.steps(&step_names(scenario), window),
-        warmup: recording.warmup_summary(scenario.warmup),
-        client: ClientSummary {
-            cpu_s: seconds(workers.iter().map(|worker| worker.cpu).sum()),
-            max_rss_bytes: max_rss(),
-            workers: workers.len(),
-            saturated: circumstances.is_saturated(),
-            ..recording.client()
-        },
-        ..empty(context, scenario, end)
-    };
-    add_examined(&mut summary, examined);
-    judge(&mut summary, scenario);
-    summary
-}
-
-fn step_names(scenario: &Scenario) -> Vec<&str> {
-    scenario.steps.iter().map(|step| step.name.as_str()).collect()
-}
-
-fn some(histogram: &Histogram) -> Option<Latency> {
-    (histogram.count() > 0).then(|| Latency::new(histogram))
-}
-
-fn add_examined(summary: &mut ScenarioSummary, examined: Examined) {
-    let count = |count: examine::CallbackCount| CallbackCount {
-        fired: count.fired,
-        failed: count.failed,
-        example: count.example,
-    };
-    summary.callbacks = CallbackCounts {
-        on_done: count(examined.on_done),
-        on_error: count(examined.on_error),
-        on_always: count(examined.on_always),
-    };
-    summary.counters = examined.counters;
-    let assertions = examined.assertions.into_iter().map(|assertion| AssertionSummary {
-        name: assertion.name,
-        passed: assertion.passed,
-        failed: assertion.failed,
-        example: assertion.example,
-    });
-    summary.assertions = assertions.collect();
-}
-
-/// Judges the thresholds on what is in the summary, as anybody could who has it.
-fn judge(summary: &mut ScenarioSummary, scenario: &Scenario) {
-    let evidence = Evidence::of(summary).expect("we have just written these histograms");
-    for threshold in &scenario.thresholds {
-        let judged = evidence.judge(&threshold.that);
-        if let Some(reason) = evidence.lacks_requests(&threshold.that) {
-            if !summary.validity.reasons.contains(&reason) {
-                summary.validity.reasons.push(reason);
-                summary.validity.valid = false;
-            }
-        }
-        summary.thresholds.push(judged);
-    }
-    summary.verdict = overall(summary.thresholds.iter().map(|threshold| threshold.verdict));
-    summary.passed = summary.verdict == Verdict::Held;
-}
-
-/// The summary of a scenario that sent nothing.
-pub(super) fn not_run(
-    context: &Context,
-    index: usize,
-    reason: EndReason,
-    message: String,
-) -> ScenarioSummary {
-    let scenario = &context.plan.scenarios[index];
-    let end = End { reason, message: Some(message.clone()) };
-    let mut summary = empty(context, scenario, end);
-    summary.validity = Validity::new(vec![message]);
-    judge(&mut summary, scenario);
-    summary
-}
-
-/// What is known of a scenario before anything was sent.
-fn empty(context: &Context, scenario: &Scenario, end: End) -> ScenarioSummary {
-    ScenarioSummary {
-        name: scenario.name.clone(),
-        matrix: scenario.matrix.clone(),
-        verdict: Verdict::NotJudged,
-        passed: false,
-        end,
-        validity: Validity::new(Vec::new()),
-        target: target(context, scenario),
-        load: describe(&scenario.load),
-        started_at_s: seconds(context.started.elapsed()),
-        duration_s: 0.0,
-        requests: Requests::default(),
-        documents: Default::default(),
-        throughput: Throughput::default(),
-        error_rate: None,
-        response_time_ms: Latency::default(),
-        service_time_ms: Latency::default(),
-        first_response_ms: Latency::default(),
-        failed_time_ms: Default::default(),
-        timeline: Vec::new(),
-        callbacks: CallbackCounts::default(),
-        counters: Default::default(),
-        assertions: Vec::new(),
-        thresholds: Vec::new(),
-        errors: Vec::new(),
-        executors: None,
-        gateway_ms: None,
-        network_ms: None,
-        slowest: Vec::new(),
-        steps: Vec::new(),
-        warmup: Default::default(),
-        client: ClientSummary::default(),
-    }
-}
-
-fn target(context: &Context, scenario: &Scenario) -> TargetSummary {
-    TargetSummary {
-        flow: context.plan.flows[scenario.flow].name.clone(),
-        protocol: name(scenario.protocol).into(),
-        ..TargetSummary::default()
-    }
-}
-
 fn with_overrides(mut config: ClientConfig, scenario: &Scenario) -> ClientConfig {
     let overrides = &scenario.client;
     config.timeout = overrides.timeout;
@@ -607,58 +346,6 @@ fn unreachable(error: WorkerError) -> Obstacle {
 
 fn show(context: &Context, index: usize, change: impl FnOnce(&mut Live)) {
     context.options.live.send_modify(|live| change(&mut live[index]));
-}
-
-/// A protocol as scenario files name it.
-pub(super) fn name(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Grpc => "grpc",
-        Protocol::Http => "http",
-        Protocol::WebSocket => "websocket",
-    }
-}
-
-fn family(family: Family) -> &'static str {
-    match family {
-        Family::V1 => "v1",
-        Family::V2 => "v2",
-    }
-}
-
-/// A load in words.
-fn describe(load: &Load) -> String {
-    let until = |until: &Until| {
-        let mut text = String::new();
-        if let Some(duration) = until.duration {
-            text.push_str(&format!(" for {duration:?}"));
-        }
-        if let Some(requests) = until.requests {
-            text.push_str(&format!(" up to {requests} requests"));
-        }
-        text
-    };
-    match load {
-        Load::Once => "all Documents once".into(),
-        Load::Closed { stages, until: bound, .. } => {
-            let clients = stages.iter().map(|stage| stage.from.max(stage.to)).max().unwrap_or(0);
-            let (up_to, plural) =
-                (if stages.len() > 1 { "up to " } else { "" }, if clients == 1 { "" } else { "s" });
-            format!("{up_to}{clients} client{plural}{}", until(bound))
-        }
-        Load::Open { schedule, until: bound, .. } => match schedule {
-            plan::Schedule::Stages { stages, arrivals } => {
-                let law = match arrivals {
-                    Arrivals::Uniform => "",
-                    Arrivals::Poisson => ", Poisson",
-                };
-                let highest =
-                    stages.iter().map(|stage| stage.from.max(stage.to)).fold(0.0, f64::max);
-                let up_to = if stages.len() > 1 { "up to " } else { "" };
-                format!("{up_to}{highest}/s{law}{}", until(bound))
-            }
-            plan::Schedule::Trace { due, .. } => format!("a trace of {} arrivals", due.len()),
-        },
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -109,7 +109,7 @@ impl Stretch {
 
 fn seconds_axis(stretches: &[Stretch]) -> Axis {
     let end = stretches.last().map_or(1.0, |stretch| stretch.to);
-    Axis::exact(0.0, end, |value| three_digits_short(value), "time, s")
+    Axis::exact(0.0, end, three_digits_short, "time, s")
 }
 
 /// Axis ticks: no more digits than they need.
@@ -358,6 +358,9 @@ fn executors(scenario: &ScenarioSummary) -> Option<Figure> {
     })
 }
 
+/// A figure of scenarios, and its name.
+type Series = (&'static str, fn(&ScenarioSummary) -> Option<f64>);
+
 /// The scenarios of a matrix, side by side.
 pub(super) fn compared(scenarios: &[&ScenarioSummary]) -> Vec<Figure> {
     let name = |scenario: &ScenarioSummary| {
@@ -369,7 +372,7 @@ pub(super) fn compared(scenarios: &[&ScenarioSummary]) -> Vec<Figure> {
     };
     let figure = |title: &'static str,
                   note: &'static str,
-                  series: &[(&'static str, fn(&ScenarioSummary) -> Option<f64>)],
+                  series: &[Series],
                   show: fn(f64) -> String| {
         let shown: Vec<(String, Vec<Option<f64>>)> = scenarios
             .iter()
