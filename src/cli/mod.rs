@@ -4,6 +4,7 @@
 
 mod check;
 mod connection;
+mod init;
 mod mutate;
 mod plan;
 mod post;
@@ -32,6 +33,8 @@ enum Command {
     Run(run::Args),
     /// Say what is wrong with suites, without sending anything.
     Check(check::Args),
+    /// Write a commented suite to begin with.
+    Init(init::Args),
     /// Say what a suite will do, before any load.
     Plan(plan::Args),
     /// Print the JSON schema of a suite, for editors.
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
         match cli.command {
             Command::Run(args) => run::main(args).await,
             Command::Check(args) => check::main(args),
+            Command::Init(args) => init::main(args),
             Command::Plan(args) => plan::main(args),
             Command::Schema(args) => schema::main(args),
             Command::Post(args) => post::main(args).await,

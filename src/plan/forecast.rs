@@ -116,8 +116,11 @@ impl Plan {
             Load::Closed { .. } => peak as u64,
             Load::Open { max_in_flight, .. } => *max_in_flight as u64,
         };
-        let foreseen =
-            in_flight.map_or(in_flight_max, |count| in_flight_max.min(count.ceil() as u64));
+        // Without a promise we foresee that a response takes a second.
+        let foreseen = match &scenario.load {
+            Load::Open { .. } => in_flight_max.min(in_flight.unwrap_or(peak).ceil() as u64),
+            _ => in_flight_max,
+        };
         let connections = match scenario.protocol {
             // Each request has a connection of its own while it is in flight.
             Protocol::Http => foreseen.max(scenario.client.connections as u64),

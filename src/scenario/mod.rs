@@ -9,6 +9,7 @@ mod expand;
 mod flow;
 mod load;
 mod schema;
+mod starter;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -24,6 +25,7 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 pub use flow::{FamilyWord, Flow, Hosts, ProtocolWord, Tls, TlsMap};
 pub use load::{LoadedSuite, Named, Options, Unit, load};
 pub use schema::schema;
+pub use starter::{FlowFacts, starter};
 
 use crate::documents::DocumentsSpec;
 use crate::template::Template;

@@ -128,3 +128,19 @@ fn a_resolved_plan_is_a_suite_again() {
         assert_eq!(flowbench::source::to_yaml(&plan.resolved()), resolved);
     }
 }
+
+#[test]
+fn starter_suites_are_suites() {
+    let flow = "jtype: Flow\nwith: {protocol: [grpc, http], port: [5000, 5001]}\nexecutors: [{name: enc}]\n";
+    let encrypted = "jtype: Flow\nwith: {protocol: http, ssl_certfile: c.pem}\n";
+    let facts = |text: &str| scenario::FlowFacts::read("flow.yml", text.into()).expect("a Flow");
+    for facts in [None, Some(facts(flow)), Some(facts(encrypted))] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("suite.yaml");
+        let text = scenario::starter(facts.as_ref());
+        std::fs::write(&path, &text).expect("written");
+        let plan = read(&path, &Options::default());
+        let plan = plan.unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+        assert_eq!(plan.scenarios.len(), 2);
+    }
+}

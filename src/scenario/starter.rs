@@ -1,0 +1,324 @@
+//! A commented suite to begin with, made for a Flow if its YAML is at hand.
+
+use std::fmt::Write as _;
+
+use crate::source::{Node, Place, Problem, Problems, Sources, Value, to_yaml};
+use crate::wire::Protocol;
+
+/// What a starter suite needs to know of a Flow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FlowFacts {
+    /// How it is reached: protocol and port, in the order of the file.
+    pub gateways: Vec<(Protocol, u16)>,
+    /// Where it listens, unless everywhere.
+    pub host: Option<String>,
+    /// Whether its connections are encrypted.
+    pub tls: bool,
+    /// Its Executors.
+    pub executors: Vec<String>,
+}
+
+/// The port that Jina gives a gateway without one is random, so this is a reminder to fill it in.
+const PORT: u16 = 12345;
+
+impl FlowFacts {
+    /// Reads a Jina Flow's YAML: protocols, ports, TLS and Executors.
+    ///
+    /// # Errors
+    /// It is no YAML, or no Flow.
+    pub fn read(name: &str, text: String) -> Result<FlowFacts, Problems> {
+        let (mut sources, mut problems) = (Sources::new(), Vec::new());
+        // Jina's older files begin with a tag of its own.
+        let text = text.replace("!Flow", "     ");
+        let facts = sources
+            .parse(name, text, None, &mut problems)
+            .and_then(|node| Reader { problems: &mut problems }.flow(&node));
+        match Problems::new(&sources, problems) {
+            Some(problems) => Err(problems),
+            None => Ok(facts.unwrap_or_default()),
+        }
+    }
+}
+
+struct Reader<'a> {
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Reader<'_> {
+    fn flow(&mut self, node: &Node) -> Option<FlowFacts> {
+        let jtype = node.get("jtype");
+        if jtype.is_some_and(|jtype| jtype.text() != Some("Flow")) {
+            let found = jtype.map_or(String::new(), Node::found);
+            let place = jtype.map_or(node.place(), Node::place);
+            self.tell(place, format!("expected a Flow, found {found}"));
+            return None;
+        }
+        let known = ["jtype", "with", "executors", "gateway", "pods"];
+        if !known.iter().any(|key| node.get(key).is_some()) {
+            self.tell(
+                node.place(),
+                "this is no Flow: it has neither `jtype: Flow` nor `with` nor `executors`".into(),
+            );
+            return None;
+        }
+        // Settings of the gateway stand under `with`, under `gateway`, or under both.
+        let settings = [node.get("gateway"), node.get("with")];
+        let setting = |names: &[&str]| {
+            settings
+                .iter()
+                .flatten()
+                .find_map(|settings| names.iter().find_map(|name| settings.get(name)))
+        };
+        let protocols = self.protocols(setting(&["protocol", "protocols"]));
+        let ports = self.ports(setting(&["port", "ports", "port_expose"]));
+        let gateways = protocols
+            .into_iter()
+            .enumerate()
+            .map(|(index, protocol)| {
+                (protocol, ports.get(index).copied().unwrap_or(PORT + index as u16))
+            })
+            .collect();
+        let host = setting(&["host"]).and_then(Node::text).filter(|host| *host != "0.0.0.0");
+        let executors = ["executors", "pods"].iter().find_map(|key| node.get(key));
+        let executors = executors.map(Node::items).unwrap_or_default();
+        let named = executors.iter().enumerate().map(|(index, executor)| {
+            match executor.get("name").and_then(Node::text) {
+                Some(name) => name.to_owned(),
+                None => format!("executor{index}"),
+            }
+        });
+        Some(FlowFacts {
+            gateways,
+            host: host.map(str::to_owned),
+            tls: setting(&["ssl_certfile"]).is_some(),
+            executors: named.collect(),
+        })
+    }
+
+    fn protocols(&mut self, node: Option<&Node>) -> Vec<Protocol> {
+        let Some(node) = node else { return vec![Protocol::Grpc] };
+        let words = match &node.value {
+            Value::List(items) => items.iter().collect(),
+            _ => vec![node],
+        };
+        let mut protocols = Vec::new();
+        for word in words {
+            let text = word.text().map(str::to_ascii_lowercase);
+            match text.as_deref().map(str::parse::<Protocol>) {
+                Some(Ok(protocol)) => protocols.push(protocol),
+                _ => {
+                    let message =
+                        format!("expected grpc, http or websocket, found {}", word.found());
+                    self.tell(word.place(), message);
+                }
+            }
+        }
+        protocols
+    }
+
+    fn ports(&mut self, node: Option<&Node>) -> Vec<u16> {
+        let Some(node) = node else { return Vec::new() };
+        let numbers = match &node.value {
+            Value::List(items) => items.iter().collect(),
+            _ => vec![node],
+        };
+        let mut ports = Vec::new();
+        for number in numbers {
+            let port = match &number.value {
+                Value::Number(port) => port.as_u64().and_then(|port| u16::try_from(port).ok()),
+                // `${{ ENV.PORT }}` and its like are known to Jina alone.
+                Value::Text(_) => Some(PORT + ports.len() as u16),
+                _ => None,
+            };
+            match port {
+                Some(port) => ports.push(port),
+                None => {
+                    let message =
+                        format!("expected a port from 0 to 65535, found {}", number.found());
+                    self.tell(number.place(), message);
+                }
+            }
+        }
+        ports
+    }
+
+    fn tell(&mut self, place: Place, message: String) {
+        self.problems.push(Problem::at(place, message));
+    }
+}
+
+/// A commented suite to begin with: for an embedded Flow, or for the one that the facts are of.
+pub fn starter(flow: Option<&FlowFacts>) -> String {
+    let mut text = String::from(
+        "# A suite for flowbench. Check it with `flowbench check FILE`, see what it will do with\n\
+         # `flowbench plan FILE`, run it with `flowbench run FILE`.\n\
+         #\n\
+         # Every random choice derives from the seed: the same seed sends the same bytes.\n\
+         seed: 42\n\n\
+         # Values to use as ${{ vars.rate }}, and to change with --set rate=100/s.\n\
+         vars:\n  rate: 20/s\n  duration: 10s\n\n",
+    );
+    text.push_str(&flows(flow));
+    text.push_str(
+        "\n# What requests carry. `${{ … }}` is evaluated for each Document, `i` is its index.\n\
+         documents:\n\
+         \x20 articles:\n\
+         \x20   count: 500\n\
+         \x20   id: article-${{ i }}\n\
+         \x20   text: {words: 5..30}\n\
+         \x20   tags: {lang: \"${{ choice(['en', 'de']) }}\"}\n\
+         \x20   # embedding: {shape: [128], normalize: l2}\n\
+         \x20 queries:\n\
+         \x20   text: {words: 2..6}\n\
+         \x20   # From a file instead, a Document in JSON on each line:\n\
+         \x20   # jsonl: queries.jsonl\n\
+         \x20   # order: random\n\n\
+         scenarios:\n\
+         \x20 # Without a load all Documents are sent once, as jina.Client's post does.\n\
+         \x20 - name: index\n\
+         \x20   on: /index\n\
+         \x20   documents: articles\n\
+         \x20   request_size: 50\n\n\
+         \x20 # Requests are due by the clock, however long responses take (an open load).\n\
+         \x20 # For clients that wait for their response: load: {clients: 8, duration: 30s}\n\
+         \x20 - name: search\n\
+         \x20   needs: [index]\n\
+         \x20   on: /search\n\
+         \x20   documents: queries\n\
+         \x20   request_size: 1\n\
+         \x20   parameters: {limit: 3}\n",
+    );
+    let executors = flow.map(|flow| flow.executors.as_slice()).unwrap_or_default();
+    if let Some(first) = executors.first() {
+        let quoted: Vec<String> = executors.iter().map(|name| format!("`{name}`")).collect();
+        let _ = write!(
+            text,
+            "    # Only Executors whose names match; there are {}.\n    # target_executor: {first}\n",
+            quoted.join(", ")
+        );
+    }
+    text.push_str(
+        "    load: {rate: \"${{ vars.rate }}\", arrivals: poisson, duration: \"${{ vars.duration }}\"}\n\
+         \x20   warmup: 1s\n\
+         \x20   timeout: 10s\n\
+         \x20   # What must be true of each response …\n\
+         \x20   assert:\n\
+         \x20     - response.status == \"SUCCESS\"\n\
+         \x20     # - response.docs[0].matches | length > 0\n\
+         \x20   # … and of the whole. Errors, failed assertions and dropped arrivals fail it anyway.\n\
+         \x20   thresholds:\n\
+         \x20     - error_rate < 1%\n\
+         \x20     # - p99 < 100ms\n",
+    );
+    if flow.is_none_or(|flow| flow.gateways.len() > 1) {
+        let protocols: Vec<String> = match flow {
+            None => vec!["grpc".into(), "http".into(), "websocket".into()],
+            Some(flow) => flow.gateways.iter().map(|(protocol, _)| protocol.to_string()).collect(),
+        };
+        let _ = write!(
+            text,
+            "    # One run for each protocol, one after the other:\n    # matrix: {{protocol: [{}]}}\n",
+            protocols.join(", ")
+        );
+    }
+    text
+}
+
+fn flows(flow: Option<&FlowFacts>) -> String {
+    let Some(flow) = flow else {
+        return "flows:\n\
+                \x20 # A Flow started inside the process: no server is needed.\n\
+                \x20 local:\n\
+                \x20   embedded: {}\n\
+                \x20 # One that is already running:\n\
+                \x20 # staging:\n\
+                \x20 #   host: grpcs://staging.example.com:443\n\
+                \x20 #   headers: {authorization: \"Bearer ${{ env.TOKEN }}\"}\n"
+            .into();
+    };
+    let mut text = String::from("flows:\n  flow:\n");
+    let host = flow.host.as_deref().unwrap_or("localhost");
+    let address = |(protocol, port): &(Protocol, u16)| {
+        let scheme = match (protocol, flow.tls) {
+            (Protocol::Grpc, false) => "grpc",
+            (Protocol::Grpc, true) => "grpcs",
+            (Protocol::Http, false) => "http",
+            (Protocol::Http, true) => "https",
+            (Protocol::WebSocket, false) => "ws",
+            (Protocol::WebSocket, true) => "wss",
+        };
+        // Quoted where YAML asks for it.
+        to_yaml(&format!("{scheme}://{host}:{port}").into()).trim_end().to_owned()
+    };
+    match flow.gateways.as_slice() {
+        [one] => {
+            let _ = writeln!(text, "    host: {}", address(one));
+        }
+        gateways => {
+            text.push_str("    hosts:\n");
+            for gateway in gateways {
+                let _ = writeln!(text, "      {}: {}", gateway.0, address(gateway));
+            }
+        }
+    }
+    if flow.tls {
+        text.push_str(
+            "    # Its certificate has to be trusted; where the system does not, name its authority:\n\
+             \x20   # tls: {ca: ca.pem}\n",
+        );
+    }
+    text.push_str(
+        "    # Started for the run and stopped after it:\n\
+         \x20   # command: [jina, flow, --uses, flow.yml]\n",
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(text: &str) -> FlowFacts {
+        FlowFacts::read("flow.yml", text.into()).unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    #[test]
+    fn a_flow_tells_its_protocols_ports_tls_and_executors() {
+        let flow = facts(
+            "jtype: Flow\nversion: '1'\nwith:\n  protocol: [grpc, http]\n  port: [5000, 5001]\n  \
+             ssl_certfile: c.pem\nexecutors:\n  - name: encoder\n    uses: jinahub://X\n  - uses: Y\n",
+        );
+        assert_eq!(flow.gateways, [(Protocol::Grpc, 5000), (Protocol::Http, 5001)]);
+        assert!(flow.tls);
+        assert_eq!(flow.executors, ["encoder", "executor1"]);
+        let flow = facts("!Flow\nwith: {port_expose: 1234, protocol: WEBSOCKET, host: my.flow}\n");
+        assert_eq!(flow.gateways, [(Protocol::WebSocket, 1234)]);
+        assert_eq!(flow.host.as_deref(), Some("my.flow"));
+        let flow = facts("jtype: Flow\ngateway: {protocol: http, port: '${{ ENV.PORT }}'}\n");
+        assert_eq!(flow.gateways, [(Protocol::Http, PORT)]);
+        assert_eq!(facts("jtype: Flow\n").gateways, [(Protocol::Grpc, PORT)]);
+    }
+
+    #[test]
+    fn what_is_no_flow_is_refused() {
+        for (text, message) in [
+            ("jtype: Deployment\n", "expected a Flow, found `Deployment`"),
+            (
+                "name: x\n",
+                "this is no Flow: it has neither `jtype: Flow` nor `with` nor `executors`",
+            ),
+            (
+                "jtype: Flow\nwith: {protocol: ftp}\n",
+                "expected grpc, http or websocket, found `ftp`",
+            ),
+            (
+                "jtype: Flow\nwith: {port: 70000}\n",
+                "expected a port from 0 to 65535, found `70000`",
+            ),
+        ] {
+            let problems = FlowFacts::read("flow.yml", text.into()).expect_err(text);
+            let messages: Vec<&str> = problems.iter().map(Problem::message).collect();
+            assert_eq!(messages, [message], "{text}");
+        }
+    }
+}
