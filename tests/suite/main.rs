@@ -4,6 +4,7 @@ mod architecture;
 mod book;
 mod client;
 mod commands;
+mod contract;
 mod flow;
 mod golden;
 mod hostile;
