@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use prost::Message;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let out = std::env::var("OUT_DIR")?;
@@ -19,6 +21,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .btree_map(".") // the same values give the same bytes
             .out_dir(folder)
             .compile_fds(descriptors)?;
+    }
+    // What server reflection tells, with all that the files import.
+    for family in ["v1", "v2"] {
+        let folder = format!("proto/{family}");
+        let descriptors = protox::compile([format!("{folder}/jina.proto")], [folder])?;
+        let file = Path::new(&out).join(format!("reflection_{family}.bin"));
+        std::fs::write(file, descriptors.encode_to_vec())?;
     }
     Ok(())
 }

@@ -1,32 +1,51 @@
 //! `flowbench serve`: the embedded Flow, for others to talk to.
 
-use std::path::PathBuf;
+use std::io::{IsTerminal, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
 use super::Exit;
-use crate::flow::{FamilyName, Flow, FlowConfig, ProtocolName, TlsFiles};
+use crate::flow::{FamilyName, Flow, FlowConfig, PathStep, ProtocolName, Theory, TlsFiles};
+use crate::source::{Problems, Sources, Spot};
+use crate::units::Rate;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// What to listen for, each on a port of its own.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "grpc,http,websocket")]
-    protocol: Vec<ProtocolArg>,
-    /// A port for each protocol, in the same order; 0 for a free one.
-    #[arg(long, value_delimiter = ',', default_value = "0")]
+    /// A Flow in YAML, with the keys of `embedded` in a scenario file; options given beside it win
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// What to listen for, each on a port of its own [default: grpc,http,websocket]
+    #[arg(long, value_enum, value_delimiter = ',')]
+    protocol: Option<Vec<ProtocolArg>>,
+    /// A port for each protocol, in the same order; 0, or none, for a free one
+    #[arg(long, value_delimiter = ',')]
     port: Vec<u16>,
-    /// The family of DocArray it speaks.
-    #[arg(long, value_enum, default_value = "v1")]
-    family: FamilyArg,
-    /// A certificate in PEM: encrypts all protocols.
-    #[arg(long, requires = "tls_key")]
+    /// The address to listen on [default: 127.0.0.1]
+    #[arg(long)]
+    host: Option<IpAddr>,
+    /// The family of DocArray it speaks [default: v1]
+    #[arg(long, value_enum)]
+    family: Option<FamilyArg>,
+    /// A certificate in PEM: encrypts all protocols
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
-    /// The certificate's private key.
-    #[arg(long, requires = "tls_cert")]
+    /// The certificate's private key in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Let only clients in that have a certificate of this authority.
-    #[arg(long, requires = "tls_cert")]
+    /// Let only clients in that have a certificate of this authority
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_client_ca: Option<PathBuf>,
+    /// Whether there is `/graphql` [default: true in the v1 family, which alone has it]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    graphql: Option<bool>,
+    /// Write arrival and departure of every request here, a line of JSON each
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// Print what queueing theory says of each Executor when this many requests arrive
+    #[arg(long, value_name = "RATE")]
+    offered: Option<Rate>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -43,39 +62,16 @@ enum FamilyArg {
 }
 
 pub(super) async fn main(args: Args) -> Exit {
-    if args.port.len() > args.protocol.len()
-        || (args.port.len() < args.protocol.len() && args.port != [0])
-    {
-        eprintln!(
-            "error: `--port` gives {} ports for {} protocols; give one each, or 0 alone for free ones",
-            args.port.len(),
-            args.protocol.len()
-        );
-        return Exit::Usage;
-    }
-    let protocols: Vec<ProtocolName> = args
-        .protocol
-        .iter()
-        .map(|protocol| match protocol {
-            ProtocolArg::Grpc => ProtocolName::Grpc,
-            ProtocolArg::Http => ProtocolName::Http,
-            ProtocolArg::Websocket => ProtocolName::Websocket,
-        })
-        .collect();
-    let config = FlowConfig {
-        family: match args.family {
-            FamilyArg::V1 => FamilyName::V1,
-            FamilyArg::V2 => FamilyName::V2,
-        },
-        ports: protocols.iter().copied().zip(args.port.iter().copied()).collect(),
-        protocols: protocols.clone(),
-        tls: args.tls_cert.zip(args.tls_key).map(|(cert, key)| TlsFiles {
-            cert,
-            key,
-            client_ca: args.tls_client_ca,
-        }),
-        ..FlowConfig::default()
+    let offered = args.offered;
+    let config = match config(args) {
+        Ok(config) => config,
+        Err(message) => {
+            eprintln!("{message}");
+            return Exit::Usage;
+        }
     };
+    let protocols = config.protocols.clone();
+    let theory = offered.map(|rate| theory(&config, rate)).unwrap_or_default();
     let flow = match Flow::start(config).await {
         Ok(flow) => flow,
         Err(error) => {
@@ -88,14 +84,149 @@ pub(super) async fn main(args: Args) -> Exit {
             return Exit::Unreachable;
         }
     };
+    // Whoever started us reads the addresses through a pipe, and may have closed it.
+    let mut out = std::io::stdout().lock();
     for protocol in protocols {
         if let Some(target) = flow.target(protocol.into()) {
-            println!("{target}");
+            let _ = writeln!(out, "{target}");
         }
     }
+    for line in theory {
+        let _ = writeln!(out, "{line}");
+    }
+    let _ = out.flush();
+    drop(out);
     interrupted().await;
-    flow.stop().await;
-    Exit::Held
+    // A second signal ends at once what the first one lets finish.
+    tokio::select! {
+        () = flow.stop() => Exit::Held,
+        () = interrupted() => Exit::Interrupted,
+    }
+}
+
+/// The configuration of file and options; else what is wrong with them.
+fn config(args: Args) -> Result<FlowConfig, String> {
+    let file = match &args.config {
+        None => None,
+        Some(path) => Some(File::read(path)?),
+    };
+    let mut config = file.as_ref().map(|file| file.config.clone()).unwrap_or_default();
+    if let Some(protocols) = &args.protocol {
+        config.protocols = protocols.iter().map(|protocol| (*protocol).into()).collect();
+        config.ports.retain(|protocol, _| config.protocols.contains(protocol));
+    }
+    let (ports, protocols) = (args.port.len(), config.protocols.len());
+    if ports != 0 && ports != protocols && args.port != [0] {
+        return Err(format!(
+            "error: `--port` gives {ports} ports for {protocols} protocols; give one each, or 0 \
+             for free ones"
+        ));
+    }
+    config.ports.extend(config.protocols.iter().copied().zip(args.port));
+    config.host = args.host.unwrap_or(config.host);
+    config.family = args.family.map_or(config.family, FamilyName::from);
+    config.graphql = args.graphql.or(config.graphql);
+    config.log = args.log.or(config.log);
+    if let Some((cert, key)) = args.tls_cert.zip(args.tls_key) {
+        config.tls = Some(TlsFiles { cert, key, client_ca: args.tls_client_ca });
+    }
+    let problems = config.problems();
+    if problems.is_empty() {
+        return Ok(config);
+    }
+    Err(match file {
+        Some(file) => file.problems(problems),
+        None => {
+            let lines = problems.iter().map(|problem| format!("error: {problem}"));
+            lines.collect::<Vec<_>>().join("\n")
+        }
+    })
+}
+
+/// A configuration with its text.
+struct File {
+    sources: Sources,
+    node: crate::source::Node,
+    config: FlowConfig,
+}
+
+impl File {
+    fn read(path: &Path) -> Result<File, String> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| format!("error: could not read {name}: {error}"))?;
+        let (mut sources, mut problems) = (Sources::new(), Vec::new());
+        let mut node = sources.parse(&name, text, None, &mut problems);
+        let config: Option<FlowConfig> =
+            node.as_mut().and_then(|node| Sources::read(node, "the Flow", &mut problems));
+        match (node, config, Problems::new(&sources, problems)) {
+            (Some(node), Some(config), None) => {
+                let base = path.parent().unwrap_or(Path::new(""));
+                Ok(File { sources, node, config: beside(config, base) })
+            }
+            (_, _, Some(problems)) => Err(shown(&problems)),
+            (_, _, None) => Err(format!("error: {name} holds no Flow")),
+        }
+    }
+
+    /// What is wrong, each shown in its line.
+    fn problems(&self, found: Vec<crate::flow::FlowProblem>) -> String {
+        let mut problems = Vec::new();
+        for problem in found {
+            let spot = problem.path.iter().fold(Spot::of(&self.node), |spot, step| match step {
+                PathStep::Key(key) => spot.key(key),
+                PathStep::Index(index) => spot.index(*index),
+            });
+            spot.problem(&mut problems, problem.message, |problem| problem);
+        }
+        Problems::new(&self.sources, problems).map(|problems| shown(&problems)).unwrap_or_default()
+    }
+}
+
+fn shown(problems: &Problems) -> String {
+    problems.render(std::io::stderr().is_terminal())
+}
+
+/// Files that a configuration names stand beside it.
+fn beside(mut config: FlowConfig, base: &Path) -> FlowConfig {
+    if let Some(tls) = &mut config.tls {
+        tls.cert = base.join(&tls.cert);
+        tls.key = base.join(&tls.key);
+        tls.client_ca = tls.client_ca.as_ref().map(|path| base.join(path));
+    }
+    config.log = config.log.as_ref().map(|path| base.join(path));
+    config
+}
+
+/// A line for each Executor.
+fn theory(config: &FlowConfig, rate: Rate) -> Vec<String> {
+    let line = |executor: &crate::flow::ExecutorConfig| {
+        let said = match Theory::of(executor, rate) {
+            Ok(theory) => theory.to_string(),
+            Err(error) => error.to_string(),
+        };
+        format!("{} at {rate}: {said}", executor.name)
+    };
+    config.executors.iter().map(line).collect()
+}
+
+impl From<ProtocolArg> for ProtocolName {
+    fn from(protocol: ProtocolArg) -> ProtocolName {
+        match protocol {
+            ProtocolArg::Grpc => ProtocolName::Grpc,
+            ProtocolArg::Http => ProtocolName::Http,
+            ProtocolArg::Websocket => ProtocolName::Websocket,
+        }
+    }
+}
+
+impl From<FamilyArg> for FamilyName {
+    fn from(family: FamilyArg) -> FamilyName {
+        match family {
+            FamilyArg::V1 => FamilyName::V1,
+            FamilyArg::V2 => FamilyName::V2,
+        }
+    }
 }
 
 /// Waits for the first of SIGINT and SIGTERM.

@@ -3,44 +3,60 @@
 //! What nobody looks at stays as it came: parameters and Documents are slices of the message that
 //! brought them, and an answer is put together around those slices.
 
+use std::borrow::Cow;
+use std::sync::OnceLock;
+use std::time::Duration;
+
 use bytes::Bytes;
+use serde_json::Value;
 
 use crate::wire::{
     DataRequest, DecodeError, Document, EncodeError, Family, Header, Map, RawDocs, RawRequest,
     Route, decode_struct, encode_struct,
 };
 
+/// The key under which Executors leave what they return.
+pub(super) const RESULTS: &str = "__results__";
+
 /// A request, and in the end its answer.
 #[derive(Debug, Default)]
 pub(super) struct Message {
     pub(super) header: Header,
-    parameters: Parameters,
-    docs: Docs,
+    pub(super) parameters: Parameters,
+    pub(super) docs: Docs,
     pub(super) routes: Vec<Route>,
+    /// What is to go wrong with the answer.
+    pub(super) faults: Faults,
+}
+
+/// What is to go wrong with an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Faults {
+    pub(super) drop: bool,
+    pub(super) twice: bool,
+    pub(super) out_of_order: bool,
+    pub(super) wrong_id: bool,
+    pub(super) garbage: bool,
+    pub(super) late: Duration,
 }
 
 /// Parameters, decoded when somebody asks for them.
-#[derive(Debug)]
-enum Parameters {
-    /// An encoded `google.protobuf.Struct`.
-    Encoded(Bytes),
-    /// What Executors read.
-    Read(Map),
+#[derive(Debug, Default)]
+pub(super) struct Parameters {
+    /// An encoded `google.protobuf.Struct`, unless they came in another form.
+    encoded: Option<Bytes>,
+    read: OnceLock<Map>,
 }
 
 /// Documents, decoded when an Executor looks at them.
-#[derive(Debug)]
-enum Docs {
+#[derive(Clone, Debug)]
+pub(super) enum Docs {
     /// An encoded `DocumentArrayProto` (v1) or `DocListProto` (v2).
     Encoded(Bytes),
+    /// What Jina calls `docs_bytes`: a Python pickle in v1, a `DocListProto` in v2.
+    Packed(Bytes),
     /// What Executors work on.
     Read(Vec<Document>),
-}
-
-impl Default for Parameters {
-    fn default() -> Parameters {
-        Parameters::Encoded(Bytes::new())
-    }
 }
 
 impl Default for Docs {
@@ -49,24 +65,95 @@ impl Default for Docs {
     }
 }
 
+impl Parameters {
+    /// The parameters.
+    pub(super) fn read(&self) -> Result<&Map, DecodeError> {
+        if let Some(map) = self.read.get() {
+            return Ok(map);
+        }
+        let map = match &self.encoded {
+            // What the Python client sends when it is given none.
+            Some(bytes) if **bytes == *NO_RESULTS => {
+                Map::from_iter([(RESULTS.to_owned(), Map::new().into())])
+            }
+            Some(bytes) => decode_struct(bytes.clone())?,
+            None => Map::new(),
+        };
+        Ok(self.read.get_or_init(|| map))
+    }
+
+    /// A parameter, if they are decoded already. Those of a client that gave none are not.
+    pub(super) fn known(&self, key: &str) -> Option<&Value> {
+        self.read.get().and_then(|map| map.get(key))
+    }
+
+    /// The parameters as one Executor gets them: `{"indexer": {"k": 3}}` and `{"indexer__k": 3}`
+    /// reach `indexer` as `k`, and what is for others is left out.
+    pub(super) fn of(&self, executor: &str) -> Result<Cow<'_, Map>, DecodeError> {
+        let all = self.read()?;
+        let specific =
+            |key: &str| key.contains("__") && !key.starts_with("__") && !key.ends_with("__");
+        let own = all.get(executor).and_then(Value::as_object).filter(|own| !own.is_empty());
+        if own.is_none() && !all.keys().any(|key| specific(key)) {
+            return Ok(Cow::Borrowed(all));
+        }
+        let mut parameters = all.clone();
+        for (key, value) in all.iter().filter(|(key, _)| specific(key)) {
+            // Jina joins what stands before the last separator without it.
+            let (name, rest) = key.rsplit_once("__").unwrap_or_default();
+            if name.replace("__", "") == executor {
+                parameters.insert(rest.to_owned(), value.clone());
+            }
+            parameters.shift_remove(key);
+        }
+        parameters.extend(own.into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())));
+        Ok(Cow::Owned(parameters))
+    }
+
+    /// Puts what Executors returned into them.
+    pub(super) fn set_results(&mut self, results: Map) -> Result<(), DecodeError> {
+        let mut map = self.read()?.clone();
+        map.insert(RESULTS.to_owned(), results.into());
+        *self = map.into();
+        Ok(())
+    }
+
+    fn into_encoded(self) -> Result<Bytes, EncodeError> {
+        match (self.encoded, self.read.into_inner()) {
+            (Some(bytes), _) => Ok(bytes),
+            (None, Some(map)) => encode_struct(&map),
+            (None, None) => Ok(Bytes::new()),
+        }
+    }
+}
+
+/// `{"__results__": {}}`, encoded.
+const NO_RESULTS: &[u8] = b"\x0a\x11\x0a\x0b__results__\x12\x02*\0";
+
+impl From<Map> for Parameters {
+    fn from(map: Map) -> Parameters {
+        Parameters { encoded: None, read: map.into() }
+    }
+}
+
 impl Message {
     /// Reads a `DataRequestProto`.
     pub(super) fn decode(bytes: Bytes) -> Result<Message, DecodeError> {
         let raw = RawRequest::decode(bytes)?;
-        let docs = match raw.docs {
-            Some(RawDocs::Docs(docs)) => docs,
-            Some(RawDocs::Bytes(_)) => {
-                return Err(DecodeError::Content(
-                    "`docs_bytes` can hold a Python pickle and is not read".into(),
-                ));
-            }
-            None => Bytes::new(),
-        };
+        let parameters = Parameters { encoded: Some(raw.parameters), read: OnceLock::new() };
+        if parameters.encoded.as_ref().is_some_and(|bytes| **bytes != *NO_RESULTS) {
+            // A real gateway notices at once what is wrong with them.
+            parameters.read()?;
+        }
         Ok(Message {
-            header: Header { status: None, ..raw.header },
-            parameters: Parameters::Encoded(raw.parameters),
-            docs: Docs::Encoded(docs),
-            routes: Vec::new(),
+            header: raw.header,
+            parameters,
+            docs: match raw.docs {
+                Some(RawDocs::Docs(bytes)) => Docs::Encoded(bytes),
+                Some(RawDocs::Bytes(bytes)) => Docs::Packed(bytes),
+                None => Docs::default(),
+            },
+            ..Message::default()
         })
     }
 
@@ -74,64 +161,70 @@ impl Message {
     pub(super) fn encode(self, family: Family) -> Result<Bytes, EncodeError> {
         let raw = RawRequest {
             header: self.header,
-            parameters: match self.parameters {
-                Parameters::Encoded(bytes) => bytes,
-                Parameters::Read(map) => encode_struct(&map)?,
-            },
+            parameters: self.parameters.into_encoded()?,
             routes: self.routes,
-            docs: Some(RawDocs::Docs(match self.docs {
-                Docs::Encoded(bytes) => bytes,
-                Docs::Read(docs) => family.encode_docs(&docs)?,
-            })),
+            docs: Some(match self.docs {
+                Docs::Encoded(bytes) => RawDocs::Docs(bytes),
+                Docs::Packed(bytes) => RawDocs::Bytes(bytes),
+                Docs::Read(docs) => RawDocs::Docs(family.encode_docs(&docs)?),
+            }),
         };
         raw.encode()
     }
 
-    /// Takes over what another form of message held.
-    pub(super) fn from_request(request: DataRequest) -> Message {
-        Message {
-            header: Header { status: None, ..request.header },
-            parameters: Parameters::Read(request.parameters),
-            docs: Docs::Read(request.data.unwrap_or_default()),
-            routes: Vec::new(),
-        }
-    }
-
-    /// Hands over to another form of message.
+    /// What another form of message is written from.
     pub(super) fn into_request(self, family: Family) -> Result<DataRequest, DecodeError> {
+        let parameters = match self.parameters.read.into_inner() {
+            Some(map) => map,
+            None => decode_struct(self.parameters.encoded.unwrap_or_default())?,
+        };
         Ok(DataRequest {
             header: self.header,
-            parameters: match self.parameters {
-                Parameters::Read(map) => map,
-                Parameters::Encoded(bytes) => decode_struct(bytes)?,
-            },
+            parameters,
             routes: self.routes,
             data: Some(match self.docs {
                 Docs::Read(docs) => docs,
                 Docs::Encoded(bytes) => family.decode_docs(bytes)?,
+                Docs::Packed(_) => Vec::new(),
             }),
         })
     }
+}
 
-    /// The parameters, decoded if they are not yet.
-    pub(super) fn parameters(&mut self) -> Result<&mut Map, DecodeError> {
-        if let Parameters::Encoded(bytes) = &mut self.parameters {
-            self.parameters = Parameters::Read(decode_struct(std::mem::take(bytes))?);
-        }
-        match &mut self.parameters {
-            Parameters::Read(map) => Ok(map),
-            Parameters::Encoded(_) => unreachable!("they were read just above"),
+impl Docs {
+    /// How many there are, without decoding them.
+    pub(super) fn count(&self) -> usize {
+        match self {
+            Docs::Read(docs) => docs.len(),
+            Docs::Packed(_) => 0,
+            Docs::Encoded(bytes) => super::executor::plain::count(bytes),
         }
     }
+}
 
-    /// The Documents, decoded if they are not yet.
-    pub(super) fn docs(&mut self, family: Family) -> Result<&mut Vec<Document>, DecodeError> {
-        if let Docs::Encoded(bytes) = &mut self.docs {
-            self.docs = Docs::Read(family.decode_docs(std::mem::take(bytes))?);
-        }
-        match &mut self.docs {
-            Docs::Read(docs) => Ok(docs),
-            Docs::Encoded(_) => unreachable!("they were read just above"),
-        }
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn of(executor: &str, parameters: Value) -> Value {
+        let map = parameters.as_object().cloned().expect("a map");
+        Parameters::from(map).of(executor).expect("they are read").into_owned().into()
+    }
+
+    #[test]
+    fn parameters_for_one_executor_reach_it_alone() {
+        let all = json!({"k": 1, "indexer": {"k": 2}, "encoder__size": 3, "__results__": {}});
+        let indexer = json!({"k": 2, "indexer": {"k": 2}, "__results__": {}});
+        assert_eq!(of("indexer", all.clone()), indexer);
+        let encoder = json!({"k": 1, "indexer": {"k": 2}, "__results__": {}, "size": 3});
+        assert_eq!(of("encoder", all), encoder);
+    }
+
+    #[test]
+    fn the_empty_results_of_a_client_are_known_by_their_bytes() {
+        let map = Map::from_iter([(RESULTS.to_owned(), Map::new().into())]);
+        assert_eq!(encode_struct(&map).expect("it is valid"), NO_RESULTS);
     }
 }

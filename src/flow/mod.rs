@@ -7,13 +7,21 @@ use crate::wire::{Protocol, Target};
 mod config;
 mod executor;
 mod gateway;
+mod log;
 mod message;
 mod queue;
+mod reduce;
+mod theory;
+mod timer;
+mod topology;
 
 pub use config::{
-    ExecutorConfig, FamilyName, FlowConfig, ProtocolName, ServiceTime, Stall, TlsFiles, Uses,
+    Append, Behaviour, Condition, ConditionError, Down, ExceptionConfig, ExecutorConfig, Fail,
+    FamilyName, Faults, FlowConfig, FlowProblem, Knee, Late, Matches, PathStep, ProtocolName,
+    SchemaName, ServiceTime, Set, SlowStart, Stall, StreamOf, TlsFiles, Uses,
 };
 pub use gateway::TlsError;
+pub use theory::{Theory, TheoryError};
 
 use self::gateway::{Gateway, Server};
 
@@ -30,6 +38,9 @@ pub struct Flow {
 /// Why a Flow did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum FlowError {
+    /// The configuration is not one of a Flow, see [`FlowConfig::problems`].
+    #[error("a Flow cannot be made of this: {}", list(.0))]
+    Config(Vec<FlowProblem>),
     /// The port is taken, or not ours to take.
     #[error("could not listen on {address}")]
     Listen {
@@ -39,26 +50,40 @@ pub enum FlowError {
         #[source]
         source: std::io::Error,
     },
+    /// The log cannot be written.
+    #[error("could not create the log")]
+    Log(#[source] std::io::Error),
     /// The certificates are not what they should be.
     #[error("could not set up TLS")]
     Tls(#[from] TlsError),
+}
+
+fn list(problems: &[FlowProblem]) -> String {
+    problems.iter().map(FlowProblem::to_string).collect::<Vec<_>>().join("; ")
 }
 
 impl Flow {
     /// Starts a Flow and returns when all its ports answer.
     ///
     /// # Errors
-    /// When a port cannot be listened on, or a certificate cannot be used.
+    /// When the configuration has a problem, a port cannot be listened on, or a certificate cannot
+    /// be used.
     pub async fn start(config: FlowConfig) -> Result<Flow, FlowError> {
-        let server = Server::new(Gateway::new(&config));
+        let problems = config.problems();
+        if !problems.is_empty() {
+            return Err(FlowError::Config(problems));
+        }
+        let gateway = Gateway::new(&config).map_err(FlowError::Log)?;
+        let server = Server::new(gateway);
         let mut targets = Vec::with_capacity(config.protocols.len());
         for name in &config.protocols {
             let wanted = config.ports.get(name).copied().unwrap_or(0);
             let protocol = Protocol::from(*name);
-            let port = server.listen(protocol, wanted, config.tls.as_ref()).await?;
+            let address = (config.host, wanted).into();
+            let port = server.listen(protocol, address, config.tls.as_ref()).await?;
             targets.push(Target {
                 protocol,
-                host: "127.0.0.1".into(),
+                host: config.host.to_string(),
                 port,
                 tls: config.tls.is_some(),
                 user_info: None,

@@ -17,7 +17,10 @@ pub(super) struct Queue {
     /// How many may wait, beside those in service.
     bound: usize,
     stall: Option<Standstill>,
-    /// When the servers get free, in working time; at most `servers` entries.
+    /// Whether service times depend on how many are in service.
+    counts: bool,
+    /// When the servers get free, in working time: at most `servers` entries, or as many as
+    /// requests are in flight.
     free: BinaryHeap<Reverse<Duration>>,
     /// When those that wait start, in working time, in order; at most `bound` entries.
     waiting: VecDeque<Duration>,
@@ -35,28 +38,42 @@ pub(super) struct Standstill {
 pub(super) struct Full;
 
 impl Queue {
-    pub(super) fn new(servers: Option<usize>, bound: usize, stall: Option<Standstill>) -> Queue {
+    pub(super) fn new(
+        servers: Option<usize>,
+        bound: usize,
+        stall: Option<Standstill>,
+        counts: bool,
+    ) -> Queue {
         let room = servers.unwrap_or(0).min(1024);
         Queue {
             servers,
             bound,
             stall,
+            counts,
             free: BinaryHeap::with_capacity(room),
             waiting: VecDeque::new(),
         }
     }
 
-    /// When a request that arrives `now` and takes `service` is done. Arrivals come in order.
-    pub(super) fn admit(&mut self, now: Duration, service: Duration) -> Result<Duration, Full> {
+    /// When a request that arrives `now` is done. `service` is told how many are in service, this
+    /// one among them, and says how long it takes. Arrivals come in order.
+    pub(super) fn admit(
+        &mut self,
+        now: Duration,
+        service: impl FnOnce(usize) -> Duration,
+    ) -> Result<Duration, Full> {
         // Everything below is in working time, which stands still when the Executor does.
         let arrival = self.stall.map_or(now, |stall| stall.working(now));
-        let start = match self.servers {
-            None => arrival,
-            Some(servers) if self.free.len() < servers => arrival,
-            Some(_) => match self.free.peek() {
-                Some(Reverse(free)) => arrival.max(*free),
-                None => arrival,
-            },
+        if self.servers.is_none() {
+            // Nobody waits, so this is only about who is in service.
+            while self.free.peek().is_some_and(|Reverse(free)| *free <= arrival) {
+                self.free.pop();
+            }
+        }
+        let full = self.servers.is_some_and(|servers| self.free.len() == servers);
+        let start = match self.free.peek() {
+            Some(Reverse(free)) if full => arrival.max(*free),
+            _ => arrival,
         };
         while self.waiting.front().is_some_and(|start| *start <= arrival) {
             self.waiting.pop_front();
@@ -67,11 +84,15 @@ impl Queue {
             }
             self.waiting.push_back(start);
         }
-        let done = start + service;
-        if let Some(servers) = self.servers {
-            if self.free.len() == servers {
-                self.free.pop();
-            }
+        let busy = match self.counts {
+            true => self.free.iter().filter(|Reverse(free)| *free > start).count(),
+            false => 0,
+        };
+        let done = start + service(busy + 1);
+        if full {
+            self.free.pop();
+        }
+        if self.servers.is_some() || self.counts {
             self.free.push(Reverse(done));
         }
         Ok(self.stall.map_or(done, |stall| stall.clock(done, now)))
@@ -125,39 +146,57 @@ mod tests {
 
     #[test]
     fn one_server_works_in_the_order_of_arrival() {
-        let mut queue = Queue::new(Some(1), 10, None);
-        assert_eq!(queue.admit(ms(0), ms(10)), Ok(ms(10)));
-        assert_eq!(queue.admit(ms(1), ms(10)), Ok(ms(20)));
-        assert_eq!(queue.admit(ms(50), ms(10)), Ok(ms(60)));
+        let mut queue = Queue::new(Some(1), 10, None, false);
+        assert_eq!(queue.admit(ms(0), |_| ms(10)), Ok(ms(10)));
+        assert_eq!(queue.admit(ms(1), |_| ms(10)), Ok(ms(20)));
+        assert_eq!(queue.admit(ms(50), |_| ms(10)), Ok(ms(60)));
     }
 
     #[test]
     fn two_servers_take_the_next_as_they_get_free() {
-        let mut queue = Queue::new(Some(2), 10, None);
-        assert_eq!(queue.admit(ms(0), ms(30)), Ok(ms(30)));
-        assert_eq!(queue.admit(ms(0), ms(10)), Ok(ms(10)));
-        assert_eq!(queue.admit(ms(0), ms(10)), Ok(ms(20)));
-        assert_eq!(queue.admit(ms(0), ms(10)), Ok(ms(30)));
+        let mut queue = Queue::new(Some(2), 10, None, false);
+        assert_eq!(queue.admit(ms(0), |_| ms(30)), Ok(ms(30)));
+        assert_eq!(queue.admit(ms(0), |_| ms(10)), Ok(ms(10)));
+        assert_eq!(queue.admit(ms(0), |_| ms(10)), Ok(ms(20)));
+        assert_eq!(queue.admit(ms(0), |_| ms(10)), Ok(ms(30)));
     }
 
     #[test]
     fn a_full_queue_refuses_and_takes_again_when_one_started() {
-        let mut queue = Queue::new(Some(1), 1, None);
-        assert_eq!(queue.admit(ms(0), ms(10)), Ok(ms(10)));
-        assert_eq!(queue.admit(ms(0), ms(10)), Ok(ms(20)));
-        assert_eq!(queue.admit(ms(0), ms(10)), Err(Full));
-        assert_eq!(queue.admit(ms(10), ms(10)), Ok(ms(30)));
+        let mut queue = Queue::new(Some(1), 1, None, false);
+        assert_eq!(queue.admit(ms(0), |_| ms(10)), Ok(ms(10)));
+        assert_eq!(queue.admit(ms(0), |_| ms(10)), Ok(ms(20)));
+        assert_eq!(queue.admit(ms(0), |_| ms(10)), Err(Full));
+        assert_eq!(queue.admit(ms(10), |_| ms(10)), Ok(ms(30)));
+    }
+
+    #[test]
+    fn service_is_told_how_many_are_in_service() {
+        let mut queue = Queue::new(Some(2), 10, None, true);
+        let mut seen = Vec::new();
+        for arrival in [0, 0, 0, 5, 100] {
+            let _ = queue.admit(ms(arrival), |busy| {
+                seen.push(busy);
+                ms(10)
+            });
+        }
+        assert_eq!(seen, [1, 2, 1, 2, 1], "the third starts when both before it are done");
+        let mut queue = Queue::new(None, 0, None, true);
+        let busy: Vec<_> = [0, 0, 0, 10, 25]
+            .map(|arrival| queue.admit(ms(arrival), |busy| ms(10 * busy as u64)))
+            .into();
+        assert_eq!(busy, [Ok(ms(10)), Ok(ms(20)), Ok(ms(30)), Ok(ms(40)), Ok(ms(55))]);
     }
 
     #[test]
     fn work_rests_while_the_executor_stands_still() {
         let stall = Standstill::new(ms(10_000), ms(1_000));
-        let mut queue = Queue::new(None, 0, stall);
-        assert_eq!(queue.admit(ms(100), ms(50)), Ok(ms(150)), "long before it");
-        assert_eq!(queue.admit(ms(8_980), ms(50)), Ok(ms(10_030)), "across it");
-        assert_eq!(queue.admit(ms(9_500), ms(50)), Ok(ms(10_050)), "within it");
-        assert_eq!(queue.admit(ms(9_500), ms(0)), Ok(ms(10_000)), "even without work");
-        assert_eq!(queue.admit(ms(10_000), ms(0)), Ok(ms(10_000)), "as it ends");
-        assert_eq!(queue.admit(ms(8_990), ms(10)), Ok(ms(9_000)), "just before it");
+        let mut queue = Queue::new(None, 0, stall, false);
+        assert_eq!(queue.admit(ms(100), |_| ms(50)), Ok(ms(150)), "long before it");
+        assert_eq!(queue.admit(ms(8_980), |_| ms(50)), Ok(ms(10_030)), "across it");
+        assert_eq!(queue.admit(ms(9_500), |_| ms(50)), Ok(ms(10_050)), "within it");
+        assert_eq!(queue.admit(ms(9_500), |_| ms(0)), Ok(ms(10_000)), "even without work");
+        assert_eq!(queue.admit(ms(10_000), |_| ms(0)), Ok(ms(10_000)), "as it ends");
+        assert_eq!(queue.admit(ms(8_990), |_| ms(10)), Ok(ms(9_000)), "just before it");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Flow, Origin};
 use crate::client::{ClientConfig, ConfigError, FamilyChoice, Limits, TlsOptions};
-use crate::flow::FlowConfig;
+use crate::flow::{FlowConfig, PathStep};
 use crate::scenario::{self, FamilyWord, Named, ProtocolWord, Tls, TlsMap};
 use crate::source::{Node, Problem, Sources, Spot};
 use crate::units::Span;
@@ -270,6 +270,15 @@ impl Draft<'_> {
         };
         let at = Spot::of(node);
         if let Some(mut config) = written.embedded.take() {
+            let embedded = at.key("embedded");
+            for problem in config.problems() {
+                let spot = problem.path.iter().fold(embedded, |spot, step| match step {
+                    PathStep::Key(key) => spot.key(key),
+                    PathStep::Index(index) => spot.index(*index),
+                });
+                spot.problem(problems, problem.message, |problem| problem);
+            }
+            config.log = config.log.as_ref().map(|path| named.base.join(path));
             if let Some(tls) = &mut config.tls {
                 tls.cert = named.base.join(&tls.cert);
                 tls.key = named.base.join(&tls.key);

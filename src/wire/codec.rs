@@ -218,6 +218,14 @@ impl Family {
         envelope::encode_docs(self, docs)
     }
 
+    /// Reads Documents as the HTTP gateway of this family takes them, a JSON array.
+    ///
+    /// # Errors
+    /// When a value cannot become what its field holds.
+    pub fn docs_from_json(self, docs: &serde_json::Value) -> Result<Vec<Document>, DecodeError> {
+        json::read_documents(self, docs)
+    }
+
     /// Reads a `DocumentArrayProto` (v1) or `DocListProto` (v2).
     ///
     /// Fields of v1's messages that no release of it has are skipped; names of v2's schemas that are

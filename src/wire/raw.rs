@@ -6,14 +6,14 @@
 use bytes::Bytes;
 use prost::Message;
 
-use super::envelope::{read_header, write_header, write_routes};
+use super::envelope::{read_header, write_header, write_routes, write_status};
 use super::proto::jina::{
     HeaderProto,
     data_request_proto::{DataContentProto, data_content_proto::Documents},
 };
 use super::value::{read_struct, write_struct};
 use super::writer::Writer;
-use super::{DecodeError, EncodeError, Header, Map, Route};
+use super::{DecodeError, EncodeError, Header, Map, Route, Status};
 
 /// A `DataRequestProto`, opened but for its parameters and Documents.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -95,6 +95,16 @@ impl RawRequest {
         w.bytes(2, &self.parameters);
         w.message(1, |w| write_header(w, &self.header, &self.header.request_id))?;
         Ok(w.finish())
+    }
+}
+
+/// Writes a `StatusProto`, the answer to a dry run.
+pub fn encode_status(status: &Status) -> Bytes {
+    let mut w = Writer::with_capacity(0);
+    // It nests three messages at most, and depth is all that can be wrong.
+    match write_status(&mut w, status) {
+        Ok(()) => w.finish(),
+        Err(_) => Bytes::new(),
     }
 }
 

@@ -4,10 +4,10 @@
 use bytes::Bytes;
 use prost::Message;
 
-use super::envelope::{finish_request, read_header, read_routes};
+use super::envelope::{finish_request, read_header, read_routes, write_header};
 use super::proto::jina::SingleDocumentRequestProto;
 use super::proto::v2::DocProto;
-use super::value::read_struct;
+use super::value::{read_struct, write_struct};
 use super::writer::Writer;
 use super::{DataRequest, DecodeError, Document, EncodeError, Encoded, v2};
 
@@ -20,6 +20,22 @@ pub fn encode_single(request: &DataRequest, document: &Document) -> Result<Encod
     let mut w = Writer::with_capacity(0);
     w.message(4, |w| v2::write_doc(w, document))?;
     finish_request(w, request)
+}
+
+/// Encodes one of the messages that a streaming endpoint answers with: the header and parameters of
+/// `response`, and a Document.
+///
+/// # Errors
+/// When the Document or the parameters cannot be sent.
+pub fn encode_single_response(
+    response: &DataRequest,
+    document: &Document,
+) -> Result<Bytes, EncodeError> {
+    let mut w = Writer::with_capacity(0);
+    w.message(4, |w| v2::write_doc(w, document))?;
+    w.message(2, |w| write_struct(w, &response.parameters))?;
+    w.message(1, |w| write_header(w, &response.header, &response.header.request_id))?;
+    Ok(w.finish())
 }
 
 /// Decodes a message of a streaming endpoint; its Document is the only one of the result.

@@ -1,5 +1,10 @@
 //! Embeddings made from a Document's content: the same for the same content, on every machine.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rand::RngExt;
+
+use crate::random::Key;
 use crate::wire::{Document, NdArray, Tensor};
 
 /// How many numbers an embedding has.
@@ -18,45 +23,28 @@ pub(super) fn embed_missing(docs: &mut [Document]) {
 /// direction of its own. Other content counts as one word.
 pub(super) fn embedding(doc: &Document, dimensions: usize) -> Vec<f32> {
     let mut sum = vec![0.0_f32; dimensions];
-    let mut add = |word: &[u8]| {
-        let mut state = fnv1a(word);
+    let mut add = |word: &str| {
+        let mut rng = Key::new(0).part(word).rng();
         for slot in &mut sum {
-            *slot += uniform(&mut state);
+            *slot += rng.random_range(-1.0..1.0);
         }
     };
     match (&doc.text, &doc.blob, &doc.tensor) {
         (Some(text), _, _) if text.split_whitespace().next().is_some() => {
             for word in text.split_whitespace() {
-                add(word.to_lowercase().as_bytes());
+                add(&word.to_lowercase());
             }
         }
-        (_, Some(blob), _) => add(blob),
-        (_, _, Some(NdArray::Dense(tensor))) => add(&tensor.data),
-        (_, _, Some(NdArray::Sparse(tensor))) => add(&tensor.values.data),
-        _ => add(doc.uri.as_bytes()),
+        (_, Some(blob), _) => add(&STANDARD.encode(blob)),
+        (_, _, Some(NdArray::Dense(tensor))) => add(&STANDARD.encode(&tensor.data)),
+        (_, _, Some(NdArray::Sparse(tensor))) => add(&STANDARD.encode(&tensor.values.data)),
+        _ => add(&doc.uri),
     }
     let norm = sum.iter().map(|x| x * x).sum::<f32>().sqrt();
     if norm > 0.0 {
         sum.iter_mut().for_each(|x| *x /= norm);
     }
     sum
-}
-
-/// The hash of Fowler, Noll and Vo: a few lines, and the same everywhere for ever.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
-}
-
-/// The next number of a SplitMix64 sequence, between -1 and 1.
-fn uniform(state: &mut u64) -> f32 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^= z >> 31;
-    (z >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
 }
 
 #[cfg(test)]

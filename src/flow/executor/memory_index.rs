@@ -1,12 +1,12 @@
 //! A tiny index in memory, so that indexing and then searching means something.
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::Exception;
-use crate::wire::{ByteOrder, DType, Document, Map, NamedScore, NdArray, ScalarKind, Tensor};
+use crate::wire::{Document, Map, NamedScore, NdArray};
 
 /// Matches per Document when the request's parameters do not say.
 const LIMIT: usize = 10;
@@ -46,7 +46,7 @@ impl MemoryIndex {
         for entry in read {
             if entries.len() >= CAPACITY && !entries.contains_key(&entry.document.id) {
                 let full = format!("the index keeps no more than {CAPACITY} Documents");
-                return Err(Exception::new("MemoryError", &[&full]));
+                return Err(Exception::new("MemoryError").text(full));
             }
             entries.insert(entry.document.id.clone(), entry);
         }
@@ -54,15 +54,41 @@ impl MemoryIndex {
     }
 
     /// Gives every Document the nearest ones as matches, with their cosine as score.
-    pub(super) fn search(&self, docs: &mut [Document], limit: usize) -> Result<(), Exception> {
+    pub(super) async fn search(
+        index: &Arc<MemoryIndex>,
+        docs: &mut Vec<Document>,
+        limit: usize,
+    ) -> Result<(), Exception> {
+        let queries = docs.iter().map(unit).collect::<Result<Vec<_>, _>>()?;
+        // A search through much would keep the connections of this thread waiting.
+        const LONG: usize = 2_000_000;
+        let products = queries.iter().map(Vec::len).sum::<usize>() * index.len();
+        if products < LONG {
+            index.find(&queries, docs, limit);
+            return Ok(());
+        }
+        let (index, mut moved) = (index.clone(), std::mem::take(docs));
+        let found = tokio::task::spawn_blocking(move || {
+            index.find(&queries, &mut moved, limit);
+            moved
+        });
+        // It fails only when the runtime ends, and nobody waits for the answer then.
+        *docs = found.await.unwrap_or_default();
+        Ok(())
+    }
+
+    fn len(&self) -> usize {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    fn find(&self, queries: &[Vec<f32>], docs: &mut [Document], limit: usize) {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        for doc in docs {
-            let query = unit(doc)?;
+        for (query, doc) in queries.iter().zip(docs) {
             let mut scored: Vec<(f32, usize)> = entries
                 .values()
                 .enumerate()
                 .filter(|(_, entry)| entry.unit.len() == query.len())
-                .map(|(at, entry)| (dot(&entry.unit, &query), at))
+                .map(|(at, entry)| (dot(&entry.unit, query), at))
                 .collect();
             // The best first; of equals the one that came first.
             let order =
@@ -73,25 +99,20 @@ impl MemoryIndex {
             }
             scored.truncate(limit);
             scored.sort_by(order);
-            doc.matches = scored
-                .into_iter()
-                .map(|(score, at)| {
-                    let mut found = entries[at].document.clone();
-                    found.adjacency = doc.adjacency + 1;
-                    found.scores.insert(
-                        "cosine".into(),
-                        NamedScore {
-                            value: score.into(),
-                            op_name: "cosine".into(),
-                            ref_id: doc.id.clone(),
-                            ..NamedScore::default()
-                        },
-                    );
-                    found
-                })
-                .collect();
+            let found = scored.into_iter().map(|(score, at)| {
+                let mut found = entries[at].document.clone();
+                found.adjacency = doc.adjacency.saturating_add(1);
+                let score = NamedScore {
+                    value: score.into(),
+                    op_name: "cosine".into(),
+                    ref_id: doc.id.clone(),
+                    ..NamedScore::default()
+                };
+                found.scores.insert("cosine".into(), score);
+                found
+            });
+            doc.matches = found.collect();
         }
-        Ok(())
     }
 
     /// Forgets the Documents with these ids.
@@ -119,10 +140,13 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 
 fn unit(doc: &Document) -> Result<Vec<f32>, Exception> {
     let missing =
-        |what: &str| Exception::new("ValueError", &[&format!("Document {} has {what}", doc.id)]);
+        |what: &str| Exception::new("ValueError").text(format!("Document {} has {what}", doc.id));
     let mut values = match &doc.embedding {
         Some(NdArray::Dense(tensor)) => {
-            floats(tensor).ok_or_else(|| missing("an embedding that is no vector of floats"))?
+            let values = tensor.values_f64();
+            let values =
+                values.map_err(|_| missing("an embedding that is no vector of numbers"))?;
+            values.map(|value| value as f32).collect::<Vec<f32>>()
         }
         Some(NdArray::Sparse(_)) => return Err(missing("a sparse embedding")),
         None => return Err(missing("no embedding")),
@@ -134,38 +158,10 @@ fn unit(doc: &Document) -> Result<Vec<f32>, Exception> {
     Ok(values)
 }
 
-fn floats(tensor: &Tensor) -> Option<Vec<f32>> {
-    let DType::Scalar { kind, order } = &tensor.dtype else { return None };
-    fn read<const N: usize>(
-        data: &[u8],
-        order: ByteOrder,
-        value: impl Fn([u8; N]) -> f32,
-    ) -> Option<Vec<f32>> {
-        let (chunks, []) = data.as_chunks::<N>() else { return None };
-        Some(
-            chunks
-                .iter()
-                .map(|chunk| {
-                    let mut bytes = *chunk;
-                    if order == ByteOrder::Big {
-                        bytes.reverse();
-                    }
-                    value(bytes)
-                })
-                .collect(),
-        )
-    }
-    match kind {
-        ScalarKind::F16 => read(&tensor.data, *order, |b| half::f16::from_le_bytes(b).to_f32()),
-        ScalarKind::F32 => read(&tensor.data, *order, f32::from_le_bytes),
-        ScalarKind::F64 => read(&tensor.data, *order, |b| f64::from_le_bytes(b) as f32),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Tensor;
 
     fn doc(id: &str, embedding: &[f32]) -> Document {
         Document {
@@ -175,31 +171,35 @@ mod tests {
         }
     }
 
-    fn found(index: &MemoryIndex, embedding: &[f32], limit: usize) -> Vec<(String, f64)> {
-        let mut queries = [doc("q", embedding)];
-        index.search(&mut queries, limit).expect("the query has an embedding");
+    async fn found(
+        index: &Arc<MemoryIndex>,
+        embedding: &[f32],
+        limit: usize,
+    ) -> Vec<(String, f64)> {
+        let mut queries = vec![doc("q", embedding)];
+        MemoryIndex::search(index, &mut queries, limit).await.expect("the query has an embedding");
         let matches = &queries[0].matches;
         matches.iter().map(|m| (m.id.clone(), m.scores["cosine"].value)).collect()
     }
 
-    #[test]
-    fn the_nearest_by_cosine_come_first() {
-        let index = MemoryIndex::default();
+    #[tokio::test]
+    async fn the_nearest_by_cosine_come_first() {
+        let index = Arc::new(MemoryIndex::default());
         index
             .index(&[doc("x", &[2.0, 0.0]), doc("y", &[0.0, 1.0]), doc("z", &[3.0, 3.0])])
             .unwrap();
-        let matches = found(&index, &[1.0, 0.1], 2);
+        let matches = found(&index, &[1.0, 0.1], 2).await;
         assert_eq!(matches[0].0, "x");
         assert_eq!(matches[1].0, "z");
         assert!((matches[0].1 - 0.995).abs() < 1e-3);
         index.delete(&[doc("x", &[])]);
-        assert_eq!(found(&index, &[1.0, 0.1], 1)[0].0, "z");
+        assert_eq!(found(&index, &[1.0, 0.1], 1).await[0].0, "z");
         assert_eq!(index.status()["count"], 2);
     }
 
     #[test]
     fn a_document_without_embedding_is_refused_whole() {
-        let index = MemoryIndex::default();
+        let index = Arc::new(MemoryIndex::default());
         let failed = index.index(&[doc("x", &[1.0]), Document::from_text("no vector")]);
         assert!(failed.is_err());
         assert_eq!(index.status()["count"], 0);

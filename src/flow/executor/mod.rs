@@ -1,37 +1,44 @@
 //! Executors: what happens to a request, and how long it takes.
 
 mod embed;
+mod exception;
+mod handler;
 mod memory_index;
+pub(super) mod plain;
+mod read;
 mod service;
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use rand::{RngExt, SeedableRng};
+use rand::RngExt;
 use rand_pcg::Pcg64Mcg;
 use tokio::time::{Duration, Instant};
 
+pub(super) use self::exception::{Exception, repr};
+use self::handler::{Effect, Handler};
 use self::memory_index::MemoryIndex;
-use self::service::Sampler;
-use super::config::{ExecutorConfig, Uses};
-use super::message::Message;
+use self::read::ReadError;
+pub(super) use self::read::complete_v1;
+pub(super) use self::service::Z99;
+use super::config::{Condition, Down, ExecutorConfig, StreamOf};
+use super::message::{Docs, Faults, Parameters};
 use super::queue::{Queue, Standstill};
-use crate::wire::{DecodeError, ExceptionInfo, Family, Map, Status};
-
-/// How many requests may wait for one replica unless told otherwise: enough for any rehearsal of
-/// an overload, and a bound all the same.
-const WAITING: usize = 100_000;
+use super::timer::Timer;
+use crate::random::Key;
+use crate::wire::{DecodeError, Document, Family, Map, Status};
 
 /// One Executor of the Flow, with its replicas.
 #[derive(Debug)]
 pub(super) struct Executor {
     name: String,
     class: String,
-    uses: Uses,
-    fail: f64,
-    sampler: Sampler,
-    /// Whether a request passes without time, so that queue and clock need not be asked.
-    instant: bool,
+    when: Option<Condition>,
+    down: Option<Down>,
+    stalls: bool,
+    default: Option<Handler>,
+    named: HashMap<String, Handler>,
     replicas: Vec<Replica>,
     /// The replica whose turn it is.
     next: AtomicUsize,
@@ -42,13 +49,35 @@ struct Replica {
     /// The name results are filed under: `indexer/rep-0`.
     pod: String,
     state: Mutex<State>,
-    index: MemoryIndex,
+    index: Arc<MemoryIndex>,
 }
 
 #[derive(Debug)]
 struct State {
     queue: Queue,
     rng: Pcg64Mcg,
+    /// Until when nobody is served, because somebody sleeps and blocks.
+    blocked: Duration,
+}
+
+/// What an Executor works with, the same for all of a Flow.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) family: Family,
+    /// Whether Documents of v2 may have fields beyond those of the default schema.
+    pub(super) any_field: bool,
+    /// Times count from here.
+    pub(super) epoch: Instant,
+    pub(super) timer: Timer,
+}
+
+/// A request as one Executor sees it.
+#[derive(Clone, Copy, Debug)]
+struct Work<'a> {
+    family: Family,
+    any_field: bool,
+    executor: &'a str,
+    parameters: &'a Parameters,
 }
 
 /// What an Executor returned beside its Documents.
@@ -58,43 +87,41 @@ pub(super) struct Outcome {
     pub(super) results: Option<(String, Map)>,
     /// The exception it ended with.
     pub(super) failure: Option<Status>,
-}
-
-/// A Python exception, as an Executor raises it.
-#[derive(Debug)]
-pub(super) struct Exception {
-    /// The class, `ValueError`.
-    pub(super) name: String,
-    /// Its arguments as `str` shows them, and as `repr` does.
-    pub(super) args: Vec<(String, String)>,
+    /// What is to go wrong with the answer.
+    pub(super) faults: Faults,
 }
 
 impl Executor {
-    pub(super) fn new(config: &ExecutorConfig, position: usize, seed: u64) -> Executor {
-        let sampler = Sampler::new(config.service_time);
+    pub(super) fn new(config: &ExecutorConfig, seed: u64) -> Executor {
         let stall = config.stall.and_then(|s| Standstill::new(s.every.get(), s.r#for.get()));
-        let servers = config.concurrency.map(|n| n as usize);
-        let instant = sampler.is_zero() && stall.is_none();
-        let replica = |number: usize| Replica {
+        let (default, named) = Handler::all(config);
+        let handlers = default.iter().chain(named.iter().map(|(_, handler)| handler));
+        let counts = handlers.into_iter().any(|handler| handler.sampler.counts());
+        let key = Key::new(seed).part(&config.name);
+        let replica = |number: u32| Replica {
             pod: format!("{}/rep-{number}", config.name),
             state: Mutex::new(State {
-                queue: Queue::new(servers, WAITING, stall),
-                // Each replica draws from a stream of its own, so that what one does to its
-                // requests does not depend on how they meet those of another.
-                rng: Pcg64Mcg::seed_from_u64(
-                    seed ^ (((position as u64) << 32 | number as u64) + 1)
-                        .wrapping_mul(0x9e37_79b9_7f4a_7c15),
+                queue: Queue::new(
+                    config.concurrency.map(|n| n as usize),
+                    config.queue,
+                    stall,
+                    counts,
                 ),
+                // A stream of its own, so that what it does to its requests does not depend on how
+                // they meet those of another.
+                rng: key.index(number.into()).rng(),
+                blocked: Duration::ZERO,
             }),
-            index: MemoryIndex::default(),
+            index: Arc::default(),
         };
         Executor {
-            class: class_name(&config.name),
-            uses: config.uses,
-            fail: config.fail.fraction(),
-            sampler,
-            instant,
-            replicas: vec![replica(0)],
+            class: config.class.clone().unwrap_or_else(|| class_name(&config.name)),
+            when: config.when.clone(),
+            down: config.down,
+            stalls: stall.is_some(),
+            default,
+            named: named.into_iter().collect(),
+            replicas: (0..config.replicas).map(replica).collect(),
             next: AtomicUsize::new(0),
             name: config.name.clone(),
         }
@@ -106,151 +133,163 @@ impl Executor {
     }
 
     /// The endpoints it binds by name.
-    pub(super) fn endpoints(&self) -> &'static [&'static str] {
-        match self.uses {
-            Uses::Echo => &[],
-            Uses::Encoder => &["/index", "/search"],
-            Uses::MemoryIndex => &["/index", "/search", "/delete", "/status"],
-        }
+    pub(super) fn endpoints(&self) -> impl Iterator<Item = &str> {
+        self.named.keys().map(String::as_str)
     }
 
-    /// Whether it takes part in requests to this endpoint.
-    pub(super) fn serves(&self, endpoint: &str) -> bool {
-        match self.uses {
-            Uses::Echo | Uses::Encoder => true,
-            Uses::MemoryIndex => self.endpoints().contains(&endpoint),
+    /// Whether it takes requests to endpoints that it does not bind by name.
+    pub(super) fn has_default(&self) -> bool {
+        self.default.is_some()
+    }
+
+    /// Whether it takes part in requests to this endpoint; to none for requests without one.
+    pub(super) fn serves(&self, endpoint: Option<&str>) -> bool {
+        // A request without an endpoint is not asked for one.
+        endpoint.is_none() || self.handler(endpoint).is_some()
+    }
+
+    /// What streams at this endpoint.
+    pub(super) fn stream(&self, endpoint: &str) -> Option<StreamOf> {
+        self.named.get(endpoint).and_then(Handler::stream)
+    }
+
+    /// Whether it is one of those with a condition on Documents.
+    pub(super) fn is_conditional(&self) -> bool {
+        self.when.is_some()
+    }
+
+    /// Whether it cannot be reached at this time since the Flow's start.
+    pub(super) fn is_down(&self, now: Duration) -> bool {
+        self.down.is_some_and(|Down { after, r#for }| {
+            now >= after.get() && r#for.is_none_or(|length| now < after.get() + length.get())
+        })
+    }
+
+    fn handler(&self, endpoint: Option<&str>) -> Option<&Handler> {
+        endpoint.and_then(|endpoint| self.named.get(endpoint)).or(self.default.as_ref())
+    }
+
+    /// Leaves only Documents that fulfil its condition.
+    pub(super) fn filter(&self, docs: &mut Docs, family: Family) -> Result<(), DecodeError> {
+        let Some(condition) = &self.when else { return Ok(()) };
+        match handler::keep(docs, condition, family) {
+            Ok(()) => Ok(()),
+            Err(ReadError::Decode(error)) => Err(error),
+            // What cannot be read fulfils nothing, and the Executor will say what is wrong with it.
+            Err(ReadError::Exception(_)) => Ok(()),
         }
     }
 
     /// Works on a request: waits for its turn and for the work to be done, then changes Documents.
-    /// Times count from `epoch`, the start of the Flow.
     pub(super) async fn run(
         &self,
-        message: &mut Message,
-        family: Family,
-        epoch: Instant,
+        docs: &mut Docs,
+        endpoint: Option<&str>,
+        parameters: &Parameters,
+        world: &World,
     ) -> Result<Outcome, DecodeError> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.replicas.len();
         let replica = &self.replicas[turn];
-        let mut exception = None;
-        if !self.instant || self.fail > 0.0 {
-            let now = epoch.elapsed();
-            let (done, fails) = {
-                let mut state = replica.state.lock().unwrap_or_else(PoisonError::into_inner);
-                let service = self.sampler.sample(&mut state.rng);
-                let fails = self.fail > 0.0 && state.rng.random::<f64>() < self.fail;
-                (state.queue.admit(now, service), fails)
-            };
-            match done {
-                Ok(done) if done > now => tokio::time::sleep_until(epoch + done).await,
-                Ok(_) => (),
-                Err(_) => {
-                    exception = Some(Exception::new("RuntimeError", &["the queue is full"]));
-                }
+        let Some(handler) = self.handler(endpoint) else { return Ok(Outcome::default()) };
+        let mut outcome = Outcome::default();
+        let received = match &*docs {
+            Docs::Read(_) => None,
+            encoded => Some(encoded.clone()),
+        };
+        let work = Work {
+            family: world.family,
+            any_field: world.any_field,
+            executor: &self.name,
+            parameters,
+        };
+        let worked = match self.serve(replica, handler, docs, &mut outcome, world).await {
+            Ok(()) => handler.work(docs, &replica.index, &work).await,
+            Err(exception) => Err(exception.into()),
+        };
+        match worked {
+            Ok(Effect { results, sleep, blocks }) => {
+                self.sleep(replica, sleep, blocks, world).await;
+                outcome.results = results.map(|map| (replica.pod.clone(), map));
             }
-            if fails {
-                exception =
-                    Some(Exception::new("RuntimeError", &["the Executor was told to fail"]));
+            Err(ReadError::Decode(error)) => return Err(error),
+            Err(ReadError::Exception(exception)) => {
+                // The answer carries Documents as this Executor got them.
+                if let Some(received) = received {
+                    *docs = received;
+                }
+                outcome.failure = Some(exception.into_status(&self.class, "run", world.family));
             }
         }
-        let worked = match exception {
-            Some(exception) => Err(exception),
-            None => self.work(replica, message, family).await?,
-        };
-        Ok(match worked {
-            Ok(results) => {
-                Outcome { results: results.map(|map| (replica.pod.clone(), map)), failure: None }
-            }
-            Err(exception) => Outcome { results: None, failure: Some(exception.into_status(self)) },
-        })
+        Ok(outcome)
     }
 
-    async fn work(
+    /// Waits until a request has had its turn and its service.
+    async fn serve(
         &self,
         replica: &Replica,
-        message: &mut Message,
-        family: Family,
-    ) -> Result<Result<Option<Map>, Exception>, DecodeError> {
-        let endpoint = message.header.exec_endpoint.clone().unwrap_or_default();
-        match self.uses {
-            Uses::Echo => Ok(Ok(None)),
-            Uses::Encoder => {
-                if matches!(endpoint.as_str(), "/index" | "/search") {
-                    embed::embed_missing(message.docs(family)?);
-                }
-                Ok(Ok(None))
-            }
-            Uses::MemoryIndex => {
-                let limit = memory_index::limit(message.parameters()?);
-                let docs = message.docs(family)?;
-                Ok(match endpoint.as_str() {
-                    "/index" => replica.index.index(docs).map(|()| None),
-                    "/search" => replica.index.search(docs, limit).map(|()| None),
-                    "/delete" => {
-                        replica.index.delete(docs);
-                        Ok(None)
-                    }
-                    "/status" => Ok(Some(replica.index.status())),
-                    _ => Ok(None),
-                })
-            }
+        handler: &Handler,
+        docs: &Docs,
+        outcome: &mut Outcome,
+        world: &World,
+    ) -> Result<(), Exception> {
+        let timed = self.stalls || !handler.sampler.is_zero();
+        if !timed && !handler.draws() {
+            return Ok(());
         }
-    }
-}
-
-impl Exception {
-    /// An exception whose arguments are strings.
-    pub(super) fn new(name: &str, args: &[&str]) -> Exception {
-        let args = args.iter().map(|arg| ((*arg).into(), python_repr(arg))).collect();
-        Exception { name: name.into(), args }
-    }
-
-    fn into_status(self, executor: &Executor) -> Status {
-        let reprs: Vec<&str> = self.args.iter().map(|(_, repr)| repr.as_str()).collect();
-        let strs: Vec<&str> = self.args.iter().map(|(str, _)| str.as_str()).collect();
-        let last = match strs.as_slice() {
-            [] => format!("{}\n", self.name),
-            [one] => format!("{}: {one}\n", self.name),
-            _ => format!("{}: ({})\n", self.name, reprs.join(", ")),
+        let now = world.epoch.elapsed();
+        let (done, fails) = {
+            let mut state = replica.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let State { queue, rng, .. } = &mut *state;
+            let sampler = &handler.sampler;
+            let alone = sampler.draw(rng, docs.count(), now);
+            let fails =
+                handler.fail.as_ref().filter(|fail| rng.random::<f64>() < fail.share.fraction());
+            outcome.faults = handler.draw_faults(rng);
+            let done = match timed {
+                true => queue.admit(now, |in_service| sampler.among(alone, in_service)),
+                false => Ok(now),
+            };
+            (done, fails)
         };
-        Status {
-            code: 1,
-            description: format!("{}({})", self.name, reprs.join(", ")),
-            exception: Some(ExceptionInfo {
-                stacks: vec![
-                    "Traceback (most recent call last):\n".into(),
-                    format!("  File \"flowbench\", line 1, in {}\n", executor.name),
-                    last,
-                ],
-                args: self.args.into_iter().map(|(str, _)| str).collect(),
-                name: self.name,
-                executor: executor.class.clone(),
-            }),
+        match done {
+            Ok(done) if done > now => world.timer.sleep_until(world.epoch + done).await,
+            Ok(_) => (),
+            Err(_) => {
+                let message = format!("the queue of {} is full", replica.pod);
+                return Err(Exception::new("RuntimeError").text(message));
+            }
+        }
+        match fails {
+            Some(fail) => Err((&fail.exception).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Sleeps as the `sleeper` does. Who blocks makes all wait that come after.
+    async fn sleep(&self, replica: &Replica, time: Duration, blocks: bool, world: &World) {
+        let now = world.epoch.elapsed();
+        let until = {
+            let mut state = replica.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let until = now.max(state.blocked) + time;
+            if blocks {
+                state.blocked = until;
+            }
+            until
+        };
+        if until > now {
+            world.timer.sleep_until(world.epoch + until).await;
         }
     }
 }
 
-/// A string as Python's `repr` shows it.
-fn python_repr(text: &str) -> String {
-    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
-    let mut shown = String::with_capacity(text.len() + 2);
-    shown.push(quote);
-    for c in text.chars() {
-        match c {
-            '\n' => shown.push_str("\\n"),
-            '\r' => shown.push_str("\\r"),
-            '\t' => shown.push_str("\\t"),
-            '\\' => shown.push_str("\\\\"),
-            c if c == quote => {
-                shown.push('\\');
-                shown.push(c);
-            }
-            c if c.is_control() => shown.push_str(&format!("\\x{:02x}", c as u32)),
-            c => shown.push(c),
-        }
+/// A Document of a streaming endpoint, of which `number` counts from 0.
+pub(super) fn streamed(doc: &Document, number: u32) -> Document {
+    let text = doc.text.as_deref().unwrap_or_default();
+    Document {
+        id: format!("{}-{number}", doc.id),
+        text: Some(format!("{text} {number}")),
+        ..doc.clone()
     }
-    shown.push(quote);
-    shown
 }
 
 /// The class a Python programmer would have named so: `image-encoder` is an `ImageEncoder`.
@@ -264,20 +303,9 @@ fn class_name(name: &str) -> String {
     class
 }
 
-/// Time until `Duration::MAX` would overflow an instant; a service time is cut to it.
-const LONGEST: Duration = Duration::from_secs(365 * 86_400);
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_string_is_shown_as_python_shows_it() {
-        assert_eq!(python_repr("plain"), "'plain'");
-        assert_eq!(python_repr("it's"), "\"it's\"");
-        assert_eq!(python_repr("'\""), "'\\'\"'");
-        assert_eq!(python_repr("a\nb\\"), "'a\\nb\\\\'");
-    }
 
     #[test]
     fn a_name_becomes_a_class() {

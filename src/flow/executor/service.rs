@@ -1,18 +1,30 @@
 //! Service times: how long an Executor works on a request.
 
+use rand::RngExt;
 use rand_distr::{Distribution, Exp, LogNormal};
 use rand_pcg::Pcg64Mcg;
 use tokio::time::Duration;
 
-use super::LONGEST;
-use crate::flow::config::ServiceTime;
+use crate::flow::config::{ServiceTime, SlowStart};
 
 /// The standard normal's 99th percentile.
-const Z99: f64 = 2.326_347_874_040_841;
+pub(in crate::flow) const Z99: f64 = 2.326_347_874_040_841;
 
-/// A distribution ready to be drawn from.
+/// What a drawn time is cut to: more than any run, and little enough that no instant overflows.
+const LONGEST: Duration = Duration::from_secs(365 * 86_400);
+
+/// Service times, ready to be drawn.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Sampler {
+pub(super) struct Sampler {
+    law: Law,
+    per_document: bool,
+    /// From how many in service on, and how much each further one adds.
+    knee: Option<(usize, f64)>,
+    slow_start: Option<SlowStart>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Law {
     Constant(Duration),
     Uniform { min: f64, span: f64 },
     Exponential(Exp<f64>),
@@ -20,69 +32,145 @@ pub(super) enum Sampler {
 }
 
 impl Sampler {
-    pub(super) fn new(time: ServiceTime) -> Sampler {
+    pub(super) fn new(time: &ServiceTime, slow_start: Option<SlowStart>) -> Sampler {
         match time {
-            ServiceTime::Constant(time) => Sampler::Constant(time),
-            ServiceTime::Uniform { min, max } => Sampler::Uniform {
-                min: min.as_secs_f64(),
-                span: max.saturating_sub(min).as_secs_f64(),
+            ServiceTime::Knee(knee) => Sampler {
+                knee: Some((knee.at as usize, knee.growth.fraction())),
+                ..Sampler::new(&knee.time, slow_start)
             },
-            // A mean of zero has no rate; it is a constant.
-            ServiceTime::Exponential(mean) => match Exp::new(1.0 / mean.as_secs_f64()) {
-                Ok(exp) if !mean.is_zero() => Sampler::Exponential(exp),
-                _ => Sampler::Constant(Duration::ZERO),
-            },
+            ServiceTime::PerDocument(time) => {
+                Sampler { per_document: true, ..Sampler::new(time, slow_start) }
+            }
+            plain => Sampler { law: Law::new(plain), per_document: false, knee: None, slow_start },
+        }
+    }
+
+    /// Whether it never takes any time.
+    pub(super) fn is_zero(&self) -> bool {
+        matches!(self.law, Law::Constant(Duration::ZERO))
+    }
+
+    /// Whether it depends on how many are in service.
+    pub(super) fn counts(&self) -> bool {
+        self.knee.is_some()
+    }
+
+    /// Draws the time that a request of so many Documents takes when it is alone, `now` being the
+    /// time since the Flow started.
+    pub(super) fn draw(&self, rng: &mut Pcg64Mcg, documents: usize, now: Duration) -> Duration {
+        let mut time = match (self.per_document, self.law) {
+            (false, law) => law.draw(rng),
+            (true, Law::Constant(each)) => {
+                u32::try_from(documents).map_or(LONGEST, |n| each.saturating_mul(n))
+            }
+            (true, law) => (0..documents).fold(Duration::ZERO, |sum, _| sum + law.draw(rng)),
+        };
+        if let Some(SlowStart { r#for, factor }) = self.slow_start {
+            let left = 1.0 - now.as_secs_f64() / r#for.get().as_secs_f64();
+            if left > 0.0 {
+                time = stretch(time, 1.0 + (factor - 1.0) * left);
+            }
+        }
+        time.min(LONGEST)
+    }
+
+    /// The same with so many in service, this request among them.
+    pub(super) fn among(&self, time: Duration, in_service: usize) -> Duration {
+        match self.knee {
+            Some((at, growth)) if in_service > at => {
+                stretch(time, 1.0 + growth * (in_service - at) as f64)
+            }
+            _ => time,
+        }
+    }
+}
+
+impl Law {
+    fn new(time: &ServiceTime) -> Law {
+        match *time {
+            ServiceTime::Uniform { min, max } => {
+                Law::Uniform { min: min.as_secs_f64(), span: max.saturating_sub(min).as_secs_f64() }
+            }
+            // A mean of zero has no rate: it is a constant.
+            ServiceTime::Exponential(mean) if !mean.is_zero() => {
+                Exp::new(1.0 / mean.as_secs_f64()).map_or(Law::Constant(mean), Law::Exponential)
+            }
             ServiceTime::Lognormal { median, p99 } => {
                 let mu = median.as_secs_f64().ln();
                 let sigma = (p99.as_secs_f64().ln() - mu) / Z99;
-                match LogNormal::new(mu, sigma) {
-                    Ok(lognormal) => Sampler::Lognormal(lognormal),
-                    Err(_) => Sampler::Constant(median),
-                }
+                LogNormal::new(mu, sigma).map_or(Law::Constant(median), Law::Lognormal)
+            }
+            ServiceTime::Constant(time) => Law::Constant(time),
+            // The configuration nests no further.
+            ServiceTime::Exponential(_) | ServiceTime::PerDocument(_) | ServiceTime::Knee(_) => {
+                Law::Constant(Duration::ZERO)
             }
         }
     }
 
-    pub(super) fn is_zero(&self) -> bool {
-        matches!(self, Sampler::Constant(Duration::ZERO))
-    }
-
-    pub(super) fn sample(&self, rng: &mut Pcg64Mcg) -> Duration {
-        use rand::RngExt;
+    fn draw(self, rng: &mut Pcg64Mcg) -> Duration {
         let seconds = match self {
-            Sampler::Constant(time) => return *time,
-            Sampler::Uniform { min, span } => min + span * rng.random::<f64>(),
-            Sampler::Exponential(exp) => exp.sample(rng),
-            Sampler::Lognormal(lognormal) => lognormal.sample(rng),
+            Law::Constant(time) => return time,
+            Law::Uniform { min, span } => min + span * rng.random::<f64>(),
+            Law::Exponential(exp) => exp.sample(rng),
+            Law::Lognormal(lognormal) => lognormal.sample(rng),
         };
-        Duration::try_from_secs_f64(seconds).map_or(LONGEST, |time| time.min(LONGEST))
+        Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST)
     }
+}
+
+fn stretch(time: Duration, factor: f64) -> Duration {
+    Duration::try_from_secs_f64(time.as_secs_f64() * factor).unwrap_or(LONGEST)
 }
 
 #[cfg(test)]
 mod tests {
-    use rand::SeedableRng;
-
     use super::*;
+    use crate::flow::config::Knee;
+    use crate::random::Key;
+    use crate::units::{Percentage, Span};
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
 
     /// The quantile of 100 000 draws, in milliseconds.
     fn quantile(time: ServiceTime, q: f64) -> f64 {
-        let mut rng = Pcg64Mcg::seed_from_u64(1);
-        let sampler = Sampler::new(time);
-        let mut drawn: Vec<Duration> = (0..100_000).map(|_| sampler.sample(&mut rng)).collect();
+        let mut rng = Key::new(1).rng();
+        let sampler = Sampler::new(&time, None);
+        let draw = |_| sampler.draw(&mut rng, 1, Duration::ZERO);
+        let mut drawn: Vec<Duration> = (0..100_000).map(draw).collect();
         drawn.sort();
         drawn[(drawn.len() as f64 * q) as usize].as_secs_f64() * 1000.0
     }
 
     #[test]
     fn draws_have_the_quantiles_asked_for() {
-        let ms = Duration::from_millis;
         let lognormal = ServiceTime::Lognormal { median: ms(5), p99: ms(40) };
-        assert!((quantile(lognormal, 0.5) - 5.0).abs() < 0.1);
+        assert!((quantile(lognormal.clone(), 0.5) - 5.0).abs() < 0.1);
         assert!((quantile(lognormal, 0.99) - 40.0).abs() < 1.5);
         let exponential = ServiceTime::Exponential(ms(10));
         assert!((quantile(exponential, 0.5) - 6.93).abs() < 0.1);
         let uniform = ServiceTime::Uniform { min: ms(10), max: ms(20) };
         assert!((quantile(uniform, 0.9) - 19.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn documents_company_and_a_slow_start_lengthen_it() {
+        let mut rng = Key::new(1).rng();
+        let each = ServiceTime::PerDocument(Box::new(ServiceTime::Constant(ms(2))));
+        let knee = ServiceTime::Knee(Box::new(Knee {
+            time: each,
+            at: 4,
+            growth: Percentage::new(50.0).expect("a percentage"),
+        }));
+        let slow = SlowStart { r#for: Span::new(ms(1000)).expect("a span"), factor: 3.0 };
+        let sampler = Sampler::new(&knee, Some(slow));
+        let mut draw = |documents, now| sampler.draw(&mut rng, documents, ms(now));
+        assert_eq!(draw(10, 2000), ms(20));
+        assert_eq!(draw(10, 0), ms(60));
+        assert_eq!(draw(10, 500), ms(40));
+        assert_eq!(sampler.among(ms(20), 4), ms(20));
+        assert_eq!(sampler.among(ms(20), 6), ms(40));
     }
 }

@@ -1,31 +1,39 @@
-//! gRPC: the services of `jina.proto` over HTTP/2.
+//! gRPC: the services of `jina.proto` over HTTP/2, health and reflection.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, BufMut, Bytes};
-use futures_util::Stream;
-use futures_util::stream::{FuturesOrdered, FuturesUnordered};
+use futures_util::stream::{BoxStream, FuturesOrdered, FuturesUnordered};
+use futures_util::{Stream, StreamExt};
 use hyper::body::Incoming;
 use prost::Message as _;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder, Streaming};
-use tonic::server::Grpc;
+use tonic::server::{Grpc, ServerStreamingService, StreamingService, UnaryService};
 use tonic::{Request, Response, Status};
+use tower::Service as _;
 
-use super::{CallFailure, Gateway, MESSAGE_MAX};
-use crate::flow::message::Message;
-use crate::wire::proto::jina::JinaInfoProto;
+use super::outbox::Outbox;
+use super::{CallFailure, Gateway, MESSAGE_MAX, Reply, reflection};
+use crate::flow::executor::{Exception, streamed};
+use crate::wire::proto::jina::{EndpointsProto, JinaInfoProto};
+use crate::wire::{
+    DataRequest, Document, Family, Form, Header, Protocol, decode_single, encode_single_response,
+};
+
+/// How many bytes of requests one call has in work at a time, beside their number: a client that
+/// writes without end has to wait then.
+const IN_WORK_BYTES_MAX: usize = 256 << 20;
 
 /// Answers one call.
 pub(super) async fn serve(
     gateway: Arc<Gateway>,
     stop: CancellationToken,
-    _line: CancellationToken,
+    line: CancellationToken,
     request: hyper::Request<Incoming>,
 ) -> hyper::Response<Body> {
     let path = request.uri().path().to_owned();
@@ -33,12 +41,37 @@ pub(super) async fn serve(
         .max_decoding_message_size(MESSAGE_MAX)
         .accept_compressed(CompressionEncoding::Gzip)
         .accept_compressed(CompressionEncoding::Deflate);
-    match path.as_str() {
-        "/jina.JinaRPC/Call" => grpc.streaming(Call { gateway, stop }, request).await,
-        "/jina.JinaGatewayDryRunRPC/dry_run" => grpc.unary(Fixed(Bytes::new()), request).await,
-        "/jina.JinaInfoRPC/_status" => {
-            let info = JinaInfoProto { jina: super::http::about(&gateway), envs: BTreeMap::new() };
+    match (path.as_str(), gateway.family) {
+        ("/jina.JinaRPC/Call", _) => grpc.streaming(Call { gateway, stop, line }, request).await,
+        ("/jina.JinaGatewayDryRunRPC/dry_run", _) => {
+            let answer = super::dry_run_status(&gateway)
+                .map(|status| crate::wire::encode_status(&status))
+                .unwrap_or_default();
+            grpc.unary(Fixed(answer), request).await
+        }
+        ("/jina.JinaInfoRPC/_status", _) => {
+            let (jina, envs) = gateway.about();
+            let info = JinaInfoProto { jina, envs };
             grpc.unary(Fixed(info.encode_to_vec().into()), request).await
+        }
+        ("/jina.JinaSingleDataRequestRPC/process_single_data", Family::V2) => {
+            grpc.unary(Single { gateway, line }, request).await
+        }
+        ("/jina.JinaDiscoverEndpointsRPC/endpoint_discovery", Family::V2) => {
+            let answer = endpoints(&gateway).encode_to_vec();
+            grpc.unary(Fixed(answer.into()), request).await
+        }
+        ("/jina.JinaSingleDocumentRequestRPC/stream_doc", Family::V2) => {
+            grpc.server_streaming(StreamDoc(gateway), request).await
+        }
+        ("/grpc.health.v1.Health/Check", _) => grpc.unary(Health { gateway, stop }, request).await,
+        ("/grpc.health.v1.Health/Watch", _) => {
+            grpc.server_streaming(Health { gateway, stop }, request).await
+        }
+        (reflection::METHOD, family) => {
+            let mut service = reflection::service(family);
+            let Ok(response) = service.call(request).await;
+            response
         }
         _ => Status::unimplemented("Method not found!").into_http(),
     }
@@ -85,7 +118,7 @@ impl Decoder for Raw {
 /// A unary method that always answers the same.
 struct Fixed(Bytes);
 
-impl tonic::server::UnaryService<Bytes> for Fixed {
+impl UnaryService<Bytes> for Fixed {
     type Response = Bytes;
     type Future = std::future::Ready<Result<Response<Bytes>, Status>>;
 
@@ -94,29 +127,184 @@ impl tonic::server::UnaryService<Bytes> for Fixed {
     }
 }
 
-/// `jina.JinaRPC/Call`.
-struct Call {
+/// `jina.JinaSingleDataRequestRPC/process_single_data`.
+struct Single {
+    gateway: Arc<Gateway>,
+    line: CancellationToken,
+}
+
+impl UnaryService<Bytes> for Single {
+    type Response = Bytes;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Bytes>, Status>> + Send>>;
+
+    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        let (gateway, line) = (self.gateway.clone(), self.line.clone());
+        Box::pin(async move {
+            let reply = gateway.answer(request.into_inner(), Protocol::Grpc).await;
+            let reply = reply.map_err(|failure| failure.status())?;
+            if reply.faults.drop {
+                line.cancel();
+            }
+            Ok(Response::new(reply.bytes))
+        })
+    }
+}
+
+/// `grpc.health.v1.Health`: all that reflection lists is there as long as the Flow is.
+struct Health {
     gateway: Arc<Gateway>,
     stop: CancellationToken,
 }
 
-impl tonic::server::StreamingService<Bytes> for Call {
+#[derive(Clone, PartialEq, prost::Message)]
+struct HealthCheckRequest {
+    #[prost(string, tag = "1")]
+    service: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct HealthCheckResponse {
+    #[prost(int32, tag = "1")]
+    status: i32,
+}
+
+/// Values of `HealthCheckResponse.ServingStatus`.
+const SERVING: i32 = 1;
+const NOT_SERVING: i32 = 2;
+const SERVICE_UNKNOWN: i32 = 3;
+
+impl Health {
+    fn knows(&self, request: Bytes) -> Result<bool, Status> {
+        let request = HealthCheckRequest::decode(request)
+            .map_err(|_| Status::internal("Exception deserializing request!"))?;
+        let services = reflection::services(self.gateway.family);
+        Ok(request.service.is_empty() || services.contains(&request.service.as_str()))
+    }
+}
+
+fn health(status: i32) -> Bytes {
+    HealthCheckResponse { status }.encode_to_vec().into()
+}
+
+impl UnaryService<Bytes> for Health {
+    type Response = Bytes;
+    type Future = std::future::Ready<Result<Response<Bytes>, Status>>;
+
+    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        std::future::ready(match self.knows(request.into_inner()) {
+            Ok(true) => Ok(Response::new(health(SERVING))),
+            Ok(false) => Err(Status::not_found("")),
+            Err(status) => Err(status),
+        })
+    }
+}
+
+impl ServerStreamingService<Bytes> for Health {
+    type Response = Bytes;
+    type ResponseStream = BoxStream<'static, Result<Bytes, Status>>;
+    type Future = std::future::Ready<Result<Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        let stop = self.stop.clone();
+        std::future::ready(self.knows(request.into_inner()).map(|known| {
+            let now = if known { SERVING } else { SERVICE_UNKNOWN };
+            let first = futures_util::stream::iter([Ok(health(now))]);
+            let last = futures_util::stream::once(async move {
+                stop.cancelled().await;
+                Ok(health(NOT_SERVING))
+            });
+            Response::new(first.chain(last).boxed())
+        }))
+    }
+}
+
+/// What `endpoint_discovery` tells, `default` being the key of the default endpoint.
+fn endpoints(gateway: &Gateway) -> EndpointsProto {
+    let named = gateway.endpoints().into_iter().map(str::to_owned);
+    let default = gateway.has_default().then(|| "/default".to_owned());
+    let dry_run = std::iter::once("_jina_dry_run_".to_owned());
+    EndpointsProto {
+        endpoints: dry_run.chain(named).chain(default).collect(),
+        write_endpoints: Vec::new(),
+        schemas: None,
+    }
+}
+
+/// `jina.JinaSingleDocumentRequestRPC/stream_doc`: one Document in, many out.
+struct StreamDoc(Arc<Gateway>);
+
+impl ServerStreamingService<Bytes> for StreamDoc {
+    type Response = Bytes;
+    type ResponseStream = BoxStream<'static, Result<Bytes, Status>>;
+    type Future = std::future::Ready<Result<Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        let answer = match decode_single(request.into_inner()) {
+            Ok(request) => Ok(Response::new(stream(self.0.clone(), request))),
+            Err(error) => Err(CallFailure::from(error).status()),
+        };
+        std::future::ready(answer)
+    }
+}
+
+fn stream(
+    gateway: Arc<Gateway>,
+    mut request: DataRequest,
+) -> BoxStream<'static, Result<Bytes, Status>> {
+    let endpoint = request.header.exec_endpoint.clone().unwrap_or_default();
+    let doc = request.data.take().and_then(|mut docs| docs.pop()).unwrap_or_default();
+    let encode = |response: &DataRequest, doc: &Document| {
+        encode_single_response(response, doc).map_err(|error| CallFailure::from(error).status())
+    };
+    let Some(of) = gateway.stream(&endpoint) else {
+        let exception = Exception::new("ValueError").text("endpoint must be generator");
+        request.header.status = Some(exception.into_status("", "stream_doc", gateway.family));
+        let answer = encode(&request, &doc);
+        return futures_util::stream::iter([answer]).boxed();
+    };
+    let answers = futures_util::stream::iter(0..of.count).then(move |number| {
+        let gateway = gateway.clone();
+        let answer = encode(&request, &streamed(&doc, number));
+        async move {
+            gateway.sleep(of.every.get()).await;
+            answer
+        }
+    });
+    answers.boxed()
+}
+
+/// `jina.JinaRPC/Call`.
+struct Call {
+    gateway: Arc<Gateway>,
+    stop: CancellationToken,
+    line: CancellationToken,
+}
+
+impl StreamingService<Bytes> for Call {
     type Response = Bytes;
     type ResponseStream = Answers;
     type Future = std::future::Ready<Result<Response<Answers>, Status>>;
 
     fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
-        let in_order = request
-            .metadata()
-            .get("__results_in_order__")
-            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"));
+        let metadata = |key: &str| {
+            request.metadata().get(key).and_then(|value| value.to_str().ok()).unwrap_or_default()
+        };
+        let in_order = metadata("__results_in_order__") == "true";
+        let prefetch = match (self.gateway.family, metadata("__prefetch__").parse()) {
+            (Family::V2, Ok(prefetch)) => super::limit(prefetch),
+            _ => self.gateway.prefetch,
+        };
         let answers = Answers {
             gateway: self.gateway.clone(),
+            line: self.line.clone(),
+            prefetch,
             input: Some(request.into_inner()),
             in_work: match in_order {
                 true => InWork::Ordered(FuturesOrdered::new()),
                 false => InWork::AsTheyFinish(FuturesUnordered::new()),
             },
+            bytes_in_work: 0,
+            outbox: Outbox::default(),
             stopped: Box::pin(self.stop.clone().cancelled_owned()),
             failed: None,
         };
@@ -124,16 +312,22 @@ impl tonic::server::StreamingService<Bytes> for Call {
     }
 }
 
-type Answer = Result<Bytes, Status>;
-type Work = Pin<Box<dyn Future<Output = Answer> + Send>>;
+/// What comes of a request, and how many bytes it had.
+type Done = (Result<Reply, CallFailure>, usize);
+type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
 
 /// The answers of one call, as its requests come in.
 struct Answers {
     gateway: Arc<Gateway>,
+    /// Cancelled to drop the connection.
+    line: CancellationToken,
+    prefetch: usize,
     /// `None` when all requests are in.
     input: Option<Streaming<Bytes>>,
     /// At most `prefetch` requests.
     in_work: InWork,
+    bytes_in_work: usize,
+    outbox: Outbox,
     stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// How the call ends when what is in work is done.
     failed: Option<Status>,
@@ -159,7 +353,7 @@ impl InWork {
         }
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Answer>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Done>> {
         match self {
             InWork::AsTheyFinish(work) => Pin::new(work).poll_next(cx),
             InWork::Ordered(work) => Pin::new(work).poll_next(cx),
@@ -167,22 +361,47 @@ impl InWork {
     }
 }
 
-impl Stream for Answers {
-    type Item = Answer;
+impl Answers {
+    fn settle(&mut self, done: Result<Reply, CallFailure>) {
+        match done {
+            Ok(reply) if reply.faults.drop => self.line.cancel(),
+            Ok(reply) => self.outbox.put(reply),
+            Err(failure) => {
+                // The call ends here, whatever else is in work.
+                self.input = None;
+                self.in_work = InWork::AsTheyFinish(FuturesUnordered::new());
+                if let Some(stub) = failure.stub(self.gateway.family) {
+                    self.outbox.put(Reply { bytes: stub, faults: Default::default() });
+                }
+                self.failed = Some(failure.status());
+            }
+        }
+    }
+}
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Answer>> {
+impl Stream for Answers {
+    type Item = Result<Bytes, Status>;
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Status>>> {
         let this = &mut *self;
         loop {
+            if let Some(bytes) = this.outbox.next() {
+                return Poll::Ready(Some(Ok(bytes)));
+            }
             match this.in_work.poll_next(cx) {
-                Poll::Ready(Some(Err(status))) => {
-                    // The call ends here, whatever else is in work.
-                    this.input = None;
-                    this.in_work = InWork::AsTheyFinish(FuturesUnordered::new());
-                    this.failed = None;
-                    return Poll::Ready(Some(Err(status)));
+                Poll::Ready(Some((done, bytes))) => {
+                    this.bytes_in_work -= bytes;
+                    this.settle(done);
+                    continue;
                 }
-                Poll::Ready(Some(answer)) => return Poll::Ready(Some(answer)),
                 Poll::Ready(None) if this.input.is_none() => {
+                    this.outbox.end();
+                    if let Some(bytes) = this.outbox.next() {
+                        return Poll::Ready(Some(Ok(bytes)));
+                    }
                     return Poll::Ready(this.failed.take().map(Err));
                 }
                 _ => (),
@@ -192,22 +411,25 @@ impl Stream for Answers {
                 this.failed = Some(Status::unavailable("Cancelling all calls"));
                 continue;
             }
-            if this.in_work.len() >= this.gateway.prefetch {
+            if this.in_work.len() >= this.prefetch || this.bytes_in_work >= IN_WORK_BYTES_MAX {
                 return Poll::Pending;
             }
             let Some(input) = &mut this.input else { return Poll::Pending };
             match Pin::new(input).poll_next(cx) {
                 Poll::Ready(Some(Ok(bytes))) => {
-                    let mut work: Work = Box::pin(answer(this.gateway.clone(), bytes));
+                    let (gateway, length) = (this.gateway.clone(), bytes.len());
+                    let mut work: Work =
+                        Box::pin(
+                            async move { (gateway.answer(bytes, Protocol::Grpc).await, length) },
+                        );
                     // An answer that takes no time goes out without a stay in the set.
-                    if this.in_work.len() == 0 {
-                        if let Poll::Ready(answer) = work.as_mut().poll(cx) {
-                            if answer.is_err() {
-                                this.input = None;
-                            }
-                            return Poll::Ready(Some(answer));
-                        }
+                    if this.in_work.len() == 0
+                        && let Poll::Ready((done, _)) = work.as_mut().poll(cx)
+                    {
+                        this.settle(done);
+                        continue;
                     }
+                    this.bytes_in_work += length;
                     this.in_work.push(work);
                 }
                 Poll::Ready(Some(Err(status))) => {
@@ -221,13 +443,23 @@ impl Stream for Answers {
     }
 }
 
-async fn answer(gateway: Arc<Gateway>, bytes: Bytes) -> Answer {
-    let answered = async {
-        if bytes.is_empty() {
-            return Err(CallFailure::Empty);
+impl CallFailure {
+    /// How a call ends with it.
+    fn status(&self) -> Status {
+        match self {
+            CallFailure::Network { error, .. } if error.timed_out => {
+                Status::deadline_exceeded(error.details())
+            }
+            CallFailure::Network { error, .. } => Status::unavailable(error.details()),
+            failure => Status::unknown(failure.to_string()),
         }
-        let message = gateway.handle(Message::decode(bytes)?).await?;
-        Ok(message.encode(gateway.family)?)
-    };
-    answered.await.map_err(|failure| Status::unknown(failure.to_string()))
+    }
+
+    /// What a stream carries before it ends with it: a message with nothing but the request's id.
+    fn stub(&self, family: Family) -> Option<Bytes> {
+        let CallFailure::Network { request_id, .. } = self else { return None };
+        let header = Header { request_id: request_id.clone(), ..Header::default() };
+        let stub = DataRequest { header, ..DataRequest::default() };
+        Form::Protobuf(family).encode_response(&stub).ok()
+    }
 }

@@ -4,175 +4,490 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HOST, HeaderName, HeaderValue, LOCATION, ORIGIN};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::{Gateway, MESSAGE_MAX};
-use crate::flow::message::Message;
-use crate::wire::{Family, Form};
+use super::pydantic::{self, PostV1, PostV2, Refusal};
+use super::{CallFailure, Gateway, MESSAGE_MAX, codecs, graphql, openapi};
+use crate::flow::executor::complete_v1;
+use crate::flow::message::{Docs, Message};
+use crate::wire::{Family, Form, Header, Map, Protocol};
 
-type Reply = Response<Full<Bytes>>;
+pub(super) type Body = Full<Bytes>;
+pub(super) type Reply = Response<Body>;
+
+/// What a path is for.
+enum Route {
+    /// Documents, for the endpoint; `None` when the body names it.
+    Data(Option<String>),
+    /// GraphQL.
+    GraphQl,
+    /// Anything without Documents.
+    Side(Reply),
+}
 
 /// Answers one request.
 pub(super) async fn serve(
     gateway: Arc<Gateway>,
-    _line: CancellationToken,
+    line: CancellationToken,
     request: Request<Incoming>,
 ) -> Result<Reply, Infallible> {
-    let path = request.uri().path().to_owned();
-    if let Some(reply) = side_route(&gateway, request.method(), &path) {
-        return Ok(reply);
-    }
-    let Some((method, endpoint)) = endpoint(&gateway, &path) else {
-        return Ok(json_reply(StatusCode::NOT_FOUND, &json!({"detail": "Not Found"})));
+    let origin = request.headers().get(ORIGIN).cloned();
+    let mut reply = match (gateway.cors, preflight(&request)) {
+        (true, Some(reply)) => reply,
+        _ => answer(&gateway, &line, request).await,
     };
-    if request.method() != method {
-        return Ok(not_allowed(&method));
+    if let (true, Some(origin)) = (gateway.cors, origin) {
+        let headers = reply.headers_mut();
+        headers.insert(HeaderName::from_static("access-control-allow-origin"), origin);
+        let credentials = HeaderName::from_static("access-control-allow-credentials");
+        headers.insert(credentials, HeaderValue::from_static("true"));
+        headers.insert(hyper::header::VARY, HeaderValue::from_static("Origin"));
     }
+    Ok(reply)
+}
+
+async fn answer(gateway: &Gateway, line: &CancellationToken, request: Request<Incoming>) -> Reply {
+    let path = request.uri().path().to_owned();
+    let routes = routes(gateway, &path);
+    if routes.is_empty() {
+        return match redirect(gateway, &path, request.headers()) {
+            Some(reply) => reply,
+            None => not_found(),
+        };
+    }
+    let method = request.method().clone();
+    // A real gateway names the method of the first route only.
+    let first = routes[0].0.clone();
+    let Some((_, route)) = routes.into_iter().find(|(allowed, _)| *allowed == method) else {
+        return not_allowed(&first);
+    };
+    let endpoint = match route {
+        Route::Side(reply) => return reply,
+        Route::GraphQl if method == Method::GET => {
+            let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
+            let for_people = accept.is_some_and(|accept| accept.contains("text/html"));
+            return match request.uri().query() {
+                None if for_people => html(openapi::GRAPHIQL),
+                query => graphql::get(gateway, query.unwrap_or_default()).await,
+            };
+        }
+        Route::GraphQl => None,
+        Route::Data(ref endpoint) => endpoint.clone(),
+    };
+    let content_type = request.headers().get(CONTENT_TYPE).cloned();
+    let content_type = content_type.as_ref().and_then(|value| value.to_str().ok());
     let body = match Limited::new(request.into_body(), MESSAGE_MAX).collect().await {
         Ok(body) => body.to_bytes(),
         Err(_) => {
-            let detail = json!({"detail": "Request body is too large or was cut off"});
-            return Ok(json_reply(StatusCode::PAYLOAD_TOO_LARGE, &detail));
+            let detail = json!({"detail": "There was an error parsing the body"});
+            return json_reply(StatusCode::BAD_REQUEST, &detail);
         }
     };
-    Ok(post(&gateway, endpoint, body).await)
+    if matches!(route, Route::GraphQl) {
+        return graphql::post(gateway, content_type, &body).await;
+    }
+    match pydantic::parse(&body, content_type, gateway.family) {
+        Err(refusal) => refuse(refusal),
+        Ok(body) => match gateway.family {
+            Family::V1 => post_v1(gateway, line, endpoint, body).await,
+            Family::V2 => post_v2(gateway, line, endpoint, body).await,
+        },
+    }
 }
 
-/// The routes that carry no Documents.
-pub(super) fn side_route(gateway: &Gateway, method: &Method, path: &str) -> Option<Reply> {
-    let body = match path {
-        "/" => json!({}),
-        "/dry_run" => json!({"code": 0, "description": "", "exception": null}),
-        "/status" => json!({"jina": about(gateway), "envs": {}}),
-        "/openapi.json" => openapi(gateway),
-        _ => return None,
-    };
-    Some(match *method {
-        Method::GET => json_reply(StatusCode::OK, &body),
-        _ => not_allowed(&Method::GET),
-    })
-}
-
-/// The method of a data route, and the endpoint it stands for unless the body names one.
-fn endpoint(gateway: &Gateway, path: &str) -> Option<(Method, Option<String>)> {
+/// What a path is for, by method.
+fn routes(gateway: &Gateway, path: &str) -> Vec<(Method, Route)> {
+    let mut routes = Vec::new();
+    if let Some(reply) = side_route(gateway, path) {
+        routes.push((Method::GET, Route::Side(reply)));
+    }
+    let data = |endpoint: Option<&str>| Route::Data(endpoint.map(str::to_owned));
     match gateway.family {
         Family::V1 => match path {
-            "/post" => Some((Method::POST, None)),
-            "/index" | "/search" => Some((Method::POST, Some(path.to_owned()))),
-            "/update" => Some((Method::PUT, Some(path.to_owned()))),
-            "/delete" => Some((Method::DELETE, Some(path.to_owned()))),
-            _ => None,
+            "/post" => routes.push((Method::POST, data(None))),
+            "/index" | "/search" if gateway.crud => {
+                routes.push((Method::POST, data(Some(path))));
+            }
+            "/update" if gateway.crud => routes.push((Method::PUT, data(Some(path)))),
+            "/delete" if gateway.crud => routes.push((Method::DELETE, data(Some(path)))),
+            "/graphql" if gateway.graphql => {
+                routes.push((Method::GET, Route::GraphQl));
+                routes.push((Method::POST, Route::GraphQl));
+            }
+            path if gateway.expose.iter().any(|endpoint| endpoint == path) => {
+                routes.push((Method::POST, data(Some(path))));
+            }
+            _ => (),
         },
         Family::V2 => {
             if path == "/default" && gateway.has_default() {
-                return Some((Method::POST, Some("/".into())));
+                routes.push((Method::POST, data(Some("/default"))));
+            } else if gateway.endpoints().contains(path) {
+                routes.push((Method::POST, data(Some(path))));
             }
-            gateway.endpoints().contains(path).then(|| (Method::POST, Some(path.to_owned())))
         }
+    }
+    routes
+}
+
+/// What is there for readers and for those who wait for the Flow.
+pub(super) fn side_route(gateway: &Gateway, path: &str) -> Option<Reply> {
+    Some(json_reply(
+        StatusCode::OK,
+        &match path {
+            "/" => json!({}),
+            "/dry_run" => match super::dry_run_status(gateway) {
+                None => json!({"code": 0, "description": "", "exception": null}),
+                Some(status) => {
+                    let exception = status.exception.unwrap_or_default();
+                    json!({
+                        "code": status.code,
+                        "description": status.description,
+                        "exception": {
+                            "name": exception.name,
+                            "args": exception.args,
+                            "stacks": exception.stacks,
+                            "executor": exception.executor,
+                        },
+                    })
+                }
+            },
+            "/status" => {
+                let (jina, envs) = gateway.about();
+                json!({"jina": jina, "envs": envs})
+            }
+            "/openapi.json" => openapi::schema(gateway),
+            "/docs" => return Some(html(openapi::DOCS)),
+            "/redoc" => return Some(html(openapi::REDOC)),
+            _ => return None,
+        },
+    ))
+}
+
+async fn post_v1(
+    gateway: &Gateway,
+    line: &CancellationToken,
+    endpoint: Option<String>,
+    body: Option<Value>,
+) -> Reply {
+    let post = match PostV1::read(body, endpoint.is_none()) {
+        Ok(post) => post,
+        Err(refusal) => return refuse(refusal),
+    };
+    let Ok(message) = message_v1(&post, endpoint.clone()) else { return internal_error() };
+    let request_id = message.header.request_id.clone();
+    match run(gateway, line, message).await {
+        Ok(Answer::Message(message)) => encode(gateway, message),
+        Ok(Answer::Bytes(bytes)) => reply(StatusCode::OK, "application/json", bytes),
+        Err(CallFailure::Network { error, .. }) if endpoint.is_none() => {
+            // The request's own body goes back, with the failure in its header.
+            let status = match error.timed_out {
+                false => StatusCode::SERVICE_UNAVAILABLE,
+                true => StatusCode::GATEWAY_TIMEOUT,
+            };
+            let exception = json!({
+                "name": "<class 'jina.excepts.InternalNetworkError'>",
+                "args": [],
+                "stacks": ["<FrameSummary file flowbench.py, line 1 in send_requests_once>"],
+                "executor": "",
+            });
+            let header = json!({
+                "requestId": request_id,
+                "status": {"code": 1, "description": error.details(), "exception": exception},
+                "execEndpoint": "",
+                "targetExecutor": "",
+            });
+            let data = post.data.map(|docs| docs.iter().map(all_keys).collect::<Vec<_>>());
+            let body = json!({
+                "header": header,
+                "parameters": post.parameters,
+                "routes": null,
+                "data": data,
+            });
+            json_reply(status, &body)
+        }
+        Err(_) => internal_error(),
     }
 }
 
-async fn post(gateway: &Gateway, endpoint: Option<String>, body: Bytes) -> Reply {
-    let mut request = match Form::Json(gateway.family).decode(body) {
-        Ok(request) => request,
-        Err(error) => {
-            let detail = json!({"detail": [
-                {"loc": ["body"], "msg": error.to_string(), "type": "value_error"},
-            ]});
-            return json_reply(StatusCode::UNPROCESSABLE_ENTITY, &detail);
+/// The message of a body.
+///
+/// # Errors
+/// What a real gateway says when it trips over a Document.
+pub(super) fn message_v1(post: &PostV1, endpoint: Option<String>) -> Result<Message, String> {
+    let mut docs = Vec::new();
+    for doc in post.data.iter().flatten() {
+        docs.push(Value::Object(one_content(doc)?));
+    }
+    let docs = Family::V1.docs_from_json(&docs.into());
+    let mut docs = docs.map_err(|error| error.to_string())?;
+    docs.iter_mut().for_each(complete_v1);
+    Ok(Message {
+        header: Header {
+            request_id: new_id(),
+            exec_endpoint: endpoint.or_else(|| Some(post.exec_endpoint.clone())),
+            target_executor: post.target_executor.clone(),
+            status: None,
+        },
+        parameters: post.parameters.clone().unwrap_or_default().into(),
+        docs: Docs::Read(docs),
+        ..Message::default()
+    })
+}
+
+/// A Document with one content: of several the tensor is kept, else the blob.
+fn one_content(doc: &Map) -> Result<Map, String> {
+    let mut doc = doc.clone();
+    if let Some(Value::String(blob)) = doc.get("blob") {
+        let blob = BASE64_STANDARD.encode(codecs::base64(blob)?);
+        doc.insert("blob".into(), blob.into());
+    }
+    let empty = |doc: &Map, key: &str| doc.get(key).and_then(Value::as_str) == Some("");
+    for key in ["text", "blob"] {
+        if empty(&doc, key) {
+            doc.shift_remove(key);
         }
+    }
+    if doc.contains_key("tensor") {
+        doc.shift_remove("blob");
+    }
+    if doc.contains_key("tensor") || doc.contains_key("blob") {
+        doc.shift_remove("text");
+    }
+    Ok(doc)
+}
+
+/// The keys of a v1 Document, unset ones null.
+fn all_keys(doc: &Map) -> Value {
+    const KEYS: [&str; 19] = [
+        "id",
+        "parent_id",
+        "granularity",
+        "adjacency",
+        "blob",
+        "tensor",
+        "mime_type",
+        "text",
+        "weight",
+        "uri",
+        "tags",
+        "offset",
+        "location",
+        "embedding",
+        "modality",
+        "evaluations",
+        "scores",
+        "chunks",
+        "matches",
+    ];
+    let value = |key: &str| match (key, doc.get(key)) {
+        ("chunks" | "matches", Some(Value::Array(docs))) => {
+            docs.iter().map(|doc| doc.as_object().map_or(Value::Null, all_keys)).collect()
+        }
+        (_, value) => value.cloned().unwrap_or_default(),
     };
-    if gateway.family == Family::V1 || request.header.request_id.is_empty() {
-        request.header.request_id = uuid::Uuid::new_v4().simple().to_string();
-    }
-    if endpoint.is_some() {
-        request.header.exec_endpoint = endpoint;
-    }
-    request.header.exec_endpoint.get_or_insert_with(|| "/".into());
-    let Ok(answer) = gateway.handle(Message::from_request(request)).await else {
+    Value::Object(KEYS.map(|key| (key.to_owned(), value(key))).into_iter().collect())
+}
+
+async fn post_v2(
+    gateway: &Gateway,
+    line: &CancellationToken,
+    endpoint: Option<String>,
+    body: Option<Value>,
+) -> Reply {
+    let post = match PostV2::read(body, gateway.world.any_field) {
+        Ok(post) => post,
+        Err(refusal) => return refuse(refusal),
+    };
+    let docs: Value = post.data.into_iter().map(Value::Object).collect();
+    if !fits_int32(&docs) {
         return internal_error();
-    };
-    if let (Family::V2, Some(status)) = (gateway.family, &answer.header.status) {
-        let detail = json!({"detail": status.description});
-        return json_reply(StatusCode::INTERNAL_SERVER_ERROR, &detail);
     }
-    let encoded = answer
-        .into_request(gateway.family)
+    let Ok(docs) = Family::V2.docs_from_json(&docs) else { return internal_error() };
+    let given = match post.header {
+        Some(id) => id,
+        None if post.alone => docs.first().map(|doc| doc.id.clone()),
+        None => None,
+    };
+    let mut docs = Docs::Read(docs);
+    if let Docs::Read(docs) = &mut docs {
+        for doc in docs {
+            doc.settle(Family::V2, &mut || uuid::Uuid::new_v4().as_u128());
+        }
+    }
+    let first_id = match &docs {
+        Docs::Read(docs) => docs.first().map(|doc| doc.id.clone()),
+        _ => None,
+    };
+    let request_id = match given {
+        Some(id) if !id.is_empty() => id,
+        _ if post.alone => first_id.unwrap_or_else(new_id),
+        _ => new_id(),
+    };
+    let message = Message {
+        header: Header {
+            request_id,
+            exec_endpoint: endpoint,
+            target_executor: post.target_executor,
+            status: None,
+        },
+        parameters: post.parameters.unwrap_or_default().into(),
+        docs,
+        ..Message::default()
+    };
+    match run(gateway, line, message).await {
+        Ok(Answer::Bytes(bytes)) => reply(StatusCode::OK, "application/json", bytes),
+        Ok(Answer::Message(message)) => match &message.header.status {
+            Some(status) => {
+                let detail = json!({"detail": status.description});
+                json_reply(StatusCode::INTERNAL_SERVER_ERROR, &detail)
+            }
+            None => encode(gateway, message),
+        },
+        Err(_) => internal_error(),
+    }
+}
+
+/// Integers of v2 have 32 bits, but for those of arrays, which are no fields of their own.
+fn fits_int32(docs: &Value) -> bool {
+    match docs {
+        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (None, None) => true,
+            (whole, _) => whole.is_some_and(|n| i32::try_from(n).is_ok()),
+        },
+        Value::Array(items) => items.iter().all(fits_int32),
+        Value::Object(map) => map.iter().all(|(key, value)| {
+            matches!(key.as_str(), "tensor" | "embedding") || fits_int32(value)
+        }),
+        _ => true,
+    }
+}
+
+/// What comes of a request.
+enum Answer {
+    Message(Message),
+    /// Instead of what the Executors gave.
+    Bytes(Bytes),
+}
+
+async fn run(
+    gateway: &Gateway,
+    line: &CancellationToken,
+    message: Message,
+) -> Result<Answer, CallFailure> {
+    let note = gateway.arrived(&message, Protocol::Http);
+    let handled = gateway.handle(message).await;
+    let dropped = handled.as_ref().is_ok_and(|message| message.faults.drop);
+    note.departs(handled.is_ok() && !dropped);
+    let message = handled?;
+    if dropped {
+        line.cancel();
+        // The connection ends before this could be answered.
+        std::future::pending::<()>().await;
+    }
+    Ok(match message.faults.garbage {
+        true => Answer::Bytes(super::garbage()),
+        false => Answer::Message(message),
+    })
+}
+
+fn encode(gateway: &Gateway, message: Message) -> Reply {
+    let family = gateway.family;
+    let encoded = message
+        .into_request(family)
         .ok()
-        .and_then(|answer| Form::Json(gateway.family).encode_response(&answer).ok());
+        .and_then(|answer| Form::Json(family).encode_response(&answer).ok());
     match encoded {
         Some(bytes) => reply(StatusCode::OK, "application/json", bytes),
         None => internal_error(),
     }
 }
 
-/// What a gateway says of itself: `jina` in `_status`.
-pub(super) fn about(gateway: &Gateway) -> BTreeMap<String, String> {
-    let (jina, docarray) = match gateway.family {
-        Family::V1 => ("3.12.0", "0.21.1"),
-        Family::V2 => ("3.34.0", "0.40.1"),
-    };
-    [
-        ("jina", jina),
-        ("docarray", docarray),
-        ("flowbench", env!("CARGO_PKG_VERSION")),
-        ("platform", std::env::consts::OS),
-        ("architecture", std::env::consts::ARCH),
-    ]
-    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-    .into()
+fn new_id() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
 }
 
-fn openapi(gateway: &Gateway) -> Value {
-    let mut paths = serde_json::Map::new();
-    let operation = |summary: &str| json!({"summary": summary, "responses": {"200": {"description": "Successful Response"}}});
-    for path in ["/", "/dry_run", "/status"] {
-        paths.insert(path.into(), json!({"get": operation(path)}));
-    }
-    let data: Vec<(String, &str)> = match gateway.family {
-        Family::V1 => [
-            ("/post", "post"),
-            ("/index", "post"),
-            ("/search", "post"),
-            ("/update", "put"),
-            ("/delete", "delete"),
-        ]
-        .map(|(path, method)| (path.to_owned(), method))
-        .into(),
-        Family::V2 => {
-            let default = gateway.has_default().then(|| "/default".to_owned());
-            let named = gateway.endpoints().into_iter().map(str::to_owned);
-            named.chain(default).map(|path| (path, "post")).collect()
+fn refuse(refusal: Refusal) -> Reply {
+    match refusal {
+        Refusal::Invalid(problems) => {
+            json_reply(StatusCode::UNPROCESSABLE_ENTITY, &json!({"detail": problems}))
         }
-    };
-    for (path, method) in data {
-        let what = operation(&path);
-        paths.insert(path, json!({ method: what }));
+        Refusal::TooDeep => {
+            let detail = json!({"detail": "There was an error parsing the body"});
+            json_reply(StatusCode::BAD_REQUEST, &detail)
+        }
+        Refusal::Internal => internal_error(),
     }
-    json!({"openapi": "3.1.0", "info": {"title": "flowbench", "version": env!("CARGO_PKG_VERSION")}, "paths": paths})
 }
 
-fn json_reply(status: StatusCode, body: &Value) -> Reply {
-    reply(status, "application/json", body.to_string().into())
+/// The answer to a browser that asks whether it may ask.
+fn preflight(request: &Request<Incoming>) -> Option<Reply> {
+    let method = HeaderName::from_static("access-control-request-method");
+    let asked = request.headers().get(&method)?;
+    if request.method() != Method::OPTIONS {
+        return None;
+    }
+    let mut answer = reply(StatusCode::OK, "text/plain; charset=utf-8", Bytes::from_static(b"OK"));
+    let headers = answer.headers_mut();
+    headers.insert(HeaderName::from_static("access-control-allow-methods"), asked.clone());
+    headers
+        .insert(HeaderName::from_static("access-control-max-age"), HeaderValue::from_static("600"));
+    let wanted = HeaderName::from_static("access-control-request-headers");
+    if let Some(wanted) = request.headers().get(wanted) {
+        headers.insert(HeaderName::from_static("access-control-allow-headers"), wanted.clone());
+    }
+    Some(answer)
 }
 
-fn not_allowed(method: &Method) -> Reply {
+/// A path with a slash too many leads to the one without.
+fn redirect(gateway: &Gateway, path: &str, headers: &HeaderMap) -> Option<Reply> {
+    let without = path.strip_suffix('/').filter(|path| !path.is_empty())?;
+    if routes(gateway, without).is_empty() {
+        return None;
+    }
+    let host = headers.get(HOST)?.to_str().ok()?;
+    let location = HeaderValue::from_str(&format!("http://{host}{without}")).ok()?;
+    let mut reply = Response::new(Full::default());
+    *reply.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    reply.headers_mut().insert(LOCATION, location);
+    Some(reply)
+}
+
+pub(super) fn not_found() -> Reply {
+    json_reply(StatusCode::NOT_FOUND, &json!({"detail": "Not Found"}))
+}
+
+pub(super) fn not_allowed(method: &Method) -> Reply {
     let mut reply =
         json_reply(StatusCode::METHOD_NOT_ALLOWED, &json!({"detail": "Method Not Allowed"}));
-    let allow = HeaderValue::from_str(method.as_str()).expect("methods are tokens");
-    reply.headers_mut().insert(ALLOW, allow);
+    if let Ok(allow) = HeaderValue::from_str(method.as_str()) {
+        reply.headers_mut().insert(ALLOW, allow);
+    }
     reply
 }
 
-fn internal_error() -> Reply {
-    let body = Bytes::from_static(b"Internal Server Error");
-    reply(StatusCode::INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", body)
+pub(super) fn internal_error() -> Reply {
+    text(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
+}
+
+pub(super) fn text(status: StatusCode, text: &'static str) -> Reply {
+    reply(status, "text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
+}
+
+fn html(page: &'static str) -> Reply {
+    reply(StatusCode::OK, "text/html; charset=utf-8", Bytes::from_static(page.as_bytes()))
+}
+
+pub(super) fn json_reply(status: StatusCode, body: &Value) -> Reply {
+    reply(status, "application/json", body.to_string().into())
 }
 
 fn reply(status: StatusCode, content_type: &'static str, body: Bytes) -> Reply {
@@ -180,4 +495,44 @@ fn reply(status: StatusCode, content_type: &'static str, body: Bytes) -> Reply {
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     reply
+}
+
+/// Names and values of a query string, decoded.
+pub(super) fn query(text: &str) -> BTreeMap<String, String> {
+    let decode = |part: &str| {
+        let bytes = part.replace('+', " ").into_bytes();
+        let mut decoded = Vec::with_capacity(bytes.len());
+        let mut i = 0;
+        while i < bytes.len() {
+            let hex = bytes.get(i + 1..i + 3).and_then(|hex| std::str::from_utf8(hex).ok());
+            match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+                Some(byte) if bytes[i] == b'%' => {
+                    decoded.push(byte);
+                    i += 3;
+                }
+                _ => {
+                    decoded.push(bytes[i]);
+                    i += 1;
+                }
+            }
+        }
+        String::from_utf8_lossy(&decoded).into_owned()
+    };
+    let pair = |pair: &str| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (decode(name), decode(value))
+    };
+    text.split('&').filter(|part| !part.is_empty()).map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_string_is_decoded() {
+        let query = query("query=%7B__typename%7D&a=1+2&b=%zz&c");
+        assert_eq!(query["query"], "{__typename}");
+        assert_eq!((&*query["a"], &*query["b"], &*query["c"]), ("1 2", "%zz", ""));
+    }
 }

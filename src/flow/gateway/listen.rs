@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,15 +79,14 @@ impl Server {
         }
     }
 
-    /// Listens on a port of this machine, 0 for a free one. Gives the port.
+    /// Listens on an address, port 0 for a free one. Gives the port.
     pub(crate) async fn listen(
         &self,
         protocol: Protocol,
-        port: u16,
+        address: SocketAddr,
         tls: Option<&TlsFiles>,
     ) -> Result<u16, FlowError> {
         let tls = tls.map(|files| acceptor(files, protocol)).transpose()?;
-        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         let listen = |source: io::Error| FlowError::Listen { address: address.to_string(), source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let port = listener.local_addr().map_err(listen)?.port();
@@ -112,11 +111,13 @@ impl Server {
             self.abort.cancel();
             self.tasks.wait().await;
         }
+        self.gateway.close();
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
+        self.gateway.close();
         self.abort.cancel();
     }
 }

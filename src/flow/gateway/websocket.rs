@@ -7,28 +7,38 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
-    CONNECTION, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE,
+    CONNECTION, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, UPGRADE,
 };
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error as SocketError, Message as Frame};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{CallFailure, Gateway, MESSAGE_MAX, http};
-use crate::flow::message::Message;
+use super::outbox::Outbox;
+use super::pydantic::PostV1;
+use super::{CallFailure, Gateway, MESSAGE_MAX, Reply, http};
+use crate::wire::{Family, Form, Protocol};
 
 /// The frame that ends the requests: Python's `bytes(True)`.
 const END: &[u8] = &[0];
+
+/// How much one connection has in work before it reads on, beside the number of requests.
+const IN_WORK_BYTES_MAX: usize = 256 << 20;
+
+/// Frames taken and given in one go before others get their turn.
+const BURST: usize = 256;
 
 /// How a connection learns that it is to end.
 pub(super) struct Ends {
@@ -38,28 +48,36 @@ pub(super) struct Ends {
     pub(super) abort: CancellationToken,
 }
 
+/// What frames hold, by the subprotocol asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// `bytes`: a `DataRequestProto` each.
+    Binary,
+    /// Anything else: an object of JSON each.
+    Json,
+}
+
 /// Answers one request of the port: as a rule the one that makes it a WebSocket.
 pub(super) async fn serve(
     gateway: Arc<Gateway>,
     ends: Ends,
     tasks: &TaskTracker,
     mut request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
-    let upgrade = request
-        .headers()
+) -> Result<http::Reply, Infallible> {
+    let headers = request.headers();
+    let upgrade = headers
         .get(UPGRADE)
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let asked = headers.get(SEC_WEBSOCKET_PROTOCOL).map(HeaderValue::as_bytes);
+    let mode = if asked == Some(b"bytes") { Mode::Binary } else { Mode::Json };
     let path = request.uri().path().to_owned();
-    let key = request.headers().get(SEC_WEBSOCKET_KEY).cloned();
+    let key = headers.get(SEC_WEBSOCKET_KEY).cloned();
     let (true, Some(key)) = (upgrade, key) else {
-        let reply = http::side_route(&gateway, request.method(), &path);
-        return Ok(reply.unwrap_or_else(|| {
-            let mut reply = Response::new(Full::new(r#"{"detail":"Not Found"}"#.into()));
-            *reply.status_mut() = StatusCode::NOT_FOUND;
-            let json = HeaderValue::from_static("application/json");
-            reply.headers_mut().insert(CONTENT_TYPE, json);
-            reply
-        }));
+        return Ok(match http::side_route(&gateway, &path) {
+            None => http::not_found(),
+            Some(reply) if request.method() == Method::GET => reply,
+            Some(_) => http::not_allowed(&Method::GET),
+        });
     };
     let dry_run = match path.as_str() {
         "/" => false,
@@ -81,10 +99,16 @@ pub(super) async fn serve(
             .max_frame_size(Some(MESSAGE_MAX));
         let io = TokioIo::new(upgraded);
         let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-        let abort = ends.abort.clone();
+        let Ends { stop, abort } = ends;
+        let conversation = async {
+            match dry_run {
+                true => answer_dry_run(&gateway, socket, mode).await,
+                false => Conversation::new(gateway, socket, mode).run(stop).await,
+            }
+        };
         tokio::select! {
             () = abort.cancelled() => (),
-            () = converse(gateway, ends.stop, socket, dry_run) => (),
+            () = conversation => (),
         }
     });
     // The gateway never answers with a subprotocol, whatever was asked.
@@ -98,71 +122,260 @@ pub(super) async fn serve(
     Ok(reply)
 }
 
-type Work = Pin<Box<dyn Future<Output = Result<Bytes, CallFailure>> + Send>>;
-
-async fn converse<S>(
-    gateway: Arc<Gateway>,
-    stop: CancellationToken,
-    mut socket: WebSocketStream<S>,
-    dry_run: bool,
-) where
+/// At once, without waiting for a frame.
+async fn answer_dry_run<S>(gateway: &Gateway, mut socket: WebSocketStream<S>, mode: Mode)
+where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    if dry_run {
-        // At once, without waiting for a frame.
-        let _ = socket.send(Frame::Binary(Bytes::new())).await;
-        close(&mut socket, CloseCode::Normal, "").await;
-        return;
-    }
-    // At most `prefetch` requests.
-    let mut in_work: FuturesUnordered<Work> = FuturesUnordered::new();
-    let mut open = true;
-    while open || !in_work.is_empty() {
-        tokio::select! {
-            biased;
-            () = stop.cancelled(), if open => open = false,
-            Some(answer) = in_work.next() => match answer {
-                // More answers may be ready: they go out together.
-                Ok(bytes) => {
-                    if socket.feed(Frame::Binary(bytes)).await.is_err() {
-                        return;
-                    }
-                }
-                // A real gateway drops the connection without a close frame.
-                Err(_) => return,
-            },
-            frame = socket.next(), if open && in_work.len() < gateway.prefetch => match frame {
-                Some(Ok(Frame::Binary(bytes))) if bytes == END => open = false,
-                Some(Ok(Frame::Binary(bytes))) => {
-                    in_work.push(Box::pin(answer(gateway.clone(), bytes)));
-                    continue;
-                }
-                Some(Ok(Frame::Ping(_) | Frame::Pong(_) | Frame::Frame(_))) => (),
-                Some(Ok(Frame::Close(_) | Frame::Text(_)) | Err(_)) | None => return,
-            },
-        }
-        if in_work.is_empty() && socket.flush().await.is_err() {
-            return;
+    match gateway.dry_run() {
+        Err(error) => close(&mut socket, CloseCode::Error, &error.close_reason()).await,
+        Ok(()) => {
+            let success = match mode {
+                Mode::Binary => Frame::Binary(Bytes::new()),
+                Mode::Json => Frame::Text("{}".into()),
+            };
+            if socket.send(success).await.is_ok() {
+                close(&mut socket, CloseCode::Normal, "").await;
+            }
         }
     }
-    close(&mut socket, CloseCode::Normal, "").await;
 }
 
-async fn answer(gateway: Arc<Gateway>, bytes: Bytes) -> Result<Bytes, CallFailure> {
-    if bytes.is_empty() {
-        return Err(CallFailure::Empty);
+/// What comes of a request, and how many bytes it had.
+type Done = (Result<Reply, CallFailure>, usize);
+type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
+
+/// One connection.
+struct Conversation<S> {
+    gateway: Arc<Gateway>,
+    socket: WebSocketStream<S>,
+    mode: Mode,
+    /// At most `prefetch` requests.
+    in_work: FuturesUnordered<Work>,
+    bytes_in_work: usize,
+    outbox: Outbox,
+    /// Whether requests may still come.
+    open: bool,
+}
+
+/// How a connection ends.
+enum Ending {
+    /// With a close frame.
+    Close(CloseCode, String),
+    /// Without a word, as a real gateway's does when it trips.
+    Drop,
+}
+
+enum Event {
+    Frame(Option<Result<Frame, SocketError>>),
+    Done(Done),
+    Stop,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
+    fn new(gateway: Arc<Gateway>, socket: WebSocketStream<S>, mode: Mode) -> Conversation<S> {
+        Conversation {
+            gateway,
+            socket,
+            mode,
+            in_work: FuturesUnordered::new(),
+            bytes_in_work: 0,
+            outbox: Outbox::default(),
+            open: true,
+        }
     }
-    let message = gateway.handle(Message::decode(bytes)?).await?;
-    Ok(message.encode(gateway.family)?)
+
+    async fn run(mut self, stop: CancellationToken) {
+        let mut stopped = false;
+        let ending = loop {
+            if !self.open && self.in_work.is_empty() {
+                self.outbox.end();
+                let code = if stopped { CloseCode::Restart } else { CloseCode::Normal };
+                break match self.write().await {
+                    Ok(()) => Ending::Close(code, String::new()),
+                    Err(_) => Ending::Drop,
+                };
+            }
+            let event = tokio::select! {
+                () = stop.cancelled(), if !stopped => Event::Stop,
+                Some(done) = self.in_work.next() => Event::Done(done),
+                frame = self.socket.next(), if self.reads() => Event::Frame(frame),
+            };
+            if matches!(event, Event::Stop) {
+                (stopped, self.open) = (true, false);
+                continue;
+            }
+            if let Err(ending) = self.handle_all(event).await {
+                break ending;
+            }
+        };
+        match ending {
+            Ending::Drop => (),
+            Ending::Close(code, reason) => close(&mut self.socket, code, &reason).await,
+        }
+    }
+
+    fn reads(&self) -> bool {
+        self.open
+            && self.in_work.len() < self.gateway.prefetch
+            && self.bytes_in_work < IN_WORK_BYTES_MAX
+    }
+
+    /// Handles an event and those that are there already, so that answers go out together.
+    async fn handle_all(&mut self, event: Event) -> Result<(), Ending> {
+        let mut next = Some(event);
+        for _ in 0..BURST {
+            match next.take() {
+                None | Some(Event::Stop) => break,
+                Some(Event::Done((done, bytes))) => {
+                    self.bytes_in_work -= bytes;
+                    self.settle(done)?;
+                }
+                Some(Event::Frame(frame)) => self.take(frame)?,
+            }
+            while let Some(bytes) = self.outbox.next() {
+                self.feed(bytes).await?;
+            }
+            next = match self.in_work.next().now_or_never() {
+                Some(Some(done)) => Some(Event::Done(done)),
+                _ if self.reads() => self.socket.next().now_or_never().map(Event::Frame),
+                _ => None,
+            };
+        }
+        if let Some(Event::Done((done, bytes))) = next {
+            self.bytes_in_work -= bytes;
+            self.settle(done)?;
+        } else if let Some(Event::Frame(frame)) = next {
+            self.take(frame)?;
+        }
+        self.write().await
+    }
+
+    /// Takes a frame; what is answered at once is in the outbox then.
+    fn take(&mut self, frame: Option<Result<Frame, SocketError>>) -> Result<(), Ending> {
+        let bytes = match (frame, self.mode) {
+            (Some(Ok(Frame::Binary(bytes))), Mode::Binary) => bytes,
+            (Some(Ok(Frame::Text(text))), Mode::Json) => return self.take_json(&text),
+            (Some(Ok(Frame::Ping(_) | Frame::Pong(_) | Frame::Frame(_))), _) => return Ok(()),
+            // The reply to it is written already, with the client's own code, and only to be sent.
+            (Some(Ok(Frame::Close(_))), _) => {
+                return Err(Ending::Close(CloseCode::Normal, String::new()));
+            }
+            _ => return Err(Ending::Drop),
+        };
+        if bytes == END {
+            self.open = false;
+            return Ok(());
+        }
+        let (gateway, length) = (self.gateway.clone(), bytes.len());
+        self.start(
+            length,
+            async move { (gateway.answer(bytes, Protocol::WebSocket).await, length) },
+        )
+    }
+
+    fn take_json(&mut self, text: &str) -> Result<(), Ending> {
+        let map = match serde_json::from_str(text) {
+            Ok(Value::Object(map)) => map,
+            Ok(Value::Array(_)) => return Ok(()), // a real gateway looks past it
+            _ => return Err(Ending::Drop),
+        };
+        if map.is_empty() {
+            self.open = false;
+            return Ok(());
+        }
+        if self.gateway.family == Family::V2 || !map.contains_key("data") {
+            return Err(Ending::Drop);
+        }
+        let post = PostV1::read(Some(map.into()), true).map_err(|_| Ending::Drop)?;
+        let message = http::message_v1(&post, None).map_err(|_| Ending::Drop)?;
+        let (gateway, length) = (self.gateway.clone(), text.len());
+        self.start(length, async move {
+            let note = gateway.arrived(&message, Protocol::WebSocket);
+            let answered = async {
+                let answer = gateway.handle(message).await?;
+                let faults = answer.faults;
+                let bytes = match faults.garbage {
+                    true => super::garbage(),
+                    false => {
+                        let answer = answer.into_request(Family::V1)?;
+                        Form::WebSocketJson.encode_response(&answer)?
+                    }
+                };
+                Ok(Reply { bytes, faults })
+            }
+            .await;
+            note.departs(answered.as_ref().is_ok_and(|reply: &Reply| !reply.faults.drop));
+            (answered, length)
+        })
+    }
+
+    fn start(
+        &mut self,
+        length: usize,
+        work: impl Future<Output = Done> + Send + 'static,
+    ) -> Result<(), Ending> {
+        let mut work: Work = Box::pin(work);
+        // An answer that takes no time goes out without a stay in the set.
+        match (&mut work).now_or_never() {
+            Some((done, _)) => self.settle(done),
+            None => {
+                self.bytes_in_work += length;
+                self.in_work.push(work);
+                Ok(())
+            }
+        }
+    }
+
+    fn settle(&mut self, done: Result<Reply, CallFailure>) -> Result<(), Ending> {
+        match done {
+            Ok(reply) if reply.faults.drop => Err(Ending::Drop),
+            Ok(reply) => {
+                self.outbox.put(reply);
+                Ok(())
+            }
+            Err(CallFailure::Network { error, .. }) => {
+                Err(Ending::Close(CloseCode::Error, error.close_reason()))
+            }
+            Err(_) => Err(Ending::Drop),
+        }
+    }
+
+    /// Puts an answer into the socket's buffer.
+    async fn feed(&mut self, bytes: Bytes) -> Result<(), Ending> {
+        let frame = match self.mode {
+            Mode::Binary => Frame::Binary(bytes),
+            Mode::Json => match bytes.try_into() {
+                Ok(text) => Frame::Text(text),
+                // Garbage is no text, and goes out as what it is.
+                Err(_) => Frame::Binary(super::garbage()),
+            },
+        };
+        self.socket.feed(frame).await.map_err(|_| Ending::Drop)
+    }
+
+    /// Sends all there is.
+    async fn write(&mut self) -> Result<(), Ending> {
+        while let Some(bytes) = self.outbox.next() {
+            self.feed(bytes).await?;
+        }
+        self.socket.flush().await.map_err(|_| Ending::Drop)
+    }
 }
 
 async fn close<S>(socket: &mut WebSocketStream<S>, code: CloseCode, reason: &str)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    /// How long the other side may take to say goodbye.
+    const GOODBYE: std::time::Duration = std::time::Duration::from_secs(5);
     let frame = CloseFrame { code, reason: reason.to_owned().into() };
-    if socket.close(Some(frame)).await.is_ok() {
-        // The other side's close ends the conversation.
+    let goodbye = async {
+        // It is refused where the other side was first with its goodbye. Reading sends the reply to
+        // that, and waits for the one to ours.
+        let _ = socket.close(Some(frame)).await;
         while let Some(Ok(_)) = socket.next().await {}
-    }
+    };
+    // Who does not answer is left alone.
+    let _ = tokio::time::timeout(GOODBYE, goodbye).await;
 }

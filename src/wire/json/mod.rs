@@ -44,8 +44,7 @@ const NESTING_MAX: usize = 32;
 pub(super) enum Dialect {
     /// What a client of v1 sends.
     V1Request,
-    /// What a gateway of v1 answers: numbers of tags are floats, and a 1 or 0 at their top level
-    /// is `true` or `false`, but not in chunks and matches.
+    /// What a gateway of v1 answers: numbers of tags are floats.
     V1Response,
     /// Both directions of v2.
     V2,
@@ -107,6 +106,16 @@ pub(super) fn write_array(
             false => WriteError::Encode(context.error(error)),
         }
     })
+}
+
+/// Documents of a request's `data`.
+pub(super) fn read_documents(family: Family, docs: &Value) -> Result<Vec<Document>, DecodeError> {
+    use serde::de::DeserializeSeed;
+    let dialect = match family {
+        Family::V1 => Dialect::V1Request,
+        Family::V2 => Dialect::V2,
+    };
+    Ok(DocumentsSeed::new(dialect).deserialize(docs)?)
 }
 
 /// Documents as GraphQL hands them out, `StrawberryDocument`.

@@ -237,34 +237,24 @@ impl AsJson<'_, Document> {
     }
 
     fn tags(&self) -> Tags<'_> {
-        let answer = matches!(self.context.dialect, Dialect::V1Response | Dialect::GraphQl);
-        Tags { tags: &self.value.tags, floats: answer, booleans: answer && self.depth == 0 }
+        let floats = matches!(self.context.dialect, Dialect::V1Response | Dialect::GraphQl);
+        Tags { tags: &self.value.tags, floats }
     }
 }
 
-/// Tags of v1, with what pydantic does to them on a gateway's way out.
+/// Tags of v1.
 struct Tags<'a> {
     tags: &'a Map,
     /// Numbers have been doubles.
     floats: bool,
-    /// pydantic tries booleans first, and to it 1 and 0 are some.
-    booleans: bool,
 }
 
 impl Serialize for Tags<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if !self.floats {
-            return self.tags.serialize(serializer);
+        match self.floats {
+            true => Doubles(self.tags).serialize(serializer),
+            false => self.tags.serialize(serializer),
         }
-        let mut map = serializer.serialize_map(Some(self.tags.len()))?;
-        for (key, value) in self.tags {
-            match value.as_f64() {
-                Some(0.0) if self.booleans => map.serialize_entry(key, &false)?,
-                Some(1.0) if self.booleans => map.serialize_entry(key, &true)?,
-                _ => map.serialize_entry(key, &Doubles(value))?,
-            }
-        }
-        map.end()
     }
 }
 

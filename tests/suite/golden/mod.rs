@@ -19,7 +19,7 @@ use serde_json::Value;
 const FAMILIES: [(Family, &str); 2] = [(Family::V1, "v1"), (Family::V2, "v2")];
 
 /// A file of the golden data.
-fn file(path: impl AsRef<Path>) -> Bytes {
+pub(crate) fn file(path: impl AsRef<Path>) -> Bytes {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(path);
     match fs::read(&path) {
         Ok(bytes) => bytes.into(),
@@ -38,7 +38,7 @@ fn files(folder: &str) -> Vec<PathBuf> {
 }
 
 /// The cases of a folder: name and content of each sidecar.
-fn cases(folder: &str) -> Vec<(String, Value)> {
+pub(crate) fn cases(folder: &str) -> Vec<(String, Value)> {
     let is_json = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "json");
     let read = |path: PathBuf| {
         let name = path.display().to_string();
@@ -49,6 +49,6 @@ fn cases(folder: &str) -> Vec<(String, Value)> {
 }
 
 /// The items of a list in a sidecar; none where there is no such list.
-fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+pub(crate) fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     value[key].as_array().map_or(&[], Vec::as_slice)
 }

@@ -392,7 +392,7 @@ fn graphql_has_every_field_in_its_own_spelling() {
     let expected = json!({
         "id": "d", "parentId": "p", "granularity": null, "adjacency": null, "blob": null,
         "tensor": null, "mimeType": null, "text": null, "weight": null, "uri": null,
-        "tags": {"one": true, "two": 2.0}, "offset": null, "location": null, "embedding": null,
+        "tags": {"one": 1.0, "two": 2.0}, "offset": null, "location": null, "embedding": null,
         "modality": null, "evaluations": null,
         "scores": [{"name": "cos", "score":
             {"value": 0.5, "opName": "op", "description": null, "refId": null}}],

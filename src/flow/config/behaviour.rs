@@ -1,0 +1,295 @@
+//! What an Executor does, and what goes wrong with it, as written.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
+use serde::{Deserialize, Serialize};
+
+use super::{Condition, ServiceTime};
+use crate::units::{ByteSize, Percentage, Span};
+use crate::wire::Map;
+
+/// What happens at an endpoint, in this order; what is left out does not happen.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Behaviour {
+    /// How long it takes; left out: what the Executor says.
+    pub service_time: Option<ServiceTime>,
+    /// Which requests end with an exception; left out: what the Executor says.
+    pub fail: Option<Fail>,
+    /// Keeps the Documents that fulfil it.
+    pub filter: Option<Condition>,
+    /// Sets fields of every Document.
+    pub set: Option<Set>,
+    /// Gives every Document matches made up for it.
+    pub matches: Option<Matches>,
+    /// Appends Documents.
+    pub append: Option<Append>,
+    /// What is returned as a dict, to be found in `parameters["__results__"]`.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub results: Option<Map>,
+    /// Makes the Documents of the answer so large at least, by a tag `padding` of the last one.
+    pub response_size: Option<ByteSize>,
+    /// What goes wrong with the answer; left out: what the Executor says.
+    pub faults: Option<Faults>,
+    /// Makes it a streaming endpoint, which answers one Document with many.
+    pub stream: Option<StreamOf>,
+}
+
+/// Fields that are set.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Set {
+    /// The text; it takes the place of blob and tensor.
+    pub text: Option<String>,
+    /// Tags, beside those that are there.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub tags: Option<Map>,
+    /// An embedding of so many numbers, made from the Document's content.
+    pub embedding: Option<u32>,
+}
+
+/// Matches that are made up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Matches {
+    /// How many each Document gets.
+    pub k: u32,
+    /// The name of their score, which falls from match to match.
+    #[serde(default = "cosine")]
+    pub score: String,
+}
+
+/// Documents that are appended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Append {
+    /// How many.
+    #[serde(default = "one")]
+    pub count: u32,
+    /// Their text.
+    #[serde(default)]
+    pub text: String,
+}
+
+/// A stream of Documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StreamOf {
+    /// How many Documents answer one.
+    pub count: u32,
+    /// The time before each of them.
+    #[serde(default)]
+    pub every: Span,
+}
+
+/// Which requests end with an exception: a share of all, those with certain Documents, or both.
+///
+/// A percentage alone is a share.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Fail {
+    /// The share of requests that fail, chosen at random.
+    pub share: Percentage,
+    /// A request with a Document that fulfils it fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub documents: Option<Condition>,
+    /// What is raised.
+    pub exception: ExceptionConfig,
+}
+
+/// The map form of [`Fail`].
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct FailMap {
+    /// The share of requests that fail, chosen at random.
+    #[serde(default)]
+    share: Percentage,
+    /// A request with a Document that fulfils it fails.
+    #[serde(default)]
+    documents: Option<Condition>,
+    /// What is raised.
+    #[serde(default)]
+    exception: ExceptionConfig,
+}
+
+/// A Python exception.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExceptionConfig {
+    /// Its class.
+    pub name: String,
+    /// Its arguments.
+    #[serde(default)]
+    pub args: Vec<String>,
+}
+
+/// What goes wrong with answers, each for a share of them chosen at random.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Faults {
+    /// The connection is dropped instead of an answer.
+    pub drop: Percentage,
+    /// The answer is held back.
+    pub late: Option<Late>,
+    /// The answer comes twice. HTTP has no place for a second one.
+    pub twice: Percentage,
+    /// The answer comes after the next one of its call or connection. HTTP has no such order.
+    pub out_of_order: Percentage,
+    /// The answer carries an id that no request had.
+    pub wrong_id: Percentage,
+    /// The answer is bytes that mean nothing.
+    pub garbage: Percentage,
+}
+
+/// Answers that are held back.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Late {
+    /// The share of answers.
+    pub share: Percentage,
+    /// For how long. Other requests are served meanwhile.
+    pub by: Span,
+}
+
+/// Periods of work and standstill: of each `every`, the last `for` is standstill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Stall {
+    /// Length of a period.
+    pub every: Span,
+    /// How much of it nothing moves.
+    pub r#for: Span,
+}
+
+/// Slower at first: service takes `factor` times as long as it should when the Flow starts, and
+/// evenly less until it is as it should be after `for`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SlowStart {
+    /// How long it takes to get to speed.
+    pub r#for: Span,
+    /// How much slower it begins.
+    pub factor: f64,
+}
+
+/// When an Executor cannot be reached: `true` for always, or a time from the Flow's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Down {
+    /// From when on.
+    pub after: Span,
+    /// For how long; `None` for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub r#for: Option<Span>,
+}
+
+/// The map form of [`Down`].
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct DownMap {
+    /// From when on.
+    #[serde(default)]
+    after: Span,
+    /// For how long; left out: for ever.
+    #[serde(default)]
+    r#for: Option<Span>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn cosine() -> String {
+    "cosine".into()
+}
+
+impl Default for ExceptionConfig {
+    fn default() -> ExceptionConfig {
+        ExceptionConfig {
+            name: "RuntimeError".into(),
+            args: vec!["the Executor was told to fail".into()],
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Fail {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Fail, D::Error> {
+        struct FailVisitor;
+        impl<'de> Visitor<'de> for FailVisitor {
+            type Value = Fail;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a percentage such as `0.1%`, or a map with `share`, `documents` and `exception`")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Fail, E> {
+                let share = text.parse().map_err(E::custom)?;
+                Ok(Fail { share, documents: None, exception: ExceptionConfig::default() })
+            }
+
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Fail, E> {
+                self.visit_str(&value.to_string())
+            }
+
+            fn visit_f64<E: de::Error>(self, value: f64) -> Result<Fail, E> {
+                self.visit_str(&value.to_string())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Fail, A::Error> {
+                let FailMap { share, documents, exception } =
+                    FailMap::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Fail { share, documents, exception })
+            }
+        }
+        deserializer.deserialize_any(FailVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Down {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Down, D::Error> {
+        struct DownVisitor;
+        impl<'de> Visitor<'de> for DownVisitor {
+            type Value = Down;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`true`, or a map such as `{after: 10s, for: 5s}`")
+            }
+
+            fn visit_bool<E: de::Error>(self, down: bool) -> Result<Down, E> {
+                let r#for = (!down).then(Span::default);
+                Ok(Down { after: Span::default(), r#for })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Down, A::Error> {
+                let DownMap { after, r#for } =
+                    DownMap::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Down { after, r#for })
+            }
+        }
+        deserializer.deserialize_any(DownVisitor)
+    }
+}
+
+impl JsonSchema for Fail {
+    fn schema_name() -> Cow<'static, str> {
+        "Fail".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let share = generator.subschema_for::<Percentage>();
+        let map = generator.subschema_for::<FailMap>();
+        json_schema!({"anyOf": [share, map]})
+    }
+}
+
+impl JsonSchema for Down {
+    fn schema_name() -> Cow<'static, str> {
+        "Down".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let map = generator.subschema_for::<DownMap>();
+        json_schema!({"anyOf": [{"type": "boolean"}, map]})
+    }
+}

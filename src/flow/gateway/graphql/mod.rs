@@ -1,0 +1,136 @@
+//! GraphQL of the v1 family: `/graphql`, with the schema, the rules and the words of a real gateway,
+//! which uses strawberry and graphql-core.
+
+mod execute;
+mod parse;
+mod schema;
+mod validate;
+
+use hyper::StatusCode;
+use serde_json::{Map, Value, json};
+
+use self::execute::Execution;
+use self::parse::{OperationKind, Pos};
+use super::Gateway;
+use super::http::{self, Reply};
+
+/// Something that keeps an operation from being carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Problem {
+    message: String,
+    locations: Vec<Pos>,
+    /// The field of the answer that is missing for it.
+    path: Option<String>,
+}
+
+impl Problem {
+    fn new(message: String, at: Pos) -> Problem {
+        Problem { message, locations: vec![at], path: None }
+    }
+
+    fn to_value(&self) -> Value {
+        let location = |at: &Pos| json!({"line": at.line, "column": at.column});
+        let mut value = json!({
+            "message": self.message,
+            "locations": self.locations.iter().map(location).collect::<Vec<_>>(),
+        });
+        if let Some(path) = &self.path {
+            value["path"] = json!([path]);
+        }
+        value
+    }
+}
+
+/// A request by its parts.
+struct Request<'a> {
+    query: &'a str,
+    variables: Map<String, Value>,
+    operation: Option<&'a str>,
+}
+
+const NO_QUERY: &str = "No GraphQL query found in the request";
+const NOT_JSON: &str = "Unable to parse request body as JSON";
+
+/// Answers a request in a query string.
+pub(super) async fn get(gateway: &Gateway, query: &str) -> Reply {
+    let mut parts = http::query(query);
+    let Some(query) = parts.remove("query") else {
+        return http::text(StatusCode::NOT_FOUND, "");
+    };
+    if query.is_empty() {
+        return http::text(StatusCode::BAD_REQUEST, NO_QUERY);
+    }
+    let variables = match parts.get("variables").filter(|text| !text.is_empty()) {
+        None => Map::new(),
+        Some(text) => match serde_json::from_str(text) {
+            Ok(Value::Object(map)) => map,
+            Ok(Value::Null) => Map::new(),
+            _ => return http::text(StatusCode::BAD_REQUEST, NOT_JSON),
+        },
+    };
+    let operation = parts.get("operationName").map(String::as_str).filter(|name| !name.is_empty());
+    answer(gateway, Request { query: &query, variables, operation }, true).await
+}
+
+/// Answers a request in a body.
+pub(super) async fn post(gateway: &Gateway, content_type: Option<&str>, body: &[u8]) -> Reply {
+    let kind = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/json") {
+        return http::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported Media Type");
+    }
+    let body = match serde_json::from_slice(body) {
+        Ok(Value::Object(body)) => body,
+        Ok(_) => return http::internal_error(),
+        Err(_) => return http::text(StatusCode::BAD_REQUEST, NOT_JSON),
+    };
+    let query = match body.get("query") {
+        None | Some(Value::Null) => return http::text(StatusCode::BAD_REQUEST, NO_QUERY),
+        Some(Value::String(query)) if query.is_empty() => {
+            return http::text(StatusCode::BAD_REQUEST, NO_QUERY);
+        }
+        Some(Value::String(query)) => query,
+        Some(_) => return http::internal_error(),
+    };
+    let variables = match body.get("variables") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(map)) => map.clone(),
+        Some(_) => return http::internal_error(),
+    };
+    let operation = body.get("operationName").and_then(Value::as_str);
+    answer(gateway, Request { query, variables, operation }, false).await
+}
+
+async fn answer(gateway: &Gateway, request: Request<'_>, by_get: bool) -> Reply {
+    let failed = |problems: &[Problem]| {
+        let errors: Vec<_> = problems.iter().map(Problem::to_value).collect();
+        http::json_reply(StatusCode::OK, &json!({"data": null, "errors": errors}))
+    };
+    let document = match parse::parse(request.query) {
+        Ok(document) => document,
+        Err(error) => return failed(&[Problem::new(error.message, error.at)]),
+    };
+    // Of several operations a real gateway takes the first, and trips when there is none.
+    let mut operations = document.operations.iter();
+    let operation = match request.operation {
+        None => operations.next(),
+        Some(name) => operations.find(|operation| operation.name.as_deref() == Some(name)),
+    };
+    let Some(operation) = operation else { return http::internal_error() };
+    if by_get && operation.kind == OperationKind::Mutation {
+        let message = "mutations are not allowed when using GET";
+        return http::text(StatusCode::BAD_REQUEST, message);
+    }
+    let problems = validate::problems(&document);
+    if !problems.is_empty() {
+        return failed(&problems);
+    }
+    let variables = match execute::variables(operation, &request.variables) {
+        Ok(variables) => variables,
+        Err(problem) => return failed(&[problem]),
+    };
+    let mut execution = Execution { gateway, document: &document, variables, values: 0 };
+    match execution.run(operation).await {
+        Ok(data) => http::json_reply(StatusCode::OK, &json!({"data": data})),
+        Err(problem) => failed(&[problem]),
+    }
+}

@@ -1,0 +1,162 @@
+//! `/openapi.json` and the pages that show it.
+
+use serde_json::{Map, Value, json};
+
+use super::Gateway;
+use crate::wire::Family;
+
+/// FastAPI's page with Swagger UI.
+pub(super) const DOCS: &str = r##"<!DOCTYPE html>
+<html>
+<head>
+<link type="text/css" rel="stylesheet" href="https://cdn.jsdelivr.net/npm/swagger-ui-dist@5/swagger-ui.css">
+<title>flowbench - Swagger UI</title>
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="https://cdn.jsdelivr.net/npm/swagger-ui-dist@5/swagger-ui-bundle.js"></script>
+<script>SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true})</script>
+</body>
+</html>
+"##;
+
+/// FastAPI's page with ReDoc.
+pub(super) const REDOC: &str = r#"<!DOCTYPE html>
+<html>
+<head>
+<title>flowbench - ReDoc</title>
+<meta charset="utf-8"/>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+</head>
+<body>
+<redoc spec-url="/openapi.json"></redoc>
+<script src="https://cdn.jsdelivr.net/npm/redoc@2/bundles/redoc.standalone.js"></script>
+</body>
+</html>
+"#;
+
+/// A page to write queries on.
+pub(super) const GRAPHIQL: &str = r#"<!DOCTYPE html>
+<html>
+<head>
+<title>flowbench - GraphiQL</title>
+<link rel="stylesheet" href="https://unpkg.com/graphiql@2/graphiql.min.css">
+</head>
+<body style="margin: 0; height: 100vh">
+<div id="graphiql" style="height: 100vh"></div>
+<script src="https://unpkg.com/react@18/umd/react.production.min.js"></script>
+<script src="https://unpkg.com/react-dom@18/umd/react-dom.production.min.js"></script>
+<script src="https://unpkg.com/graphiql@2/graphiql.min.js"></script>
+<script>
+const fetcher = GraphiQL.createFetcher({url: "/graphql"});
+ReactDOM.createRoot(document.getElementById("graphiql")).render(
+  React.createElement(GraphiQL, {fetcher}));
+</script>
+</body>
+</html>
+"#;
+
+/// The description of all routes.
+pub(super) fn schema(gateway: &Gateway) -> Value {
+    let mut paths = Map::new();
+    let mut add = |path: &str, method: &str, summary: String, body: bool| {
+        let schema = |name: &str| json!({"$ref": format!("#/components/schemas/{name}")});
+        let content = |schema: Value| json!({"application/json": {"schema": schema}});
+        let mut operation = json!({
+            "summary": summary,
+            "operationId": format!("{}_{method}", path.trim_matches('/').replace('/', "_")),
+            "responses": {"200": {"description": "Successful Response"}},
+        });
+        if body {
+            operation["requestBody"] =
+                json!({"content": content(schema("Request")), "required": true});
+            operation["responses"]["200"]["content"] = content(schema("Response"));
+            operation["responses"]["422"] = json!({
+                "description": "Validation Error",
+                "content": content(schema("HTTPValidationError")),
+            });
+        }
+        let methods = paths.entry(path).or_insert_with(|| json!({}));
+        methods[method] = operation;
+    };
+    add("/", "get", "Get the health of Jina Gateway service".into(), false);
+    let readiness = "Get the readiness of Jina Flow service, sends an empty DocumentArray to the complete Flow to validate connectivity";
+    add("/dry_run", "get", readiness.into(), false);
+    add("/status", "get", "Get the status of Jina service".into(), false);
+    match gateway.family {
+        Family::V1 => {
+            add("/post", "post", "Post a data request to some endpoint".into(), true);
+            if gateway.crud {
+                for (path, method) in [
+                    ("/index", "post"),
+                    ("/search", "post"),
+                    ("/delete", "delete"),
+                    ("/update", "put"),
+                ] {
+                    add(path, method, path.into(), true);
+                }
+            }
+            for endpoint in &gateway.expose {
+                add(endpoint, "post", endpoint.clone(), true);
+            }
+            if gateway.graphql {
+                add("/graphql", "get", "Handle Http Get".into(), false);
+                add("/graphql", "post", "Handle Http Post".into(), false);
+            }
+        }
+        Family::V2 => {
+            for endpoint in gateway.endpoints() {
+                add(endpoint, "post", format!("Endpoint {endpoint}"), true);
+            }
+            if gateway.has_default() {
+                add("/default", "post", "Endpoint /default".into(), true);
+            }
+        }
+    }
+    let (version, request, response) = match gateway.family {
+        Family::V1 => (
+            "3.12.0",
+            json!({
+                "data": {"type": "array", "items": {"type": "object"}},
+                "targetExecutor": {"type": "string"},
+                "parameters": {"type": "object"},
+                "execEndpoint": {"type": "string", "default": "/"},
+            }),
+            json!({
+                "header": {"type": "object"},
+                "parameters": {"type": "object"},
+                "routes": {"type": "array", "items": {"type": "object"}},
+                "data": {"type": "array", "items": {"type": "object"}},
+            }),
+        ),
+        Family::V2 => (
+            "3.34.0",
+            json!({
+                "data": {"anyOf": [{"type": "array", "items": {"type": "object"}}, {"type": "object"}]},
+                "parameters": {"anyOf": [{"type": "object"}, {"type": "null"}]},
+                "header": {"anyOf": [{"type": "object"}, {"type": "null"}]},
+            }),
+            json!({
+                "data": {"type": "array", "items": {"type": "object"}},
+                "parameters": {"type": "object"},
+                "header": {"type": "object"},
+            }),
+        ),
+    };
+    let object = |properties: Value| json!({"type": "object", "properties": properties});
+    let problems = json!({"detail": {"type": "array", "items": {"type": "object"}}});
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "My Jina Service",
+            "description": "An embedded Flow of flowbench.",
+            "version": version,
+        },
+        "paths": paths,
+        "components": {"schemas": {
+            "Request": object(request),
+            "Response": object(response),
+            "HTTPValidationError": object(problems),
+        }},
+    })
+}

@@ -1,0 +1,65 @@
+//! The answers of one call or connection, in the order they go out.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::Reply;
+
+/// Answers that wait to go out: as many as one request brings, and one that is held back.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    ready: VecDeque<Bytes>,
+    /// Answers that go out after the next one.
+    held: Vec<Bytes>,
+}
+
+impl Outbox {
+    /// Takes an answer in.
+    pub(super) fn put(&mut self, reply: Reply) {
+        let copies = if reply.faults.twice { 2 } else { 1 };
+        let answers = std::iter::repeat_n(reply.bytes, copies);
+        if reply.faults.out_of_order && self.held.is_empty() {
+            self.held.extend(answers);
+        } else {
+            self.ready.extend(answers);
+            self.ready.extend(self.held.drain(..));
+        }
+    }
+
+    /// The next answer to go out.
+    pub(super) fn next(&mut self) -> Option<Bytes> {
+        self.ready.pop_front()
+    }
+
+    /// Nothing comes any more: what was held back goes out.
+    pub(super) fn end(&mut self) {
+        self.ready.extend(self.held.drain(..));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::message::Faults;
+
+    fn order(replies: &[(&'static str, Faults)]) -> Vec<Bytes> {
+        let mut outbox = Outbox::default();
+        for (bytes, faults) in replies {
+            outbox.put(Reply { bytes: Bytes::from_static(bytes.as_bytes()), faults: *faults });
+        }
+        outbox.end();
+        std::iter::from_fn(|| outbox.next()).collect()
+    }
+
+    #[test]
+    fn an_answer_out_of_order_follows_the_next_one() {
+        let none = Faults::default();
+        let late = Faults { out_of_order: true, ..none };
+        let twice = Faults { twice: true, ..none };
+        assert_eq!(order(&[("a", late), ("b", none), ("c", none)]), ["b", "a", "c"]);
+        assert_eq!(order(&[("a", twice), ("b", none)]), ["a", "a", "b"]);
+        assert_eq!(order(&[("a", none), ("b", late)]), ["a", "b"], "at the end too");
+        assert_eq!(order(&[("a", late), ("b", late), ("c", none)]), ["b", "a", "c"]);
+    }
+}

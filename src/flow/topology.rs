@@ -1,0 +1,387 @@
+//! The graph of Executors, and the way of a request through it.
+
+use std::collections::HashMap;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::time::Duration;
+
+use super::config::FlowConfig;
+use super::executor::{Exception, Executor, Outcome, World};
+use super::gateway::{self, Pattern};
+use super::message::{Docs, Faults, Message, Parameters};
+use super::reduce;
+use crate::wire::{DecodeError, Family, Map, Route, Status};
+
+/// All Executors of a Flow, in its order.
+#[derive(Debug)]
+pub(super) struct Topology {
+    nodes: Vec<Node>,
+    /// Whether each takes what the one before it gives, and nothing else.
+    is_chain: bool,
+    /// Whether Documents are put back into the order they came in.
+    sorts: bool,
+    timeout_send: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Node {
+    executor: Executor,
+    /// How many others it waits for; 0 and 1 are the same for one that takes the request itself.
+    parts: usize,
+    from_gateway: bool,
+    /// Who waits for it.
+    next: Vec<usize>,
+}
+
+/// Why no Executor answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NetworkError {
+    executor: String,
+    address: String,
+    /// It was reached, and took too long.
+    pub(super) timed_out: bool,
+}
+
+/// Why a request got no answer of Executors.
+#[derive(Debug)]
+pub(super) enum WalkError {
+    Decode(DecodeError),
+    Network(NetworkError),
+}
+
+/// What came of a request's walk.
+#[derive(Debug, Default)]
+struct Found {
+    routes: HashMap<usize, Route>,
+    results: Map,
+    faults: Faults,
+}
+
+/// A request on its way from one Executor to the next.
+#[derive(Clone, Debug)]
+struct Part {
+    docs: Docs,
+    /// The exception of an Executor before; all others are passed by then.
+    failure: Option<Status>,
+}
+
+/// What is asked of every Executor.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    endpoint: Option<&'a str>,
+    target: Option<&'a Pattern>,
+    parameters: &'a Parameters,
+    /// Whether it is known who binds which endpoint.
+    discovered: bool,
+    world: &'a World,
+}
+
+impl Topology {
+    pub(super) fn new(config: &FlowConfig) -> Topology {
+        let position = |name: &str| config.executors.iter().position(|e| e.name == name);
+        let mut nodes: Vec<Node> = Vec::with_capacity(config.executors.len());
+        let mut is_chain = true;
+        for (i, executor) in config.executors.iter().enumerate() {
+            // Names that are none were told when the configuration was checked.
+            let needs: Vec<Option<usize>> = match &executor.needs {
+                None => vec![i.checked_sub(1)],
+                Some(needs) => needs.iter().map(|name| position(name).filter(|n| *n < i)).collect(),
+            };
+            is_chain &= needs == [i.checked_sub(1)];
+            for need in needs.iter().flatten() {
+                nodes[*need].next.push(i);
+            }
+            nodes.push(Node {
+                executor: Executor::new(executor, config.seed),
+                parts: needs.len(),
+                from_gateway: needs.contains(&None),
+                next: Vec::new(),
+            });
+        }
+        Topology {
+            is_chain,
+            sorts: nodes.iter().any(|node| node.executor.is_conditional()),
+            nodes,
+            timeout_send: config.timeout_send.map(Duration::from),
+        }
+    }
+
+    pub(super) fn executors(&self) -> impl Iterator<Item = &Executor> {
+        self.nodes.iter().map(|node| &node.executor)
+    }
+
+    /// The first Executor that cannot be reached.
+    pub(super) fn unreachable(&self, now: Duration) -> Option<NetworkError> {
+        let at = self.nodes.iter().position(|node| node.executor.is_down(now))?;
+        Some(self.network_error(at, false))
+    }
+
+    fn network_error(&self, at: usize, timed_out: bool) -> NetworkError {
+        NetworkError {
+            executor: self.nodes[at].executor.name().to_owned(),
+            // Executors of a real Flow have ports of their own; ours have none to tell.
+            address: format!("127.0.0.1:{}", 50_000 + at),
+            timed_out,
+        }
+    }
+
+    /// Sends a request through the Executors. What an Executor raises is part of the answer.
+    pub(super) async fn walk(
+        &self,
+        message: &mut Message,
+        target: Option<&Pattern>,
+        discovered: bool,
+        world: &World,
+    ) -> Result<(), WalkError> {
+        if self.nodes.is_empty() {
+            return Ok(());
+        }
+        let order = match self.sorts {
+            true => Some(reduce::ids(&message.docs, world.family)?),
+            false => None,
+        };
+        let endpoint = message.header.exec_endpoint.clone();
+        let asked = Asked {
+            endpoint: endpoint.as_deref(),
+            target,
+            parameters: &message.parameters,
+            discovered,
+            world,
+        };
+        let part = Part { docs: std::mem::take(&mut message.docs), failure: None };
+        let mut found = Found::default();
+        let Part { docs, failure } = match self.is_chain {
+            true => self.walk_chain(part, asked, &mut found).await?,
+            false => self.walk_graph(part, asked, &mut found).await?,
+        };
+        message.docs = docs;
+        if let Some(order) = order {
+            reduce::sort(&mut message.docs, &order, world.family)?;
+        }
+        if failure.is_some() {
+            message.header.status = failure;
+        }
+        let Found { mut routes, results, faults } = found;
+        message.routes.extend((0..self.nodes.len()).filter_map(|at| routes.remove(&at)));
+        message.faults = faults;
+        if !results.is_empty() {
+            message.parameters.set_results(results)?;
+        }
+        Ok(())
+    }
+
+    async fn walk_chain(
+        &self,
+        mut part: Part,
+        asked: Asked<'_>,
+        found: &mut Found,
+    ) -> Result<Part, WalkError> {
+        for at in 0..self.nodes.len() {
+            part = self.visit(at, vec![part], asked, found).await?;
+            if part.failure.is_some() {
+                break;
+            }
+        }
+        Ok(part)
+    }
+
+    /// Executors start when all they need is there. The answer is that of the last one, once all on
+    /// the way to it are done; an exception goes there straight.
+    async fn walk_graph(
+        &self,
+        part: Part,
+        asked: Asked<'_>,
+        found: &mut Found,
+    ) -> Result<Part, WalkError> {
+        let last = self.nodes.len() - 1;
+        let counts = self.leading_to(last);
+        let mut parts: Vec<Vec<Part>> = vec![Vec::new(); self.nodes.len()];
+        let mut running = FuturesUnordered::new();
+        let start = |at: usize, parts: Vec<Part>| async move {
+            let mut own = Found::default();
+            let part = self.visit(at, parts, asked, &mut own).await;
+            (at, part, own)
+        };
+        for (at, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.from_gateway) {
+            parts[at].push(part.clone());
+            if parts[at].len() == node.parts {
+                running.push(start(at, std::mem::take(&mut parts[at])));
+            }
+        }
+        let mut answer: Option<Part> = None;
+        // Of those that nobody waits for, only what they did by then is seen.
+        let mut awaited = counts.iter().filter(|counts| **counts).count();
+        while awaited > 0
+            && let Some((at, part, own)) = running.next().await
+        {
+            let part = part?;
+            awaited -= usize::from(counts[at]);
+            found.routes.extend(own.routes);
+            found.results.extend(own.results);
+            found.faults = found.faults.and(own.faults);
+            if part.failure.is_some() {
+                if counts[at] && answer.is_none() {
+                    answer = Some(part);
+                }
+                continue;
+            }
+            for next in &self.nodes[at].next {
+                parts[*next].push(part.clone());
+                if parts[*next].len() == self.nodes[*next].parts {
+                    running.push(start(*next, std::mem::take(&mut parts[*next])));
+                }
+            }
+            if at == last {
+                answer = Some(part);
+            }
+        }
+        Ok(answer.unwrap_or(part))
+    }
+
+    /// Who has a part in what the Executor `last` gives.
+    fn leading_to(&self, last: usize) -> Vec<bool> {
+        let mut leads = vec![false; self.nodes.len()];
+        leads[last] = true;
+        for at in (0..last).rev() {
+            leads[at] = self.nodes[at].next.iter().any(|next| leads[*next]);
+        }
+        leads
+    }
+
+    /// One Executor's part: joins what it waited for and works on it, or passes it on.
+    async fn visit(
+        &self,
+        at: usize,
+        mut parts: Vec<Part>,
+        asked: Asked<'_>,
+        found: &mut Found,
+    ) -> Result<Part, WalkError> {
+        let executor = &self.nodes[at].executor;
+        let Asked { endpoint, world, .. } = asked;
+        let mut route = gateway::started(executor.name());
+        let bound = !asked.discovered || executor.serves(endpoint);
+        let wanted = asked.target.is_none_or(|target| target.is_match(executor.name()));
+        let Some(mut part) = parts.pop() else { return Err(self.network_error(at, false).into()) };
+        if !bound || !wanted {
+            found.routes.insert(at, route);
+            return Ok(part);
+        }
+        if !parts.is_empty() {
+            parts.push(part);
+            let joined = reduce::join(parts.into_iter().map(|part| part.docs), world.family)?;
+            part = Part { docs: Docs::Read(joined), failure: None };
+        }
+        executor.filter(&mut part.docs, world.family)?;
+        let outcome = self.run(at, &mut part.docs, asked).await?;
+        route.end_time = Some(gateway::now());
+        route.status.clone_from(&outcome.failure);
+        found.routes.insert(at, route);
+        found.faults = found.faults.and(outcome.faults);
+        if let Some((pod, map)) = outcome.results {
+            found.results.insert(pod, map.into());
+        }
+        part.failure = outcome.failure;
+        Ok(part)
+    }
+
+    /// Asks an Executor, and asks again when it takes too long, as the gateway does.
+    async fn run(
+        &self,
+        at: usize,
+        docs: &mut Docs,
+        Asked { endpoint, parameters, world, .. }: Asked<'_>,
+    ) -> Result<Outcome, WalkError> {
+        /// A gateway's first attempt and its retries.
+        const ATTEMPTS: u32 = 4;
+        let executor = &self.nodes[at].executor;
+        if executor.is_down(world.epoch.elapsed()) {
+            return Err(self.network_error(at, false).into());
+        }
+        let Some(limit) = self.timeout_send else {
+            return Ok(executor.run(docs, endpoint, parameters, world).await?);
+        };
+        for _ in 0..ATTEMPTS {
+            let mut copy = docs.clone();
+            let run = executor.run(&mut copy, endpoint, parameters, world);
+            if let Ok(outcome) = tokio::time::timeout(limit, run).await {
+                *docs = copy;
+                return Ok(outcome?);
+            }
+        }
+        Err(self.network_error(at, true).into())
+    }
+}
+
+impl NetworkError {
+    /// gRPC's words for it, with the gateway's.
+    pub(super) fn details(&self) -> String {
+        let NetworkError { executor, address, timed_out } = self;
+        match timed_out {
+            false => format!(
+                "failed to connect to all addresses; last error: UNKNOWN: ipv4:{address}: Failed \
+                 to connect to remote host: Connection refused |Gateway: Communication error with \
+                 deployment {executor} at address(es) {{'{address}'}}. Head or worker(s) may be \
+                 down."
+            ),
+            true => format!(
+                "Deadline Exceeded|Gateway: Connection with deployment {executor} at address(es) \
+                 {{'{address}'}} could be established, but timed out. You can increase the allowed \
+                 time by setting `timeout_send` in your Flow YAML `with` block or Flow \
+                 `__init__()` method."
+            ),
+        }
+    }
+
+    /// The reason a WebSocket is closed with: the details where they fit.
+    pub(super) fn close_reason(&self) -> String {
+        /// What a close frame has room for.
+        const REASON_MAX: usize = 123;
+        let details = self.details();
+        if details.len() <= REASON_MAX {
+            return details;
+        }
+        let address = &self.address;
+        match self.timed_out {
+            false => format!(
+                "Network error while connecting to deployment at {{'{address}'}}. It may be down."
+            ),
+            true => format!(
+                "Connection to deployment at {{'{address}'}} timed out. You can adjust \
+                 `timeout_send` attribute."
+            ),
+        }
+    }
+
+    /// What a dry run says of it.
+    pub(super) fn into_status(self, family: Family) -> Status {
+        let mut status = Exception::new("InternalNetworkError").into_status("", "dry_run", family);
+        status.description = self.details();
+        status
+    }
+}
+
+impl From<NetworkError> for WalkError {
+    fn from(error: NetworkError) -> WalkError {
+        WalkError::Network(error)
+    }
+}
+
+impl From<DecodeError> for WalkError {
+    fn from(error: DecodeError) -> WalkError {
+        WalkError::Decode(error)
+    }
+}
+
+impl Faults {
+    /// All that goes wrong in one or the other.
+    fn and(self, other: Faults) -> Faults {
+        Faults {
+            drop: self.drop || other.drop,
+            twice: self.twice || other.twice,
+            out_of_order: self.out_of_order || other.out_of_order,
+            wrong_id: self.wrong_id || other.wrong_id,
+            garbage: self.garbage || other.garbage,
+            late: self.late + other.late,
+        }
+    }
+}
