@@ -16,7 +16,9 @@ use crate::client::{Compression, Retry};
 use crate::documents::{Documents, DocumentsSpec};
 use crate::random::Key;
 use crate::scenario::condition::{Condition, Metric};
-use crate::scenario::{self, CompressionWord, DocumentsRef, LoadedSuite, Named, Unit};
+use crate::scenario::{
+    self, CompressionWord, DocumentsRef, LoadedSuite, Named, ProtocolWord, Unit,
+};
 use crate::source::{Node, Problem, Problems, Sources, Spot};
 use crate::template::{Context, Template, TemplateError};
 use crate::units::{Percentage, Span};
@@ -125,8 +127,9 @@ impl<'a> Resolver<'a> {
 
     fn scenario(&mut self, unit: &'a Unit, written: &scenario::Scenario, node: &Node) -> Scenario {
         let at = Spot::of(node);
+        let protocol = self.protocol(written, at);
         let (flow, protocol) =
-            self.flows.choose(written.flow.as_deref(), written.protocol, at, self.problems);
+            self.flows.choose(written.flow.as_deref(), protocol, at, self.problems);
         let steps = self.steps(unit, written, at);
         let load = load(written, at, &unit.base, &steps, self.problems);
         let mut thresholds = Vec::new();
@@ -154,6 +157,24 @@ impl<'a> Resolver<'a> {
             grace: written.grace.map_or(GRACE, Span::get),
             thresholds,
         }
+    }
+
+    /// The protocol that a scenario asks for. GraphQL goes over HTTP, whatever the Flow offers besides.
+    fn protocol(&mut self, written: &scenario::Scenario, at: Spot<'_>) -> Option<ProtocolWord> {
+        let steps = written.steps.as_deref().unwrap_or_default();
+        let mutations = steps.iter().filter(|step| step.mutate.is_some()).count();
+        if written.mutate.is_none() && mutations == 0 {
+            return written.protocol;
+        }
+        let mixed = mutations < steps.len();
+        if mixed && written.protocol.is_some_and(|protocol| protocol != ProtocolWord::Http) {
+            at.key("protocol").problem(
+                self.problems,
+                "a scenario with mutations among its steps goes over http",
+                |problem| problem,
+            );
+        }
+        Some(ProtocolWord::Http)
     }
 
     fn client(&mut self, written: &scenario::Scenario, at: Spot<'_>) -> ClientOverrides {
