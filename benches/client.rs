@@ -8,6 +8,10 @@
 //! Jina's client is measured by `client.py`, ours in two ways: `post`, which makes and encodes
 //! Documents and has responses as a program would, and `load`, the way of a load run, whose body is
 //! encoded once and whose replies are decoded down to their header.
+//!
+//! `least` is what no client can go below on this machine without holding responses back: one
+//! blocking socket to the WebSocket port that writes a ready frame for each one it reads and looks
+//! at nothing. Its cost is the kernel's: a wake-up, a read and a write for each response.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
 #[expect(dead_code, reason = "the tests need more of it")]
@@ -20,12 +24,14 @@ mod python;
 mod tls;
 
 use std::error::Error;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use flowbench::client::{Call, Client, ClientConfig, Request};
-use flowbench::wire::{DataRequest, Document, Header, Protocol, Target};
+use flowbench::wire::{DataRequest, Document, Header, Protocol, RequestId, Target};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +57,7 @@ enum Who {
     Jina,
     Post,
     Load,
+    Least,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -67,55 +74,55 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Has everybody measured in turns, and prints the table.
 fn compare() -> Result<(), Box<dyn Error>> {
+    println!("CPU seconds for a million requests, and requests per second in brackets\n");
     println!(
-        "| Flow | protocol | request size | Jina's client: CPU s per 10⁶ requests | ours, `post` | ours, `load` \
-         | times less, `post` | times less, `load` | Jina's: requests/s | ours, `post` | ours, `load` |"
+        "| Flow | protocol | request size | Jina's client | `post` | `load` | `least` \
+         | Jina's / `post` | Jina's / `load` |"
     );
-    println!("|{}", " --- |".repeat(11));
+    println!("|{}", " --- |".repeat(9));
     for release in [Release::V1, Release::V2] {
         let setup = Setup::new(release, &PROTOCOLS).with(&["--executors", "echo"]);
         let Some(flow) = setup.start() else { continue };
         for protocol in PROTOCOLS {
             for size in [1, 100] {
-                let mut costs: [Vec<Cost>; 3] = Default::default();
                 // What these Flows answer in two to ten seconds.
                 let requests = match (size, protocol) {
                     (1, _) => 2000,
                     (_, Protocol::Http) => 50,
                     (_, _) => 200,
                 };
+                let mut everybody = vec![Who::Jina, Who::Post, Who::Load];
+                if protocol == Protocol::WebSocket {
+                    everybody.push(Who::Least);
+                }
+                let mut costs = vec![Vec::new(); everybody.len()];
                 for _ in 0..ROUNDS {
-                    for (who, costs) in
-                        [Who::Jina, Who::Post, Who::Load].into_iter().zip(&mut costs)
-                    {
-                        costs.push(run(who, &flow, release, protocol, size, requests)?);
+                    for (who, costs) in everybody.iter().zip(&mut costs) {
+                        costs.push(run(*who, &flow, release, protocol, size, requests)?);
                     }
                 }
-                let [jina, post, load] = costs.map(|costs| {
-                    let per_request = |seconds: f64| seconds / requests as f64;
-                    let median = |of: fn(&Cost) -> f64| {
-                        let mut values: Vec<_> = costs.iter().map(of).collect();
-                        values.sort_by(f64::total_cmp);
-                        per_request(values[values.len() / 2])
-                    };
-                    (median(|cost| cost.cpu_s) * 1e6, 1.0 / median(|cost| cost.wall_s))
-                });
-                println!(
-                    "| {} | {protocol:?} | {size} | {:.0} | {:.1} | {:.1} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} |",
-                    release.name(),
-                    jina.0,
-                    post.0,
-                    load.0,
-                    jina.0 / post.0,
-                    jina.0 / load.0,
-                    jina.1,
-                    post.1,
-                    load.1,
-                );
+                let million = 1e6 / requests as f64;
+                let cpu: Vec<_> =
+                    costs.iter().map(|costs| median(costs, |cost| cost.cpu_s) * million).collect();
+                let mut cells =
+                    vec![release.name().to_owned(), protocol.to_string(), size.to_string()];
+                for (cpu, costs) in cpu.iter().zip(&costs) {
+                    let rate = requests as f64 / median(costs, |cost| cost.wall_s);
+                    cells.push(format!("{cpu:.1} ({rate:.0}/s)"));
+                }
+                cells.resize(7, "–".into());
+                cells.extend(cpu[1..3].iter().map(|ours| format!("{:.0}", cpu[0] / ours)));
+                println!("| {} |", cells.join(" | "));
             }
         }
     }
     Ok(())
+}
+
+fn median(costs: &[Cost], of: fn(&Cost) -> f64) -> f64 {
+    let mut values: Vec<_> = costs.iter().map(of).collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// One turn, in a process of its own.
@@ -136,10 +143,10 @@ fn run(
             command.arg(script).args([name, &target.port.to_string()]);
             command
         }
-        Who::Post | Who::Load => {
+        Who::Post | Who::Load | Who::Least => {
             let mut command = Command::new(std::env::current_exe()?);
-            let name = if who == Who::Post { "post" } else { "load" };
-            command.args(["--measure", name, &target.to_string()]);
+            let name = format!("{who:?}").to_lowercase();
+            command.args(["--measure", &name, &target.to_string()]);
             command
         }
     };
@@ -155,30 +162,30 @@ fn run(
 /// Our client, in this process.
 fn measure(who: &str, target: Target, size: usize, requests: u64) -> Result<Cost, Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let client = Client::new(ClientConfig::new(target));
-        let first = (requests / 20).max(1);
-        if who == "post" {
+    let client = Client::new(ClientConfig::new(target.clone()));
+    let session = runtime.block_on(client.open())?;
+    let message = session.form().encode_request(&DataRequest {
+        header: Header { exec_endpoint: Some("/".into()), ..Header::default() },
+        data: Some(vec![document(); size]),
+        ..DataRequest::default()
+    })?;
+    let first = (requests / 20).max(1);
+    match who {
+        "post" => runtime.block_on(async {
             post(&client, size, first).await?;
-            let started = (Instant::now(), cpu_time());
+            let started = now();
             post(&client, size, requests).await?;
             Ok(since(started))
-        } else {
-            let session = client.open().await?;
-            let request = Request::Post {
-                message: session.form().encode_request(&DataRequest {
-                    header: Header { exec_endpoint: Some("/".into()), ..Header::default() },
-                    data: Some(vec![document(); size]),
-                    ..DataRequest::default()
-                })?,
-                endpoint: "/".into(),
-            };
+        }),
+        "load" => runtime.block_on(async {
+            let request = Request::Post { message, endpoint: "/".into() };
             load(&session, &request, first).await?;
-            let started = (Instant::now(), cpu_time());
+            let started = now();
             load(&session, &request, requests).await?;
             Ok(since(started))
-        }
-    })
+        }),
+        _ => least(&target, &message.with_id(RequestId { sender: 1, number: 1 }), requests),
+    }
 }
 
 /// Posts Documents, made as they are asked for, and looks at no response.
@@ -211,6 +218,71 @@ async fn load(session: &impl Call, request: &Request, requests: u64) -> Result<(
     Ok(())
 }
 
+/// Writes a frame for each frame that it reads, and has [`IN_FLIGHT`] of them under way.
+fn least(target: &Target, message: &[u8], requests: u64) -> Result<Cost, Box<dyn Error>> {
+    let mut stream = TcpStream::connect((target.host.as_str(), target.port))?;
+    stream.set_nodelay(true)?;
+    stream.write_all(
+        b"GET / HTTP/1.1\r\nhost: flow\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
+          sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\
+          sec-websocket-protocol: bytes\r\n\r\n",
+    )?;
+    let mut input = vec![0; 1 << 20];
+    let mut filled = 0;
+    while !input[..filled].ends_with(b"\r\n\r\n") {
+        filled += stream.read(&mut input[filled..])?;
+    }
+    // A binary frame, masked with zeros.
+    let mut frame = match message.len() {
+        short @ 0..126 => vec![0x82, 0x80 | short as u8],
+        long => [&[0x82, 0x80 | 126][..], &u16::try_from(long)?.to_be_bytes()].concat(),
+    };
+    frame.extend_from_slice(&[0; 4]);
+    frame.extend_from_slice(message);
+
+    let started = now();
+    let (mut sent, mut answered) = (requests.min(IN_FLIGHT as u64), 0);
+    for _ in 0..sent {
+        stream.write_all(&frame)?;
+    }
+    filled = 0;
+    while answered < requests {
+        let read = stream.read(&mut input[filled..])?;
+        if read == 0 {
+            return Err("the gateway closed the connection".into());
+        }
+        filled += read;
+        let (mut at, mut room) = (0, 0);
+        while let Some(length) = frame_length(&input[at..filled]) {
+            at += length;
+            answered += 1;
+            room += 1;
+        }
+        input.copy_within(at..filled, 0);
+        filled -= at;
+        room = room.min(requests - sent);
+        sent += room;
+        if room > 0 {
+            stream.write_all(&frame.repeat(room as usize))?;
+        }
+    }
+    Ok(since(started))
+}
+
+/// Length of the first frame of a server, if all of it is there.
+fn frame_length(bytes: &[u8]) -> Option<usize> {
+    let length = match (*bytes.get(1)?, bytes) {
+        (126, [_, _, a, b, ..]) => 4 + usize::from(u16::from_be_bytes([*a, *b])),
+        (126, _) => return None,
+        (127, [_, _, _, _, _, _, a, b, c, d, ..]) => {
+            10 + usize::try_from(u32::from_be_bytes([*a, *b, *c, *d])).ok()?
+        }
+        (127, _) => return None,
+        (short, _) => 2 + usize::from(short),
+    };
+    (bytes.len() >= length).then_some(length)
+}
+
 fn document() -> Document {
     Document::from_text("x".repeat(96))
 }
@@ -219,6 +291,10 @@ fn document() -> Document {
 fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+fn now() -> (Instant, Duration) {
+    (Instant::now(), cpu_time())
 }
 
 fn since((wall, cpu): (Instant, Duration)) -> Cost {

@@ -138,7 +138,7 @@ fn a_suite_runs_against_a_real_flow() {
             let (name, requests) = (&scenario["name"], &scenario["requests"]);
             assert_eq!(scenario["passed"], true, "{name}");
             assert_eq!((&requests["sent"], &requests["ok"]), (&40.into(), &40.into()), "{name}");
-            assert_eq!(scenario["documents"]["sent"], 400, "{name}");
+            assert_eq!(scenario["documents"]["received"], 400, "{name}");
         }
     }
 }
