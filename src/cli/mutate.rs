@@ -10,7 +10,7 @@ use crate::wire::{Map, Protocol, Target};
 
 #[derive(Debug, clap::Args)]
 #[command(
-    allow_missing_positional = true,
+    override_usage = "flowbench mutate [OPTIONS] [ADDRESS] <MUTATION|@FILE>",
     after_help = "\
 A Flow of the v1 family offers GraphQL on its HTTP port when it was started with \
 expose_graphql_endpoint=True. The response is printed as JSON.
@@ -27,7 +27,7 @@ pub(super) struct Args {
     address: Option<String>,
     /// The mutation, GraphQL; or @FILE
     #[arg(value_name = "MUTATION|@FILE")]
-    mutation: String,
+    mutation: Option<String>,
     /// Values of the mutation's variables, a JSON object
     #[arg(long, value_name = "JSON|@FILE")]
     variables: Option<String>,
@@ -47,10 +47,21 @@ pub(super) async fn main(args: Args) -> Exit {
 }
 
 async fn run(args: Args) -> Result<(), Problem> {
-    let mut config = args.connection.config(args.address.as_deref(), Protocol::Http)?;
+    // A mutation has braces and an address has none, so one argument can be told from the other.
+    let is_mutation = |word: &str| word.starts_with('@') || word.contains('{');
+    let (address, mutation) = match (args.address, args.mutation) {
+        (Some(mutation), None) if is_mutation(&mutation) => (None, mutation),
+        (address, Some(mutation)) => (address, mutation),
+        (_, None) => {
+            return Err(Problem::usage(
+                "there is no mutation; expected `mutation { … }` or `@FILE` as the last argument",
+            ));
+        }
+    };
+    let mut config = args.connection.config(address.as_deref(), Protocol::Http)?;
     config.http_target = args.http;
-    let mutation = match args.mutation.strip_prefix('@') {
-        None => args.mutation,
+    let mutation = match mutation.strip_prefix('@') {
+        None => mutation,
         Some(path) => std::fs::read_to_string(path)
             .map_err(|error| Problem::usage(format_args!("cannot read `{path}`: {error}")))?,
     };

@@ -321,6 +321,10 @@ async fn a_wrong_command_line_is_told_in_words_and_sends_nothing() {
                 .into(),
         ),
         (
+            &["mutate", "http://h"],
+            "there is no mutation; expected `mutation { … }` or `@FILE` as the last argument".into(),
+        ),
+        (
             &["post", "h", "--jsonl", "no/docs.jsonl"],
             "`--jsonl`: cannot read `no/docs.jsonl`: No such file or directory (os error 2)".into(),
         ),
@@ -370,4 +374,48 @@ async fn tls_is_verified_unless_it_is_switched_off_by_name() {
         assert_eq!(ran.code, Some(3), "{ran:?}");
         assert!(ran.err.contains(&address), "it says what to try: {}", ran.err);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mutate_prints_the_response_or_tells_its_errors() {
+    let flow = flow(json!({"executors": [{"name": "echo"}]})).await;
+    let http = address(&flow, Protocol::Http);
+    let query = "mutation($t: String) { docs(data: {text: $t}) { text } }";
+    let variables = ["--variables", r#"{"t": "abcd"}"#];
+    let printed = ok(
+        "{\n  \"data\": {\n    \"docs\": [\n      {\n        \"text\": \"abcd\"\n      }\n    ]\n  }\n}\n",
+    );
+    assert_eq!(run(&[&["mutate", &http, query], &variables[..]].concat()).await, printed);
+    let without_scheme = http.trim_start_matches("http://");
+    assert_eq!(run(&[&["mutate", without_scheme, query], &variables[..]].concat()).await, printed);
+    let grpc = address(&flow, Protocol::Grpc);
+    let elsewhere = ["mutate", &grpc, "--http", &http, query];
+    assert_eq!(run(&[&elsewhere[..], &variables].concat()).await, printed);
+
+    let ran = run(&["mutate", &http, "mutation { docs { nope } }"]).await;
+    assert_eq!((ran.code, &*ran.out), (Some(1), ""));
+    let begin = "error: GraphQL mutation returned the following errors: ";
+    assert!(ran.err.starts_with(begin) && ran.err.contains("nope"), "{ran:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_streaming_endpoint_answers_one_document_with_many() {
+    let flow = flow(json!({
+        "family": "v2",
+        "executors": [{"name": "writer", "endpoints": {"/stream": {"stream": {"count": 3}}}}],
+    }))
+    .await;
+    let post = |protocol| ["post".into(), address(&flow, protocol), "/stream".into()];
+    let options = ["--stream-doc", "--text", "a", "--show", "docs"].map(str::to_owned);
+    let over = async |protocol| {
+        let arguments = [&post(protocol)[..], &options].concat();
+        run(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).await
+    };
+    let ran = over(Protocol::Grpc).await;
+    assert_eq!((ran.code, &*ran.err, ran.out.lines().count()), (Some(0), "", 3), "{ran:?}");
+    let ran = over(Protocol::Http).await;
+    assert_eq!(
+        (ran.code, &*ran.err),
+        (Some(2), "error: streaming endpoints are offered over gRPC only\n")
+    );
 }
