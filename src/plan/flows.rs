@@ -142,7 +142,14 @@ fn check(written: &scenario::Flow, at: Spot<'_>, problems: &mut Vec<Problem>) {
         ("max_response_size", written.max_response_size.is_some()),
         ("command", written.command.is_some()),
     ];
-    if written.embedded.is_some() {
+    if let Some(config) = &written.embedded {
+        for problem in config.problems() {
+            let at = problem.path.iter().fold(at.key("embedded"), |at, step| match step {
+                PathStep::Key(key) => at.key(key),
+                PathStep::Index(index) => at.index(*index),
+            });
+            at.problem(problems, problem.message, |problem| problem);
+        }
         for (key, _) in remote.into_iter().filter(|(_, given)| *given) {
             at.name(key).problem(
                 problems,
@@ -283,7 +290,21 @@ impl Draft<'_> {
                 tls.cert = named.base.join(&tls.cert);
                 tls.key = named.base.join(&tls.key);
                 tls.client_ca = tls.client_ca.as_ref().map(|path| named.base.join(path));
+                let files = [
+                    ("cert", Some(&tls.cert)),
+                    ("key", Some(&tls.key)),
+                    ("client_ca", tls.client_ca.as_ref()),
+                ];
+                for (key, path) in files {
+                    let unreadable =
+                        path.and_then(|path| Some((path, std::fs::File::open(path).err()?)));
+                    if let Some((path, error)) = unreadable {
+                        let message = format!("could not read `{}`: {error}", path.display());
+                        at.key("embedded").key("tls").key(key).problem(problems, message, |p| p);
+                    }
+                }
             }
+            config.log = config.log.as_ref().map(|path| named.base.join(path));
             return Flow { name, origin: Origin::Embedded(config) };
         }
         let clients: Vec<ClientConfig> = self
@@ -294,7 +315,7 @@ impl Draft<'_> {
         let origin = match written.command.take() {
             None => Origin::Remote(clients),
             Some(command) => Origin::Command {
-                command,
+                command: command.into_iter().map(|word| word.0).collect(),
                 ready_timeout: written.ready_timeout.map_or(READY_TIMEOUT, Span::get),
                 clients,
             },

@@ -1,6 +1,7 @@
 //! The Flows of a plan: started before the first scenario, stopped after the last.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -20,7 +21,8 @@ pub(super) struct Flows(Vec<Result<Running, String>>);
 enum Running {
     /// No scenario goes there.
     Unused,
-    Embedded(Flow),
+    /// With the certificate it shows, if it encrypts.
+    Embedded(Flow, Option<PathBuf>),
     Remote(Vec<ClientConfig>),
     Command(Child, Vec<ClientConfig>),
 }
@@ -45,7 +47,10 @@ impl Flows {
                 match &flow.origin {
                     Origin::Embedded(config) => Flow::start(config.clone())
                         .await
-                        .map(Running::Embedded)
+                        .map(|flow| {
+                            let cert = config.tls.as_ref().map(|tls| tls.cert.clone());
+                            Running::Embedded(flow, cert)
+                        })
                         .map_err(|error| crate::engine::make::chain(&error)),
                     Origin::Remote(clients) => Ok(Running::Remote(clients.clone())),
                     Origin::Command { command, ready_timeout, clients } => {
@@ -65,8 +70,10 @@ impl Flows {
         let running = self.0[flow].as_ref().map_err(Clone::clone)?;
         let found = match running {
             Running::Unused => None,
-            Running::Embedded(flow) => flow.target(protocol).map(|target| {
+            Running::Embedded(flow, cert) => flow.target(protocol).map(|target| {
                 let mut config = ClientConfig::new(target.clone());
+                // It is our own Flow: what it shows is to be trusted.
+                config.tls.ca.clone_from(cert);
                 config.http_target = flow.target(Protocol::Http).cloned();
                 config
             }),
@@ -82,7 +89,7 @@ impl Flows {
         join_all(self.0.into_iter().flatten().map(|running| async {
             match running {
                 Running::Unused | Running::Remote(_) => (),
-                Running::Embedded(flow) => flow.stop().await,
+                Running::Embedded(flow, _) => flow.stop().await,
                 Running::Command(child, _) => end(child).await,
             }
         }))

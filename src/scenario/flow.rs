@@ -41,10 +41,14 @@ pub struct Flow {
     /// A larger response is an error and not read to its end. `256MiB` unless set.
     pub max_response_size: Option<ByteSize>,
     /// Program and arguments that start it. It is stopped at the end, with all it started.
-    pub command: Option<Vec<String>>,
+    pub command: Option<Vec<Argument>>,
     /// With `command`, how long it may take until it answers. `60s` unless set.
     pub ready_timeout: Option<Span>,
 }
+
+/// A word of a command: text, or a number, which becomes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Argument(pub String);
 
 /// One address for each protocol.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -112,6 +116,52 @@ impl From<ProtocolWord> for Protocol {
             ProtocolWord::Http => Protocol::Http,
             ProtocolWord::Websocket => Protocol::WebSocket,
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for Argument {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Argument, D::Error> {
+        struct ArgumentVisitor;
+
+        impl Visitor<'_> for ArgumentVisitor {
+            type Value = Argument;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a word of a command")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Argument, E> {
+                Ok(Argument(text.into()))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Argument, E> {
+                Ok(Argument(number.to_string()))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Argument, E> {
+                Ok(Argument(number.to_string()))
+            }
+
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Argument, E> {
+                Ok(Argument(number.to_string()))
+            }
+        }
+
+        deserializer.deserialize_any(ArgumentVisitor)
+    }
+}
+
+impl JsonSchema for Argument {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Argument".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": ["string", "number"]})
     }
 }
 

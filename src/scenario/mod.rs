@@ -22,7 +22,7 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-pub use flow::{FamilyWord, Flow, Hosts, ProtocolWord, Tls, TlsMap};
+pub use flow::{Argument, FamilyWord, Flow, Hosts, ProtocolWord, Tls, TlsMap};
 pub use load::{LoadedSuite, Named, Options, Unit, load};
 pub use schema::schema;
 pub use starter::{FlowFacts, starter};
@@ -245,8 +245,7 @@ pub enum ArrivalsWord {
 /// Compression of gRPC requests.
 ///
 /// `NoCompression`, `Gzip` and `Deflate`, as `jina.Client` has them, are read too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CompressionWord {
     /// As they are.
     None,
@@ -545,6 +544,9 @@ schema_of_alternatives!(Threshold, "Threshold", |generator| {
 schema_of_alternatives!(DocumentsRef, "DocumentsRef", |generator| {
     let inline = generator.subschema_for::<DocumentsSpec>();
     json_schema!({"anyOf": [{"type": "string", "title": "a name of `documents`"}, inline]})
+});
+schema_of_alternatives!(CompressionWord, "Compression", |_generator| {
+    json_schema!({"enum": ["none", "gzip", "deflate", "NoCompression", "Gzip", "Deflate"]})
 });
 schema_of_alternatives!(Level, "Level", |_generator| {
     json_schema!({"anyOf": [

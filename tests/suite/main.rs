@@ -10,6 +10,7 @@ mod golden;
 mod hostile;
 mod http;
 mod interop;
+mod library;
 mod readme;
 mod run;
 mod scenario;
