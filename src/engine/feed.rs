@@ -3,6 +3,8 @@
 //! Bodies are made ahead of need on other threads and handed over through a bounded queue; a body
 //! that never changes is made once. So the path of a request neither makes nor encodes anything.
 
+use std::task::{Context, Poll};
+
 use tokio::sync::mpsc;
 
 use super::source::Budget;
@@ -57,18 +59,22 @@ pub struct Same {
 }
 
 impl Feed {
-    /// The next request; `None` at the end of the Documents. May be dropped and called again.
+    /// The next request, if it is there; `Ok(None)` at the end of the Documents.
     ///
     /// # Errors
     /// When it could not be made.
-    pub async fn next(&mut self) -> Result<Option<Batch>, FeedError> {
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Batch>, FeedError>> {
         match self {
-            Feed::Same(Same { batch, last, budget }) => Ok(budget.take().map(|index| {
-                let is_last = index + 1 == budget.total();
-                let batch = last.as_ref().filter(|_| is_last).unwrap_or(batch);
-                Batch { index, ..batch.clone() }
-            })),
-            Feed::Queue(queue) => queue.recv().await.unwrap_or(Err(FeedError::Gone)),
+            Feed::Same(Same { batch, last, budget }) => {
+                Poll::Ready(Ok(budget.take().map(|index| {
+                    let is_last = index + 1 == budget.total();
+                    let batch = last.as_ref().filter(|_| is_last).unwrap_or(batch);
+                    Batch { index, ..batch.clone() }
+                })))
+            }
+            Feed::Queue(queue) => {
+                queue.poll_recv(cx).map(|made| made.unwrap_or(Err(FeedError::Gone)))
+            }
         }
     }
 

@@ -151,6 +151,7 @@ where
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut ready: Option<Ready> = None;
+    let mut waiting = None;
     let mut turns = 0u32;
 
     let ended = loop {
@@ -178,8 +179,8 @@ where
                 break Ended::Complete(Over::Time);
             }
             () = until(source.end()), if arrival.is_none() => break Ended::Complete(Over::Time),
-            made = bodies.next(), if arrival.is_some() && ready.is_none() => match made {
-                Ok(Some(batch)) => ready = Some(Ready { batch, measured, at: Instant::now() }),
+            (made, waited) = next_of(bodies, &mut waiting), if arrival.is_some() && ready.is_none() => match made {
+                Ok(Some(batch)) => ready = Some(Ready { batch, measured, waited }),
                 Ok(None) => break Ended::Documents,
                 Err(error) => break Ended::Feed(error),
             },
@@ -220,6 +221,23 @@ where
     ended
 }
 
+/// The next body, and from when to when it had to be waited for. May be dropped and called again: a
+/// wait that goes on is told from a loop that was late to ask.
+async fn next_of(
+    bodies: &mut Feed,
+    since: &mut Option<Instant>,
+) -> (Result<Option<Batch>, FeedError>, Option<(Instant, Instant)>) {
+    let made = std::future::poll_fn(|cx| {
+        let made = bodies.poll_next(cx);
+        if made.is_pending() {
+            since.get_or_insert_with(Instant::now);
+        }
+        made
+    })
+    .await;
+    (made, since.take().map(|since| (since, Instant::now())))
+}
+
 /// Waits until an arrival is due.
 async fn wait<K: Clock>(clock: &mut K, arrival: Option<Arrival>) {
     match arrival {
@@ -241,7 +259,8 @@ async fn until(at: Option<Instant>) {
 struct Ready {
     batch: Batch,
     measured: bool,
-    at: Instant,
+    /// From when to when it had to be waited for, if it was not there at once.
+    waited: Option<(Instant, Instant)>,
 }
 
 /// A request on its way.
@@ -316,7 +335,10 @@ where
 
     /// Sends the first request of an iteration, which has its slot.
     fn begin(&mut self, arrival: Arrival, ready: Ready, at: Instant, listener: &mut impl Listener) {
-        let starved = ready.at.saturating_duration_since(arrival.due);
+        // Only what it waited past its due time delayed the request.
+        let starved = ready.waited.map_or(Duration::ZERO, |(from, to)| {
+            to.saturating_duration_since(from.max(arrival.due))
+        });
         let iteration = Iteration { arrival, released: at, written: None, starved };
         *self.count(arrival) += 1;
         let kept = Kept { index: ready.batch.index, captured: Map::new() };
