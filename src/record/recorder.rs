@@ -43,6 +43,8 @@ pub struct Recorder {
     in_flight_since: Instant,
     /// The sum of the instants (from the start) at which those in flight were released.
     released_sum: f64,
+    /// The second in which the last tallies were handed over.
+    told: u64,
     /// Room for a few: a taker that is behind gets the same counts later, added up.
     deltas: mpsc::Sender<Delta>,
 }
@@ -68,6 +70,7 @@ impl Recorder {
             in_flight: 0,
             in_flight_since: start,
             released_sum: 0.0,
+            told: 0,
             deltas,
         }
     }
@@ -322,7 +325,12 @@ impl Listener for Recorder {
             }
             Event::Tick(at) => {
                 self.in_flight(at, 0);
-                if let Ok(room) = self.deltas.clone().try_reserve() {
+                // Merging costs the same however little there is to merge: once a second is enough.
+                let second = at.saturating_duration_since(self.start).as_secs();
+                if second != self.told
+                    && let Ok(room) = self.deltas.clone().try_reserve()
+                {
+                    self.told = second;
                     room.send(self.take());
                 }
             }

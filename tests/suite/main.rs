@@ -16,5 +16,6 @@ mod run;
 mod scenario;
 mod schema;
 mod scripted;
+mod truth;
 mod websocket;
 mod wire;

@@ -1,0 +1,385 @@
+//! The engine and the recorder against what queueing theory says must come out, in simulated time.
+//!
+//! tokio's paused clock moves in whole milliseconds, so where theory speaks of milliseconds these
+//! tests speak of units of 50 ms: the same queue, fifty times slower.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use flowbench::client::{Body, Call, CallError, Failure, Reply, Request, Timing};
+use flowbench::clock::TokioClock;
+use flowbench::engine::feed::{Batch, Feed, Same};
+use flowbench::engine::schedule::{Law, Profile, Schedule};
+use flowbench::engine::source::{Budget, Frame, Share, Source};
+use flowbench::engine::{Load, Slots, Stop, drive};
+use flowbench::plan::Stage;
+use flowbench::random::Key;
+use flowbench::record::summary::Requests;
+use flowbench::record::validity::{self, Circumstances};
+use flowbench::record::{Recorder, Recording};
+use flowbench::wire::Head;
+use proptest::prelude::*;
+use rand::RngExt;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+/// A server that works on one request at a time, first come, first served; or on all at once.
+#[derive(Clone)]
+struct Server {
+    state: Arc<Mutex<State>>,
+    queues: bool,
+    service: Arc<dyn Fn(u64) -> Service + Send + Sync>,
+}
+
+/// What becomes of the n-th request.
+struct Service {
+    takes: Duration,
+    then: Then,
+}
+
+enum Then {
+    Answer,
+    Timeout,
+    Silence,
+}
+
+struct State {
+    arrivals: Vec<Instant>,
+    busy_until: Instant,
+}
+
+impl Server {
+    fn new(service: impl Fn(u64) -> Service + Send + Sync + 'static) -> Server {
+        let state = State { arrivals: Vec::new(), busy_until: Instant::now() };
+        Server { state: Arc::new(Mutex::new(state)), queues: true, service: Arc::new(service) }
+    }
+
+    /// Service times of an exponential law, in units.
+    fn exponential(mean: f64) -> Server {
+        let key = Key::new(12);
+        Server::new(move |n| {
+            let uniform: f64 = key.index(n).rng().random();
+            Service { takes: units(-(1.0 - uniform).ln() * mean), then: Then::Answer }
+        })
+    }
+
+    fn constant(takes: Duration) -> Server {
+        Server::new(move |_| Service { takes, then: Then::Answer })
+    }
+
+    fn arrivals(&self) -> Vec<Instant> {
+        self.state.lock().expect("nobody panicked").arrivals.clone()
+    }
+}
+
+impl Call for Server {
+    async fn call(&self, _: Request) -> Result<Reply, Failure> {
+        let now = Instant::now();
+        let (service, done) = {
+            let mut state = self.state.lock().expect("nobody panicked");
+            let service = (self.service)(state.arrivals.len() as u64);
+            state.arrivals.push(now);
+            let begins = if self.queues { state.busy_until.max(now) } else { now };
+            state.busy_until = begins + service.takes;
+            (service, state.busy_until)
+        };
+        sleep_until(done).await;
+        let timing = Timing { written: Some(now), first: None, done: Instant::now(), attempts: 1 };
+        match service.then {
+            Then::Answer => Ok(Reply { head: Head::default(), body: Body::Empty, timing }),
+            Then::Timeout => Err(Failure { error: CallError::Timeout(service.takes), timing }),
+            Then::Silence => std::future::pending().await,
+        }
+    }
+}
+
+/// What stands for a millisecond.
+const UNIT: Duration = Duration::from_millis(50);
+
+/// So many requests in each simulation: the longer, the nearer to theory.
+const REQUESTS: u32 = 100_000;
+
+fn units(units: f64) -> Duration {
+    UNIT.mul_f64(units)
+}
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// A load of one worker.
+struct Run {
+    schedule: Schedule,
+    clients: Option<usize>,
+    duration: Duration,
+    max_in_flight: usize,
+    grace: Duration,
+}
+
+impl Run {
+    fn open(rate: f64, law: Law, duration: Duration) -> Run {
+        Run {
+            schedule: Schedule::rate(Profile::constant(rate, None), law, 1),
+            clients: None,
+            duration,
+            max_in_flight: usize::MAX,
+            grace: Duration::from_secs(3600),
+        }
+    }
+
+    async fn against(self, server: &Server) -> Recording {
+        let frame =
+            Frame { start: Instant::now(), warmup: Duration::ZERO, duration: Some(self.duration) };
+        let source = match self.clients {
+            None => Source::open(frame, &self.schedule, &self.schedule, Share::WHOLE),
+            Some(clients) => {
+                let stages = [Stage { from: clients, to: clients, length: None }];
+                let budget = Budget::new(u64::MAX);
+                Source::closed(frame, &stages, Duration::ZERO, budget, Share::WHOLE)
+            }
+        };
+        let feed = || {
+            let request = Request::Mutate { body: Bytes::new() };
+            let batch = Batch { request, documents: 1, index: 0 };
+            Feed::Same(Same { batch, last: None, budget: Budget::new(u64::MAX) })
+        };
+        let load = Load {
+            call: server.clone(),
+            source,
+            warmup: feed(),
+            feed: feed(),
+            chain: None,
+            slots: Slots::new(self.max_in_flight),
+            answers: None,
+            grace: self.grace,
+            stop: Stop::default(),
+        };
+        let (deltas, mut received) = mpsc::channel(16);
+        let mut recorder = Recorder::new(frame.measured_from(), frame.end(), 1, deltas);
+        let mut recording = Recording::default();
+        let mut clock = TokioClock;
+        {
+            let driven = drive(load, &mut clock, &mut recorder);
+            tokio::pin!(driven);
+            loop {
+                tokio::select! {
+                    _ = &mut driven => break,
+                    Some(delta) = received.recv() => recording.add(delta),
+                }
+            }
+        }
+        while let Ok(delta) = received.try_recv() {
+            recording.add(delta);
+        }
+        recording.add(recorder.finish());
+        recording
+    }
+}
+
+/// In units.
+fn quantile(recording: &Recording, quantile: f64) -> f64 {
+    recording.totals.ok().quantile(quantile).expect("there are values").div_duration_f64(UNIT)
+}
+
+fn mean(recording: &Recording) -> f64 {
+    recording.totals.ok().mean().expect("there are values").div_duration_f64(UNIT)
+}
+
+/// Arrivals at 0.8 a unit for one server that does 1 a unit: it is busy for 0.8 of the time.
+fn queue(law: Law) -> Run {
+    Run::open(0.8 / UNIT.as_secs_f64(), law, UNIT * REQUESTS * 10 / 8)
+}
+
+#[track_caller]
+fn near(found: f64, expected: f64, percent: f64) {
+    let off = (found / expected - 1.0).abs() * 100.0;
+    assert!(off <= percent, "{found} instead of {expected}: off by {off:.2} %");
+}
+
+#[track_caller]
+fn counts_are_conserved(recording: &Recording) {
+    let Requests {
+        arrivals,
+        sent,
+        ok,
+        response_errors,
+        transport_errors,
+        timeouts,
+        dropped,
+        abandoned,
+        retries: _,
+    } = Requests::new(&recording.totals);
+    assert_eq!(arrivals, sent + dropped);
+    assert_eq!(sent, ok + response_errors + transport_errors + timeouts + abandoned);
+    let timeline = recording.timeline();
+    assert_eq!(timeline.iter().map(|second| second.offered).sum::<u64>(), arrivals);
+    assert_eq!(timeline.iter().map(|second| second.sent).sum::<u64>(), sent);
+    assert_eq!(timeline.iter().map(|second| second.outcomes[0]).sum::<u64>(), ok);
+    let of_seconds: u64 = timeline.iter().map(|second| second.response.histogram().count()).sum();
+    assert_eq!(of_seconds, ok);
+}
+
+#[track_caller]
+fn littles_law_holds(recording: &Recording) {
+    let in_flight = recording.totals.in_flight;
+    let off = (in_flight.area - in_flight.spent).abs();
+    assert!(off <= in_flight.spent * 1e-6, "{in_flight:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_freeze_shows_in_all_the_percentiles_it_reaches() {
+    // A second of freeze in every ten, at 1000/s: a tenth of the requests waits evenly between 0
+    // and 1 s, so the p95 is 500 ms, the p99 900 ms, the p99.9 990 ms and the largest 1 s. A loop
+    // that waits with the server would show a p99.9 of nothing.
+    let start = Instant::now();
+    let thaw = move |_| {
+        let into = (Instant::now() - start).as_millis() as u64 % 10_000;
+        Service { takes: millis(1000u64.saturating_sub(into)), then: Then::Answer }
+    };
+    let server = Server { queues: false, ..Server::new(thaw) };
+    let recording = Run::open(1000.0, Law::Uniform, Duration::from_secs(20)).against(&server).await;
+    let ms = |at: f64| quantile(&recording, at) * UNIT.as_millis() as f64;
+    near(ms(0.95), 500.0, 0.1);
+    near(ms(0.99), 900.0, 0.1);
+    near(ms(0.999), 990.0, 0.1);
+    near(ms(1.0), 1000.0, 0.0);
+    assert_eq!(recording.totals.ok().quantile(0.89), Some(Duration::ZERO));
+    counts_are_conserved(&recording);
+    littles_law_holds(&recording);
+    let reasons = validity::reasons(&recording, Circumstances { open: true, ..Default::default() });
+    assert_eq!(reasons, Vec::<String>::new(), "the fault is the server's alone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_server_with_random_arrivals_and_work_is_mm1() {
+    // Response time is exponential with rate µ − λ = 0.2.
+    let recording = queue(Law::Poisson).against(&Server::exponential(1.0)).await;
+    near(mean(&recording), 5.0, 5.0);
+    near(quantile(&recording, 0.5), 3.466, 5.0);
+    near(quantile(&recording, 0.99), 23.03, 5.0);
+    near(quantile(&recording, 0.999), 34.54, 10.0);
+    counts_are_conserved(&recording);
+    littles_law_holds(&recording);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_server_with_random_arrivals_and_even_work_is_md1() {
+    // Mean 1/µ + ρ/(2µ(1−ρ)).
+    let recording = queue(Law::Poisson).against(&Server::constant(UNIT)).await;
+    near(mean(&recording), 3.0, 4.0);
+    near(quantile(&recording, 0.99), 11.2, 10.0);
+    littles_law_holds(&recording);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_server_with_even_arrivals_and_random_work_is_dm1() {
+    // Exponential with rate µ(1−σ), σ = exp(−(1−σ)/ρ).
+    let recording = queue(Law::Uniform).against(&Server::exponential(1.0)).await;
+    near(mean(&recording), 2.70, 4.0);
+    near(quantile(&recording, 0.99), 12.5, 6.0);
+    littles_law_holds(&recording);
+}
+
+#[tokio::test(start_paused = true)]
+async fn even_arrivals_and_even_work_never_wait() {
+    let run = Run::open(10.0, Law::Uniform, Duration::from_secs(100));
+    let recording = run.against(&Server::constant(millis(80))).await;
+    let response = recording.totals.ok();
+    assert_eq!(response.min(), Some(millis(80)));
+    assert_eq!(response.max(), Some(millis(80)));
+    assert_eq!(response.count(), 1_000);
+    littles_law_holds(&recording);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_load_waits_with_the_server_and_its_throughput_is_the_servers() {
+    let run = Run { clients: Some(4), ..Run::open(1.0, Law::Uniform, Duration::from_secs(1000)) };
+    let recording = run.against(&Server::constant(Duration::from_secs(1))).await;
+    assert_eq!(recording.totals.ok_in_time, 1000);
+    // Each waits for the three before it.
+    assert_eq!(recording.totals.ok().quantile(0.5), Some(Duration::from_secs(4)));
+    counts_are_conserved(&recording);
+    littles_law_holds(&recording);
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_than_the_server_can_take_is_told_to_exceed_its_capacity() {
+    let run = Run::open(2.0, Law::Uniform, Duration::from_secs(300));
+    let recording = run.against(&Server::constant(Duration::from_secs(1))).await;
+    let reasons = validity::reasons(&recording, Circumstances { open: true, ..Default::default() });
+    assert_eq!(reasons.len(), 1, "{reasons:?}");
+    assert!(reasons[0].starts_with("the load exceeds capacity"), "{reasons:?}");
+}
+
+/// The Kolmogorov–Smirnov distance of gaps (in seconds) from an exponential law of mean 1.
+fn distance_from_exponential(mut gaps: Vec<f64>) -> f64 {
+    gaps.sort_by(f64::total_cmp);
+    let count = gaps.len() as f64;
+    let distance = |(index, gap): (usize, &f64)| {
+        let law = 1.0 - (-gap).exp();
+        (law - index as f64 / count).abs().max(((index + 1) as f64 / count - law).abs())
+    };
+    gaps.iter().enumerate().map(distance).fold(0.0, f64::max)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_server_sees_the_arrivals_that_were_asked_for() {
+    let server = Server::constant(Duration::ZERO);
+    let run = Run::open(1.0, Law::Poisson, Duration::from_secs(5_000));
+    let schedule: Vec<Duration> = run.schedule.arrivals().take(4_500).collect();
+    let start = Instant::now();
+    run.against(&server).await;
+    let arrivals = server.arrivals();
+    assert!(arrivals.len() > 4_500);
+    for (arrival, due) in arrivals.iter().zip(&schedule) {
+        // Never early, and at most the clock's step late.
+        let at = *arrival - start;
+        assert!(at >= *due && at - *due <= millis(1), "{at:?} instead of {due:?}");
+    }
+    let gaps = arrivals.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect();
+    // The bound that one in a hundred of such samples exceeds.
+    let bound = 1.63 / (arrivals.len() as f64).sqrt();
+    assert!(distance_from_exponential(gaps) < bound);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn nothing_is_lost_whatever_the_server_does(
+        rate in 1.0f64..200.0,
+        clients in proptest::option::of(1usize..20),
+        takes in 0u64..300,
+        max_in_flight in 1usize..50,
+        grace in 0u64..2_000,
+        seed in any::<u64>(),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let key = Key::new(seed);
+            let server = Server::new(move |n| {
+                let then = match key.index(n).below(10) {
+                    0 => Then::Timeout,
+                    1 => Then::Silence,
+                    _ => Then::Answer,
+                };
+                Service { takes: millis(key.part("takes").index(n).below(takes + 1)), then }
+            });
+            let run = Run {
+                clients,
+                max_in_flight,
+                grace: millis(grace),
+                ..Run::open(rate, Law::Poisson, Duration::from_secs(3))
+            };
+            let recording = run.against(&server).await;
+            counts_are_conserved(&recording);
+            littles_law_holds(&recording);
+            assert_eq!(server.arrivals().len() as u64, recording.totals.sent);
+        });
+    }
+}
