@@ -151,7 +151,7 @@ impl DataSet {
             }
         }
         let exponent = spec.exponent.unwrap_or(1.0);
-        if !(exponent >= 0.0) {
+        if exponent.is_nan() || exponent < 0.0 {
             let message = format!("`exponent` must be 0 or above, found `{exponent}`");
             at.key("exponent").problem(problems, message, |problem| problem);
         }

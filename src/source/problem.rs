@@ -115,7 +115,7 @@ impl Problems {
         if problems.is_empty() {
             return None;
         }
-        problems.sort_by(|a, b| a.place.cmp(&b.place));
+        problems.sort_by_key(|a| a.place);
         // What is wrong in an anchor or in `defaults` is wrong wherever it is used; once is enough.
         let mut told = HashSet::new();
         problems.retain(|problem| told.insert(problem.clone()));

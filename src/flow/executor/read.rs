@@ -181,7 +181,7 @@ fn read_tensor(tensor: Tensor) -> Result<Option<Tensor>, Exception> {
         DType::Scalar { kind, .. } => kind.size(),
         DType::Other(name) => size_of_other(name)?,
     };
-    if size == 0 || tensor.data.len() % size != 0 {
+    if size == 0 || !tensor.data.len().is_multiple_of(size) {
         let message = "buffer size must be a multiple of element size";
         return Err(Exception::new("ValueError").text(message));
     }
@@ -298,7 +298,7 @@ fn mime_type_of(uri: &str) -> Option<&'static str> {
 /// be of a kind that suits its field.
 fn read_v2(doc: &mut DocProto) -> Result<(), Exception> {
     // What is wrong with a node itself comes first, whatever its field.
-    doc.data.iter_mut().try_for_each(|(key, node)| read_node(key, node))?;
+    doc.data.iter_mut().try_for_each(|(_, node)| read_node(node))?;
     doc.data.retain(|key, _| {
         matches!(
             key.as_str(),
@@ -352,7 +352,7 @@ struct Misfit {
 }
 
 /// Checks type and content of a node against one another, within it too.
-fn read_node(key: &str, node: &mut NodeProto) -> Result<(), Exception> {
+fn read_node(node: &mut NodeProto) -> Result<(), Exception> {
     let NodeProto { content, docarray_type } = node;
     let kind = docarray_type.as_ref().map(|DocarrayType::Type(kind)| kind.as_str());
     let unsupported = |content: &str| {
@@ -396,11 +396,9 @@ fn read_node(key: &str, node: &mut NodeProto) -> Result<(), Exception> {
             _ => Err(unsupported("ndarray")),
         },
         Some(Content::List(list) | Content::Set(list) | Content::Tuple(list)) => {
-            list.data.iter_mut().try_for_each(|node| read_node(key, node))
+            list.data.iter_mut().try_for_each(read_node)
         }
-        Some(Content::Dict(dict)) => {
-            dict.data.iter_mut().try_for_each(|(key, node)| read_node(key, node))
-        }
+        Some(Content::Dict(dict)) => dict.data.iter_mut().try_for_each(|(_, node)| read_node(node)),
         Some(_) => Ok(()),
     }
 }

@@ -372,6 +372,7 @@ fn fits_int32(docs: &Value) -> bool {
 }
 
 /// What comes of a request.
+#[expect(clippy::large_enum_variant, reason = "one a request, moved once; a box would cost more")]
 enum Answer {
     Message(Message),
     /// Instead of what the Executors gave.

@@ -396,13 +396,13 @@ impl<'a> Parser<'a> {
         if let Some(number) = number {
             self.groups += 1;
             self.open.push(number);
-            if let Some(name) = name {
-                if let Some(before) = self.names.insert(name.clone(), number) {
-                    let message = format!(
-                        "redefinition of group name '{name}' as group {number}; was group {before}"
-                    );
-                    return Err(self.error(message, name.chars().count() + 1));
-                }
+            if let Some(name) = name
+                && let Some(before) = self.names.insert(name.clone(), number)
+            {
+                let message = format!(
+                    "redefinition of group name '{name}' as group {number}; was group {before}"
+                );
+                return Err(self.error(message, name.chars().count() + 1));
             }
         }
         let verbose = (*verbose || on.verbose) && !off.verbose;

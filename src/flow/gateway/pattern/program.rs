@@ -276,7 +276,7 @@ impl Run<'_> {
                         at += 1;
                     }
                     Op::Set { items, negated, flags } => {
-                        if !c.is_some_and(|c| contains(items, c, *flags) != *negated) {
+                        if c.is_none_or(|c| contains(items, c, *flags) == *negated) {
                             break;
                         }
                         at += 1;

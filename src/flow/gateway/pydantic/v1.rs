@@ -41,10 +41,10 @@ impl PostV1 {
             return Err(Refusal::Invalid(problems.0));
         };
         let at = Loc::BODY;
-        let data = match body.get("data").filter(|data| !data.is_null()) {
-            None => None,
-            Some(data) => Some(self::data(data, at.name("data"), &mut problems)),
-        };
+        let data = body
+            .get("data")
+            .filter(|data| !data.is_null())
+            .map(|data| self::data(data, at.name("data"), &mut problems));
         let target_executor = field(&body, "targetExecutor", "target_executor")
             .filter(|value| !value.is_null())
             .and_then(|value| text(value, at.name("targetExecutor"), &mut problems));
