@@ -236,10 +236,11 @@ impl Executor {
         if !timed && !handler.draws() {
             return Ok(());
         }
-        let now = world.epoch.elapsed();
-        let (done, fails) = {
+        let (now, done, fails) = {
             let mut state = replica.state.lock().unwrap_or_else(PoisonError::into_inner);
             let State { queue, rng, .. } = &mut *state;
+            // Whoever has the lock is the next to arrive, so times of arrival never go back.
+            let now = world.epoch.elapsed();
             let sampler = &handler.sampler;
             let alone = sampler.draw(rng, docs.count(), now);
             let fails =
@@ -249,7 +250,7 @@ impl Executor {
                 true => queue.admit(now, |in_service| sampler.among(alone, in_service)),
                 false => Ok(now),
             };
-            (done, fails)
+            (now, done, fails)
         };
         match done {
             Ok(done) if done > now => world.timer.sleep_until(world.epoch + done).await,

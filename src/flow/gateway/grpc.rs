@@ -144,6 +144,7 @@ impl UnaryService<Bytes> for Single {
             let reply = reply.map_err(|failure| failure.status())?;
             if reply.faults.drop {
                 line.cancel();
+                std::future::pending::<()>().await;
             }
             Ok(Response::new(reply.bytes))
         })
@@ -307,6 +308,7 @@ impl StreamingService<Bytes> for Call {
             outbox: Outbox::default(),
             stopped: Box::pin(self.stop.clone().cancelled_owned()),
             failed: None,
+            dropped: false,
         };
         std::future::ready(Ok(Response::new(answers)))
     }
@@ -331,6 +333,8 @@ struct Answers {
     stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// How the call ends when what is in work is done.
     failed: Option<Status>,
+    /// Whether the connection is being dropped, so that nothing may be said any more.
+    dropped: bool,
 }
 
 enum InWork {
@@ -364,7 +368,10 @@ impl InWork {
 impl Answers {
     fn settle(&mut self, done: Result<Reply, CallFailure>) {
         match done {
-            Ok(reply) if reply.faults.drop => self.line.cancel(),
+            Ok(reply) if reply.faults.drop => {
+                self.line.cancel();
+                self.dropped = true;
+            }
             Ok(reply) => self.outbox.put(reply),
             Err(failure) => {
                 // The call ends here, whatever else is in work.
@@ -388,6 +395,9 @@ impl Stream for Answers {
     ) -> Poll<Option<Result<Bytes, Status>>> {
         let this = &mut *self;
         loop {
+            if this.dropped {
+                return Poll::Pending;
+            }
             if let Some(bytes) = this.outbox.next() {
                 return Poll::Ready(Some(Ok(bytes)));
             }

@@ -9,13 +9,13 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HOST, HeaderName, HeaderValue, LOCATION, ORIGIN};
+use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HOST, HeaderValue, LOCATION};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::pydantic::{self, PostV1, PostV2, Refusal};
-use super::{CallFailure, Gateway, MESSAGE_MAX, codecs, graphql, openapi};
+use super::{CallFailure, Gateway, MESSAGE_MAX, codecs, cors, graphql, openapi};
 use crate::flow::executor::complete_v1;
 use crate::flow::message::{Docs, Message};
 use crate::wire::{Family, Form, Header, Map, Protocol};
@@ -39,17 +39,16 @@ pub(super) async fn serve(
     line: CancellationToken,
     request: Request<Incoming>,
 ) -> Result<Reply, Infallible> {
-    let origin = request.headers().get(ORIGIN).cloned();
-    let mut reply = match (gateway.cors, preflight(&request)) {
-        (true, Some(reply)) => reply,
-        _ => answer(&gateway, &line, request).await,
-    };
-    if let (true, Some(origin)) = (gateway.cors, origin) {
-        let headers = reply.headers_mut();
-        headers.insert(HeaderName::from_static("access-control-allow-origin"), origin);
-        let credentials = HeaderName::from_static("access-control-allow-credentials");
-        headers.insert(credentials, HeaderValue::from_static("true"));
-        headers.insert(hyper::header::VARY, HeaderValue::from_static("Origin"));
+    if !gateway.cors {
+        return Ok(answer(&gateway, &line, request).await);
+    }
+    if let Some(reply) = cors::preflight(request.method(), request.headers()) {
+        return Ok(reply);
+    }
+    let page = cors::Page::of(request.headers());
+    let mut reply = answer(&gateway, &line, request).await;
+    if let Some(page) = page {
+        page.allow(reply.headers_mut());
     }
     Ok(reply)
 }
@@ -429,25 +428,6 @@ fn refuse(refusal: Refusal) -> Reply {
     }
 }
 
-/// The answer to a browser that asks whether it may ask.
-fn preflight(request: &Request<Incoming>) -> Option<Reply> {
-    let method = HeaderName::from_static("access-control-request-method");
-    let asked = request.headers().get(&method)?;
-    if request.method() != Method::OPTIONS {
-        return None;
-    }
-    let mut answer = reply(StatusCode::OK, "text/plain; charset=utf-8", Bytes::from_static(b"OK"));
-    let headers = answer.headers_mut();
-    headers.insert(HeaderName::from_static("access-control-allow-methods"), asked.clone());
-    headers
-        .insert(HeaderName::from_static("access-control-max-age"), HeaderValue::from_static("600"));
-    let wanted = HeaderName::from_static("access-control-request-headers");
-    if let Some(wanted) = request.headers().get(wanted) {
-        headers.insert(HeaderName::from_static("access-control-allow-headers"), wanted.clone());
-    }
-    Some(answer)
-}
-
 /// A path with a slash too many leads to the one without.
 fn redirect(gateway: &Gateway, path: &str, headers: &HeaderMap) -> Option<Reply> {
     let without = path.strip_suffix('/').filter(|path| !path.is_empty())?;
@@ -491,7 +471,7 @@ pub(super) fn json_reply(status: StatusCode, body: &Value) -> Reply {
     reply(status, "application/json", body.to_string().into())
 }
 
-fn reply(status: StatusCode, content_type: &'static str, body: Bytes) -> Reply {
+pub(super) fn reply(status: StatusCode, content_type: &'static str, body: Bytes) -> Reply {
     let mut reply = Response::new(Full::new(body));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

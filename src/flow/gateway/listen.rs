@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use super::{Gateway, grpc, http, websocket};
 use crate::flow::FlowError;
 use crate::flow::config::TlsFiles;
-use crate::wire::Protocol;
+use crate::wire::{Family, Protocol};
 
 /// Connections a port holds at a time. More wait in the kernel's queue, so that memory is bounded.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -36,6 +36,7 @@ const WINDOW: u32 = 4 << 20;
 const FRAME_MAX: u32 = 4 << 20;
 const HEADER_LIST_MAX: u32 = 16 << 10;
 const STREAMS_MAX: u32 = i32::MAX as u32;
+/// A gateway of v2 asks silent clients so often whether they are still there.
 const PING_EVERY: Duration = Duration::from_secs(10);
 
 /// All ports of a Flow and what goes on behind them.
@@ -197,7 +198,7 @@ impl Door {
                     .max_frame_size(FRAME_MAX)
                     .max_header_list_size(HEADER_LIST_MAX)
                     .max_concurrent_streams(STREAMS_MAX)
-                    .keep_alive_interval(PING_EVERY);
+                    .keep_alive_interval((self.gateway.family == Family::V2).then_some(PING_EVERY));
                 let mut connection = std::pin::pin!(builder.serve_connection(io, service));
                 tokio::select! {
                     _ = connection.as_mut() => (),

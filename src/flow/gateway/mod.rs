@@ -1,6 +1,7 @@
 //! The gateway: what is the same for all protocols.
 
 mod codecs;
+mod cors;
 mod graphql;
 mod grpc;
 mod http;

@@ -4,9 +4,9 @@ use bytes::{Buf, BufMut, Bytes};
 use flowbench::flow::Flow;
 use flowbench::wire::Protocol;
 use tokio_stream::{Stream, StreamExt};
-use tonic::Status;
 use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::{AsciiMetadataKey, MetadataMap};
+use tonic::{Status, Streaming};
 
 /// The method that requests go to.
 pub(super) const CALL: &str = "/jina.JinaRPC/Call";
@@ -42,6 +42,26 @@ impl Call {
         flow: &Flow,
         messages: impl Stream<Item = Bytes> + Send + 'static,
     ) -> Called {
+        let mut answers = Vec::new();
+        let mut stream = match self.open(flow, messages).await {
+            Ok(stream) => stream,
+            Err(status) => return Called { answers, status },
+        };
+        loop {
+            match stream.next().await {
+                Some(Ok(answer)) => answers.push(answer),
+                Some(Err(status)) => return Called { answers, status },
+                None => return Called { answers, status: Status::ok("") },
+            }
+        }
+    }
+
+    /// Begins the call, and leaves it to the caller to read the answers.
+    pub(super) async fn open(
+        &self,
+        flow: &Flow,
+        messages: impl Stream<Item = Bytes> + Send + 'static,
+    ) -> Result<Streaming<Bytes>, Status> {
         let uri = format!("http://{}", super::address(flow, Protocol::Grpc));
         let channel = tonic::transport::Endpoint::from_shared(uri).expect("an address");
         let channel = channel.connect().await.expect("the Flow listens");
@@ -52,19 +72,8 @@ impl Call {
         grpc.ready().await.expect("it is connected");
         let mut request = tonic::Request::new(messages);
         *request.metadata_mut() = self.metadata();
-        let mut answers = Vec::new();
         let path = self.path.parse().expect("a path");
-        let mut stream = match grpc.streaming(request, path, Raw).await {
-            Ok(response) => response.into_inner(),
-            Err(status) => return Called { answers, status },
-        };
-        loop {
-            match stream.next().await {
-                Some(Ok(answer)) => answers.push(answer),
-                Some(Err(status)) => return Called { answers, status },
-                None => return Called { answers, status: Status::ok("") },
-            }
-        }
+        grpc.streaming(request, path, Raw).await.map(tonic::Response::into_inner)
     }
 
     fn metadata(&self) -> MetadataMap {
