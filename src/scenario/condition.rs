@@ -149,7 +149,7 @@ impl Condition {
             Comparison::Greater => actual > self.limit,
             Comparison::AtLeast => actual >= self.limit,
             Comparison::Equal => actual == self.limit,
-            Comparison::NotEqual => actual != self.limit,
+            Comparison::NotEqual => !actual.is_nan() && actual != self.limit,
         }
     }
 }
