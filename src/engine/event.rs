@@ -80,6 +80,8 @@ pub struct Iteration {
     pub written: Option<Instant>,
     /// How long past the due time it had to wait for its Documents to be made.
     pub starved: Duration,
+    /// How much of the time from being handed out to being written our own thread was busy.
+    pub blocked: Duration,
 }
 
 /// What became of a request.
@@ -149,14 +151,15 @@ impl Iteration {
         self.written.unwrap_or(self.released) - self.arrival.due
     }
 
-    /// The part of the lag that is our own: the pacer woke late, or was busy.
+    /// The part of the lag that is our own: the pacer woke late, or the thread was busy.
     pub fn pacer_lag(&self) -> Duration {
-        (self.released - self.arrival.due).saturating_sub(self.starved)
+        (self.released - self.arrival.due).saturating_sub(self.starved) + self.blocked
     }
 
-    /// The part of the lag between handing out and writing: no free stream, flow control.
+    /// The part of the lag in which the Flow held us back: no free stream, flow control.
     pub fn held_back(&self) -> Duration {
-        self.written.map_or(Duration::ZERO, |written| written - self.released)
+        let waited = self.written.map_or(Duration::ZERO, |written| written - self.released);
+        waited.saturating_sub(self.blocked)
     }
 }
 

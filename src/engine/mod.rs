@@ -15,6 +15,7 @@
 //! - An arrival past the bound of requests in flight is dropped and counted. Waiting for a slot
 //!   would hide the slowness we came to measure.
 
+pub mod busy;
 pub mod chain;
 pub mod event;
 pub mod examine;
@@ -38,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 use crate::client::{Call, Request};
 use crate::clock::Clock;
 use crate::wire::Map;
+use busy::Busy;
 use chain::{Chain, Kept};
 use event::{Arrival, Event, Finished, Iteration, Listener, Outcome};
 use feed::{Batch, Feed, FeedError};
@@ -145,8 +147,19 @@ where
     K: Clock,
     L: Listener,
 {
+    let busy = Busy::default();
+    busy.watch(dispatch(load, clock, listener, &busy)).await
+}
+
+async fn dispatch<C, K, L>(load: Load<C>, clock: &mut K, listener: &mut L, busy: &Busy) -> Ended
+where
+    C: Call,
+    K: Clock,
+    L: Listener,
+{
     let Load { call, mut source, mut warmup, mut feed, chain, slots, answers, grace, stop } = load;
-    let send = |sending: Sending, request: Request| one_request(call.clone(), sending, request);
+    let send =
+        |sending: Sending, request: Request| one_request(call.clone(), busy, sending, request);
     let mut flight = Flight::new(send, chain, slots, answers);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -284,7 +297,7 @@ enum Landed {
 }
 
 /// One request, from release to its last reply.
-async fn one_request<C: Call>(call: C, sending: Sending, request: Request) -> Landed {
+async fn one_request<C: Call>(call: C, busy: &Busy, sending: Sending, request: Request) -> Landed {
     let Sending { mut iteration, step, due, documents, kept } = sending;
     let (reply, error, timing) = match call.call(request).await {
         Ok(reply) => {
@@ -296,6 +309,8 @@ async fn one_request<C: Call>(call: C, sending: Sending, request: Request) -> La
     let outcome = error.as_ref().map_or(Outcome::Ok, Outcome::of);
     if step == 0 {
         iteration.written = timing.written;
+        let until = timing.written.unwrap_or(timing.done);
+        iteration.blocked = busy.within(iteration.released, until);
     }
     let ends = true;
     let finished =
@@ -339,7 +354,8 @@ where
         let starved = ready.waited.map_or(Duration::ZERO, |(from, to)| {
             to.saturating_duration_since(from.max(arrival.due))
         });
-        let iteration = Iteration { arrival, released: at, written: None, starved };
+        let blocked = Duration::ZERO;
+        let iteration = Iteration { arrival, released: at, written: None, starved, blocked };
         *self.count(arrival) += 1;
         let kept = Kept { index: ready.batch.index, captured: Map::new() };
         self.release(iteration, 0, arrival.due, at, ready.batch, kept, listener);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flowbench::client::{Body, Call, CallError, Failure, Reply, Request, Timing};
-use flowbench::clock::TokioClock;
+use flowbench::clock::{Clock, TokioClock};
 use flowbench::engine::feed::{Batch, Feed, Same};
 use flowbench::engine::schedule::{Law, Profile, Schedule};
 use flowbench::engine::source::{Budget, Frame, Share, Source};
@@ -129,6 +129,14 @@ impl Run {
     }
 
     async fn against(self, server: &Server) -> Recording {
+        self.paced(TokioClock, server).await
+    }
+
+    async fn paced(self, clock: impl Clock, server: &Server) -> Recording {
+        self.calling(clock, server.clone()).await
+    }
+
+    async fn calling(self, mut clock: impl Clock, call: impl Call) -> Recording {
         let frame =
             Frame { start: Instant::now(), warmup: Duration::ZERO, duration: Some(self.duration) };
         let source = match self.clients {
@@ -145,7 +153,7 @@ impl Run {
             Feed::Same(Same { batch, last: None, budget: Budget::new(u64::MAX) })
         };
         let load = Load {
-            call: server.clone(),
+            call,
             source,
             warmup: feed(),
             feed: feed(),
@@ -158,7 +166,6 @@ impl Run {
         let (deltas, mut received) = mpsc::channel(16);
         let mut recorder = Recorder::new(frame.measured_from(), frame.end(), 1, deltas);
         let mut recording = Recording::default();
-        let mut clock = TokioClock;
         {
             let driven = drive(load, &mut clock, &mut recorder);
             tokio::pin!(driven);
@@ -301,6 +308,58 @@ async fn a_closed_load_waits_with_the_server_and_its_throughput_is_the_servers()
     assert_eq!(recording.totals.ok().quantile(0.5), Some(Duration::from_secs(4)));
     counts_are_conserved(&recording);
     littles_law_holds(&recording);
+}
+
+/// A clock that wakes late: what a busy machine does to our own send path.
+struct LateClock(Duration);
+
+impl Clock for LateClock {
+    async fn wait_until(&mut self, at: Instant) {
+        sleep_until(at + self.0).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn lateness_of_our_own_is_blamed_on_ourselves() {
+    let run = Run::open(10.0, Law::Uniform, Duration::from_secs(30));
+    let recording = run.paced(LateClock(millis(50)), &Server::constant(millis(20))).await;
+    let totals = &recording.totals;
+    assert_eq!(totals.pacer.quantile(0.5), Some(millis(50)));
+    assert_eq!(totals.held.max(), Some(Duration::ZERO));
+    // The user felt it, and the server was not slower for it.
+    assert_eq!(totals.ok().quantile(0.5), Some(millis(70)));
+    assert_eq!(totals.service.quantile(0.5), Some(millis(20)));
+    let reasons = validity::reasons(&recording, Circumstances { open: true, ..Default::default() });
+    assert_eq!(reasons.len(), 1, "{reasons:?}");
+    assert!(reasons[0].starts_with("the generator was late: p99 of its lag is 50.0 ms"));
+}
+
+#[tokio::test]
+async fn a_send_path_that_sleeps_is_blamed_on_ourselves() {
+    #[derive(Clone)]
+    struct Sleepy;
+
+    impl Call for Sleepy {
+        async fn call(&self, _: Request) -> Result<Reply, Failure> {
+            // What blocks the thread between being handed out and being written.
+            std::thread::sleep(millis(50));
+            let written = Some(Instant::now());
+            tokio::time::sleep(millis(1)).await;
+            let timing = Timing { written, first: None, done: Instant::now(), attempts: 1 };
+            Ok(Reply { head: Head::default(), body: Body::Empty, timing })
+        }
+    }
+
+    let run = Run::open(10.0, Law::Uniform, Duration::from_secs(1));
+    let recording = run.calling(TokioClock, Sleepy).await;
+    let totals = &recording.totals;
+    assert!(totals.pacer.quantile(0.5) >= Some(millis(50)));
+    assert!(totals.held.quantile(0.5) < Some(millis(10)));
+    let reasons = validity::reasons(&recording, Circumstances { open: true, ..Default::default() });
+    assert!(
+        reasons.iter().any(|reason| reason.starts_with("the generator was late")),
+        "{reasons:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
