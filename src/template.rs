@@ -28,6 +28,10 @@ const FUEL: u64 = 200_000;
 /// No expression that a person writes is longer.
 const EXPRESSION_BYTES_MAX: usize = 16 << 10;
 
+/// Words, texts, numbers and signs of one expression. Each may nest what comes after it, and compiling
+/// walks down: a thousand take less than half of a thread's 2 MiB of stack in a debug build.
+const TOKENS_MAX: usize = 1000;
+
 /// Words that one call of `words` may ask for.
 const WORDS_MAX: u64 = 100_000;
 
@@ -174,6 +178,9 @@ impl Expression {
         }
         if text.len() > EXPRESSION_BYTES_MAX {
             return Err(wrong(format!("an expression has at most {EXPRESSION_BYTES_MAX} bytes")));
+        }
+        if tokens(text) > TOKENS_MAX {
+            return Err(wrong(format!("an expression has at most {TOKENS_MAX} words and signs")));
         }
         let expression =
             ENVIRONMENT.compile_expression_owned(text.to_owned()).map_err(|error| {
@@ -553,6 +560,30 @@ fn uuid(state: &State<'_, '_>, none: Rest<Value>) -> Result<String, Error> {
     Ok(uuid::Builder::from_random_bytes(bytes.to_be_bytes()).into_uuid().to_string())
 }
 
+/// How many words, texts, numbers and signs an expression has.
+fn tokens(text: &str) -> usize {
+    let (mut count, mut quote, mut in_word, mut escaped) = (0, None, false, false);
+    for c in text.chars() {
+        match quote {
+            Some(open) => {
+                if c == open && !escaped {
+                    quote = None;
+                }
+                escaped = c == '\\' && !escaped;
+                continue;
+            }
+            None if c == '\'' || c == '"' => quote = Some(c),
+            None => (),
+        }
+        let word = c.is_alphanumeric() || c == '_';
+        if !c.is_whitespace() && !(word && in_word) {
+            count += 1;
+        }
+        in_word = word;
+    }
+    count
+}
+
 /// The filters that are likely to be meant by a misspelt one.
 const FILTERS: [&str; 38] = [
     "abs",
@@ -789,17 +820,6 @@ pub fn evaluate_text(
         }
     }
     Ok((sum.into(), secret))
-}
-
-/// The paths that the expressions of a text look up, such as `vars.rate`; none of what does not
-/// compile.
-pub fn paths_in(text: &str) -> Vec<String> {
-    let cuts = cut(text).unwrap_or_default();
-    let expressions = cuts.iter().filter_map(|cut| match cut {
-        Cut::Expression(text) => ENVIRONMENT.compile_expression_owned(text.trim().to_owned()).ok(),
-        Cut::Text(_) => None,
-    });
-    expressions.flat_map(|expression| expression.undeclared_variables(true)).collect()
 }
 
 /// The names that templates in documents and parameters know, beside the random functions.
@@ -1280,6 +1300,27 @@ mod tests {
         assert_eq!(error.help.as_deref(), Some("did you mean `rate`?"));
         assert_eq!(load("${{ vars.rte is defined }}"), Ok(json!(false)));
         assert_eq!(load("${{ vars.rte | default(5) }}"), Ok(json!(5)));
+    }
+
+    #[test]
+    fn deep_nesting_and_endless_work_are_refused() {
+        for text in [
+            format!("${{{{ {}1{} }}}}", "(".repeat(5000), ")".repeat(5000)),
+            format!("${{{{ {}1{} }}}}", "[".repeat(5000), "]".repeat(5000)),
+            format!("${{{{ {}1 }}}}", "not ".repeat(3000)),
+            format!("${{{{ {}1 }}}}", "-".repeat(5000)),
+            format!("${{{{ 1{} }}}}", " + 1".repeat(3000)),
+            format!("${{{{ 'a'{} }}}}", " | upper".repeat(1500)),
+            format!("${{{{ 1{} }}}}", ".a".repeat(5000)),
+            "${{ range(99999) | map('string') | join | length * 999 }}".into(),
+            "${{ (('x' * 100000) | list | batch(1) | list | tojson) * 1000 }}".into(),
+            "${{ 9 ** 9 ** 9 }}".into(),
+            "${{ '%0999999999d' | format(1) }}".into(),
+            "${{ 'a' | center(999999999) | indent(999999999) }}".into(),
+        ] {
+            // What it comes to does not matter, only that it comes to something soon.
+            let _ = load(&text);
+        }
     }
 
     #[test]

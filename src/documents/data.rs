@@ -311,8 +311,9 @@ fn is_blank(line: &[u8]) -> bool {
 }
 
 fn open_file(path: &Path, at: Spot<'_>, problems: &mut Vec<Problem>) -> Option<File> {
-    let opened = File::open(path).and_then(|file| match file.metadata()?.is_file() {
-        true => Ok(file),
+    // Opening a pipe would wait for who writes to it.
+    let opened = std::fs::metadata(path).and_then(|metadata| match metadata.is_file() {
+        true => File::open(path),
         false => Err(io::Error::other("it is not a file")),
     });
     opened.map_err(|error| unreadable(path, &error, at, problems)).ok()

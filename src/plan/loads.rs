@@ -342,15 +342,16 @@ fn trace(
 fn read_trace(path: &Path, speed: f64) -> Result<Vec<Duration>, String> {
     let name = path.display();
     let unreadable = |error: &dyn std::fmt::Display| format!("could not read `{name}`: {error}");
+    // A device or a pipe may never end.
+    let file = std::fs::metadata(path).and_then(|metadata| match metadata.is_file() {
+        true => std::fs::File::open(path),
+        false => Err(std::io::Error::other("it is not a file")),
+    });
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
         .trim(csv::Trim::All)
-        .from_path(path)
-        .map_err(|error| match error.kind() {
-            csv::ErrorKind::Io(error) => unreadable(error),
-            _ => unreadable(&error),
-        })?;
+        .from_reader(file.map_err(|error| unreadable(&error))?);
     let mut due: Vec<Duration> = Vec::new();
     for (index, record) in reader.records().enumerate() {
         let record = record.map_err(|error| unreadable(&error))?;

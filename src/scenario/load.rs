@@ -77,34 +77,23 @@ pub struct Unit {
 pub fn load(path: &Path, options: &Options) -> Result<LoadedSuite, Problems> {
     let mut loader = Loader::new(options);
     let file = loader.file(path, None, &mut Vec::new(), &Map::new());
-    let Loader { sources, mut problems, flows, documents, scenarios, .. } = loader;
-    let Some(file) = file else {
-        if problems.is_empty() {
-            problems.push(Problem::new(format!("`{}` could not be read", path.display())));
-        }
-        return Err(Problems::new(&sources, problems).expect("there is at least one"));
-    };
-    let known: Vec<&str> = file.vars.keys().map(String::as_str).collect();
-    for (key, _) in &options.set {
-        let name = key.split('.').next().unwrap_or(key);
-        let mentioned = sources.contain(&format!("vars.{name}"));
-        if !known.contains(&name) && !mentioned {
-            let problem = Problem::new(format!("--set {key}: the suite has no variable `{name}`"));
-            problems.push(problem.suggest(name, known.iter().copied()));
-        }
-    }
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-    Ok(LoadedSuite {
-        sources,
-        problems,
-        place: file.place,
-        name: file.name.or(stem).unwrap_or_else(|| "suite".into()),
-        seed: file.seed,
-        flows,
-        documents,
-        scenarios,
-        capacity: file.capacity,
-    })
+    loader.finish(file, stem, path)
+}
+
+/// Reads a suite from its text. `name` stands for it in messages, paths in it are relative to `base`.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_text(
+    name: &str,
+    text: String,
+    base: &Path,
+    options: &Options,
+) -> Result<LoadedSuite, Problems> {
+    let mut loader = Loader::new(options);
+    let file = loader.text(name, text, None, base, &mut Vec::new(), &Map::new());
+    loader.finish(file, Some(name.to_owned()), Path::new(name))
 }
 
 struct Loader<'a> {
@@ -143,6 +132,42 @@ impl<'a> Loader<'a> {
             groups: 0,
             read: HashMap::new(),
         }
+    }
+
+    /// What the files come to.
+    fn finish(
+        self,
+        file: Option<FileSettings>,
+        stem: Option<String>,
+        path: &Path,
+    ) -> Result<LoadedSuite, Problems> {
+        let Loader { options, sources, mut problems, flows, documents, scenarios, .. } = self;
+        let Some(file) = file else {
+            if problems.is_empty() {
+                problems.push(Problem::new(format!("`{}` could not be read", path.display())));
+            }
+            return Err(Problems::new(&sources, problems).expect("there is at least one"));
+        };
+        let known: Vec<&str> = file.vars.keys().map(String::as_str).collect();
+        for (key, _) in &options.set {
+            let name = key.split('.').next().unwrap_or(key);
+            let mentioned = sources.contain(&format!("vars.{name}"));
+            if !known.contains(&name) && !mentioned {
+                let message = format!("--set {key}: the suite has no variable `{name}`");
+                problems.push(Problem::new(message).suggest(name, known.iter().copied()));
+            }
+        }
+        Ok(LoadedSuite {
+            sources,
+            problems,
+            place: file.place,
+            name: file.name.or(stem).unwrap_or_else(|| "suite".into()),
+            seed: file.seed,
+            flows,
+            documents,
+            scenarios,
+            capacity: file.capacity,
+        })
     }
 
     /// Reads a file and all it includes. `chain` has the files that led here, `outer` the variables
@@ -187,7 +212,8 @@ impl<'a> Loader<'a> {
             self.problems.push(problem(message));
             return None;
         }
-        let text = match read_text(path) {
+        // What a suite includes is a file; only the suite itself may come through a pipe.
+        let text = match read_text(path, included.is_some()) {
             Ok(text) => text,
             Err(error) => {
                 self.problems.push(unreadable(&error));
@@ -195,7 +221,24 @@ impl<'a> Loader<'a> {
             }
         };
         let name = path.display().to_string();
-        let mut node = self.sources.parse(&name, text, included, &mut self.problems)?;
+        let base = path.parent().unwrap_or(Path::new("")).to_owned();
+        chain.push((real, path.to_owned()));
+        let settings = self.text(&name, text, included, &base, chain, outer);
+        chain.pop();
+        settings
+    }
+
+    /// Takes a text apart and reads what it includes.
+    fn text(
+        &mut self,
+        name: &str,
+        text: String,
+        included: Option<Place>,
+        base: &Path,
+        chain: &mut Vec<(PathBuf, PathBuf)>,
+        outer: &Map,
+    ) -> Option<FileSettings> {
+        let mut node = self.sources.parse(name, text, included, &mut self.problems)?;
         let place = node.place();
         if matches!(node.value, Value::Null) {
             self.problems.push(Problem::at(
@@ -215,13 +258,10 @@ impl<'a> Loader<'a> {
         expand::evaluate(&mut node, &context, &mut self.problems);
         let suite: Suite = Sources::read(&mut node, "the suite", &mut self.problems)?;
 
-        chain.push((real, path.to_owned()));
-        let base = path.parent().unwrap_or(Path::new("")).to_owned();
         let includes = node.get("include").map(Node::items).unwrap_or_default();
         for (file, at) in suite.include.iter().flatten().zip(includes) {
             self.file(&without_detours(&base.join(file)), Some(at.place()), chain, &vars);
         }
-        chain.pop();
 
         for (entry, what) in [(node.entry("flows").cloned(), "flow"), (documents, "documents")] {
             let Some(entry) = entry else { continue };
@@ -239,7 +279,7 @@ impl<'a> Loader<'a> {
                     name_place: part.key_place,
                     node: part.value.clone(),
                     context: context.clone(),
-                    base: base.clone(),
+                    base: base.to_owned(),
                 });
             }
         }
@@ -250,7 +290,7 @@ impl<'a> Loader<'a> {
             && expect(&list.value, Kind::List, &mut self.problems)
         {
             for scenario in list.value.items() {
-                self.scenario(scenario, defaults.as_ref(), &context, &base);
+                self.scenario(scenario, defaults.as_ref(), &context, base);
             }
         }
         Some(FileSettings {
@@ -376,8 +416,12 @@ fn without_detours(path: &Path) -> PathBuf {
 }
 
 /// Reads a file, and no more of a large one than it takes to see that it is too large.
-fn read_text(path: &Path) -> std::io::Result<String> {
+fn read_text(path: &Path, must_be_file: bool) -> std::io::Result<String> {
     use std::io::Read;
+    // Opening a pipe would wait for who writes to it.
+    if must_be_file && !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("it is not a file"));
+    }
     let file = std::fs::File::open(path)?;
     let mut text = Vec::new();
     file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut text)?;

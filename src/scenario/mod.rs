@@ -23,7 +23,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 pub use flow::{Argument, FamilyWord, Flow, Hosts, ProtocolWord, Tls, TlsMap};
-pub use load::{LoadedSuite, Named, Options, Unit, load};
+pub use load::{LoadedSuite, Named, Options, Unit, load, load_text};
 pub use schema::schema;
 pub use starter::{FlowFacts, starter};
 
