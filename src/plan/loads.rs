@@ -324,7 +324,7 @@ fn trace(
     problems: &mut Vec<Problem>,
 ) -> Option<Schedule> {
     let speed = written.speed.unwrap_or(1.0);
-    if !(speed > 0.0) {
+    if speed.is_nan() || speed <= 0.0 {
         let message = format!("`speed` must be above 0, found `{speed}`");
         at.key("speed").problem(problems, message, |problem| problem);
         return None;

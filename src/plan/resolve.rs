@@ -530,7 +530,7 @@ impl<'a> Resolver<'a> {
     /// then `on_error`, then `on_always`.
     fn judges(
         &mut self,
-        written: [(Option<&[scenario::Assertion]>, &Option<Vec<scenario::Action>>); 3],
+        written: [Judges<'_>; 3],
         unit: &Unit,
         at: Spot<'_>,
     ) -> (Vec<Assertion>, Callbacks) {
@@ -714,6 +714,9 @@ impl<'a> Resolver<'a> {
         })
     }
 }
+
+/// The assertions of one kind of end, with the callback of that end.
+type Judges<'a> = (Option<&'a [scenario::Assertion]>, &'a Option<Vec<scenario::Action>>);
 
 /// The keys of a step, or of a scenario that is its only step.
 struct StepParts<'a> {

@@ -591,7 +591,7 @@ list:
         }
         assert!(messages(&bomb).contains("expand to more values"), "{}", messages(&bomb));
         for deep in
-            ["[".repeat(100_000), "a: ".repeat(1) + &"{a: ".repeat(10_000), "- ".repeat(10_000)]
+            ["[".repeat(100_000), "a: ".to_owned() + &"{a: ".repeat(10_000), "- ".repeat(10_000)]
         {
             assert!(messages(&deep).contains("32 levels"), "{}", messages(&deep));
         }

@@ -9,9 +9,8 @@ use serde_json::Value;
 /// alternatives, constants, required keys, the pattern of expressions, definitions.
 fn fits(value: &Value, schema: &Value, root: &Value) -> bool {
     let Value::Object(schema) = schema else { return schema != &Value::Bool(false) };
-    let all = |key: &str, mut check: Box<dyn FnMut(&Value) -> bool + '_>| {
-        schema.get(key).is_none_or(|part| check(part))
-    };
+    let all =
+        |key: &str, check: Box<dyn FnMut(&Value) -> bool + '_>| schema.get(key).is_none_or(check);
     let list = |part: &Value| part.as_array().cloned().unwrap_or_default();
     all(
         "$ref",

@@ -389,7 +389,7 @@ async fn graphql() {
 /// What a client sees of a connection.
 #[derive(Debug, PartialEq)]
 enum Event {
-    Message(Masked),
+    Message(Box<Masked>),
     Text(Value),
     Close(u16, String),
     /// The connection ends without a close frame.
@@ -462,10 +462,10 @@ async fn conversation(flow: &Flow, family: Family, name: &str, connection: &Valu
     for frame in of("server") {
         match frame["opcode"].as_str() {
             Some("binary") if frame["message"].is_null() => {
-                expected.push(Event::Message(Masked::Bytes(bytes(frame))));
+                expected.push(Event::Message(Box::new(Masked::Bytes(bytes(frame)))));
             }
             Some("binary") => {
-                expected.push(Event::Message(masked(family, bytes(frame), &sent)));
+                expected.push(Event::Message(Box::new(masked(family, bytes(frame), &sent))));
             }
             Some("text") => {
                 let mut json = frame["json"].clone();
@@ -493,9 +493,11 @@ async fn conversation(flow: &Flow, family: Family, name: &str, connection: &Valu
         }
         found.push(match socket.next().await {
             Some(Ok(Frame::Binary(bytes))) if bytes.is_empty() => {
-                Event::Message(Masked::Bytes(bytes))
+                Event::Message(Box::new(Masked::Bytes(bytes)))
             }
-            Some(Ok(Frame::Binary(bytes))) => Event::Message(masked(family, bytes, &sent)),
+            Some(Ok(Frame::Binary(bytes))) => {
+                Event::Message(Box::new(masked(family, bytes, &sent)))
+            }
             Some(Ok(Frame::Text(text))) => {
                 let mut json = serde_json::from_str(&text).expect("JSON");
                 mask_json(&mut json, &sent);
