@@ -189,8 +189,11 @@ impl Histogram {
     /// # Errors
     /// When the bytes are no such histogram.
     pub fn from_bytes(bytes: &[u8]) -> Result<Histogram, HistogramError> {
-        let counts: hdrhistogram::Histogram<u64> =
+        let mut counts: hdrhistogram::Histogram<u64> =
             Deserializer::new().deserialize(&mut &bytes[..]).map_err(HistogramError::Hdr)?;
+        // One that is laid out as ours are is taken as it is: reports read them by the ten thousand.
+        let ours = (counts.low(), counts.sigfig()) == (1, 3)
+            && counts.max() <= Histogram::MAX.as_micros() as u64;
         let mut histogram = Histogram::new();
         for bucket in counts.iter_recorded() {
             let us = counts.median_equivalent(bucket.value_iterated_to());
@@ -198,12 +201,18 @@ impl Histogram {
             let value = Duration::from_micros(us);
             histogram.min = histogram.min.min(value);
             histogram.max = histogram.max.max(value);
-            if value > Histogram::MAX {
+            if !ours && value > Histogram::MAX {
                 histogram.beyond += count;
                 continue;
             }
             histogram.sum_ns += value.as_nanos() * u128::from(count);
-            histogram.counts_mut().record_n(us, count).expect("the histogram grows to an hour");
+            if !ours {
+                histogram.counts_mut().record_n(us, count).expect("the histogram grows to an hour");
+            }
+        }
+        if ours && !counts.is_empty() {
+            counts.auto(true);
+            histogram.counts = Some(counts);
         }
         Ok(histogram)
     }

@@ -6,6 +6,7 @@
 mod histogram;
 mod recorder;
 mod recording;
+pub mod saved;
 mod summarize;
 pub mod summary;
 pub mod tally;

@@ -1,6 +1,6 @@
 //! The workers' tallies, merged: totals, a timeline, and the last seconds for those who watch.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -49,6 +49,12 @@ pub struct Second {
     pub lag: [Option<Duration>; 2],
     /// Response time of the ok requests that ended in it.
     pub response: Compact,
+    /// Their service time.
+    pub service: Compact,
+    /// Their mean time in each Executor.
+    pub executors: Vec<(String, Duration)>,
+    /// Failures known in it, by kind.
+    pub kinds: BTreeMap<&'static str, u64>,
 }
 
 /// A histogram at rest.
@@ -82,6 +88,14 @@ impl Compact {
         )
     }
 
+    fn add(&mut self, other: &Compact) {
+        if !other.bytes.is_empty() {
+            let mut sum = self.histogram();
+            sum.merge(&other.histogram());
+            *self = Compact::new(&sum);
+        }
+    }
+
     /// Compressed HdrHistogram; empty for no values.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -90,6 +104,10 @@ impl Compact {
 
 impl Second {
     fn new(tally: &Tally) -> Second {
+        let mut kinds = BTreeMap::new();
+        for error in tally.errors.iter() {
+            *kinds.entry(error.kind).or_default() += error.count;
+        }
         Second {
             offered: tally.offered,
             sent: tally.sent,
@@ -100,12 +118,32 @@ impl Second {
             in_flight: tally.in_flight.area,
             lag: [0.5, 0.99].map(|quantile| tally.lag.quantile(quantile)),
             response: Compact::new(tally.ok()),
+            service: Compact::new(&tally.service),
+            executors: tally
+                .executors
+                .iter()
+                .filter_map(|stop| Some((stop.name.clone(), stop.time.mean()?)))
+                .collect(),
+            kinds,
         }
     }
 
     /// Adds what came in when the second was packed already: the rest of a worker that was behind.
     fn add(&mut self, late: &Tally) {
-        let late = Second::new(late);
+        let (ok, late) = (self.outcomes[0], Second::new(late));
+        for (name, mean) in late.executors {
+            match self.executors.iter_mut().find(|(known, _)| *known == name) {
+                // Weighed by requests, not all of which have to have passed: near enough for a rest.
+                Some((_, known)) => {
+                    let weight = late.outcomes[0] as f64 / (ok + late.outcomes[0]).max(1) as f64;
+                    *known = known.mul_f64(1.0 - weight) + mean.mul_f64(weight);
+                }
+                None => self.executors.push((name, mean)),
+            }
+        }
+        for (kind, count) in late.kinds {
+            *self.kinds.entry(kind).or_default() += count;
+        }
         self.offered += late.offered;
         self.sent += late.sent;
         self.dropped += late.dropped;
@@ -118,11 +156,8 @@ impl Second {
         for (mine, late) in self.lag.iter_mut().zip(late.lag) {
             *mine = (*mine).max(late);
         }
-        if !late.response.bytes.is_empty() {
-            let mut response = self.response.histogram();
-            response.merge(&late.response.histogram());
-            self.response = Compact::new(&response);
-        }
+        self.response.add(&late.response);
+        self.service.add(&late.service);
     }
 
     /// Requests that ended in it with a failure or not in time.

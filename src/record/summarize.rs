@@ -56,6 +56,21 @@ impl Requests {
         }
     }
 
+    /// All counts, by their names in the saved result.
+    pub fn named(&self) -> [(&'static str, u64); 9] {
+        [
+            ("arrivals", self.arrivals),
+            ("sent", self.sent),
+            ("ok", self.ok),
+            ("response_errors", self.response_errors),
+            ("transport_errors", self.transport_errors),
+            ("timeouts", self.timeouts),
+            ("dropped", self.dropped),
+            ("abandoned", self.abandoned),
+            ("retries", self.retries),
+        ]
+    }
+
     /// Those that did not end well.
     pub fn failed(&self) -> u64 {
         self.errors() + self.dropped + self.abandoned
@@ -92,7 +107,7 @@ impl Throughput {
 
 impl TimelineSecond {
     fn new(index: usize, second: &Second) -> TimelineSecond {
-        let response = second.response.histogram();
+        let (response, service) = (second.response.histogram(), second.service.histogram());
         TimelineSecond {
             t_s: index as u64 + 1,
             offered: second.offered,
@@ -100,6 +115,7 @@ impl TimelineSecond {
             ok: second.outcomes[Outcome::Ok as usize],
             errors: second.errors(),
             timeouts: second.outcomes[Outcome::Timeout as usize],
+            kinds: second.kinds.iter().map(|(kind, count)| ((*kind).into(), *count)).collect(),
             dropped: second.dropped,
             documents: second.documents_ok,
             in_flight: second.in_flight,
@@ -107,7 +123,13 @@ impl TimelineSecond {
             p99: response.quantile(0.99).map(ms),
             max: response.max().map(ms),
             lag_p99: second.lag[1].map(ms),
+            executors: second
+                .executors
+                .iter()
+                .map(|(name, mean)| (name.clone(), ms(*mean)))
+                .collect(),
             histogram: (response.count() > 0).then(|| response.to_base64()),
+            service_histogram: (service.count() > 0).then(|| service.to_base64()),
         }
     }
 }

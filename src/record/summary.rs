@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Histogram;
@@ -16,13 +17,14 @@ use crate::wire::Map;
 pub const SCHEMA: &str = "flowbench.report/1";
 
 /// One run of a suite.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     /// [`SCHEMA`].
     pub schema: String,
     /// The suite's name.
     pub suite: String,
     /// RFC 3339, UTC.
+    #[schemars(with = "String")]
     pub started_at: jiff::Timestamp,
     /// From the first Flow's start to the last scenario's end.
     pub duration_s: f64,
@@ -36,12 +38,16 @@ pub struct Summary {
     pub seed: u64,
     /// Where it ran.
     pub environment: Environment,
+    /// The suite with every default filled in and secrets masked, as `flowbench check --resolved`
+    /// prints it; null where several results were joined.
+    #[serde(default)]
+    pub resolved: Option<serde_json::Value>,
     /// In the order of the file, matrices expanded.
     pub scenarios: Vec<ScenarioSummary>,
 }
 
 /// Whether what was asked is true.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// It is.
@@ -49,11 +55,12 @@ pub enum Verdict {
     /// It is not.
     Failed,
     /// It cannot be told from this run.
+    #[default]
     NotJudged,
 }
 
 /// Program and machine.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Environment {
     /// Our version.
     pub flowbench: String,
@@ -74,7 +81,7 @@ pub struct Environment {
 }
 
 /// One scenario of a run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ScenarioSummary {
     /// With its matrix values.
     pub name: String,
@@ -143,7 +150,7 @@ pub struct ScenarioSummary {
 }
 
 /// How a scenario ended.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct End {
     /// Why.
     pub reason: EndReason,
@@ -152,10 +159,11 @@ pub struct End {
 }
 
 /// Why a scenario ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
     /// Its time was over.
+    #[default]
     Time,
     /// Its requests were sent.
     Requests,
@@ -174,7 +182,7 @@ pub enum EndReason {
 }
 
 /// Whether the figures may be quoted.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Validity {
     /// Whether there is no reason against it.
     pub valid: bool,
@@ -183,7 +191,7 @@ pub struct Validity {
 }
 
 /// Where requests went.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TargetSummary {
     /// The Flow's name in the file.
     pub flow: String,
@@ -195,11 +203,17 @@ pub struct TargetSummary {
     pub tls: bool,
     /// `v1` or `v2`; null when it never was known.
     pub family: Option<String>,
+    /// Jina's version, where the Flow told.
+    #[serde(default)]
+    pub jina: Option<String>,
+    /// DocArray's version, where the Flow told.
+    #[serde(default)]
+    pub docarray: Option<String>,
 }
 
 /// Requests by what became of them: `arrivals = sent + dropped`, and
 /// `sent = ok + response_errors + transport_errors + timeouts + abandoned`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Requests {
     /// Due.
     pub arrivals: u64,
@@ -222,7 +236,7 @@ pub struct Requests {
 }
 
 /// Documents.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DocumentCounts {
     /// In requests that were sent.
     pub sent: u64,
@@ -231,7 +245,7 @@ pub struct DocumentCounts {
 }
 
 /// Rates over `duration_s`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Throughput {
     /// Arrivals.
     pub offered_per_s: f64,
@@ -243,7 +257,7 @@ pub struct Throughput {
 
 /// A latency distribution in ms; all but `count` and `beyond` are null when there are no values, and
 /// a quantile is null when it is beyond an hour.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Latency {
     /// Values.
     pub count: u64,
@@ -276,7 +290,7 @@ pub struct Latency {
 }
 
 /// One second of a scenario.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TimelineSecond {
     /// The second's end, from the start of what is measured.
     pub t_s: u64,
@@ -290,6 +304,9 @@ pub struct TimelineSecond {
     pub errors: u64,
     /// Of them, those without an answer in time.
     pub timeouts: u64,
+    /// Of them, how many of which kind; left out without errors.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kinds: BTreeMap<String, u64>,
     /// Arrivals dropped.
     pub dropped: u64,
     /// Documents of ok requests.
@@ -304,12 +321,18 @@ pub struct TimelineSecond {
     pub max: Option<f64>,
     /// Lag of all requests, ms.
     pub lag_p99: Option<f64>,
-    /// As in [`Latency::histogram`].
+    /// Mean time in each Executor, ms, of the ok requests; left out where responses have no routes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub executors: BTreeMap<String, f64>,
+    /// Response time of the ok requests, as in [`Latency::histogram`].
     pub histogram: Option<String>,
+    /// Their service time.
+    #[serde(default)]
+    pub service_histogram: Option<String>,
 }
 
 /// Firings of the three callbacks.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CallbackCounts {
     /// After a success.
     pub on_done: CallbackCount,
@@ -320,7 +343,7 @@ pub struct CallbackCounts {
 }
 
 /// Firings of one callback.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CallbackCount {
     /// How often.
     pub fired: u64,
@@ -331,7 +354,7 @@ pub struct CallbackCount {
 }
 
 /// One assertion.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AssertionSummary {
     /// Its name, or the expression.
     pub name: String,
@@ -344,7 +367,7 @@ pub struct AssertionSummary {
 }
 
 /// One threshold.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ThresholdSummary {
     /// As written.
     pub that: String,
@@ -361,7 +384,7 @@ pub struct ThresholdSummary {
 }
 
 /// One kind of failure.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorSummary {
     /// `connect`, `timeout`, `executor` …
     pub kind: String,
@@ -376,7 +399,7 @@ pub struct ErrorSummary {
 }
 
 /// Time in one Executor.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ExecutorSummary {
     /// Its name; `gateway` for the gateway, which includes all Executors.
     pub name: String,
@@ -385,7 +408,7 @@ pub struct ExecutorSummary {
 }
 
 /// One of the slowest requests.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SlowSummary {
     /// When it was due.
     pub due_s: f64,
@@ -400,7 +423,7 @@ pub struct SlowSummary {
 }
 
 /// One stop of a request.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RouteSummary {
     /// Executor or gateway.
     pub name: String,
@@ -409,7 +432,7 @@ pub struct RouteSummary {
 }
 
 /// The requests of one step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StepSummary {
     /// As in the file.
     pub name: String,
@@ -424,7 +447,7 @@ pub struct StepSummary {
 }
 
 /// What was sent before it counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WarmupSummary {
     /// How long.
     pub duration_s: f64,
@@ -440,7 +463,7 @@ pub struct WarmupSummary {
 }
 
 /// How we ourselves did.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ClientSummary {
     /// CPU seconds of the threads that sent and received.
     pub cpu_s: f64,
@@ -464,7 +487,7 @@ pub struct ClientSummary {
 }
 
 /// A delay of our own; null without requests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Lag {
     /// Median.
     pub p50: Option<f64>,
@@ -475,7 +498,7 @@ pub struct Lag {
 }
 
 /// Requests in flight.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct InFlightSummary {
     /// The mean, measured by integrating their number.
     pub mean: f64,
@@ -483,6 +506,30 @@ pub struct InFlightSummary {
     pub by_littles_law: f64,
     /// The most at once, the workers' maxima added up.
     pub max: u64,
+}
+
+impl Default for Summary {
+    fn default() -> Summary {
+        Summary {
+            schema: SCHEMA.into(),
+            suite: String::new(),
+            started_at: jiff::Timestamp::UNIX_EPOCH,
+            duration_s: 0.0,
+            verdict: Verdict::default(),
+            passed: false,
+            interrupted: false,
+            seed: 0,
+            environment: Environment::default(),
+            resolved: None,
+            scenarios: Vec::new(),
+        }
+    }
+}
+
+impl Default for Validity {
+    fn default() -> Validity {
+        Validity::new(Vec::new())
+    }
 }
 
 impl Validity {
@@ -522,6 +569,22 @@ impl Latency {
             beyond: histogram.beyond(),
             histogram: (histogram.count() > 0).then(|| histogram.to_base64()),
         }
+    }
+
+    /// The figures that the histogram tells, by their names in the saved result.
+    pub fn figures(&self) -> [(&'static str, Option<f64>); 10] {
+        [
+            ("min", self.min),
+            ("mean", self.mean),
+            ("stddev", self.stddev),
+            ("p50", self.p50),
+            ("p90", self.p90),
+            ("p95", self.p95),
+            ("p99", self.p99),
+            ("p99.9", self.p99_9),
+            ("p99.99", self.p99_99),
+            ("max", self.max),
+        ]
     }
 
     /// The histogram behind the figures.

@@ -124,6 +124,7 @@ fn summary(
         interrupted: stop.drain.is_cancelled(),
         seed: plan.seed,
         environment: environment(),
+        resolved: Some(plan.resolved()),
         scenarios,
     }
 }

@@ -96,6 +96,8 @@ async fn carry_out(
         return Err(Obstacle::Unreachable("no worker was started".into()));
     };
     target.family = Some(family(first.info.family).into());
+    target.jina.clone_from(&first.info.jina);
+    target.docarray.clone_from(&first.info.docarray);
     let form = first.form;
     // Making the first requests may take a while, and must not hold up the runtime.
     let (steps, warm) = (scenario.steps.clone(), !scenario.warmup.is_zero());

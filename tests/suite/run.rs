@@ -61,8 +61,12 @@ impl Ran {
 }
 
 fn report(folder: &Path) -> Value {
-    let text = std::fs::read_to_string(folder.join("report.json")).expect("there is a report");
-    serde_json::from_str(&text).expect("it is JSON")
+    let path = folder.join("report.json");
+    let text = std::fs::read_to_string(&path).expect("there is a report");
+    let summary = flowbench::record::saved::read(&path).unwrap_or_else(|error| panic!("{error}"));
+    let value: Value = serde_json::from_str(&text).expect("it is JSON");
+    assert_eq!(serde_json::to_value(summary).expect("it is plain data"), value, "read as written");
+    value
 }
 
 /// One scenario with these keys, on a Flow that echoes.

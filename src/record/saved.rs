@@ -1,0 +1,491 @@
+//! Saved results read back, whoever wrote them: what does not fit is told with its place.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::error::Category;
+
+use super::Histogram;
+use super::summary::{Latency, Requests, SCHEMA, ScenarioSummary, Summary, Verdict};
+
+/// Why a saved result cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {problem}", path.display())]
+pub struct ReadError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    #[source]
+    pub problem: ReadProblem,
+}
+
+/// What is wrong with a saved result.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadProblem {
+    /// There is no such file, or it is not ours to read.
+    #[error("could not be read: {0}")]
+    Io(#[from] io::Error),
+    /// It ends in the middle.
+    #[error("ends in the middle (line {line}): it was cut off, or not written completely")]
+    Truncated {
+        /// The last line, counted from 1.
+        line: usize,
+    },
+    /// It is something else.
+    #[error("is not a result of flowbench: {0}")]
+    Foreign(String),
+    /// A version after this one wrote it.
+    #[error("`schema` is `{0}`, of a newer flowbench; this one reads `{SCHEMA}`")]
+    Newer(String),
+    /// Something in it is not what flowbench writes.
+    #[error("`{field}`: {why}")]
+    Field {
+        /// The path to it, `scenarios[0].requests.ok`.
+        field: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// Counts above it were not counted: it is the largest that JSON's numbers hold for sure.
+const COUNT_MAX: u64 = 1 << 53;
+
+/// Seconds above it were not measured: thirty years.
+const SECONDS_MAX: f64 = 1e9;
+
+/// Reads a saved result.
+///
+/// # Errors
+/// When it cannot be read, is not a result of a schema known here, or contradicts itself.
+pub fn read(path: &Path) -> Result<Summary, ReadError> {
+    let problem = |problem| ReadError { path: path.to_owned(), problem };
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        problem(match error.kind() {
+            io::ErrorKind::InvalidData => ReadProblem::Foreign("it is not text".into()),
+            _ => error.into(),
+        })
+    })?;
+    parse(&text).map_err(problem)
+}
+
+/// Reads the text of a saved result.
+///
+/// # Errors
+/// As [`read`].
+pub fn parse(text: &str) -> Result<Summary, ReadProblem> {
+    #[derive(Deserialize)]
+    struct Head {
+        schema: Option<serde_json::Value>,
+    }
+    if !text.trim_start().starts_with('{') {
+        let what = if text.trim().is_empty() { "it is empty" } else { "it is not a JSON object" };
+        return Err(ReadProblem::Foreign(what.into()));
+    }
+    // The schema first: of another one, any complaint about a field would mislead.
+    let head: Head = serde_json::from_str(text).map_err(not_json)?;
+    match head.schema.as_ref().map(|schema| schema.as_str()) {
+        Some(Some(SCHEMA)) => (),
+        Some(Some(other)) if is_newer(other) => return Err(ReadProblem::Newer(other.into())),
+        Some(Some(other)) => {
+            return Err(ReadProblem::Foreign(format!("`schema` is `{other}`, not `{SCHEMA}`")));
+        }
+        Some(None) => return Err(ReadProblem::Foreign("`schema` is not text".into())),
+        None => return Err(ReadProblem::Foreign("it has no `schema`".into())),
+    }
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let summary: Summary = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let (field, why) = (error.path().to_string(), error.into_inner().to_string());
+        // The place in the text says nothing that the path does not.
+        let why = why.rfind(" at line ").map_or(&*why, |end| &why[..end]).to_owned();
+        ReadProblem::Field { field, why }
+    })?;
+    check(&summary)?;
+    Ok(summary)
+}
+
+fn not_json(error: serde_json::Error) -> ReadProblem {
+    match error.classify() {
+        Category::Eof => ReadProblem::Truncated { line: error.line() },
+        _ => ReadProblem::Foreign(format!("it is not JSON ({error})")),
+    }
+}
+
+fn is_newer(schema: &str) -> bool {
+    let number = |schema: &str| -> Option<u32> {
+        schema.strip_prefix("flowbench.report/").and_then(|number| number.parse().ok())
+    };
+    number(schema) > number(SCHEMA)
+}
+
+/// A field and what is wrong with it, while the path to it is being put together.
+type Wrong = (String, String);
+
+fn check(summary: &Summary) -> Result<(), ReadProblem> {
+    let checked = seconds("duration_s", summary.duration_s)
+        .and_then(|()| passed(summary.passed, summary.verdict))
+        .and_then(|()| {
+            summary.scenarios.iter().enumerate().try_for_each(|(index, scenario)| {
+                within(&format!("scenarios[{index}]"), check_scenario(scenario))
+            })
+        });
+    checked.map_err(|(field, why)| ReadProblem::Field { field, why })
+}
+
+fn within(parent: &str, checked: Result<(), Wrong>) -> Result<(), Wrong> {
+    checked.map_err(|(field, why)| (format!("{parent}.{field}"), why))
+}
+
+fn wrong(field: &str, why: impl Into<String>) -> Result<(), Wrong> {
+    Err((field.into(), why.into()))
+}
+
+fn seconds(field: &str, value: f64) -> Result<(), Wrong> {
+    if (0.0..=SECONDS_MAX).contains(&value) {
+        return Ok(());
+    }
+    wrong(field, format!("{value} is no length of time"))
+}
+
+fn count(field: &str, value: u64) -> Result<(), Wrong> {
+    if value <= COUNT_MAX { Ok(()) } else { wrong(field, format!("{value} is too many")) }
+}
+
+fn passed(passed: bool, verdict: Verdict) -> Result<(), Wrong> {
+    if passed == (verdict == Verdict::Held) {
+        return Ok(());
+    }
+    wrong("passed", format!("is {passed}, which the `verdict` beside it contradicts"))
+}
+
+fn check_scenario(scenario: &ScenarioSummary) -> Result<(), Wrong> {
+    seconds("started_at_s", scenario.started_at_s)?;
+    seconds("duration_s", scenario.duration_s)?;
+    passed(scenario.passed, scenario.verdict)?;
+    if scenario.validity.valid != scenario.validity.reasons.is_empty() {
+        let valid = scenario.validity.valid;
+        return wrong("validity.valid", format!("is {valid}, which its `reasons` contradict"));
+    }
+    within("requests", check_requests(&scenario.requests))?;
+    let received = scenario.documents.received.unwrap_or_default();
+    count("documents.sent", scenario.documents.sent)?;
+    count("documents.received", received)?;
+    let ok = scenario.requests.ok;
+    for (name, latency) in [
+        ("response_time_ms", Some(&scenario.response_time_ms)),
+        ("service_time_ms", Some(&scenario.service_time_ms)),
+        ("first_response_ms", Some(&scenario.first_response_ms)),
+        ("gateway_ms", scenario.gateway_ms.as_ref()),
+        ("network_ms", scenario.network_ms.as_ref()),
+    ] {
+        within(name, latency.map_or(Ok(()), check_latency))?;
+    }
+    if scenario.response_time_ms.count != ok {
+        let found = scenario.response_time_ms.count;
+        return wrong("response_time_ms.count", format!("is {found}, but `requests.ok` is {ok}"));
+    }
+    for (name, latency) in &scenario.failed_time_ms {
+        within(&format!("failed_time_ms.{name}"), check_latency(latency))?;
+    }
+    for (index, executor) in scenario.executors.iter().flatten().enumerate() {
+        within(&format!("executors[{index}].time_ms"), check_latency(&executor.time_ms))?;
+    }
+    for (index, step) in scenario.steps.iter().enumerate() {
+        let checked = within("requests", check_requests(&step.requests))
+            .and_then(|()| within("response_time_ms", check_latency(&step.response_time_ms)))
+            .and_then(|()| within("service_time_ms", check_latency(&step.service_time_ms)));
+        within(&format!("steps[{index}]"), checked)?;
+    }
+    for (index, threshold) in scenario.thresholds.iter().enumerate() {
+        let checked = passed(threshold.passed, threshold.verdict);
+        within(&format!("thresholds[{index}]"), checked)?;
+    }
+    for (index, assertion) in scenario.assertions.iter().enumerate() {
+        let checked = count("passed", assertion.passed);
+        let checked = checked.and_then(|()| count("failed", assertion.failed));
+        within(&format!("assertions[{index}]"), checked)?;
+    }
+    for (index, error) in scenario.errors.iter().enumerate() {
+        within(&format!("errors[{index}]"), count("count", error.count))?;
+    }
+    check_timeline(scenario)
+}
+
+fn check_requests(requests: &Requests) -> Result<(), Wrong> {
+    for (name, value) in requests.named() {
+        count(name, value)?;
+    }
+    let Requests { arrivals, sent, ok, dropped, abandoned, .. } = *requests;
+    if arrivals != sent + dropped {
+        return wrong(
+            "arrivals",
+            format!("is {arrivals}, but sent and dropped are {}", sent + dropped),
+        );
+    }
+    let ended = ok + requests.errors() + abandoned;
+    if sent != ended {
+        return wrong("sent", format!("is {sent}, but what became of them adds up to {ended}"));
+    }
+    Ok(())
+}
+
+/// The figures are those of the histogram.
+fn check_latency(latency: &Latency) -> Result<(), Wrong> {
+    count("count", latency.count)?;
+    count("beyond", latency.beyond)?;
+    for (name, value) in [("min", latency.min), ("max", latency.max)] {
+        seconds(name, value.unwrap_or_default() / 1e3)?;
+    }
+    let histogram = latency.to_histogram().map_err(|e| ("histogram".into(), e.to_string()))?;
+    if histogram.count() != latency.count {
+        let held = histogram.count();
+        return wrong("count", format!("is {}, but the `histogram` holds {held}", latency.count));
+    }
+    let expected = Latency::new(&histogram);
+    for ((name, found), (_, expected)) in latency.figures().into_iter().zip(expected.figures()) {
+        // Mean and deviation are saved exactly, and read from buckets that are right to 0.1 %.
+        let room = match name {
+            "mean" | "stddev" => expected.unwrap_or_default() * 2e-3 + 2e-3,
+            _ => expected.unwrap_or_default() * 1e-9 + 1e-9,
+        };
+        let agrees = match (found, expected) {
+            (Some(found), Some(expected)) => (found - expected).abs() <= room,
+            (found, expected) => found == expected,
+        };
+        if !agrees {
+            let show = |value: Option<f64>| value.map_or("null".into(), |value| value.to_string());
+            let (found, expected) = (show(found), show(expected));
+            return wrong(name, format!("is {found}, but the `histogram` says {expected}"));
+        }
+    }
+    Ok(())
+}
+
+/// The seconds follow one another and add up to the whole.
+fn check_timeline(scenario: &ScenarioSummary) -> Result<(), Wrong> {
+    let timeline = &scenario.timeline;
+    let mut sums = [0u64; 5];
+    // A part of a run begins where it was cut.
+    let first = timeline.first().map_or(1, |second| second.t_s);
+    if first == 0 || first as f64 > SECONDS_MAX {
+        return wrong("timeline[0].t_s", format!("{first} is no end of a second"));
+    }
+    for (index, second) in timeline.iter().enumerate() {
+        let field = |name: &str| format!("timeline[{index}].{name}");
+        let expected = first + index as u64;
+        if second.t_s != expected {
+            let why = format!("is {}, but seconds follow one another: {expected}", second.t_s);
+            return wrong(&field("t_s"), why);
+        }
+        let counts = [
+            ("offered", second.offered),
+            ("sent", second.sent),
+            ("ok", second.ok),
+            ("errors", second.errors),
+            ("dropped", second.dropped),
+        ];
+        for (sum, (name, value)) in sums.iter_mut().zip(counts) {
+            count(&field(name), value)?;
+            *sum = sum.saturating_add(value);
+        }
+        for (name, value) in [("documents", second.documents), ("timeouts", second.timeouts)] {
+            count(&field(name), value)?;
+        }
+        if !(0.0..=COUNT_MAX as f64).contains(&second.in_flight) {
+            return wrong(
+                &field("in_flight"),
+                format!("{} is no number in flight", second.in_flight),
+            );
+        }
+        for (name, saved) in
+            [("histogram", &second.histogram), ("service_histogram", &second.service_histogram)]
+        {
+            let Some(text) = saved else { continue };
+            let histogram =
+                Histogram::from_base64(text).map_err(|e| (field(name), e.to_string()))?;
+            if histogram.count() > second.ok {
+                let (held, ok) = (histogram.count(), second.ok);
+                return wrong(&field(name), format!("holds {held} requests, but `ok` is {ok}"));
+            }
+        }
+    }
+    let requests = &scenario.requests;
+    let wholes = [
+        ("requests.arrivals", requests.arrivals),
+        ("requests.sent", requests.sent),
+        ("requests.ok", requests.ok),
+        ("requests", requests.errors()),
+        ("requests.dropped", requests.dropped),
+    ];
+    let contradicted = sums.into_iter().zip(wholes).find(|(sum, (_, whole))| sum != whole);
+    match contradicted.filter(|_| !timeline.is_empty()) {
+        Some((sum, (name, whole))) => {
+            wrong(name, format!("says {whole}, but the seconds of the timeline add up to {sum}"))
+        }
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::record::summary::{TimelineSecond, ms};
+
+    fn saved() -> Value {
+        let mut histogram = Histogram::new();
+        (1..=500).for_each(|ms| histogram.record(Duration::from_micros(ms * 731)));
+        let second = |t_s| TimelineSecond {
+            t_s,
+            offered: 250,
+            sent: 250,
+            ok: 250,
+            p50: histogram.quantile(0.5).map(ms),
+            ..TimelineSecond::default()
+        };
+        let scenario = ScenarioSummary {
+            name: "search".into(),
+            verdict: Verdict::Held,
+            passed: true,
+            duration_s: 2.0,
+            requests: Requests { arrivals: 500, sent: 500, ok: 500, ..Requests::default() },
+            response_time_ms: Latency::new(&histogram),
+            service_time_ms: Latency::new(&histogram),
+            timeline: vec![second(1), second(2)],
+            ..ScenarioSummary::default()
+        };
+        let summary = Summary {
+            suite: "saved".into(),
+            verdict: Verdict::Held,
+            passed: true,
+            scenarios: vec![scenario],
+            ..Summary::default()
+        };
+        serde_json::to_value(summary).unwrap()
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        assert_eq!(parse(text).unwrap_err().to_string(), expected);
+    }
+
+    #[track_caller]
+    fn check_edited(pointer: &str, value: Value, expected: &str) {
+        let mut edited = saved();
+        *edited.pointer_mut(pointer).expect(pointer) = value;
+        check(&edited.to_string(), expected);
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let text = saved().to_string();
+        let summary = parse(&text).unwrap();
+        assert_eq!(serde_json::to_value(&summary).unwrap().to_string(), text);
+    }
+
+    #[test]
+    fn a_field_of_a_later_version_is_no_error() {
+        let mut later = saved();
+        later["scenarios"][0]["wisdom"] = json!(42);
+        assert!(parse(&later.to_string()).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_result_is_told_from_a_part_of_one() {
+        let text = format!("{:#}", saved());
+        let cut = text.char_indices().nth(300).unwrap().0;
+        check(
+            &text[..cut],
+            "ends in the middle (line 16): it was cut off, or not written completely",
+        );
+        check("", "is not a result of flowbench: it is empty");
+        check("[1, 2]", "is not a result of flowbench: it is not a JSON object");
+        check("{}", "is not a result of flowbench: it has no `schema`");
+        check(
+            "{name: search}",
+            "is not a result of flowbench: it is not JSON (key must be a string at line 1 column 2)",
+        );
+        check(
+            r#"{"schema": "k6/1"}"#,
+            "is not a result of flowbench: `schema` is `k6/1`, not `flowbench.report/1`",
+        );
+        check(
+            r#"{"schema": "flowbench.report/2", "scenarios": "sung"}"#,
+            "`schema` is `flowbench.report/2`, of a newer flowbench; this one reads \
+             `flowbench.report/1`",
+        );
+    }
+
+    #[test]
+    fn what_was_edited_by_hand_is_told_with_its_field() {
+        for (pointer, value, expected) in [
+            (
+                "/scenarios/0/response_time_ms/p99",
+                json!(5.0),
+                "`scenarios[0].response_time_ms.p99`: is 5, but the `histogram` says 361.983",
+            ),
+            (
+                "/scenarios/0/response_time_ms/histogram",
+                json!("HISTFAAA"),
+                "`scenarios[0].response_time_ms.histogram`: not a compressed HdrHistogram V2: An i/o operation failed: failed to fill whole buffer",
+            ),
+            (
+                "/scenarios/0/requests/ok",
+                json!(501),
+                "`scenarios[0].requests.sent`: is 500, but what became of them adds up to 501",
+            ),
+            (
+                "/scenarios/0/requests/ok",
+                json!("many"),
+                "`scenarios[0].requests.ok`: invalid type: string \"many\", expected u64",
+            ),
+            (
+                "/scenarios/0/requests/ok",
+                json!(-1),
+                "`scenarios[0].requests.ok`: invalid value: integer `-1`, expected u64",
+            ),
+            (
+                "/scenarios/0/verdict",
+                json!("sung"),
+                "`scenarios[0].verdict`: unknown variant `sung`, expected one of `held`, `failed`, `not_judged`",
+            ),
+            (
+                "/scenarios/0/verdict",
+                json!("failed"),
+                "`scenarios[0].passed`: is true, which the `verdict` beside it contradicts",
+            ),
+            (
+                "/scenarios/0/timeline/1/ok",
+                json!(3),
+                "`scenarios[0].requests.ok`: says 500, but the seconds of the timeline add up to 253",
+            ),
+            (
+                "/scenarios/0/timeline/1/t_s",
+                json!(7),
+                "`scenarios[0].timeline[1].t_s`: is 7, but seconds follow one another: 2",
+            ),
+            (
+                "/scenarios/0/duration_s",
+                json!(-2.5),
+                "`scenarios[0].duration_s`: -2.5 is no length of time",
+            ),
+            (
+                "/scenarios/0/requests/retries",
+                json!(u64::MAX),
+                "`scenarios[0].requests.retries`: 18446744073709551615 is too many",
+            ),
+        ] {
+            check_edited(pointer, value, expected);
+        }
+    }
+
+    #[test]
+    fn a_field_that_is_missing_is_told() {
+        let mut edited = saved();
+        edited["scenarios"][0].as_object_mut().unwrap().remove("requests");
+        check(&edited.to_string(), "`scenarios[0]`: missing field `requests`");
+    }
+}
