@@ -26,5 +26,6 @@ pub mod threshold;
 pub mod run;
 
 pub mod report;
+pub mod selftest;
 
 pub mod cli;

@@ -12,6 +12,7 @@ mod problem;
 mod ready;
 mod run;
 mod schema;
+mod selftest;
 mod serve;
 mod suite;
 
@@ -47,6 +48,8 @@ enum Command {
     Ready(ready::Args),
     /// Start a Flow inside this process, for others to talk to.
     Serve(serve::Args),
+    /// Say how far this machine can be trusted to measure.
+    Selftest(selftest::Args),
 }
 
 /// How the program ends. The numbers are part of the contract with scripts.
@@ -98,6 +101,7 @@ pub fn main() -> ExitCode {
             Command::Mutate(args) => mutate::main(args).await,
             Command::Ready(args) => ready::main(args).await,
             Command::Serve(args) => serve::main(args).await,
+            Command::Selftest(args) => selftest::main(args).await,
         }
     });
     // Threads that still read or wait must not hold the exit up.

@@ -165,7 +165,7 @@ fn default_folder(suite: &str) -> PathBuf {
 }
 
 /// The first signal drains, the second aborts.
-fn watch_signals(stop: Stop, quiet: bool) {
+pub(super) fn watch_signals(stop: Stop, quiet: bool) {
     tokio::spawn(async move {
         // Where signals cannot be watched they end the program, as they do anyway.
         let Ok(mut signals) = Signals::new() else { return };
@@ -277,7 +277,8 @@ fn not_written(error: impl std::error::Error) -> Problem {
     Problem { exit: Exit::NotWritten, text: chain(&error) }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+/// An error and what caused it, in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
     let add = |text: String, cause: &dyn Display| format!("{text}: {cause}");
     format!("error: {}", causes.fold(error.to_string(), |text, cause| add(text, &cause)))

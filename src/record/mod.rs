@@ -7,6 +7,7 @@ mod histogram;
 mod recorder;
 mod recording;
 pub mod saved;
+mod steady;
 mod summarize;
 pub mod summary;
 pub mod tally;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::Histogram;
 use super::tally::{ErrorCount, SlowRequest, Tally};
 use crate::client::CallError;
 use crate::engine::event::{Event, Finished, Iteration, Listener, Outcome};
@@ -17,6 +18,9 @@ pub struct Delta {
     pub seconds: Vec<(u64, Tally)>,
     /// Requests of the warmup.
     pub warmup: Tally,
+    /// Response time of the warmup's ok requests by the second in which they ended, counted
+    /// backwards from its end: 1 is the last.
+    pub warmup_seconds: Vec<(u64, Histogram)>,
     /// When the very first request was answered, and its response time.
     pub first_request: Option<(Instant, Duration)>,
     /// When the last measured request ended.
@@ -36,6 +40,7 @@ pub struct Recorder {
     /// Not handed over yet; the last second and mostly no other.
     seconds: Vec<(u64, Tally)>,
     warmup: Tally,
+    warmup_seconds: Vec<(u64, Histogram)>,
     first_request: Option<(Instant, Duration)>,
     first_told: bool,
     last_done: Option<Instant>,
@@ -64,6 +69,7 @@ impl Recorder {
             steps,
             seconds: Vec::new(),
             warmup: Tally::default(),
+            warmup_seconds: Vec::new(),
             first_request: None,
             first_told: false,
             last_done: None,
@@ -84,6 +90,7 @@ impl Recorder {
         Delta {
             seconds: std::mem::take(&mut self.seconds),
             warmup: std::mem::take(&mut self.warmup),
+            warmup_seconds: std::mem::take(&mut self.warmup_seconds),
             first_request: self.first_request.take(),
             last_done: self.last_done,
         }
@@ -157,8 +164,8 @@ impl Recorder {
                 step.service.record(service);
             }
         }
+        let response = done - iteration.arrival.due;
         if finished.ends {
-            let response = done - iteration.arrival.due;
             tally.response[outcome as usize].record(response);
         }
         if let Some(error) = &finished.error {
@@ -180,6 +187,23 @@ impl Recorder {
                 tally.service.record(service);
             }
             answered(tally, finished, start);
+            if finished.ends && !measured {
+                self.warmed_up(done, response);
+            }
+        }
+    }
+
+    /// A request of the warmup ended well. One that ended after the warmup tells nothing of it.
+    fn warmed_up(&mut self, done: Instant, response: Duration) {
+        let Some(before) = self.start.checked_duration_since(done) else { return };
+        let second = before.as_secs() + 1;
+        match self.warmup_seconds.last_mut() {
+            Some((known, histogram)) if *known == second => histogram.record(response),
+            _ => {
+                let mut histogram = Histogram::new();
+                histogram.record(response);
+                self.warmup_seconds.push((second, histogram));
+            }
         }
     }
 

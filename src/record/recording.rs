@@ -19,6 +19,8 @@ pub struct Recording {
     pub totals: Tally,
     /// The requests of the warmup.
     pub warmup: Tally,
+    /// Response time of its ok requests by the second, counted backwards from its end.
+    pub(super) warmup_seconds: BTreeMap<u64, Compact>,
     /// The very first answered request, of warmup or load: when it was done and its response time.
     pub first_request: Option<(Instant, Duration)>,
     /// When the last measured request ended.
@@ -173,6 +175,12 @@ impl Recording {
     /// Merges what a worker hands over.
     pub fn add(&mut self, delta: Delta) {
         self.warmup.merge(&delta.warmup);
+        for (second, histogram) in delta.warmup_seconds {
+            let known = self.warmup_seconds.entry(second).or_default();
+            let mut all = known.histogram();
+            all.merge(&histogram);
+            *known = Compact::new(&all);
+        }
         self.first_request = [self.first_request, delta.first_request].into_iter().flatten().min();
         self.last_done = self.last_done.max(delta.last_done);
         for (second, tally) in delta.seconds {
@@ -234,12 +242,7 @@ mod tests {
     fn delta(second: u64, ms: &[u64]) -> Delta {
         let mut tally = Tally { offered: ms.len() as u64, ..Tally::default() };
         ms.iter().for_each(|ms| tally.response[0].record(Duration::from_millis(*ms)));
-        Delta {
-            seconds: vec![(second, tally)],
-            warmup: Tally::default(),
-            first_request: None,
-            last_done: None,
-        }
+        Delta { seconds: vec![(second, tally)], ..Delta::default() }
     }
 
     #[test]

@@ -233,7 +233,7 @@ impl Recording {
             sent: self.warmup.sent,
             failed: self.warmup.failed(),
             first_request_ms: self.first_request.map(|(_, response)| ms(response)),
-            time_to_steady_s: None,
+            time_to_steady_s: self.time_to_steady(length).map(|time| time.as_secs_f64()),
         }
     }
 

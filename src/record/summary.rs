@@ -457,8 +457,9 @@ pub struct WarmupSummary {
     pub failed: u64,
     /// Response time of the very first request that was answered, warmup or not.
     pub first_request_ms: Option<f64>,
-    /// From the first request until the median latency of a second is that of the second half of
-    /// the run. Null when it never settles, or the run is too short to tell.
+    /// From the begin of the load, warmup included, to the first of three seconds whose median
+    /// response times are that of the second half of what is measured, within a tenth. Null when
+    /// it never settles, or the run is too short to tell (6 s).
     pub time_to_steady_s: Option<f64>,
 }
 

@@ -116,18 +116,21 @@ fn beyond(histogram: &Histogram, allowed: Duration) -> Option<Duration> {
 fn backlog_growth(timeline: &[Second]) -> Option<(f64, f64)> {
     // The drain after the last arrival is no part of the load.
     let last = timeline.iter().rposition(|second| second.offered > 0)?;
-    // The last second is mostly cut short, and a mean over a part of it would be too small.
+    // The last second is mostly cut short, and its part would be too small.
     let load = &timeline[..last];
     if load.len() < 6 {
         return None;
     }
     let third = load.len() / 3;
-    let mean = |seconds: &[Second]| {
-        seconds.iter().map(|second| second.in_flight).sum::<f64>() / seconds.len() as f64
+    // The median, which a standstill of some seconds in one of the thirds does not move.
+    let typical = |seconds: &[Second]| {
+        let mut in_flight: Vec<f64> = seconds.iter().map(|second| second.in_flight).collect();
+        in_flight.sort_by(f64::total_cmp);
+        in_flight[in_flight.len() / 2]
     };
     let (first, rest) = load.split_at(load.len() - 2 * third);
     let (middle, end) = rest.split_at(third);
-    let (first, middle, end) = (mean(first), mean(middle), mean(end));
+    let (first, middle, end) = (typical(first), typical(middle), typical(end));
     let grew = end - middle;
     // Half as much again, and more than chance makes of a few: three standard deviations of a
     // Poisson number.
@@ -235,6 +238,8 @@ mod tests {
         assert!(backlog_growth(&steady).is_none());
         let starting = timeline((0..30).map(|second| f64::from(second.min(8)) * 20.0));
         assert!(backlog_growth(&starting).is_none());
+        let frozen = timeline((0..30).map(|second| if second == 25 { 900.0 } else { 1.0 }));
+        assert!(backlog_growth(&frozen).is_none());
         let short = timeline((0..5).map(|second| f64::from(second) * 20.0));
         assert!(backlog_growth(&short).is_none());
     }

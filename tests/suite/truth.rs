@@ -9,19 +9,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use flowbench::client::{Body, Call, CallError, Failure, Reply, Request, Timing};
 use flowbench::clock::{Clock, TokioClock};
-use flowbench::engine::feed::{Batch, Feed, Same};
-use flowbench::engine::schedule::{Law, Profile, Schedule};
-use flowbench::engine::source::{Budget, Frame, Share, Source};
-use flowbench::engine::{Load, Slots, Stop, drive};
-use flowbench::plan::Stage;
+use flowbench::engine::schedule::Law;
 use flowbench::random::Key;
+use flowbench::record::Recording;
 use flowbench::record::summary::Requests;
 use flowbench::record::validity::{self, Circumstances};
-use flowbench::record::{Recorder, Recording};
+use flowbench::selftest::law;
+use flowbench::selftest::rig::Rig;
 use flowbench::wire::Head;
 use proptest::prelude::*;
 use rand::RngExt;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 /// A server that works on one request at a time, first come, first served; or on all at once.
@@ -109,79 +106,14 @@ fn millis(millis: u64) -> Duration {
 }
 
 /// A load of one worker.
-struct Run {
-    schedule: Schedule,
-    clients: Option<usize>,
-    duration: Duration,
-    max_in_flight: usize,
-    grace: Duration,
+type Run = Rig;
+
+async fn against(run: Run, server: &Server) -> Recording {
+    paced(run, TokioClock, server).await
 }
 
-impl Run {
-    fn open(rate: f64, law: Law, duration: Duration) -> Run {
-        Run {
-            schedule: Schedule::rate(Profile::constant(rate, None), law, 1),
-            clients: None,
-            duration,
-            max_in_flight: usize::MAX,
-            grace: Duration::from_secs(3600),
-        }
-    }
-
-    async fn against(self, server: &Server) -> Recording {
-        self.paced(TokioClock, server).await
-    }
-
-    async fn paced(self, clock: impl Clock, server: &Server) -> Recording {
-        self.calling(clock, server.clone()).await
-    }
-
-    async fn calling(self, mut clock: impl Clock, call: impl Call) -> Recording {
-        let frame =
-            Frame { start: Instant::now(), warmup: Duration::ZERO, duration: Some(self.duration) };
-        let source = match self.clients {
-            None => Source::open(frame, &self.schedule, &self.schedule, Share::WHOLE),
-            Some(clients) => {
-                let stages = [Stage { from: clients, to: clients, length: None }];
-                let budget = Budget::new(u64::MAX);
-                Source::closed(frame, &stages, Duration::ZERO, budget, Share::WHOLE)
-            }
-        };
-        let feed = || {
-            let request = Request::Mutate { body: Bytes::new() };
-            let batch = Batch { request, documents: 1, index: 0 };
-            Feed::Same(Same { batch, last: None, budget: Budget::new(u64::MAX) })
-        };
-        let load = Load {
-            call,
-            source,
-            warmup: feed(),
-            feed: feed(),
-            chain: None,
-            slots: Slots::new(self.max_in_flight),
-            answers: None,
-            grace: self.grace,
-            stop: Stop::default(),
-        };
-        let (deltas, mut received) = mpsc::channel(16);
-        let mut recorder = Recorder::new(frame.measured_from(), frame.end(), 1, deltas);
-        let mut recording = Recording::default();
-        {
-            let driven = drive(load, &mut clock, &mut recorder);
-            tokio::pin!(driven);
-            loop {
-                tokio::select! {
-                    _ = &mut driven => break,
-                    Some(delta) = received.recv() => recording.add(delta),
-                }
-            }
-        }
-        while let Ok(delta) = received.try_recv() {
-            recording.add(delta);
-        }
-        recording.add(recorder.finish());
-        recording
-    }
+async fn paced(run: Run, clock: impl Clock, call: &impl Call) -> Recording {
+    run.run(clock, call.clone(), Request::Mutate { body: Bytes::new() }).await
 }
 
 /// In units.
@@ -206,19 +138,9 @@ fn near(found: f64, expected: f64, percent: f64) {
 
 #[track_caller]
 fn counts_are_conserved(recording: &Recording) {
-    let Requests {
-        arrivals,
-        sent,
-        ok,
-        response_errors,
-        transport_errors,
-        timeouts,
-        dropped,
-        abandoned,
-        retries: _,
-    } = Requests::new(&recording.totals);
-    assert_eq!(arrivals, sent + dropped);
-    assert_eq!(sent, ok + response_errors + transport_errors + timeouts + abandoned);
+    let requests = Requests::new(&recording.totals);
+    assert_eq!(law::unaccounted(&requests), None);
+    let Requests { arrivals, sent, ok, .. } = requests;
     let timeline = recording.timeline();
     assert_eq!(timeline.iter().map(|second| second.offered).sum::<u64>(), arrivals);
     assert_eq!(timeline.iter().map(|second| second.sent).sum::<u64>(), sent);
@@ -245,12 +167,14 @@ async fn a_freeze_shows_in_all_the_percentiles_it_reaches() {
         Service { takes: millis(1000u64.saturating_sub(into)), then: Then::Answer }
     };
     let server = Server { queues: false, ..Server::new(thaw) };
-    let recording = Run::open(1000.0, Law::Uniform, Duration::from_secs(20)).against(&server).await;
+    let run = Run::open(1000.0, Law::Uniform, Duration::from_secs(20));
+    let recording = against(run, &server).await;
     let ms = |at: f64| quantile(&recording, at) * UNIT.as_millis() as f64;
-    near(ms(0.95), 500.0, 0.1);
-    near(ms(0.99), 900.0, 0.1);
-    near(ms(0.999), 990.0, 0.1);
-    near(ms(1.0), 1000.0, 0.0);
+    for (at, expected) in [(0.95, 500.0), (0.99, 900.0), (0.999, 990.0), (1.0, 1000.0)] {
+        let (freeze, period) = (Duration::from_secs(1), Duration::from_secs(10));
+        assert_eq!(law::frozen(at, freeze, period).as_millis(), expected as u128);
+        near(ms(at), expected, 0.1);
+    }
     assert_eq!(recording.totals.ok().quantile(0.89), Some(Duration::ZERO));
     counts_are_conserved(&recording);
     littles_law_holds(&recording);
@@ -261,7 +185,7 @@ async fn a_freeze_shows_in_all_the_percentiles_it_reaches() {
 #[tokio::test(start_paused = true)]
 async fn one_server_with_random_arrivals_and_work_is_mm1() {
     // Response time is exponential with rate µ − λ = 0.2.
-    let recording = queue(Law::Poisson).against(&Server::exponential(1.0)).await;
+    let recording = against(queue(Law::Poisson), &Server::exponential(1.0)).await;
     near(mean(&recording), 5.0, 5.0);
     near(quantile(&recording, 0.5), 3.466, 5.0);
     near(quantile(&recording, 0.99), 23.03, 5.0);
@@ -273,7 +197,7 @@ async fn one_server_with_random_arrivals_and_work_is_mm1() {
 #[tokio::test(start_paused = true)]
 async fn one_server_with_random_arrivals_and_even_work_is_md1() {
     // Mean 1/µ + ρ/(2µ(1−ρ)).
-    let recording = queue(Law::Poisson).against(&Server::constant(UNIT)).await;
+    let recording = against(queue(Law::Poisson), &Server::constant(UNIT)).await;
     near(mean(&recording), 3.0, 4.0);
     near(quantile(&recording, 0.99), 11.2, 10.0);
     littles_law_holds(&recording);
@@ -282,7 +206,7 @@ async fn one_server_with_random_arrivals_and_even_work_is_md1() {
 #[tokio::test(start_paused = true)]
 async fn one_server_with_even_arrivals_and_random_work_is_dm1() {
     // Exponential with rate µ(1−σ), σ = exp(−(1−σ)/ρ).
-    let recording = queue(Law::Uniform).against(&Server::exponential(1.0)).await;
+    let recording = against(queue(Law::Uniform), &Server::exponential(1.0)).await;
     near(mean(&recording), 2.70, 4.0);
     near(quantile(&recording, 0.99), 12.5, 6.0);
     littles_law_holds(&recording);
@@ -291,7 +215,7 @@ async fn one_server_with_even_arrivals_and_random_work_is_dm1() {
 #[tokio::test(start_paused = true)]
 async fn even_arrivals_and_even_work_never_wait() {
     let run = Run::open(10.0, Law::Uniform, Duration::from_secs(100));
-    let recording = run.against(&Server::constant(millis(80))).await;
+    let recording = against(run, &Server::constant(millis(80))).await;
     let response = recording.totals.ok();
     assert_eq!(response.min(), Some(millis(80)));
     assert_eq!(response.max(), Some(millis(80)));
@@ -302,7 +226,7 @@ async fn even_arrivals_and_even_work_never_wait() {
 #[tokio::test(start_paused = true)]
 async fn a_closed_load_waits_with_the_server_and_its_throughput_is_the_servers() {
     let run = Run { clients: Some(4), ..Run::open(1.0, Law::Uniform, Duration::from_secs(1000)) };
-    let recording = run.against(&Server::constant(Duration::from_secs(1))).await;
+    let recording = against(run, &Server::constant(Duration::from_secs(1))).await;
     assert_eq!(recording.totals.ok_in_time, 1000);
     // Each waits for the three before it.
     assert_eq!(recording.totals.ok().quantile(0.5), Some(Duration::from_secs(4)));
@@ -322,7 +246,7 @@ impl Clock for LateClock {
 #[tokio::test(start_paused = true)]
 async fn lateness_of_our_own_is_blamed_on_ourselves() {
     let run = Run::open(10.0, Law::Uniform, Duration::from_secs(30));
-    let recording = run.paced(LateClock(millis(50)), &Server::constant(millis(20))).await;
+    let recording = paced(run, LateClock(millis(50)), &Server::constant(millis(20))).await;
     let totals = &recording.totals;
     assert_eq!(totals.pacer.quantile(0.5), Some(millis(50)));
     assert_eq!(totals.held.max(), Some(Duration::ZERO));
@@ -351,7 +275,7 @@ async fn a_send_path_that_sleeps_is_blamed_on_ourselves() {
     }
 
     let run = Run::open(10.0, Law::Uniform, Duration::from_secs(1));
-    let recording = run.calling(TokioClock, Sleepy).await;
+    let recording = paced(run, TokioClock, &Sleepy).await;
     let totals = &recording.totals;
     assert!(totals.pacer.quantile(0.5) >= Some(millis(50)));
     assert!(totals.held.quantile(0.5) < Some(millis(10)));
@@ -365,21 +289,10 @@ async fn a_send_path_that_sleeps_is_blamed_on_ourselves() {
 #[tokio::test(start_paused = true)]
 async fn more_than_the_server_can_take_is_told_to_exceed_its_capacity() {
     let run = Run::open(2.0, Law::Uniform, Duration::from_secs(300));
-    let recording = run.against(&Server::constant(Duration::from_secs(1))).await;
+    let recording = against(run, &Server::constant(Duration::from_secs(1))).await;
     let reasons = validity::reasons(&recording, Circumstances { open: true, ..Default::default() });
     assert_eq!(reasons.len(), 1, "{reasons:?}");
     assert!(reasons[0].starts_with("the load exceeds capacity"), "{reasons:?}");
-}
-
-/// The Kolmogorov–Smirnov distance of gaps (in seconds) from an exponential law of mean 1.
-fn distance_from_exponential(mut gaps: Vec<f64>) -> f64 {
-    gaps.sort_by(f64::total_cmp);
-    let count = gaps.len() as f64;
-    let distance = |(index, gap): (usize, &f64)| {
-        let law = 1.0 - (-gap).exp();
-        (law - index as f64 / count).abs().max(((index + 1) as f64 / count - law).abs())
-    };
-    gaps.iter().enumerate().map(distance).fold(0.0, f64::max)
 }
 
 #[tokio::test(start_paused = true)]
@@ -388,7 +301,7 @@ async fn the_server_sees_the_arrivals_that_were_asked_for() {
     let run = Run::open(1.0, Law::Poisson, Duration::from_secs(5_000));
     let schedule: Vec<Duration> = run.schedule.arrivals().take(4_500).collect();
     let start = Instant::now();
-    run.against(&server).await;
+    against(run, &server).await;
     let arrivals = server.arrivals();
     assert!(arrivals.len() > 4_500);
     for (arrival, due) in arrivals.iter().zip(&schedule) {
@@ -397,9 +310,7 @@ async fn the_server_sees_the_arrivals_that_were_asked_for() {
         assert!(at >= *due && at - *due <= millis(1), "{at:?} instead of {due:?}");
     }
     let gaps = arrivals.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect();
-    // The bound that one in a hundred of such samples exceeds.
-    let bound = 1.63 / (arrivals.len() as f64).sqrt();
-    assert!(distance_from_exponential(gaps) < bound);
+    assert!(law::distance_from_exponential(gaps) < law::distance_allowed(arrivals.len()));
 }
 
 proptest! {
@@ -435,7 +346,7 @@ proptest! {
                 grace: millis(grace),
                 ..Run::open(rate, Law::Poisson, Duration::from_secs(3))
             };
-            let recording = run.against(&server).await;
+            let recording = against(run, &server).await;
             counts_are_conserved(&recording);
             littles_law_holds(&recording);
             assert_eq!(server.arrivals().len() as u64, recording.totals.sent);

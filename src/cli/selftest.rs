@@ -1,0 +1,139 @@
+//! `flowbench selftest`.
+
+use std::io::{self, Write};
+
+use super::Exit;
+use super::problem::Problem;
+use crate::engine::Stop;
+use crate::selftest::{self, Check, Measure, Report, Rung, SelftestError, Told};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Runs loads whose figures are known beforehand against a Flow inside this process, for less than two
+minutes, and says up to which rate this machine can be trusted. Leave the machine alone meanwhile:
+what else it does is what a load test would measure too.
+
+Exit codes: 0 all checks passed; 1 one did not; 3 it could not be run; 5 stdout could not be \
+written; 130 interrupted.")]
+pub(super) struct Args {
+    /// Print the result to stdout as JSON, and nothing else
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn main(args: Args) -> Exit {
+    match run(args).await {
+        Ok(exit) => exit,
+        Err(problem) => problem.print(),
+    }
+}
+
+async fn run(args: Args) -> Result<Exit, Problem> {
+    let stop = Stop::default();
+    super::run::watch_signals(stop.clone(), true);
+    let mut written = Ok(());
+    let mut tell = |told: Told<'_>| {
+        if !args.json && written.is_ok() {
+            written = show(told);
+        }
+    };
+    if !args.json {
+        println!("flowbench selftest: less than two minutes; leave the machine alone meanwhile.\n");
+    }
+    let report = selftest::run(&stop, &mut tell).await.map_err(|error| Problem {
+        exit: match error {
+            SelftestError::Interrupted => Exit::Interrupted,
+            SelftestError::Io(_) | SelftestError::Run { .. } => Exit::Unreachable,
+        },
+        text: super::run::chain(&error),
+    })?;
+    written.and_then(|()| conclude(&report, args.json)).map_err(|error| Problem {
+        exit: Exit::NotWritten,
+        text: format!("error: could not print the result: {error}"),
+    })?;
+    Ok(if report.passed { Exit::Held } else { Exit::Failed })
+}
+
+fn show(told: Told<'_>) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match told {
+        Told::Begins(name) => {
+            if io::IsTerminal::is_terminal(&out) {
+                write!(out, "…       {name}\r")?;
+            }
+        }
+        Told::Checked(check) => checked(check, &mut out)?,
+        Told::Tried(rung) => tried(rung, &mut out)?,
+    }
+    out.flush()
+}
+
+fn checked(check: &Check, out: &mut impl Write) -> io::Result<()> {
+    let word = if check.passed { "passed" } else { "FAILED" };
+    writeln!(out, "{word}  {}", check.name)?;
+    // Those of many runs are told only where something is wrong.
+    let many = check.measures.len() > 5;
+    for measure in check.measures.iter().filter(|measure| !many || !measure.passed) {
+        let off = if measure.passed { "" } else { "  <- off" };
+        writeln!(out, "          {}{off}", words(measure))?;
+    }
+    for problem in &check.problems {
+        writeln!(out, "          {problem}")?;
+    }
+    Ok(())
+}
+
+fn words(measure: &Measure) -> String {
+    let Measure { what, unit, found, expected, tolerance, .. } = measure;
+    match *unit {
+        "ms" => format!("{what}: {found:.2} ms, expected {expected:.2} ± {tolerance:.2}"),
+        "share" => format!("{what}: {found:.4}, at most {:.4}", expected + tolerance),
+        _ if *tolerance == 0.0 => format!("{what}: {found}, expected {expected}"),
+        _ => format!("{what}: {found:.2}, expected {expected:.2} ± {tolerance:.2}"),
+    }
+}
+
+fn tried(rung: &Rung, out: &mut impl Write) -> io::Result<()> {
+    let ms = |ms: Option<f64>| ms.map_or("–".into(), |ms| format!("{ms:.3} ms"));
+    let word = if rung.trusted { "trust" } else { "TOO MUCH" };
+    writeln!(
+        out,
+        "{word:<8}  {}/s: at the Flow late by {} (p50) and {} (p99)",
+        rung.rate_per_s,
+        ms(rung.late_p50_ms),
+        ms(rung.late_p99_ms)
+    )?;
+    for reason in &rung.reasons {
+        writeln!(out, "          {reason}")?;
+    }
+    Ok(())
+}
+
+fn conclude(report: &Report, json: bool) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer_pretty(&mut out, report)?;
+        return writeln!(out);
+    }
+    let failed = report.checks.iter().filter(|check| !check.passed).count();
+    writeln!(out)?;
+    match failed {
+        0 => writeln!(out, "All {} checks passed.", report.checks.len())?,
+        _ => writeln!(
+            out,
+            "{failed} of {} checks failed: figures from this machine, as it is now, are not to be \
+             trusted.\nMost often something else keeps its processors busy.",
+            report.checks.len()
+        )?,
+    }
+    match report.trusted_per_s {
+        Some(rate) => writeln!(
+            out,
+            "This machine can be trusted up to {rate} requests a second: one Document of 1 KB each \
+             over one\ngRPC connection, with the Flow that answers on the same {} processors. With \
+             the Flow on another\nmachine it may be more.",
+            report.environment.cores
+        ),
+        None => writeln!(out, "This machine cannot be trusted even at the lowest rate tried."),
+    }
+}

@@ -1,0 +1,244 @@
+//! How far this machine and we can be trusted: loads whose figures are known beforehand, run as a
+//! user's are, against a Flow inside this process.
+//!
+//! Each check is a suite of one scenario that goes the whole way, from its text to its summary, and
+//! asks theory or the Flow's own log what must have come out. What checks compare is in [`law`]; the
+//! tests use it too, in simulated time, where numbers are exact.
+
+mod arrivals;
+mod check;
+pub mod law;
+pub mod rig;
+mod sleep;
+mod suite;
+
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+pub use check::{Check, Measure};
+
+use crate::engine::Stop;
+use crate::record::summary::{Environment, Requests};
+use suite::{Bench, Ran};
+
+/// The schema of [`Report`].
+pub const SCHEMA: &str = "flowbench.selftest/1";
+
+/// What came of a self-test.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: &'static str,
+    /// Whether all checks passed and there is a rate that can be trusted.
+    pub passed: bool,
+    /// The highest rate that was tried and can be trusted, in requests per second; null when none
+    /// can.
+    pub trusted_per_s: Option<f64>,
+    /// How long it took.
+    pub duration_s: f64,
+    /// Where.
+    pub environment: Environment,
+    /// What must come out, and what did.
+    pub checks: Vec<Check>,
+    /// The rates that were tried, in their order.
+    pub rates: Vec<Rung>,
+}
+
+/// A rate that was tried: requests with a Document of 1 KB over one gRPC connection, to a Flow on
+/// the same machine.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Rung {
+    /// Requests per second.
+    pub rate_per_s: f64,
+    /// Whether all of them were sent on time and answered.
+    pub trusted: bool,
+    /// How late requests came to the Flow, measured by its own clock from the quickest one: p50.
+    pub late_p50_ms: Option<f64>,
+    /// The same: p99.
+    pub late_p99_ms: Option<f64>,
+    /// Response time: p99.
+    pub response_p99_ms: Option<f64>,
+    /// What speaks against it.
+    pub reasons: Vec<String>,
+}
+
+/// What is told while it goes on.
+#[derive(Clone, Copy, Debug)]
+pub enum Told<'a> {
+    /// A check begins.
+    Begins(&'a str),
+    /// A check has ended.
+    Checked(&'a Check),
+    /// A rate was tried.
+    Tried(&'a Rung),
+}
+
+/// Why a self-test did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum SelftestError {
+    /// Somebody ended it.
+    #[error("interrupted")]
+    Interrupted,
+    /// No place for suites and logs, or none of our own threads.
+    #[error("could not use a temporary folder")]
+    Io(#[from] std::io::Error),
+    /// A Flow or a client could not be started.
+    #[error("could not run `{check}`: {reason}")]
+    Run {
+        /// Which check.
+        check: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Rates that are tried, until one cannot be trusted: two or three for each power of ten, so that
+/// the last one is known within a factor of two and a half, and within one and a half after one more.
+const RATES: [u32; 7] = [1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000];
+
+/// How late the hundredth request may come to the Flow: what a user cannot notice, and what is no
+/// more than a tenth of a latency of 10 ms.
+const LATE_MAX: Duration = Duration::from_millis(1);
+
+/// Runs all checks, which takes less than two minutes, and tells how it goes.
+///
+/// # Errors
+/// When it was interrupted, or could not be run. A check that does not pass is no error.
+pub async fn run(
+    stop: &Stop,
+    tell: &mut (dyn FnMut(Told<'_>) + Send),
+) -> Result<Report, SelftestError> {
+    let started = Instant::now();
+    let mut bench = Bench::new(stop.clone())?;
+    let mut checks = Vec::new();
+    for planned in check::PLANNED {
+        tell(Told::Begins(planned.name));
+        let ran = bench.run(planned.name, planned.suite).await?;
+        let check = planned.judge(&ran);
+        tell(Told::Checked(&check));
+        checks.push(check);
+    }
+    tell(Told::Begins(sleep::NAME));
+    checks.push(sleep::check(stop).await?);
+    tell(Told::Checked(&checks[checks.len() - 1]));
+
+    let mut rates: Vec<Rung> = Vec::new();
+    for rate in RATES {
+        let rung = try_rate(&mut bench, rate).await?;
+        tell(Told::Tried(&rung));
+        let trusted = rung.trusted;
+        rates.push(rung);
+        if !trusted {
+            break;
+        }
+    }
+    // One more between the last that can be trusted and the first that cannot.
+    if let [.., good, bad] = rates.as_slice()
+        && !bad.trusted
+    {
+        let between = (good.rate_per_s * bad.rate_per_s).sqrt();
+        // Two digits, so that nobody takes it for more exact than it is.
+        let unit = 10f64.powf(between.log10().floor() - 1.0);
+        let rung = try_rate(&mut bench, ((between / unit).round() * unit) as u32).await?;
+        tell(Told::Tried(&rung));
+        rates.push(rung);
+    }
+
+    for check in [conservation(bench.ran()), little(bench.ran())] {
+        tell(Told::Checked(&check));
+        checks.push(check);
+    }
+    let trusted = rates.iter().filter(|rung| rung.trusted).map(|rung| rung.rate_per_s);
+    let trusted_per_s = trusted
+        .fold(None, |best: Option<f64>, rate| Some(best.map_or(rate, |best| best.max(rate))));
+    Ok(Report {
+        schema: SCHEMA,
+        passed: trusted_per_s.is_some() && checks.iter().all(|check| check.passed),
+        trusted_per_s,
+        duration_s: (started.elapsed().as_secs_f64() * 1e3).round() / 1e3,
+        environment: crate::run::environment(),
+        checks,
+        rates,
+    })
+}
+
+async fn try_rate(bench: &mut Bench, rate: u32) -> Result<Rung, SelftestError> {
+    let text = "x".repeat(1000);
+    // The warmup is a whole number of arrivals, so it and the load are one even row.
+    let suite = format!(
+        "flows: {{f: {{embedded: {{protocols: [grpc], log: $LOG, executors: [{{name: echo}}]}}}}}}
+scenarios: [{{name: rate, documents: {{text: {text}}}, request_size: 1, warmup: 500ms,
+  load: {{rate: {rate}/s, duration: 3s}}}}]"
+    );
+    let ran = bench.run("rates", &suite).await?;
+    let summary = &ran.summary;
+    let lateness = arrivals::lateness(&ran.arrivals, f64::from(rate));
+    let at = |share: f64| lateness.quantile(share);
+    let mut reasons = summary.validity.reasons.clone();
+    let Requests { arrivals, ok, .. } = summary.requests;
+    if ok != arrivals {
+        reasons.push(format!("only {ok} of {arrivals} requests were answered"));
+    }
+    if ran.arrivals.len() as u64 != summary.requests.sent {
+        let seen = ran.arrivals.len();
+        reasons.push(format!("the Flow saw {seen} of {} requests", summary.requests.sent));
+    }
+    if let Some(late) = at(0.99).filter(|late| *late > LATE_MAX) {
+        reasons.push(format!(
+            "p99 of the lateness at the Flow is {late:.1?}, allowed are {LATE_MAX:?}"
+        ));
+    }
+    let ms = crate::record::summary::ms;
+    Ok(Rung {
+        rate_per_s: rate.into(),
+        trusted: reasons.is_empty(),
+        late_p50_ms: at(0.5).map(ms),
+        late_p99_ms: at(0.99).map(ms),
+        response_p99_ms: summary.response_time_ms.p99,
+        reasons,
+    })
+}
+
+/// Whether every arrival of all scenarios is accounted for.
+fn conservation(ran: &[Ran]) -> Check {
+    let mut measures = Vec::new();
+    let total = ran.iter().map(|ran| ran.summary.requests);
+    let total = total.fold([0.0; 4], |[arrivals, begun, sent, ended], requests| {
+        let begins = law::begun(&requests);
+        [
+            arrivals + requests.arrivals as f64,
+            begun + begins as f64,
+            sent + requests.sent as f64,
+            ended + law::ended(&requests) as f64,
+        ]
+    });
+    let [arrivals, begun, sent, ended] = total;
+    measures.push(Measure::exact(
+        "sent and dropped of all that was planned",
+        "count",
+        begun,
+        arrivals,
+    ));
+    measures.push(Measure::exact("ended or abandoned of all that was sent", "count", ended, sent));
+    // Faults of opposite sign must not cancel out.
+    let unbalanced = ran.iter().filter(|ran| law::unaccounted(&ran.summary.requests).is_some());
+    measures.push(Measure::exact(
+        "scenarios that do not add up",
+        "count",
+        unbalanced.count() as f64,
+        0.0,
+    ));
+    Check::new("no request is lost or counted twice", measures, Vec::new())
+}
+
+/// Whether the requests in flight are throughput times time, in every scenario.
+fn little(ran: &[Ran]) -> Check {
+    let measures = ran.iter().map(|ran| {
+        let in_flight = ran.summary.client.in_flight;
+        let what = format!("in flight, `{}`", ran.name());
+        Measure::within(what, "count", in_flight.mean, in_flight.by_littles_law, 0.05, 0.01)
+    });
+    Check::new("Little's law: in flight = throughput × time", measures.collect(), Vec::new())
+}

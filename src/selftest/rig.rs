@@ -1,0 +1,100 @@
+//! One worker's load on any way to call a Flow, without files and threads: for what cannot be written
+//! down in a suite, such as a send path that sleeps, and for simulated time.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::client::{Call, Request};
+use crate::clock::Clock;
+use crate::engine::feed::{Batch, Feed, Same};
+use crate::engine::schedule::{Law, Profile, Schedule};
+use crate::engine::source::{Budget, Frame, Share, Source};
+use crate::engine::{Load, Slots, Stop, drive};
+use crate::plan::Stage;
+use crate::record::{Recorder, Recording};
+
+/// A load of one worker.
+#[derive(Clone, Debug)]
+pub struct Rig {
+    /// When requests are due.
+    pub schedule: Schedule,
+    /// So many clients instead of the schedule.
+    pub clients: Option<usize>,
+    /// The time before that, in which nothing counts.
+    pub warmup: Duration,
+    /// How long.
+    pub duration: Duration,
+    /// An arrival past it is dropped.
+    pub max_in_flight: usize,
+    /// How long requests in flight may take to finish.
+    pub grace: Duration,
+    /// What ends it early.
+    pub stop: Stop,
+}
+
+/// What is handed over and not merged yet: a second's worth each.
+const DELTAS_WAITING: usize = 16;
+
+impl Rig {
+    /// An open load at a constant rate per second. Of a seed of its own, the same each time.
+    pub fn open(rate: f64, law: Law, duration: Duration) -> Rig {
+        Rig {
+            schedule: Schedule::rate(Profile::constant(rate, None), law, 1),
+            clients: None,
+            warmup: Duration::ZERO,
+            duration,
+            max_in_flight: usize::MAX,
+            grace: Duration::from_secs(3600),
+            stop: Stop::default(),
+        }
+    }
+
+    /// Carries it out and gives what was measured.
+    pub async fn run(self, mut clock: impl Clock, call: impl Call, request: Request) -> Recording {
+        let frame =
+            Frame { start: Instant::now(), warmup: self.warmup, duration: Some(self.duration) };
+        let source = match self.clients {
+            None => Source::open(frame, &self.schedule, &self.schedule, Share::WHOLE),
+            Some(clients) => {
+                let stages = [Stage { from: clients, to: clients, length: None }];
+                let budget = Budget::new(u64::MAX);
+                Source::closed(frame, &stages, Duration::ZERO, budget, Share::WHOLE)
+            }
+        };
+        let feed = || {
+            let batch = Batch { request: request.clone(), documents: 1, index: 0 };
+            Feed::Same(Same { batch, last: None, budget: Budget::new(u64::MAX) })
+        };
+        let load = Load {
+            call,
+            source,
+            warmup: feed(),
+            feed: feed(),
+            chain: None,
+            slots: Slots::new(self.max_in_flight),
+            answers: None,
+            grace: self.grace,
+            stop: self.stop,
+        };
+        let (deltas, mut received) = mpsc::channel(DELTAS_WAITING);
+        let mut recorder = Recorder::new(frame.measured_from(), frame.end(), 1, deltas);
+        let mut recording = Recording::default();
+        {
+            let driven = drive(load, &mut clock, &mut recorder);
+            tokio::pin!(driven);
+            loop {
+                tokio::select! {
+                    _ = &mut driven => break,
+                    Some(delta) = received.recv() => recording.add(delta),
+                }
+            }
+        }
+        while let Ok(delta) = received.try_recv() {
+            recording.add(delta);
+        }
+        recording.add(recorder.finish());
+        recording
+    }
+}

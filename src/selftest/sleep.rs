@@ -1,0 +1,90 @@
+//! A fault of our own, made on purpose: it must be blamed on ourselves and not on the Flow.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::check::{Check, Measure};
+use super::rig::Rig;
+use super::{SelftestError, law};
+use crate::client::{Call, Client, ClientConfig, Failure, Reply, Request};
+use crate::clock::PreciseClock;
+use crate::engine::Stop;
+use crate::engine::schedule::Law;
+use crate::flow::{Flow, FlowConfig};
+use crate::record::summary::{Requests, ms};
+use crate::record::validity::{self, Circumstances};
+use crate::record::{Histogram, Recording};
+use crate::wire::{DataRequest, Header, Protocol};
+
+pub(super) const NAME: &str = "a send path that sleeps is our own fault";
+
+const SLEEP: Duration = Duration::from_millis(50);
+
+/// A way to the Flow that sleeps before it sends, and keeps the thread while it does.
+#[derive(Clone)]
+struct Sleepy<C>(C);
+
+impl<C: Call> Call for Sleepy<C> {
+    async fn call(&self, request: Request) -> Result<Reply, Failure> {
+        std::thread::sleep(SLEEP);
+        self.0.call(request).await
+    }
+}
+
+pub(super) async fn check(stop: &Stop) -> Result<Check, SelftestError> {
+    let failed = |reason: String| SelftestError::Run { check: NAME, reason };
+    let flow =
+        Flow::start(FlowConfig::default()).await.map_err(|error| failed(error.to_string()))?;
+    let target = flow.target(Protocol::Grpc).cloned();
+    let target = target.ok_or_else(|| failed("the Flow offers no gRPC".into()))?;
+    // A thread of its own, as every worker has.
+    let stopped = stop.clone();
+    let sent = tokio::task::spawn_blocking(move || send(ClientConfig::new(target), stopped)).await;
+    flow.stop().await;
+    let recording = sent.map_err(|error| failed(error.to_string()))?.map_err(failed)?;
+    if stop.drain.is_cancelled() {
+        return Err(SelftestError::Interrupted);
+    }
+    Ok(judge(&recording))
+}
+
+fn send(config: ClientConfig, stop: Stop) -> Result<Recording, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    runtime.block_on(async {
+        let session = Client::new(config).open().await.map_err(|error| error.to_string())?;
+        let endpoint: Arc<str> = "/".into();
+        let header = Header { exec_endpoint: Some(endpoint.to_string()), ..Header::default() };
+        let request = DataRequest { header, ..DataRequest::default() };
+        let message = session.form().encode_request(&request).map_err(|error| error.to_string())?;
+        let clock = PreciseClock::new().map_err(|error| error.to_string())?;
+        let rig = Rig { stop, ..Rig::open(10.0, Law::Uniform, Duration::from_secs(3)) };
+        Ok(rig.run(clock, Sleepy(session), Request::Post { message, endpoint }).await)
+    })
+}
+
+fn judge(recording: &Recording) -> Check {
+    let totals = &recording.totals;
+    let half = |histogram: &Histogram| ms(histogram.quantile(0.5).unwrap_or_default());
+    let slept = ms(SLEEP);
+    let measures = vec![
+        Measure::within("lag of our own, p50", "ms", half(&totals.pacer), slept, 0.1, 1.0),
+        Measure::within("held back by the Flow, p50", "ms", half(&totals.held), 0.0, 0.0, 5.0),
+        Measure::within(
+            "service time of the Flow, p50",
+            "ms",
+            half(&totals.service),
+            0.0,
+            0.0,
+            5.0,
+        ),
+    ];
+    let reasons =
+        validity::reasons(recording, Circumstances { open: true, ..Circumstances::default() });
+    let mut problems = Vec::new();
+    if !reasons.iter().any(|reason| reason.starts_with("the generator was late")) {
+        problems.push(format!("the run does not say that the generator was late: {reasons:?}"));
+    }
+    problems.extend(law::unaccounted(&Requests::new(totals)));
+    Check::new(NAME, measures, problems)
+}
