@@ -5,8 +5,9 @@ use std::fmt;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
 
+use super::node::shortened;
 use super::problem::{PROBLEMS_MAX, suggestion};
-use super::{Entry, Node, Place, Problem, Sources, Value, shortened};
+use super::{Entry, Node, Place, Problem, Sources, Value};
 use crate::units::nearest;
 
 impl Sources {

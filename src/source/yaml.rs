@@ -8,7 +8,8 @@ use serde::de::{self, Deserializer, Visitor};
 use serde_json::Number;
 use serde_yaml::Spanned;
 
-use super::{Entry, File, Node, Place, Problem, Sources, Value, shortened};
+use super::node::shortened;
+use super::{Entry, File, Node, Place, Problem, Sources, Value};
 
 /// Files larger than this are refused: nobody writes them by hand, and a tree is larger still.
 pub const FILE_BYTES_MAX: usize = 16 << 20;

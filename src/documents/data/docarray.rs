@@ -1,0 +1,256 @@
+//! DocumentArrays as Jina saves them, in protobuf or JSON.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+
+use bytes::Bytes;
+use rayon::prelude::*;
+
+use super::{ENTRY_BYTES_MAX, Entries, open_file, read_at, unreadable};
+use crate::source::{Problem, Spot};
+use crate::wire::{Document, Family, files};
+
+pub(super) fn open_docarray(
+    path: &Path,
+    at: Spot<'_>,
+    problems: &mut Vec<Problem>,
+) -> Option<(Entries, u64)> {
+    let file = open_file(path, at, problems)?;
+    match read_docarray(file) {
+        Ok((entries, count)) => Some((entries, count)),
+        Err(DocarrayError::Io(error)) => {
+            unreadable(path, &error, at, problems);
+            None
+        }
+        Err(DocarrayError::Bad(reason)) => {
+            at.problem(problems, format!("`{}` {reason}", path.display()), |problem| problem);
+            None
+        }
+    }
+}
+
+enum DocarrayError {
+    Io(io::Error),
+    Bad(String),
+}
+
+impl From<io::Error> for DocarrayError {
+    fn from(error: io::Error) -> DocarrayError {
+        DocarrayError::Io(error)
+    }
+}
+
+fn read_docarray(file: File) -> Result<(Entries, u64), DocarrayError> {
+    let mut reader = BufReader::with_capacity(1 << 20, file.try_clone()?);
+    let start = reader.fill_buf()?.to_vec();
+    let text = start.trim_ascii_start();
+    match (text.first(), start.first()) {
+        (Some(b'['), _) => {
+            let places = elements_of(&mut reader)?;
+            let check = |(number, place): (usize, &(u64, u32))| {
+                let bytes = read_at(&file, place.0, place.1).map_err(|error| error.to_string());
+                let bad = bytes.and_then(|bytes| one_of_json(&bytes)).err()?;
+                Some((number, bad))
+            };
+            first_bad(&places, check)?;
+            let count = places.len() as u64;
+            Ok((Entries::Json { file, places }, count))
+        }
+        (_, Some(0x0a | 0x01 | 0x02)) => {
+            let (family, places) = messages_of(&mut reader, &start)?;
+            let check = |(number, place): (usize, &(u64, u32))| {
+                let bytes = read_at(&file, place.0, place.1).map_err(|error| error.to_string());
+                let bad = bytes.and_then(|bytes| one_of_protobuf(family, &bytes)).err()?;
+                Some((number, bad))
+            };
+            first_bad(&places, check)?;
+            let count = places.len() as u64;
+            Ok((Entries::Protobuf { file, family, places }, count))
+        }
+        _ => {
+            // Packed, or nothing we know, which is told in words of its own.
+            let mut bytes = Vec::new();
+            reader.read_to_end(&mut bytes)?;
+            let documents = files::read(bytes.into())
+                .map_err(|error| DocarrayError::Bad(format!("is {}", chain(&error))))?;
+            let count = documents.len() as u64;
+            Ok((Entries::Memory(documents), count))
+        }
+    }
+}
+
+fn first_bad<T: Sync>(
+    places: &[T],
+    check: impl Fn((usize, &T)) -> Option<(usize, String)> + Sync + Send,
+) -> Result<(), DocarrayError> {
+    match places.par_iter().enumerate().find_map_first(check) {
+        None => Ok(()),
+        Some((number, reason)) => {
+            Err(DocarrayError::Bad(format!("Document {}: {reason}", number + 1)))
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// One Document of protobuf, without its tag and length.
+pub(super) fn one_of_protobuf(family: Family, bytes: &[u8]) -> Result<Document, String> {
+    // An array of one: tag, length, message.
+    let mut array = Vec::with_capacity(bytes.len() + 6);
+    array.push(0x0a);
+    prost::encoding::encode_varint(bytes.len() as u64, &mut array);
+    array.extend_from_slice(bytes);
+    let documents = family.decode_docs(array.into()).map_err(|error| chain(&error))?;
+    documents.into_iter().next().ok_or_else(|| "there is none".to_owned())
+}
+
+/// One Document of a JSON array.
+pub(super) fn one_of_json(bytes: &[u8]) -> Result<Document, String> {
+    let array: Bytes = [b"[", bytes, b"]"].concat().into();
+    let documents = files::read(array).map_err(|error| chain(&error))?;
+    documents.into_iter().next().ok_or_else(|| "there is none".to_owned())
+}
+
+/// Where the elements of a JSON array stand.
+fn elements_of(reader: &mut impl BufRead) -> Result<Vec<(u64, u32)>, DocarrayError> {
+    let mut places = Vec::new();
+    let (mut depth, mut in_text, mut escaped) = (0u32, false, false);
+    let mut start: Option<u64> = None;
+    let mut offset = 0u64;
+    let mut push = |from: Option<u64>, to: u64| {
+        let Some(from) = from else { return Ok::<_, DocarrayError>(()) };
+        let length = u32::try_from(to - from)
+            .ok()
+            .filter(|length| u64::from(*length) <= ENTRY_BYTES_MAX)
+            .ok_or_else(|| DocarrayError::Bad("has a Document larger than 1GiB".into()))?;
+        places.push((from, length));
+        Ok(())
+    };
+    loop {
+        let buffer = reader.fill_buf()?;
+        if buffer.is_empty() {
+            break;
+        }
+        for (at, byte) in buffer.iter().enumerate() {
+            let here = offset + at as u64;
+            if in_text {
+                match byte {
+                    _ if escaped => escaped = false,
+                    b'\\' => escaped = true,
+                    b'"' => in_text = false,
+                    _ => (),
+                }
+                continue;
+            }
+            match byte {
+                b'[' | b'{' => {
+                    if depth == 1 && start.is_none() {
+                        start = Some(here);
+                    }
+                    depth += 1;
+                    continue;
+                }
+                b']' | b'}' => {
+                    depth = depth.saturating_sub(1);
+                    if depth == 0 {
+                        push(start.take(), here)?;
+                    }
+                    continue;
+                }
+                b',' if depth == 1 => {
+                    push(start.take(), here)?;
+                    continue;
+                }
+                b'"' => in_text = true,
+                _ => (),
+            }
+            if depth == 1 && start.is_none() && !byte.is_ascii_whitespace() {
+                start = Some(here);
+            }
+        }
+        let length = buffer.len();
+        offset += length as u64;
+        reader.consume(length);
+    }
+    if depth > 0 || in_text {
+        return Err(DocarrayError::Bad("ends within its JSON array".into()));
+    }
+    Ok(places)
+}
+
+/// Where the messages of a protobuf file stand, in either of its formats, and their family.
+fn messages_of(
+    reader: &mut impl BufRead,
+    start: &[u8],
+) -> Result<(Family, Vec<(u64, u32)>), DocarrayError> {
+    let cut_off = || DocarrayError::Bad("ends within a Document".into());
+    let mut places = Vec::new();
+    let mut offset = 0u64;
+    let skip = |reader: &mut dyn BufRead, length: u64| {
+        let skipped = io::copy(&mut reader.take(length), &mut io::sink())?;
+        if skipped < length { Err(cut_off()) } else { Ok(()) }
+    };
+    let fits = |length: u64| {
+        u32::try_from(length)
+            .ok()
+            .filter(|_| length <= ENTRY_BYTES_MAX)
+            .ok_or_else(|| DocarrayError::Bad("has a Document larger than 1GiB".into()))
+    };
+    let family = match start.first() {
+        Some(0x0a) => {
+            loop {
+                let mut tag = [0];
+                if reader.read(&mut tag)? == 0 {
+                    break;
+                }
+                if tag != [0x0a] {
+                    return Err(DocarrayError::Bad("is no array of Documents".into()));
+                }
+                offset += 1;
+                let (mut length, mut shift) = (0u64, 0u32);
+                loop {
+                    let mut byte = [0];
+                    reader.read_exact(&mut byte).map_err(|_| cut_off())?;
+                    offset += 1;
+                    length |= u64::from(byte[0] & 0x7f) << shift;
+                    shift += 7;
+                    if byte[0] < 0x80 {
+                        break;
+                    }
+                    if shift > 28 {
+                        return Err(DocarrayError::Bad("is no array of Documents".into()));
+                    }
+                }
+                places.push((offset, fits(length)?));
+                skip(reader, length)?;
+                offset += length;
+            }
+            files::family_of_array(start)
+        }
+        first => {
+            let mut head = [0; 9];
+            reader.read_exact(&mut head).map_err(|_| cut_off())?;
+            let count = u64::from_be_bytes(head[1..].try_into().unwrap_or_default());
+            offset += 9;
+            for _ in 0..count {
+                let mut length = [0; 4];
+                reader.read_exact(&mut length).map_err(|_| cut_off())?;
+                let length = u64::from(u32::from_be_bytes(length));
+                offset += 4;
+                // A pickle begins the same way; its Documents begin with this.
+                if places.is_empty() && reader.fill_buf()?.first() == Some(&0x80) {
+                    return Err(DocarrayError::Bad(format!("is {}", files::ReadError::Pickle)));
+                }
+                places.push((offset, fits(length)?));
+                skip(reader, length)?;
+                offset += length;
+            }
+            if first == Some(&0x02) { Family::V2 } else { Family::V1 }
+        }
+    };
+    Ok((family, places))
+}

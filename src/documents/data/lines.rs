@@ -1,0 +1,87 @@
+//! Files with a Document in JSON on each line.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+
+use rayon::prelude::*;
+use serde_json::error::Category;
+
+use super::{
+    BAD_MAX, ENTRY_BYTES_MAX, Entries, INDEX_STEP, Indexed, is_blank, open_file, tell_bad,
+    unreadable,
+};
+use crate::source::{Problem, Spot};
+use crate::wire::Document;
+
+/// Entries that are looked at together, on all cores.
+const CHUNK: usize = 4096;
+
+/// Bytes of a chunk, so that long entries do not add up in memory.
+const CHUNK_BYTES: usize = 32 << 20;
+
+pub(super) fn open_lines(
+    path: &Path,
+    at: Spot<'_>,
+    problems: &mut Vec<Problem>,
+) -> Option<(Entries, u64)> {
+    let file = open_file(path, at, problems)?;
+    let mut reader = BufReader::with_capacity(1 << 20, file.try_clone().ok()?);
+    let (mut places, mut count, mut offset, mut number) = (Vec::new(), 0u64, 0u64, 0u64);
+    let mut bad: Vec<(String, String)> = Vec::new();
+    let mut chunk: Vec<(u64, Vec<u8>)> = Vec::new();
+    let mut chunk_bytes = 0;
+    loop {
+        let mut line = Vec::new();
+        let read = reader.by_ref().take(ENTRY_BYTES_MAX + 1).read_until(b'\n', &mut line);
+        let length = match read {
+            Ok(length) => length as u64,
+            Err(error) => {
+                unreadable(path, &error, at, problems);
+                return None;
+            }
+        };
+        number += 1;
+        if length > ENTRY_BYTES_MAX {
+            bad.push((format!("line {number}"), "the line is longer than 1GiB".into()));
+            break;
+        }
+        if length > 0 && !is_blank(&line) {
+            if count.is_multiple_of(INDEX_STEP) {
+                places.push(offset);
+            }
+            count += 1;
+            chunk_bytes += line.len();
+            chunk.push((number, line));
+        }
+        offset += length;
+        if length == 0 || chunk.len() == CHUNK || chunk_bytes > CHUNK_BYTES {
+            let check = |(number, line): &(u64, Vec<u8>)| {
+                read_line(line).err().map(|reason| (format!("line {number}"), reason))
+            };
+            bad.par_extend(chunk.par_iter().filter_map(check));
+            chunk.clear();
+            chunk_bytes = 0;
+            if length == 0 || bad.len() >= BAD_MAX {
+                break;
+            }
+        }
+    }
+    places.push(offset);
+    tell_bad(path, &bad, at, problems);
+    Some((Entries::Lines(Indexed { file, places }), count))
+}
+
+pub(super) fn read_line(line: &[u8]) -> Result<Document, String> {
+    let text = std::str::from_utf8(line).map_err(|_| "the line is not UTF-8 text".to_owned())?;
+    serde_json::from_str(text.trim()).map_err(|error| {
+        let words = error.to_string();
+        let what = match (error.classify(), words.split(" at line ").next().unwrap_or(&words)) {
+            (Category::Eof, _) => "the line ends within its JSON".into(),
+            // `nothing` begins as `null` does.
+            (Category::Syntax, "expected ident") => "not valid JSON".into(),
+            (Category::Syntax, what) => format!("not valid JSON: {what}"),
+            (_, what) => what.to_owned(),
+        };
+        format!("column {}: {what}", error.column())
+    })
+}

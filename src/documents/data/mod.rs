@@ -1,0 +1,301 @@
+//! Data sets: files whose entries become Documents, larger than memory if need be.
+//!
+//! A data set is read once when it is opened, which finds every bad entry before a load begins, and
+//! leaves an index of where entries stand: then any entry is one read away, in whatever order.
+
+mod docarray;
+mod lines;
+mod table;
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::files::matching_files;
+use super::spec::{BlobSpec, DocumentsSpec, Order};
+use crate::random::{Key, Permutation};
+use crate::source::{Problem, Spot};
+use crate::wire::{Document, Family};
+use docarray::{one_of_json, one_of_protobuf, open_docarray};
+use lines::{open_lines, read_line};
+use table::{Column, csv_reader, open_csv, read_record};
+
+/// Entries between two places of the index: memory against the bytes that a read takes too many.
+const INDEX_STEP: u64 = 16;
+
+/// One entry. Longer ones are no Documents that any message can hold.
+const ENTRY_BYTES_MAX: u64 = 1 << 30;
+
+/// Bad entries that are told of at once.
+const BAD_MAX: usize = 10;
+
+/// Entries in files, and the order they are taken in.
+#[derive(Debug)]
+pub(super) struct DataSet {
+    path: PathBuf,
+    entries: Entries,
+    count: u64,
+    order: Order,
+    exponent: f64,
+    key: Key,
+}
+
+#[derive(Debug)]
+enum Entries {
+    Lines(Indexed),
+    Csv { file: Indexed, columns: Vec<Column> },
+    // Documents of protobuf, the bytes of each at its place.
+    Protobuf { file: File, family: Family, places: Vec<(u64, u32)> },
+    // A JSON array, the bytes of each element at its place.
+    Json { file: File, places: Vec<(u64, u32)> },
+    // What is packed cannot be read in parts.
+    Memory(Vec<Document>),
+    Files(Vec<PathBuf>),
+}
+
+/// A file of entries, with the place of every so many-th.
+#[derive(Debug)]
+struct Indexed {
+    file: File,
+    // Of entries 0, 16, 32 …, and the end of the last.
+    places: Vec<u64>,
+}
+
+/// Why an entry of a data set is no Document.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// A file that could be read before, and cannot now.
+    #[error("could not read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's words.
+        #[source]
+        source: io::Error,
+    },
+    /// An entry that is no Document.
+    #[error("`{}` {place}: {reason}", path.display())]
+    Entry {
+        /// The file.
+        path: PathBuf,
+        /// For example "line 7".
+        place: String,
+        /// What was found and expected.
+        reason: String,
+    },
+}
+
+impl DataSet {
+    /// Opens the data set of a generator, if it has one; its problems go to `problems`.
+    pub(super) fn open(
+        spec: &DocumentsSpec,
+        at: Spot<'_>,
+        base: &Path,
+        key: Key,
+        problems: &mut Vec<Problem>,
+    ) -> Option<DataSet> {
+        let files = match &spec.blob {
+            Some(BlobSpec::Files(pattern)) => Some(pattern),
+            _ => None,
+        };
+        let kinds = [
+            ("jsonl", spec.jsonl.is_some()),
+            ("csv", spec.csv.is_some()),
+            ("docarray", spec.docarray.is_some()),
+            ("blob", files.is_some()),
+        ];
+        let given: Vec<&str> =
+            kinds.into_iter().filter_map(|(key, given)| given.then_some(key)).collect();
+        let has_data = !given.is_empty();
+        for (key, given, fits, of) in [
+            ("order", spec.order.is_some(), has_data, "a data set"),
+            ("exponent", spec.exponent.is_some(), spec.order == Some(Order::Zipf), "`order: zipf`"),
+            ("columns", spec.columns.is_some(), spec.csv.is_some(), "`csv`"),
+            ("repeat", spec.repeat == Some(true), has_data || spec.count.is_some(), "an end"),
+        ] {
+            if given && !fits {
+                let message = format!("`{key}` has no meaning without {of}");
+                at.name(key).problem(problems, message, |problem| problem);
+            }
+        }
+        let exponent = spec.exponent.unwrap_or(1.0);
+        if exponent.is_nan() || exponent < 0.0 {
+            let message = format!("`exponent` must be 0 or above, found `{exponent}`");
+            at.key("exponent").problem(problems, message, |problem| problem);
+        }
+        if let [first, second, ..] = given.as_slice() {
+            let other = at.name(first).place();
+            at.name(second).problem(problems, "documents come from one data set", |problem| {
+                problem.see(other, "the other one")
+            });
+            return None;
+        }
+        let kind = *given.first()?;
+        let at = if kind == "blob" { at.key("blob").key("files") } else { at.key(kind) };
+        let before = problems.len();
+        let (path, opened) = if let Some(path) = &spec.jsonl {
+            let path = base.join(path);
+            (path.clone(), open_lines(&path, at, problems))
+        } else if let Some(path) = &spec.csv {
+            let path = base.join(path);
+            (path.clone(), open_csv(&path, spec.columns.as_ref(), at, problems))
+        } else if let Some(path) = &spec.docarray {
+            let path = base.join(path);
+            (path.clone(), open_docarray(&path, at, problems))
+        } else {
+            let pattern = files.map(String::as_str).unwrap_or_default();
+            let found = matching_files(base, pattern);
+            match found {
+                Ok(found) => (base.join(pattern), {
+                    let count = found.len() as u64;
+                    Some((Entries::Files(found), count))
+                }),
+                Err(error) => {
+                    let message = format!("could not read the files of `{pattern}`: {error}");
+                    at.problem(problems, message, |problem| problem);
+                    return None;
+                }
+            }
+        };
+        let (entries, count) = opened?;
+        if problems.len() > before {
+            return None;
+        }
+        if count == 0 {
+            let what =
+                if kind == "blob" { "no file is named like" } else { "there are no Documents in" };
+            at.problem(problems, format!("{what} `{}`", path.display()), |problem| problem);
+            return None;
+        }
+        let order = spec.order.unwrap_or_default();
+        Some(DataSet { path, entries, count, order, exponent, key: key.part("order") })
+    }
+
+    /// How many entries there are.
+    pub(super) fn len(&self) -> u64 {
+        self.count
+    }
+
+    /// Whether every Document of a stream is the same.
+    pub(super) fn is_constant(&self) -> bool {
+        self.count == 1
+    }
+
+    /// Whether an entry may come more than once in a round.
+    pub(super) fn draws(&self) -> bool {
+        matches!(self.order, Order::Random | Order::Zipf)
+    }
+
+    /// The entry that the `i`-th Document is made from, in rounds of `round` Documents.
+    pub(super) fn get(&self, i: u64, round: u64) -> Result<Document, DataError> {
+        let n = self.count;
+        let entry = match self.order {
+            Order::Sequential => i % round % n,
+            Order::Shuffle => Permutation::new(n, self.key.index(i / round)).at(i % round % n),
+            Order::Random => self.key.index(i).below(n),
+            Order::Zipf => {
+                use rand_distr::{Distribution, Zipf};
+                // Both arguments were checked when the data set was opened.
+                let rank = Zipf::new(n as f64, self.exponent)
+                    .map_or(1.0, |zipf| zipf.sample(&mut self.key.index(i).rng()));
+                (rank as u64).clamp(1, n) - 1
+            }
+        };
+        self.entry(entry)
+    }
+
+    fn entry(&self, entry: u64) -> Result<Document, DataError> {
+        let unreadable = |source| DataError::Read { path: self.path.clone(), source };
+        let bad = |reason| self.bad(entry, reason);
+        match &self.entries {
+            Entries::Lines(indexed) => {
+                let block = indexed.block(entry).map_err(unreadable)?;
+                let lines = block.split(|byte| *byte == b'\n').filter(|line| !is_blank(line));
+                let line = lines.into_iter().nth((entry % INDEX_STEP) as usize);
+                read_line(line.unwrap_or_default()).map_err(bad)
+            }
+            Entries::Csv { file, columns } => {
+                let block = file.block(entry).map_err(unreadable)?;
+                let mut records = csv_reader(&self.path).from_reader(block.as_slice());
+                let mut record = csv::ByteRecord::new();
+                for _ in 0..=entry % INDEX_STEP {
+                    records
+                        .read_byte_record(&mut record)
+                        .map_err(|error| bad(error.to_string()))?;
+                }
+                read_record(&record, columns).map_err(bad)
+            }
+            Entries::Protobuf { file, family, places } => {
+                let (start, length) = places[entry as usize];
+                let bytes = read_at(file, start, length).map_err(unreadable)?;
+                one_of_protobuf(*family, &bytes).map_err(bad)
+            }
+            Entries::Json { file, places } => {
+                let (start, length) = places[entry as usize];
+                let bytes = read_at(file, start, length).map_err(unreadable)?;
+                one_of_json(&bytes).map_err(bad)
+            }
+            Entries::Memory(documents) => Ok(documents[entry as usize].clone()),
+            Entries::Files(paths) => {
+                let path = &paths[entry as usize];
+                let bytes = std::fs::read(path)
+                    .map_err(|source| DataError::Read { path: path.clone(), source })?;
+                let uri = path.display().to_string();
+                Ok(Document { blob: Some(bytes.into()), uri, ..Document::default() })
+            }
+        }
+    }
+
+    fn bad(&self, entry: u64, reason: String) -> DataError {
+        DataError::Entry {
+            path: self.path.clone(),
+            place: format!("Document {}", entry + 1),
+            reason: format!("{reason}; it was valid before the load began"),
+        }
+    }
+}
+
+impl Indexed {
+    /// The bytes from the indexed entry before `entry` to the next one.
+    fn block(&self, entry: u64) -> io::Result<Vec<u8>> {
+        let at = (entry / INDEX_STEP) as usize;
+        let changed = || io::Error::new(io::ErrorKind::UnexpectedEof, "it is shorter than before");
+        let start = *self.places.get(at).ok_or_else(changed)?;
+        let end = *self.places.get(at + 1).ok_or_else(changed)?;
+        let mut block = vec![0; (end - start) as usize];
+        self.file.read_exact_at(&mut block, start)?;
+        Ok(block)
+    }
+}
+
+fn read_at(file: &File, start: u64, length: u32) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length as usize];
+    file.read_exact_at(&mut bytes, start)?;
+    Ok(bytes)
+}
+
+fn is_blank(line: &[u8]) -> bool {
+    line.trim_ascii().is_empty()
+}
+
+fn open_file(path: &Path, at: Spot<'_>, problems: &mut Vec<Problem>) -> Option<File> {
+    // Opening a pipe would wait for who writes to it.
+    let opened = std::fs::metadata(path).and_then(|metadata| match metadata.is_file() {
+        true => File::open(path),
+        false => Err(io::Error::other("it is not a file")),
+    });
+    opened.map_err(|error| unreadable(path, &error, at, problems)).ok()
+}
+
+fn unreadable(path: &Path, error: &io::Error, at: Spot<'_>, problems: &mut Vec<Problem>) {
+    let message = format!("could not read `{}`: {error}", path.display());
+    at.problem(problems, message, |problem| problem);
+}
+
+/// Tells of the first bad entries of a data set. Each stands at the key that names the file.
+fn tell_bad(path: &Path, bad: &[(String, String)], at: Spot<'_>, problems: &mut Vec<Problem>) {
+    for (place, reason) in bad.iter().take(BAD_MAX) {
+        at.problem(problems, format!("`{}` {place}: {reason}", path.display()), |p| p);
+    }
+}

@@ -1,0 +1,289 @@
+//! Files of comma-separated values, whose columns go into fields of Documents.
+
+use std::io::BufReader;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use indexmap::IndexMap;
+use serde_json::Value;
+
+use super::{BAD_MAX, Entries, INDEX_STEP, Indexed, open_file, tell_bad};
+use crate::source::{Problem, Spot};
+use crate::units::nearest;
+use crate::wire::{Document, Map, NamedScore, NdArray, Tensor};
+
+/// What a column of a CSV file is.
+#[derive(Clone, Debug)]
+pub(super) struct Column {
+    index: usize,
+    field: Field,
+}
+
+/// A field of a Document that a text can be put into.
+#[derive(Clone, Debug)]
+enum Field {
+    Text(fn(&mut Document) -> &mut String),
+    Content,
+    Number(fn(&mut Document) -> &mut f32),
+    Depth(fn(&mut Document) -> &mut u32),
+    Blob,
+    Tensor,
+    Embedding,
+    Location,
+    // The names below `tags`.
+    Tag(Vec<String>),
+    Score(String),
+    Evaluation(String),
+}
+
+pub(super) fn csv_reader(path: &Path) -> csv::ReaderBuilder {
+    let mut builder = csv::ReaderBuilder::new();
+    let tabs = path.extension().is_some_and(|extension| extension == "tsv");
+    builder.has_headers(false).flexible(true).delimiter(if tabs { b'\t' } else { b',' });
+    builder
+}
+
+pub(super) fn open_csv(
+    path: &Path,
+    columns: Option<&IndexMap<String, String>>,
+    at: Spot<'_>,
+    problems: &mut Vec<Problem>,
+) -> Option<(Entries, u64)> {
+    let file = open_file(path, at, problems)?;
+    let mut reader = csv_reader(path).from_reader(BufReader::new(file.try_clone().ok()?));
+    let mut record = csv::ByteRecord::new();
+    let mut fail = |error: &dyn std::fmt::Display| {
+        at.problem(problems, format!("could not read `{}`: {error}", path.display()), |p| p);
+    };
+    match reader.read_byte_record(&mut record) {
+        Ok(true) => (),
+        Ok(false) => {
+            fail(&"it has no header line");
+            return None;
+        }
+        Err(error) => {
+            fail(&error);
+            return None;
+        }
+    }
+    let header: Vec<String> = record
+        .iter()
+        .map(|name| String::from_utf8_lossy(name).trim_start_matches('\u{feff}').trim().to_owned())
+        .collect();
+    let columns = columns_of(&header, columns, path, at, problems)?;
+    let mut places = Vec::new();
+    let mut count = 0u64;
+    let mut bad = Vec::new();
+    loop {
+        let place = reader.position().clone();
+        match reader.read_byte_record(&mut record) {
+            Ok(true) => (),
+            Ok(false) => break,
+            Err(error) => {
+                bad.push((format!("line {}", place.line()), error.to_string()));
+                break;
+            }
+        }
+        if count.is_multiple_of(INDEX_STEP) {
+            places.push(place.byte());
+        }
+        count += 1;
+        let reason = if record.len() == header.len() {
+            read_record(&record, &columns).err()
+        } else {
+            Some(format!("expected {} columns, found {}", header.len(), record.len()))
+        };
+        if let Some(reason) = reason {
+            let line = record.position().map_or(place.line(), csv::Position::line);
+            bad.push((format!("line {line}"), reason));
+            if bad.len() >= BAD_MAX {
+                break;
+            }
+        }
+    }
+    places.push(reader.position().byte());
+    tell_bad(path, &bad, at, problems);
+    Some((Entries::Csv { file: Indexed { file, places }, columns }, count))
+}
+
+/// Which column goes where; `None` when something is unknown.
+fn columns_of(
+    header: &[String],
+    columns: Option<&IndexMap<String, String>>,
+    path: &Path,
+    at: Spot<'_>,
+    problems: &mut Vec<Problem>,
+) -> Option<Vec<Column>> {
+    let before = problems.len();
+    let mut found = Vec::new();
+    match columns {
+        Some(columns) => {
+            // The map stands beside the key that names the file.
+            for (name, column) in columns {
+                let field = Field::of(name);
+                if field.is_none() {
+                    let message = format!("`{name}` is no field that a column can be put into");
+                    at.problem(problems, message, |problem| problem.suggest(name, FIELDS));
+                }
+                let index = header.iter().position(|known| known == column);
+                if index.is_none() {
+                    let message = format!("`{}` has no column `{column}`", path.display());
+                    let known = header.iter().map(String::as_str);
+                    at.problem(problems, message, |problem| problem.suggest(column, known));
+                }
+                found.extend(index.zip(field).map(|(index, field)| Column { index, field }));
+            }
+        }
+        None => {
+            for (index, name) in header.iter().enumerate() {
+                match Field::of(name) {
+                    Some(field) => found.push(Column { index, field }),
+                    None => {
+                        let message = format!(
+                            "column `{name}` of `{}` is named like no field",
+                            path.display()
+                        );
+                        at.problem(problems, message, |problem| match nearest(name, FIELDS) {
+                            Some(near) => problem.help(format!("did you mean `{near}`?")),
+                            None => problem.help(format!(
+                                "say where it goes, as in `columns: {{text: {name}}}`"
+                            )),
+                        });
+                    }
+                }
+            }
+        }
+    }
+    (problems.len() == before).then_some(found)
+}
+
+/// The fields that a column can be put into, for suggestions.
+const FIELDS: [&str; 18] = [
+    "id",
+    "text",
+    "content",
+    "uri",
+    "mime_type",
+    "modality",
+    "parent_id",
+    "weight",
+    "offset",
+    "granularity",
+    "adjacency",
+    "blob",
+    "tensor",
+    "embedding",
+    "location",
+    "tags.…",
+    "scores.…",
+    "evaluations.…",
+];
+
+impl Field {
+    fn of(name: &str) -> Option<Field> {
+        Some(match name {
+            "id" => Field::Text(|document| &mut document.id),
+            "text" | "content" => Field::Content,
+            "uri" => Field::Text(|document| &mut document.uri),
+            "mime_type" => Field::Text(|document| &mut document.mime_type),
+            "modality" => Field::Text(|document| &mut document.modality),
+            "parent_id" => Field::Text(|document| &mut document.parent_id),
+            "weight" => Field::Number(|document| &mut document.weight),
+            "offset" => Field::Number(|document| &mut document.offset),
+            "granularity" => Field::Depth(|document| &mut document.granularity),
+            "adjacency" => Field::Depth(|document| &mut document.adjacency),
+            "blob" => Field::Blob,
+            "tensor" => Field::Tensor,
+            "embedding" => Field::Embedding,
+            "location" => Field::Location,
+            _ => {
+                let (root, rest) = name.split_once('.')?;
+                if rest.split('.').any(str::is_empty) {
+                    return None;
+                }
+                match root {
+                    "tags" => Field::Tag(rest.split('.').map(str::to_owned).collect()),
+                    "scores" => Field::Score(rest.to_owned()),
+                    "evaluations" => Field::Evaluation(rest.to_owned()),
+                    _ => return None,
+                }
+            }
+        })
+    }
+}
+
+pub(super) fn read_record(
+    record: &csv::ByteRecord,
+    columns: &[Column],
+) -> Result<Document, String> {
+    let mut document = Document::default();
+    for column in columns {
+        let bytes = record.get(column.index).unwrap_or_default();
+        let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())?;
+        // A cell without anything in it sets nothing.
+        if !text.is_empty() {
+            put(&mut document, &column.field, text)?;
+        }
+    }
+    Ok(document)
+}
+
+/// Puts the text of a cell into a field.
+fn put(document: &mut Document, field: &Field, text: &str) -> Result<(), String> {
+    let number = |text: &str| {
+        let number = text.trim().parse::<f64>().ok().filter(|number| number.is_finite());
+        number.ok_or_else(|| format!("expected a number, found `{text}`"))
+    };
+    let numbers = |text: &str| {
+        let list: Vec<f32> = serde_json::from_str(text).map_err(|_| {
+            format!("expected a list of numbers such as `[1, 2.5]`, found `{text}`")
+        })?;
+        Ok::<_, String>(list)
+    };
+    let score = |value| NamedScore { value, ..NamedScore::default() };
+    match field {
+        Field::Text(to) => *to(document) = text.to_owned(),
+        Field::Content => document.text = Some(text.to_owned()),
+        Field::Number(to) => *to(document) = number(text)? as f32,
+        Field::Depth(to) => {
+            *to(document) = text
+                .trim()
+                .parse()
+                .map_err(|_| format!("expected a whole number from 0 on, found `{text}`"))?;
+        }
+        Field::Blob => {
+            let bytes = STANDARD.decode(text.trim()).map_err(|_| "expected base64".to_owned())?;
+            document.blob = Some(bytes.into());
+        }
+        Field::Tensor => document.tensor = Some(NdArray::Dense(Tensor::from_f32(&numbers(text)?))),
+        Field::Embedding => {
+            document.embedding = Some(NdArray::Dense(Tensor::from_f32(&numbers(text)?)));
+        }
+        Field::Location => document.location = numbers(text)?,
+        Field::Tag(path) => {
+            let mut map: &mut Map = &mut document.tags;
+            let Some((last, above)) = path.split_last() else { return Ok(()) };
+            for name in above {
+                let below = map.entry(name.clone()).or_insert_with(|| Map::new().into());
+                map = below.as_object_mut().ok_or_else(|| format!("tag `{name}` has a value"))?;
+            }
+            map.insert(last.clone(), typed(text));
+        }
+        Field::Score(name) => {
+            document.scores.insert(name.clone(), score(number(text)?));
+        }
+        Field::Evaluation(name) => {
+            document.evaluations.insert(name.clone(), score(number(text)?));
+        }
+    }
+    Ok(())
+}
+
+/// A cell that is a number, `true` or `false` becomes one; all else is text.
+fn typed(text: &str) -> Value {
+    match serde_json::from_str(text.trim()) {
+        Ok(value @ (Value::Number(_) | Value::Bool(_))) => value,
+        _ => text.into(),
+    }
+}

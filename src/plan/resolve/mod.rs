@@ -1,0 +1,345 @@
+//! From a suite as read to a plan: every name resolved, every default filled in, or all that is wrong
+//! at once.
+
+mod needs;
+mod steps;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::flows::Flows;
+use super::loads::load;
+use super::{Capacity, ClientOverrides, Plan, Scenario, Step, Threshold};
+use crate::client::{Compression, Retry};
+use crate::documents::Documents;
+use crate::scenario::condition::{Condition, Metric};
+use crate::scenario::{self, CompressionWord, LoadedSuite, ProtocolWord, Unit};
+use crate::source::{Node, Problem, Problems, Sources, Spot};
+use crate::units::{Percentage, Span};
+use crate::wire::Map;
+use needs::Needs;
+
+/// Documents of one request: more than any message can hold.
+const REQUEST_SIZE_MAX: u64 = 1_000_000;
+
+/// Connections of one scenario; each takes a file descriptor.
+const CONNECTIONS_MAX: u64 = 10_000;
+
+/// Requests in flight that `prefetch` may ask for; each takes memory.
+const PREFETCH_MAX: u64 = 1_000_000;
+
+/// Attempts of one request.
+const ATTEMPTS_MAX: u64 = 1_000;
+
+/// How long requests in flight may take to finish, unless set.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Resolves every name and fills every default.
+///
+/// # Errors
+/// All that is wrong with the suite.
+pub fn resolve(suite: &LoadedSuite) -> Result<Plan, Problems> {
+    let mut problems = suite.problems.clone();
+    let plan = Resolver::new(suite, &mut problems).plan();
+    match Problems::new(&suite.sources, problems) {
+        None => Ok(plan),
+        Some(problems) => Err(problems),
+    }
+}
+
+struct Resolver<'a> {
+    suite: &'a LoadedSuite,
+    problems: &'a mut Vec<Problem>,
+    flows: Flows<'a>,
+    // By name and, where the generator depends on it, matrix. `None`: it has problems.
+    documents: HashMap<(String, String), Option<Arc<Documents>>>,
+}
+
+impl<'a> Resolver<'a> {
+    fn new(suite: &'a LoadedSuite, problems: &'a mut Vec<Problem>) -> Resolver<'a> {
+        let flows = Flows::read(&suite.flows, problems);
+        Resolver { suite, problems, flows, documents: HashMap::new() }
+    }
+
+    fn plan(mut self) -> Plan {
+        let units = &self.suite.scenarios;
+        if units.is_empty() && self.problems.is_empty() {
+            let problem = Problem::at(self.suite.place, "a suite needs at least one scenario");
+            self.problems.push(problem.help("add one under `scenarios:`"));
+        }
+        self.names();
+        let needs = Needs::new(units);
+        let mut scenarios = Vec::with_capacity(units.len());
+        for (index, unit) in units.iter().enumerate() {
+            // What is wrong is taken out of the tree, so each reads a copy of its own.
+            let mut node = unit.node.clone();
+            let written = Sources::read(&mut node, "a scenario", self.problems);
+            let written: scenario::Scenario = written.unwrap_or_default();
+            let (names, at) = (written.needs.as_deref(), Spot::of(&node).key("needs"));
+            let needs = needs.of(index, names.unwrap_or_default(), at, self.problems);
+            scenarios.push(self.scenario(unit, &written, &node, needs));
+        }
+        // Generators that no scenario uses are checked too.
+        for named in &self.suite.documents {
+            if !self.documents.keys().any(|(name, _)| *name == named.name) {
+                self.generator(named, &Map::new());
+            }
+        }
+        let capacity = self.capacity(&scenarios);
+        Plan {
+            name: self.suite.name.clone(),
+            seed: self.suite.seed,
+            flows: self.flows.into_plan(self.problems),
+            scenarios,
+            capacity,
+        }
+    }
+
+    /// Tells of scenarios without a name, or with one that is taken.
+    fn names(&mut self) {
+        let mut first: HashMap<&str, &Unit> = HashMap::new();
+        for unit in &self.suite.scenarios {
+            let at = Spot::of(&unit.node).key("name");
+            let Some(name) = unit.base_name.as_deref().filter(|name| !name.is_empty()) else {
+                if unit.node.get("name").is_none_or(|name| name.text() == Some("")) {
+                    at.problem(self.problems, "key `name` is missing in a scenario", |p| p);
+                }
+                continue;
+            };
+            match first.get(name) {
+                Some(known) if known.group != unit.group => {
+                    let other = Spot::of(&known.node).key("name").place();
+                    at.problem(
+                        self.problems,
+                        format!("scenario `{name}` is defined twice"),
+                        |problem| problem.see(other, "first defined here"),
+                    );
+                }
+                Some(_) => (),
+                None => {
+                    first.insert(name, unit);
+                }
+            }
+        }
+    }
+
+    fn scenario(
+        &mut self,
+        unit: &'a Unit,
+        written: &scenario::Scenario,
+        node: &Node,
+        needs: Vec<usize>,
+    ) -> Scenario {
+        let at = Spot::of(node);
+        let protocol = self.protocol(written, at);
+        let (flow, protocol) =
+            self.flows.choose(written.flow.as_deref(), protocol, at, self.problems);
+        let steps = self.steps(unit, written, at);
+        let load = load(written, at, &unit.base, &steps, self.problems);
+        let mut thresholds = Vec::new();
+        for (index, threshold) in written.thresholds.iter().flatten().enumerate() {
+            self.step_is_known(&threshold.that, &steps, at.key("thresholds").index(index));
+            thresholds.push(Threshold {
+                that: threshold.that.clone(),
+                abort: threshold.abort,
+                after: threshold.after.map_or(Duration::ZERO, Span::get),
+                implicit: false,
+            });
+        }
+        thresholds.extend(implicit_thresholds(&thresholds));
+        Scenario {
+            name: unit.name.clone(),
+            matrix: unit.matrix.clone(),
+            flow,
+            protocol,
+            client: self.client(written, at),
+            steps,
+            load,
+            warmup: written.warmup.map_or(Duration::ZERO, Span::get),
+            needs,
+            start: written.start.map_or(Duration::ZERO, Span::get),
+            grace: written.grace.map_or(GRACE, Span::get),
+            thresholds,
+        }
+    }
+
+    /// The protocol that a scenario asks for. GraphQL goes over HTTP, whatever the Flow offers besides.
+    fn protocol(&mut self, written: &scenario::Scenario, at: Spot<'_>) -> Option<ProtocolWord> {
+        let steps = written.steps.as_deref().unwrap_or_default();
+        let mutations = steps.iter().filter(|step| step.mutate.is_some()).count();
+        if written.mutate.is_none() && mutations == 0 {
+            return written.protocol;
+        }
+        let mixed = mutations < steps.len();
+        if mixed && written.protocol.is_some_and(|protocol| protocol != ProtocolWord::Http) {
+            at.key("protocol").problem(
+                self.problems,
+                "a scenario with mutations among its steps goes over http",
+                |problem| problem,
+            );
+        }
+        Some(ProtocolWord::Http)
+    }
+
+    fn client(&mut self, written: &scenario::Scenario, at: Spot<'_>) -> ClientOverrides {
+        let mut count = |value: Option<u64>, key: &str, default: u64, min: u64, max: u64| {
+            in_range(value.unwrap_or(default), key, min, max, at.key(key), self.problems)
+        };
+        let connections = count(written.connections, "connections", 1, 1, CONNECTIONS_MAX);
+        let prefetch = count(written.prefetch, "prefetch", 1000, 0, PREFETCH_MAX);
+        let timeout = written.timeout.map(Span::get);
+        if timeout == Some(Duration::ZERO) {
+            at.key("timeout").problem(self.problems, "`timeout` must be above 0s", |problem| {
+                problem.help("leave it out for no limit")
+            });
+        }
+        let mut retry = Retry::default();
+        if let Some(written) = &written.retry {
+            let at = at.key("retry");
+            let attempts = written.max_attempts.unwrap_or(1);
+            let attempts = in_range(
+                attempts,
+                "max_attempts",
+                1,
+                ATTEMPTS_MAX,
+                at.key("max_attempts"),
+                self.problems,
+            );
+            retry.max_attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
+            if let Some(span) = written.initial_backoff {
+                retry.initial_backoff = span.get();
+            }
+            if let Some(span) = written.max_backoff {
+                retry.max_backoff = span.get();
+            }
+            if let Some(multiplier) = written.backoff_multiplier {
+                if multiplier < 1.0 {
+                    at.key("backoff_multiplier").problem(
+                        self.problems,
+                        format!("`backoff_multiplier` must be at least 1, found `{multiplier}`"),
+                        |problem| problem,
+                    );
+                }
+                retry.backoff_multiplier = multiplier;
+            }
+            if retry.initial_backoff > retry.max_backoff {
+                let found = |duration| Span::new(duration).unwrap_or_default();
+                at.key("initial_backoff").problem(
+                    self.problems,
+                    format!(
+                        "`initial_backoff` must not be above `max_backoff`, found {} and {}",
+                        found(retry.initial_backoff),
+                        found(retry.max_backoff)
+                    ),
+                    |problem| problem,
+                );
+            }
+        }
+        ClientOverrides {
+            timeout,
+            retry,
+            connections: connections as usize,
+            compression: match written.compression {
+                None | Some(CompressionWord::None) => Compression::None,
+                Some(CompressionWord::Gzip) => Compression::Gzip,
+                Some(CompressionWord::Deflate) => Compression::Deflate,
+            },
+            prefetch: prefetch as usize,
+            results_in_order: written.results_in_order.unwrap_or(false),
+        }
+    }
+
+    fn step_is_known(&mut self, condition: &Condition, steps: &[Step], at: Spot<'_>) {
+        let Some(step) = &condition.step else { return };
+        let named = || steps.iter().map(|step| step.name.as_str()).filter(|name| !name.is_empty());
+        if !named().any(|name| name == step) {
+            at.problem(self.problems, format!("no step is named `{step}`"), |problem| {
+                problem.suggest(step, named())
+            });
+        }
+    }
+
+    fn capacity(&mut self, scenarios: &[Scenario]) -> Option<Capacity> {
+        let mut node = self.suite.capacity.clone()?;
+        let written: scenario::Capacity = Sources::read(&mut node, "`capacity`", self.problems)?;
+        let at = Spot::of(&node);
+        let scenario = scenarios.iter().position(|scenario| scenario.name == written.scenario);
+        let Some(scenario) = scenario else {
+            let known = scenarios.iter().map(|scenario| scenario.name.as_str());
+            let message = format!("no scenario is named `{}`", written.scenario);
+            at.key("scenario").problem(self.problems, message, |problem| {
+                problem.suggest(&written.scenario, known)
+            });
+            return None;
+        };
+        if written.objective.is_empty() {
+            at.key("objective").problem(self.problems, "`objective` needs a condition", |p| p);
+        }
+        for (index, condition) in written.objective.iter().enumerate() {
+            let at = at.key("objective").index(index);
+            self.step_is_known(condition, &scenarios[scenario].steps, at);
+        }
+        let precision =
+            written.precision.or(Percentage::new(5.0)).filter(|part| *part > Percentage::ZERO);
+        let Some(precision) = precision else {
+            let message = "`precision` must be above 0%";
+            at.key("precision").problem(self.problems, message, |problem| problem);
+            return None;
+        };
+        let trial = written.trial.map_or(Duration::from_secs(20), Span::get);
+        if trial.is_zero() {
+            at.key("trial").problem(self.problems, "`trial` must be above 0s", |problem| problem);
+        }
+        Some(Capacity {
+            scenario,
+            objective: written.objective,
+            rate_min: written.rate.low(),
+            rate_max: written.rate.high(),
+            precision,
+            trial,
+        })
+    }
+}
+
+/// A run that saw errors never looks green by accident: each of these holds unless the file says
+/// something else about the same.
+fn implicit_thresholds(stated: &[Threshold]) -> Vec<Threshold> {
+    let states = |metrics: &[Metric]| {
+        let about_all = stated.iter().filter(|threshold| threshold.that.step.is_none());
+        about_all.into_iter().any(|threshold| metrics.contains(&threshold.that.metric))
+    };
+    [
+        ("error_rate == 0", &[Metric::ErrorRate, Metric::Errors][..]),
+        ("assertion_failures == 0", &[Metric::AssertionFailures]),
+        ("dropped == 0", &[Metric::Dropped]),
+    ]
+    .into_iter()
+    .filter(|(_, metrics)| !states(metrics))
+    .map(|(text, _)| Threshold {
+        that: text.parse().expect("the condition is one"),
+        abort: false,
+        after: Duration::ZERO,
+        implicit: true,
+    })
+    .collect()
+}
+
+/// Tells when a count is out of its range.
+pub(super) fn in_range(
+    value: u64,
+    key: &str,
+    min: u64,
+    max: u64,
+    at: Spot<'_>,
+    problems: &mut Vec<Problem>,
+) -> u64 {
+    if value < min || value > max {
+        at.problem(
+            problems,
+            format!("`{key}` must be from {min} to {max}, found `{value}`"),
+            |problem| problem,
+        );
+    }
+    value.clamp(min, max)
+}

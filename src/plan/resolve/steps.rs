@@ -1,0 +1,385 @@
+//! What the steps of a scenario send, and what is looked at in their responses.
+
+use std::sync::Arc;
+
+use super::{REQUEST_SIZE_MAX, Resolver, in_range};
+use crate::assertion::{Assertion, Capture, Message};
+use crate::documents::{Documents, DocumentsSpec};
+use crate::plan::{Action, Callbacks, Parameters, Post, Step, Work};
+use crate::random::Key;
+use crate::scenario::{self, DocumentsRef, Named, Unit};
+use crate::source::{Node, Sources, Spot};
+use crate::template::{Context, Template, TemplateError};
+use crate::units::Percentage;
+use crate::wire::Map;
+
+/// The assertions of one kind of end, with the callback of that end.
+type Judges<'a> = (Option<&'a [scenario::Assertion]>, &'a Option<Vec<scenario::Action>>);
+
+/// The keys of a step, or of a scenario that is its only step.
+struct StepParts<'a> {
+    on: Option<&'a str>,
+    documents: Option<&'a DocumentsRef>,
+    request_size: Option<u64>,
+    parameters: Option<&'a Template>,
+    target_executor: Option<&'a str>,
+    stream: Option<bool>,
+    mutate: Option<&'a str>,
+    variables: Option<&'a Template>,
+    at: Spot<'a>,
+    // The scenario of a step, for what the step does not set.
+    outer: Option<&'a StepParts<'a>>,
+}
+
+impl<'a> Resolver<'a> {
+    /// The steps of a scenario, or the one it is itself.
+    pub(super) fn steps(
+        &mut self,
+        unit: &'a Unit,
+        written: &scenario::Scenario,
+        at: Spot<'_>,
+    ) -> Vec<Step> {
+        let own = StepParts {
+            on: written.on.as_deref(),
+            documents: written.documents.as_ref(),
+            request_size: written.request_size,
+            parameters: written.parameters.as_ref(),
+            target_executor: written.target_executor.as_deref(),
+            stream: written.stream,
+            mutate: written.mutate.as_deref(),
+            variables: written.variables.as_ref(),
+            at,
+            outer: None,
+        };
+        let shared = self.judges(
+            [
+                (written.assert.as_deref(), &written.on_done),
+                (None, &written.on_error),
+                (None, &written.on_always),
+            ],
+            unit,
+            at,
+        );
+        let Some(steps) = &written.steps else {
+            let work = self.work(unit, &own, &[]);
+            let (assertions, callbacks) = shared;
+            return vec![Step {
+                name: String::new(),
+                work,
+                captures: vec![],
+                assertions,
+                callbacks,
+            }];
+        };
+        let steps_at = at.key("steps");
+        if steps.is_empty() {
+            steps_at.problem(self.problems, "`steps` needs at least one step", |problem| problem);
+        }
+        for key in ["mutate", "variables"] {
+            if at.key(key).node().is_some() {
+                at.name(key).problem(
+                    self.problems,
+                    format!("`{key}` belongs into one of the `steps`"),
+                    |problem| problem,
+                );
+            }
+        }
+        let mut captured: Vec<String> = Vec::new();
+        let mut resolved: Vec<Step> = Vec::new();
+        for (index, step) in steps.iter().enumerate() {
+            let at = steps_at.index(index);
+            let name = step.name.clone().unwrap_or_default();
+            if step.name.as_deref().is_none_or(str::is_empty) {
+                at.problem(self.problems, "key `name` is missing in a step", |problem| problem);
+            } else if name == "service" {
+                let message = "a step cannot be named `service`: `service.p99` is service time";
+                at.key("name").problem(self.problems, message, |problem| problem);
+            } else if resolved.iter().any(|known| known.name == name) {
+                let message = format!("step `{name}` is defined twice");
+                at.key("name").problem(self.problems, message, |problem| problem);
+            }
+            let parts = StepParts {
+                on: step.on.as_deref(),
+                documents: step.documents.as_ref(),
+                request_size: step.request_size,
+                parameters: step.parameters.as_ref(),
+                target_executor: step.target_executor.as_deref(),
+                stream: step.stream,
+                mutate: step.mutate.as_deref(),
+                variables: step.variables.as_ref(),
+                at,
+                outer: Some(&own),
+            };
+            let work = self.work(unit, &parts, &captured);
+            let (mut assertions, mut callbacks) = self.judges(
+                [
+                    (step.assert.as_deref(), &step.on_done),
+                    (None, &step.on_error),
+                    (None, &step.on_always),
+                ],
+                unit,
+                at,
+            );
+            assertions.splice(0..0, shared.0.iter().cloned());
+            callbacks.on_done.splice(0..0, shared.1.on_done.iter().cloned());
+            callbacks.on_error.splice(0..0, shared.1.on_error.iter().cloned());
+            callbacks.on_always.splice(0..0, shared.1.on_always.iter().cloned());
+            let mut captures = Vec::new();
+            for (name, that) in step.capture.iter().flatten() {
+                match Capture::compile(name, that, &unit.context) {
+                    Ok(capture) => captures.push(capture),
+                    Err(error) => {
+                        error.tell(at.key("capture").key(name), self.problems);
+                    }
+                }
+                captured.push(name.clone());
+            }
+            resolved.push(Step { name, work, captures, assertions, callbacks });
+        }
+        resolved
+    }
+
+    /// What one step sends. `captured` has the names that steps before it keep.
+    fn work(&mut self, unit: &'a Unit, step: &StepParts<'_>, captured: &[String]) -> Work {
+        let at = step.at;
+        if let Some(mutation) = step.mutate {
+            let posts =
+                ["on", "documents", "request_size", "parameters", "target_executor", "stream"];
+            for key in posts {
+                if at.key(key).node().is_some() {
+                    at.name(key).problem(
+                        self.problems,
+                        format!("`{key}` has no meaning for a mutation"),
+                        |problem| problem.help("a mutation names its own arguments"),
+                    );
+                }
+            }
+            if mutation.trim().is_empty() {
+                at.key("mutate").problem(self.problems, "`mutate` is empty", |problem| problem);
+            }
+            let variables = self.parameters(unit, step.variables, at.key("variables"), captured);
+            return Work::Mutate { mutation: mutation.to_owned(), variables };
+        }
+        if step.variables.is_some() {
+            at.name("variables").problem(
+                self.problems,
+                "`variables` are of a mutation, and there is no `mutate`",
+                |problem| problem,
+            );
+        }
+        let outer = step.outer;
+        let stream = step.stream.or(outer.and_then(|outer| outer.stream)).unwrap_or(false);
+        let (size, size_at) = match (step.request_size, outer.and_then(|outer| outer.request_size))
+        {
+            (Some(size), _) => (Some(size), at.key("request_size")),
+            (None, Some(size)) => {
+                (Some(size), outer.map_or(at, |outer| outer.at).key("request_size"))
+            }
+            (None, None) => (None, at),
+        };
+        let request_size = in_range(
+            size.unwrap_or(100),
+            "request_size",
+            1,
+            REQUEST_SIZE_MAX,
+            size_at,
+            self.problems,
+        );
+        if stream && size.is_some_and(|size| size != 1) {
+            size_at.problem(
+                self.problems,
+                "a request to a streaming endpoint carries one Document",
+                |problem| problem.help("leave `request_size` out"),
+            );
+        }
+        let (parameters, parameters_at) = match (step.parameters, outer) {
+            (None, Some(outer)) => (outer.parameters, outer.at.key("parameters")),
+            (parameters, _) => (parameters, at.key("parameters")),
+        };
+        let (documents, documents_at) = match (step.documents, outer) {
+            (None, Some(outer)) => (outer.documents, outer.at.key("documents")),
+            (documents, _) => (documents, at.key("documents")),
+        };
+        let documents =
+            documents.and_then(|documents| self.documents(unit, documents, documents_at));
+        if stream && step.documents.is_none() && outer.is_none_or(|outer| outer.documents.is_none())
+        {
+            at.name("stream").problem(
+                self.problems,
+                "a request to a streaming endpoint needs `documents`",
+                |problem| problem,
+            );
+        }
+        let on = step.on.or(outer.and_then(|outer| outer.on)).unwrap_or("/");
+        let target = step.target_executor.or(outer.and_then(|outer| outer.target_executor));
+        Work::Post(Post {
+            on: on.to_owned(),
+            documents,
+            request_size: if stream { 1 } else { request_size as usize },
+            parameters: self.parameters(unit, parameters, parameters_at, captured),
+            target_executor: target.unwrap_or_default().to_owned(),
+            stream,
+        })
+    }
+
+    fn parameters(
+        &mut self,
+        unit: &Unit,
+        template: Option<&Template>,
+        at: Spot<'_>,
+        captured: &[String],
+    ) -> Parameters {
+        let seed = Key::new(self.suite.seed).part("parameters").part(&unit.name);
+        let Some(template) = template else { return Parameters::constant(Map::new()) };
+        if !template.may_be_map() {
+            let found = at.node().map_or("a value".into(), Node::found);
+            at.problem(self.problems, format!("expected a map, found {found}"), |problem| problem);
+            return Parameters::constant(Map::new());
+        }
+        for path in template.paths() {
+            let Some(name) = path.strip_prefix("captured.") else { continue };
+            let name = name.split('.').next().unwrap_or(name);
+            if !captured.iter().any(|known| known == name) {
+                at.find(path).problem(
+                    self.problems,
+                    format!("no step before this one captures `{name}`"),
+                    |problem| {
+                        problem.narrow(path).suggest(name, captured.iter().map(String::as_str))
+                    },
+                );
+                return Parameters::constant(Map::new());
+            }
+        }
+        match template.bind(&unit.context) {
+            Ok(template) => {
+                let depends = template.mentions("captured");
+                let parameters = Parameters::new(template, seed);
+                // What is wrong with the first request would stop the run at once.
+                if !depends && let Err(error) = parameters.evaluate(0, &Map::new()) {
+                    error.tell(at, self.problems);
+                }
+                parameters
+            }
+            Err(error) => {
+                error.tell(at, self.problems);
+                Parameters::constant(Map::new())
+            }
+        }
+    }
+
+    fn documents(
+        &mut self,
+        unit: &'a Unit,
+        written: &DocumentsRef,
+        at: Spot<'_>,
+    ) -> Option<Arc<Documents>> {
+        match written {
+            DocumentsRef::Name(name) => {
+                let suite = self.suite;
+                let Some(named) = suite.documents.iter().find(|named| named.name == *name) else {
+                    let known = suite.documents.iter().map(|named| named.name.as_str());
+                    at.problem(
+                        self.problems,
+                        format!("no documents are named `{name}`"),
+                        |problem| problem.suggest(name, known),
+                    );
+                    return None;
+                };
+                self.generator(named, &unit.matrix)
+            }
+            DocumentsRef::Inline(spec) => {
+                let key = Key::new(self.suite.seed).part("inline").part(&unit.name);
+                let base = &unit.base;
+                Documents::compile(None, spec, at, &unit.context, key, base, self.problems)
+                    .map(Arc::new)
+            }
+        }
+    }
+
+    /// A named generator. Scenarios share it, and each reads it from its beginning.
+    pub(super) fn generator(&mut self, named: &Named, matrix: &Map) -> Option<Arc<Documents>> {
+        let matrix = if named.mentions_matrix() { matrix.clone() } else { Map::new() };
+        let id = (named.name.clone(), serde_json::Value::Object(matrix.clone()).to_string());
+        if let Some(known) = self.documents.get(&id) {
+            return known.clone();
+        }
+        let (mut node, context) = named.generator(&matrix, self.problems);
+        let spec: Option<DocumentsSpec> =
+            Sources::read(&mut node, "a generator of documents", self.problems);
+        let key = Key::new(self.suite.seed).part("documents").part(&named.name);
+        let documents = spec.and_then(|spec| {
+            // One that depends on the matrix has as many forms as the matrix has values.
+            let name = matrix.is_empty().then_some(named.name.as_str());
+            let (at, base) = (Spot::of(&node), &named.base);
+            Documents::compile(name, &spec, at, &context, key, base, self.problems)
+        });
+        let documents = documents.map(Arc::new);
+        self.documents.insert(id, documents.clone());
+        documents
+    }
+
+    /// Assertions and callbacks of a scenario or a step. The three pairs are `assert` with `on_done`,
+    /// then `on_error`, then `on_always`.
+    fn judges(
+        &mut self,
+        written: [Judges<'_>; 3],
+        unit: &Unit,
+        at: Spot<'_>,
+    ) -> (Vec<Assertion>, Callbacks) {
+        let [(assert, on_done), (_, on_error), (_, on_always)] = written;
+        let mut assertions = Vec::new();
+        for (index, written) in assert.into_iter().flatten().enumerate() {
+            let at = at.key("assert").index(index);
+            let name = written.name.as_deref();
+            match Assertion::compile(name, &written.that, written.sample, &unit.context) {
+                Ok(assertion) => assertions.push(assertion),
+                Err(error) => error.tell(at.key("that"), self.problems),
+            }
+            if written.sample == Percentage::ZERO {
+                at.key("sample")
+                    .problem(self.problems, "`sample` must be above 0%", |problem| problem);
+            }
+        }
+        let mut actions = |written: &Option<Vec<scenario::Action>>, key: &str| {
+            let actions = written.iter().flatten().enumerate();
+            actions
+                .filter_map(|(index, action)| {
+                    let at = at.key(key).index(index);
+                    match resolve_action(action, &unit.context) {
+                        Ok(action) => Some(action),
+                        Err((part, error)) => {
+                            error.tell(at.key(part), self.problems);
+                            None
+                        }
+                    }
+                })
+                .collect()
+        };
+        let callbacks = Callbacks {
+            on_done: actions(on_done, "on_done"),
+            on_error: actions(on_error, "on_error"),
+            on_always: actions(on_always, "on_always"),
+        };
+        (assertions, callbacks)
+    }
+}
+
+fn resolve_action(
+    action: &scenario::Action,
+    context: &Context,
+) -> Result<Action, (&'static str, TemplateError)> {
+    Ok(match action {
+        scenario::Action::Print => Action::Print,
+        scenario::Action::Log(text) => {
+            Action::Log(Message::compile(text, context).map_err(|error| ("log", error))?)
+        }
+        scenario::Action::Beep => Action::Beep,
+        scenario::Action::Count(name) => Action::Count(name.clone()),
+        scenario::Action::Save(path) => Action::Save(path.clone()),
+        scenario::Action::Check(that) => Action::Check(
+            Assertion::compile(None, that, Percentage::ALL, context)
+                .map_err(|error| ("check", error))?,
+        ),
+        scenario::Action::Abort => Action::Abort,
+    })
+}

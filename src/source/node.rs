@@ -1,0 +1,320 @@
+//! The tree of a file's values, and walks down it.
+
+use serde_json::Number;
+
+use super::{Place, Problem};
+
+/// A value of a file, with its place.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// The value.
+    pub value: Value,
+    pub(super) place: Place,
+    // From the environment: errors do not repeat it.
+    pub(super) secret: bool,
+    // Something in it was refused already: what is missing from it now is no further problem.
+    pub(super) broken: bool,
+}
+
+/// A YAML value.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// Nothing, `~` or `null`.
+    Null,
+    /// `true` or `false`; `yes` and `on` are text.
+    Bool(bool),
+    /// A finite number.
+    Number(Number),
+    /// Anything else on one line, or quoted, or a block.
+    Text(String),
+    /// A list.
+    List(Vec<Node>),
+    /// A map, in the order of the file.
+    Map(Vec<Entry>),
+}
+
+/// A key and its value.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The key.
+    pub key: String,
+    /// Where the key stands.
+    pub key_place: Place,
+    /// The value.
+    pub value: Node,
+}
+
+/// A walk down a tree, to the place a problem is about. Where the tree ends before the walk does,
+/// the last place stands for the rest.
+#[derive(Clone, Copy, Debug)]
+pub struct Spot<'a> {
+    node: Option<&'a Node>,
+    place: Place,
+    muted: bool,
+}
+
+impl<'a> Spot<'a> {
+    /// At a node.
+    pub fn of(node: &'a Node) -> Spot<'a> {
+        Spot { node: Some(node), place: node.face(), muted: node.broken }
+    }
+
+    /// To the value of a key.
+    pub fn key(self, key: &str) -> Spot<'a> {
+        match self.node.and_then(|node| node.get(key)) {
+            Some(node) => Spot::of(node),
+            None => Spot { node: None, ..self },
+        }
+    }
+
+    /// To the key itself.
+    pub fn name(self, key: &str) -> Spot<'a> {
+        match self.node.and_then(|node| node.entry(key)) {
+            Some(entry) => Spot { node: None, place: entry.key_place, muted: entry.value.broken },
+            None => Spot { node: None, ..self },
+        }
+    }
+
+    /// To an item of a list.
+    pub fn index(self, index: usize) -> Spot<'a> {
+        match self.node.map(|node| &node.value) {
+            Some(Value::List(items)) if index < items.len() => Spot::of(&items[index]),
+            _ => Spot { node: None, ..self },
+        }
+    }
+
+    /// To the first text below that has `part` in it; stays where it is when there is none.
+    pub fn find(self, part: &str) -> Spot<'a> {
+        fn search<'a>(node: &'a Node, part: &str) -> Option<&'a Node> {
+            match &node.value {
+                Value::Text(text) => text.contains(part).then_some(node),
+                Value::List(items) => items.iter().find_map(|item| search(item, part)),
+                Value::Map(entries) => entries.iter().find_map(|entry| search(&entry.value, part)),
+                _ => None,
+            }
+        }
+        match self.node.filter(|_| !part.is_empty()).and_then(|node| search(node, part)) {
+            Some(node) => Spot::of(node),
+            None => self,
+        }
+    }
+
+    /// Where it stands.
+    pub fn place(self) -> Place {
+        self.place
+    }
+
+    /// The node it stands at, unless the tree ended before.
+    pub fn node(self) -> Option<&'a Node> {
+        self.node
+    }
+
+    /// A problem here, added to `problems`; nothing when a part of this very node was refused
+    /// already, as that is the cause.
+    pub fn problem(
+        self,
+        problems: &mut Vec<Problem>,
+        message: impl Into<String>,
+        more: impl FnOnce(Problem) -> Problem,
+    ) {
+        if !self.muted {
+            problems.push(more(Problem::at(self.place, message)));
+        }
+    }
+}
+
+impl Node {
+    /// A value that was made, not read; `place` is what made it.
+    pub fn made(value: serde_json::Value, place: Place) -> Node {
+        let value = match value {
+            serde_json::Value::Null => Value::Null,
+            serde_json::Value::Bool(value) => Value::Bool(value),
+            serde_json::Value::Number(value) => Value::Number(value),
+            serde_json::Value::String(value) => Value::Text(value),
+            serde_json::Value::Array(items) => {
+                Value::List(items.into_iter().map(|item| Node::made(item, place)).collect())
+            }
+            serde_json::Value::Object(map) => Value::Map(
+                map.into_iter()
+                    .map(|(key, value)| Entry {
+                        key,
+                        key_place: place,
+                        value: Node::made(value, place),
+                    })
+                    .collect(),
+            ),
+        };
+        Node { value, place, secret: false, broken: false }
+    }
+
+    /// An empty map.
+    pub fn empty_map(place: Place) -> Node {
+        Node { value: Value::Map(Vec::new()), place, secret: false, broken: false }
+    }
+
+    /// Whether no message may repeat it.
+    pub fn is_secret(&self) -> bool {
+        self.secret
+    }
+
+    /// Marks it as something no message may repeat.
+    pub fn secret(mut self) -> Node {
+        self.secret = true;
+        self
+    }
+
+    /// Marks it as refused in part: nothing is missing from it for another reason.
+    pub fn mark_broken(&mut self) {
+        self.broken = true;
+    }
+
+    /// Where it stands.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    /// Where to point to for the whole of it: a map without braces is shown by its first key.
+    pub(super) fn face(&self) -> Place {
+        match &self.value {
+            Value::Map(entries) if self.place.start == self.place.end => {
+                entries.first().map_or(self.place, |entry| entry.key_place)
+            }
+            Value::List(items) if self.place.start == self.place.end => {
+                items.first().map_or(self.place, Node::face)
+            }
+            _ => self.place,
+        }
+    }
+
+    /// The value of a key, in a map that has it.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.entry(key).map(|entry| &entry.value)
+    }
+
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
+        match &mut self.value {
+            Value::Map(entries) => {
+                entries.iter_mut().find(|entry| entry.key == key).map(|entry| &mut entry.value)
+            }
+            _ => None,
+        }
+    }
+
+    /// The entry of a key, in a map that has it.
+    pub fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries().iter().find(|entry| entry.key == key)
+    }
+
+    /// The entries of a map, none of anything else.
+    pub fn entries(&self) -> &[Entry] {
+        match &self.value {
+            Value::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// The items of a list, none of anything else.
+    pub fn items(&self) -> &[Node] {
+        match &self.value {
+            Value::List(items) => items,
+            _ => &[],
+        }
+    }
+
+    /// The text, when it is one.
+    pub fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Sets a key of a map, in its place or at the end.
+    pub fn set(&mut self, entry: Entry) {
+        if let Value::Map(entries) = &mut self.value {
+            match entries.iter_mut().find(|known| known.key == entry.key) {
+                Some(known) => *known = entry,
+                None => entries.push(entry),
+            }
+        }
+    }
+
+    /// Takes a key out of a map.
+    pub fn remove(&mut self, key: &str) -> Option<Entry> {
+        match &mut self.value {
+            Value::Map(entries) => {
+                let at = entries.iter().position(|entry| entry.key == key)?;
+                Some(entries.remove(at))
+            }
+            _ => None,
+        }
+    }
+
+    /// The value without its places.
+    pub fn to_json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(value) => (*value).into(),
+            Value::Number(value) => value.clone().into(),
+            Value::Text(value) => value.clone().into(),
+            Value::List(items) => items.iter().map(Node::to_json).collect(),
+            Value::Map(entries) => entries
+                .iter()
+                .map(|entry| (entry.key.clone(), entry.value.to_json()))
+                .collect::<serde_json::Map<_, _>>()
+                .into(),
+        }
+    }
+
+    pub(super) fn child(&self, index: usize) -> Option<&Node> {
+        match &self.value {
+            Value::List(items) => items.get(index),
+            Value::Map(entries) => entries.get(index).map(|entry| &entry.value),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_broken_at(&self, path: &[usize]) -> bool {
+        match path.split_last() {
+            None => self.broken,
+            Some((index, rest)) => self.child(*index).is_none_or(|child| child.is_broken_at(rest)),
+        }
+    }
+
+    /// Removes the node at a path, which is given from its end; false for the root.
+    pub(super) fn take_out(&mut self, path: &[usize]) -> bool {
+        self.broken = true;
+        let Some((index, rest)) = path.split_last() else { return false };
+        match &mut self.value {
+            Value::List(items) if rest.is_empty() => drop(items.remove(*index)),
+            Value::Map(entries) if rest.is_empty() => drop(entries.remove(*index)),
+            Value::List(items) => return items[*index].take_out(rest),
+            Value::Map(entries) => return entries[*index].value.take_out(rest),
+            _ => return false,
+        }
+        true
+    }
+
+    /// In a message: "`fast`", "a list".
+    pub fn found(&self) -> String {
+        match &self.value {
+            _ if self.secret => "a value that is not shown".into(),
+            Value::Null => "nothing".into(),
+            Value::Bool(value) => format!("`{value}`"),
+            Value::Number(value) => format!("`{value}`"),
+            Value::Text(text) => format!("`{}`", shortened(text)),
+            Value::List(_) => "a list".into(),
+            Value::Map(_) => "a map".into(),
+        }
+    }
+}
+
+pub(super) fn shortened(text: &str) -> String {
+    let mut short: String =
+        text.chars().take(60).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}

@@ -1,0 +1,140 @@
+//! Units in scenario files, reports and JSON schemas: as they are written.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+use std::str::FromStr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::{Serialize, Serializer};
+
+use super::{ByteSize, Count, Percentage, Quantile, Range, Rate, Real, Span, Unit, UnitError};
+
+macro_rules! unit {
+    ($type:ident, $expected:literal, $range:literal, [$($example:literal),+]) => {
+        impl Unit for $type {
+            const EXPECTED: &'static str = $expected;
+            const EXPECTED_RANGE: &'static str = $range;
+            const NAME: &'static str = stringify!($type);
+            const EXAMPLES: &'static [&'static str] = &[$($example),+];
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<$type, D::Error> {
+                deserializer.deserialize_any(WordVisitor::<$type>($type::EXPECTED, PhantomData))
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                $type::NAME.into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({
+                    "type": ["string", "number"],
+                    "title": $expected,
+                    "examples": $type::EXAMPLES,
+                })
+            }
+        }
+    };
+}
+
+unit!(
+    Rate,
+    "a rate such as `50/s` or `3000/min`",
+    "a range of rates such as `50/s..500/s`",
+    ["50/s", "3000/min"]
+);
+unit!(
+    Percentage,
+    "a percentage such as `0.1%`",
+    "a range of percentages such as `1%..5%`",
+    ["0.1%", "5%"]
+);
+unit!(
+    Quantile,
+    "a percentile such as `p99` or `p99.9`",
+    "a range of percentiles such as `p50..p99`",
+    ["p99", "p99.9"]
+);
+unit!(
+    ByteSize,
+    "a size such as `512B` or `10KiB`",
+    "a size such as `10KiB` or a range such as `10KiB..1MiB`",
+    ["10KiB", "1MiB"]
+);
+unit!(
+    Span,
+    "a duration such as `30s` or `500ms`",
+    "a range of durations such as `5ms..1s`",
+    ["30s", "500ms", "1m 30s"]
+);
+unit!(Count, "a whole number", "a whole number such as `5` or a range such as `5..30`", ["5"]);
+unit!(Real, "a number", "a number such as `1.5` or a range such as `0.5..1.5`", ["1.5"]);
+
+impl<'de, T: Unit> Deserialize<'de> for Range<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Range<T>, D::Error> {
+        deserializer.deserialize_any(WordVisitor::<Range<T>>(T::EXPECTED_RANGE, PhantomData))
+    }
+}
+
+impl<T: Unit> Serialize for Range<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<T: Unit> JsonSchema for Range<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("RangeOf{}", T::NAME).into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": ["string", "number"], "title": T::EXPECTED_RANGE})
+    }
+}
+
+/// Reads a scalar as its text. Numbers come here too: whether they need a unit, their type says.
+struct WordVisitor<T>(&'static str, PhantomData<T>);
+
+impl<T: FromStr<Err = UnitError>> Visitor<'_> for WordVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        // Raised inside the visitor, so that line and column are exact.
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<T, E> {
+        self.visit_str(&value.to_string())
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<T, E> {
+        self.visit_str(&value.to_string())
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<T, E> {
+        self.visit_str(&value.to_string())
+    }
+}
