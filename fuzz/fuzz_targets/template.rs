@@ -12,7 +12,9 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
     let context = Context::new(vars, Default::default(), Default::default());
     for text in [text.to_owned(), format!("${{{{ {text} }}}}")] {
         let _ = evaluate_text(&text, &context);
-        if let Ok(template) = Template::parse(&text).and_then(|template| template.bind(&context)) {
+        if let Ok(template) = Template::parse(&text)
+            && let Ok(template) = template.bind(&context)
+        {
             let scope = Scope { i: 7, key: Key::new(1), captured: None };
             let _ = template.evaluate(&scope);
             let _ = template.to_json();

@@ -82,8 +82,8 @@ impl Array {
             }
             Some(values) => match values.bind(context) {
                 Ok(values) => Values::Given(values),
-                Err(error) => {
-                    error.tell(values_at, problems);
+                Err(errors) => {
+                    errors.iter().for_each(|error| error.tell(values_at, problems));
                     return None;
                 }
             },

@@ -387,8 +387,8 @@ fn bind(
 ) -> Option<Template> {
     match template.bind(context) {
         Ok(bound) => Some(bound),
-        Err(error) => {
-            error.tell(at, problems);
+        Err(errors) => {
+            errors.iter().for_each(|error| error.tell(at, problems));
             None
         }
     }

@@ -182,8 +182,7 @@ fn written(at: Spot<'_>, context: &Context, base: &Path, entries: Option<u64>) -
         match value {
             Value::String(text) => {
                 // What cannot be bound was told as a problem.
-                let template = Template::parse(text).and_then(|template| template.bind(context));
-                if let Ok(template) = template {
+                if let Ok(template) = Template::read(text).bind(context) {
                     *value = template.to_json();
                 }
             }

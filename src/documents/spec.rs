@@ -255,8 +255,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for ShortOr<T> {
                 f.write_str("a value, or a map")
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<ShortOr<T>, E> {
-                Template::parse(text).map(ShortOr::Short).map_err(E::custom)
+            fn visit_str<E>(self, text: &str) -> Result<ShortOr<T>, E> {
+                Ok(ShortOr::Short(Template::read(text)))
             }
 
             fn visit_u64<E>(self, value: u64) -> Result<ShortOr<T>, E> {
@@ -306,7 +306,7 @@ impl<'de> Deserialize<'de> for ArraySpec {
                 if !crate::template::has_expressions(text) {
                     return Err(E::invalid_type(de::Unexpected::Str(text), &self));
                 }
-                Template::parse(text).map(ArraySpec::Values).map_err(E::custom)
+                Ok(ArraySpec::Values(Template::read(text)))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<ArraySpec, A::Error> {

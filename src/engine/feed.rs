@@ -3,7 +3,11 @@
 //! Bodies are made ahead of need on other threads and handed over through a bounded queue; a body
 //! that never changes is made once. So the path of a request neither makes nor encodes anything.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::thread::{self, Thread};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -42,9 +46,75 @@ pub enum FeedError {
 pub enum Feed {
     /// The same body again and again.
     Same(Same),
-    /// Made by other threads, in their order. The queue's bound limits the memory; `Ok(None)` is
-    /// the regular end.
-    Queue(mpsc::Receiver<Result<Option<Batch>, FeedError>>),
+    /// Made by other threads, in their order; `Ok(None)` is the regular end. Memory is limited by
+    /// the bound of the queue and by the [`Room`] that its requests take.
+    Queue(mpsc::Receiver<Result<Option<Queued>, FeedError>>),
+}
+
+/// A request that waits in a queue.
+#[derive(Debug)]
+pub struct Queued {
+    batch: Batch,
+    // Given back when the request is taken, or the queue is dropped.
+    _held: Option<Held>,
+}
+
+/// Room for the bodies that wait in the queues of one maker, in bytes.
+///
+/// Only the maker waits for it. Giving room back takes no lock: who sends a request is never held up.
+#[derive(Debug)]
+pub(super) struct Room {
+    taken: AtomicUsize,
+    bytes: usize,
+    maker: Thread,
+}
+
+/// Bytes of a room that are taken.
+#[derive(Debug)]
+struct Held {
+    room: Arc<Room>,
+    bytes: usize,
+}
+
+impl Room {
+    /// So many bytes, for requests that this thread makes.
+    pub(super) fn here(bytes: usize) -> Arc<Room> {
+        Arc::new(Room { taken: AtomicUsize::new(0), bytes, maker: thread::current() })
+    }
+
+    /// Waits until there is some room, then takes as much as the request needs: a single one may be
+    /// larger than the room. `None` when `gone` says that nobody will take it any more.
+    pub(super) fn put(
+        self: &Arc<Room>,
+        batch: Batch,
+        bytes: usize,
+        gone: impl Fn() -> bool,
+    ) -> Option<Queued> {
+        while self.taken.load(Ordering::Acquire) >= self.bytes {
+            if gone() {
+                return None;
+            }
+            // Whoever gives room back ends this at once, and the time is for workers that end
+            // without taking anything.
+            thread::park_timeout(Duration::from_millis(100));
+        }
+        self.taken.fetch_add(bytes, Ordering::AcqRel);
+        Some(Queued { batch, _held: Some(Held { room: self.clone(), bytes }) })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.room.taken.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.room.maker.unpark();
+    }
+}
+
+#[cfg(test)]
+impl From<Batch> for Queued {
+    fn from(batch: Batch) -> Queued {
+        Queued { batch, _held: None }
+    }
 }
 
 /// The same body, as often as the budget has it.
@@ -72,9 +142,10 @@ impl Feed {
                     Batch { index, ..batch.clone() }
                 })))
             }
-            Feed::Queue(queue) => {
-                queue.poll_recv(cx).map(|made| made.unwrap_or(Err(FeedError::Gone)))
-            }
+            Feed::Queue(queue) => queue.poll_recv(cx).map(|made| {
+                let made = made.unwrap_or(Err(FeedError::Gone))?;
+                Ok(made.map(|queued| queued.batch))
+            }),
         }
     }
 

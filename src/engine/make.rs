@@ -11,7 +11,7 @@ use bytes::Bytes;
 use rayon::prelude::*;
 use tokio::sync::mpsc;
 
-use super::feed::{Batch, Feed, FeedError, Same};
+use super::feed::{Batch, Feed, FeedError, Queued, Room, Same};
 use super::source::Budget;
 use crate::client::Request;
 use crate::documents::Documents;
@@ -34,6 +34,9 @@ const QUEUED_MAX: usize = 4096;
 
 /// Requests made in one go on all cores, so that handing out the work costs little beside it.
 const CHUNK: u64 = 32;
+
+/// Bytes of requests made in one go: large ones are made one by one.
+const CHUNK_BYTES: usize = 32 << 20;
 
 impl Maker {
     /// Makes requests of `work` in the form that the session speaks.
@@ -82,13 +85,12 @@ impl Maker {
             return Ok(same(Same { batch: first, last, budget: Budget::new(end) }, workers));
         }
         // A first stock, so that a load does not begin by waiting.
-        let stock = self.make_all(0..end.min(CHUNK));
-        let stock = stock.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let longest = stock.iter().map(length).max().unwrap_or(1).max(1);
-        let room = (QUEUED_BYTES_MAX / workers / longest).clamp(2, QUEUED_MAX);
+        let first = self.make(0, &Map::new())?;
+        let stock = self.make_all(1..end.min(chunk(length(&first))).max(1));
+        let stock = [Ok(first)].into_iter().chain(stock).collect::<Result<Vec<_>, _>>()?;
         let (senders, feeds) = (0..workers)
             .map(|_| {
-                let (sender, queue) = mpsc::channel(room);
+                let (sender, queue) = mpsc::channel(QUEUED_MAX);
                 (sender, Feed::Queue(queue))
             })
             .unzip();
@@ -110,23 +112,35 @@ impl Maker {
     /// Fills the queues until the requests end or nobody takes them any more.
     fn run(
         &self,
-        mut queues: Vec<mpsc::Sender<Result<Option<Batch>, FeedError>>>,
+        mut queues: Vec<mpsc::Sender<Result<Option<Queued>, FeedError>>>,
         stock: Vec<Batch>,
         end: u64,
     ) {
+        let room = Room::here(QUEUED_BYTES_MAX);
         let mut next = stock.len() as u64;
         let mut made: Vec<_> = stock.into_iter().map(Ok).collect();
         loop {
+            let mut longest = 0;
             for made in made {
-                let broken = made.is_err();
-                if !send(&mut queues, made.map(Some)) || broken {
+                let queued = match made {
+                    Ok(batch) => {
+                        let bytes = length(&batch);
+                        longest = bytes.max(longest);
+                        let gone = || queues.iter().all(mpsc::Sender::is_closed);
+                        let Some(queued) = room.put(batch, bytes, gone) else { return };
+                        Ok(Some(queued))
+                    }
+                    Err(error) => Err(error),
+                };
+                let broken = queued.is_err();
+                if !send(&mut queues, queued) || broken {
                     return;
                 }
             }
             if next >= end {
                 break;
             }
-            let chunk = next..end.min(next + CHUNK);
+            let chunk = next..end.min(next.saturating_add(chunk(longest)));
             next = chunk.end;
             made = self.make_all(chunk);
         }
@@ -181,6 +195,11 @@ impl Maker {
     }
 }
 
+/// How many requests to make in one go, where the longest so far has so many bytes.
+fn chunk(longest: usize) -> u64 {
+    ((CHUNK_BYTES / longest.max(1)) as u64).clamp(1, CHUNK)
+}
+
 fn length(batch: &Batch) -> usize {
     match &batch.request {
         Request::Post { message, .. } | Request::Stream { message } => message.len(),
@@ -206,8 +225,8 @@ fn documents(post: &Post, index: u64) -> Result<Option<Vec<crate::wire::Document
 
 /// Gives a batch to the worker with the most room; false when no worker is left.
 fn send(
-    queues: &mut Vec<mpsc::Sender<Result<Option<Batch>, FeedError>>>,
-    made: Result<Option<Batch>, FeedError>,
+    queues: &mut Vec<mpsc::Sender<Result<Option<Queued>, FeedError>>>,
+    made: Result<Option<Queued>, FeedError>,
 ) -> bool {
     let mut made = made;
     loop {
@@ -232,4 +251,100 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         let cause = cause.to_string();
         if text.contains(&cause) { text } else { format!("{text}: {cause}") }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::plan;
+    use crate::scenario::{self, Options};
+    use crate::wire::{Family, RequestId};
+
+    /// The makers of the scenarios of a suite.
+    fn makers(text: &str) -> Vec<Maker> {
+        let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+        let plan = scenario::load_text("suite", text.to_owned(), &base, &Options::default())
+            .and_then(|suite| plan::resolve(&suite))
+            .unwrap_or_else(|problems| panic!("{problems}"));
+        let form = Form::Protobuf(Family::V1);
+        let works = plan.scenarios.into_iter().map(|mut scenario| scenario.steps.remove(0).work);
+        works.map(|work| Maker::new(work, form)).collect()
+    }
+
+    fn bytes(batch: &Batch) -> Vec<u8> {
+        match &batch.request {
+            Request::Post { message, .. } | Request::Stream { message } => {
+                message.with_id(RequestId { sender: 0, number: 0 }).to_vec()
+            }
+            Request::Mutate { body } => body.to_vec(),
+        }
+    }
+
+    fn on_threads(count: usize, maker: &Maker) -> Vec<Vec<u8>> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(count).build().expect("threads");
+        let made = pool.install(|| maker.make_all(0..200));
+        made.iter().map(|batch| bytes(batch.as_ref().expect("a request"))).collect()
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_bytes_on_any_number_of_threads() {
+        let suite = include_str!("../../scenarios/documents.yaml");
+        for maker in makers(suite) {
+            assert_eq!(on_threads(1, &maker), on_threads(4, &maker), "{maker:?}");
+        }
+        let other = suite.replace("seed: 6", "seed: 7");
+        let (one, other) = (&makers(suite)[0], &makers(&other)[0]);
+        assert_ne!(on_threads(1, one), on_threads(1, other), "another seed, other bytes");
+    }
+
+    /// Takes what is there until the feed ends; `index` and length of each request.
+    async fn drain(mut feed: Feed) -> Vec<(u64, usize)> {
+        let mut taken = Vec::new();
+        while let Some(batch) =
+            std::future::poll_fn(|cx| feed.poll_next(cx)).await.expect("a request")
+        {
+            taken.push((batch.index, length(&batch)));
+        }
+        taken
+    }
+
+    #[tokio::test]
+    async fn workers_share_the_requests_and_each_comes_once() {
+        let makers = makers(
+            "scenarios: [{name: a, request_size: 3, documents: {count: 1000, id: '${{ i }}'}}]",
+        );
+        let feeds = makers[0].feeds(3, makers[0].count()).expect("feeds");
+        let all = futures_util::future::join_all(feeds.into_iter().map(drain)).await;
+        let mut indices: Vec<u64> = all.iter().flatten().map(|(index, _)| *index).collect();
+        indices.sort_unstable();
+        assert_eq!(indices, (0..334).collect::<Vec<u64>>());
+    }
+
+    #[tokio::test]
+    async fn what_waits_takes_no_more_memory_when_requests_become_larger() {
+        // Every request is larger than all before: what the first ones take says nothing.
+        let makers = makers(
+            "scenarios: [{name: a, request_size: 1, load: {clients: 1, requests: 400}, \
+             documents: {text: \"${{ 'x' * (i * 3000) }}\"}}]",
+        );
+        let mut feed = makers[0].feeds(1, Some(400)).expect("feeds").remove(0);
+        let Feed::Queue(queue) = &mut feed else { panic!("a queue") };
+        // It fills up as far as it may.
+        let mut before = 0;
+        loop {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            match queue.len() {
+                waiting if waiting == before && waiting > 0 => break,
+                waiting => before = waiting,
+            }
+        }
+        let waiting = before;
+        let taken = drain(feed).await;
+        let held: usize = taken[..waiting].iter().map(|(_, length)| length).sum();
+        let largest = taken.iter().map(|(_, length)| *length).max().expect("some");
+        assert!(held <= QUEUED_BYTES_MAX + largest, "{held} bytes in {waiting} requests");
+        assert!(waiting < 400 && taken.len() == 400, "{waiting}");
+    }
 }

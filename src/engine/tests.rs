@@ -303,7 +303,7 @@ async fn documents_that_are_made_too_slowly_delay_requests_and_are_blamed() {
         for index in 0.. {
             tokio::time::sleep(ms(250)).await;
             let request = Request::Mutate { body: Bytes::new() };
-            if sender.send(Ok(Some(Batch { request, documents: 1, index }))).await.is_err() {
+            if sender.send(Ok(Some(Batch { request, documents: 1, index }.into()))).await.is_err() {
                 break;
             }
         }

@@ -252,7 +252,7 @@ fn stages(written: &scenario::Load, at: Spot<'_>, problems: &mut Vec<Problem>) -
                 let clients = count(clients, "clients");
                 (Some(clients), clients, Some(true))
             }
-            (.., Some(Level::Rate(rate))) => (None, rate.per_second(), Some(false)),
+            (.., Some(Level::Rate(rate))) => (None, rate, Some(false)),
             (.., Some(Level::Clients(clients))) => (None, count(clients, "ramp_to"), Some(true)),
             _ => (Some(0.0), 0.0, None),
         };

@@ -1,7 +1,7 @@
 //! From nodes as written to nodes that can be read: expressions evaluated, defaults merged, matrices
 //! expanded.
 
-use crate::source::{Entry, Node, Place, Problem, Sources, Spot, Value};
+use crate::source::{Entry, LIST_HELP, Node, Place, Problem, Sources, Spot, Value};
 use crate::template::{self, Context};
 use crate::wire::Map;
 
@@ -241,7 +241,10 @@ pub(super) fn expect(node: &Node, kind: Kind, problems: &mut Vec<Problem>) -> bo
         Spot::of(node).problem(
             problems,
             format!("expected {word}, found {}", node.found()),
-            |problem| problem,
+            |problem| match kind {
+                Kind::List => problem.help(LIST_HELP),
+                Kind::Map => problem,
+            },
         );
     }
     fits

@@ -226,8 +226,8 @@ pub struct Stage {
 /// A rate, or a number of clients.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Level {
-    /// `1000/s`
-    Rate(Rate),
+    /// `1000/s`, in requests per second; `0/s` is allowed.
+    Rate(f64),
     /// `16`
     Clients(u64),
 }
@@ -503,7 +503,12 @@ impl<'de> Deserialize<'de> for Level {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Level, E> {
-                text.parse().map(Level::Rate).map_err(E::custom)
+                // A ramp may end in silence, which no steady rate is.
+                if text == "0/s" {
+                    return Ok(Level::Rate(0.0));
+                }
+                let rate = text.parse().map(|rate: Rate| Level::Rate(rate.per_second()));
+                rate.map_err(E::custom)
             }
 
             fn visit_u64<E>(self, clients: u64) -> Result<Level, E> {

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 pub use node::{Entry, Node, Spot, Value};
 pub use problem::{Problem, Problems};
+pub(crate) use read::LIST_HELP;
 pub use yaml::{FILE_BYTES_MAX, to_yaml};
 
 /// The texts that were read, in the order of reading. Cheap to clone.

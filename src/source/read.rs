@@ -109,6 +109,10 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
+/// For who gave one value where several may be.
+pub(crate) const LIST_HELP: &str =
+    "a list is written `[a, b]`, or with `- ` before each of its items";
+
 /// `a`, `b` or `c`
 fn alternatives(words: &[&'static str]) -> String {
     let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
@@ -303,7 +307,10 @@ impl<'a> Deserializer<'a> for At<'a> {
             Value::List(items) => {
                 visitor.visit_seq(self.items(items)).map_err(|fault| self.locate(fault))
             }
-            _ => self.mismatch("a list"),
+            _ => self.mismatch("a list").map_err(|fault| match self.node.value {
+                Value::Map(_) => fault,
+                _ => Fault { help: Some(LIST_HELP.into()), ..fault },
+            }),
         }
     }
 

@@ -236,6 +236,11 @@ impl Template {
         Ok(Template { part: Part::parse(text, &EACH)?, context: Context::default() })
     }
 
+    /// A template of a text of a file. What does not compile is told when it is bound.
+    pub(crate) fn read(text: &str) -> Template {
+        Template { part: Part::read(text), context: Context::default() }
+    }
+
     /// A template without expressions.
     pub fn constant(value: serde_json::Value) -> Template {
         Template { part: Part::Constant(value), context: Context::default() }
@@ -244,9 +249,15 @@ impl Template {
     /// Gives `vars`, `env` and `matrix` their values, and evaluates what depends on them alone.
     ///
     /// # Errors
-    /// An expression of them that has no value.
-    pub fn bind(&self, context: &Context) -> Result<Template, TemplateError> {
-        Ok(Template { part: self.part.bind(context)?, context: context.clone() })
+    /// Every expression that does not compile, or is of them and has no value.
+    pub fn bind(&self, context: &Context) -> Result<Template, Vec<TemplateError>> {
+        let mut errors = Vec::new();
+        let part = self.part.bind(context, &mut errors);
+        if errors.is_empty() {
+            Ok(Template { part, context: context.clone() })
+        } else {
+            Err(errors)
+        }
     }
 
     /// Whether it has the same value always: a bound template without `i` and random functions.
@@ -286,7 +297,7 @@ impl Template {
     pub fn may_be_map(&self) -> bool {
         match &self.part {
             Part::Constant(value) => value.is_object(),
-            Part::Map(_) | Part::Expression(_) => true,
+            Part::Map(_) | Part::Expression(_) | Part::Broken { .. } => true,
             Part::Text(_) | Part::List(_) => false,
         }
     }

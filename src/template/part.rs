@@ -18,6 +18,8 @@ pub(super) enum Part {
     Text(Pieces),
     List(Vec<Part>),
     Map(Vec<(String, Part)>),
+    // What does not compile is told when the template is bound, at its place.
+    Broken { text: String, error: TemplateError },
 }
 
 impl Part {
@@ -42,6 +44,7 @@ impl Part {
                 let json = |(key, part): &(String, Part)| (key.clone(), part.to_json(context));
                 entries.iter().map(json).collect::<Map>().into()
             }
+            Part::Broken { text, .. } => text.as_str().into(),
         }
     }
 
@@ -56,24 +59,29 @@ impl Part {
         Pieces::of(cuts, known).map(Part::Text)
     }
 
-    pub(super) fn bind(&self, context: &Context) -> Result<Part, TemplateError> {
+    /// With values for what depends on the context alone. What has none goes to `errors`.
+    pub(super) fn bind(&self, context: &Context, errors: &mut Vec<TemplateError>) -> Part {
         let fixed = |expression: &Expression| {
             // A global that is no random function (`range`) gives the same always, too.
             let each = |name: &str| RANDOM.contains(&name) || name == "i" || name == "captured";
             !expression.names().any(each)
         };
-        Ok(match self {
+        let mut value = |expression: &Expression| {
+            context.evaluate(expression).unwrap_or_else(|error| {
+                errors.push(error);
+                serde_json::Value::Null
+            })
+        };
+        match self {
             Part::Constant(value) => Part::Constant(value.clone()),
-            Part::Expression(expression) if fixed(expression) => {
-                Part::Constant(context.evaluate(expression)?)
-            }
+            Part::Expression(expression) if fixed(expression) => Part::Constant(value(expression)),
             Part::Expression(expression) => Part::Expression(expression.clone()),
             Part::Text(Pieces(pieces)) => {
                 let mut bound: Vec<Piece> = Vec::with_capacity(pieces.len());
                 for piece in pieces {
                     let text = match piece {
                         Piece::Expression(expression) if fixed(expression) => {
-                            match context.evaluate(expression)? {
+                            match value(expression) {
                                 serde_json::Value::String(text) => text,
                                 value => value.to_string(),
                             }
@@ -95,8 +103,8 @@ impl Part {
                 }
             }
             Part::List(items) => {
-                let items =
-                    items.iter().map(|item| item.bind(context)).collect::<Result<Vec<_>, _>>()?;
+                let items: Vec<Part> =
+                    items.iter().map(|item| item.bind(context, errors)).collect();
                 if items.iter().all(|item| matches!(item, Part::Constant(_))) {
                     Part::Constant(items.into_iter().filter_map(Part::into_constant).collect())
                 } else {
@@ -104,9 +112,9 @@ impl Part {
                 }
             }
             Part::Map(entries) => {
-                let bind = |(key, part): &(String, Part)| Ok((key.clone(), part.bind(context)?));
-                let entries =
-                    entries.iter().map(bind).collect::<Result<Vec<_>, TemplateError>>()?;
+                let mut bind =
+                    |(key, part): &(String, Part)| (key.clone(), part.bind(context, errors));
+                let entries: Vec<(String, Part)> = entries.iter().map(&mut bind).collect();
                 if entries.iter().all(|(_, part)| matches!(part, Part::Constant(_))) {
                     let constant = |(key, part): (String, Part)| Some((key, part.into_constant()?));
                     let map: Map = entries.into_iter().filter_map(constant).collect();
@@ -115,7 +123,17 @@ impl Part {
                     Part::Map(entries)
                 }
             }
-        })
+            Part::Broken { error, .. } => {
+                errors.push(error.clone());
+                Part::Constant(serde_json::Value::Null)
+            }
+        }
+    }
+
+    /// Parses a text; what does not compile waits to be told.
+    pub(super) fn read(text: &str) -> Part {
+        Part::parse(text, &EACH)
+            .unwrap_or_else(|error| Part::Broken { text: text.to_owned(), error })
     }
 
     fn into_constant(self) -> Option<serde_json::Value> {
@@ -127,7 +145,7 @@ impl Part {
 
     pub(super) fn paths<'a>(&'a self, paths: &mut Vec<&'a str>) {
         match self {
-            Part::Constant(_) => (),
+            Part::Constant(_) | Part::Broken { .. } => (),
             Part::Expression(expression) => paths.extend(expression.paths()),
             Part::Text(pieces) => paths.extend(pieces.expressions().flat_map(Expression::paths)),
             Part::List(items) => items.iter().for_each(|item| item.paths(paths)),
@@ -137,7 +155,7 @@ impl Part {
 
     pub(super) fn mentions(&self, name: &str) -> bool {
         match self {
-            Part::Constant(_) => false,
+            Part::Constant(_) | Part::Broken { .. } => false,
             Part::Expression(expression) => expression.mentions(name),
             Part::Text(pieces) => pieces.expressions().any(|expression| expression.mentions(name)),
             Part::List(items) => items.iter().any(|item| item.mentions(name)),
@@ -168,6 +186,7 @@ impl Part {
                 let map = entries.iter().map(entry).collect::<Result<Map, TemplateError>>()?;
                 map.into()
             }
+            Part::Broken { error, .. } => return Err(error.clone()),
         })
     }
 }
@@ -203,8 +222,8 @@ impl<'de> Deserialize<'de> for Part {
                 Ok(Part::Constant(value.into()))
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Part, E> {
-                Part::parse(text, &EACH).map_err(E::custom)
+            fn visit_str<E>(self, text: &str) -> Result<Part, E> {
+                Ok(Part::read(text))
             }
 
             fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Part, A::Error> {

@@ -12,6 +12,7 @@ mod http;
 mod interop;
 mod library;
 mod readme;
+mod reference;
 mod run;
 mod scenario;
 mod schema;

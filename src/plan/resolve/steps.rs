@@ -260,8 +260,8 @@ impl<'a> Resolver<'a> {
                 }
                 parameters
             }
-            Err(error) => {
-                error.tell(at, self.problems);
+            Err(errors) => {
+                errors.iter().for_each(|error| error.tell(at, self.problems));
                 Parameters::constant(Map::new())
             }
         }
