@@ -22,9 +22,9 @@ use self::memory_index::MemoryIndex;
 use self::read::ReadError;
 pub(super) use self::read::complete_v1;
 pub(super) use self::service::Z99;
-use super::config::{Condition, Down, ExecutorConfig, StreamOf};
+use super::config::{Condition, Down, ExecutorConfig, Fail, StreamOf};
 use super::message::{Docs, Faults, Parameters};
-use super::queue::{Queue, Standstill};
+use super::queue::{Full, Queue, Standstill};
 use super::timer::Timer;
 use crate::random::Key;
 use crate::wire::{DecodeError, Document, Family, Map, Status};
@@ -89,6 +89,15 @@ pub(super) struct Outcome {
     pub(super) failure: Option<Status>,
     /// What is to go wrong with the answer.
     pub(super) faults: Faults,
+}
+
+/// What becomes of a request, decided as it arrives.
+struct Admission<'a> {
+    /// When its service ends, counted from the start of the Flow.
+    done: Result<Duration, Full>,
+    /// What ends it, if chance says so.
+    fails: Option<&'a Fail>,
+    faults: Faults,
 }
 
 impl Executor {
@@ -232,26 +241,17 @@ impl Executor {
         outcome: &mut Outcome,
         world: &World,
     ) -> Result<(), Exception> {
-        let timed = self.stalls || !handler.sampler.is_zero();
-        if !timed && !handler.draws() {
+        if !self.is_timed(handler) && !handler.draws() {
             return Ok(());
         }
-        let (now, done, fails) = {
+        let (now, admission) = {
             let mut state = replica.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let State { queue, rng, .. } = &mut *state;
             // Whoever has the lock is the next to arrive, so times of arrival never go back.
             let now = world.epoch.elapsed();
-            let sampler = &handler.sampler;
-            let alone = sampler.draw(rng, docs.count(), now);
-            let fails =
-                handler.fail.as_ref().filter(|fail| rng.random::<f64>() < fail.share.fraction());
-            outcome.faults = handler.draw_faults(rng);
-            let done = match timed {
-                true => queue.admit(now, |in_service| sampler.among(alone, in_service)),
-                false => Ok(now),
-            };
-            (now, done, fails)
+            (now, self.admit(&mut state, handler, docs.count(), now))
         };
+        let Admission { done, fails, faults } = admission;
+        outcome.faults = faults;
         match done {
             Ok(done) if done > now => world.timer.sleep_until(world.epoch + done).await,
             Ok(_) => (),
@@ -264,6 +264,31 @@ impl Executor {
             Some(fail) => Err((&fail.exception).into()),
             None => Ok(()),
         }
+    }
+
+    /// Whether anything here takes time.
+    fn is_timed(&self, handler: &Handler) -> bool {
+        self.stalls || !handler.sampler.is_zero()
+    }
+
+    /// Decides what becomes of a request with so many Documents that arrives `now`.
+    fn admit<'a>(
+        &self,
+        State { queue, rng, .. }: &mut State,
+        handler: &'a Handler,
+        documents: usize,
+        now: Duration,
+    ) -> Admission<'a> {
+        let sampler = &handler.sampler;
+        let alone = sampler.draw(rng, documents, now);
+        let fails =
+            handler.fail.as_ref().filter(|fail| rng.random::<f64>() < fail.share.fraction());
+        let faults = handler.draw_faults(rng);
+        let done = match self.is_timed(handler) {
+            true => queue.admit(now, |in_service| sampler.among(alone, in_service)),
+            false => Ok(now),
+        };
+        Admission { done, fails, faults }
     }
 
     /// Sleeps as the `sleeper` does. Who blocks makes all wait that come after.
@@ -306,11 +331,89 @@ fn class_name(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rand_distr::{Distribution, Exp};
+
+    use super::super::Theory;
+    use super::super::config::ServiceTime;
     use super::*;
+    use crate::units::Rate;
 
     #[test]
     fn a_name_becomes_a_class() {
         assert_eq!(class_name("failer"), "Failer");
         assert_eq!(class_name("image-encoder_2"), "ImageEncoder2");
+    }
+
+    /// How long requests take, in the order of their times, that arrive at random at a mean rate
+    /// a second. Time is counted, not waited for.
+    fn simulate(config: &ExecutorConfig, rate: f64) -> Vec<Duration> {
+        const REQUESTS: usize = 2_000_000;
+        // What the queue does before it is in equilibrium is no part of the truth.
+        const WARMUP: usize = 20_000;
+        let executor = Executor::new(config, 1);
+        let handler = executor.handler(None).expect("it has a default");
+        let replica = &executor.replicas[0];
+        let mut state = replica.state.lock().expect("nobody panicked");
+        let gaps = Exp::new(rate).expect("a rate");
+        let mut rng = Key::new(2).rng();
+        let mut now = 0.0;
+        let mut arrive = || {
+            now += gaps.sample(&mut rng);
+            let arrival = Duration::from_secs_f64(now);
+            let admission = executor.admit(&mut state, handler, 1, arrival);
+            admission.done.expect("the queue has room") - arrival
+        };
+        (0..WARMUP).for_each(|_| {
+            arrive();
+        });
+        let mut times: Vec<Duration> = (0..REQUESTS).map(|_| arrive()).collect();
+        times.sort_unstable();
+        times
+    }
+
+    /// Mean and quantiles are within a hundredth of theory.
+    #[track_caller]
+    fn follows_theory(model: &str, service_time: ServiceTime, servers: u32, utilisation: f64) {
+        let config = ExecutorConfig {
+            service_time,
+            concurrency: Some(servers),
+            ..ExecutorConfig::named("executor")
+        };
+        let rate = utilisation * f64::from(servers) * 1000.0; // a service takes 1 ms
+        let theory = Theory::of(&config, Rate::new(rate).expect("a rate")).expect("a closed form");
+        assert_eq!(theory.model, model);
+        let times = simulate(&config, rate);
+        let total: f64 = times.iter().map(Duration::as_secs_f64).sum();
+        let check = |what: &str, found: f64, expected: Duration| {
+            let off = found / expected.as_secs_f64() - 1.0;
+            assert!(off.abs() < 0.01, "{model}: {what} is off by {:.2}%", off * 100.0);
+        };
+        check("the mean", total / times.len() as f64, theory.mean);
+        for q in [0.5, 0.9, 0.95, 0.99] {
+            let found = times[(times.len() as f64 * q) as usize].as_secs_f64();
+            check(&format!("quantile {q}"), found, theory.quantile(q).expect("a closed form"));
+        }
+    }
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn even_work_on_one_server_is_md1() {
+        follows_theory("M/D/1", ServiceTime::Constant(MS), 1, 0.7);
+    }
+
+    #[test]
+    fn random_work_on_one_server_is_mm1() {
+        follows_theory("M/M/1", ServiceTime::Exponential(MS), 1, 0.6);
+    }
+
+    #[test]
+    fn random_work_on_two_servers_is_mm2() {
+        follows_theory("M/M/2", ServiceTime::Exponential(MS), 2, 0.7);
+    }
+
+    #[test]
+    fn random_work_on_eight_servers_is_mm8() {
+        follows_theory("M/M/8", ServiceTime::Exponential(MS), 8, 0.8);
     }
 }
