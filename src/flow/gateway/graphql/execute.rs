@@ -3,11 +3,11 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::Problem;
-use super::parse::{
+use super::schema::{SCHEMA, coerce, coerce_json, python_class, untyped};
+use super::tree::{
     Directive, DirectiveDef, Document, Field, FieldDef, InputDef, Operation, OperationKind,
     Selection, TypeDef, TypeKind, TypeRef,
 };
-use super::schema::{SCHEMA, coerce, coerce_json, python_class, untyped};
 use crate::flow::gateway::pydantic::{PostV1, python_repr};
 use crate::flow::gateway::{Gateway, codecs, http};
 use crate::wire::{Family, graphql};
@@ -105,7 +105,7 @@ impl<'a> Execution<'a> {
         Ok(answer.into())
     }
 
-    fn count(&mut self, at: super::parse::Pos) -> Result<(), Problem> {
+    fn count(&mut self, at: super::tree::Pos) -> Result<(), Problem> {
         self.values += 1;
         match self.values > VALUES_MAX {
             true => Err(Problem::new(format!("The answer has more than {VALUES_MAX} values."), at)),

@@ -4,13 +4,14 @@
 mod execute;
 mod parse;
 mod schema;
+mod tree;
 mod validate;
 
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
 use self::execute::Execution;
-use self::parse::{OperationKind, Pos};
+use self::tree::{OperationKind, Pos};
 use super::Gateway;
 use super::http::{self, Reply};
 

@@ -5,9 +5,8 @@ use std::sync::LazyLock;
 
 use serde_json::{Map, Value as Json};
 
-use super::parse::{
-    self, DirectiveDef, FieldDef, InputDef, OperationKind, TypeDef, TypeKind, TypeRef, Value,
-    ValueKind,
+use super::tree::{
+    DirectiveDef, FieldDef, InputDef, OperationKind, TypeDef, TypeKind, TypeRef, Value, ValueKind,
 };
 use crate::flow::gateway::codecs;
 use crate::flow::gateway::pydantic::{parse_text, python_repr};
@@ -23,7 +22,8 @@ pub(super) struct Schema {
 
 /// The one there is.
 pub(super) static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
-    let document = parse::parse(include_str!("schema.graphql")).expect("a test reads the schema");
+    let document =
+        super::parse::parse(include_str!("schema.graphql")).expect("a test reads the schema");
     let by_name = document.types.iter().enumerate().map(|(i, t)| (t.name.clone(), i)).collect();
     let named = |name: &str| TypeRef::Named(name.to_owned());
     let field = |name: &str, kind: TypeRef, arguments: Vec<InputDef>| FieldDef {

@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 
 use super::Problem;
-use super::parse::{
+use super::schema::{SCHEMA, did_you_mean, inner_name, scalar_from_value, suggest};
+use super::tree::{
     Argument, Directive, Document, Field, Fragment, InputDef, Operation, Pos, Selection, TypeDef,
     TypeKind, TypeRef, Value, ValueKind,
 };
-use super::schema::{SCHEMA, did_you_mean, inner_name, scalar_from_value, suggest};
 
 /// How many problems are told.
 const PROBLEMS_MAX: usize = 100;
