@@ -7,18 +7,21 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HOST, HeaderValue, LOCATION};
+use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::pydantic::{self, PostV1, PostV2, Refusal};
-use super::{CallFailure, Gateway, MESSAGE_MAX, codecs, cors, graphql, openapi};
+use super::{CallFailure, Gateway, MESSAGE_MAX, codecs, cors, graphql, openapi, websocket};
 use crate::flow::executor::complete_v1;
 use crate::flow::message::{Docs, Message};
-use crate::wire::{Family, Form, Header, Map, Protocol};
+use crate::wire::{Document, Family, Form, Header, Map, Protocol};
 
 pub(super) type Body = Full<Bytes>;
 pub(super) type Reply = Response<Body>;
@@ -53,46 +56,31 @@ pub(super) async fn serve(
     Ok(reply)
 }
 
-async fn answer(gateway: &Gateway, line: &CancellationToken, request: Request<Incoming>) -> Reply {
-    let path = request.uri().path().to_owned();
-    let routes = routes(gateway, &path);
-    if routes.is_empty() {
-        return match redirect(gateway, &path, request.headers()) {
-            Some(reply) => reply,
-            None => not_found(),
-        };
-    }
-    let method = request.method().clone();
-    // A real gateway names the method of the first route only.
-    let first = routes[0].0.clone();
-    let Some((_, route)) = routes.into_iter().find(|(allowed, _)| *allowed == method) else {
-        return not_allowed(&first);
-    };
-    let endpoint = match route {
-        Route::Side(reply) => return reply,
-        Route::GraphQl if method == Method::GET => {
-            let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
-            let for_people = accept.is_some_and(|accept| accept.contains("text/html"));
-            return match request.uri().query() {
-                None if for_people => html(openapi::GRAPHIQL),
-                query => graphql::get(gateway, query.unwrap_or_default()).await,
-            };
+async fn answer(
+    gateway: &Arc<Gateway>,
+    line: &CancellationToken,
+    request: Request<Incoming>,
+) -> Reply {
+    let (head, body) = request.into_parts();
+    let endpoint = match route(gateway, &head).await {
+        Route::Side(reply) => {
+            skip(body).await;
+            return reply;
         }
         Route::GraphQl => None,
-        Route::Data(ref endpoint) => endpoint.clone(),
+        Route::Data(endpoint) => Some(endpoint),
     };
-    let content_type = request.headers().get(CONTENT_TYPE).cloned();
-    let content_type = content_type.as_ref().and_then(|value| value.to_str().ok());
-    let body = match Limited::new(request.into_body(), MESSAGE_MAX).collect().await {
+    let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let body = match Limited::new(body, MESSAGE_MAX).collect().await {
         Ok(body) => body.to_bytes(),
         Err(_) => {
             let detail = json!({"detail": "There was an error parsing the body"});
             return json_reply(StatusCode::BAD_REQUEST, &detail);
         }
     };
-    if matches!(route, Route::GraphQl) {
+    let Some(endpoint) = endpoint else {
         return graphql::post(gateway, content_type, &body).await;
-    }
+    };
     match pydantic::parse(&body, content_type, gateway.family) {
         Err(refusal) => refuse(refusal),
         Ok(body) => match gateway.family {
@@ -102,10 +90,43 @@ async fn answer(gateway: &Gateway, line: &CancellationToken, request: Request<In
     }
 }
 
+/// What the body of a request is for, or what is answered whatever it holds.
+async fn route(gateway: &Gateway, head: &Parts) -> Route {
+    if websocket::is_asked_for(&head.headers) {
+        return Route::Side(websocket::forbidden());
+    }
+    let path = head.uri.path();
+    let routes = routes(gateway, path);
+    let Some((first, _)) = routes.first() else {
+        return Route::Side(redirect(gateway, path, &head.headers).unwrap_or_else(not_found));
+    };
+    // A real gateway names the method of the first route only.
+    let first = first.clone();
+    match routes.into_iter().find(|(allowed, _)| *allowed == head.method) {
+        None => Route::Side(not_allowed(&first)),
+        Some((_, Route::GraphQl)) if head.method == Method::GET => {
+            let accept = head.headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+            let for_people = accept.is_some_and(|accept| accept.contains("text/html"));
+            Route::Side(match head.uri.query() {
+                None if for_people => html(openapi::GRAPHIQL),
+                query => graphql::get(gateway, query.unwrap_or_default()).await,
+            })
+        }
+        Some((_, route)) => route,
+    }
+}
+
+/// Reads what nobody wants of a request: hyper ends a connection whose request was not read. Of a
+/// long one it is not worth it.
+pub(super) async fn skip(body: Incoming) {
+    const WORTH: usize = 64 << 10;
+    let _ = Limited::new(body, WORTH).collect().await;
+}
+
 /// What a path is for, by method.
 fn routes(gateway: &Gateway, path: &str) -> Vec<(Method, Route)> {
     let mut routes = Vec::new();
-    if let Some(reply) = side_route(gateway, path) {
+    if let Some(reply) = side_route(gateway, Protocol::Http, path) {
         routes.push((Method::GET, Route::Side(reply)));
     }
     let data = |endpoint: Option<&str>| Route::Data(endpoint.map(str::to_owned));
@@ -137,8 +158,8 @@ fn routes(gateway: &Gateway, path: &str) -> Vec<(Method, Route)> {
     routes
 }
 
-/// What is there for readers and for those who wait for the Flow.
-pub(super) fn side_route(gateway: &Gateway, path: &str) -> Option<Reply> {
+/// What the port of a protocol has for readers and for those who wait for the Flow.
+pub(super) fn side_route(gateway: &Gateway, protocol: Protocol, path: &str) -> Option<Reply> {
     Some(json_reply(
         StatusCode::OK,
         &match path {
@@ -163,7 +184,7 @@ pub(super) fn side_route(gateway: &Gateway, path: &str) -> Option<Reply> {
                 let (jina, envs) = gateway.about();
                 json!({"jina": jina, "envs": envs})
             }
-            "/openapi.json" => openapi::schema(gateway),
+            "/openapi.json" => openapi::schema(gateway, protocol),
             "/docs" => return Some(html(openapi::DOCS)),
             "/redoc" => return Some(html(openapi::REDOC)),
             _ => return None,
@@ -296,8 +317,12 @@ fn all_keys(doc: &Map) -> Value {
     Value::Object(KEYS.map(|key| (key.to_owned(), value(key))).into_iter().collect())
 }
 
+/// A gateway of v2 cuts what one body holds into requests of so many Documents, and answers with
+/// the first of them that is done: the Documents of the others are lost, though Executors saw them.
+const V2_DOCUMENTS_ANSWERED: usize = 100;
+
 async fn post_v2(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     line: &CancellationToken,
     endpoint: Option<String>,
     body: Option<Value>,
@@ -310,39 +335,48 @@ async fn post_v2(
     if !fits_int32(&docs) {
         return internal_error();
     }
-    let Ok(docs) = Family::V2.docs_from_json(&docs) else { return internal_error() };
+    let Ok(mut docs) = Family::V2.docs_from_json(&docs) else { return internal_error() };
     let given = match post.header {
         Some(id) => id,
         None if post.alone => docs.first().map(|doc| doc.id.clone()),
         None => None,
     };
-    let mut docs = Docs::Read(docs);
-    if let Docs::Read(docs) = &mut docs {
-        for doc in docs {
-            doc.settle(Family::V2, &mut || uuid::Uuid::new_v4().as_u128());
-        }
+    for doc in &mut docs {
+        doc.settle(Family::V2, &mut || uuid::Uuid::new_v4().as_u128());
     }
-    let first_id = match &docs {
-        Docs::Read(docs) => docs.first().map(|doc| doc.id.clone()),
-        _ => None,
-    };
     let request_id = match given {
         Some(id) if !id.is_empty() => id,
-        _ if post.alone => first_id.unwrap_or_else(new_id),
+        _ if post.alone => docs.first().map_or_else(new_id, |doc| doc.id.clone()),
         _ => new_id(),
     };
-    let message = Message {
+    let parameters = post.parameters.unwrap_or_default();
+    let message = |request_id: String, docs: Vec<Document>| Message {
         header: Header {
             request_id,
-            exec_endpoint: endpoint,
-            target_executor: post.target_executor,
+            exec_endpoint: endpoint.clone(),
+            target_executor: post.target_executor.clone(),
             status: None,
         },
-        parameters: post.parameters.unwrap_or_default().into(),
-        docs,
+        parameters: parameters.clone().into(),
+        docs: Docs::Read(docs),
         ..Message::default()
     };
-    match run(gateway, line, message).await {
+    let answer = match docs.len() <= V2_DOCUMENTS_ANSWERED {
+        true => run(gateway, line, message(request_id, docs)).await,
+        false => {
+            let mut all = FuturesUnordered::new();
+            while !docs.is_empty() {
+                let rest = docs.split_off(docs.len().min(V2_DOCUMENTS_ANSWERED));
+                let message = message(new_id(), std::mem::replace(&mut docs, rest));
+                let (gateway, line) = (gateway.clone(), line.clone());
+                all.push(async move { run(&gateway, &line, message).await });
+            }
+            let first = all.next().await.expect("there is at least one");
+            tokio::spawn(async move { while all.next().await.is_some() {} });
+            first
+        }
+    };
+    match answer {
         Ok(Answer::Bytes(bytes)) => reply(StatusCode::OK, "application/json", bytes),
         Ok(Answer::Message(message)) => match &message.header.status {
             Some(status) => {

@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -30,6 +30,9 @@ const CONNECTIONS_MAX: usize = 10_000;
 
 /// How long a client may take for its TLS handshake, and for the header of a request.
 const HELLO_MAX: Duration = Duration::from_secs(30);
+
+/// How long a client that was refused may take to see it.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// HTTP/2 settings of a real gateway.
 const WINDOW: u32 = 4 << 20;
@@ -167,13 +170,25 @@ impl Door {
 
     async fn welcome(self, socket: TcpStream) {
         let _ = socket.set_nodelay(true); // a socket that refuses is slower, and no worse
-        match &self.tls {
-            None => self.serve(socket).await,
-            Some(tls) => {
+        if self.tls.is_none() && self.protocol == Protocol::Grpc {
+            // Here the gateway speaks first.
+            return self.serve(socket).await;
+        }
+        let first = tokio::select! {
+            first = first_words(&socket) => first,
+            () = self.stop.cancelled() => return,
+        };
+        match (&self.tls, first) {
+            (_, First::Nothing) => (),
+            (None, First::Http2) => refuse(socket, WRONG_PORT).await,
+            (None, First::Tls | First::Other) => self.serve(socket).await,
+            (Some(tls), First::Tls) => {
                 if let Ok(Ok(socket)) = tokio::time::timeout(HELLO_MAX, tls.accept(socket)).await {
                     self.serve(socket).await;
                 }
             }
+            // A real gateway says nothing to who does not greet it, not even an alert of TLS.
+            (Some(_), _) => refuse(socket, b"").await,
         }
     }
 
@@ -246,6 +261,48 @@ impl Door {
                 }
             }
         }
+    }
+}
+
+/// How a connection begins.
+enum First {
+    /// As HTTP/2 does, which only the port of gRPC speaks.
+    Http2,
+    Tls,
+    Other,
+    /// Not at all, for too long.
+    Nothing,
+}
+
+/// Looks at the first bytes of a connection, and leaves them there.
+async fn first_words(socket: &TcpStream) -> First {
+    const TLS_HANDSHAKE: u8 = 22;
+    const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n";
+    let mut first = [0; HTTP2.len()];
+    match tokio::time::timeout(HELLO_MAX, socket.peek(&mut first)).await {
+        Ok(Ok(0) | Err(_)) | Err(_) => First::Nothing,
+        Ok(Ok(_)) if first[0] == TLS_HANDSHAKE => First::Tls,
+        // A beginning of three bytes is no method of HTTP/1 and enough.
+        Ok(Ok(n)) if n >= 3 && HTTP2.starts_with(&first[..n]) => First::Http2,
+        Ok(Ok(_)) => First::Other,
+    }
+}
+
+/// Tells a client of gRPC in words it knows from a real gateway that it is at the wrong port; a
+/// mere end would look like a network that fails.
+const WRONG_PORT: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
+    content-type: text/plain; charset=utf-8\r\n\
+    connection: close\r\n\r\n\
+    Invalid HTTP request received.";
+
+/// Ends a connection with these last words.
+async fn refuse(mut socket: TcpStream, words: &[u8]) {
+    // What came is read first: unread bytes would turn the end into a reset, which overtakes words.
+    let mut taken = [0; 4096];
+    let _ = socket.try_read(&mut taken);
+    if socket.write_all(words).await.is_ok() && socket.shutdown().await.is_ok() {
+        let read = async { while matches!(socket.read(&mut taken).await, Ok(n) if n > 0) {} };
+        let _ = tokio::time::timeout(LINGER, read).await;
     }
 }
 

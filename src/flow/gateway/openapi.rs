@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Gateway;
-use crate::wire::Family;
+use crate::wire::{Family, Protocol};
 
 /// FastAPI's page with Swagger UI.
 pub(super) const DOCS: &str = r##"<!DOCTYPE html>
@@ -56,8 +56,8 @@ ReactDOM.createRoot(document.getElementById("graphiql")).render(
 </html>
 "#;
 
-/// The description of all routes.
-pub(super) fn schema(gateway: &Gateway) -> Value {
+/// The description of all routes of a port.
+pub(super) fn schema(gateway: &Gateway, protocol: Protocol) -> Value {
     let mut paths = Map::new();
     let mut add = |path: &str, method: &str, summary: String, body: bool| {
         let schema = |name: &str| json!({"$ref": format!("#/components/schemas/{name}")});
@@ -84,6 +84,8 @@ pub(super) fn schema(gateway: &Gateway) -> Value {
     add("/dry_run", "get", readiness.into(), false);
     add("/status", "get", "Get the status of Jina service".into(), false);
     match gateway.family {
+        // By it a client tells that Documents are taken elsewhere.
+        _ if protocol == Protocol::WebSocket => (),
         Family::V1 => {
             add("/post", "post", "Post a data request to some endpoint".into(), true);
             if gateway.crud {

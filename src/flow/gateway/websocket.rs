@@ -14,7 +14,7 @@ use hyper::header::{
     CONNECTION, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, UPGRADE,
 };
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -65,30 +65,24 @@ pub(super) async fn serve(
     mut request: Request<Incoming>,
 ) -> Result<http::Reply, Infallible> {
     let headers = request.headers();
-    let upgrade = headers
-        .get(UPGRADE)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let upgrade = is_asked_for(headers);
     let asked = headers.get(SEC_WEBSOCKET_PROTOCOL).map(HeaderValue::as_bytes);
     let mode = if asked == Some(b"bytes") { Mode::Binary } else { Mode::Json };
     let path = request.uri().path().to_owned();
     let key = headers.get(SEC_WEBSOCKET_KEY).cloned();
     let (true, Some(key)) = (upgrade, key) else {
-        return Ok(match http::side_route(&gateway, &path) {
+        let method = request.method().clone();
+        http::skip(request.into_body()).await;
+        return Ok(match http::side_route(&gateway, Protocol::WebSocket, &path) {
             None => http::not_found(),
-            Some(reply) if request.method() == Method::GET => reply,
+            Some(reply) if method == Method::GET => reply,
             Some(_) => http::not_allowed(&Method::GET),
         });
     };
     let dry_run = match path.as_str() {
         "/" => false,
         "/dry_run" => true,
-        _ => {
-            let mut reply = Response::new(Full::default());
-            *reply.status_mut() = StatusCode::FORBIDDEN;
-            reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-            reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            return Ok(reply);
-        }
+        _ => return Ok(forbidden()),
     };
     let upgraded = hyper::upgrade::on(&mut request);
     tasks.spawn(async move {
@@ -120,6 +114,20 @@ pub(super) async fn serve(
     reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     reply.headers_mut().insert(SEC_WEBSOCKET_ACCEPT, accept);
     Ok(reply)
+}
+
+/// Whether a request is one to become a WebSocket.
+pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
+    headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// Where there is no WebSocket.
+pub(super) fn forbidden() -> http::Reply {
+    let mut reply = Response::new(Full::default());
+    *reply.status_mut() = StatusCode::FORBIDDEN;
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    reply
 }
 
 /// At once, without waiting for a frame.
