@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Exit;
 use crate::flow::{FamilyName, Flow, FlowConfig, PathStep, ProtocolName, Theory, TlsFiles};
@@ -62,6 +64,7 @@ enum FamilyArg {
 }
 
 pub(super) async fn main(args: Args) -> Exit {
+    raise_file_limit();
     let offered = args.offered;
     let config = match config(args) {
         Ok(config) => config,
@@ -84,6 +87,8 @@ pub(super) async fn main(args: Args) -> Exit {
             return Exit::Unreachable;
         }
     };
+    // Before anybody is told of the Flow, who may then end it at once.
+    let mut signals = Signals::new();
     // Whoever started us reads the addresses through a pipe, and may have closed it.
     let mut out = std::io::stdout().lock();
     for protocol in protocols {
@@ -96,12 +101,19 @@ pub(super) async fn main(args: Args) -> Exit {
     }
     let _ = out.flush();
     drop(out);
-    interrupted().await;
+    signals.next().await;
     // A second signal ends at once what the first one lets finish.
     tokio::select! {
         () = flow.stop() => Exit::Held,
-        () = interrupted() => Exit::Interrupted,
+        () = signals.next() => Exit::Interrupted,
     }
+}
+
+/// Allows as many connections as this process may have; by default they are a thousand or so.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where it cannot be raised, fewer connections are taken at a time.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// The configuration of file and options; else what is wrong with them.
@@ -229,25 +241,26 @@ impl From<FamilyArg> for FamilyName {
     }
 }
 
-/// Waits for the first of SIGINT and SIGTERM.
-async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let ctrl_c = async {
-        // Without a handler the default action ends the process, which is what is asked for.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
-    let terminated = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminate) => {
-                terminate.recv().await;
-            }
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        () = ctrl_c => (),
-        () = terminated => (),
+/// SIGINT and SIGTERM, from now on. One that cannot be had ends the process, which is what it is
+/// for.
+struct Signals([Option<Signal>; 2]);
+
+impl Signals {
+    fn new() -> Signals {
+        Signals([SignalKind::interrupt(), SignalKind::terminate()].map(|kind| signal(kind).ok()))
     }
+
+    /// Waits for one of them.
+    async fn next(&mut self) {
+        let [interrupt, terminate] = &mut self.0;
+        tokio::select! {
+            Some(()) = recv(interrupt) => (),
+            Some(()) = recv(terminate) => (),
+            else => std::future::pending().await,
+        }
+    }
+}
+
+async fn recv(signal: &mut Option<Signal>) -> Option<()> {
+    signal.as_mut()?.recv().await
 }

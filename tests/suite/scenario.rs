@@ -47,16 +47,16 @@ fn the_search_suite_is_an_open_load_whose_rate_can_be_set() {
     assert_eq!(stages[0].from, 5.0);
 }
 
-/// Every suite in a folder prints exactly the `.err` beside it. `BLESS=1` writes what it prints; read
+/// Every file in a folder prints exactly the `.err` beside it. `BLESS=1` writes what it prints; read
 /// it aloud before you commit it.
-fn each_prints_its_err(folder: &str, least: usize, print: impl Fn(&Path) -> String) {
+pub(crate) fn each_prints_its_err(folder: &str, least: usize, print: impl Fn(&Path) -> String) {
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .expect("the folder is there")
         .map(|entry| entry.expect("an entry").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
         .collect();
     files.sort();
-    assert!(files.len() >= least, "{} suites", files.len());
+    assert!(files.len() >= least, "{} files", files.len());
     let mut wrong = Vec::new();
     for path in files {
         let shown = print(&path);
@@ -67,7 +67,7 @@ fn each_prints_its_err(folder: &str, least: usize, print: impl Fn(&Path) -> Stri
             wrong.push(format!("--- {}\n{shown}", path.display()));
         }
     }
-    assert!(wrong.is_empty(), "{} suites print something else:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(wrong.is_empty(), "{} files print something else:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 #[test]

@@ -2,22 +2,23 @@
 
 mod behaviour;
 mod condition;
+mod problems;
 mod service_time;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 pub use self::behaviour::{
     Append, Behaviour, Down, ExceptionConfig, Fail, Faults, Late, Matches, Set, SlowStart, Stall,
     StreamOf,
 };
 pub use self::condition::{Condition, ConditionError};
+pub use self::problems::{FlowProblem, PathStep};
 pub use self::service_time::{Knee, ServiceTime};
 use crate::units::Span;
 use crate::wire::{Family, Protocol};
@@ -36,6 +37,7 @@ pub struct FlowConfig {
     /// What it listens for; each protocol has a port of its own.
     pub protocols: Vec<ProtocolName>,
     /// The address it listens on; this machine alone can reach it unless told otherwise.
+    #[serde(deserialize_with = "ip_address")]
     pub host: IpAddr,
     /// Fixed ports; a protocol without one gets a free port.
     pub ports: BTreeMap<ProtocolName, u16>,
@@ -63,6 +65,12 @@ pub struct FlowConfig {
     pub log: Option<PathBuf>,
     /// The Executors. Each takes what the one before it gives, unless its `needs` say otherwise.
     pub executors: Vec<ExecutorConfig>,
+}
+
+fn ip_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let wrong = |_| format!("expected an IP address such as `127.0.0.1`, found `{text}`");
+    text.parse().map_err(wrong).map_err(serde::de::Error::custom)
 }
 
 /// A family as written.
@@ -206,51 +214,6 @@ pub enum Uses {
     Named,
 }
 
-/// Something that is wrong with a configuration beyond the form of a single value.
-///
-/// `Display` gives `executors[1].needs[0]: …`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FlowProblem {
-    /// The way to the value.
-    pub path: Vec<PathStep>,
-    /// What was found and what was expected.
-    pub message: String,
-}
-
-/// A step on the way to a value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PathStep {
-    /// Into a map.
-    Key(String),
-    /// Into a list.
-    Index(usize),
-}
-
-impl From<&str> for PathStep {
-    fn from(key: &str) -> PathStep {
-        PathStep::Key(key.to_owned())
-    }
-}
-
-impl From<usize> for PathStep {
-    fn from(index: usize) -> PathStep {
-        PathStep::Index(index)
-    }
-}
-
-impl fmt::Display for FlowProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, step) in self.path.iter().enumerate() {
-            match step {
-                PathStep::Key(key) if i == 0 => f.write_str(key)?,
-                PathStep::Key(key) => write!(f, ".{key}")?,
-                PathStep::Index(index) => write!(f, "[{index}]")?,
-            }
-        }
-        write!(f, ": {}", self.message)
-    }
-}
-
 fn one() -> u32 {
     1
 }
@@ -283,137 +246,6 @@ impl Default for FlowConfig {
             ],
         }
     }
-}
-
-impl FlowConfig {
-    /// Everything that is wrong with it, at once.
-    pub fn problems(&self) -> Vec<FlowProblem> {
-        let mut found = Problems(Vec::new());
-        if self.protocols.is_empty() {
-            found.add(["protocols".into()], "a Flow needs at least one protocol");
-        }
-        for (i, protocol) in self.protocols.iter().enumerate() {
-            if self.protocols[..i].contains(protocol) {
-                let name = protocol.as_str();
-                found.add(["protocols".into(), i.into()], format!("`{name}` is listed twice"));
-            }
-        }
-        for protocol in self.ports.keys() {
-            if !self.protocols.contains(protocol) {
-                let message = "a port for a protocol that is not among `protocols`";
-                found.add(["ports".into(), protocol.as_str().into()], message);
-            }
-        }
-        if self.family == FamilyName::V2 {
-            if self.graphql == Some(true) {
-                found.add(["graphql".into()], "the v2 family has no GraphQL");
-            }
-            if !self.expose.is_empty() {
-                let message = "the v2 family has a route for every endpoint by itself";
-                found.add(["expose".into()], message);
-            }
-        } else if self.schema == SchemaName::Any {
-            found.add(["schema".into()], "Documents of the v1 family have one schema");
-        }
-        for (i, endpoint) in self.expose.iter().enumerate() {
-            if !endpoint.starts_with('/') {
-                found.add(["expose".into(), i.into()], starts_with_slash(endpoint));
-            }
-        }
-        for i in 0..self.executors.len() {
-            self.executor_problems(i, &mut found);
-        }
-        found.0
-    }
-
-    fn executor_problems(&self, i: usize, found: &mut Problems) {
-        let executor = &self.executors[i];
-        let before = &self.executors[..i];
-        let name = &executor.name;
-        let at = |key: &str| ["executors".into(), i.into(), key.into()];
-        let deeper =
-            |key: &str, step: PathStep| at(key).into_iter().chain([step]).collect::<Vec<_>>();
-        if name.is_empty() || name == "gateway" || name.chars().count() > NAME_MAX {
-            let message = format!(
-                "an Executor has a name of 1 to {NAME_MAX} characters that is not `gateway`, found \
-                 `{name}`"
-            );
-            found.add(at("name"), message);
-        }
-        if before.iter().any(|other| other.name == *name) {
-            found.add(at("name"), format!("there is an Executor called `{name}` already"));
-        }
-        if executor.replicas == 0 || executor.replicas > REPLICAS_MAX {
-            let message =
-                format!("expected 1 to {REPLICAS_MAX} replicas, found {}", executor.replicas);
-            found.add(at("replicas"), message);
-        }
-        if executor.concurrency == Some(0) {
-            found.add(at("concurrency"), "expected at least 1, found 0");
-        }
-        if let Some(Stall { every, r#for }) = executor.stall
-            && r#for >= every
-        {
-            let message =
-                format!("`for` must be shorter than `every`, found {for} and {every}", for = r#for);
-            found.add(at("stall"), message);
-        }
-        if let Some(SlowStart { factor, .. }) = executor.slow_start
-            && !(factor >= 1.0 && factor.is_finite())
-        {
-            found.add(
-                deeper("slow_start", "factor".into()),
-                format!("expected at least 1, found {factor}"),
-            );
-        }
-        let mut seen = BTreeSet::new();
-        for (n, need) in executor.needs.iter().flatten().enumerate() {
-            if !seen.insert(need) {
-                found.add(deeper("needs", n.into()), format!("`{need}` is listed twice"));
-            } else if need != "gateway" && !before.iter().any(|other| other.name == *need) {
-                let known = before.iter().map(|other| format!(", `{}`", other.name));
-                let known: String = known.collect();
-                let message = format!(
-                    "no Executor before this one is called `{need}` (there are: `gateway`{known})"
-                );
-                found.add(deeper("needs", n.into()), message);
-            }
-        }
-        if executor.needs.as_ref().is_some_and(Vec::is_empty) {
-            let message = "expected at least one name; `gateway` is the request itself";
-            found.add(at("needs"), message);
-        }
-        for (endpoint, behaviour) in &executor.endpoints {
-            let path = || deeper("endpoints", endpoint.as_str().into());
-            if !endpoint.starts_with('/') {
-                found.add(path(), starts_with_slash(endpoint));
-            }
-            if behaviour.stream.is_some() && self.family == FamilyName::V1 {
-                let path = path().into_iter().chain(["stream".into()]);
-                found.add(path, "the v1 family has no streaming endpoints");
-            }
-        }
-    }
-}
-
-/// Names are matched with patterns of strangers, and stand in every route.
-const NAME_MAX: usize = 200;
-
-/// More than any Flow has, and few enough to hold.
-const REPLICAS_MAX: u32 = 10_000;
-
-/// What was found so far.
-struct Problems(Vec<FlowProblem>);
-
-impl Problems {
-    fn add(&mut self, path: impl IntoIterator<Item = PathStep>, message: impl Into<String>) {
-        let path = path.into_iter().collect();
-        self.0.push(FlowProblem { path, message: message.into() });
-    }
-}
-
-fn starts_with_slash(endpoint: &str) -> String {
-    format!("an endpoint starts with `/`, found `{endpoint}`")
 }
 
 impl ExecutorConfig {

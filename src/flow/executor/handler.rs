@@ -198,7 +198,7 @@ impl Handler {
                 let docs = read::read(docs, family, any_field)?;
                 match does {
                     Does::Embed => embed::embed_missing(docs),
-                    Does::Index => index.index(docs)?,
+                    Does::Index => index.index(docs, family)?,
                     Does::Delete => index.delete(docs),
                     Does::Append(_) => {
                         let count = parameters.get("append_count").and_then(Value::as_f64);

@@ -1,12 +1,14 @@
 //! A tiny index in memory, so that indexing and then searching means something.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::Exception;
-use crate::wire::{Document, Map, NamedScore, NdArray};
+use crate::units::ByteSize;
+use crate::wire::{Document, Family, Map, NamedScore, NdArray};
 
 /// Matches per Document when the request's parameters do not say.
 const LIMIT: usize = 10;
@@ -14,10 +16,21 @@ const LIMIT: usize = 10;
 /// How many Documents are kept: an index is for rehearsals, and memory has a bound.
 const CAPACITY: usize = 1_000_000;
 
-/// Documents by their id, in the order they came.
+/// How many bytes they may have together, encoded.
+const CAPACITY_BYTES: usize = 4 << 30;
+
+/// Documents that are found by their embedding.
 #[derive(Debug, Default)]
 pub(super) struct MemoryIndex {
-    entries: RwLock<IndexMap<String, Entry>>,
+    kept: RwLock<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// By their id, in the order they came.
+    entries: IndexMap<String, Entry>,
+    /// The sum of theirs.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -25,6 +38,7 @@ struct Entry {
     /// Of length one, so that a product is a cosine.
     unit: Vec<f32>,
     document: Document,
+    bytes: usize,
 }
 
 /// The number of matches asked for: `limit`, `top_k` or `k`.
@@ -37,20 +51,15 @@ pub(super) fn limit(parameters: &Map) -> usize {
 
 impl MemoryIndex {
     /// Keeps Documents; one with the id of another takes its place.
-    pub(super) fn index(&self, docs: &[Document]) -> Result<(), Exception> {
-        let read = docs
-            .iter()
-            .map(|doc| Ok(Entry { unit: unit(doc)?, document: doc.clone() }))
-            .collect::<Result<Vec<_>, Exception>>()?;
-        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        for entry in read {
-            if entries.len() >= CAPACITY && !entries.contains_key(&entry.document.id) {
-                let full = format!("the index keeps no more than {CAPACITY} Documents");
-                return Err(Exception::new("MemoryError").text(full));
-            }
-            entries.insert(entry.document.id.clone(), entry);
-        }
-        Ok(())
+    pub(super) fn index(&self, docs: &[Document], family: Family) -> Result<(), Exception> {
+        let read = |document: &Document| {
+            let encoded = family.encode_docs(std::slice::from_ref(document));
+            let bytes = encoded.map_or(0, |encoded| encoded.len());
+            Ok(Entry { unit: unit(document)?, document: document.clone(), bytes })
+        };
+        let entries = docs.iter().map(read).collect::<Result<Vec<_>, Exception>>()?;
+        let mut kept = self.write();
+        entries.into_iter().try_for_each(|entry| kept.put(entry, CAPACITY_BYTES))
     }
 
     /// Gives every Document the nearest ones as matches, with their cosine as score.
@@ -77,12 +86,20 @@ impl MemoryIndex {
         Ok(())
     }
 
+    fn read(&self) -> RwLockReadGuard<'_, Kept> {
+        self.kept.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Kept> {
+        self.kept.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn len(&self) -> usize {
-        self.entries.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.read().entries.len()
     }
 
     fn find(&self, queries: &[Vec<f32>], docs: &mut [Document], limit: usize) {
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let entries = &self.read().entries;
         for (query, doc) in queries.iter().zip(docs) {
             let mut scored: Vec<(f32, usize)> = entries
                 .values()
@@ -117,20 +134,38 @@ impl MemoryIndex {
 
     /// Forgets the Documents with these ids.
     pub(super) fn delete(&self, docs: &[Document]) {
-        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        let gone: std::collections::HashSet<&str> =
-            docs.iter().map(|doc| doc.id.as_str()).collect();
-        entries.retain(|id, _| !gone.contains(id.as_str()));
+        let gone: HashSet<&str> = docs.iter().map(|doc| doc.id.as_str()).collect();
+        let mut kept = self.write();
+        kept.entries.retain(|id, _| !gone.contains(id.as_str()));
+        kept.bytes = kept.entries.values().map(|entry| entry.bytes).sum();
     }
 
     /// What `/status` returns.
     pub(super) fn status(&self) -> Map {
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let entries = &self.read().entries;
         let dimensions = entries.first().map(|(_, entry)| entry.unit.len());
         Map::from_iter([
             ("count".to_owned(), Value::from(entries.len())),
             ("dimensions".to_owned(), dimensions.map_or(Value::Null, Value::from)),
         ])
+    }
+}
+
+impl Kept {
+    /// Keeps an entry, if there is room for it among so many bytes.
+    fn put(&mut self, entry: Entry, capacity: usize) -> Result<(), Exception> {
+        let before = self.entries.get(&entry.document.id).map(|before| before.bytes);
+        let bytes = self.bytes - before.unwrap_or(0) + entry.bytes;
+        let full = if before.is_none() && self.entries.len() >= CAPACITY {
+            format!("the index keeps no more than {CAPACITY} Documents")
+        } else if bytes > capacity {
+            format!("the index keeps no more than {}", ByteSize::new(capacity as u64))
+        } else {
+            self.bytes = bytes;
+            self.entries.insert(entry.document.id.clone(), entry);
+            return Ok(());
+        };
+        Err(Exception::new("MemoryError").text(full))
     }
 }
 
@@ -185,9 +220,8 @@ mod tests {
     #[tokio::test]
     async fn the_nearest_by_cosine_come_first() {
         let index = Arc::new(MemoryIndex::default());
-        index
-            .index(&[doc("x", &[2.0, 0.0]), doc("y", &[0.0, 1.0]), doc("z", &[3.0, 3.0])])
-            .unwrap();
+        let docs = [doc("x", &[2.0, 0.0]), doc("y", &[0.0, 1.0]), doc("z", &[3.0, 3.0])];
+        index.index(&docs, Family::V1).expect("there is room");
         let matches = found(&index, &[1.0, 0.1], 2).await;
         assert_eq!(matches[0].0, "x");
         assert_eq!(matches[1].0, "z");
@@ -200,8 +234,20 @@ mod tests {
     #[test]
     fn a_document_without_embedding_is_refused_whole() {
         let index = Arc::new(MemoryIndex::default());
-        let failed = index.index(&[doc("x", &[1.0]), Document::from_text("no vector")]);
+        let docs = [doc("x", &[1.0]), Document::from_text("no vector")];
+        let failed = index.index(&docs, Family::V1);
         assert!(failed.is_err());
         assert_eq!(index.status()["count"], 0);
+    }
+    #[test]
+    fn what_there_is_no_room_for_is_refused() {
+        let entry = |id: &str, bytes| Entry { unit: Vec::new(), document: doc(id, &[]), bytes };
+        let mut kept = Kept::default();
+        kept.put(entry("x", 600), 1024).expect("there is room");
+        let refused = kept.put(entry("y", 600), 1024).expect_err("there is none");
+        assert!(format!("{refused:?}").contains("no more than 1KiB"), "{refused:?}");
+        kept.put(entry("x", 100), 1024).expect("it takes the place of the other");
+        kept.put(entry("y", 600), 1024).expect("there is room now");
+        assert_eq!(kept.bytes, 700);
     }
 }
