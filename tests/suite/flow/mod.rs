@@ -3,6 +3,7 @@
 mod behaviour;
 mod golden;
 mod grpc;
+mod hostile;
 mod services;
 mod topology;
 

@@ -12,6 +12,7 @@ mod graphql;
 mod lifetime;
 mod manner;
 mod matrix;
+mod outcomes;
 mod proxy;
 mod python;
 mod roundtrip;
