@@ -1,0 +1,141 @@
+//! What a request costs the embedded Flow, and how many of them one core serves.
+//!
+//! `cargo bench --bench flow` starts a Flow of one echo Executor on a thread of its own and has our
+//! client, on another, send Documents of 1 KB to it, one a request, as fast as it can. The Flow's
+//! thread counts its own CPU time: what a core serves is one request per so much of it, however busy
+//! the machine is with other things. The rate that came about is shown beside it; it is the lower of
+//! what Flow and client can do.
+#![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use flowbench::client::{Call, Client, ClientConfig, Request};
+use flowbench::flow::{Flow, FlowConfig};
+use flowbench::wire::{DataRequest, Document, Header, Protocol, Target};
+use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::mpsc;
+
+const ROUNDS: usize = 5;
+
+/// Requests of a round; a second or two of one core's time.
+const REQUESTS: u64 = 50_000;
+
+/// Requests in flight: over HTTP each takes a connection.
+const IN_FLIGHT: usize = 200;
+
+const DOCUMENT_BYTES: usize = 1024;
+
+/// One round.
+struct Round {
+    cpu: Duration,
+    wall: Duration,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!(
+        "| Flow | protocol | CPU per request | requests/s on one core | requests/s that came about |"
+    );
+    println!("|{}", " --- |".repeat(5));
+    let client = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    for family in ["v1", "v2"] {
+        let server = Server::start(family)?;
+        for protocol in [Protocol::Grpc, Protocol::Http, Protocol::WebSocket] {
+            let target = server.targets.iter().find(|target| target.protocol == protocol);
+            let target = target.ok_or("it speaks all three")?.clone();
+            let mut rounds = client.block_on(rounds(target, &server))?;
+            rounds.sort_by_key(|round| round.cpu);
+            let each = |time: Duration| time.as_secs_f64() / REQUESTS as f64;
+            let cpu = each(rounds[ROUNDS / 2].cpu);
+            rounds.sort_by_key(|round| round.wall);
+            let wall = each(rounds[ROUNDS / 2].wall);
+            println!(
+                "| {family} | {protocol} | {:.1} µs | {:.0} | {:.0} |",
+                cpu * 1e6,
+                1.0 / cpu,
+                1.0 / wall
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A Flow on a thread of its own, which tells how much CPU time it had.
+struct Server {
+    targets: Vec<Target>,
+    ask: mpsc::UnboundedSender<std::sync::mpsc::Sender<Duration>>,
+}
+
+impl Server {
+    fn start(family: &str) -> Result<Server, Box<dyn Error>> {
+        let yaml = format!("{{family: {family}, executors: [{{name: echo}}]}}");
+        let config: FlowConfig = serde_yaml::from_str(&yaml)?;
+        let (ask, mut asked) = mpsc::unbounded_channel::<std::sync::mpsc::Sender<Duration>>();
+        let (up, started) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime can be made").block_on(async move {
+                let flow = Flow::start(config).await.expect("it starts on free ports");
+                let protocols = [Protocol::Grpc, Protocol::Http, Protocol::WebSocket];
+                let targets = protocols.map(|protocol| flow.target(protocol).cloned());
+                let _ = up.send(targets.into_iter().flatten().collect());
+                while let Some(answer) = asked.recv().await {
+                    let time = clock_gettime(ClockId::ThreadCPUTime);
+                    let _ = answer.send(Duration::new(time.tv_sec as u64, time.tv_nsec as u32));
+                }
+            });
+        });
+        Ok(Server { targets: started.recv()?, ask })
+    }
+
+    fn cpu_time(&self) -> Result<Duration, Box<dyn Error>> {
+        let (answer, time) = std::sync::mpsc::channel();
+        self.ask.send(answer)?;
+        Ok(time.recv()?)
+    }
+}
+
+async fn rounds(target: Target, server: &Server) -> Result<Vec<Round>, Box<dyn Error>> {
+    let session = Client::new(ClientConfig::new(target)).open().await?;
+    let message = session.form().encode_request(&DataRequest {
+        header: Header { exec_endpoint: Some("/".into()), ..Header::default() },
+        data: Some(vec![Document {
+            id: "0123456789abcdef0123456789abcdef".into(),
+            ..Document::from_text("x".repeat(DOCUMENT_BYTES))
+        }]),
+        ..DataRequest::default()
+    })?;
+    let request = Request::Post { message, endpoint: "/".into() };
+    load(&session, &request, REQUESTS / 20).await?;
+    let mut rounds = Vec::new();
+    for _ in 0..ROUNDS {
+        let (wall, cpu) = (Instant::now(), server.cpu_time()?);
+        load(&session, &request, REQUESTS).await?;
+        rounds.push(Round { cpu: server.cpu_time()? - cpu, wall: wall.elapsed() });
+    }
+    Ok(rounds)
+}
+
+/// Sends the same body again and again, with [`IN_FLIGHT`] requests under way.
+async fn load(session: &impl Call, request: &Request, requests: u64) -> Result<(), Box<dyn Error>> {
+    let left = Arc::new(AtomicI64::new(i64::try_from(requests)?));
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..IN_FLIGHT {
+        let (session, request, left) = (session.clone(), request.clone(), left.clone());
+        clients.spawn(async move {
+            while left.fetch_sub(1, Ordering::Relaxed) > 0 {
+                let reply = session.call(request.clone()).await?;
+                if let Some(error) = reply.failure() {
+                    return Err(Box::<dyn Error + Send + Sync>::from(error));
+                }
+            }
+            Ok(())
+        });
+    }
+    while let Some(ended) = clients.join_next().await {
+        ended?.map_err(|error| error as Box<dyn Error>)?;
+    }
+    Ok(())
+}
