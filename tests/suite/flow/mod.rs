@@ -1,6 +1,7 @@
 //! The embedded Flow, spoken to from outside.
 
 mod behaviour;
+mod browser;
 mod golden;
 mod grpc;
 mod hostile;
