@@ -1,9 +1,10 @@
-//! What a request costs: CPU of our client and of Jina's own, against the same real Flow.
+//! What a request costs: CPU of our client and of Jina's own, against the same Flow.
 //!
-//! `cargo bench --bench client` starts a Flow of one echo Executor for each family and has clients
-//! take turns on it, each in a process of its own, for several rounds; the table has the medians.
-//! The Flow is slower than either client, so requests per second say more about it than about us:
-//! what a client does shows in its CPU time. Connecting and a short first post are not counted.
+//! `cargo bench --bench client` starts two Flows of one echo Executor for each family, a real one and
+//! an embedded one, and has clients take turns on each, each in a process of its own, for several
+//! rounds; the table has the medians. A real Flow is slower than either client, so that responses come
+//! one by one and cost a wake-up each; the embedded one is as fast as our client, and so shows what
+//! clients cost by themselves. Connecting and a short first post are not counted.
 //!
 //! Jina's client is measured by `client.py`, ours in two ways: `post`, which makes and encodes
 //! Documents and has responses as a program would, and `load`, the way of a load run, whose body is
@@ -24,10 +25,10 @@ mod python;
 mod tls;
 
 use std::error::Error;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use flowbench::client::{Call, Client, ClientConfig, Request};
@@ -44,7 +45,7 @@ const PROTOCOLS: [Protocol; 3] = [Protocol::Grpc, Protocol::Http, Protocol::WebS
 /// Requests in flight of `load`; Jina's client and `post` have their own bounds.
 const IN_FLIGHT: usize = 100;
 
-/// What a client process prints.
+/// What a client process prints of all its requests, and what one of them cost.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Cost {
     cpu_s: f64,
@@ -68,12 +69,78 @@ fn main() -> Result<(), Box<dyn Error>> {
             println!("{}", serde_json::to_string(&cost)?);
             Ok(())
         }
-        _ => compare(),
+        ref words => compare(words),
     }
 }
 
-/// Has everybody measured in turns, and prints the table.
-fn compare() -> Result<(), Box<dyn Error>> {
+/// Whom they talk to.
+enum Served {
+    Real(RealFlow),
+    Embedded(Embedded),
+}
+
+/// `flowbench serve` with what it serves when nothing is said, an echo; ends when dropped.
+struct Embedded {
+    child: Child,
+    targets: Vec<Target>,
+}
+
+impl Embedded {
+    fn start(release: Release) -> Result<Embedded, Box<dyn Error>> {
+        let family = match release {
+            Release::V1 => "v1",
+            _ => "v2",
+        };
+        let mut child = Command::new(env!("CARGO_BIN_EXE_flowbench"))
+            .args(["serve", "--family", family])
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let lines = BufReader::new(child.stdout.take().ok_or("no stdout")?).lines();
+        let targets = lines.take(PROTOCOLS.len()).map(|line| Ok(line?.trim().parse()?));
+        let targets: Result<_, Box<dyn Error>> = targets.collect();
+        Ok(Embedded { child, targets: targets? })
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Served {
+    fn name(&self) -> &'static str {
+        match self {
+            Served::Real(_) => "real",
+            Served::Embedded(_) => "embedded",
+        }
+    }
+
+    fn target(&self, protocol: Protocol) -> Target {
+        match self {
+            Served::Real(flow) => flow.target(protocol),
+            Served::Embedded(flow) => {
+                let target = flow.targets.iter().find(|target| target.protocol == protocol);
+                target.expect("it serves every protocol").clone()
+            }
+        }
+    }
+
+    /// What is answered in one to ten seconds.
+    fn requests(&self, who: Who, protocol: Protocol, size: usize) -> usize {
+        match (self, who, size, protocol) {
+            (Served::Embedded(_), Who::Post | Who::Load | Who::Least, 1, _) => 100_000,
+            (Served::Embedded(_), Who::Post | Who::Load | Who::Least, _, _) => 4_000,
+            (_, _, 1, _) => 2_000,
+            (_, _, _, Protocol::Http) => 50,
+            (_, _, _, _) => 200,
+        }
+    }
+}
+
+/// Has everybody measured in turns, and prints the table: the rows that hold all these words.
+fn compare(words: &[&str]) -> Result<(), Box<dyn Error>> {
     println!("CPU seconds for a million requests, and requests per second in brackets\n");
     println!(
         "| Flow | protocol | request size | Jina's client | `post` | `load` | `least` \
@@ -82,15 +149,23 @@ fn compare() -> Result<(), Box<dyn Error>> {
     println!("|{}", " --- |".repeat(9));
     for release in [Release::V1, Release::V2] {
         let setup = Setup::new(release, &PROTOCOLS).with(&["--executors", "echo"]);
-        let Some(flow) = setup.start() else { continue };
-        for protocol in PROTOCOLS {
+        let Some(real) = setup.start() else { continue };
+        let embedded = Served::Embedded(Embedded::start(release)?);
+        for (flow, protocol) in [Served::Real(real), embedded]
+            .iter()
+            .flat_map(|flow| PROTOCOLS.map(|protocol| (flow, protocol)))
+        {
             for size in [1, 100] {
-                // What these Flows answer in two to ten seconds.
-                let requests = match (size, protocol) {
-                    (1, _) => 2000,
-                    (_, Protocol::Http) => 50,
-                    (_, _) => 200,
-                };
+                let mut cells = vec![
+                    format!("{}, {}", release.name(), flow.name()),
+                    protocol.to_string(),
+                    size.to_string(),
+                ];
+                let row = cells.join(" ");
+                // cargo itself adds `--bench`.
+                if words.iter().any(|word| *word != "--bench" && !row.contains(word)) {
+                    continue;
+                }
                 let mut everybody = vec![Who::Jina, Who::Post, Who::Load];
                 if protocol == Protocol::WebSocket {
                     everybody.push(Who::Least);
@@ -98,16 +173,15 @@ fn compare() -> Result<(), Box<dyn Error>> {
                 let mut costs = vec![Vec::new(); everybody.len()];
                 for _ in 0..ROUNDS {
                     for (who, costs) in everybody.iter().zip(&mut costs) {
-                        costs.push(run(*who, &flow, release, protocol, size, requests)?);
+                        let target = flow.target(protocol);
+                        let requests = flow.requests(*who, protocol, size);
+                        costs.push(run(*who, &target, release, size, requests)?);
                     }
                 }
-                let million = 1e6 / requests as f64;
                 let cpu: Vec<_> =
-                    costs.iter().map(|costs| median(costs, |cost| cost.cpu_s) * million).collect();
-                let mut cells =
-                    vec![release.name().to_owned(), protocol.to_string(), size.to_string()];
+                    costs.iter().map(|costs| median(costs, |cost| cost.cpu_s) * 1e6).collect();
                 for (cpu, costs) in cpu.iter().zip(&costs) {
-                    let rate = requests as f64 / median(costs, |cost| cost.wall_s);
+                    let rate = 1.0 / median(costs, |cost| cost.wall_s);
                     cells.push(format!("{cpu:.1} ({rate:.0}/s)"));
                 }
                 cells.resize(7, "–".into());
@@ -128,17 +202,15 @@ fn median(costs: &[Cost], of: fn(&Cost) -> f64) -> f64 {
 /// One turn, in a process of its own.
 fn run(
     who: Who,
-    flow: &RealFlow,
+    target: &Target,
     release: Release,
-    protocol: Protocol,
     size: usize,
     requests: usize,
 ) -> Result<Cost, Box<dyn Error>> {
-    let target = flow.target(protocol);
     let mut command = match who {
         Who::Jina => {
             let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/client.py");
-            let name = ["grpc", "http", "websocket"][protocol as usize];
+            let name = ["grpc", "http", "websocket"][target.protocol as usize];
             let mut command = Command::new(release.python().ok_or("no Python")?);
             command.arg(script).args([name, &target.port.to_string()]);
             command
@@ -156,7 +228,9 @@ fn run(
     }
     // Jina prints warnings too.
     let text = String::from_utf8(output.stdout)?;
-    Ok(serde_json::from_str(text.lines().last().unwrap_or_default())?)
+    let all: Cost = serde_json::from_str(text.lines().last().unwrap_or_default())?;
+    let each = 1.0 / requests as f64;
+    Ok(Cost { cpu_s: all.cpu_s * each, wall_s: all.wall_s * each })
 }
 
 /// Our client, in this process.
