@@ -26,8 +26,8 @@ pub struct Evidence {
     pub requests: Requests,
     /// Rates.
     pub throughput: Throughput,
-    /// Responses on which an assertion did not hold.
-    pub assertion_failures: u64,
+    /// Responses on which an assertion did not hold; `None` where that was not kept.
+    pub assertion_failures: Option<u64>,
     /// Why latencies and throughput cannot be judged, if they cannot.
     pub invalid: Option<String>,
     /// The evidence of each step alone, by its name, where iterations have several.
@@ -59,7 +59,7 @@ impl Evidence {
                     requests_per_s: step.requests_per_s,
                     ..Throughput::default()
                 },
-                assertion_failures: 0,
+                assertion_failures: None,
                 invalid: invalid.clone(),
                 steps: Vec::new(),
             };
@@ -70,7 +70,10 @@ impl Evidence {
             service: scenario.service_time_ms.to_histogram()?,
             requests: scenario.requests,
             throughput: scenario.throughput,
-            assertion_failures: scenario.assertions.iter().map(|a| a.failed).sum(),
+            assertion_failures: scenario
+                .part
+                .is_none()
+                .then(|| scenario.assertions.iter().map(|a| a.failed).sum()),
             invalid,
             steps,
         })
@@ -96,7 +99,7 @@ impl Evidence {
                 // What is in flight now was not given up.
                 requests: Requests { abandoned: 0, ..requests },
                 throughput: Throughput { requests_per_s: per_s, ..Throughput::default() },
-                assertion_failures: 0,
+                assertion_failures: None,
                 invalid: None,
                 steps: Vec::new(),
             };
@@ -107,7 +110,7 @@ impl Evidence {
             service: tally.service.clone(),
             requests: Requests::new(tally),
             throughput: Throughput::new(tally, window),
-            assertion_failures,
+            assertion_failures: Some(assertion_failures),
             invalid: None,
             steps: steps.collect(),
         }
@@ -116,11 +119,13 @@ impl Evidence {
     /// Judges a condition.
     pub fn judge(&self, condition: &Condition) -> ThresholdSummary {
         let about = self.about(condition);
-        let (actual, verdict, reason) = match about.actual(condition.metric) {
+        let no_step = || Actual::Unknown("there are no figures of that step".into());
+        let actual = about.map_or_else(no_step, |about| about.actual(condition.metric));
+        let (actual, verdict, reason) = match actual {
             Actual::Unknown(reason) => (None, Verdict::NotJudged, Some(reason)),
             Actual::Value(value) => {
                 let shown = value.is_finite().then_some(value);
-                match about.obstacle(condition.metric) {
+                match about.and_then(|about| about.obstacle(condition.metric)) {
                     Some(reason) => (shown, Verdict::NotJudged, Some(reason)),
                     None if condition.holds(value) => (shown, Verdict::Held, None),
                     None => (shown, Verdict::Failed, None),
@@ -148,16 +153,16 @@ impl Evidence {
         self.too_few(metric)
     }
 
-    /// The evidence that a condition is about: the whole's, or a step's.
-    fn about(&self, condition: &Condition) -> &Evidence {
-        let named = |step: &&(String, Evidence)| Some(&step.0) == condition.step.as_ref();
-        // Plans name steps that there are; one that was never reached has nothing of its own.
-        self.steps.iter().find(named).map_or(self, |(_, evidence)| evidence)
+    /// The evidence that a condition is about: the whole's, or a step's, if there is any.
+    fn about(&self, condition: &Condition) -> Option<&Evidence> {
+        let Some(step) = &condition.step else { return Some(self) };
+        let found = self.steps.iter().find(|(name, _)| name == step);
+        found.map(|(_, evidence)| evidence)
     }
 
     /// Why there are too few requests to judge a condition, if there are.
     pub fn lacks_requests(&self, condition: &Condition) -> Option<String> {
-        self.about(condition).too_few(condition.metric)
+        self.about(condition)?.too_few(condition.metric)
     }
 
     fn too_few(&self, metric: Metric) -> Option<String> {
@@ -166,8 +171,7 @@ impl Evidence {
         };
         let Statistic::Quantile(quantile) = statistic else { return None };
         let (needed, found) = (samples_needed(quantile.get()), self.ranked());
-        (found < needed)
-            .then(|| format!("too few requests for {quantile}: {found} of the {needed} it needs"))
+        (found < needed).then(|| format!("{TOO_FEW}{quantile}: {found} of the {needed} it needs"))
     }
 
     /// All that latencies rank: what came back and what failed.
@@ -185,7 +189,10 @@ impl Evidence {
             Metric::ErrorRate => some(self.requests.error_rate()),
             Metric::Errors => Actual::Value(self.requests.errors() as f64),
             Metric::Dropped => Actual::Value(self.requests.dropped as f64),
-            Metric::AssertionFailures => Actual::Value(self.assertion_failures as f64),
+            Metric::AssertionFailures => match self.assertion_failures {
+                Some(failures) => Actual::Value(failures as f64),
+                None => Actual::Unknown("assertions are counted for whole scenarios only".into()),
+            },
             Metric::Throughput => Actual::Value(self.throughput.requests_per_s),
             Metric::DocumentsPerSecond => Actual::Value(self.throughput.documents_per_s),
             Metric::Requests => Actual::Value(self.requests.sent as f64),
@@ -208,6 +215,36 @@ impl Evidence {
         };
         Actual::Value(value.map_or(f64::INFINITY, ms))
     }
+}
+
+/// How a reason against judging begins that is a threshold's own, not the run's.
+const TOO_FEW: &str = "too few requests for ";
+
+/// Judges conditions on a saved scenario, in the place of those it was judged by before: gives it
+/// their verdicts and its own. Anybody who has the result can do so.
+///
+/// # Errors
+/// When somebody changed its histograms.
+pub fn judge(
+    scenario: &mut ScenarioSummary,
+    conditions: &[Condition],
+) -> Result<(), HistogramError> {
+    // These reasons come from the conditions of before, and stood against them alone.
+    scenario.validity.reasons.retain(|reason| !reason.starts_with(TOO_FEW));
+    scenario.validity.valid = scenario.validity.reasons.is_empty();
+    let evidence = Evidence::of(scenario)?;
+    scenario.thresholds.clear();
+    for condition in conditions {
+        let lacks = evidence.lacks_requests(condition);
+        if let Some(reason) = lacks.filter(|reason| !scenario.validity.reasons.contains(reason)) {
+            scenario.validity.reasons.push(reason);
+            scenario.validity.valid = false;
+        }
+        scenario.thresholds.push(evidence.judge(condition));
+    }
+    scenario.verdict = overall(scenario.thresholds.iter().map(|threshold| threshold.verdict));
+    scenario.passed = scenario.verdict == Verdict::Held;
+    Ok(())
 }
 
 /// What thresholds add up to.
@@ -234,7 +271,7 @@ mod tests {
                 ..Requests::default()
             },
             throughput: Throughput { requests_per_s: 100.0, ..Throughput::default() },
-            assertion_failures: 0,
+            assertion_failures: Some(0),
             invalid: None,
             steps: Vec::new(),
         }

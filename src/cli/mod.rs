@@ -10,6 +10,7 @@ mod plan;
 mod post;
 mod problem;
 mod ready;
+mod report;
 mod run;
 mod schema;
 mod selftest;
@@ -38,7 +39,9 @@ enum Command {
     Init(init::Args),
     /// Say what a suite will do, before any load.
     Plan(plan::Args),
-    /// Print the JSON schema of a suite, for editors.
+    /// Render a saved result again, in any format.
+    Report(report::Args),
+    /// Print the JSON schema of a suite, for editors, or of a report.
     Schema(schema::Args),
     /// Send Documents to a Flow: curl for Flows.
     Post(post::Args),
@@ -96,6 +99,7 @@ pub fn main() -> ExitCode {
             Command::Check(args) => check::main(args),
             Command::Init(args) => init::main(args),
             Command::Plan(args) => plan::main(args),
+            Command::Report(args) => report::main(args),
             Command::Schema(args) => schema::main(args),
             Command::Post(args) => post::main(args).await,
             Command::Mutate(args) => mutate::main(args).await,

@@ -18,6 +18,7 @@ use crate::record::summary::{EndReason, Summary, Verdict};
 use crate::report::files::Files;
 use crate::report::progress::Progress;
 use crate::report::{self, Format};
+use crate::run::journal::Journal;
 use crate::run::{self, Live};
 use crate::units::nearest;
 
@@ -68,13 +69,18 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     let plan = only(args.changes.plan(&args.file)?, &args.only)?;
     let folder = args.out.clone().unwrap_or_else(|| default_folder(&plan.name));
     let reports = [("report.json", Format::Json), ("report.html", Format::Html)];
-    let files = Files::open(&folder, &reports).map_err(not_written)?;
+    let (files, journal) = Files::open(&folder, &reports).map_err(not_written)?;
+    let (journal, notes) = match Journal::new(journal) {
+        Ok((journal, notes)) => (Some(journal), Some(notes)),
+        // A run without a journal is a run.
+        Err(_) => (None, None),
+    };
 
     let stop = Stop::default();
     watch_signals(stop.clone(), args.quiet);
     let (live, states) = watch::channel(Vec::new());
     let shown = (!args.quiet).then(|| tokio::spawn(show(states)));
-    let options = run::Options { output: output(args.json), stop, live };
+    let options = run::Options { output: output(args.json), stop, live, journal: notes };
     let outcome = run::run(plan, options).await;
     if let Some(shown) = shown {
         // It ends with the run, whose end of the channel is gone.
@@ -87,12 +93,23 @@ async fn run(args: Args) -> Result<Exit, Problem> {
             return Err(Problem { exit: Exit::Usage, text: chain(&error) });
         }
     };
+    if let Some(Err(error)) = journal.map(Journal::finish) {
+        eprintln!("warning: could not write {}: {error}", files.journal().display());
+    }
+    let journal = files.journal().to_owned();
     let written = files.write(&summary);
     tell(&args, &summary).map_err(|error| Problem {
         exit: Exit::NotWritten,
         text: format!("error: could not print the result: {error}"),
     })?;
-    let paths = written.map_err(not_written)?;
+    let paths = written.map_err(|error| {
+        let mut problem = not_written(error);
+        let journal = journal.display();
+        problem
+            .text
+            .push_str(&format!("\n  what was measured is in {journal}: `flowbench report`"));
+        problem
+    })?;
     if !args.json {
         for path in paths {
             println!("{}", path.display());
@@ -256,7 +273,7 @@ fn tell(args: &Args, summary: &Summary) -> io::Result<()> {
     out.flush()
 }
 
-fn colored(stream: &impl IsTerminal) -> bool {
+pub(super) fn colored(stream: &impl IsTerminal) -> bool {
     // https://no-color.org: set and not empty.
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
@@ -273,7 +290,7 @@ fn exit(summary: &Summary) -> Exit {
     }
 }
 
-fn not_written(error: impl std::error::Error) -> Problem {
+pub(super) fn not_written(error: impl std::error::Error) -> Problem {
     Problem { exit: Exit::NotWritten, text: chain(&error) }
 }
 

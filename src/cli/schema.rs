@@ -1,18 +1,37 @@
 //! `flowbench schema`.
 
+use clap::ValueEnum;
+
 use super::Exit;
 
-/// Prints the JSON schema of a suite, with which editors complete and check.
+/// Prints the JSON schema of a suite, with which editors complete and check, or of a report.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   flowbench schema > suite.schema.json
+  flowbench schema report > report.schema.json
 
 Then begin a suite with this line, which editors with a YAML language server understand:
   # yaml-language-server: $schema=suite.schema.json")]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// Of what
+    #[arg(value_enum, default_value = "suite")]
+    of: Of,
+}
 
-pub(super) fn main(_: Args) -> Exit {
-    println!("{:#}", crate::scenario::schema());
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Of {
+    /// A scenario file
+    Suite,
+    /// A report.json
+    Report,
+}
+
+pub(super) fn main(args: Args) -> Exit {
+    let schema = match args.of {
+        Of::Suite => crate::scenario::schema(),
+        Of::Report => crate::record::summary::schema(),
+    };
+    println!("{schema:#}");
     Exit::Held
 }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
+use hdrhistogram::serialization::{
+    Deserializer as HdrDeserializer, Serializer as _, V2DeflateSerializer,
+};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Latencies with three significant digits from 1 µs to 1 h.
 ///
@@ -190,7 +193,7 @@ impl Histogram {
     /// When the bytes are no such histogram.
     pub fn from_bytes(bytes: &[u8]) -> Result<Histogram, HistogramError> {
         let mut counts: hdrhistogram::Histogram<u64> =
-            Deserializer::new().deserialize(&mut &bytes[..]).map_err(HistogramError::Hdr)?;
+            HdrDeserializer::new().deserialize(&mut &bytes[..]).map_err(HistogramError::Hdr)?;
         // One that is laid out as ours are is taken as it is: reports read them by the ten thousand.
         let ours = (counts.low(), counts.sigfig()) == (1, 3)
             && counts.max() <= Histogram::MAX.as_micros() as u64;
@@ -237,6 +240,50 @@ impl Histogram {
 impl Default for Histogram {
     fn default() -> Histogram {
         Histogram::new()
+    }
+}
+
+/// All of a histogram as a journal keeps it: nothing is lost, unlike in [`Histogram::to_base64`].
+#[derive(Serialize, Deserialize)]
+struct Exact {
+    /// Base64; left out without values within the hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    counts: Option<String>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    beyond: u64,
+    min_ns: u64,
+    max_ns: u64,
+    sum_ns: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl Serialize for Histogram {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let ns = |duration: Option<Duration>| duration.unwrap_or_default().as_nanos() as u64;
+        let exact = Exact {
+            counts: (self.within() > 0).then(|| self.to_base64()),
+            beyond: self.beyond,
+            min_ns: ns(self.min()),
+            max_ns: ns(self.max()),
+            // 584 years of latency: more than any second of a journal holds.
+            sum_ns: self.sum_ns.try_into().unwrap_or(u64::MAX),
+        };
+        exact.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Histogram {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Histogram, D::Error> {
+        let exact = Exact::deserialize(deserializer)?;
+        let read = exact.counts.as_deref().map(Histogram::from_base64).transpose();
+        let histogram = read.map_err(de::Error::custom)?.unwrap_or_default();
+        let (min, max) = (Duration::from_nanos(exact.min_ns), Duration::from_nanos(exact.max_ns));
+        let mut histogram = histogram.with_exact(min, max, exact.beyond);
+        histogram.sum_ns = exact.sum_ns.into();
+        Ok(histogram)
     }
 }
 

@@ -3,7 +3,9 @@
 //! A [`Recorder`] listens to one worker and folds events into [`tally::Tally`]s; a [`Recording`]
 //! merges those of all workers by addition; a [`summary::Summary`] is what is saved and judged.
 
+pub mod breakdown;
 mod histogram;
+mod part;
 mod recorder;
 mod recording;
 pub mod saved;

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Histogram;
+use super::breakdown::Stop;
 use super::tally::{ErrorCount, SlowRequest, Tally};
 use crate::client::CallError;
 use crate::engine::event::{Event, Finished, Iteration, Listener, Outcome};
@@ -48,8 +49,8 @@ pub struct Recorder {
     in_flight_since: Instant,
     /// The sum of the instants (from the start) at which those in flight were released.
     released_sum: f64,
-    /// The second in which the last tallies were handed over.
-    told: u64,
+    /// The half second in which the last tallies were handed over.
+    told: u128,
     /// Room for a few: a taker that is behind gets the same counts later, added up.
     deltas: mpsc::Sender<Delta>,
 }
@@ -170,7 +171,7 @@ impl Recorder {
         }
         if let Some(error) = &finished.error {
             tally.errors.record(ErrorCount {
-                kind: error.kind(),
+                kind: error.kind().into(),
                 message: error.to_string(),
                 count: 1,
                 first_at: done.saturating_duration_since(start),
@@ -245,12 +246,23 @@ fn answered(tally: &mut Tally, finished: &Finished, start: Instant) {
             tally.executor(&route.executor).record(time);
         }
     }
+    let response = finished.response_time();
     if let Some((gateway, own)) = in_gateway(routes) {
         tally.gateway.record(own);
         // Two clocks: ours may run behind the gateway's by what it takes to look at it.
-        tally.network.record(service.saturating_sub(gateway));
+        let network = service.saturating_sub(gateway);
+        tally.network.record(network);
+        let executors = routes.iter().filter(|route| route.executor != "gateway");
+        tally.breakdown.record(
+            response,
+            [
+                (Stop::Lag, response.saturating_sub(service)),
+                (Stop::Network, network),
+                (Stop::Gateway, own),
+            ],
+            executors.filter_map(|route| Some((route.executor.as_str(), time_in(route)?))),
+        );
     }
-    let response = finished.response_time();
     if tally.slowest.wants(response) {
         tally.slowest.record(SlowRequest {
             due: finished.due.saturating_duration_since(start),
@@ -330,7 +342,7 @@ impl Listener for Recorder {
                 let response = at - iteration.arrival.due;
                 tally.response[Outcome::ResponseError as usize].record(response);
                 tally.errors.record(ErrorCount {
-                    kind: "capture",
+                    kind: "capture".into(),
                     message: reason.to_owned(),
                     count: 1,
                     first_at: at.saturating_duration_since(start),
@@ -349,12 +361,13 @@ impl Listener for Recorder {
             }
             Event::Tick(at) => {
                 self.in_flight(at, 0);
-                // Merging costs the same however little there is to merge: once a second is enough.
-                let second = at.saturating_duration_since(self.start).as_secs();
-                if second != self.told
+                // Merging costs the same however little there is to merge, and what was not handed over
+                // is lost when somebody kills us: twice a second, so that it is less than one.
+                let half = at.saturating_duration_since(self.start).as_millis() / 500;
+                if half != self.told
                     && let Ok(room) = self.deltas.clone().try_reserve()
                 {
-                    self.told = second;
+                    self.told = half;
                     room.send(self.take());
                 }
             }

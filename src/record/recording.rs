@@ -56,7 +56,7 @@ pub struct Second {
     /// Their mean time in each Executor.
     pub executors: Vec<(String, Duration)>,
     /// Failures known in it, by kind.
-    pub kinds: BTreeMap<&'static str, u64>,
+    pub kinds: BTreeMap<String, u64>,
 }
 
 /// A histogram at rest.
@@ -108,7 +108,7 @@ impl Second {
     fn new(tally: &Tally) -> Second {
         let mut kinds = BTreeMap::new();
         for error in tally.errors.iter() {
-            *kinds.entry(error.kind).or_default() += error.count;
+            *kinds.entry(error.kind.to_string()).or_default() += error.count;
         }
         Second {
             offered: tally.offered,

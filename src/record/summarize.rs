@@ -115,7 +115,7 @@ impl TimelineSecond {
             ok: second.outcomes[Outcome::Ok as usize],
             errors: second.errors(),
             timeouts: second.outcomes[Outcome::Timeout as usize],
-            kinds: second.kinds.iter().map(|(kind, count)| ((*kind).into(), *count)).collect(),
+            kinds: second.kinds.clone(),
             dropped: second.dropped,
             documents: second.documents_ok,
             in_flight: second.in_flight,
@@ -156,7 +156,7 @@ impl Recording {
             .errors
             .iter()
             .map(|error| ErrorSummary {
-                kind: error.kind.into(),
+                kind: error.kind.to_string(),
                 message: error.message.clone(),
                 count: error.count,
                 first_at_s: error.first_at.as_secs_f64(),

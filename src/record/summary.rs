@@ -16,6 +16,15 @@ use crate::wire::Map;
 /// The schema this version writes.
 pub const SCHEMA: &str = "flowbench.report/1";
 
+/// The JSON schema of `report.json`. Its descriptions are those of the types.
+pub fn schema() -> serde_json::Value {
+    let settings = schemars::generate::SchemaSettings::draft2020_12();
+    let generator = settings.into_generator();
+    let mut schema = generator.into_root_schema_for::<Summary>();
+    schema.insert("title".into(), "flowbench report".into());
+    schema.to_value()
+}
+
 /// One run of a suite.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
@@ -87,6 +96,9 @@ pub struct ScenarioSummary {
     pub name: String,
     /// Its matrix values.
     pub matrix: Map,
+    /// The seconds that all figures are of, where others were cut off; left out for a whole scenario.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<PartSummary>,
     /// What its thresholds add up to.
     pub verdict: Verdict,
     /// Whether the verdict is `held`.
@@ -138,6 +150,10 @@ pub struct ScenarioSummary {
     pub gateway_ms: Option<Latency>,
     /// Service time without that in the gateway: network and client; null as above.
     pub network_ms: Option<Latency>,
+    /// Where requests spent their time, the typical ones and the slowest, in the order in which they
+    /// meet the stops; null where responses have no routes.
+    #[serde(default)]
+    pub breakdown: Option<Vec<BreakdownSummary>>,
     /// The slowest ok requests.
     pub slowest: Vec<SlowSummary>,
     /// The requests of each step, where iterations have several. All other figures are of whole
@@ -147,6 +163,15 @@ pub struct ScenarioSummary {
     pub warmup: WarmupSummary,
     /// How we ourselves did.
     pub client: ClientSummary,
+}
+
+/// A part of a scenario, from the start of what is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PartSummary {
+    /// Its begin.
+    pub from_s: u64,
+    /// Its end.
+    pub to_s: u64,
 }
 
 /// How a scenario ended.
@@ -407,6 +432,38 @@ pub struct ExecutorSummary {
     pub time_ms: Latency,
 }
 
+/// Mean time in one stop of typical requests (those around the median: the 40th to the 60th of a
+/// hundred) and of the tail (the slowest hundredth).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BreakdownSummary {
+    /// What it is.
+    pub kind: StopKind,
+    /// The Executor's name, or what it is in words.
+    pub name: String,
+    /// Mean time of typical requests.
+    pub typical_ms: f64,
+    /// Its share of all stops' times, from 0 to 1.
+    pub typical_share: f64,
+    /// Mean time of the tail.
+    pub tail_ms: f64,
+    /// Its share of all stops' times, from 0 to 1.
+    pub tail_share: f64,
+}
+
+/// What a stop of a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StopKind {
+    /// Due, but not sent yet.
+    Lag,
+    /// Between us and the gateway, and in our own hands.
+    Network,
+    /// In the gateway, and in no Executor.
+    Gateway,
+    /// An Executor. Those that work at the same time count in full each.
+    Executor,
+}
+
 /// One of the slowest requests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SlowSummary {
@@ -466,8 +523,8 @@ pub struct WarmupSummary {
 /// How we ourselves did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ClientSummary {
-    /// CPU seconds of the threads that sent and received.
-    pub cpu_s: f64,
+    /// CPU seconds of the threads that sent and received; null where only a journal is left.
+    pub cpu_s: Option<f64>,
     /// The most memory the process ever had resident; null where the system does not tell.
     pub max_rss_bytes: Option<u64>,
     /// Threads that sent and received.

@@ -1,73 +1,110 @@
 //! What is counted: everything merges by addition, so any stretch of time, worker or machine adds up
 //! to the whole.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::Histogram;
+use super::breakdown::Breakdown;
 use crate::engine::event::Outcome;
 
 /// Counts and latencies of a stretch of time, part of the load or all of it.
-#[derive(Clone, Debug, Default, PartialEq)]
+///
+/// Saved in a journal, where what is zero or empty is left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Tally {
     /// Arrivals that were due.
+    #[serde(skip_serializing_if = "is_default")]
     pub offered: u64,
     /// Arrivals that were never sent.
+    #[serde(skip_serializing_if = "is_default")]
     pub dropped: u64,
     /// Those of them for which we ourselves were too late; the others found no free slot.
+    #[serde(skip_serializing_if = "is_default")]
     pub dropped_late: u64,
     /// Iterations begun; one without `steps` is a request.
+    #[serde(skip_serializing_if = "is_default")]
     pub sent: u64,
     /// Iterations still in flight when the grace period was over.
+    #[serde(skip_serializing_if = "is_default")]
     pub abandoned: u64,
     /// Tries beyond the first.
+    #[serde(skip_serializing_if = "is_default")]
     pub retries: u64,
     /// Documents of the requests that were sent.
+    #[serde(skip_serializing_if = "is_default")]
     pub documents_sent: u64,
     /// Documents of the requests that were answered with success.
+    #[serde(skip_serializing_if = "is_default")]
     pub documents_ok: u64,
     /// Documents of ok responses.
+    #[serde(skip_serializing_if = "is_default")]
     pub documents_received: u64,
     /// Ok responses that do not tell how many they hold without being decoded.
+    #[serde(skip_serializing_if = "is_default")]
     pub without_count: u64,
     /// Ok requests that were done before the end of the load's time, where time ends it.
+    #[serde(skip_serializing_if = "is_default")]
     pub ok_in_time: u64,
     /// Their Documents.
+    #[serde(skip_serializing_if = "is_default")]
     pub documents_in_time: u64,
     /// Response time by outcome, in the order of [`Outcome::ALL`]; its counts are the counts of
     /// requests.
+    #[serde(skip_serializing_if = "is_default")]
     pub response: [Histogram; 4],
     /// Service time of ok requests.
+    #[serde(skip_serializing_if = "is_default")]
     pub service: Histogram,
     /// From being due to the first reply, of ok requests to streaming endpoints.
+    #[serde(skip_serializing_if = "is_default")]
     pub first: Histogram,
     /// From being due to being written, of all requests.
+    #[serde(skip_serializing_if = "is_default")]
     pub lag: Histogram,
     /// The part of it in which our own pacer was late.
+    #[serde(skip_serializing_if = "is_default")]
     pub pacer: Histogram,
     /// The part of it in which requests had to wait for their Documents to be made.
+    #[serde(skip_serializing_if = "is_default")]
     pub starved: Histogram,
     /// The part of it in which the Flow held us back: no free stream, flow control.
+    #[serde(skip_serializing_if = "is_default")]
     pub held: Histogram,
     /// Requests in flight over time.
+    #[serde(skip_serializing_if = "is_default")]
     pub in_flight: InFlight,
     /// Time in each Executor and in the gateway, from the routes of ok responses.
+    #[serde(skip_serializing_if = "is_default")]
     pub executors: Vec<ExecutorTally>,
     /// Time in the gateway itself, without that in Executors.
+    #[serde(skip_serializing_if = "is_default")]
     pub gateway: Histogram,
     /// Service time without that in the gateway.
+    #[serde(skip_serializing_if = "is_default")]
     pub network: Histogram,
     /// What responses without routes there were: HTTP of v2 has none.
+    #[serde(skip_serializing_if = "is_default")]
     pub without_routes: u64,
+    /// Where requests spent their time, the fast ones and the slow.
+    #[serde(skip_serializing_if = "is_default")]
+    pub breakdown: Breakdown,
     /// Failures by kind and message.
+    #[serde(skip_serializing_if = "is_default")]
     pub errors: Errors,
     /// The slowest ok requests.
+    #[serde(skip_serializing_if = "is_default")]
     pub slowest: Slowest,
     /// The requests of each step, where iterations have several.
+    #[serde(skip_serializing_if = "is_default")]
     pub steps: Vec<StepTally>,
 }
 
 /// Counts and latencies of one step's requests.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StepTally {
     /// Requests handed to the client.
     pub sent: u64,
@@ -79,7 +116,7 @@ pub struct StepTally {
 
 /// The number of requests in flight, integrated over time. Measured on its own, not derived from
 /// latencies, so that Little's law can check one by the other.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct InFlight {
     /// Requests · seconds: the number in flight, integrated as it changes.
     pub area: f64,
@@ -90,7 +127,7 @@ pub struct InFlight {
 }
 
 /// Time in one Executor.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExecutorTally {
     /// Its name in the Flow; `gateway` for the gateway, which includes all Executors.
     pub name: String,
@@ -99,16 +136,17 @@ pub struct ExecutorTally {
 }
 
 /// Failures by kind and message.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Errors {
     counts: Vec<ErrorCount>,
 }
 
 /// How often one failure happened.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ErrorCount {
     /// [`crate::client::CallError::kind`].
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// Its words.
     pub message: String,
     /// How often.
@@ -120,13 +158,14 @@ pub struct ErrorCount {
 }
 
 /// The slowest requests, a few of them.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Slowest {
     requests: Vec<SlowRequest>,
 }
 
 /// A request among the slowest: times from the start of what is measured.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SlowRequest {
     /// When it was due.
     pub due: Duration,
@@ -138,6 +177,10 @@ pub struct SlowRequest {
     pub lag: Duration,
     /// Executors it passed and the time in each.
     pub routes: Vec<(String, Option<Duration>)>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Errors {
@@ -185,6 +228,11 @@ impl Slowest {
         self.requests.truncate(Slowest::KEPT);
     }
 
+    /// Leaves only those that `other` would keep.
+    pub fn keep_beyond(&mut self, other: &Slowest) {
+        self.requests.retain(|request| other.wants(request.response));
+    }
+
     /// The slowest first.
     pub fn iter(&self) -> impl Iterator<Item = &SlowRequest> {
         self.requests.iter()
@@ -205,6 +253,11 @@ impl Tally {
     /// Requests that came back with a failure, or not in time.
     pub fn errors(&self) -> u64 {
         Outcome::ALL[1..].iter().map(|outcome| self.count(*outcome)).sum()
+    }
+
+    /// Requests that ended, with whatever outcome.
+    pub fn count_all(&self) -> u64 {
+        Outcome::ALL.iter().map(|outcome| self.count(*outcome)).sum()
     }
 
     /// All that did not end well: they rank as slower than everything.
@@ -244,6 +297,7 @@ impl Tally {
         for (index, step) in other.steps.iter().enumerate() {
             self.step(index).merge(step);
         }
+        self.breakdown.merge(&other.breakdown);
         for executor in &other.executors {
             self.executor(&executor.name).merge(&executor.time);
         }
@@ -296,7 +350,7 @@ mod tests {
 
     fn error(message: &str) -> ErrorCount {
         ErrorCount {
-            kind: "executor",
+            kind: "executor".into(),
             message: message.into(),
             count: 1,
             first_at: Duration::ZERO,

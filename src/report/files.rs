@@ -1,10 +1,11 @@
 //! Report files: written whole or not at all.
 //!
-//! They are opened before a run starts, so that a folder that cannot be written costs a second and
-//! not the run; until a file is complete it has another name, so that a report of an earlier run
-//! stays as it is when this one cannot be written.
+//! Their folder is made before a run starts, and the run's journal begun in it, so that a folder that
+//! cannot be written costs a second and not the run; until a file is complete it has another name, so
+//! that a report of an earlier run stays as it is when this one cannot be written.
 
-use std::io::{self, BufWriter, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -12,10 +13,11 @@ use tempfile::NamedTempFile;
 use super::Format;
 use crate::record::summary::Summary;
 
-/// A folder in which reports are going to be written.
+/// A folder in which reports are going to be written, and the journal of the run they will be of.
 #[derive(Debug)]
 pub struct Files {
-    reports: Vec<(Format, PathBuf, NamedTempFile)>,
+    reports: Vec<(Format, PathBuf)>,
+    journal: PathBuf,
     /// Folders that were not there before, outermost first.
     made: Vec<PathBuf>,
 }
@@ -32,54 +34,65 @@ pub struct FilesError {
 }
 
 impl Files {
-    /// Makes the folder and opens a file in it for each report.
+    /// Makes the folder and begins a journal in it.
     ///
     /// # Errors
-    /// When one of them cannot be made.
-    pub fn open(folder: &Path, reports: &[(&str, Format)]) -> Result<Files, FilesError> {
+    /// When it cannot be written into, or something that is no file has the name of a report.
+    pub fn open(folder: &Path, reports: &[(&str, Format)]) -> Result<(Files, File), FilesError> {
         let missing =
             folder.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
         let mut made: Vec<PathBuf> = missing.map(Path::to_owned).collect();
         made.reverse();
         std::fs::create_dir_all(folder)
             .map_err(|source| FilesError { path: folder.into(), source })?;
-        let mut files = Files { reports: Vec::new(), made };
-        for (name, format) in reports {
-            let path = folder.join(name);
-            let temporary =
-                tempfile::Builder::new().prefix(".").suffix(".part").tempfile_in(folder);
-            match temporary {
-                Ok(file) => files.reports.push((*format, path, file)),
-                Err(source) => {
-                    files.discard();
-                    return Err(FilesError { path, source });
-                }
+        let reports = reports.iter().map(|(name, format)| (*format, folder.join(name)));
+        let mut files = Files { reports: reports.collect(), journal: folder.into(), made };
+        let taken = files.reports.iter().find(|(_, path)| path.is_dir());
+        if let Some((_, path)) = taken {
+            let error = FilesError { path: path.clone(), source: ErrorKind::IsADirectory.into() };
+            files.discard();
+            return Err(error);
+        }
+        match new_journal(folder) {
+            Ok((path, file)) => {
+                files.journal = path;
+                Ok((files, file))
+            }
+            Err(source) => {
+                let path = folder.join("journal.jsonl");
+                files.discard();
+                Err(FilesError { path, source })
             }
         }
-        Ok(files)
     }
 
-    /// Writes all reports and puts them in their places; gives their paths.
+    /// Writes all reports, each in its place when it is complete, and takes the journal away; gives
+    /// the paths.
     ///
     /// # Errors
     /// The first that could not be written. Those before it are in their places, a former file of
-    /// its name is as it was.
+    /// its name is as it was, and the journal stays.
     pub fn write(self, summary: &Summary) -> Result<Vec<PathBuf>, FilesError> {
         let mut paths = Vec::new();
-        for (format, path, mut file) in self.reports {
-            let written = fill(&mut file, summary, format)
-                .and_then(|()| file.persist(&path).map_err(|error| error.error));
-            match written {
-                Ok(_) => paths.push(path),
-                Err(source) => return Err(FilesError { path, source }),
-            }
+        for (format, path) in self.reports {
+            whole(&path, |out| super::write(summary, format, out))?;
+            paths.push(path);
         }
+        // All that it holds is in the reports; that it stays would be no harm.
+        let _ = std::fs::remove_file(&self.journal);
         Ok(paths)
+    }
+
+    /// Where the journal is.
+    pub fn journal(&self) -> &Path {
+        &self.journal
     }
 
     /// Leaves nothing behind.
     pub fn discard(self) {
-        drop(self.reports);
+        if self.journal.is_file() {
+            let _ = std::fs::remove_file(&self.journal);
+        }
         for folder in self.made.iter().rev() {
             // It is not empty when somebody else put something there, and then it has to stay.
             if std::fs::remove_dir(folder).is_err() {
@@ -89,9 +102,52 @@ impl Files {
     }
 }
 
-fn fill(file: &mut NamedTempFile, summary: &Summary, format: Format) -> io::Result<()> {
+/// A journal of a name that is not taken: one that is there is all that is left of a run that was
+/// killed.
+fn new_journal(folder: &Path) -> io::Result<(PathBuf, File)> {
+    let names = (2..1000).map(|n| format!("journal-{n}.jsonl"));
+    for name in std::iter::once("journal.jsonl".to_owned()).chain(names) {
+        let path = folder.join(name);
+        match File::create_new(&path) {
+            Ok(file) => return Ok((path, file)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => (),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::other("a thousand journals are there already"))
+}
+
+/// Writes a file that is there when it is complete; until then, and when it cannot be completed, a
+/// former one of its name stays as it was. What is no file (a pipe, a terminal) is written as it is.
+///
+/// # Errors
+/// When it could not be written.
+pub fn whole(
+    path: &Path,
+    write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+) -> Result<(), FilesError> {
+    let error = |source| FilesError { path: path.to_owned(), source };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let there = std::fs::metadata(path).ok();
+    if there.is_some_and(|there| !there.is_file() && !there.is_dir()) {
+        let file = File::options().write(true).open(path).map_err(error)?;
+        let mut out = BufWriter::new(file);
+        return write(&mut out).and_then(|()| out.flush()).map_err(error);
+    }
+    let folder = folder.unwrap_or(Path::new("."));
+    let temporary = tempfile::Builder::new().prefix(".").suffix(".part").tempfile_in(folder);
+    let mut file = temporary.map_err(error)?;
+    fill(&mut file, write).map_err(error)?;
+    file.persist(path).map_err(|failed| error(failed.error))?;
+    Ok(())
+}
+
+fn fill(
+    file: &mut NamedTempFile,
+    write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+) -> io::Result<()> {
     let mut out = BufWriter::new(file.as_file_mut());
-    super::write(summary, format, &mut out)?;
+    write(&mut out)?;
     out.flush()?;
     drop(out);
     // Temporary files are for their owner alone; a report is for whoever may read the folder.
@@ -109,4 +165,44 @@ fn readable(file: &NamedTempFile) -> io::Result<()> {
 #[cfg(not(unix))]
 fn readable(_: &NamedTempFile) -> io::Result<()> {
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_former_report_stays_as_it_was_when_the_disk_is_full() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report.html");
+        std::fs::write(&path, "of yesterday").unwrap();
+        let failed = whole(&path, |out| {
+            out.write_all(b"the first half of today's")?;
+            Err(ErrorKind::StorageFull.into())
+        });
+        let error = failed.unwrap_err();
+        assert_eq!(error.to_string(), format!("could not write {}", path.display()));
+        assert_eq!(error.source.kind(), ErrorKind::StorageFull);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "of yesterday");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no part of it stays");
+    }
+
+    #[test]
+    fn a_journal_of_a_run_that_was_killed_is_never_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("journal.jsonl"), "all that is left").unwrap();
+        let (files, _) = Files::open(folder.path(), &[]).unwrap();
+        assert!(files.journal().ends_with("journal-2.jsonl"));
+        files.write(&Summary::default()).unwrap();
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+        assert_eq!(left.len(), 1);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_is_no_file_is_written_and_not_replaced() {
+        let error = whole(Path::new("/dev/full"), |out| out.write_all(b"text")).unwrap_err();
+        assert_eq!(error.source.kind(), ErrorKind::StorageFull);
+        whole(Path::new("/dev/null"), |out| out.write_all(b"text")).unwrap();
+    }
 }

@@ -3,10 +3,15 @@
 //! A report is a function of a [`Summary`] and a writer, so a saved result can be rendered again, to
 //! the same bytes.
 
+mod csv;
 pub mod files;
+mod hlog;
 mod html;
 mod json;
+mod junit;
+mod markdown;
 pub mod progress;
+mod prometheus;
 mod terminal;
 mod words;
 
@@ -21,6 +26,16 @@ pub enum Format {
     Json,
     /// A page for people: one file that needs nothing else.
     Html,
+    /// JUnit's XML, for CI.
+    Junit,
+    /// For a comment on a pull request.
+    Markdown,
+    /// The timelines, a row a second.
+    Csv,
+    /// HdrHistogram's interval log.
+    Hlog,
+    /// Prometheus' text format.
+    Prometheus,
     /// The verdict in one line.
     Verdict,
     /// A few lines for the end of a run, at most 80 columns wide.
@@ -38,6 +53,11 @@ pub fn write(summary: &Summary, format: Format, out: &mut dyn io::Write) -> io::
     match format {
         Format::Json => json::write(summary, out),
         Format::Html => html::write(summary, out),
+        Format::Junit => junit::write(summary, out),
+        Format::Markdown => markdown::write(summary, out),
+        Format::Csv => csv::write(summary, out),
+        Format::Hlog => hlog::write(summary, out),
+        Format::Prometheus => prometheus::write(summary, out),
         Format::Verdict => terminal::write_verdict(summary, false, out),
         Format::Terminal { color } => terminal::write(summary, color, out),
     }

@@ -1,6 +1,7 @@
 //! A plan carried out: Flows started, scenarios run in their order, what was measured summed up.
 
 mod flows;
+pub mod journal;
 mod live;
 mod machine;
 mod scenario;
@@ -21,9 +22,11 @@ pub use machine::environment;
 use crate::engine::Stop;
 use crate::engine::examine::{Output, Saves};
 use crate::plan::Plan;
-use crate::record::summary::{EndReason, SCHEMA, ScenarioSummary, Summary, Verdict};
+use crate::record::summary::{EndReason, ScenarioSummary, Summary, Verdict};
 use crate::threshold;
 use flows::Flows;
+use journal::{Entry, Notes};
+use summarize::Outline;
 
 /// What a run needs besides its plan.
 pub struct Options {
@@ -33,6 +36,9 @@ pub struct Options {
     pub stop: Stop,
     /// Gets the state of all scenarios some times a second; who is slow misses some.
     pub live: watch::Sender<Vec<Live>>,
+    /// Where to write down what was measured as it is measured, so that a run that is killed is not
+    /// lost.
+    pub journal: Option<Notes>,
 }
 
 /// Why nothing was run.
@@ -52,6 +58,7 @@ pub enum RunError {
 /// What a scenario may ask of the run it is a part of.
 struct Context {
     plan: Plan,
+    outlines: Vec<Outline>,
     flows: Flows,
     saves: Saves,
     options: Options,
@@ -80,8 +87,13 @@ pub async fn run(plan: Plan, options: Options) -> Result<Summary, RunError> {
     let started_at = jiff::Timestamp::now();
     let started = Instant::now();
     options.live.send_replace(plan.scenarios.iter().map(Live::waiting).collect());
+    let outlines: Vec<Outline> = plan.scenarios.iter().map(Outline::new).collect();
+    let mut summary = begin(&plan, started_at);
+    if let Some(journal) = &options.journal {
+        journal.begin(&summary, &outlines);
+    }
     let flows = Flows::start(&plan, &options.stop).await;
-    let context = Context { plan, flows, saves, options, started };
+    let context = Context { plan, outlines, flows, saves, options, started };
 
     let (progress, watches): (Vec<_>, Vec<_>) =
         context.plan.scenarios.iter().map(|_| watch::channel(Progress::Pending)).unzip();
@@ -92,40 +104,51 @@ pub async fn run(plan: Plan, options: Options) -> Result<Summary, RunError> {
             let ran = !matches!(summary.end.reason, EndReason::Skipped | EndReason::Unreachable);
             progress.send_replace(if ran { Progress::Ran } else { Progress::NotRun });
             context.options.live.send_modify(|live| live[index].finish(&summary));
+            context
+                .journal(|| Entry::Ended { scenario: index, summary: Box::new(summary.clone()) });
             summary
         }
     });
     let scenarios = join_all(scenarios).await;
 
-    let Context { plan, flows, options, .. } = context;
+    let Context { flows, options, .. } = context;
     tokio::select! {
         () = flows.stop() => (),
         // What is left in a Flow ends with it.
         () = options.stop.abort.cancelled() => (),
     }
-    Ok(summary(&plan, &options.stop, started_at, started, scenarios))
+    summary.duration_s = seconds(started.elapsed());
+    summary.interrupted = options.stop.drain.is_cancelled();
+    summary.scenarios = scenarios;
+    judge(&mut summary);
+    Ok(summary)
 }
 
-fn summary(
-    plan: &Plan,
-    stop: &Stop,
-    started_at: jiff::Timestamp,
-    started: Instant,
-    scenarios: Vec<ScenarioSummary>,
-) -> Summary {
-    let verdict = threshold::overall(scenarios.iter().map(|scenario| scenario.verdict));
+/// What is known of a run when it begins.
+fn begin(plan: &Plan, started_at: jiff::Timestamp) -> Summary {
     Summary {
-        schema: SCHEMA.into(),
         suite: plan.name.clone(),
         started_at,
-        duration_s: seconds(started.elapsed()),
-        verdict,
-        passed: verdict == Verdict::Held,
-        interrupted: stop.drain.is_cancelled(),
         seed: plan.seed,
         environment: environment(),
         resolved: Some(plan.resolved()),
-        scenarios,
+        scenarios: (0..plan.scenarios.len()).map(|index| summarize::empty(plan, index)).collect(),
+        ..Summary::default()
+    }
+}
+
+/// Gives a run the verdict that its scenarios add up to.
+fn judge(summary: &mut Summary) {
+    summary.verdict = threshold::overall(summary.scenarios.iter().map(|s| s.verdict));
+    summary.passed = summary.verdict == Verdict::Held;
+}
+
+impl Context {
+    /// Writes down what happened, where there is a journal.
+    fn journal(&self, entry: impl FnOnce() -> Entry) {
+        if let Some(journal) = &self.options.journal {
+            journal.tell(&entry());
+        }
     }
 }
 

@@ -7,22 +7,26 @@ use futures_util::future::{join_all, try_join_all};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::Context;
+use super::journal::{Entry, Examined, Told};
 use super::live::{Live, State};
-use super::machine::{Withheld, cores};
-use super::summarize::{family, not_run, step_names, summarize, target};
+use super::machine::{Withheld, cores, max_rss};
+use super::summarize::{Measured, empty, family, found, not_run, summarize, target};
 use super::timing::Timing;
 use super::worker::{self, Order, Ready, Report, WorkerError};
+use super::{Context, seconds};
 use crate::client::ClientConfig;
 use crate::engine::chain::Chain;
-use crate::engine::examine::{self, Examined, Examiner};
+use crate::engine::examine::{self, Examiner};
 use crate::engine::feed::{Feed, FeedError};
 use crate::engine::make::Maker;
 use crate::engine::source::{Over, Share};
 use crate::engine::{Ended, Slots};
 use crate::plan::{Load, Scenario, Step};
-use crate::record::summary::{End, EndReason, ScenarioSummary, TargetSummary, Throughput, Verdict};
-use crate::record::{Recording, Window};
+use crate::record::summary::{
+    ClientSummary, End, EndReason, ScenarioSummary, TargetSummary, Throughput, Verdict,
+};
+use crate::record::validity::Circumstances;
+use crate::record::{Delta, Recording, Window};
 use crate::threshold::Evidence;
 use crate::wire::Form;
 
@@ -33,16 +37,8 @@ const DELTAS_WAITING: usize = 64;
 /// What the window of an `abort` threshold and the live view look back on.
 const WINDOW_SECONDS: usize = 10;
 
-/// What came of a scenario's load.
-pub(super) struct Outcome {
-    pub(super) end: End,
-    pub(super) recording: Recording,
-    pub(super) examined: Examined,
-    pub(super) window: Window,
-    pub(super) began: Instant,
-    pub(super) workers: Vec<Report>,
-    pub(super) withheld: f64,
-}
+/// What came of a scenario's load, and when it began.
+type Outcome = (Measured, Instant);
 
 /// Why a scenario did not get as far as a load.
 enum Obstacle {
@@ -59,12 +55,16 @@ pub(super) async fn run(context: &Context, index: usize) -> ScenarioSummary {
         Ok(config) => with_overrides(config, scenario),
         Err(reason) => return not_run(context, index, EndReason::Unreachable, reason),
     };
-    let mut target = target(context, scenario);
+    let mut target = target(&context.plan, scenario);
     target.address = Some(config.target.to_string());
     target.tls = config.target.tls;
     let outcome = carry_out(context, index, config, &mut target).await;
     let mut summary = match outcome {
-        Ok(outcome) => summarize(context, scenario, outcome),
+        Ok((measured, began)) => {
+            let started_at_s = seconds(began - context.started);
+            let empty = ScenarioSummary { started_at_s, ..empty(&context.plan, index) };
+            summarize(empty, &context.outlines[index], measured)
+        }
         Err(Obstacle::Unreachable(reason)) => {
             not_run(context, index, EndReason::Unreachable, reason)
         }
@@ -118,6 +118,7 @@ async fn carry_out(
     let began = Instant::now();
     let plan = Timing::new(scenario, began, context.plan.seed);
     let frame = plan.frame;
+    context.journal(|| Entry::began(index, target, began - context.started, count));
     let slots = Slots::new(plan.max_in_flight);
     let (deltas, mut received) = mpsc::channel(DELTAS_WAITING);
     let withheld = Withheld::start();
@@ -143,11 +144,24 @@ async fn carry_out(
     let mut recording = Recording::default();
     let mut aborted = None;
     let mut watch = Watch { context, index, scenario, plan: &plan, examined: &examined, second: 0 };
+    let mut noted = Examined::default();
+    let mut note = |delta: &Delta, recording: &Recording| {
+        context.journal(|| {
+            let at_s = seconds(context.started.elapsed());
+            let now = found(&lock(&examined));
+            let news = (now != noted).then(|| now.clone());
+            noted = now;
+            let from = (began, frame.measured_from());
+            let slowest = &recording.totals.slowest;
+            Entry::Measured(Box::new(Told::new(index, at_s, delta, from, slowest, news)))
+        });
+    };
     tokio::pin!(running);
     let reports = loop {
         tokio::select! {
             reports = &mut running => break reports,
             Some(delta) = received.recv() => {
+                note(&delta, &recording);
                 recording.add(delta);
                 if let Some(reason) = watch.look(&recording).filter(|_| aborted.is_none()) {
                     aborted = Some(reason);
@@ -182,8 +196,25 @@ async fn carry_out(
     let interrupted = context.options.stop.drain.is_cancelled();
     let end = end(&workers, lost, aborted, interrupted);
     let window = plan.window(&recording, end.reason);
-    let withheld = withheld.share();
-    Ok(Outcome { end, recording, examined, window, began, workers, withheld })
+    let busy = |worker: &Report| worker.cpu.as_secs_f64() / worker.wall.as_secs_f64().max(1e-3);
+    let measured = Measured {
+        end,
+        recording,
+        examined: found(&examined),
+        window,
+        client: ClientSummary {
+            cpu_s: Some(seconds(workers.iter().map(|worker| worker.cpu).sum())),
+            max_rss_bytes: max_rss(),
+            workers: workers.len(),
+            ..ClientSummary::default()
+        },
+        circumstances: Circumstances {
+            open: matches!(scenario.load, Load::Open { .. }),
+            busiest: workers.iter().map(busy).fold(0.0, f64::max),
+            withheld: withheld.share(),
+        },
+    };
+    Ok((measured, began))
 }
 
 /// The feeds of all workers, for warmup and load, and the way to the later steps.
@@ -226,7 +257,8 @@ type Examining = oneshot::Receiver<()>;
 /// Puts the examiner on a thread of its own.
 fn look_at_answers(
     examiner: Option<Examiner>,
-) -> (Option<mpsc::Sender<crate::engine::Answer>>, Arc<Mutex<Examined>>, Option<Examining>) {
+) -> (Option<mpsc::Sender<crate::engine::Answer>>, Arc<Mutex<examine::Examined>>, Option<Examining>)
+{
     let Some(examiner) = examiner else { return (None, Arc::default(), None) };
     let examined = examiner.examined();
     let (answers, queue) = mpsc::channel(examine::WAITING_MAX);
@@ -245,7 +277,7 @@ struct Watch<'a> {
     index: usize,
     scenario: &'a Scenario,
     plan: &'a Timing,
-    examined: &'a Mutex<Examined>,
+    examined: &'a Mutex<examine::Examined>,
     /// The last second whose thresholds were judged.
     second: u64,
 }
@@ -292,7 +324,12 @@ impl Watch<'_> {
         let window = recording.last(WINDOW_SECONDS);
         let length = elapsed.min(Duration::from_secs(WINDOW_SECONDS as u64));
         let failures = lock(self.examined).assertion_failures();
-        let evidence = Evidence::of_window(&window, length, failures, &step_names(self.scenario));
+        let evidence = Evidence::of_window(
+            &window,
+            length,
+            failures,
+            &self.context.outlines[self.index].step_names(),
+        );
         due.find(|threshold| evidence.judge(&threshold.that).verdict == Verdict::Failed)
             .map(|threshold| format!("`{}` did not hold any more", threshold.that))
     }

@@ -1,37 +1,72 @@
 //! From what was measured of a scenario to its summary, judged.
 
-use super::machine::max_rss;
-use super::scenario::Outcome;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::journal::Examined;
 use super::timing::describe;
-use super::worker::Report;
 use super::{Context, seconds};
-use crate::engine::examine::{self, Examined};
-use crate::plan::{Load, Scenario};
-use crate::record::Histogram;
+use crate::engine::examine;
+use crate::plan::{Load, Plan, Scenario};
 use crate::record::summary::{
     AssertionSummary, CallbackCount, CallbackCounts, ClientSummary, End, EndReason, Latency,
-    Requests, ScenarioSummary, TargetSummary, Throughput, Validity, Verdict,
+    Requests, ScenarioSummary, TargetSummary, Throughput, Validity,
 };
 use crate::record::validity::{self, Circumstances};
-use crate::threshold::{Evidence, overall};
+use crate::record::{Histogram, Recording, Window};
+use crate::scenario::condition::Condition;
+use crate::threshold;
 use crate::wire::{Family, Protocol};
 
+/// What has to be known of a scenario to sum it up, besides what was measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Outline {
+    pub(super) steps: Vec<String>,
+    pub(super) thresholds: Vec<Condition>,
+    /// Whether requests are due by the clock.
+    pub(super) open: bool,
+    pub(super) warmup: Duration,
+}
+
+/// What came of a scenario's load.
+pub(super) struct Measured {
+    pub(super) end: End,
+    pub(super) recording: Recording,
+    pub(super) examined: Examined,
+    pub(super) window: Window,
+    /// The part of it that the recording does not tell.
+    pub(super) client: ClientSummary,
+    pub(super) circumstances: Circumstances,
+}
+
+impl Outline {
+    pub(super) fn new(scenario: &Scenario) -> Outline {
+        Outline {
+            steps: scenario.steps.iter().map(|step| step.name.clone()).collect(),
+            thresholds: scenario.thresholds.iter().map(|t| t.that.clone()).collect(),
+            open: matches!(scenario.load, Load::Open { .. }),
+            warmup: scenario.warmup,
+        }
+    }
+
+    pub(super) fn step_names(&self) -> Vec<&str> {
+        self.steps.iter().map(String::as_str).collect()
+    }
+}
+
+/// Sums a scenario up; `empty` is what was known of it before.
 pub(super) fn summarize(
-    context: &Context,
-    scenario: &Scenario,
-    outcome: Outcome,
+    empty: ScenarioSummary,
+    outline: &Outline,
+    measured: Measured,
 ) -> ScenarioSummary {
-    let Outcome { end, recording, examined, window, began, workers, withheld } = outcome;
-    let busy = |worker: &Report| worker.cpu.as_secs_f64() / worker.wall.as_secs_f64().max(1e-3);
-    let circumstances = Circumstances {
-        open: matches!(scenario.load, Load::Open { .. }),
-        busiest: workers.iter().map(busy).fold(0.0, f64::max),
-        withheld,
-    };
+    let Measured { end, recording, examined, window, client, circumstances } = measured;
     let requests = Requests::new(&recording.totals);
+    let own = recording.client();
     let mut summary = ScenarioSummary {
+        end,
         validity: Validity::new(validity::reasons(&recording, circumstances)),
-        started_at_s: seconds(began - context.started),
         duration_s: seconds(window.length),
         requests,
         documents: recording.documents(),
@@ -42,70 +77,57 @@ pub(super) fn summarize(
         first_response_ms: Latency::new(&recording.totals.first),
         failed_time_ms: recording.failed_times(),
         timeline: recording.timeline_summary(),
+        callbacks: examined.callbacks,
+        counters: examined.counters,
+        assertions: examined.assertions,
         errors: recording.errors(),
         executors: recording.executors(),
         gateway_ms: some(&recording.totals.gateway),
         network_ms: some(&recording.totals.network),
+        breakdown: recording.totals.breakdown.summary(),
         slowest: recording.slowest(),
-        steps: recording.steps(&step_names(scenario), window),
-        warmup: recording.warmup_summary(scenario.warmup),
+        steps: recording.steps(&outline.step_names(), window),
+        warmup: recording.warmup_summary(outline.warmup),
         client: ClientSummary {
-            cpu_s: seconds(workers.iter().map(|worker| worker.cpu).sum()),
-            max_rss_bytes: max_rss(),
-            workers: workers.len(),
+            cpu_s: client.cpu_s,
+            max_rss_bytes: client.max_rss_bytes,
+            workers: client.workers,
             saturated: circumstances.is_saturated(),
-            ..recording.client()
+            ..own
         },
-        ..empty(context, scenario, end)
+        ..empty
     };
-    add_examined(&mut summary, examined);
-    judge(&mut summary, scenario);
+    threshold::judge(&mut summary, &outline.thresholds)
+        .expect("we have just written these histograms");
     summary
-}
-
-pub(super) fn step_names(scenario: &Scenario) -> Vec<&str> {
-    scenario.steps.iter().map(|step| step.name.as_str()).collect()
 }
 
 fn some(histogram: &Histogram) -> Option<Latency> {
     (histogram.count() > 0).then(|| Latency::new(histogram))
 }
 
-fn add_examined(summary: &mut ScenarioSummary, examined: Examined) {
-    let count = |count: examine::CallbackCount| CallbackCount {
+/// What was found in answers so far.
+pub(super) fn found(examined: &examine::Examined) -> Examined {
+    let count = |count: &examine::CallbackCount| CallbackCount {
         fired: count.fired,
         failed: count.failed,
-        example: count.example,
+        example: count.example.clone(),
     };
-    summary.callbacks = CallbackCounts {
-        on_done: count(examined.on_done),
-        on_error: count(examined.on_error),
-        on_always: count(examined.on_always),
-    };
-    summary.counters = examined.counters;
-    let assertions = examined.assertions.into_iter().map(|assertion| AssertionSummary {
-        name: assertion.name,
+    let assertions = examined.assertions.iter().map(|assertion| AssertionSummary {
+        name: assertion.name.clone(),
         passed: assertion.passed,
         failed: assertion.failed,
-        example: assertion.example,
+        example: assertion.example.clone(),
     });
-    summary.assertions = assertions.collect();
-}
-
-/// Judges the thresholds on what is in the summary, as anybody could who has it.
-fn judge(summary: &mut ScenarioSummary, scenario: &Scenario) {
-    let evidence = Evidence::of(summary).expect("we have just written these histograms");
-    for threshold in &scenario.thresholds {
-        let judged = evidence.judge(&threshold.that);
-        let lacks = evidence.lacks_requests(&threshold.that);
-        if let Some(reason) = lacks.filter(|reason| !summary.validity.reasons.contains(reason)) {
-            summary.validity.reasons.push(reason);
-            summary.validity.valid = false;
-        }
-        summary.thresholds.push(judged);
+    Examined {
+        assertions: assertions.collect(),
+        callbacks: CallbackCounts {
+            on_done: count(&examined.on_done),
+            on_error: count(&examined.on_error),
+            on_always: count(&examined.on_always),
+        },
+        counters: examined.counters.clone(),
     }
-    summary.verdict = overall(summary.thresholds.iter().map(|threshold| threshold.verdict));
-    summary.passed = summary.verdict == Verdict::Held;
 }
 
 /// The summary of a scenario that sent nothing.
@@ -115,58 +137,36 @@ pub(super) fn not_run(
     reason: EndReason,
     message: String,
 ) -> ScenarioSummary {
-    let scenario = &context.plan.scenarios[index];
-    let end = End { reason, message: Some(message.clone()) };
-    let mut summary = empty(context, scenario, end);
+    let mut summary = empty(&context.plan, index);
+    summary.started_at_s = seconds(context.started.elapsed());
+    summary.end = End { reason, message: Some(message.clone()) };
     summary.validity = Validity::new(vec![message]);
-    judge(&mut summary, scenario);
+    threshold::judge(&mut summary, &context.outlines[index].thresholds)
+        .expect("there are no histograms to be wrong");
     summary
 }
 
 /// What is known of a scenario before anything was sent.
-fn empty(context: &Context, scenario: &Scenario, end: End) -> ScenarioSummary {
+pub(super) fn empty(plan: &Plan, index: usize) -> ScenarioSummary {
+    let scenario = &plan.scenarios[index];
     ScenarioSummary {
         name: scenario.name.clone(),
         matrix: scenario.matrix.clone(),
-        verdict: Verdict::NotJudged,
-        passed: false,
-        end,
-        validity: Validity::new(Vec::new()),
-        target: target(context, scenario),
+        end: End { reason: EndReason::Skipped, message: Some("the run ended before".into()) },
+        target: target(plan, scenario),
         load: describe(&scenario.load),
-        started_at_s: seconds(context.started.elapsed()),
-        duration_s: 0.0,
-        requests: Requests::default(),
-        documents: Default::default(),
-        throughput: Throughput::default(),
-        error_rate: None,
-        response_time_ms: Latency::default(),
-        service_time_ms: Latency::default(),
-        first_response_ms: Latency::default(),
-        failed_time_ms: Default::default(),
-        timeline: Vec::new(),
-        callbacks: CallbackCounts::default(),
-        counters: Default::default(),
-        assertions: Vec::new(),
-        thresholds: Vec::new(),
-        errors: Vec::new(),
-        executors: None,
-        gateway_ms: None,
-        network_ms: None,
-        slowest: Vec::new(),
-        steps: Vec::new(),
-        warmup: Default::default(),
-        client: ClientSummary::default(),
+        ..ScenarioSummary::default()
     }
 }
 
-pub(super) fn target(context: &Context, scenario: &Scenario) -> TargetSummary {
+pub(super) fn target(plan: &Plan, scenario: &Scenario) -> TargetSummary {
     TargetSummary {
-        flow: context.plan.flows[scenario.flow].name.clone(),
+        flow: plan.flows[scenario.flow].name.clone(),
         protocol: name(scenario.protocol).into(),
         ..TargetSummary::default()
     }
 }
+
 /// A protocol as scenario files name it.
 pub(super) fn name(protocol: Protocol) -> &'static str {
     match protocol {

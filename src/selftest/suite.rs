@@ -62,6 +62,7 @@ impl Bench {
             output: std::sync::Arc::new(std::sync::Mutex::new(std::io::sink())),
             stop: self.stop.clone(),
             live: watch::channel(Vec::new()).0,
+            journal: None,
         };
         let summary = run::run(plan, options).await.map_err(|error| failed(error.to_string()))?;
         if summary.interrupted {

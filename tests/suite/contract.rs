@@ -56,7 +56,9 @@ impl Suite {
         let plan = self.read().unwrap_or_else(|problems| panic!("{problems}"));
         let (live, _states) = tokio::sync::watch::channel(Vec::new());
         let output = Arc::new(Mutex::new(std::io::sink()));
-        run::run(plan, run::Options { output, stop: Stop::default(), live }).await.expect("a run")
+        run::run(plan, run::Options { output, stop: Stop::default(), live, journal: None })
+            .await
+            .expect("a run")
     }
 }
 

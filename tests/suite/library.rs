@@ -30,7 +30,9 @@ async fn run(name: &str, set: &[(&str, &str)]) -> Summary {
     }
     let (live, _states) = tokio::sync::watch::channel(Vec::new());
     let output = Arc::new(Mutex::new(std::io::sink()));
-    run::run(plan, run::Options { output, stop: Stop::default(), live }).await.expect("a run")
+    run::run(plan, run::Options { output, stop: Stop::default(), live, journal: None })
+        .await
+        .expect("a run")
 }
 
 /// All thresholds held, and every scenario got answers.

@@ -14,6 +14,7 @@ mod interop;
 mod library;
 mod readme;
 mod reference;
+mod report;
 mod run;
 mod scenario;
 mod schema;

@@ -171,7 +171,7 @@ async fn its_examples_run() {
         shorten(&mut plan);
         let (live, _states) = tokio::sync::watch::channel(Vec::new());
         let output = Arc::new(Mutex::new(std::io::sink()));
-        let options = run::Options { output, stop: Stop::default(), live };
+        let options = run::Options { output, stop: Stop::default(), live, journal: None };
         let summary = run::run(plan, options).await.expect("a run");
         for scenario in &summary.scenarios {
             assert!(

@@ -5,9 +5,9 @@ use std::path::Path;
 use flowbench::scenario;
 use serde_json::Value;
 
-/// Whether a value fits a schema, as far as the schema of suites goes: types, properties, items,
+/// Whether a value fits a schema, as far as our schemas go: types, properties, items,
 /// alternatives, constants, required keys, the pattern of expressions, definitions.
-fn fits(value: &Value, schema: &Value, root: &Value) -> bool {
+pub(crate) fn fits(value: &Value, schema: &Value, root: &Value) -> bool {
     let Value::Object(schema) = schema else { return schema != &Value::Bool(false) };
     let all =
         |key: &str, check: Box<dyn FnMut(&Value) -> bool + '_>| schema.get(key).is_none_or(check);

@@ -1,10 +1,9 @@
 //! Charts as SVG, drawn for a page that is read in light and dark, on a phone and in print.
 //!
 //! Colours are the page's (CSS classes), so one drawing serves both themes; values on hover come from
-//! the page's script, and a table with the same numbers stands beside every chart. A charting crate
-//! draws each theme anew with every colour written out, which would make a report of ten scenarios
-//! five times as large as it may be.
+//! the page's script, and a table with the same numbers stands beside every chart.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// A drawing, in units of CSS pixels at its natural size.
@@ -35,7 +34,7 @@ enum Scale {
 /// A line of a chart; a gap where there is no value.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
-    pub(super) name: &'static str,
+    pub(super) name: Cow<'static, str>,
     pub(super) values: Vec<Option<f64>>,
 }
 
@@ -252,6 +251,63 @@ pub(super) fn bars(
     svg
 }
 
+/// A bar of a waterfall: where it begins and ends, in shares from 0 to 1, and what stands behind it.
+pub(super) type Step = (f64, f64, String);
+
+/// Bars that begin where those above them end, in groups: a row for each name, a bar for each series.
+pub(super) fn waterfall(title: &str, rows: &[(String, Vec<Step>)]) -> String {
+    const BAR: f64 = 13.0;
+    const GAP: f64 = 9.0;
+    const NAMES: f64 = 140.0;
+    /// Room for the text behind the longest bar.
+    const TEXT: f64 = 92.0;
+    let series = rows.iter().map(|(_, steps)| steps.len()).max().unwrap_or(1) as f64;
+    let row = BAR * series + GAP;
+    let bottom = TOP + row * rows.len() as f64;
+    let x = |share: f64| NAMES + share.clamp(0.0, 1.0) * (WIDTH - NAMES - TEXT);
+    let mut svg = open(title, bottom + 20.0);
+    let mut grid = String::new();
+    for percent in [0, 25, 50, 75, 100] {
+        let at = short(x(f64::from(percent) / 100.0));
+        let _ = write!(grid, "M{at} {TOP}V{}", short(bottom));
+        let _ = write!(
+            svg,
+            r#"<text class="tick" x="{at}" y="{}" text-anchor="middle">{percent} %</text>"#,
+            short(bottom + 15.0)
+        );
+    }
+    let _ = write!(svg, r#"<path class="grid" d="{grid}"/>"#);
+    for (index, (name, steps)) in rows.iter().enumerate() {
+        let top = TOP + row * index as f64 + GAP / 2.0;
+        let middle = top + BAR * series / 2.0 + 4.0;
+        let _ = write!(
+            svg,
+            r#"<text class="name" x="{}" y="{}" text-anchor="end">{}</text>"#,
+            NAMES - 8.0,
+            short(middle),
+            escaped(&crate::report::words::fit(name, 20))
+        );
+        for (series, (from, to, text)) in steps.iter().enumerate() {
+            let (left, right) = (x(*from), x(*to));
+            let y = top + BAR * series as f64;
+            let _ = write!(
+                svg,
+                r#"<rect class="bar c{}" x="{}" y="{}" width="{}" height="{}"/><text class="value" x="{}" y="{}">{}</text>"#,
+                series % COLOURS,
+                short(left),
+                short(y),
+                short((right - left).max(1.0)),
+                BAR - 2.0,
+                short(right + 5.0),
+                short(y + BAR - 3.0),
+                escaped(text)
+            );
+        }
+    }
+    svg.push_str("</svg>");
+    svg
+}
+
 /// Axes, grid and labels.
 fn frame(title: &str, x: &Axis, y: &Axis) -> String {
     let mut svg = open(title, HEIGHT);
@@ -372,7 +428,7 @@ mod tests {
         let x = Axis::exact(0.0, 3.0, plain, "");
         let y = Axis::from_zero(1.0, plain, "");
         let values = vec![Some(1.0), None, Some(1.0), Some(0.0)];
-        let svg = lines("t", &x, &y, &[0.0, 1.0, 2.0, 3.0], &[Line { name: "n", values }]);
+        let svg = lines("t", &x, &y, &[0.0, 1.0, 2.0, 3.0], &[Line { name: "n".into(), values }]);
         let path = svg.split(r#"class="line c0" d=""#).nth(1).unwrap();
         assert_eq!(path.split('"').next().unwrap(), "M62 12M358 12L506 216");
     }

@@ -1,24 +1,29 @@
 //! The charts of a scenario, each with the table of its numbers.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::chart::{self, Axis, Line};
-use crate::record::summary::{ScenarioSummary, TimelineSecond, ms};
+use crate::record::summary::{BreakdownSummary, ScenarioSummary, TimelineSecond, ms};
 use crate::record::{Histogram, HistogramError};
-use crate::report::words::{latency, rate, three_digits};
+use crate::report::words::{latency, percent, rate, three_digits};
 
 /// A chart and its table. The table's rows are the chart's points, in their order.
 #[derive(Serialize)]
 pub(super) struct Figure {
-    title: &'static str,
+    pub(super) title: &'static str,
     /// What it shows and how to read it, in a sentence.
-    note: &'static str,
-    svg: String,
-    legend: Vec<&'static str>,
+    pub(super) note: &'static str,
+    pub(super) svg: String,
+    pub(super) legend: Vec<Cow<'static, str>>,
+    /// Whether the legend is one of shades: few to many.
+    pub(super) shades: bool,
     /// Where the points lie across, for values on hover; empty where there is none.
-    across: Vec<f64>,
-    head: Vec<&'static str>,
-    rows: Vec<Vec<String>>,
+    pub(super) across: Vec<f64>,
+    pub(super) head: Vec<Cow<'static, str>>,
+    pub(super) rows: Vec<Vec<String>>,
 }
 
 /// Points of a chart over time: more could not be told apart, and would make the page large.
@@ -35,8 +40,8 @@ struct Stretch {
     offered: f64,
     sent: f64,
     done: f64,
-    errors: f64,
-    timeouts: f64,
+    /// Errors a second, by kind.
+    kinds: BTreeMap<String, f64>,
     dropped: f64,
     in_flight: f64,
     lag: Option<f64>,
@@ -56,6 +61,7 @@ pub(super) fn of(scenario: &ScenarioSummary) -> Result<Vec<Figure>, HistogramErr
     figures.extend(failures(&stretches));
     figures.push(in_flight(&stretches));
     figures.push(lag(&stretches));
+    figures.extend(scenario.breakdown.as_deref().and_then(waterfall));
     figures.extend(executors(scenario));
     Ok(figures)
 }
@@ -83,6 +89,10 @@ impl Stretch {
         let per_s = |number: fn(&TimelineSecond) -> u64| {
             seconds.iter().map(number).sum::<u64>() as f64 / length
         };
+        let mut kinds = BTreeMap::new();
+        for (kind, count) in seconds.iter().flat_map(|second| &second.kinds) {
+            *kinds.entry(kind.clone()).or_insert(0.0) += *count as f64 / length;
+        }
         let mut response = Histogram::new();
         for second in seconds.iter().filter_map(|second| second.histogram.as_deref()) {
             response.merge(&Histogram::from_base64(second)?);
@@ -93,8 +103,7 @@ impl Stretch {
             offered: per_s(|second| second.offered),
             sent: per_s(|second| second.sent),
             done: per_s(|second| second.ok),
-            errors: per_s(|second| second.errors - second.timeouts.min(second.errors)),
-            timeouts: per_s(|second| second.timeouts),
+            kinds,
             dropped: per_s(|second| second.dropped),
             in_flight: seconds.iter().map(|second| second.in_flight).sum::<f64>() / length,
             lag: seconds.iter().filter_map(|second| second.lag_p99).reduce(f64::max),
@@ -139,9 +148,9 @@ fn latency_short(value: f64) -> String {
 /// press the others to the ground.
 fn latency_axis(smallest: f64, typical: f64, largest: f64) -> Axis {
     if largest > typical.max(1e-3) * 20.0 {
-        Axis::log(smallest.max(1e-3), largest, ms_tick, "")
+        Axis::log(smallest.max(1e-3), largest, ms_tick, "latency")
     } else {
-        Axis::from_zero(largest, ms_tick, "")
+        Axis::from_zero(largest, ms_tick, "latency")
     }
 }
 
@@ -169,8 +178,8 @@ fn percentiles(scenario: &ScenarioSummary) -> Result<Option<Figure>, HistogramEr
         inner.chain([histogram.max().map(ms)]).collect()
     };
     let lines = [
-        Line { name: "response time", values: values(&response) },
-        Line { name: "service time", values: values(&service) },
+        Line { name: "response time".into(), values: values(&response) },
+        Line { name: "service time".into(), values: values(&service) },
     ];
     let typical = response.quantile(0.5).map_or(0.0, ms);
     let smallest = service.min().map_or(ms(min), ms).min(ms(min));
@@ -184,9 +193,10 @@ fn percentiles(scenario: &ScenarioSummary) -> Result<Option<Figure>, HistogramEr
         note: "How many requests were faster. Response time counts from when a request was due, \
                service time from when it was sent; ok requests only.",
         svg: chart::lines(title, &x, &y, &places, &lines),
-        legend: lines.iter().map(|line| line.name).collect(),
+        legend: lines.iter().map(|line| line.name.clone()).collect(),
+        shades: false,
         across: x.across(&places),
-        head: vec!["percentile", "response time", "service time"],
+        head: vec!["percentile".into(), "response time".into(), "service time".into()],
         rows: rows(&names, &lines, |value| latency(Some(value))),
     }))
 }
@@ -211,8 +221,8 @@ fn over_time(stretches: &[Stretch]) -> Option<Figure> {
         stretches.iter().map(|s| s.response.quantile(quantile).map(ms)).collect()
     };
     let lines = [
-        Line { name: "median", values: quantile(0.5) },
-        Line { name: "p99", values: quantile(0.99) },
+        Line { name: "median".into(), values: quantile(0.5) },
+        Line { name: "p99".into(), values: quantile(0.99) },
     ];
     let x = seconds_axis(stretches);
     // Rows as high as they are far apart in powers: latencies differ by factors.
@@ -220,11 +230,12 @@ fn over_time(stretches: &[Stretch]) -> Option<Figure> {
     let factor = (largest / smallest).max(1.5).powf(1.0 / HEAT_ROWS as f64);
     let columns: Vec<(f64, f64)> = stretches.iter().map(|s| (s.from, s.to)).collect();
     let cells = stretches.iter().map(|s| column(&s.response, smallest, factor)).collect::<Vec<_>>();
-    let y = Axis::log(smallest, largest, ms_tick, "");
+    let y = Axis::log(smallest, largest, ms_tick, "response time");
     let title = "Response time over time";
     let at: Vec<f64> = stretches.iter().map(Stretch::middle).collect();
     let mut figure = timed(title, "", &x, &y, &at, stretches, &lines, |v| latency(Some(v)));
-    figure.note = "Darker: more requests took that long in that moment.";
+    figure.note = "Stronger: more requests took that long in that moment.";
+    figure.shades = true;
     figure.svg = chart::heat_map(title, &x, &y, &columns, &cells, &lines);
     Some(figure)
 }
@@ -260,9 +271,12 @@ fn timed(
         title,
         note,
         svg: chart::lines(title, x, y, at, lines),
-        legend: lines.iter().map(|line| line.name).collect(),
+        legend: lines.iter().map(|line| line.name.clone()).collect(),
+        shades: false,
         across: x.across(at),
-        head: std::iter::once("time").chain(lines.iter().map(|line| line.name)).collect(),
+        head: std::iter::once("time".into())
+            .chain(lines.iter().map(|line| line.name.clone()))
+            .collect(),
         rows: rows(&names, lines, show),
     }
 }
@@ -273,19 +287,26 @@ fn series(
     note: &'static str,
     stretches: &[Stretch],
     lines: &[Line],
+    label: &'static str,
     tick: fn(f64) -> String,
     show: fn(f64) -> String,
 ) -> Figure {
     let x = seconds_axis(stretches);
     let largest = lines.iter().flat_map(|line| line.values.iter().flatten()).copied();
-    let y = Axis::from_zero(largest.fold(0.0, f64::max), tick, "");
+    let y = Axis::from_zero(largest.fold(0.0, f64::max), tick, label);
     let at: Vec<f64> = stretches.iter().map(Stretch::middle).collect();
     timed(title, note, &x, &y, &at, stretches, lines, show)
 }
 
 fn line(name: &'static str, stretches: &[Stretch], value: fn(&Stretch) -> f64) -> Line {
-    Line { name, values: stretches.iter().map(|stretch| Some(value(stretch))).collect() }
+    Line {
+        name: name.into(),
+        values: stretches.iter().map(|stretch| Some(value(stretch))).collect(),
+    }
 }
+
+/// What throughput and errors are measured in.
+const PER_S: &str = "per second";
 
 fn rate_tick(value: f64) -> String {
     if value == 0.0 { "0".into() } else { format!("{}/s", three_digits_short(value)) }
@@ -298,35 +319,104 @@ fn throughput(stretches: &[Stretch]) -> Figure {
         line("done", stretches, |s| s.done),
     ];
     let note = "Offered by when requests were due, done by when ok responses came back.";
-    series("Throughput", note, stretches, &lines, rate_tick, rate)
+    series("Throughput", note, stretches, &lines, PER_S, rate_tick, rate)
 }
 
+/// Kinds of errors that have a line of their own; more could not be told apart.
+const KINDS: usize = 3;
+
 fn failures(stretches: &[Stretch]) -> Option<Figure> {
-    let all = [
-        line("errors", stretches, |s| s.errors),
-        line("timeouts", stretches, |s| s.timeouts),
-        line("dropped", stretches, |s| s.dropped),
-    ];
-    let happened = |line: &Line| line.values.iter().flatten().any(|value| *value > 0.0);
-    if !all.iter().any(happened) {
+    let mut totals: BTreeMap<&String, f64> = BTreeMap::new();
+    for (kind, count) in stretches.iter().flat_map(|stretch| &stretch.kinds) {
+        *totals.entry(kind).or_default() += count;
+    }
+    let mut kinds: Vec<(&String, f64)> = totals.into_iter().collect();
+    kinds.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let (shown, others) = kinds.split_at(kinds.len().min(KINDS));
+    let of = |stretch: &Stretch, kind: &String| stretch.kinds.get(kind).copied().unwrap_or(0.0);
+    let mut lines: Vec<Line> = shown
+        .iter()
+        .map(|(kind, _)| Line {
+            name: (*kind).clone().into(),
+            values: stretches.iter().map(|stretch| Some(of(stretch, kind))).collect(),
+        })
+        .collect();
+    if !others.is_empty() {
+        let sum = |stretch: &Stretch| others.iter().map(|(kind, _)| of(stretch, kind)).sum();
+        let values = stretches.iter().map(|stretch| Some(sum(stretch))).collect();
+        lines.push(Line { name: "other kinds".into(), values });
+    }
+    if stretches.iter().any(|stretch| stretch.dropped > 0.0) {
+        lines.push(line("dropped", stretches, |s| s.dropped));
+    }
+    if lines.is_empty() {
         return None;
     }
-    let note = "By when they were known; dropped by when they were due.";
-    Some(series("Failures", note, stretches, &all, rate_tick, rate))
+    let note = "By kind, and by when they were known; dropped by when they were due.";
+    let figure = series("Errors over time", note, stretches, &lines, PER_S, rate_tick, rate);
+    Some(figure)
 }
 
 fn in_flight(stretches: &[Stretch]) -> Figure {
     let lines = [line("in flight", stretches, |s| s.in_flight)];
     let note = "The mean of each moment. A line that keeps rising is a queue that never empties.";
     let title = "Requests in flight";
-    series(title, note, stretches, &lines, three_digits_short, three_digits)
+    series(title, note, stretches, &lines, "requests", three_digits_short, three_digits)
 }
 
 fn lag(stretches: &[Stretch]) -> Figure {
-    let lines = [Line { name: "p99", values: stretches.iter().map(|s| s.lag).collect() }];
+    let lines = [Line { name: "p99".into(), values: stretches.iter().map(|s| s.lag).collect() }];
     let note = "From when requests were due to when they were written: our own lateness, and the time \
                 the Flow would not take them.";
-    series("Lag", note, stretches, &lines, ms_tick, |value| latency(Some(value)))
+    series("Lag", note, stretches, &lines, "lag", ms_tick, |value| latency(Some(value)))
+}
+
+/// What the typical and the slowest requests spend their time on.
+fn waterfall(breakdown: &[BreakdownSummary]) -> Option<Figure> {
+    // What takes no time anywhere would be a row of nothing.
+    let stops: Vec<&BreakdownSummary> =
+        breakdown.iter().filter(|stop| stop.typical_share.max(stop.tail_share) > 5e-4).collect();
+    if stops.is_empty() {
+        return None;
+    }
+    let (mut typical, mut tail) = (0.0, 0.0);
+    let mut steps = Vec::new();
+    for stop in &stops {
+        let step = |from: &mut f64, share: f64, ms: f64| {
+            let begin = *from;
+            *from += share;
+            (begin, *from, format!("{}, {}", percent(share), latency(Some(ms))))
+        };
+        let bars = vec![
+            step(&mut typical, stop.typical_share, stop.typical_ms),
+            step(&mut tail, stop.tail_share, stop.tail_ms),
+        ];
+        steps.push((stop.name.clone(), bars));
+    }
+    let title = "What fast and slow requests wait for";
+    Some(Figure {
+        title,
+        note: "Mean share of each stop, by the routes of the responses, in the order in which a \
+               request meets them: of the typical requests (around the median) and of the slowest \
+               hundredth.",
+        svg: chart::waterfall(title, &steps),
+        legend: vec!["typical".into(), "slowest 1 %".into()],
+        shades: false,
+        across: Vec::new(),
+        head: ["stop", "typical", "share", "slowest 1 %", "share"].map(Cow::Borrowed).to_vec(),
+        rows: stops
+            .iter()
+            .map(|stop| {
+                vec![
+                    stop.name.clone(),
+                    latency(Some(stop.typical_ms)),
+                    percent(stop.typical_share),
+                    latency(Some(stop.tail_ms)),
+                    percent(stop.tail_share),
+                ]
+            })
+            .collect(),
+    })
 }
 
 fn executors(scenario: &ScenarioSummary) -> Option<Figure> {
@@ -342,7 +432,7 @@ fn executors(scenario: &ScenarioSummary) -> Option<Figure> {
     }
     let largest = shown.iter().flat_map(|(_, values)| values.iter().flatten()).copied();
     let x = Axis::from_zero(largest.fold(0.0, f64::max), ms_tick, "");
-    let title = "Where the time went";
+    let title = "Time in each stop";
     let row = |(name, values): &(String, Vec<Option<f64>>)| {
         std::iter::once(name.clone()).chain(values.iter().map(|value| latency(*value))).collect()
     };
@@ -351,64 +441,10 @@ fn executors(scenario: &ScenarioSummary) -> Option<Figure> {
         note: "Time in each Executor, by the routes of the responses; what is left is the gateway’s \
                own and that of network and client.",
         svg: chart::bars(title, &x, &shown, |value| latency(Some(value))),
-        legend: vec!["median", "p99"],
+        legend: vec!["median".into(), "p99".into()],
+        shades: false,
         across: Vec::new(),
-        head: vec!["stop", "median", "p99"],
+        head: vec!["stop".into(), "median".into(), "p99".into()],
         rows: shown.iter().map(row).collect(),
     })
-}
-
-/// A figure of scenarios, and its name.
-type Series = (&'static str, fn(&ScenarioSummary) -> Option<f64>);
-
-/// The scenarios of a matrix, side by side.
-pub(super) fn compared(scenarios: &[&ScenarioSummary]) -> Vec<Figure> {
-    let name = |scenario: &ScenarioSummary| {
-        let values = scenario.matrix.iter().map(|(key, value)| match value.as_str() {
-            Some(text) => format!("{key} {text}"),
-            None => format!("{key} {value}"),
-        });
-        values.collect::<Vec<_>>().join(", ")
-    };
-    let figure = |title: &'static str,
-                  note: &'static str,
-                  series: &[Series],
-                  show: fn(f64) -> String| {
-        let shown: Vec<(String, Vec<Option<f64>>)> = scenarios
-            .iter()
-            .map(|scenario| (name(scenario), series.iter().map(|(_, of)| of(scenario)).collect()))
-            .collect();
-        let largest = shown.iter().flat_map(|(_, values)| values.iter().flatten()).copied();
-        let x = Axis::from_zero(largest.fold(0.0, f64::max), show, "");
-        let names = series.iter().map(|(name, _)| *name);
-        Figure {
-            title,
-            note,
-            svg: chart::bars(title, &x, &shown, show),
-            legend: names.clone().collect(),
-            across: Vec::new(),
-            head: std::iter::once("combination").chain(names).collect(),
-            rows: shown
-                .iter()
-                .map(|(name, values)| {
-                    let values = values.iter().map(|value| value.map_or("–".into(), show));
-                    std::iter::once(name.clone()).chain(values).collect()
-                })
-                .collect(),
-        }
-    };
-    vec![
-        figure(
-            "Response time",
-            "Shorter is better.",
-            &[("median", |s| s.response_time_ms.p50), ("p99", |s| s.response_time_ms.p99)],
-            |value| latency(Some(value)),
-        ),
-        figure(
-            "Throughput",
-            "Longer is better, where the load asked for more than came back.",
-            &[("requests", |s| Some(s.throughput.requests_per_s))],
-            rate,
-        ),
-    ]
 }

@@ -5,6 +5,7 @@
 
 mod chart;
 mod figures;
+mod matrix;
 mod page;
 
 use std::io;

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::figures::{self, Figure};
+use super::matrix::{Comparison, comparisons};
 use crate::record::HistogramError;
 use crate::record::summary::{
     CallbackCount, EndReason, Environment, Lag, ScenarioSummary, Summary, Verdict,
@@ -20,6 +21,8 @@ pub(super) struct Page {
     answer: String,
     reasons: Vec<Reason>,
     facts: Vec<Fact>,
+    /// The suite with every default filled in, as JSON.
+    resolved: Option<String>,
     comparisons: Vec<Comparison>,
     scenarios: Vec<Section>,
 }
@@ -40,13 +43,6 @@ struct Fact {
     value: String,
 }
 
-/// The scenarios of a matrix, side by side.
-#[derive(Serialize)]
-struct Comparison {
-    name: String,
-    figures: Vec<Figure>,
-}
-
 /// One scenario.
 #[derive(Serialize)]
 struct Section {
@@ -56,6 +52,8 @@ struct Section {
     class: &'static str,
     load: String,
     target: String,
+    /// The seconds that are shown, where others were cut off.
+    part: Option<String>,
     end: Option<String>,
     ran: bool,
     valid: bool,
@@ -164,6 +162,7 @@ impl Page {
             answer: answer(summary),
             reasons: reasons.collect(),
             facts: facts(summary),
+            resolved: resolved(summary),
             comparisons: comparisons(summary),
             scenarios,
         })
@@ -225,24 +224,15 @@ fn facts(summary: &Summary) -> Vec<Fact> {
     ]
 }
 
-fn gibibytes(bytes: u64) -> String {
-    format!("{} GiB", three_digits(bytes as f64 / (1u64 << 30) as f64))
+/// The resolved suite, where it is not larger than a page can bear.
+fn resolved(summary: &Summary) -> Option<String> {
+    const BYTES_MAX: usize = 200 << 10;
+    let suite = summary.resolved.as_ref()?;
+    Some(format!("{suite:#}")).filter(|text| text.len() <= BYTES_MAX)
 }
 
-/// Matrices of which several scenarios ran.
-fn comparisons(summary: &Summary) -> Vec<Comparison> {
-    let mut groups: Vec<(&str, Vec<&ScenarioSummary>)> = Vec::new();
-    for scenario in summary.scenarios.iter().filter(|scenario| !scenario.matrix.is_empty()) {
-        let base = scenario.name.split_once(" [").map_or(scenario.name.as_str(), |(base, _)| base);
-        match groups.iter_mut().find(|(name, _)| *name == base) {
-            Some((_, group)) => group.push(scenario),
-            None => groups.push((base, vec![scenario])),
-        }
-    }
-    let several = groups.into_iter().filter(|(_, group)| group.len() > 1);
-    several
-        .map(|(name, group)| Comparison { name: name.into(), figures: figures::compared(&group) })
-        .collect()
+fn gibibytes(bytes: u64) -> String {
+    format!("{} GiB", three_digits(bytes as f64 / (1u64 << 30) as f64))
 }
 
 impl Section {
@@ -255,8 +245,13 @@ impl Section {
         if let Some(address) = &target.address {
             to.push_str(&format!(", {address}"));
         }
-        if let Some(family) = &target.family {
-            to.push_str(&format!(", DocArray {family}"));
+        if let Some(jina) = &target.jina {
+            to.push_str(&format!(", Jina {jina}"));
+        }
+        match (&target.docarray, &target.family) {
+            (Some(version), _) => to.push_str(&format!(", DocArray {version}")),
+            (None, Some(family)) => to.push_str(&format!(", DocArray {family}")),
+            (None, None) => (),
         }
         let mut figures = Vec::new();
         if ran {
@@ -269,6 +264,10 @@ impl Section {
             class: class(scenario.verdict),
             load: scenario.load.clone(),
             target: to,
+            part: scenario.part.map(|part| {
+                let to = scenario.timeline.last().map_or(part.to_s, |last| last.t_s);
+                format!("{} s to {} s", part.from_s, to)
+            }),
             end: end(scenario),
             ran,
             valid: scenario.validity.valid,
@@ -445,7 +444,9 @@ fn details(scenario: &ScenarioSummary) -> Vec<Fact> {
             count(client.in_flight.max)
         ),
     );
-    add("Client CPU", format!("{} s on {} threads", three_digits(client.cpu_s), client.workers));
+    if let Some(seconds) = client.cpu_s {
+        add("Client CPU", format!("{} s on {} threads", three_digits(seconds), client.workers));
+    }
     if let Some(bytes) = client.max_rss_bytes {
         add("Memory of the process, at most", gibibytes(bytes));
     }

@@ -1,0 +1,192 @@
+//! `flowbench report`.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use super::Exit;
+use super::problem::Problem;
+use super::run::{colored, not_written};
+use crate::record::saved::{self, ReadError};
+use crate::record::summary::{Summary, Verdict};
+use crate::report::{self, Format, files};
+use crate::run::journal;
+use crate::scenario::condition::Condition;
+use crate::threshold;
+use crate::units::Span;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  flowbench report reports/search-20261123T101500Z/report.json -o report.html
+  flowbench report out/journal.jsonl -o report.html
+  flowbench report out/report.json --threshold 'p99 < 80ms' --from 30s --to 90s
+  flowbench report out/report.json --format markdown >> \"$GITHUB_STEP_SUMMARY\"
+
+Exit codes: 0 written, and with --threshold all held; 1 one did not; 2 the command line is wrong, or \
+a result cannot be read; 4 a threshold cannot be judged; 5 the report could not be written.")]
+pub(super) struct Args {
+    /// Results: each a report.json, or the journal.jsonl of a run that was killed. Several make one
+    /// report of all their scenarios
+    #[arg(required = true, value_name = "RESULT")]
+    results: Vec<PathBuf>,
+    /// [default: by the ending of the output's name; without -o terminal]
+    #[arg(long, short, value_enum)]
+    format: Option<Kind>,
+    /// Write into this file instead of stdout
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Judge by this condition, such as `p99 < 80ms`, in the place of those of the run; can be repeated
+    #[arg(long = "threshold", value_name = "CONDITION")]
+    thresholds: Vec<Condition>,
+    /// Leave out what was before, counted from the start of what each scenario measures
+    #[arg(long, value_name = "TIME")]
+    from: Option<Span>,
+    /// Leave out what was after
+    #[arg(long, value_name = "TIME")]
+    to: Option<Span>,
+}
+
+/// A format by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// One page for people, that needs nothing else
+    Html,
+    /// The whole result, to be read again
+    Json,
+    /// For CI
+    Junit,
+    /// For a comment or $GITHUB_STEP_SUMMARY
+    Markdown,
+    /// The timelines, a row a second
+    Csv,
+    /// HdrHistogram's interval log
+    Hlog,
+    /// Prometheus' text format
+    Prometheus,
+    /// As `run` prints it
+    Terminal,
+}
+
+pub(super) fn main(args: Args) -> Exit {
+    match run(&args) {
+        Ok(exit) => exit,
+        Err(problem) => problem.print(),
+    }
+}
+
+fn run(args: &Args) -> Result<Exit, Problem> {
+    let window = window(args)?;
+    let kind = kind(args)?;
+    let results = args.results.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>();
+    let mut summary = Summary::join(results.map_err(|error| Problem::usage(error))?);
+    if let Some((from, to)) = window {
+        summary = summary.part(from, to).map_err(Problem::usage)?;
+    }
+    if window.is_some() || !args.thresholds.is_empty() {
+        judge(&mut summary, &args.thresholds)?;
+    }
+    let write = |out: &mut dyn Write| report::write(&summary, kind, out);
+    match &args.output {
+        Some(path) => files::whole(path, write).map_err(not_written)?,
+        None => {
+            let mut out = io::stdout().lock();
+            match write(&mut out).and_then(|()| out.flush()) {
+                // Who reads has seen enough.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => (),
+                written => written.map_err(|error| Problem {
+                    exit: Exit::NotWritten,
+                    text: format!("error: could not write the report: {error}"),
+                })?,
+            }
+        }
+    }
+    Ok(match summary.verdict {
+        _ if args.thresholds.is_empty() => Exit::Held,
+        Verdict::Held => Exit::Held,
+        Verdict::Failed => Exit::Failed,
+        Verdict::NotJudged => Exit::NotJudged,
+    })
+}
+
+fn read(path: &Path) -> Result<Summary, ReadError> {
+    if journal::is_journal(path) { journal::read(path) } else { saved::read(path) }
+}
+
+/// Judges each scenario by the conditions given, or by its own again where none are.
+fn judge(summary: &mut Summary, given: &[Condition]) -> Result<(), Problem> {
+    for (index, scenario) in summary.scenarios.iter_mut().enumerate() {
+        let own = || {
+            let texts = scenario.thresholds.iter().enumerate();
+            texts
+                .map(|(at, threshold)| {
+                    threshold.that.parse().map_err(|error| {
+                        let field = format!("scenarios[{index}].thresholds[{at}].that");
+                        Problem::usage(format!("`{field}`: {error}"))
+                    })
+                })
+                .collect::<Result<Vec<Condition>, Problem>>()
+        };
+        let conditions = if given.is_empty() { own()? } else { given.to_vec() };
+        threshold::judge(scenario, &conditions).map_err(Problem::usage)?;
+    }
+    summary.verdict = threshold::overall(summary.scenarios.iter().map(|s| s.verdict));
+    summary.passed = summary.verdict == Verdict::Held;
+    Ok(())
+}
+
+/// The seconds to cut out, where any are asked for.
+fn window(args: &Args) -> Result<Option<(u64, u64)>, Problem> {
+    if args.from.is_none() && args.to.is_none() {
+        return Ok(None);
+    }
+    let whole = |name: &str, span: Option<Span>, otherwise: u64| {
+        let Some(span) = span else { return Ok(otherwise) };
+        let time: Duration = span.get();
+        if time.subsec_nanos() > 0 {
+            let why = format!("--{name}: results are kept by the second, found `{span}`");
+            return Err(Problem::usage(why));
+        }
+        Ok(time.as_secs())
+    };
+    let (from, to) = (whole("from", args.from, 0)?, whole("to", args.to, u64::from(u32::MAX))?);
+    if from >= to {
+        return Err(Problem::usage(format!("--from {from}s is not before --to {to}s")));
+    }
+    Ok(Some((from, to)))
+}
+
+fn kind(args: &Args) -> Result<Format, Problem> {
+    let by_name = || {
+        let Some(path) = &args.output else { return Ok(Kind::Terminal) };
+        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+        match ending {
+            "html" | "htm" => Ok(Kind::Html),
+            "json" => Ok(Kind::Json),
+            "xml" => Ok(Kind::Junit),
+            "md" => Ok(Kind::Markdown),
+            "csv" => Ok(Kind::Csv),
+            "hlog" => Ok(Kind::Hlog),
+            "prom" => Ok(Kind::Prometheus),
+            "txt" => Ok(Kind::Terminal),
+            _ => {
+                let path = path.display();
+                Err(Problem::usage(format!("`{path}` does not say which format: add --format")))
+            }
+        }
+    };
+    Ok(match args.format.map_or_else(by_name, Ok)? {
+        Kind::Html => Format::Html,
+        Kind::Json => Format::Json,
+        Kind::Junit => Format::Junit,
+        Kind::Markdown => Format::Markdown,
+        Kind::Csv => Format::Csv,
+        Kind::Hlog => Format::Hlog,
+        Kind::Prometheus => Format::Prometheus,
+        Kind::Terminal => {
+            Format::Terminal { color: args.output.is_none() && colored(&io::stdout()) }
+        }
+    })
+}

@@ -1,0 +1,202 @@
+//! The scenarios of a matrix, side by side: bars where they are few, grids over the axes where there
+//! are several.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::chart::{self, Axis};
+use super::figures::Figure;
+use crate::record::summary::{ScenarioSummary, Summary};
+use crate::report::words::{latency, percent, rate};
+
+/// More bars than these say less than a grid.
+const BARS_MAX: usize = 12;
+
+/// Shades of cells, as many as the page has.
+const SHADES: f64 = 6.0;
+
+/// The scenarios of one matrix.
+#[derive(Serialize)]
+pub(super) struct Comparison {
+    name: String,
+    figures: Vec<Figure>,
+    grids: Vec<Grid>,
+}
+
+/// A metric over the axes: the values of the last axis across, those of the others down.
+#[derive(Serialize)]
+struct Grid {
+    title: &'static str,
+    note: &'static str,
+    /// The axes that go down, and the one that goes across.
+    down: String,
+    across: String,
+    head: Vec<String>,
+    rows: Vec<(String, Vec<Option<Cell>>)>,
+}
+
+#[derive(Serialize)]
+struct Cell {
+    text: String,
+    /// From 1, faint, to 6.
+    shade: u32,
+    id: String,
+}
+
+/// A figure of a scenario: what it is called, how it is read, how it is found and shown.
+struct Metric {
+    title: &'static str,
+    note: &'static str,
+    series: &'static [(&'static str, fn(&ScenarioSummary) -> Option<f64>)],
+    show: fn(f64) -> String,
+}
+
+const METRICS: [Metric; 3] = [
+    Metric {
+        title: "Response time",
+        note: "Shorter is better.",
+        series: &[("median", |s| s.response_time_ms.p50), ("p99", |s| s.response_time_ms.p99)],
+        show: |value| latency(Some(value)),
+    },
+    Metric {
+        title: "Throughput",
+        note: "More is better, where the load asked for more than came back.",
+        series: &[("requests", |s| Some(s.throughput.requests_per_s))],
+        show: rate,
+    },
+    Metric {
+        title: "Failed",
+        note: "The share of requests that did not end well.",
+        series: &[("failed", |s| s.error_rate)],
+        show: percent,
+    },
+];
+
+/// Matrices of which several scenarios ran. Scenarios go by the anchors `scenario-1`, `scenario-2` …
+pub(super) fn comparisons(summary: &Summary) -> Vec<Comparison> {
+    let mut groups: Vec<(&str, Vec<(usize, &ScenarioSummary)>)> = Vec::new();
+    for (index, scenario) in summary.scenarios.iter().enumerate() {
+        if scenario.matrix.is_empty() {
+            continue;
+        }
+        let base = scenario.name.split_once(" [").map_or(scenario.name.as_str(), |(base, _)| base);
+        match groups.iter_mut().find(|(name, _)| *name == base) {
+            Some((_, group)) => group.push((index, scenario)),
+            None => groups.push((base, vec![(index, scenario)])),
+        }
+    }
+    let several = groups.into_iter().filter(|(_, group)| group.len() > 1);
+    several.map(|(name, group)| comparison(name, &group)).collect()
+}
+
+fn comparison(name: &str, group: &[(usize, &ScenarioSummary)]) -> Comparison {
+    let failed = group.iter().any(|(_, s)| s.error_rate.is_some_and(|rate| rate > 0.0));
+    let told = METRICS.iter().filter(|metric| metric.title != "Failed" || failed);
+    let mut figures = Vec::new();
+    let mut grids = Vec::new();
+    for metric in told {
+        if group.len() <= BARS_MAX {
+            figures.push(bars(metric, group));
+        }
+        grids.extend(grid(metric, group));
+    }
+    Comparison { name: name.into(), figures, grids }
+}
+
+fn bars(metric: &Metric, group: &[(usize, &ScenarioSummary)]) -> Figure {
+    let shown: Vec<(String, Vec<Option<f64>>)> = group
+        .iter()
+        .map(|(_, scenario)| {
+            (combination(scenario, ""), metric.series.iter().map(|(_, of)| of(scenario)).collect())
+        })
+        .collect();
+    let largest = shown.iter().flat_map(|(_, values)| values.iter().flatten()).copied();
+    let x = Axis::from_zero(largest.fold(0.0, f64::max), metric.show, "");
+    let names = metric.series.iter().map(|(name, _)| Cow::Borrowed(*name));
+    Figure {
+        title: metric.title,
+        note: metric.note,
+        svg: chart::bars(metric.title, &x, &shown, metric.show),
+        legend: names.clone().collect(),
+        shades: false,
+        across: Vec::new(),
+        head: std::iter::once("combination".into()).chain(names).collect(),
+        rows: shown
+            .iter()
+            .map(|(name, values)| {
+                let values = values.iter().map(|value| value.map_or("–".into(), metric.show));
+                std::iter::once(name.clone()).chain(values).collect()
+            })
+            .collect(),
+    }
+}
+
+/// The metric over two axes or more: its last series, which tells the bad cases.
+fn grid(metric: &Metric, group: &[(usize, &ScenarioSummary)]) -> Option<Grid> {
+    let (_, first) = group.first()?;
+    let (across, _) = first.matrix.iter().next_back()?;
+    if first.matrix.len() < 2 {
+        return None;
+    }
+    let (_, of) = metric.series.last()?;
+    let mut head: Vec<String> = Vec::new();
+    let mut rows: Vec<(String, Vec<(usize, &ScenarioSummary)>)> = Vec::new();
+    for (index, scenario) in group {
+        let column = scenario.matrix.get(across).map_or_else(String::new, text);
+        if !head.contains(&column) {
+            head.push(column);
+        }
+        let row = combination(scenario, across);
+        match rows.iter_mut().find(|(name, _)| *name == row) {
+            Some((_, cells)) => cells.push((*index, scenario)),
+            None => rows.push((row, vec![(*index, scenario)])),
+        }
+    }
+    let values = || group.iter().filter_map(|(_, s)| of(s)).filter(|value| *value > 0.0);
+    let (least, most) =
+        (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
+    // By factors: twice as slow is as far from 1 ms as from 100 ms.
+    let shade = |value: f64| {
+        let share = (value.max(least) / least).ln() / (most / least).ln();
+        if share.is_finite() { 1 + (share * (SHADES - 1.0)).round() as u32 } else { 1 }
+    };
+    let cell = |(index, scenario): &(usize, &ScenarioSummary)| Cell {
+        text: of(scenario).map_or("–".into(), metric.show),
+        shade: of(scenario).map_or(1, shade),
+        id: format!("scenario-{}", index + 1),
+    };
+    let rows = rows.into_iter().map(|(name, scenarios)| {
+        let at = |column: &String| {
+            let found = scenarios.iter().find(|(_, scenario)| {
+                scenario.matrix.get(across).map(text).as_ref() == Some(column)
+            });
+            found.map(cell)
+        };
+        (name, head.iter().map(at).collect())
+    });
+    let down = first.matrix.keys().filter(|key| *key != across);
+    Some(Grid {
+        title: metric.title,
+        note: match metric.series.len() {
+            1 => metric.note,
+            _ => "The p99 of each combination; the stronger the shade, the slower.",
+        },
+        down: down.cloned().collect::<Vec<_>>().join(", "),
+        across: across.clone(),
+        rows: rows.collect(),
+        head,
+    })
+}
+
+/// The values of a scenario's axes but one.
+fn combination(scenario: &ScenarioSummary, but: &str) -> String {
+    let values = scenario.matrix.iter().filter(|(key, _)| *key != but);
+    let values = values.map(|(key, value)| format!("{key} {}", text(value)));
+    values.collect::<Vec<_>>().join(", ")
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}

@@ -1,0 +1,149 @@
+//! JUnit's XML, for CI: a suite a scenario, a case a threshold and assertion. What could not be judged
+//! is an error, not a failure, and never looks green.
+
+use std::io;
+
+use super::words::{actual, end};
+use crate::record::summary::{ScenarioSummary, Summary, Verdict};
+
+/// What became of a case.
+enum Outcome {
+    Passed,
+    Failed { message: String, text: String },
+    Error { message: String },
+}
+
+struct Case {
+    name: String,
+    outcome: Outcome,
+}
+
+pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
+    let suites: Vec<(&ScenarioSummary, Vec<Case>)> =
+        summary.scenarios.iter().map(|scenario| (scenario, cases(scenario))).collect();
+    let all = || suites.iter().flat_map(|(_, cases)| cases);
+    writeln!(out, r#"<?xml version="1.0" encoding="UTF-8"?>"#)?;
+    writeln!(
+        out,
+        r#"<testsuites name="{}" {} time="{:.3}">"#,
+        escaped(&summary.suite),
+        counts(all()),
+        summary.duration_s
+    )?;
+    for (scenario, cases) in &suites {
+        let name = escaped(&scenario.name);
+        let started = summary
+            .started_at
+            .saturating_add(
+                jiff::SignedDuration::try_from_secs_f64(scenario.started_at_s).unwrap_or_default(),
+            )
+            .unwrap_or(summary.started_at);
+        writeln!(
+            out,
+            r#"  <testsuite name="{name}" {} time="{:.3}" timestamp="{}">"#,
+            counts(cases.iter()),
+            scenario.duration_s,
+            started.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        )?;
+        for case in cases {
+            let open = format!(
+                r#"    <testcase classname="{name}" name="{}" time="{:.3}""#,
+                escaped(&case.name),
+                scenario.duration_s
+            );
+            match &case.outcome {
+                Outcome::Passed => writeln!(out, "{open}/>")?,
+                Outcome::Failed { message, text } => writeln!(
+                    out,
+                    "{open}>\n      <failure type=\"failed\" message=\"{}\">{}</failure>\n    </testcase>",
+                    escaped(message),
+                    escaped(text)
+                )?,
+                Outcome::Error { message } => writeln!(
+                    out,
+                    "{open}>\n      <error type=\"not_judged\" message=\"{}\"/>\n    </testcase>",
+                    escaped(message)
+                )?,
+            }
+        }
+        let notes = notes(scenario);
+        if !notes.is_empty() {
+            writeln!(out, "    <system-out>{}</system-out>", escaped(&notes.join("\n")))?;
+        }
+        writeln!(out, "  </testsuite>")?;
+    }
+    writeln!(out, "</testsuites>")
+}
+
+fn cases(scenario: &ScenarioSummary) -> Vec<Case> {
+    let mut cases = vec![Case { name: "it ran".into(), outcome: ran(scenario) }];
+    for threshold in &scenario.thresholds {
+        let it_is = format!("{} – it is {}", threshold.that, actual(threshold));
+        let outcome = match threshold.verdict {
+            Verdict::Held => Outcome::Passed,
+            Verdict::Failed => Outcome::Failed { message: it_is, text: errors(scenario) },
+            Verdict::NotJudged => {
+                let reason = threshold.reason.clone().unwrap_or_default();
+                Outcome::Error { message: format!("{} – not judged: {reason}", threshold.that) }
+            }
+        };
+        cases.push(Case { name: threshold.that.clone(), outcome });
+    }
+    for assertion in &scenario.assertions {
+        let outcome = match assertion.failed {
+            0 => Outcome::Passed,
+            failed => Outcome::Failed {
+                message: format!("{failed} of {} responses", failed + assertion.passed),
+                text: assertion.example.clone().unwrap_or_default(),
+            },
+        };
+        cases.push(Case { name: format!("assert: {}", assertion.name), outcome });
+    }
+    cases
+}
+
+/// Whether the scenario ran to its end.
+fn ran(scenario: &ScenarioSummary) -> Outcome {
+    match end(scenario) {
+        None => Outcome::Passed,
+        Some(how) => Outcome::Error { message: how },
+    }
+}
+
+fn errors(scenario: &ScenarioSummary) -> String {
+    let lines = scenario.errors.iter();
+    let lines = lines.map(|error| format!("{} × {}: {}", error.count, error.kind, error.message));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn notes(scenario: &ScenarioSummary) -> Vec<String> {
+    scenario.validity.reasons.iter().map(|reason| format!("not valid: {reason}")).collect()
+}
+
+fn counts<'a>(cases: impl Iterator<Item = &'a Case>) -> String {
+    let (mut tests, mut failures, mut errors) = (0, 0, 0);
+    for case in cases {
+        tests += 1;
+        failures += u32::from(matches!(case.outcome, Outcome::Failed { .. }));
+        errors += u32::from(matches!(case.outcome, Outcome::Error { .. }));
+    }
+    format!(r#"tests="{tests}" failures="{failures}" errors="{errors}" skipped="0""#)
+}
+
+/// Text for an attribute or an element. XML 1.0 has no way to write most control characters.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\n' => out.push_str("&#10;"),
+            '\t' => out.push_str("&#9;"),
+            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}

@@ -1,0 +1,134 @@
+//! Markdown for a comment on a pull request or `$GITHUB_STEP_SUMMARY`: the answer, a table, and what
+//! did not hold.
+
+use std::io;
+
+use super::words::{
+    actual, answer, count, end, latency, outcome, percent, plain, rate, time, verdict,
+};
+use crate::record::summary::{ScenarioSummary, Summary, Verdict};
+
+/// Errors shown of each scenario: a comment has to stay short.
+const ERRORS: usize = 5;
+
+pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
+    let sign = sign(summary.verdict);
+    writeln!(out, "## {sign} {}: {}\n", text(&summary.suite), verdict(summary.verdict))?;
+    writeln!(out, "{} after {}.\n", answer(summary), time(summary.duration_s))?;
+    writeln!(
+        out,
+        "| scenario | verdict | requests | throughput | p50 | p95 | p99 | max | failed |"
+    )?;
+    writeln!(out, "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")?;
+    for scenario in &summary.scenarios {
+        let response = &scenario.response_time_ms;
+        let not_valid = scenario.validity.valid || scenario.requests.arrivals == 0;
+        writeln!(
+            out,
+            "| {} | {} {}{} | {} | {} | {} | {} | {} | {} | {} |",
+            text(&scenario.name),
+            self::sign(scenario.verdict),
+            outcome(scenario),
+            if not_valid { "" } else { ", not valid" },
+            count(scenario.requests.sent),
+            rate(scenario.throughput.requests_per_s),
+            latency(response.p50),
+            latency(response.p95),
+            latency(response.p99),
+            latency(response.max),
+            scenario.error_rate.map_or("–".into(), percent),
+        )?;
+    }
+    for scenario in &summary.scenarios {
+        remarks(scenario, out)?;
+    }
+    let environment = &summary.environment;
+    writeln!(
+        out,
+        "\n<sub>flowbench {}, {} {}, {} cores; {}, seed {}</sub>",
+        text(&environment.flowbench),
+        text(&environment.os),
+        text(&environment.arch),
+        environment.cores,
+        summary.started_at.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        summary.seed
+    )
+}
+
+fn remarks(scenario: &ScenarioSummary, out: &mut dyn io::Write) -> io::Result<()> {
+    let mut lines = Vec::new();
+    lines.extend(end(scenario).map(|how| text(&how)));
+    for threshold in &scenario.thresholds {
+        let that = code(&threshold.that);
+        match threshold.verdict {
+            Verdict::Held => (),
+            Verdict::Failed => {
+                lines.push(format!("{that} does not hold: it is {}", text(&actual(threshold))));
+            }
+            Verdict::NotJudged => {
+                let reason = threshold.reason.as_deref().unwrap_or("there is no reason given");
+                lines.push(format!("{that} is not judged: {}", text(reason)));
+            }
+        }
+    }
+    let reasons = scenario.validity.reasons.iter();
+    lines.extend(reasons.map(|reason| format!("not valid: {}", text(reason))));
+    for assertion in scenario.assertions.iter().filter(|assertion| assertion.failed > 0) {
+        let example = assertion.example.as_deref().map_or(String::new(), code);
+        lines.push(format!(
+            "assertion {} failed on {} responses {example}",
+            code(&assertion.name),
+            count(assertion.failed)
+        ));
+    }
+    for error in scenario.errors.iter().take(ERRORS) {
+        let (kind, message) = (text(&error.kind), code(&error.message));
+        lines.push(format!("{} × {kind}: {message}", count(error.count)));
+    }
+    if scenario.errors.len() > ERRORS {
+        lines.push(format!("{} more kinds of errors", scenario.errors.len() - ERRORS));
+    }
+    if lines.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n**{}**\n", text(&scenario.name))?;
+    lines.iter().try_for_each(|line| writeln!(out, "- {}", line.trim_end()))
+}
+
+fn sign(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Held => "✅",
+        Verdict::Failed => "❌",
+        Verdict::NotJudged => "⚠️",
+    }
+}
+
+/// What a Flow or a suite says, as text: nothing in it is markup, a link, or calls anybody.
+fn text(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in plain(text).chars() {
+        match c {
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '&' => out.push_str("&amp;"),
+            // A zero-width space ends what would be a mention, an issue or a link by itself.
+            '@' | '#' => out.extend([c, '\u{200b}']),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' => out.extend(['\\', c]),
+            ':' => out.push_str("&#58;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// As code. It stands in a `<code>` element, which needs no counting of backticks.
+fn code(text: &str) -> String {
+    let mut out = String::from("<code>");
+    for c in plain(text).chars() {
+        match c {
+            c if c.is_alphanumeric() || " .=".contains(c) || !c.is_ascii() => out.push(c),
+            c => out.push_str(&format!("&#{};", u32::from(c))),
+        }
+    }
+    out + "</code>"
+}

@@ -1,0 +1,159 @@
+//! Prometheus' text format, for a textfile collector or a push gateway. Times are in seconds, as its
+//! conventions ask for.
+
+use std::io;
+
+use crate::record::summary::{Latency, ScenarioSummary, Summary, Verdict};
+
+pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
+    let scenarios: Vec<(String, &ScenarioSummary)> =
+        summary.scenarios.iter().map(|scenario| (labels(summary, scenario), scenario)).collect();
+
+    head(out, "flowbench_run_info", "gauge", "The run, whose labels say what ran where.")?;
+    let environment = &summary.environment;
+    writeln!(
+        out,
+        "flowbench_run_info{{suite=\"{}\",version=\"{}\",os=\"{}\",arch=\"{}\",cpu=\"{}\"}} 1",
+        escaped(&summary.suite),
+        escaped(&environment.flowbench),
+        escaped(&environment.os),
+        escaped(&environment.arch),
+        escaped(environment.cpu.as_deref().unwrap_or_default()),
+    )?;
+    let suite = escaped(&summary.suite);
+    let whole = |out: &mut dyn io::Write, name: &str, help: &str, value: f64| {
+        head(out, name, "gauge", help)?;
+        writeln!(out, "{name}{{suite=\"{suite}\"}} {value}")
+    };
+    let started = summary.started_at.as_millisecond() as f64 / 1e3;
+    whole(out, "flowbench_run_started_timestamp_seconds", "When the run began.", started)?;
+    whole(out, "flowbench_run_duration_seconds", "How long it took.", summary.duration_s)?;
+    let passed = f64::from(u8::from(summary.passed));
+    whole(out, "flowbench_run_passed", "1 when all thresholds held.", passed)?;
+
+    head(out, "flowbench_verdict", "gauge", "1 for the verdict on a scenario, 0 for the others.")?;
+    for (labels, scenario) in &scenarios {
+        for (verdict, name) in [
+            (Verdict::Held, "held"),
+            (Verdict::Failed, "failed"),
+            (Verdict::NotJudged, "not_judged"),
+        ] {
+            let is = u8::from(scenario.verdict == verdict);
+            writeln!(out, "flowbench_verdict{{{labels},verdict=\"{name}\"}} {is}")?;
+        }
+    }
+    head(out, "flowbench_valid", "gauge", "1 when the figures of a scenario may be quoted.")?;
+    for (labels, scenario) in &scenarios {
+        writeln!(out, "flowbench_valid{{{labels}}} {}", u8::from(scenario.validity.valid))?;
+    }
+    head(out, "flowbench_threshold_passed", "gauge", "1 when a threshold held.")?;
+    for (labels, scenario) in &scenarios {
+        for threshold in &scenario.thresholds {
+            let (that, passed) = (escaped(&threshold.that), u8::from(threshold.passed));
+            writeln!(out, "flowbench_threshold_passed{{{labels},threshold=\"{that}\"}} {passed}")?;
+        }
+    }
+    head(out, "flowbench_requests", "gauge", "Requests by what became of them.")?;
+    for (labels, scenario) in &scenarios {
+        for (outcome, count) in scenario.requests.named() {
+            writeln!(out, "flowbench_requests{{{labels},outcome=\"{outcome}\"}} {count}")?;
+        }
+    }
+    head(out, "flowbench_errors", "gauge", "Failures by kind.")?;
+    for (labels, scenario) in &scenarios {
+        let mut kinds = std::collections::BTreeMap::new();
+        for error in &scenario.errors {
+            *kinds.entry(&error.kind).or_insert(0) += error.count;
+        }
+        for (kind, count) in kinds {
+            let kind = escaped(kind);
+            writeln!(out, "flowbench_errors{{{labels},kind=\"{kind}\"}} {count}")?;
+        }
+    }
+    let figures: [(&str, &str, fn(&ScenarioSummary) -> Option<f64>); 4] = [
+        ("flowbench_offered_per_second", "Arrivals per second.", |s| {
+            Some(s.throughput.offered_per_s)
+        }),
+        ("flowbench_throughput_per_second", "Ok requests per second.", |s| {
+            Some(s.throughput.requests_per_s)
+        }),
+        ("flowbench_documents_per_second", "Documents of ok requests per second.", |s| {
+            Some(s.throughput.documents_per_s)
+        }),
+        ("flowbench_error_ratio", "The share of arrivals that did not end well.", |s| s.error_rate),
+    ];
+    for (name, help, figure) in figures {
+        head(out, name, "gauge", help)?;
+        for (labels, scenario) in &scenarios {
+            if let Some(value) = figure(scenario) {
+                writeln!(out, "{name}{{{labels}}} {value}")?;
+            }
+        }
+    }
+    let latencies: [(&str, &str, fn(&ScenarioSummary) -> &Latency); 2] = [
+        ("flowbench_response_time_seconds", "Due to done, of ok requests.", |s| {
+            &s.response_time_ms
+        }),
+        ("flowbench_service_time_seconds", "Written to done, of ok requests.", |s| {
+            &s.service_time_ms
+        }),
+    ];
+    for (name, help, latency) in latencies {
+        head(out, name, "summary", help)?;
+        for (labels, scenario) in &scenarios {
+            distribution(out, name, labels, latency(scenario))?;
+        }
+    }
+    let name = "flowbench_executor_time_seconds";
+    head(out, name, "summary", "Time in an Executor, from the routes of responses.")?;
+    for (labels, scenario) in &scenarios {
+        for executor in scenario.executors.iter().flatten() {
+            let labels = format!("{labels},executor=\"{}\"", escaped(&executor.name));
+            distribution(out, name, &labels, &executor.time_ms)?;
+        }
+    }
+    Ok(())
+}
+
+fn head(out: &mut dyn io::Write, name: &str, kind: &str, help: &str) -> io::Result<()> {
+    writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}")
+}
+
+fn labels(summary: &Summary, scenario: &ScenarioSummary) -> String {
+    format!(
+        "suite=\"{}\",scenario=\"{}\",protocol=\"{}\"",
+        escaped(&summary.suite),
+        escaped(&scenario.name),
+        escaped(&scenario.target.protocol)
+    )
+}
+
+fn distribution(
+    out: &mut dyn io::Write,
+    name: &str,
+    labels: &str,
+    latency: &Latency,
+) -> io::Result<()> {
+    let quantiles = [
+        ("0.5", latency.p50),
+        ("0.9", latency.p90),
+        ("0.95", latency.p95),
+        ("0.99", latency.p99),
+        ("0.999", latency.p99_9),
+        ("0.9999", latency.p99_99),
+        ("1", latency.max),
+    ];
+    for (quantile, ms) in quantiles {
+        // What there is no value of is not a number in this format.
+        let value = ms.map_or("NaN".into(), |ms| (ms / 1e3).to_string());
+        writeln!(out, "{name}{{{labels},quantile=\"{quantile}\"}} {value}")?;
+    }
+    let within = latency.count - latency.beyond.min(latency.count);
+    let sum = latency.mean.unwrap_or_default() / 1e3 * within as f64;
+    writeln!(out, "{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {within}")
+}
+
+/// A label's value.
+fn escaped(text: &str) -> String {
+    text.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n")
+}

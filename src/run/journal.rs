@@ -1,0 +1,404 @@
+//! The journal of a run: what was measured, written down twice a second, so that a run that was
+//! killed can still be told of.
+//!
+//! A line is a JSON object. The first says what runs, those after it what happened: a scenario began,
+//! some of it was measured, it ended. Measured tallies add up, so a journal that breaks off in the
+//! middle of a line is a whole journal of a shorter run.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::summarize::{Measured, Outline, summarize};
+use super::{judge, seconds};
+use crate::record::saved::{ReadError, ReadProblem};
+use crate::record::summary::{
+    AssertionSummary, CallbackCounts, ClientSummary, End, EndReason, ScenarioSummary, Summary,
+    TargetSummary,
+};
+use crate::record::tally::{Slowest, Tally};
+use crate::record::validity::Circumstances;
+use crate::record::{Delta, Histogram, Recording, Window};
+
+/// The format this version writes.
+pub const FORMAT: &str = "flowbench.journal/1";
+
+/// Lines on their way to the disk: minutes' worth of a run of several scenarios. A disk that hangs
+/// for longer loses the journal, not the run.
+const LINES_WAITING: usize = 4096;
+
+/// A journal that is being written, on a thread of its own: no request waits for a disk.
+#[derive(Debug)]
+pub struct Journal {
+    writer: JoinHandle<io::Result<()>>,
+    behind: Arc<AtomicBool>,
+}
+
+/// Where a run tells what its journal is to hold.
+#[derive(Debug)]
+pub struct Notes {
+    /// `None` when nothing more can be written. Locked by the tasks of the scenarios, which wait for
+    /// nothing while they hold it; threads that send never come here.
+    lines: Mutex<Option<SyncSender<Vec<u8>>>>,
+    behind: Arc<AtomicBool>,
+}
+
+/// The first line.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    journal: String,
+    /// With scenarios as they are when they never run.
+    summary: Summary,
+    outlines: Vec<Outline>,
+}
+
+/// A line after the first. Scenarios go by their index.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Entry {
+    /// The load of a scenario begins.
+    Began { scenario: usize, target: TargetSummary, started_at_s: f64, workers: usize },
+    /// What one worker measured since it told last.
+    Measured(Box<Told>),
+    /// A scenario is over, and this came of it.
+    Ended { scenario: usize, summary: Box<ScenarioSummary> },
+}
+
+/// What one worker measured since it told last, and what was found in answers until then.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Told {
+    scenario: usize,
+    /// From the start of the run.
+    at_s: f64,
+    /// By the second from the start of what is measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    seconds: Vec<(u64, Tally)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    warmup: Option<Tally>,
+    /// By the second backwards from the end of the warmup.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    warmup_seconds: Vec<(u64, Histogram)>,
+    /// When the very first request was answered, from the start of the load, and how long it took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    first_request: Option<(Duration, Duration)>,
+    /// From the start of what is measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_done: Option<Duration>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    examined: Option<Examined>,
+}
+
+/// What was found in answers, since the start of the scenario.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Examined {
+    pub(super) assertions: Vec<AssertionSummary>,
+    pub(super) callbacks: CallbackCounts,
+    pub(super) counters: indexmap::IndexMap<String, u64>,
+}
+
+impl Journal {
+    /// Writes into a file from its start, until the notes are dropped.
+    ///
+    /// # Errors
+    /// When there is no thread for it.
+    pub fn new(mut file: File) -> io::Result<(Journal, Notes)> {
+        let (lines, waiting) = mpsc::sync_channel::<Vec<u8>>(LINES_WAITING);
+        let writer = std::thread::Builder::new().name("journal".into()).spawn(move || {
+            // Line by line, so that what was told is the system's to keep when we are killed.
+            waiting.into_iter().try_for_each(|line| file.write_all(&line))
+        })?;
+        let behind = Arc::default();
+        let notes = Notes { lines: Mutex::new(Some(lines)), behind: Arc::clone(&behind) };
+        Ok((Journal { writer, behind }, notes))
+    }
+
+    /// Waits until all is written.
+    ///
+    /// # Errors
+    /// When something could not be.
+    pub fn finish(self) -> io::Result<()> {
+        match self.writer.join() {
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(())) if self.behind.load(Ordering::Relaxed) => {
+                Err(io::Error::other("the disk did not keep up"))
+            }
+            Ok(Ok(())) => Ok(()),
+            Err(_) => Err(io::Error::other("the thread that writes it ended in the middle")),
+        }
+    }
+}
+
+impl Notes {
+    pub(super) fn begin(&self, summary: &Summary, outlines: &[Outline]) {
+        let (summary, outlines) = (summary.clone(), outlines.to_vec());
+        self.send(&Head { journal: FORMAT.into(), summary, outlines });
+    }
+
+    pub(super) fn tell(&self, entry: &Entry) {
+        self.send(entry);
+    }
+
+    fn send(&self, line: &impl Serialize) {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(channel) = lines.as_ref() else { return };
+        let mut text = serde_json::to_vec(line).expect("it is plain data with text for keys");
+        text.push(b'\n');
+        if let Err(error) = channel.try_send(text) {
+            if let TrySendError::Full(_) = error {
+                self.behind.store(true, Ordering::Relaxed);
+            }
+            // What comes after a gap would tell of a run that never was.
+            *lines = None;
+        }
+    }
+}
+
+impl Told {
+    /// From a delta of a scenario whose load began at `began` and counts from `measured_from`. Of its
+    /// slowest requests those are left out that are not among the `slowest` of the whole.
+    pub(super) fn new(
+        scenario: usize,
+        at_s: f64,
+        delta: &Delta,
+        (began, measured_from): (Instant, Instant),
+        slowest: &Slowest,
+        examined: Option<Examined>,
+    ) -> Told {
+        let first = delta.first_request;
+        let mut seconds = delta.seconds.clone();
+        for (_, tally) in &mut seconds {
+            tally.slowest.keep_beyond(slowest);
+        }
+        Told {
+            scenario,
+            at_s,
+            seconds,
+            warmup: Some(&delta.warmup).filter(|warmup| **warmup != Tally::default()).cloned(),
+            warmup_seconds: delta.warmup_seconds.clone(),
+            first_request: first.map(|(at, took)| (at.saturating_duration_since(began), took)),
+            last_done: delta.last_done.map(|at| at.saturating_duration_since(measured_from)),
+            examined,
+        }
+    }
+}
+
+/// Whether a file is a journal, by its first bytes.
+pub fn is_journal(path: &Path) -> bool {
+    let mut start = [0; 11];
+    let read = File::open(path).and_then(|mut file| io::Read::read_exact(&mut file, &mut start));
+    read.is_ok() && &start == br#"{"journal":"#
+}
+
+/// The result of the run that a journal tells of, interrupted where the journal ends.
+///
+/// # Errors
+/// When it cannot be read, is no journal, or of a newer flowbench. A last line without its end is
+/// none: so ends the journal of a run that was killed.
+pub fn read(path: &Path) -> Result<Summary, ReadError> {
+    let problem = |problem| ReadError { path: path.to_owned(), problem };
+    let file = File::open(path).map_err(|error| problem(error.into()))?;
+    let mut lines = Lines { input: BufReader::new(file), number: 0 };
+    let head = lines.next_line().and_then(|line| match line {
+        Some(line) => head(&line),
+        None => Err(ReadProblem::Foreign("it has not one whole line".into())),
+    });
+    let mut replay = Replay::new(head.map_err(problem)?);
+    loop {
+        let line = match lines.next_line() {
+            Ok(Some(line)) => line,
+            Ok(None) => return Ok(replay.finish()),
+            Err(error) => return Err(problem(error)),
+        };
+        let told = serde_json::from_slice(&line)
+            .map_err(|error| error.to_string())
+            .and_then(|entry| replay.add(entry));
+        if let Err(why) = told {
+            let field = format!("line {}", lines.number);
+            return Err(problem(ReadProblem::Field { field, why }));
+        }
+    }
+}
+
+struct Lines {
+    input: BufReader<File>,
+    number: usize,
+}
+
+impl Lines {
+    /// The next line that has an end.
+    fn next_line(&mut self) -> Result<Option<Vec<u8>>, ReadProblem> {
+        let mut line = Vec::new();
+        self.input.read_until(b'\n', &mut line)?;
+        self.number += 1;
+        Ok((line.pop() == Some(b'\n')).then_some(line))
+    }
+}
+
+fn head(line: &[u8]) -> Result<Head, ReadProblem> {
+    #[derive(Deserialize)]
+    struct Format {
+        journal: String,
+    }
+    let foreign = |why: String| ReadProblem::Foreign(why);
+    let format: Format = serde_json::from_slice(line)
+        .map_err(|_| foreign("its first line is not that of a journal".into()))?;
+    if format.journal != FORMAT {
+        return Err(foreign(format!("`journal` is `{}`, not `{FORMAT}`", format.journal)));
+    }
+    let head: Head = serde_json::from_slice(line)
+        .map_err(|error| ReadProblem::Field { field: "line 1".into(), why: error.to_string() })?;
+    if head.outlines.len() != head.summary.scenarios.len() {
+        return Err(foreign("its first line does not tell of each scenario".into()));
+    }
+    Ok(head)
+}
+
+/// A run told again from its journal.
+struct Replay {
+    summary: Summary,
+    scenarios: Vec<Replayed>,
+    /// Of any clock: only differences to it are told.
+    start: Instant,
+    at_s: f64,
+}
+
+struct Replayed {
+    outline: Outline,
+    workers: usize,
+    began: bool,
+    ended: bool,
+    recording: Recording,
+    examined: Examined,
+}
+
+impl Replay {
+    fn new(head: Head) -> Replay {
+        let scenario = |outline| Replayed {
+            outline,
+            workers: 0,
+            began: false,
+            ended: false,
+            recording: Recording::default(),
+            examined: Examined::default(),
+        };
+        Replay {
+            summary: head.summary,
+            scenarios: head.outlines.into_iter().map(scenario).collect(),
+            start: Instant::now(),
+            at_s: 0.0,
+        }
+    }
+
+    fn add(&mut self, entry: Entry) -> Result<(), String> {
+        let index = match &entry {
+            Entry::Began { scenario, .. } | Entry::Ended { scenario, .. } => *scenario,
+            Entry::Measured(told) => told.scenario,
+        };
+        let count = self.scenarios.len();
+        let (Some(replayed), Some(summary)) =
+            (self.scenarios.get_mut(index), self.summary.scenarios.get_mut(index))
+        else {
+            return Err(format!("there is no scenario {index}, only {count}"));
+        };
+        match entry {
+            Entry::Began { target, started_at_s, workers, .. } => {
+                summary.target = target;
+                summary.started_at_s = started_at_s;
+                replayed.workers = workers;
+                replayed.began = true;
+            }
+            Entry::Measured(told) => {
+                self.at_s = self.at_s.max(told.at_s);
+                replayed.add(*told, self.start)?;
+            }
+            Entry::Ended { summary: ended, .. } => {
+                self.at_s = self.at_s.max(ended.started_at_s + ended.duration_s);
+                *summary = *ended;
+                replayed.ended = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Summary {
+        let scenarios = self.summary.scenarios.iter_mut().zip(self.scenarios);
+        for (summary, replayed) in scenarios.filter(|(_, replayed)| !replayed.ended) {
+            if replayed.began {
+                *summary = replayed.finish(summary.clone(), self.start);
+            }
+        }
+        self.summary.duration_s = self.at_s;
+        self.summary.interrupted = true;
+        judge(&mut self.summary);
+        self.summary
+    }
+}
+
+impl Replayed {
+    fn add(&mut self, told: Told, start: Instant) -> Result<(), String> {
+        /// Two years: no journal is longer, and each second takes room.
+        const SECONDS_MAX: u64 = 63_072_000;
+        if let Some((second, _)) = told.seconds.iter().find(|(second, _)| *second > SECONDS_MAX) {
+            return Err(format!("second {second} is too far off"));
+        }
+        self.recording.add(Delta {
+            seconds: told.seconds,
+            warmup: told.warmup.unwrap_or_default(),
+            warmup_seconds: told.warmup_seconds,
+            first_request: told.first_request.map(|(at, took)| (start + at, took)),
+            last_done: told.last_done.map(|at| start + at),
+        });
+        if let Some(examined) = told.examined {
+            self.examined = examined;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, empty: ScenarioSummary, start: Instant) -> ScenarioSummary {
+        self.give_up();
+        let last_done = self.recording.last_done.unwrap_or(start);
+        let message = "the process ended in the middle; this is what its journal holds";
+        let measured = Measured {
+            end: End { reason: EndReason::Interrupted, message: Some(message.into()) },
+            window: Window { length: last_done - start, timed: false },
+            client: ClientSummary { workers: self.workers, ..ClientSummary::default() },
+            circumstances: Circumstances { open: self.outline.open, ..Circumstances::default() },
+            examined: self.examined,
+            recording: self.recording,
+        };
+        summarize(empty, &self.outline, measured)
+    }
+
+    /// What was in flight when the run was killed was given up, and what was due and not sent yet is
+    /// dropped.
+    fn give_up(&mut self) {
+        let totals = &self.recording.totals;
+        let ended = totals.count_all() + totals.abandoned;
+        let lost = Tally {
+            abandoned: totals.sent.saturating_sub(ended),
+            dropped: totals.offered.saturating_sub(totals.sent + totals.dropped),
+            ..Tally::default()
+        };
+        let last = self.recording.seconds().saturating_sub(1);
+        self.recording.add(Delta { seconds: vec![(last, lost)], ..Delta::default() });
+    }
+}
+
+impl Entry {
+    pub(super) fn began(
+        scenario: usize,
+        target: &TargetSummary,
+        began: Duration,
+        workers: usize,
+    ) -> Entry {
+        Entry::Began { scenario, target: target.clone(), started_at_s: seconds(began), workers }
+    }
+}
