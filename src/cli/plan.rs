@@ -61,18 +61,21 @@ fn shown(plan: &Plan, scenario: &Scenario, forecast: &Forecast, limits: &Limits)
         line("after", names.join(", "));
     }
     line("schedule", schedule(scenario, forecast));
-    let requests = amount(forecast.requests, "request");
+    let requests = amount(forecast.requests, "");
     let documents = match forecast.documents {
         Amount::Exactly(0) | Amount::Unknown => String::new(),
-        documents => format!(" with {}", amount(documents, "Document")),
+        documents => format!(", with {}", amount(documents, " Document")),
     };
     let pace = match (&forecast.requests, &forecast.objective) {
-        (Amount::About(_), Some((condition, _))) => {
+        (Amount::About(_), Some((condition, _))) if forecast.unit == LevelUnit::Clients => {
             format!(", when every request takes what `{condition}` allows")
         }
         _ => String::new(),
     };
     line("requests", format!("{requests}{documents}{pace}"));
+    if forecast.request_bytes.is_none() {
+        line("bytes", "depend on what earlier steps return".into());
+    }
     if let Some(bytes) = forecast.request_bytes {
         let total = match forecast.requests {
             Amount::Exactly(count) | Amount::About(count) => {
@@ -108,7 +111,7 @@ fn shown(plan: &Plan, scenario: &Scenario, forecast: &Forecast, limits: &Limits)
 }
 
 fn schedule(scenario: &Scenario, forecast: &Forecast) -> String {
-    let peak = forecast.levels.iter().copied().fold(0.0, f64::max);
+    let peak = forecast.peak;
     let level = match forecast.unit {
         LevelUnit::InFlight => return "all Documents once".into(),
         LevelUnit::Clients => format!("up to {} clients", number(peak.round() as u64)),
@@ -156,11 +159,11 @@ fn percentiles(forecast: &Forecast) -> String {
 }
 
 fn amount(amount: Amount, word: &str) -> String {
-    let plural = |count: u64| if count == 1 { "" } else { "s" };
+    let plural = |count: u64| if count == 1 || word.is_empty() { "" } else { "s" };
     match amount {
-        Amount::Exactly(count) => format!("{} {word}{}", number(count), plural(count)),
-        Amount::About(count) => format!("about {} {word}{}", number(count), plural(count)),
-        Amount::Unknown => format!("as many {word}s as the Flow answers"),
+        Amount::Exactly(count) => format!("{}{word}{}", number(count), plural(count)),
+        Amount::About(count) => format!("about {}{word}{}", number(count), plural(count)),
+        Amount::Unknown => format!("as many{word} as the Flow answers"),
     }
 }
 

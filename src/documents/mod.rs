@@ -93,7 +93,10 @@ impl Documents {
             && asked > data.len()
             && !data.draws()
         {
-            let message = format!("the data set has {} Documents, found `{asked}`", data.len());
+            let message = format!(
+                "expected at most the {} Documents of the data set, found `{asked}`",
+                data.len()
+            );
             at.key("count").problem(problems, message, |problem| {
                 problem.help("`order: random` takes as many as are asked for")
             });

@@ -346,7 +346,10 @@ fn what_is_wrong_with_a_data_set_is_said_before_the_load() {
         ),
         ("blob: {files: \"*.jpg\"}", "no file is named like `*.jpg`"),
         ("{jsonl: good.jsonl, csv: short.csv}", "documents come from one data set"),
-        ("{jsonl: good.jsonl, count: 5}", "the data set has 1 Documents, found `5`"),
+        (
+            "{jsonl: good.jsonl, count: 5}",
+            "expected at most the 1 Documents of the data set, found `5`",
+        ),
         ("{text: a, order: random}", "`order` has no meaning without a data set"),
         ("{jsonl: good.jsonl, exponent: 2}", "`exponent` has no meaning without `order: zipf`"),
         ("{jsonl: good.jsonl, columns: {}}", "`columns` has no meaning without `csv`"),

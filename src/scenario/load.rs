@@ -1,12 +1,13 @@
 //! Reads a suite with everything it includes.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 
 use super::Suite;
 use super::expand::{self, Combination, Kind, expect, twice};
 use crate::source::{FILE_BYTES_MAX, Node, Place, Problem, Problems, Sources, Value};
-use crate::template::Context;
+use crate::template::{self, Context};
 use crate::wire::Map;
 
 /// How deep files may include one another.
@@ -46,7 +47,6 @@ pub struct LoadedSuite {
 #[derive(Debug)]
 pub struct Named {
     pub(crate) name: String,
-    pub(crate) name_place: Place,
     pub(crate) node: Node,
     pub(crate) context: Context,
     /// What its paths are relative to.
@@ -76,7 +76,7 @@ pub struct Unit {
 /// [`crate::plan::resolve`].
 pub fn load(path: &Path, options: &Options) -> Result<LoadedSuite, Problems> {
     let mut loader = Loader::new(options);
-    let file = loader.file(path, None, &mut Vec::new(), &Map::new());
+    let file = loader.file(path, None, &mut Vec::new(), &Context::default());
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     loader.finish(file, stem, path)
 }
@@ -92,7 +92,7 @@ pub fn load_text(
     options: &Options,
 ) -> Result<LoadedSuite, Problems> {
     let mut loader = Loader::new(options);
-    let file = loader.text(name, text, None, base, &mut Vec::new(), &Map::new());
+    let file = loader.text(name, text, None, base, &mut Vec::new(), &Context::default());
     loader.finish(file, Some(name.to_owned()), Path::new(name))
 }
 
@@ -105,6 +105,8 @@ struct Loader<'a> {
     documents: Vec<Named>,
     scenarios: Vec<Unit>,
     groups: usize,
+    // Where flows and documents are first defined, by what they are and their name.
+    names: HashMap<(&'static str, String), Place>,
     // Files that are in already, by their real path.
     read: HashMap<PathBuf, ()>,
 }
@@ -113,7 +115,7 @@ struct Loader<'a> {
 struct FileSettings {
     name: Option<String>,
     seed: u64,
-    vars: Map,
+    context: Context,
     capacity: Option<Node>,
     place: Place,
 }
@@ -130,6 +132,7 @@ impl<'a> Loader<'a> {
             documents: Vec::new(),
             scenarios: Vec::new(),
             groups: 0,
+            names: HashMap::new(),
             read: HashMap::new(),
         }
     }
@@ -148,7 +151,7 @@ impl<'a> Loader<'a> {
             }
             return Err(Problems::new(&sources, problems).expect("there is at least one"));
         };
-        let known: Vec<&str> = file.vars.keys().map(String::as_str).collect();
+        let known: Vec<&str> = file.context.vars().keys().map(String::as_str).collect();
         for (key, _) in &options.set {
             let name = key.split('.').next().unwrap_or(key);
             let mentioned = sources.contain(&format!("vars.{name}"));
@@ -177,7 +180,7 @@ impl<'a> Loader<'a> {
         path: &Path,
         included: Option<Place>,
         chain: &mut Vec<(PathBuf, PathBuf)>,
-        outer: &Map,
+        outer: &Context,
     ) -> Option<FileSettings> {
         let problem = |message: String| match included {
             Some(place) => Problem::at(place, message),
@@ -236,7 +239,7 @@ impl<'a> Loader<'a> {
         included: Option<Place>,
         base: &Path,
         chain: &mut Vec<(PathBuf, PathBuf)>,
-        outer: &Map,
+        outer: &Context,
     ) -> Option<FileSettings> {
         let mut node = self.sources.parse(name, text, included, &mut self.problems)?;
         let place = node.place();
@@ -250,8 +253,7 @@ impl<'a> Loader<'a> {
         if !expect(&node, Kind::Map, &mut self.problems) {
             return None;
         }
-        let vars = self.vars(node.get("vars"), outer);
-        let context = Context::new(vars.clone(), self.env.clone(), Map::new());
+        let context = self.vars(node.get("vars"), outer);
         let parts = ["defaults", "documents", "scenarios"].map(|key| node.remove(key));
         let [defaults, documents, scenarios] = parts;
         node.remove("vars");
@@ -260,7 +262,7 @@ impl<'a> Loader<'a> {
 
         let includes = node.get("include").map(Node::items).unwrap_or_default();
         for (file, at) in suite.include.iter().flatten().zip(includes) {
-            self.file(&without_detours(&base.join(file)), Some(at.place()), chain, &vars);
+            self.file(&without_detours(&base.join(file)), Some(at.place()), chain, &context);
         }
 
         for (entry, what) in [(node.entry("flows").cloned(), "flow"), (documents, "documents")] {
@@ -270,13 +272,17 @@ impl<'a> Loader<'a> {
             }
             let known = if what == "flow" { &mut self.flows } else { &mut self.documents };
             for part in entry.value.entries() {
-                if let Some(first) = known.iter().find(|first| first.name == part.key) {
-                    self.problems.push(twice(what, &part.key, part.key_place, first.name_place));
-                    continue;
+                match self.names.entry((what, part.key.clone())) {
+                    Entry::Vacant(free) => {
+                        free.insert(part.key_place);
+                    }
+                    Entry::Occupied(first) => {
+                        self.problems.push(twice(what, &part.key, part.key_place, *first.get()));
+                        continue;
+                    }
                 }
                 known.push(Named {
                     name: part.key.clone(),
-                    name_place: part.key_place,
                     node: part.value.clone(),
                     context: context.clone(),
                     base: base.to_owned(),
@@ -296,7 +302,7 @@ impl<'a> Loader<'a> {
         Some(FileSettings {
             name: suite.name,
             seed: suite.seed.unwrap_or(0),
-            vars,
+            context,
             capacity: node.remove("capacity").map(|entry| entry.value),
             place,
         })
@@ -304,48 +310,62 @@ impl<'a> Loader<'a> {
 
     /// The variables of a file: its own in their order, each knowing those before it; what an
     /// including file or the command line says wins.
-    fn vars(&mut self, node: Option<&Node>, outer: &Map) -> Map {
-        let mut vars = Map::new();
+    fn vars(&mut self, node: Option<&Node>, outer: &Context) -> Context {
+        let mut context = Context::new(Map::new(), self.env.clone(), Map::new());
+        for (name, value) in outer.vars() {
+            let secret = outer.shown_instead(name).map(str::to_owned);
+            context.set_var(name, value.clone(), secret);
+        }
         if let Some(node) = node
             && expect(node, Kind::Map, &mut self.problems)
         {
             for entry in node.entries() {
-                let value = match outer.get(&entry.key) {
-                    Some(value) => Some(value.clone()),
-                    None => {
-                        let context = Context::new(vars.clone(), self.env.clone(), Map::new());
-                        let mut value = entry.value.clone();
-                        expand::evaluate(&mut value, &context, &mut self.problems)
-                            .then(|| value.to_json())
-                    }
-                };
-                vars.insert(entry.key.clone(), value.unwrap_or(serde_json::Value::Null));
+                let name = entry.key.as_str();
+                if outer.vars().contains_key(name) {
+                    continue;
+                }
+                let mut value = entry.value.clone();
+                let known = expand::evaluate(&mut value, &context, &mut self.problems);
+                let secret = value.has_secret().then(|| match entry.value.text() {
+                    Some(text) => template::shown(text, &context),
+                    None => "'***'".to_owned(),
+                });
+                let value = if known { value.to_json() } else { serde_json::Value::Null };
+                context.set_var(name, self.overridden(name, value), secret);
             }
         }
-        for (key, value) in outer {
-            vars.insert(key.clone(), value.clone());
+        for (key, _) in &self.options.set {
+            let name = key.split('.').next().unwrap_or(key);
+            if !context.vars().contains_key(name) {
+                let value = self.overridden(name, serde_json::Value::Null);
+                context.set_var(name, value, None);
+            }
         }
+        context
+    }
+
+    /// A variable with what the command line says of it.
+    fn overridden(&self, name: &str, mut value: serde_json::Value) -> serde_json::Value {
         for (key, text) in &self.options.set {
+            let mut path = key.split('.');
+            if path.next() != Some(name) {
+                continue;
+            }
             let mut nothing = Vec::new();
             let node = Sources::new().parse("--set", text.clone(), None, &mut nothing);
-            let value = match node {
+            let mut at = &mut value;
+            for part in path {
+                if !at.is_object() {
+                    *at = Map::new().into();
+                }
+                at = &mut at[part];
+            }
+            *at = match node {
                 Some(node) if nothing.is_empty() => node.to_json(),
                 _ => text.clone().into(),
             };
-            let mut path = key.split('.');
-            let mut map = &mut vars;
-            let last = path.next_back().unwrap_or(key);
-            for part in path {
-                let inner = map.entry(part).or_insert_with(|| Map::new().into());
-                if !inner.is_object() {
-                    *inner = Map::new().into();
-                }
-                let serde_json::Value::Object(inner) = inner else { return vars };
-                map = inner;
-            }
-            map.insert(last.to_owned(), value);
         }
-        vars
+        value
     }
 
     fn scenario(

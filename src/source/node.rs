@@ -157,6 +157,13 @@ impl Node {
         self.secret
     }
 
+    /// Whether it or anything in it is a secret.
+    pub fn has_secret(&self) -> bool {
+        self.secret
+            || self.items().iter().any(Node::has_secret)
+            || self.entries().iter().any(|entry| entry.value.has_secret())
+    }
+
     /// Marks it as something no message may repeat.
     pub fn secret(mut self) -> Node {
         self.secret = true;

@@ -368,6 +368,13 @@ fn syntax_problem(error: &serde_yaml::Error, file: u32, text: &str) -> Problem {
                 )
             } else if words.contains("tab") || line.contains('\t') {
                 problem.help("YAML is indented with spaces, not with tabs")
+            } else if words.contains("mapping values are not allowed") {
+                problem.help(
+                    "keys of a value stand on lines of their own below it, further in, or in `{…}`; a \
+                     text that holds `: ` stands in quotes",
+                )
+            } else if words.contains("block collection") || words.contains("block mapping") {
+                problem.help("the keys of a map, and the `- ` of a list, begin in the same column")
             } else {
                 problem
             }

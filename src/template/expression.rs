@@ -176,6 +176,14 @@ impl Expression {
                     };
                     let help = nearest(name, known.iter().map(String::as_str))
                         .map(|near| format!("did you mean `{near}`?"));
+                    let help = help.or_else(|| {
+                        (walked == format!("vars.{name}")).then(|| {
+                            format!(
+                                "give it a value under `vars` (above the variables that use it), or with \
+                                 `--set {name}=…`"
+                            )
+                        })
+                    });
                     return Some((walked, help));
                 };
                 value = next;

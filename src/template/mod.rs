@@ -4,18 +4,19 @@
 //! text, a list, a map) with expressions in it. Undefined names are errors, evaluation has fuel, so
 //! neither a typo nor an endless repetition gets far.
 
+mod context;
 mod expression;
 mod functions;
 mod part;
 mod pieces;
 
-use std::fmt;
 use std::sync::Arc;
 
-use minijinja::value::{Object, Serde, Value};
+use minijinja::value::{Object, Value};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer};
 
+pub use context::Context;
 pub use expression::{Expression, to_json};
 pub use pieces::{Pieces, has_expressions};
 
@@ -29,6 +30,18 @@ use pieces::{Cut, cut};
 
 /// The names that hold once for a suite.
 const LOADED: [&str; 3] = ["vars", "env", "matrix"];
+
+/// What may be shown of a variable that was made from `env`, as an expression: its own, where it is
+/// one, or a mask.
+pub fn shown(text: &str, context: &Context) -> String {
+    match cut(text).as_deref() {
+        Ok([Cut::Expression(text)]) => {
+            Expression::compile(text, &LOADED).map(|expression| expression.inlined(context))
+        }
+        _ => Ok("'***'".into()),
+    }
+    .unwrap_or_else(|_| "'***'".into())
+}
 
 /// The names that templates in documents and parameters know, beside the random functions.
 const EACH: [&str; 5] = ["i", "vars", "env", "matrix", "captured"];
@@ -74,21 +87,6 @@ pub struct Template {
     context: Context,
 }
 
-/// What holds once for a suite: `vars`, `env` and `matrix`. Cheap to clone.
-#[derive(Clone, Default)]
-pub struct Context {
-    values: Arc<ContextValues>,
-}
-
-#[derive(Default)]
-struct ContextValues {
-    vars: Map,
-    env: Map,
-    matrix: Map,
-    // The same for minijinja.
-    root: Vec<(&'static str, Value)>,
-}
-
 /// Where in a run a template is evaluated.
 #[derive(Clone, Copy, Debug)]
 pub struct Scope<'a> {
@@ -98,80 +96,6 @@ pub struct Scope<'a> {
     pub key: Key,
     /// What earlier steps kept.
     pub captured: Option<&'a Map>,
-}
-
-impl Context {
-    /// A context of these values.
-    pub fn new(vars: Map, env: Map, matrix: Map) -> Context {
-        let root = vec![
-            ("vars", Value::from(Serde(&vars))),
-            ("env", Value::from(Serde(&env))),
-            ("matrix", Value::from(Serde(&matrix))),
-        ];
-        Context { values: Arc::new(ContextValues { vars, env, matrix, root }) }
-    }
-
-    /// The same with other `matrix` values.
-    pub fn with_matrix(&self, matrix: Map) -> Context {
-        Context::new(self.values.vars.clone(), self.values.env.clone(), matrix)
-    }
-
-    /// What stands for a path such as `vars.rate` in an expression.
-    fn literal(&self, path: &str) -> Option<String> {
-        let (root, rest) = path.split_once('.')?;
-        let values = match root {
-            "vars" => &self.values.vars,
-            "env" => &self.values.env,
-            "matrix" => &self.values.matrix,
-            _ => return None,
-        };
-        let mut names = rest.split('.');
-        let mut value = values.get(names.next()?)?;
-        for name in names {
-            value = value.get(name)?;
-        }
-        Some(match value {
-            serde_json::Value::Null => "none".into(),
-            value => value.to_string(),
-        })
-    }
-
-    /// The matrix values.
-    pub fn matrix(&self) -> &Map {
-        &self.values.matrix
-    }
-
-    /// The value of one of its names, for expressions on responses.
-    pub fn get(&self, name: &str) -> Option<Value> {
-        self.values.root.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone())
-    }
-
-    /// The value of an expression at load time.
-    ///
-    /// # Errors
-    /// It has none.
-    pub fn evaluate(&self, expression: &Expression) -> Result<serde_json::Value, TemplateError> {
-        expression.json(self.root(None))
-    }
-
-    fn root(&self, scope: Option<&Scope<'_>>) -> Value {
-        Value::from_object(Root {
-            context: self.clone(),
-            i: scope.map(|scope| scope.i),
-            captured: scope.and_then(|scope| scope.captured).map(|map| Value::from(Serde(map))),
-            stream: scope.map(|scope| Arc::new(Stream::new(scope.key))),
-        })
-    }
-}
-
-impl fmt::Debug for Context {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Values of `env` are secrets.
-        f.debug_struct("Context")
-            .field("vars", &self.values.vars)
-            .field("matrix", &self.values.matrix)
-            .finish_non_exhaustive()
-    }
 }
 
 /// The names an expression sees.
@@ -195,7 +119,8 @@ impl Object for Root {
 }
 
 /// Evaluates a text of a file at load time; a text that is exactly one expression gives a value of
-/// its type. The second result tells whether `env` was looked at, which makes the value a secret.
+/// its type. The second result tells whether `env` was looked at, or at a variable that did,
+/// which makes the value a secret.
 ///
 /// # Errors
 /// An expression that does not compile, or has no value.
@@ -207,7 +132,7 @@ pub fn evaluate_text(
     let mut secret = false;
     let mut evaluate = |text: &str| {
         let expression = Expression::compile(text, &LOADED)?;
-        secret |= expression.mentions("env");
+        secret |= context.is_secret(&expression);
         Ok(expression)
     };
     if let [Cut::Expression(text)] = cuts.as_slice() {
@@ -262,21 +187,21 @@ impl Template {
 
     /// Whether it has the same value always: a bound template without `i` and random functions.
     pub fn is_constant(&self) -> bool {
-        matches!(self.part, Part::Constant(_))
+        self.part.is_constant()
     }
 
-    /// The value, when it is the same always.
+    /// The value, when it is the same always and known as a whole.
     pub fn as_constant(&self) -> Option<&serde_json::Value> {
         match &self.part {
-            Part::Constant(value) => Some(value),
+            Part::Constant(value) | Part::Hidden { value, .. } => Some(value),
             _ => None,
         }
     }
 
     /// The value with expressions where they are left, as a file has it.
     ///
-    /// Where `vars`, `env` and `matrix` are looked up beside `i` or random functions, their values stand
-    /// instead.
+    /// Where `vars` and `matrix` are looked up beside `i` or random functions, their values stand
+    /// instead; `env` stays, since its values are secrets.
     pub fn to_json(&self) -> serde_json::Value {
         self.part.to_json(&self.context)
     }
@@ -296,7 +221,7 @@ impl Template {
     /// Whether the value will be a map, as far as can be told before it is evaluated.
     pub fn may_be_map(&self) -> bool {
         match &self.part {
-            Part::Constant(value) => value.is_object(),
+            Part::Constant(value) | Part::Hidden { value, .. } => value.is_object(),
             Part::Map(_) | Part::Expression(_) | Part::Broken { .. } => true,
             Part::Text(_) | Part::List(_) => false,
         }

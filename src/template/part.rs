@@ -18,6 +18,8 @@ pub(super) enum Part {
     Text(Pieces),
     List(Vec<Part>),
     Map(Vec<(String, Part)>),
+    // Always the same, and made from a secret: shown by the expression it came from.
+    Hidden { value: serde_json::Value, shown: String },
     // What does not compile is told when the template is bound, at its place.
     Broken { text: String, error: TemplateError },
 }
@@ -29,22 +31,13 @@ impl Part {
             Part::Expression(expression) => {
                 format!("${{{{ {} }}}}", expression.inlined(context)).into()
             }
-            Part::Text(Pieces(pieces)) => pieces
-                .iter()
-                .map(|piece| match piece {
-                    Piece::Text(text) => text.clone(),
-                    Piece::Expression(expression) => {
-                        format!("${{{{ {} }}}}", expression.inlined(context))
-                    }
-                })
-                .collect::<String>()
-                .into(),
+            Part::Text(pieces) => pieces.inlined(context).into(),
             Part::List(items) => items.iter().map(|item| item.to_json(context)).collect(),
             Part::Map(entries) => {
                 let json = |(key, part): &(String, Part)| (key.clone(), part.to_json(context));
                 entries.iter().map(json).collect::<Map>().into()
             }
-            Part::Broken { text, .. } => text.as_str().into(),
+            Part::Broken { text, .. } | Part::Hidden { shown: text, .. } => text.as_str().into(),
         }
     }
 
@@ -73,14 +66,31 @@ impl Part {
             })
         };
         match self {
-            Part::Constant(value) => Part::Constant(value.clone()),
-            Part::Expression(expression) if fixed(expression) => Part::Constant(value(expression)),
+            Part::Constant(_) | Part::Hidden { .. } => self.clone(),
+            Part::Expression(expression) if fixed(expression) => {
+                let value = value(expression);
+                match context.is_secret(expression) {
+                    true => Part::Hidden {
+                        value,
+                        shown: format!("${{{{ {} }}}}", expression.inlined(context)),
+                    },
+                    false => Part::Constant(value),
+                }
+            }
             Part::Expression(expression) => Part::Expression(expression.clone()),
             Part::Text(Pieces(pieces)) => {
                 let mut bound: Vec<Piece> = Vec::with_capacity(pieces.len());
+                let all_fixed = pieces.iter().all(|piece| match piece {
+                    Piece::Text(_) => true,
+                    Piece::Expression(expression) => fixed(expression),
+                });
                 for piece in pieces {
                     let text = match piece {
-                        Piece::Expression(expression) if fixed(expression) => {
+                        // A secret beside what changes stays, so that it is not shown.
+                        Piece::Expression(expression)
+                            if fixed(expression)
+                                && (all_fixed || !context.is_secret(expression)) =>
+                        {
                             match value(expression) {
                                 serde_json::Value::String(text) => text,
                                 value => value.to_string(),
@@ -98,7 +108,14 @@ impl Part {
                     }
                 }
                 match bound.as_mut_slice() {
-                    [Piece::Text(text)] => Part::Constant(std::mem::take(text).into()),
+                    [Piece::Text(text)] => {
+                        let value = std::mem::take(text).into();
+                        let pieces = Pieces(pieces.clone());
+                        match pieces.expressions().any(|part| context.is_secret(part)) {
+                            true => Part::Hidden { value, shown: pieces.inlined(context) },
+                            false => Part::Constant(value),
+                        }
+                    }
                     _ => Part::Text(Pieces(bound)),
                 }
             }
@@ -136,6 +153,16 @@ impl Part {
             .unwrap_or_else(|error| Part::Broken { text: text.to_owned(), error })
     }
 
+    /// Whether it has the same value always.
+    pub(super) fn is_constant(&self) -> bool {
+        match self {
+            Part::Constant(_) | Part::Hidden { .. } => true,
+            Part::Expression(_) | Part::Text(_) | Part::Broken { .. } => false,
+            Part::List(items) => items.iter().all(Part::is_constant),
+            Part::Map(entries) => entries.iter().all(|(_, part)| part.is_constant()),
+        }
+    }
+
     fn into_constant(self) -> Option<serde_json::Value> {
         match self {
             Part::Constant(value) => Some(value),
@@ -145,7 +172,7 @@ impl Part {
 
     pub(super) fn paths<'a>(&'a self, paths: &mut Vec<&'a str>) {
         match self {
-            Part::Constant(_) | Part::Broken { .. } => (),
+            Part::Constant(_) | Part::Hidden { .. } | Part::Broken { .. } => (),
             Part::Expression(expression) => paths.extend(expression.paths()),
             Part::Text(pieces) => paths.extend(pieces.expressions().flat_map(Expression::paths)),
             Part::List(items) => items.iter().for_each(|item| item.paths(paths)),
@@ -155,7 +182,7 @@ impl Part {
 
     pub(super) fn mentions(&self, name: &str) -> bool {
         match self {
-            Part::Constant(_) | Part::Broken { .. } => false,
+            Part::Constant(_) | Part::Hidden { .. } | Part::Broken { .. } => false,
             Part::Expression(expression) => expression.mentions(name),
             Part::Text(pieces) => pieces.expressions().any(|expression| expression.mentions(name)),
             Part::List(items) => items.iter().any(|item| item.mentions(name)),
@@ -169,7 +196,7 @@ impl Part {
         scope: &Scope<'_>,
     ) -> Result<serde_json::Value, TemplateError> {
         Ok(match self {
-            Part::Constant(value) => value.clone(),
+            Part::Constant(value) | Part::Hidden { value, .. } => value.clone(),
             Part::Expression(expression) => expression.json(context.root(Some(scope)))?,
             Part::Text(pieces) => pieces.render(context.root(Some(scope)))?.into(),
             Part::List(items) => {

@@ -4,8 +4,8 @@ use std::fmt;
 
 use minijinja::value::Value;
 
-use super::TemplateError;
 use super::expression::{Expression, shortened};
+use super::{Context, TemplateError};
 
 /// A text with expressions in it.
 #[derive(Clone, Debug)]
@@ -96,6 +96,17 @@ impl Pieces {
             Piece::Text(_) => None,
             Piece::Expression(expression) => Some(expression),
         })
+    }
+
+    /// The text with its expressions, in which values stand for `vars` and `matrix`.
+    pub(super) fn inlined(&self, context: &Context) -> String {
+        let piece = |piece: &Piece| match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Expression(expression) => {
+                format!("${{{{ {} }}}}", expression.inlined(context))
+            }
+        };
+        self.0.iter().map(piece).collect()
     }
 
     /// The text with the values in it: texts as they are, all else as in JSON. All expressions share

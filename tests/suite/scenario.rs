@@ -102,7 +102,7 @@ fn a_forecast_counts_what_the_load_will_do() {
     let forecasts = plan("scenarios/search.yaml").forecast();
     let [index, search] = forecasts.as_slice() else { panic!("two scenarios") };
     assert_eq!((index.requests, index.documents), (Amount::Exactly(10), Amount::Exactly(1000)));
-    assert_eq!((search.requests, search.documents), (Amount::Exactly(2000), Amount::Exactly(2000)));
+    assert_eq!((search.requests, search.documents), (Amount::About(2000), Amount::About(2000)));
     assert_eq!(search.duration, Some(std::time::Duration::from_secs(10)));
     let certified: Vec<String> = search.certified.iter().map(ToString::to_string).collect();
     assert_eq!(certified, ["p50", "p90", "p95", "p99"]);
@@ -127,6 +127,61 @@ fn a_resolved_plan_is_a_suite_again() {
             read(&again, &options).unwrap_or_else(|problems| panic!("{problems}\n{resolved}"));
         assert_eq!(flowbench::source::to_yaml(&plan.resolved()), resolved);
     }
+}
+
+#[test]
+fn what_comes_from_the_environment_is_not_shown_wherever_it_went() {
+    let text = "\
+vars: {token: '${{ env.TOKEN }}', greeting: 'hi ${{ env.TOKEN }}', size: 3}
+documents: {d: {count: 2, tags: {a: '${{ env.TOKEN }}', b: '${{ vars.token | upper }} ${{ i }}'}}}
+scenarios:
+  - {name: a, documents: d, parameters: {t: '${{ vars.token }}', n: '${{ vars.size }}', g: '${{ vars.greeting }}'}}
+";
+    let options = Options { env: vec![("TOKEN".into(), "secret".into())], ..Options::default() };
+    let read = |text: &str| {
+        scenario::load_text("s", text.to_owned(), Path::new(""), &options)
+            .and_then(|suite| plan::resolve(&suite))
+            .unwrap_or_else(|problems| panic!("{problems}\n{text}"))
+    };
+    let plan = read(text);
+    let Work::Post(post) = &plan.scenarios[0].first_step().work else { panic!("a post") };
+    let sent = post.parameters.evaluate(0, &Default::default()).expect("parameters");
+    assert_eq!(
+        (&sent["t"], &sent["n"], &sent["g"]),
+        (&"secret".into(), &3.into(), &"hi secret".into())
+    );
+    let document = post.documents.as_ref().expect("documents").get(1).expect("a Document");
+    assert_eq!((&document.tags["a"], &document.tags["b"]), (&"secret".into(), &"SECRET 1".into()));
+    let resolved = flowbench::source::to_yaml(&plan.resolved());
+    assert!(!resolved.to_lowercase().contains("secret"), "{resolved}");
+    assert!(resolved.contains("t: ${{ (env.TOKEN) }}"), "{resolved}");
+    // Read again it comes to the same, but for what is masked.
+    let again = read(&resolved);
+    let Work::Post(post) = &again.scenarios[0].first_step().work else { panic!("a post") };
+    let again = post.parameters.evaluate(0, &Default::default()).expect("parameters");
+    assert_eq!(
+        (&again["t"], &again["n"], &again["g"]),
+        (&"secret".into(), &3.into(), &"***".into())
+    );
+}
+
+#[test]
+fn variables_know_those_above_them_and_what_the_command_line_says() {
+    let text = "vars: {rate: 5, double: '${{ vars.rate * 2 }}', deep: {a: 1, b: 2}}\n\
+                scenarios: [{name: a, parameters: '${{ vars }}'}]\n";
+    let parameters = |set: &[(&str, &str)]| {
+        let set = set.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+        let options = Options { set, ..Options::default() };
+        let plan = scenario::load_text("s", text.to_owned(), Path::new(""), &options)
+            .and_then(|suite| plan::resolve(&suite))
+            .unwrap_or_else(|problems| panic!("{problems}"));
+        let Work::Post(post) = &plan.scenarios[0].first_step().work else { panic!("a post") };
+        serde_json::Value::from(post.parameters.evaluate(0, &Default::default()).expect("a map"))
+    };
+    let as_written = serde_json::json!({"rate": 5, "double": 10, "deep": {"a": 1, "b": 2}});
+    assert_eq!(parameters(&[]), as_written);
+    let set = parameters(&[("rate", "7"), ("deep.b", "x")]);
+    assert_eq!(set, serde_json::json!({"rate": 7, "double": 14, "deep": {"a": 1, "b": "x"}}));
 }
 
 #[test]

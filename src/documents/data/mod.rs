@@ -132,6 +132,7 @@ impl DataSet {
             return None;
         }
         let kind = *given.first()?;
+        let columns_at = at.key("columns");
         let at = if kind == "blob" { at.key("blob").key("files") } else { at.key(kind) };
         let before = problems.len();
         let (path, opened) = if let Some(path) = &spec.jsonl {
@@ -139,7 +140,7 @@ impl DataSet {
             (path.clone(), open_lines(&path, at, problems))
         } else if let Some(path) = &spec.csv {
             let path = base.join(path);
-            (path.clone(), open_csv(&path, spec.columns.as_ref(), at, problems))
+            (path.clone(), open_csv(&path, spec.columns.as_ref(), at, columns_at, problems))
         } else if let Some(path) = &spec.docarray {
             let path = base.join(path);
             (path.clone(), open_docarray(&path, at, problems))

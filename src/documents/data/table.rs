@@ -48,6 +48,7 @@ pub(super) fn open_csv(
     path: &Path,
     columns: Option<&IndexMap<String, String>>,
     at: Spot<'_>,
+    columns_at: Spot<'_>,
     problems: &mut Vec<Problem>,
 ) -> Option<(Entries, u64)> {
     let file = open_file(path, at, problems)?;
@@ -71,7 +72,7 @@ pub(super) fn open_csv(
         .iter()
         .map(|name| String::from_utf8_lossy(name).trim_start_matches('\u{feff}').trim().to_owned())
         .collect();
-    let columns = columns_of(&header, columns, path, at, problems)?;
+    let columns = columns_of(&header, columns, path, at, columns_at, problems)?;
     let mut places = Vec::new();
     let mut count = 0u64;
     let mut bad = Vec::new();
@@ -113,24 +114,28 @@ fn columns_of(
     columns: Option<&IndexMap<String, String>>,
     path: &Path,
     at: Spot<'_>,
+    columns_at: Spot<'_>,
     problems: &mut Vec<Problem>,
 ) -> Option<Vec<Column>> {
     let before = problems.len();
     let mut found = Vec::new();
     match columns {
         Some(columns) => {
-            // The map stands beside the key that names the file.
             for (name, column) in columns {
                 let field = Field::of(name);
                 if field.is_none() {
                     let message = format!("`{name}` is no field that a column can be put into");
-                    at.problem(problems, message, |problem| problem.suggest(name, FIELDS));
+                    columns_at
+                        .name(name)
+                        .problem(problems, message, |problem| problem.suggest(name, FIELDS));
                 }
                 let index = header.iter().position(|known| known == column);
                 if index.is_none() {
                     let message = format!("`{}` has no column `{column}`", path.display());
                     let known = header.iter().map(String::as_str);
-                    at.problem(problems, message, |problem| problem.suggest(column, known));
+                    columns_at
+                        .key(name)
+                        .problem(problems, message, |problem| problem.suggest(column, known));
                 }
                 found.extend(index.zip(field).map(|(index, field)| Column { index, field }));
             }

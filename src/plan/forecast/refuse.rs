@@ -1,6 +1,6 @@
 //! What cannot work, told before any load.
 
-use super::{Amount, Forecast, Limits, peak};
+use super::{Amount, Forecast, Limits, peak, spread};
 use crate::plan::{Load, Plan, Post, Scenario, Schedule, Work};
 use crate::scenario::LoadedSuite;
 use crate::scenario::condition::{Comparison, Condition, Metric};
@@ -100,7 +100,18 @@ fn impossible(condition: &Condition, scenario: &Scenario, forecast: &Forecast) -
     });
     // Requests per second that the load can offer at all.
     let offered = match &scenario.load {
-        Load::Open { .. } => Some(peak(&scenario.load) * scenario.steps.len() as f64),
+        Load::Open { .. } => {
+            let peak = peak(&scenario.load) * scenario.steps.len() as f64;
+            // Over the whole time it is no more than there are arrivals.
+            let count = match forecast.requests {
+                Amount::Exactly(count) => Some(count),
+                Amount::About(count) => Some(count + spread(count)),
+                Amount::Unknown => None,
+            };
+            let whole = count.zip(forecast.duration);
+            let mean = whole.map(|(count, time)| count as f64 / time.as_secs_f64());
+            Some(mean.unwrap_or(peak).min(peak))
+        }
         Load::Closed { think_time, .. } if !think_time.is_zero() => {
             Some(peak(&scenario.load) * scenario.steps.len() as f64 / think_time.as_secs_f64())
         }

@@ -1,0 +1,180 @@
+//! What holds once for a suite: `vars`, `env` and `matrix`.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use minijinja::value::{Enumerator, Object, ObjectRepr, Serde, Value};
+
+use super::expression::Expression;
+use super::functions::Stream;
+use super::{Root, Scope, TemplateError};
+use crate::wire::Map;
+
+/// What holds once for a suite: `vars`, `env` and `matrix`. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Context {
+    vars: Arc<Names>,
+    env: Arc<Names>,
+    matrix: Arc<Names>,
+    // Variables made from `env`, and the expression that may be shown instead of the value.
+    secrets: Arc<HashMap<String, String>>,
+}
+
+/// Values by name, each made into one of minijinja when it is first looked at.
+#[derive(Clone, Default)]
+struct Names {
+    map: Map,
+    made: HashMap<String, OnceLock<Value>>,
+}
+
+impl Context {
+    /// A context of these values.
+    pub fn new(vars: Map, env: Map, matrix: Map) -> Context {
+        Context {
+            vars: Arc::new(Names::new(vars)),
+            env: Arc::new(Names::new(env)),
+            matrix: Arc::new(Names::new(matrix)),
+            secrets: Arc::default(),
+        }
+    }
+
+    /// The same with other `matrix` values.
+    pub fn with_matrix(&self, matrix: Map) -> Context {
+        Context { matrix: Arc::new(Names::new(matrix)), ..self.clone() }
+    }
+
+    /// Adds a variable, or gives it another value. `secret` is the expression that may be shown instead
+    /// of a value made from `env`.
+    pub fn set_var(&mut self, name: &str, value: serde_json::Value, secret: Option<String>) {
+        Arc::make_mut(&mut self.vars).set(name, value);
+        if let Some(shown) = secret {
+            Arc::make_mut(&mut self.secrets).insert(name.to_owned(), shown);
+        } else if self.secrets.contains_key(name) {
+            Arc::make_mut(&mut self.secrets).remove(name);
+        }
+    }
+
+    /// The variables.
+    pub fn vars(&self) -> &Map {
+        &self.vars.map
+    }
+
+    /// The expression that may be shown instead of a variable's value, where that is a secret.
+    pub fn shown_instead(&self, name: &str) -> Option<&str> {
+        self.secrets.get(name).map(String::as_str)
+    }
+
+    /// The matrix values.
+    pub fn matrix(&self) -> &Map {
+        &self.matrix.map
+    }
+
+    /// Whether an expression looks at `env`, or at a variable that was made from it.
+    pub(super) fn is_secret(&self, expression: &Expression) -> bool {
+        expression.mentions("env")
+            || (!self.secrets.is_empty()
+                && expression.paths().any(|path| match path.split('.').collect::<Vec<_>>()[..] {
+                    ["vars", name, ..] => self.secrets.contains_key(name),
+                    ["vars"] => true,
+                    _ => false,
+                }))
+    }
+
+    /// What stands for a path such as `vars.rate` in an expression. The values of `env` are not shown.
+    pub(super) fn literal(&self, path: &str) -> Option<String> {
+        let (root, rest) = path.split_once('.')?;
+        let values = match root {
+            "vars" => &self.vars,
+            "matrix" => &self.matrix,
+            _ => return None,
+        };
+        let mut names = rest.split('.');
+        let name = names.next()?;
+        if root == "vars"
+            && let Some(shown) = self.secrets.get(name)
+        {
+            return Some(format!("({shown}){}", &rest[name.len()..]));
+        }
+        let mut value = values.map.get(name)?;
+        for name in names {
+            value = value.get(name)?;
+        }
+        Some(match value {
+            serde_json::Value::Null => "none".into(),
+            value => value.to_string(),
+        })
+    }
+
+    /// The value of one of its names, for expressions on responses.
+    pub fn get(&self, name: &str) -> Option<Value> {
+        let names = match name {
+            "vars" => &self.vars,
+            "env" => &self.env,
+            "matrix" => &self.matrix,
+            _ => return None,
+        };
+        Some(Value::from_dyn_object(names.clone()))
+    }
+
+    /// The value of an expression at load time.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn evaluate(&self, expression: &Expression) -> Result<serde_json::Value, TemplateError> {
+        expression.json(self.root(None))
+    }
+
+    pub(super) fn root(&self, scope: Option<&Scope<'_>>) -> Value {
+        Value::from_object(Root {
+            context: self.clone(),
+            i: scope.map(|scope| scope.i),
+            captured: scope.and_then(|scope| scope.captured).map(|map| Value::from(Serde(map))),
+            stream: scope.map(|scope| Arc::new(Stream::new(scope.key))),
+        })
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Values of `env` are secrets, and variables may be made from them.
+        let vars: Vec<&str> = self.vars.map.keys().map(String::as_str).collect();
+        f.debug_struct("Context")
+            .field("vars", &vars)
+            .field("matrix", &self.matrix.map)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Names {
+    fn new(map: Map) -> Names {
+        let made = map.keys().map(|name| (name.clone(), OnceLock::new())).collect();
+        Names { map, made }
+    }
+
+    fn set(&mut self, name: &str, value: serde_json::Value) {
+        self.map.insert(name.to_owned(), value);
+        self.made.insert(name.to_owned(), OnceLock::new());
+    }
+}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.map.keys()).finish()
+    }
+}
+
+impl Object for Names {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Map
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let (value, made) = (self.map.get(key.as_str()?)?, self.made.get(key.as_str()?)?);
+        Some(made.get_or_init(|| Value::from(Serde(value))).clone())
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Values(self.map.keys().map(|name| Value::from(name.as_str())).collect())
+    }
+}
