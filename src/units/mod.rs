@@ -94,6 +94,8 @@ pub trait Unit: FromStr<Err = UnitError> + fmt::Display + Copy + PartialOrd {
     const EXPECTED_RANGE: &'static str;
     /// Its name in JSON schemas.
     const NAME: &'static str;
+    /// A regular expression for its form, for JSON schemas.
+    const PATTERN: &'static str;
     /// What it looks like.
     const EXAMPLES: &'static [&'static str];
 }
@@ -229,6 +231,8 @@ mod tests {
         let value: T = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
         assert_eq!(value.to_string(), shown, "{text} is shown otherwise");
         assert_eq!(shown.parse::<T>().as_ref(), Ok(&value), "{shown} reads otherwise");
+        let pattern = regex::Regex::new(&format!("^({})$", T::PATTERN)).expect("a pattern");
+        assert!(pattern.is_match(text.trim()) && pattern.is_match(shown), "{text} {shown}");
     }
 
     fn refuses<T: Unit + fmt::Debug>(text: &str, message: &str) {

@@ -12,12 +12,13 @@ use serde::{Serialize, Serializer};
 use super::{ByteSize, Count, Percentage, Quantile, Range, Rate, Real, Span, Unit, UnitError};
 
 macro_rules! unit {
-    ($type:ident, $expected:literal, $range:literal, [$($example:literal),+]) => {
+    ($type:ident, $expected:literal, $range:literal, $pattern:literal, [$($example:literal),+]) => {
         impl Unit for $type {
             const EXPECTED: &'static str = $expected;
             const EXPECTED_RANGE: &'static str = $range;
             const NAME: &'static str = stringify!($type);
             const EXAMPLES: &'static [&'static str] = &[$($example),+];
+            const PATTERN: &'static str = $pattern;
         }
 
         impl<'de> Deserialize<'de> for $type {
@@ -42,11 +43,7 @@ macro_rules! unit {
             }
 
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({
-                    "type": ["string", "number"],
-                    "title": $expected,
-                    "examples": $type::EXAMPLES,
-                })
+                schema($expected, $type::PATTERN, $type::EXAMPLES)
             }
         }
     };
@@ -56,34 +53,51 @@ unit!(
     Rate,
     "a rate such as `50/s` or `3000/min`",
     "a range of rates such as `50/s..500/s`",
+    r"[0-9][0-9.]*\s*/\s*(s|sec|second|m|min|minute|h|hour)",
     ["50/s", "3000/min"]
 );
 unit!(
     Percentage,
     "a percentage such as `0.1%`",
     "a range of percentages such as `1%..5%`",
+    r"[0-9][0-9.]*\s*%",
     ["0.1%", "5%"]
 );
 unit!(
     Quantile,
     "a percentile such as `p99` or `p99.9`",
     "a range of percentiles such as `p50..p99`",
+    r"p[0-9][0-9.]*",
     ["p99", "p99.9"]
 );
 unit!(
     ByteSize,
     "a size such as `512B` or `10KiB`",
     "a size such as `10KiB` or a range such as `10KiB..1MiB`",
+    r"[0-9][0-9.]*\s*([kKMGT]?B|[KMGT]iB)?",
     ["10KiB", "1MiB"]
 );
 unit!(
     Span,
     "a duration such as `30s` or `500ms`",
     "a range of durations such as `5ms..1s`",
+    r"0|([0-9][0-9.]*\s*(ns|us|µs|μs|ms|s|sec|m|min|h|d)\s*)+",
     ["30s", "500ms", "1m 30s"]
 );
-unit!(Count, "a whole number", "a whole number such as `5` or a range such as `5..30`", ["5"]);
-unit!(Real, "a number", "a number such as `1.5` or a range such as `0.5..1.5`", ["1.5"]);
+unit!(
+    Count,
+    "a whole number",
+    "a whole number such as `5` or a range such as `5..30`",
+    r"[0-9]+",
+    ["5"]
+);
+unit!(
+    Real,
+    "a number",
+    "a number such as `1.5` or a range such as `0.5..1.5`",
+    r"-?[0-9][0-9.]*",
+    ["1.5"]
+);
 
 impl<'de, T: Unit> Deserialize<'de> for Range<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Range<T>, D::Error> {
@@ -107,8 +121,27 @@ impl<T: Unit> JsonSchema for Range<T> {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": ["string", "number"], "title": T::EXPECTED_RANGE})
+        let pattern = format!(r"({0})(\s*\.\.\s*({0}))?", T::PATTERN);
+        schema(T::EXPECTED_RANGE, &pattern, &[])
     }
+}
+
+/// The schema of a word with a unit, or of an expression that gives one. YAML has some such words as
+/// numbers.
+fn schema(title: &str, pattern: &str, examples: &[&str]) -> Schema {
+    let whole = format!(r"^\s*({pattern})\s*$|\$\{{\{{");
+    let words = regex::Regex::new(&whole).expect("the patterns of units are valid");
+    let mut schema = json_schema!({"type": "string", "title": title, "pattern": whole});
+    if words.is_match("5") {
+        schema.insert("type".into(), ["string", "number"].as_slice().into());
+    } else if words.is_match("0") {
+        schema.insert("type".into(), ["string", "number"].as_slice().into());
+        schema.insert("maximum".into(), 0.into());
+    }
+    if !examples.is_empty() {
+        schema.insert("examples".into(), examples.into());
+    }
+    schema
 }
 
 /// Reads a scalar as its text. Numbers come here too: whether they need a unit, their type says.

@@ -6,7 +6,7 @@ use flowbench::scenario;
 use serde_json::Value;
 
 /// Whether a value fits a schema, as far as our schemas go: types, properties, items,
-/// alternatives, constants, required keys, the pattern of expressions, definitions.
+/// alternatives, constants, required keys, patterns, definitions.
 pub(crate) fn fits(value: &Value, schema: &Value, root: &Value) -> bool {
     let Value::Object(schema) = schema else { return schema != &Value::Bool(false) };
     let all =
@@ -40,7 +40,20 @@ pub(crate) fn fits(value: &Value, schema: &Value, root: &Value) -> bool {
         && all("oneOf", Box::new(|parts| list(parts).iter().any(|part| fits(value, part, root))))
         && all("enum", Box::new(|known| list(known).contains(value)))
         && all("const", Box::new(|known| known == value))
-        && all("pattern", Box::new(|_| value.as_str().is_none_or(|text| text.contains("${{"))))
+        && all(
+            "pattern",
+            Box::new(|pattern| {
+                let pattern = regex::Regex::new(pattern.as_str().expect("a text"));
+                let pattern = pattern.expect("a regular expression");
+                value.as_str().is_none_or(|text| pattern.is_match(text))
+            }),
+        )
+        && all(
+            "maximum",
+            Box::new(|most| {
+                value.as_f64().is_none_or(|value| value <= most.as_f64().expect("a number"))
+            }),
+        )
         && all(
             "minimum",
             Box::new(|least| {
@@ -109,6 +122,9 @@ fn the_schema_refuses_unknown_keys_and_wrong_types() {
         "tls_is_a_word",
         "retry",
         "callback_is_a_word",
+        "rate_without_unit",
+        "timeout_without_unit",
+        "blob_without_unit",
     ] {
         let path = Path::new("tests/scenarios/bad").join(name).with_extension("yaml");
         assert!(!fits(&value(&path), &schema, &schema), "{name}");
