@@ -120,7 +120,8 @@ impl MemoryIndex {
                 let mut found = entries[at].document.clone();
                 found.adjacency = doc.adjacency.saturating_add(1);
                 let score = NamedScore {
-                    value: score.into(),
+                    // Rounding makes a little more than 1 of vectors that are the same.
+                    value: f64::from(score).clamp(-1.0, 1.0),
                     op_name: "cosine".into(),
                     ref_id: doc.id.clone(),
                     ..NamedScore::default()

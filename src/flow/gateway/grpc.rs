@@ -263,7 +263,9 @@ fn stream(
         let answer = encode(&request, &doc);
         return futures_util::stream::iter([answer]).boxed();
     };
+    let working = gateway.working();
     let answers = futures_util::stream::iter(0..of.count).then(move |number| {
+        let _until_the_last = &working;
         let gateway = gateway.clone();
         let answer = encode(&request, &streamed(&doc, number));
         async move {

@@ -31,6 +31,10 @@ const CONNECTIONS_MAX: usize = 10_000;
 /// How long a client may take for its TLS handshake, and for the header of a request.
 const HELLO_MAX: Duration = Duration::from_secs(30);
 
+/// How long a stopping Flow bears with connections while it has no work: a client that is there
+/// needs less, one that hangs would need for ever.
+const QUIET: Duration = Duration::from_secs(3);
+
 /// How long a client that was refused may take to see it.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -107,13 +111,24 @@ impl Server {
     }
 
     /// Takes no new connections and requests, lets those in flight finish for so long, then ends
-    /// what is left.
+    /// what is left. Connections on which nothing goes on any more have [`QUIET`] for their goodbye.
     pub(crate) async fn stop(&self, grace: Duration) {
+        const TICK: Duration = Duration::from_millis(250);
         self.stop.cancel();
         self.tasks.close();
-        if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
-            self.abort.cancel();
-            self.tasks.wait().await;
+        let patience = async {
+            let mut quiet = Duration::ZERO;
+            while quiet < QUIET {
+                tokio::time::sleep(TICK).await;
+                quiet = if self.gateway.is_idle() { quiet + TICK } else { Duration::ZERO };
+            }
+        };
+        tokio::select! {
+            () = self.tasks.wait() => (),
+            _ = tokio::time::timeout(grace, patience) => {
+                self.abort.cancel();
+                self.tasks.wait().await;
+            }
         }
         self.gateway.close();
     }

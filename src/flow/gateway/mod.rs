@@ -15,8 +15,8 @@ mod websocket;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -64,6 +64,8 @@ pub(super) struct Gateway {
     patterns: Mutex<IndexMap<String, Pattern>>,
     /// Whether the gateway has asked its Executors for their endpoints yet.
     discovered: AtomicBool,
+    /// How many requests are being worked on.
+    in_work: Arc<AtomicUsize>,
 }
 
 /// Why a request brings its whole call to an end instead of an answer.
@@ -126,6 +128,7 @@ impl Gateway {
             started: SystemTime::now(),
             patterns: Mutex::default(),
             discovered: AtomicBool::new(family == Family::V2),
+            in_work: Arc::default(),
         })
     }
 
@@ -160,6 +163,17 @@ impl Gateway {
         self.executors().find_map(|executor| executor.stream(endpoint))
     }
 
+    /// Whether nothing is being worked on.
+    fn is_idle(&self) -> bool {
+        self.in_work.load(Ordering::Relaxed) == 0
+    }
+
+    /// Counts as work for as long as it is kept.
+    fn working(&self) -> Working {
+        self.in_work.fetch_add(1, Ordering::Relaxed);
+        Working(self.in_work.clone())
+    }
+
     /// Waits.
     async fn sleep(&self, time: Duration) {
         if !time.is_zero() {
@@ -169,6 +183,7 @@ impl Gateway {
 
     /// Sends a request through the Executors. What an Executor raises is part of the answer.
     async fn handle(&self, mut message: Message) -> Result<Message, CallFailure> {
+        let _working = self.working();
         message.routes.clear();
         message.routes.push(started("gateway"));
         let target = message.header.target_executor.replace(String::new());
@@ -314,6 +329,16 @@ impl CallFailure {
             CallFailure::Encode(error) => error.to_string(),
             CallFailure::Network { error, .. } => error.details(),
         }
+    }
+}
+
+/// A request that is being worked on, see [`Gateway::working`].
+#[must_use]
+struct Working(Arc<AtomicUsize>);
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -88,7 +88,7 @@ fn begin(release: Release, group: &str, targets: &[Target], trusted: &Path) -> C
         .env("SSL_CERT_FILE", trusted)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null()) // the client logs there what it also raises
+        .stderr(Stdio::piped()) // the client logs there what it also raises
         .spawn()
         .expect("the environment's interpreter starts");
     // The pipe is closed by dropping it.
@@ -101,7 +101,8 @@ fn begin(release: Release, group: &str, targets: &[Target], trusted: &Path) -> C
 fn end(child: Child) -> Vec<Value> {
     let output = child.wait_with_output().expect("it can be waited for");
     let lines = String::from_utf8(output.stdout).expect("it writes text");
-    assert!(output.status.success(), "outcomes.py failed after:\n{lines}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "outcomes.py failed after:\n{lines}\nand said:\n{said}");
     lines.lines().map(|line| serde_json::from_str(line).expect("it is JSON")).collect()
 }
 
@@ -122,7 +123,9 @@ fn compare_trusting(
     calls: usize,
 ) {
     let (real, ours) = (begin(release, group, real, trusted), begin(release, group, ours, trusted));
-    let (real, ours) = (end(real), end(ours));
+    // At the same time: neither is to wait until somebody reads the other's lines.
+    let ours = std::thread::spawn(move || end(ours));
+    let (real, ours) = (end(real), ours.join().expect("it told why"));
     let names = |outcomes: &[Value]| -> Vec<_> {
         outcomes.iter().map(|outcome| outcome["call"].to_string()).collect()
     };
