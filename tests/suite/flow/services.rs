@@ -11,6 +11,7 @@ use flowbench::wire::{
 };
 use prost::Message as _;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::Code;
@@ -192,6 +193,88 @@ async fn raw_http(flow: &Flow, request: &str) -> String {
     let mut answer = String::new();
     socket.read_to_string(&mut answer).await.expect("text");
     answer
+}
+
+#[tokio::test]
+async fn a_v2_gateway_answers_a_body_with_its_first_hundred_documents() {
+    let flow = family_flow("v2").await;
+    for (documents, answered) in [(100, 100), (250, 100)] {
+        let docs: Vec<_> = (0..documents).map(|i| json!({"id": format!("d{i}")})).collect();
+        let body = json!({"data": docs}).to_string();
+        let answer = raw_http(
+            &flow,
+            &format!(
+                "POST /default HTTP/1.1\nhost: flow\nconnection: close\n\
+                 content-type: application/json\ncontent-length: {}\n\n{body}",
+                body.len()
+            ),
+        )
+        .await;
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        let body: Value = serde_json::from_str(body).expect("JSON");
+        let data = body["data"].as_array().expect("Documents");
+        assert_eq!((data.len(), &data[99]["id"]), (answered, &json!("d99")));
+    }
+    flow.stop().await;
+}
+
+#[tokio::test]
+async fn who_comes_to_the_wrong_door_is_told_as_by_a_real_gateway() {
+    let certificates = Certificates::new().expect("they can be made");
+    let encrypted = Flow::start(certificates.flow(None)).await.expect("it starts");
+    let plain = family_flow("v2").await;
+    let say = async |flow: &Flow, protocol: Protocol, words: &str| {
+        let mut socket = TcpStream::connect(address(flow, protocol)).await.expect("it listens");
+        socket.write_all(words.as_bytes()).await.expect("it is read");
+        let mut answer = Vec::new();
+        socket.read_to_end(&mut answer).await.expect("it ends without a reset");
+        String::from_utf8(answer).expect("text")
+    };
+    let http2 = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    for protocol in [Protocol::Http, Protocol::WebSocket] {
+        let answer = say(&plain, protocol, http2).await;
+        assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\nInvalid HTTP request received."), "{answer}");
+        let unencrypted = say(&encrypted, protocol, "GET / HTTP/1.1\r\nhost: flow\r\n\r\n").await;
+        assert_eq!(unencrypted, "", "not even an alert of TLS");
+    }
+    let upgrade = "GET / HTTP/1.1\nhost: flow\nconnection: upgrade\nupgrade: websocket\n\
+                   sec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\n\n";
+    let answer = raw_http(&plain, upgrade).await;
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    // By this the Python client tells that Documents are not posted there.
+    let openapi = "GET /openapi.json HTTP/1.1\r\nhost: flow\r\nconnection: close\r\n\r\n";
+    assert!(say(&plain, Protocol::Http, openapi).await.contains("\"/default\""));
+    assert!(!say(&plain, Protocol::WebSocket, openapi).await.contains("\"/default\""));
+    encrypted.stop().await;
+    plain.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_goes_on_after_a_request_that_was_not_for_this_gateway() {
+    let flow = family_flow("v1").await;
+    for protocol in [Protocol::Http, Protocol::WebSocket] {
+        let mut socket = TcpStream::connect(address(&flow, protocol)).await.expect("it listens");
+        let mut ask = async |request: &[&str]| {
+            for part in request {
+                // The head and the body in segments of their own, as many clients send them.
+                socket.write_all(part.as_bytes()).await.expect("it is read");
+                socket.flush().await.expect("it is read");
+                tokio::task::yield_now().await;
+            }
+            let mut answer = vec![0; 4096];
+            let read = socket.read(&mut answer).await.expect("it answers");
+            String::from_utf8(answer[..read].to_vec()).expect("text")
+        };
+        let refused =
+            ask(&["DELETE /dry_run HTTP/1.1\r\nhost: flow\r\ncontent-length: 2\r\n\r\n", "{}"]);
+        let refused = refused.await;
+        assert!(refused.starts_with("HTTP/1.1 405 "), "{protocol}: {refused}");
+        let answer = ask(&["GET / HTTP/1.1\r\nhost: flow\r\n\r\n"]).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{protocol}: {answer}");
+    }
+    flow.stop().await;
 }
 
 #[tokio::test]
