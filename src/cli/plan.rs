@@ -143,17 +143,15 @@ fn chart(levels: &[f64]) -> String {
 
 fn percentiles(forecast: &Forecast) -> String {
     let certified: Vec<String> = forecast.certified.iter().map(ToString::to_string).collect();
-    match (&forecast.uncertified, forecast.requests) {
-        (_, Amount::Unknown | Amount::About(_)) => {
-            "depend on how many requests are answered".into()
-        }
-        (None, _) => format!("{} can be certified", certified.join(" ")),
-        (Some((quantile, samples)), _) => {
-            let missing = format!("{quantile} needs {} requests", number(*samples));
-            match certified.as_slice() {
-                [] => format!("none can be certified: {missing}"),
-                certified => format!("{} can be certified; {missing}", certified.join(" ")),
-            }
+    let missing = forecast
+        .uncertified
+        .map(|(quantile, samples)| format!("{quantile} needs {} requests", number(samples)));
+    match (certified.as_slice(), missing) {
+        ([], None) => "depend on how many requests are answered".into(),
+        ([], Some(missing)) => format!("none can be certified: {missing}"),
+        (certified, None) => format!("{} can be certified", certified.join(" ")),
+        (certified, Some(missing)) => {
+            format!("{} can be certified; {missing}", certified.join(" "))
         }
     }
 }

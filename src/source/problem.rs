@@ -146,8 +146,11 @@ impl Problems {
             .map(|problem| self.sources.render(problem, &renderer))
             .collect::<Vec<_>>()
             .join("\n\n");
-        if let Some(more) = self.problems.len().checked_sub(PROBLEMS_MAX).filter(|more| *more > 0) {
-            text.push_str(&format!("\n\nerror: {more} more problems are not shown"));
+        // Who finds that many stops looking, so nobody knows how many there are.
+        if self.problems.len() > PROBLEMS_MAX {
+            text.push_str(&format!(
+                "\n\nerror: these are the first {PROBLEMS_MAX} problems of more"
+            ));
         }
         text
     }

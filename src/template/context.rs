@@ -83,12 +83,21 @@ impl Context {
 
     /// What stands for a path such as `vars.rate` in an expression. The values of `env` are not shown.
     pub(super) fn literal(&self, path: &str) -> Option<String> {
-        let (root, rest) = path.split_once('.')?;
+        let (root, rest) = path.split_once('.').unwrap_or((path, ""));
         let values = match root {
             "vars" => &self.vars,
             "matrix" => &self.matrix,
             _ => return None,
         };
+        if rest.is_empty() {
+            let entry = |(name, value): (&String, &serde_json::Value)| {
+                let shown = self.secrets.get(name).filter(|_| root == "vars");
+                let value = shown.map_or_else(|| literal(value), |shown| format!("({shown})"));
+                format!("{}: {value}", serde_json::Value::from(name.as_str()))
+            };
+            let entries: Vec<String> = values.map.iter().map(entry).collect();
+            return Some(format!("{{{}}}", entries.join(", ")));
+        }
         let mut names = rest.split('.');
         let name = names.next()?;
         if root == "vars"
@@ -100,10 +109,7 @@ impl Context {
         for name in names {
             value = value.get(name)?;
         }
-        Some(match value {
-            serde_json::Value::Null => "none".into(),
-            value => value.to_string(),
-        })
+        Some(literal(value))
     }
 
     /// The value of one of its names, for expressions on responses.
@@ -132,6 +138,23 @@ impl Context {
             captured: scope.and_then(|scope| scope.captured).map(|map| Value::from(Serde(map))),
             stream: scope.map(|scope| Arc::new(Stream::new(scope.key))),
         })
+    }
+}
+
+/// A value as an expression.
+fn literal(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::Null => "none".into(),
+        serde_json::Value::Array(items) => {
+            format!("[{}]", items.iter().map(literal).collect::<Vec<_>>().join(", "))
+        }
+        serde_json::Value::Object(map) => {
+            let entry = |(name, value): (&String, &serde_json::Value)| {
+                format!("{}: {}", serde_json::Value::from(name.as_str()), literal(value))
+            };
+            format!("{{{}}}", map.iter().map(entry).collect::<Vec<_>>().join(", "))
+        }
+        value => value.to_string(),
     }
 }
 

@@ -132,8 +132,8 @@ fn a_resolved_plan_is_a_suite_again() {
 #[test]
 fn what_comes_from_the_environment_is_not_shown_wherever_it_went() {
     let text = "\
-vars: {token: '${{ env.TOKEN }}', greeting: 'hi ${{ env.TOKEN }}', size: 3}
-documents: {d: {count: 2, tags: {a: '${{ env.TOKEN }}', b: '${{ vars.token | upper }} ${{ i }}'}}}
+vars: {token: '${{ env.TOKEN }}', greeting: 'hi ${{ env.TOKEN }}', size: 3, deep: [~, {x: 1}]}
+documents: {d: {count: 2, weight: '${{ i * vars[\"size\"] }}', tags: {a: '${{ env.TOKEN }}', b: '${{ vars.token | upper }} ${{ i }}'}}}
 scenarios:
   - {name: a, documents: d, parameters: {t: '${{ vars.token }}', n: '${{ vars.size }}', g: '${{ vars.greeting }}'}}
 ";
@@ -154,9 +154,17 @@ scenarios:
     assert_eq!((&document.tags["a"], &document.tags["b"]), (&"secret".into(), &"SECRET 1".into()));
     let resolved = flowbench::source::to_yaml(&plan.resolved());
     assert!(!resolved.to_lowercase().contains("secret"), "{resolved}");
+    assert!(
+        resolved.contains(r#"\"deep\": [none, {\"x\": 1}]"#)
+            || resolved.contains(r#""deep": [none, {"x": 1}]"#),
+        "{resolved}"
+    );
     assert!(resolved.contains("t: ${{ (env.TOKEN) }}"), "{resolved}");
     // Read again it comes to the same, but for what is masked.
     let again = read(&resolved);
+    let Work::Post(post) = &again.scenarios[0].first_step().work else { panic!("a post") };
+    let documents = post.documents.as_ref().expect("documents");
+    assert_eq!(documents.get(1).expect("a Document").weight, 3.0);
     let Work::Post(post) = &again.scenarios[0].first_step().work else { panic!("a post") };
     let again = post.parameters.evaluate(0, &Default::default()).expect("parameters");
     assert_eq!(

@@ -4,7 +4,7 @@
 mod needs;
 mod steps;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,10 +81,9 @@ impl<'a> Resolver<'a> {
             scenarios.push(self.scenario(unit, &written, &node, needs));
         }
         // Generators that no scenario uses are checked too.
-        for named in &self.suite.documents {
-            if !self.documents.keys().any(|(name, _)| *name == named.name) {
-                self.generator(named, &Map::new());
-            }
+        let used: HashSet<String> = self.documents.keys().map(|(name, _)| name.clone()).collect();
+        for named in self.suite.documents.iter().filter(|named| !used.contains(&named.name)) {
+            self.generator(named, &Map::new());
         }
         let capacity = self.capacity(&scenarios);
         Plan {
