@@ -589,7 +589,31 @@ def streams():
 
         return make
 
-    yield Call('a stream', stream('/stream', lambda: Doc(id='s', text='token', tags={'count': 3})), only=['grpc'])
+    def events(method, body, query=''):
+        def make(where):
+            import http.client
+
+            line = http.client.HTTPConnection(where.told['host'], where.told['ports']['http'])
+            headers = {'content-type': 'application/json'} if body else {}
+            line.request(method, '/stream' + query, body, headers)
+            answer = line.getresponse()
+            text = re.sub(r'"id": ?"[^"]*"', '"id": …', answer.read().decode())
+            # Python puts blanks into JSON, and keys in its own order.
+            found = [
+                sorted(json.loads(event[6:].replace('…', '"…"')).items(), key=lambda item: item[0])
+                if event.startswith('data: ')
+                else event
+                for event in text.split('\r\n')
+            ]
+            return [answer.status, answer.getheader('content-type'), answer.getheader('allow'), found]
+
+        return make
+
+    doc = lambda: Doc(id='s', text='token', tags={'count': 3})
+    yield Call('a stream', stream('/stream', doc), only=['grpc', 'http'])
+    yield Call('events', events('GET', '{"id": "s", "text": "token", "tags": {"count": 3}}'), only=['http'])
+    yield Call('events of nothing that is right', events('GET', '{"text": 5, "tags": 3}'), only=['http'])
+    yield Call('a post to a stream', events('POST', '{"data": [{"text": "a"}]}'), only=['http'])
 
 
 def down():

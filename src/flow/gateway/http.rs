@@ -8,9 +8,9 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use futures_util::stream::{BoxStream, FuturesUnordered};
+use http_body_util::{BodyExt, Either, Full, Limited, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HOST, HeaderValue, LOCATION};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
@@ -18,18 +18,23 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::pydantic::{self, PostV1, PostV2, Refusal};
-use super::{CallFailure, Gateway, MESSAGE_MAX, codecs, cors, graphql, openapi, websocket};
+use super::{CallFailure, Gateway, MESSAGE_MAX, codecs, cors, graphql, openapi, sse, websocket};
+use crate::flow::config::StreamOf;
 use crate::flow::executor::complete_v1;
 use crate::flow::message::{Docs, Message};
 use crate::wire::{Document, Family, Form, Header, Map, Protocol};
 
-pub(super) type Body = Full<Bytes>;
+/// All at once, or as it comes to be.
+pub(super) type Body = Either<Full<Bytes>, StreamBody<Frames>>;
+type Frames = BoxStream<'static, Result<Frame<Bytes>, Infallible>>;
 pub(super) type Reply = Response<Body>;
 
 /// What a path is for.
 enum Route {
     /// Documents, for the endpoint; `None` when the body names it.
     Data(Option<String>),
+    /// A Document for an endpoint that answers it with many.
+    Stream(StreamOf),
     /// GraphQL.
     GraphQl,
     /// Anything without Documents.
@@ -62,31 +67,43 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Reply {
     let (head, body) = request.into_parts();
-    let endpoint = match route(gateway, &head).await {
+    let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let parsed = async |body| {
+        let body = whole(body).await?;
+        pydantic::parse(&body, content_type, gateway.family).map_err(refuse)
+    };
+    let answered = match route(gateway, &head).await {
         Route::Side(reply) => {
             skip(body).await;
-            return reply;
+            Ok(reply)
         }
-        Route::GraphQl => None,
-        Route::Data(endpoint) => Some(endpoint),
+        Route::GraphQl => match whole(body).await {
+            Ok(body) => Ok(graphql::post(gateway, content_type, &body).await),
+            Err(reply) => Err(reply),
+        },
+        Route::Stream(of) => {
+            parsed(body).await.map(|body| sse::serve(gateway, of, body, head.uri.query()))
+        }
+        Route::Data(endpoint) => match (parsed(body).await, gateway.family) {
+            (Ok(body), Family::V1) => Ok(post_v1(gateway, line, endpoint, body).await),
+            (Ok(body), Family::V2) => Ok(post_v2(gateway, line, endpoint, body).await),
+            (Err(reply), _) => Err(reply),
+        },
     };
-    let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let body = match Limited::new(body, MESSAGE_MAX).collect().await {
-        Ok(body) => body.to_bytes(),
+    answered.unwrap_or_else(|refusal| refusal)
+}
+
+/// All of a body.
+///
+/// # Errors
+/// What is answered where it does not come, or is too large.
+async fn whole(body: Incoming) -> Result<Bytes, Reply> {
+    match Limited::new(body, MESSAGE_MAX).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
         Err(_) => {
             let detail = json!({"detail": "There was an error parsing the body"});
-            return json_reply(StatusCode::BAD_REQUEST, &detail);
+            Err(json_reply(StatusCode::BAD_REQUEST, &detail))
         }
-    };
-    let Some(endpoint) = endpoint else {
-        return graphql::post(gateway, content_type, &body).await;
-    };
-    match pydantic::parse(&body, content_type, gateway.family) {
-        Err(refusal) => refuse(refusal),
-        Ok(body) => match gateway.family {
-            Family::V1 => post_v1(gateway, line, endpoint, body).await,
-            Family::V2 => post_v2(gateway, line, endpoint, body).await,
-        },
     }
 }
 
@@ -150,6 +167,8 @@ fn routes(gateway: &Gateway, path: &str) -> Vec<(Method, Route)> {
         Family::V2 => {
             if path == "/default" && gateway.has_default() {
                 routes.push((Method::POST, data(Some("/default"))));
+            } else if let Some(of) = gateway.stream(path) {
+                routes.push((Method::GET, Route::Stream(of)));
             } else if gateway.endpoints().contains(path) {
                 routes.push((Method::POST, data(Some(path))));
             }
@@ -449,7 +468,7 @@ fn new_id() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }
 
-fn refuse(refusal: Refusal) -> Reply {
+pub(super) fn refuse(refusal: Refusal) -> Reply {
     match refusal {
         Refusal::Invalid(problems) => {
             json_reply(StatusCode::UNPROCESSABLE_ENTITY, &json!({"detail": problems}))
@@ -470,7 +489,7 @@ fn redirect(gateway: &Gateway, path: &str, headers: &HeaderMap) -> Option<Reply>
     }
     let host = headers.get(HOST)?.to_str().ok()?;
     let location = HeaderValue::from_str(&format!("http://{host}{without}")).ok()?;
-    let mut reply = Response::new(Full::default());
+    let mut reply = Response::new(Either::Left(Full::default()));
     *reply.status_mut() = StatusCode::TEMPORARY_REDIRECT;
     reply.headers_mut().insert(LOCATION, location);
     Some(reply)
@@ -506,7 +525,7 @@ pub(super) fn json_reply(status: StatusCode, body: &Value) -> Reply {
 }
 
 pub(super) fn reply(status: StatusCode, content_type: &'static str, body: Bytes) -> Reply {
-    let mut reply = Response::new(Full::new(body));
+    let mut reply = Response::new(Either::Left(Full::new(body)));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     reply

@@ -11,6 +11,7 @@ mod outbox;
 mod pattern;
 mod pydantic;
 mod reflection;
+mod sse;
 mod websocket;
 
 use std::collections::{BTreeMap, BTreeSet};

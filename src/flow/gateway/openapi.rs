@@ -108,7 +108,12 @@ pub(super) fn schema(gateway: &Gateway, protocol: Protocol) -> Value {
         }
         Family::V2 => {
             for endpoint in gateway.endpoints() {
-                add(endpoint, "post", format!("Endpoint {endpoint}"), true);
+                match gateway.stream(endpoint) {
+                    None => add(endpoint, "post", format!("Endpoint {endpoint}"), true),
+                    Some(_) => {
+                        add(endpoint, "get", format!("Streaming Endpoint {endpoint}"), false);
+                    }
+                }
             }
             if gateway.has_default() {
                 add("/default", "post", "Endpoint /default".into(), true);

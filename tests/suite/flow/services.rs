@@ -156,6 +156,22 @@ async fn a_streaming_endpoint_answers_one_document_with_many() {
     let answers = ask("/tokens").await;
     let texts: Vec<_> = answers.iter().flat_map(|answer| texts_of(answer.docs())).collect();
     assert_eq!(texts, ["token 0", "token 1", "token 2"]);
+    let body = r#"{"id": "d", "text": "token"}"#;
+    let get = format!(
+        "GET /tokens HTTP/1.1\nhost: flow\nconnection: close\n\
+         content-type: application/json\ncontent-length: {}\n\n{body}",
+        body.len()
+    );
+    let answer = raw_http(&flow, &get).await;
+    assert!(answer.contains("\r\ncontent-type: text/event-stream; charset=utf-8\r\n"), "{answer}");
+    let events: Vec<_> = answer.split("event: ").skip(1).collect();
+    assert_eq!(events.len(), 4, "{answer}");
+    assert!(events[2].starts_with("update\r\ndata: {"), "{answer}");
+    assert!(events[2].contains(r#""text":"token 2""#), "{answer}");
+    assert!(events[3].starts_with("end\r\n\r\n"), "{answer}");
+    let posted = raw_http(&flow, &get.replacen("GET", "POST", 1)).await;
+    assert!(posted.starts_with("HTTP/1.1 405 "), "{posted}");
+
     let refused = ask("/plain").await;
     let status = refused[0].header.status.as_ref().expect("an exception");
     assert_eq!(status.exception.as_ref().expect("one").args, ["endpoint must be generator"]);

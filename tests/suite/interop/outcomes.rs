@@ -187,12 +187,12 @@ fn mutations_come_to_the_same() {
 
 #[test]
 fn streams_come_to_the_same() {
-    let protocols = [Protocol::Grpc];
+    let protocols = [Protocol::Grpc, Protocol::Http];
     let setup = Setup::new(Release::V2, &protocols).with(&["--executors", "streamer"]);
     let Some(flow) = setup.shared() else { return };
     let config = "executors: [{name: streamer, endpoints: {/stream: {stream: {count: 3}}}}]";
     let served = Served::start(Release::V2, &protocols, config, &[]);
-    compare(Release::V2, "streams", &targets(&flow, &protocols), &served.targets, 1);
+    compare(Release::V2, "streams", &targets(&flow, &protocols), &served.targets, 5);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 pub(super) use self::json::{parse, parse_text};
 pub(super) use self::v1::PostV1;
-pub(super) use self::v2::PostV2;
+pub(super) use self::v2::{PostV2, document_v2};
 use crate::wire::Map;
 
 /// How many problems are told: in v2 nesting doubles them with every level.

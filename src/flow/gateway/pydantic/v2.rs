@@ -66,6 +66,15 @@ impl Problems {
         );
     }
 
+    /// What was read, if there is nothing wrong with it.
+    fn end<T>(self, read: T) -> Result<T, Refusal> {
+        match (self.found.is_empty(), self.internal) {
+            (false, _) => Err(Refusal::Invalid(self.found)),
+            (true, true) => Err(Refusal::Internal),
+            (true, false) => Ok(read),
+        }
+    }
+
     fn no_object(&mut self, at: Loc<'_>, input: &Value) {
         let msg = "Input should be a valid dictionary or object to extract fields from";
         self.add(at, "model_attributes_type", msg, input);
@@ -121,14 +130,21 @@ impl PostV2 {
                 value => problems.no_object(at, value),
             }
         }
-        if problems.internal && problems.found.is_empty() {
-            return Err(Refusal::Internal);
-        }
-        if !problems.found.is_empty() {
-            return Err(Refusal::Invalid(problems.found));
-        }
-        Ok(PostV2 { data, alone, parameters, header, target_executor })
+        problems.end(PostV2 { data, alone, parameters, header, target_executor })
     }
+}
+
+/// Checks a body that is one Document.
+pub(in crate::flow::gateway) fn document_v2(body: &Value, any_field: bool) -> Result<Map, Refusal> {
+    let mut problems = Problems::new(PROBLEMS_MAX);
+    let doc = match body {
+        Value::Object(given) => document(given, Loc::BODY, any_field, &mut problems),
+        body => {
+            problems.no_object(Loc::BODY, body);
+            Map::new()
+        }
+    };
+    problems.end(doc)
 }
 
 /// A list of Documents, or one.

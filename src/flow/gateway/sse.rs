@@ -1,0 +1,86 @@
+//! Streaming endpoints over HTTP, in the v2 family: one Document in, a server-sent event for each
+//! that comes out.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream;
+use http_body_util::{Either, StreamBody};
+use hyper::body::Frame;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde_json::Value;
+
+use super::http::{self, Reply};
+use super::pydantic::{Refusal, document_v2};
+use super::{CallFailure, Gateway};
+use crate::flow::config::StreamOf;
+use crate::flow::executor::streamed;
+use crate::wire::{DataRequest, Document, Family, Form, Map};
+
+/// Answers a request with the Document in its body, or else in its query.
+pub(super) fn serve(
+    gateway: &Arc<Gateway>,
+    of: StreamOf,
+    body: Option<Value>,
+    query: Option<&str>,
+) -> Reply {
+    let any_field = gateway.world.any_field;
+    let doc = match body.filter(|body| !body.is_null()) {
+        Some(body) => document_v2(&body, any_field),
+        None => {
+            let fields = http::query(query.unwrap_or_default()).into_iter();
+            let fields: Map = fields.map(|(name, value)| (name, value.into())).collect();
+            // Here nobody catches what pydantic raises.
+            document_v2(&fields.into(), any_field).map_err(|_| Refusal::Internal)
+        }
+    };
+    let doc = match doc {
+        Ok(doc) => doc,
+        Err(refusal) => return http::refuse(refusal),
+    };
+    let docs = Value::Array(vec![doc.into()]);
+    let Ok(Some(mut doc)) = Family::V2.docs_from_json(&docs).map(|mut docs| docs.pop()) else {
+        return http::internal_error();
+    };
+    doc.settle(Family::V2, &mut || uuid::Uuid::new_v4().as_u128());
+    events(gateway.clone(), of, doc)
+}
+
+fn events(gateway: Arc<Gateway>, of: StreamOf, doc: Document) -> Reply {
+    let working = gateway.working();
+    let updates = stream::iter(0..of.count).then(move |number| {
+        let _until_the_last = &working;
+        let gateway = gateway.clone();
+        let event = update(&streamed(&doc, number));
+        async move {
+            gateway.sleep(of.every.get()).await;
+            event
+        }
+    });
+    // What fails on the way ends the stream as it ends otherwise.
+    let updates = updates.take_while(|event| std::future::ready(event.is_ok()));
+    let updates = updates.filter_map(|event| std::future::ready(event.ok()));
+    let end = stream::iter([Bytes::from_static(b"event: end\r\n\r\n")]);
+    let frames = updates.chain(end).map(|event| Ok::<_, Infallible>(Frame::data(event)));
+    let mut reply = Response::new(Either::Right(StreamBody::new(frames.boxed())));
+    *reply.status_mut() = StatusCode::OK;
+    for (name, value) in [
+        (CACHE_CONTROL, "no-cache"),
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+        (CONTENT_TYPE, "text/event-stream; charset=utf-8"),
+    ] {
+        reply.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    reply
+}
+
+/// The event of a Document.
+fn update(doc: &Document) -> Result<Bytes, CallFailure> {
+    let answer = DataRequest { data: Some(vec![doc.clone()]), ..DataRequest::default() };
+    let answer = Form::Json(Family::V2).encode_response(&answer)?;
+    let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
+    Ok(format!("event: update\r\ndata: {}\r\n\r\n", answer["data"][0]).into())
+}
