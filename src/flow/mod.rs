@@ -62,6 +62,11 @@ fn list(problems: &[FlowProblem]) -> String {
     problems.iter().map(FlowProblem::to_string).collect::<Vec<_>>().join("; ")
 }
 
+/// A random id. It guards nothing, so no system call is spent on it.
+fn new_uuid() -> uuid::Uuid {
+    uuid::Builder::from_random_bytes(rand::random()).into_uuid()
+}
+
 impl Flow {
     /// Starts a Flow and returns when all its ports answer.
     ///

@@ -110,6 +110,11 @@ impl Topology {
         self.nodes.iter().map(|node| &node.executor)
     }
 
+    /// Whether it may ever come to a [`NetworkError`].
+    pub(super) fn can_be_cut_off(&self) -> bool {
+        self.timeout_send.is_some() || self.executors().any(Executor::can_be_down)
+    }
+
     /// The first Executor that cannot be reached.
     pub(super) fn unreachable(&self, now: Duration) -> Option<NetworkError> {
         let at = self.nodes.iter().position(|node| node.executor.is_down(now))?;

@@ -167,6 +167,11 @@ impl Executor {
         self.when.is_some()
     }
 
+    /// Whether there is a time at which it cannot be reached.
+    pub(super) fn can_be_down(&self) -> bool {
+        self.down.is_some()
+    }
+
     /// Whether it cannot be reached at this time since the Flow's start.
     pub(super) fn is_down(&self, now: Duration) -> bool {
         self.down.is_some_and(|Down { after, r#for }| {

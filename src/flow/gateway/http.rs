@@ -221,7 +221,9 @@ async fn post_v1(
         Ok(post) => post,
         Err(refusal) => return refuse(refusal),
     };
-    let Ok(message) = message_v1(&post, endpoint.clone()) else { return internal_error() };
+    let sent =
+        gateway.topology.can_be_cut_off().then(|| (post.data.clone(), post.parameters.clone()));
+    let Ok(message) = message_v1(post, endpoint.clone()) else { return internal_error() };
     let request_id = message.header.request_id.clone();
     match run(gateway, line, message).await {
         Ok(Answer::Message(message)) => encode(gateway, message),
@@ -244,10 +246,11 @@ async fn post_v1(
                 "execEndpoint": "",
                 "targetExecutor": "",
             });
-            let data = post.data.map(|docs| docs.iter().map(all_keys).collect::<Vec<_>>());
+            let (data, parameters) = sent.unwrap_or_default();
+            let data = data.map(|docs| docs.iter().map(all_keys).collect::<Vec<_>>());
             let body = json!({
                 "header": header,
-                "parameters": post.parameters,
+                "parameters": parameters,
                 "routes": null,
                 "data": data,
             });
@@ -261,9 +264,9 @@ async fn post_v1(
 ///
 /// # Errors
 /// What a real gateway says when it trips over a Document.
-pub(super) fn message_v1(post: &PostV1, endpoint: Option<String>) -> Result<Message, String> {
+pub(super) fn message_v1(post: PostV1, endpoint: Option<String>) -> Result<Message, String> {
     let mut docs = Vec::new();
-    for doc in post.data.iter().flatten() {
+    for doc in post.data.into_iter().flatten() {
         docs.push(Value::Object(one_content(doc)?));
     }
     let docs = Family::V1.docs_from_json(&docs.into());
@@ -272,19 +275,18 @@ pub(super) fn message_v1(post: &PostV1, endpoint: Option<String>) -> Result<Mess
     Ok(Message {
         header: Header {
             request_id: new_id(),
-            exec_endpoint: endpoint.or_else(|| Some(post.exec_endpoint.clone())),
-            target_executor: post.target_executor.clone(),
+            exec_endpoint: Some(endpoint.unwrap_or(post.exec_endpoint)),
+            target_executor: post.target_executor,
             status: None,
         },
-        parameters: post.parameters.clone().unwrap_or_default().into(),
+        parameters: post.parameters.unwrap_or_default().into(),
         docs: Docs::Read(docs),
         ..Message::default()
     })
 }
 
 /// A Document with one content: of several the tensor is kept, else the blob.
-fn one_content(doc: &Map) -> Result<Map, String> {
-    let mut doc = doc.clone();
+fn one_content(mut doc: Map) -> Result<Map, String> {
     if let Some(Value::String(blob)) = doc.get("blob") {
         let blob = BASE64_STANDARD.encode(codecs::base64(blob)?);
         doc.insert("blob".into(), blob.into());
@@ -361,7 +363,7 @@ async fn post_v2(
         None => None,
     };
     for doc in &mut docs {
-        doc.settle(Family::V2, &mut || uuid::Uuid::new_v4().as_u128());
+        doc.settle(Family::V2, &mut || crate::flow::new_uuid().as_u128());
     }
     let request_id = match given {
         Some(id) if !id.is_empty() => id,
@@ -465,7 +467,7 @@ fn encode(gateway: &Gateway, message: Message) -> Reply {
 }
 
 fn new_id() -> String {
-    uuid::Uuid::new_v4().simple().to_string()
+    crate::flow::new_uuid().simple().to_string()
 }
 
 pub(super) fn refuse(refusal: Refusal) -> Reply {

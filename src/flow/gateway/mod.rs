@@ -209,7 +209,7 @@ impl Gateway {
         }
         self.sleep(message.faults.late).await;
         if message.faults.wrong_id {
-            message.header.request_id = uuid::Uuid::new_v4().simple().to_string();
+            message.header.request_id = crate::flow::new_uuid().simple().to_string();
         }
         message.routes[0].end_time = Some(now());
         Ok(message)

@@ -45,7 +45,7 @@ pub(super) fn serve(
     let Ok(Some(mut doc)) = Family::V2.docs_from_json(&docs).map(|mut docs| docs.pop()) else {
         return http::internal_error();
     };
-    doc.settle(Family::V2, &mut || uuid::Uuid::new_v4().as_u128());
+    doc.settle(Family::V2, &mut || crate::flow::new_uuid().as_u128());
     events(gateway.clone(), of, doc)
 }
 

@@ -296,7 +296,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             return Err(Ending::Drop);
         }
         let post = PostV1::read(Some(map.into()), true).map_err(|_| Ending::Drop)?;
-        let message = http::message_v1(&post, None).map_err(|_| Ending::Drop)?;
+        let message = http::message_v1(post, None).map_err(|_| Ending::Drop)?;
         let (gateway, length) = (self.gateway.clone(), text.len());
         self.start(length, async move {
             let note = gateway.arrived(&message, Protocol::WebSocket);

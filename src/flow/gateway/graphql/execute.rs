@@ -215,7 +215,7 @@ impl<'a> Execution<'a> {
             target_executor: text("targetExecutor"),
             exec_endpoint: text("execEndpoint").unwrap_or_default(),
         };
-        let message = http::message_v1(&post, None)?;
+        let message = http::message_v1(post, None)?;
         let note = self.gateway.arrived(&message, crate::wire::Protocol::Http);
         let answer = self.gateway.handle(message).await;
         note.departs(answer.is_ok());

@@ -1,5 +1,7 @@
 //! Bodies of the v1 family: `JinaRequestModel`, `PydanticDocument` and pydantic 1.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 use super::{Loc, PROBLEMS_MAX, Refusal, field, python_str};
@@ -51,7 +53,8 @@ impl PostV1 {
         let parameters = body
             .get("parameters")
             .filter(|value| !value.is_null())
-            .and_then(|value| as_dict(value, at.name("parameters"), &mut problems));
+            .and_then(|value| as_dict(value, at.name("parameters"), &mut problems))
+            .map(Cow::into_owned);
         let mut exec_endpoint = "/".to_owned();
         if let Some(value) = field(&body, "execEndpoint", "exec_endpoint").filter(|_| named) {
             let at = at.name("execEndpoint");
@@ -125,11 +128,11 @@ fn data(data: &Value, at: Loc<'_>, problems: &mut Problems) -> Option<Vec<Map>> 
 }
 
 /// Python makes a dict of an empty list and of an empty text, too.
-fn as_dict(value: &Value, at: Loc<'_>, problems: &mut Problems) -> Option<Map> {
+fn as_dict<'a>(value: &'a Value, at: Loc<'_>, problems: &mut Problems) -> Option<Cow<'a, Map>> {
     match value {
-        Value::Object(map) => Some(map.clone()),
-        Value::Array(items) if items.is_empty() => Some(Map::new()),
-        Value::String(text) if text.is_empty() => Some(Map::new()),
+        Value::Object(map) => Some(Cow::Borrowed(map)),
+        Value::Array(items) if items.is_empty() => Some(Cow::Owned(Map::new())),
+        Value::String(text) if text.is_empty() => Some(Cow::Owned(Map::new())),
         _ => {
             problems.add(at, "value is not a valid dict", "type_error.dict");
             None
@@ -251,7 +254,7 @@ fn items(
 
 /// To pydantic 1 and 0 are booleans before they are numbers, as long as they are integers.
 fn tags(value: &Value, at: Loc<'_>, problems: &mut Problems) -> Option<Value> {
-    let mut map = as_dict(value, at, problems)?;
+    let mut map = as_dict(value, at, problems)?.into_owned();
     for value in map.values_mut() {
         match value.as_i64() {
             Some(0) => *value = false.into(),
@@ -265,7 +268,7 @@ fn tags(value: &Value, at: Loc<'_>, problems: &mut Problems) -> Option<Value> {
 fn scores(value: &Value, at: Loc<'_>, problems: &mut Problems) -> Option<Value> {
     let map = as_dict(value, at, problems)?;
     let mut scores = Map::new();
-    for (name, score) in &map {
+    for (name, score) in map.iter() {
         let at = at.name(name);
         let Some(given) = as_dict(score, at, problems) else { continue };
         let mut score = Map::new();
