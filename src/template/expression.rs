@@ -270,7 +270,8 @@ fn tokens(text: &str) -> usize {
             None => (),
         }
         let word = c.is_alphanumeric() || c == '_';
-        if !c.is_whitespace() && !(word && in_word) {
+        let goes_on = word && in_word;
+        if !goes_on && !c.is_whitespace() {
             count += 1;
         }
         in_word = word;
