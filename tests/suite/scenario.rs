@@ -193,6 +193,24 @@ fn variables_know_those_above_them_and_what_the_command_line_says() {
 }
 
 #[test]
+fn includes_nest_sixteen_deep_and_no_deeper() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let chain = |length: usize| {
+        for n in 0..length {
+            let text = format!("include: [f{}.yaml]\n", n + 1);
+            std::fs::write(folder.path().join(format!("f{n}.yaml")), text).expect("written");
+        }
+        let last = folder.path().join(format!("f{length}.yaml"));
+        std::fs::write(last, "scenarios: [{name: a}]\n").expect("written");
+        read(&folder.path().join("f0.yaml"), &Options::default())
+    };
+    assert_eq!(chain(16).expect("a plan").scenarios.len(), 1);
+    let problems = chain(17).expect_err("too deep").to_string();
+    assert!(problems.contains("files include one another more than 16 deep"), "{problems}");
+    assert_eq!(problems.matches("= note: included at").count(), 16, "{problems}");
+}
+
+#[test]
 fn starter_suites_are_suites() {
     let flow = "jtype: Flow\nwith: {protocol: [grpc, http], port: [5000, 5001]}\nexecutors: [{name: enc}]\n";
     let encrypted = "jtype: Flow\nwith: {protocol: http, ssl_certfile: c.pem}\n";
