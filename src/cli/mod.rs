@@ -86,6 +86,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { Exit::Usage as u8 } else { 0 });
         }
     };
+    raise_file_limit();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -111,4 +112,16 @@ pub fn main() -> ExitCode {
     // Threads that still read or wait must not hold the exit up.
     runtime.shutdown_background();
     ExitCode::from(exit as u8)
+}
+
+/// Lets the process have as many files and connections open as the system allows it: the limit that
+/// is set as a rule is for programs of another age.
+fn raise_file_limit() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+        // Refused, it stays as it is, and that is what loads are compared with.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    }
 }

@@ -36,7 +36,8 @@ pub(super) fn main(args: Args) -> Exit {
     }
 }
 
-fn limits() -> Limits {
+/// What the machine gives.
+pub(super) fn limits() -> Limits {
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let available = meminfo

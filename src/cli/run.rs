@@ -13,7 +13,7 @@ use super::problem::Problem;
 use super::suite::Changes;
 use crate::engine::Stop;
 use crate::engine::examine::Output;
-use crate::plan::Plan;
+use crate::plan::{Plan, forecast};
 use crate::record::summary::{EndReason, Summary, Verdict};
 use crate::report::files::Files;
 use crate::report::progress::Progress;
@@ -66,7 +66,11 @@ pub(super) async fn main(args: Args) -> Exit {
 }
 
 async fn run(args: Args) -> Result<Exit, Problem> {
-    let plan = only(args.changes.plan(&args.file)?, &args.only)?;
+    let (suite, whole) = args.changes.suite(&args.file)?;
+    let plan = only(whole.clone(), &args.only)?;
+    let runs = |name: &str| plan.scenarios.iter().any(|scenario| scenario.name == name);
+    forecast::check_connections(&suite, &whole, &super::plan::limits(), runs)
+        .map_err(|problems| Problem::from(&problems))?;
     let folder = args.out.clone().unwrap_or_else(|| default_folder(&plan.name));
     let reports = [("report.json", Format::Json), ("report.html", Format::Html)];
     let (files, journal) = Files::open(&folder, &reports).map_err(not_written)?;

@@ -2,6 +2,7 @@
 //!
 //! Past this room nobody meets YAML, a default, or an `Option` that means "not set".
 
+mod crew;
 mod flows;
 pub mod forecast;
 mod loads;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crew::{Connections, Crew};
 pub use resolve::resolve;
 
 use crate::assertion::{Assertion, Capture, Message};
@@ -119,7 +121,7 @@ pub struct ClientOverrides {
     /// Retries.
     pub retry: crate::client::Retry,
     /// Connections of the session.
-    pub connections: usize,
+    pub connections: Connections,
     /// gRPC requests.
     pub compression: Compression,
     /// Requests in flight of [`Load::Once`]; 0 is no limit.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{
-    Action, Arrivals, Callbacks, Capacity, ClientOverrides, Flow, Load, Origin, Parameters, Plan,
-    Post, Scenario, Schedule, Stage, Step, Until, Work,
+    Action, Arrivals, Callbacks, Capacity, ClientOverrides, Connections, Flow, Load, Origin,
+    Parameters, Plan, Post, Scenario, Schedule, Stage, Step, Until, Work,
 };
 use crate::client::{ClientConfig, Compression, FamilyChoice};
 use crate::documents::Documents;
@@ -199,7 +199,9 @@ fn show_client(client: &ClientOverrides, load: &Load) -> Map {
         "backoff_multiplier": client.retry.backoff_multiplier,
     });
     map.insert("retry".into(), retry);
-    map.insert("connections".into(), client.connections.into());
+    if let Connections::Exactly(connections) = client.connections {
+        map.insert("connections".into(), connections.into());
+    }
     if *load == Load::Once {
         map.insert("prefetch".into(), client.prefetch.into());
         map.insert("results_in_order".into(), client.results_in_order.into());

@@ -273,6 +273,35 @@ mod tests {
     }
 
     #[test]
+    fn an_hour_at_fifty_thousand_a_second_fits_in_200_mb() {
+        // Latencies from 10 µs to 10 s, each as likely as its tenfold: more different ones than any
+        // Flow has.
+        let mut rng = crate::random::Key::new(1).index(0).rng();
+        let mut wide = |_| {
+            let mut tally = Tally::default();
+            for _ in 0..50_000 {
+                let exponent: f64 = rand::RngExt::random_range(&mut rng, -5.0..1.0);
+                tally.response[0].record(Duration::from_secs_f64(10f64.powf(exponent)));
+            }
+            tally
+        };
+        let variants: Vec<Tally> = (0..2).map(&mut wide).collect();
+        let mut recording = Recording::default();
+        for second in 0..20 {
+            let tally = variants[second as usize % 2].clone();
+            recording.add(Delta { seconds: vec![(second, tally)], ..Delta::default() });
+        }
+        let packed = recording.timeline.iter().map(|second| second.response.bytes.len());
+        let second = packed.max().expect("some are packed") + size_of::<Second>();
+        // Nothing else grows: totals, warmup and the last seconds in full are so many tallies, those
+        // of the workers on their way some more, of about so many histograms of at most 190 KB.
+        let tallies = Recording::RECENT + 2 + 2 * 8;
+        let fixed = tallies * 14 * 190_000;
+        let hour = 3600 * second + fixed;
+        assert!(hour < 200_000_000, "{second} bytes a second, {fixed} besides");
+    }
+
+    #[test]
     fn the_window_holds_the_last_seconds_alone() {
         let mut recording = Recording::default();
         (0..30).for_each(|second| recording.add(delta(second, &[second])));

@@ -21,7 +21,7 @@ use crate::engine::feed::{Feed, FeedError};
 use crate::engine::make::Maker;
 use crate::engine::source::{Over, Share};
 use crate::engine::{Ended, Slots};
-use crate::plan::{Load, Scenario, Step};
+use crate::plan::{Crew, Load, Scenario, Step};
 use crate::record::summary::{
     ClientSummary, End, EndReason, ScenarioSummary, TargetSummary, Throughput, Verdict,
 };
@@ -232,24 +232,12 @@ fn make(steps: &[Step], form: Form, warm: bool, workers: usize) -> Result<Made, 
 
 /// Opens the connections of all workers.
 async fn connect(config: ClientConfig, scenario: &Scenario) -> Result<Vec<Ready>, WorkerError> {
-    let count = config.connections.clamp(1, cores().min(parallel(&scenario.load)));
-    let shares = (0..count).map(|worker| {
-        let share = Share { worker, workers: count };
-        let connections = share.of(config.connections).max(1);
+    let Crew { workers, connections } = scenario.crew(cores());
+    let shares = (0..workers).map(|worker| {
+        let connections = Share { worker, workers }.of(connections).max(1);
         worker::start(ClientConfig { connections, ..config.clone() })
     });
     try_join_all(shares).await
-}
-
-/// How many workers a load can keep busy.
-fn parallel(load: &Load) -> usize {
-    match load {
-        Load::Once => usize::MAX,
-        Load::Closed { stages, .. } => {
-            stages.iter().map(|stage| stage.from.max(stage.to)).max().unwrap_or(1).max(1)
-        }
-        Load::Open { .. } => usize::MAX,
-    }
 }
 
 type Examining = oneshot::Receiver<()>;
@@ -371,7 +359,6 @@ fn with_overrides(mut config: ClientConfig, scenario: &Scenario) -> ClientConfig
     let overrides = &scenario.client;
     config.timeout = overrides.timeout;
     config.retry = overrides.retry;
-    config.connections = overrides.connections;
     config.compression = overrides.compression;
     // The engine bounds requests in flight itself; a second bound would turn an open load into a
     // closed one without a word.

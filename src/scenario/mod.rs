@@ -101,7 +101,8 @@ pub struct Scenario {
     pub timeout: Option<Span>,
     /// What is tried again, and how often. Nothing unless set.
     pub retry: Option<Retry>,
-    /// Connections; requests are spread over them. 1 unless set.
+    /// Connections; requests are spread over them. Unless set, as many as the load needs: one for
+    /// each thread that sends, over HTTP one for each client.
     pub connections: Option<u64>,
     /// Without `load`: requests in flight, 0 for no limit. 1000 unless set.
     pub prefetch: Option<u64>,

@@ -22,6 +22,8 @@ pub struct Rig {
     pub schedule: Schedule,
     /// So many clients instead of the schedule.
     pub clients: Option<usize>,
+    /// No more requests of clients than these.
+    pub requests: u64,
     /// The time before that, in which nothing counts.
     pub warmup: Duration,
     /// How long.
@@ -43,6 +45,7 @@ impl Rig {
         Rig {
             schedule: Schedule::rate(Profile::constant(rate, None), law, 1),
             clients: None,
+            requests: u64::MAX,
             warmup: Duration::ZERO,
             duration,
             max_in_flight: usize::MAX,
@@ -59,7 +62,7 @@ impl Rig {
             None => Source::open(frame, &self.schedule, &self.schedule, Share::WHOLE),
             Some(clients) => {
                 let stages = [Stage { from: clients, to: clients, length: None }];
-                let budget = Budget::new(u64::MAX);
+                let budget = Budget::new(self.requests);
                 Source::closed(frame, &stages, Duration::ZERO, budget, Share::WHOLE)
             }
         };

@@ -308,8 +308,15 @@ async fn a_request_on_a_connection_that_was_closed_while_idle_is_sent_again() {
     for _ in 0..5 {
         let reply = ask(&session).await.unwrap();
         assert_eq!(reply.timing.attempts, 1);
+        // Servers do so after a while.
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(2)).await;
+        tokio::time::resume();
     }
     assert_eq!(requests.load(Ordering::Relaxed), 5);
+    // A connection that was in use a moment ago is not tidied up: that is a failure.
+    ask(&session).await.unwrap();
+    assert!(matches!(ask(&session).await.unwrap_err().error, CallError::Lost { .. }));
 }
 
 #[tokio::test]

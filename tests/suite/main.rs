@@ -20,6 +20,7 @@ mod scenario;
 mod schema;
 mod scripted;
 mod serve;
+mod trouble;
 mod truth;
 mod websocket;
 mod wire;

@@ -237,6 +237,161 @@ fn an_interrupt_ends_130_with_a_report_of_what_ran() {
     counts_are_conserved(&report["scenarios"][0]);
 }
 
+#[cfg(unix)]
+#[test]
+fn a_second_interrupt_does_not_wait_and_still_writes_the_report() {
+    use std::io::{BufRead, BufReader};
+
+    let place = Place::new(
+        "flows: {f: {embedded: {executors: [{name: e, service_time: 1h}]}}}
+scenarios: [{name: long, grace: 1h, load: {rate: 100/s, duration: 1h}}]",
+    );
+    let mut child = place.command(&["--out", "out"]).spawn().expect("the binary was built");
+    let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    let interrupt = || {
+        rustix::process::kill_process(pid.expect("a pid"), rustix::process::Signal::INT)
+            .expect("it runs");
+    };
+    // It runs once it says so.
+    lines.next().expect("a line").expect("it is text");
+    interrupt();
+    let mut lines = lines.map(|line| line.expect("it is text"));
+    lines.find(|line| line.starts_with("interrupted: waiting")).expect("it says that it waits");
+    interrupt();
+    std::thread::spawn(move || lines.count());
+    Ran::new(child.wait_with_output().expect("it ends")).ends(130);
+    let report = place.report();
+    assert_eq!(report["interrupted"], true);
+    let scenario = &report["scenarios"][0];
+    counts_are_conserved(scenario);
+    assert_eq!(scenario["requests"]["abandoned"], scenario["requests"]["sent"]);
+}
+
+#[test]
+fn a_threshold_may_end_a_scenario_while_it_runs() {
+    let place = Place::new(
+        "flows: {f: {embedded: {executors: [{name: e, fail: 50%}]}}}
+scenarios:
+  - name: s
+    load: {rate: 100/s, duration: 1h}
+    thresholds: [{that: error_rate < 30%, abort: true, after: 1s}, {that: p50 < 1h}]",
+    );
+    let ran = place.run(&["--out", "out"]);
+    ran.ends(1);
+    assert!(ran.out.contains("`error_rate < 30%` did not hold any more"), "{}", ran.out);
+    let scenario = &place.report()["scenarios"][0];
+    counts_are_conserved(scenario);
+    assert_eq!(scenario["end"]["reason"], "aborted");
+    assert_eq!(scenario["requests"]["abandoned"], 0, "what was in flight was let in");
+    assert_eq!(scenario["thresholds"][0]["verdict"], "failed");
+}
+
+#[test]
+fn latencies_beyond_capacity_are_not_judged_and_counts_are() {
+    let place = Place::new(
+        "flows: {f: {embedded: {executors: [{name: e, service_time: 100ms, concurrency: 1}]}}}
+scenarios:
+  - {name: s, load: {rate: 30/s, duration: 8s}, grace: 60s,
+     thresholds: [p50 < 1h, throughput > 1/s, errors == 0]}",
+    );
+    let ran = place.run(&["--out", "out"]);
+    ran.ends(4);
+    let scenario = &place.report()["scenarios"][0];
+    counts_are_conserved(scenario);
+    let verdicts = ["p50 < 1h", "throughput > 1/s", "errors == 0"];
+    let found: Vec<_> = verdicts
+        .iter()
+        .map(|that| {
+            let all = scenario["thresholds"].as_array().expect("a list");
+            all.iter().find(|t| t["that"] == *that).expect("it was judged")["verdict"].clone()
+        })
+        .collect();
+    assert_eq!(found, ["not_judged", "not_judged", "held"]);
+    let reasons = scenario["validity"]["reasons"].as_array().expect("a list");
+    let exceeds = |reason: &Value| {
+        reason.as_str().is_some_and(|reason| reason.starts_with("the load exceeds capacity"))
+    };
+    assert!(reasons.iter().any(exceeds), "{reasons:?}");
+}
+
+#[test]
+fn the_warmup_is_in_no_figure_but_its_own() {
+    let place = Place::new(
+        "flows: {f: {embedded: {executors: [{name: e, down: {for: 600ms}}]}}}
+scenarios: [{name: s, documents: {text: a}, request_size: 1, warmup: 3s, load: {rate: 50/s, duration: 1s}}]",
+    );
+    place.run(&["--out", "out"]).ends(0);
+    let scenario = &place.report()["scenarios"][0];
+    counts_are_conserved(scenario);
+    assert!(scenario["warmup"]["failed"].as_u64() > Some(0), "{}", scenario["warmup"]);
+    assert_eq!(scenario["warmup"]["sent"], 150);
+    assert!(scenario["warmup"]["first_request_ms"].as_f64() > Some(0.0));
+    assert_eq!(scenario["requests"]["arrivals"], 50);
+    assert_eq!(scenario["requests"]["ok"], 50);
+    assert_eq!(scenario["documents"]["sent"], 50);
+    assert_eq!(scenario["errors"], Value::Array(Vec::new()));
+    assert_eq!(scenario["executors"][0]["time_ms"]["count"], 50);
+}
+
+#[test]
+fn a_trace_is_replayed_at_its_speed() {
+    let place = suite("load: {trace: arrivals.csv, speed: 4}");
+    let arrivals: String = (0..16).map(|n| format!("{}\n", f64::from(n) * 0.5)).collect();
+    std::fs::write(place.path("arrivals.csv"), arrivals).expect("it can be written");
+    place.run(&["--out", "out"]).ends(0);
+    let scenario = &place.report()["scenarios"][0];
+    counts_are_conserved(scenario);
+    // Every half second becomes every eighth.
+    let offered: Vec<_> =
+        scenario["timeline"].as_array().expect("a list").iter().map(|t| &t["offered"]).collect();
+    assert_eq!(offered[..2], [8, 8]);
+    assert_eq!(scenario["requests"]["ok"], 16);
+}
+
+#[test]
+fn two_connections_are_served_by_two_threads_where_there_are_two_processors() {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let place = suite(
+        "connections: 2
+load: {rate: 200/s, duration: 1s}
+matrix: {protocol: [grpc, http, websocket]}",
+    );
+    place.run(&["--out", "out"]).ends(0);
+    for scenario in place.report()["scenarios"].as_array().expect("a list") {
+        counts_are_conserved(scenario);
+        assert_eq!(scenario["client"]["workers"], cores.min(2));
+        assert_eq!(scenario["requests"]["arrivals"], 200, "the schedule is that of one");
+    }
+    let place = suite("load: {clients: 64, requests: 640}");
+    place.run(&["--out", "out"]).ends(0);
+    let scenario = &place.report()["scenarios"][0];
+    counts_are_conserved(scenario);
+    assert_eq!(scenario["client"]["workers"], cores.min(64), "so many clients keep all busy");
+}
+
+#[cfg(unix)]
+#[test]
+fn more_connections_than_files_are_refused_before_anything_is_sent() {
+    let place = suite("protocol: http\nload: {clients: 500, requests: 1000}");
+    let command =
+        format!("ulimit -n 256; exec {} run suite.yaml --out out", env!("CARGO_BIN_EXE_flowbench"));
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &command]).current_dir(place.0.path());
+    let ran = Ran::new(shell.output().expect("there is a shell"));
+    ran.ends(2);
+    let expected = "error: this takes 500 connections, and the process may have 256 files open
+ --> suite.yaml:4:11
+  |
+4 |     load: {clients: 500, requests: 1000}
+  |           ^
+  |
+  = help: raise the limit: ulimit -n 564
+";
+    assert_eq!(ran.err, expected);
+    assert!(!place.path("out").exists());
+}
+
 #[test]
 fn json_prints_the_result_and_nothing_else() {
     let place = suite(

@@ -12,7 +12,7 @@ use prost::encoding::{WireType, decode_key, decode_varint};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
-use crate::client::{CallError, Failure, Timing};
+use crate::client::{CallError, ClientConfig, Failure, Timing};
 use crate::wire::RequestId;
 
 /// The requests in flight on one stream.
@@ -152,6 +152,13 @@ impl Pending {
     /// Whether the stream has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.table().ended.is_some()
+    }
+
+    /// Whether so many requests wait on it that a gateway with Jina's own bound reads no more of
+    /// them until some are answered.
+    pub(super) fn is_full(&self) -> bool {
+        let table = self.table();
+        table.slots.len() - table.free.len() >= ClientConfig::PREFETCH
     }
 
     fn settle(&self, id: Option<RequestId>, result: Result<Arrival, (CallError, Instant)>) {

@@ -77,6 +77,14 @@ impl<T: Clone + Send + Sync + 'static> Reopen<T> {
         result
     }
 
+    /// Looks at the open thing; `None` while there is none.
+    pub(super) fn look<R>(&self, at: impl FnOnce(&T) -> R) -> Option<R> {
+        match &*self.state() {
+            State::Open(open) => Some(at(open)),
+            State::Closed | State::Opening(_) => None,
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State<T>> {
         // Nothing under the lock can leave the state half-changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -5,7 +5,7 @@ mod refuse;
 
 use std::time::Duration;
 
-pub use refuse::check;
+pub use refuse::{check, check_connections};
 
 use crate::client::FamilyChoice;
 use crate::plan::{
@@ -129,8 +129,8 @@ impl Plan {
         };
         let connections = match scenario.protocol {
             // Each request has a connection of its own while it is in flight.
-            Protocol::Http => foreseen.max(scenario.client.connections as u64),
-            Protocol::Grpc | Protocol::WebSocket => scenario.client.connections as u64,
+            Protocol::Http => foreseen.max(scenario.crew(1).connections as u64),
+            Protocol::Grpc | Protocol::WebSocket => scenario.crew(1).connections as u64,
         };
         let request_bytes = self.request_bytes(scenario);
         let bytes = request_bytes.unwrap_or(0.0);
@@ -392,7 +392,7 @@ fn levels(load: &Load, duration: Option<Duration>) -> Vec<f64> {
 }
 
 /// The highest level of a load.
-fn peak(load: &Load) -> f64 {
+pub(super) fn peak(load: &Load) -> f64 {
     fn highest<T: Copy>(stages: &[Stage<T>], number: impl Fn(T) -> f64) -> f64 {
         stages.iter().flat_map(|stage| [number(stage.from), number(stage.to)]).fold(0.0, f64::max)
     }

@@ -6,6 +6,7 @@ use crate::scenario::LoadedSuite;
 use crate::scenario::condition::{Comparison, Condition, Metric};
 use crate::source::{Problem, Problems, Spot};
 use crate::units::ByteSize;
+use crate::wire::Protocol;
 
 /// Tells of what cannot work: thresholds that no Flow can hold, and more than the machine has.
 ///
@@ -38,6 +39,49 @@ pub fn check(
     }
 }
 
+/// Tells of scenarios, of those that `runs` names, that need more connections than the process may
+/// open, whatever the Flow does.
+///
+/// # Errors
+/// Each of them, at its place in the file.
+pub fn check_connections(
+    suite: &LoadedSuite,
+    plan: &Plan,
+    limits: &Limits,
+    runs: impl Fn(&str) -> bool,
+) -> Result<(), Problems> {
+    let mut problems = Vec::new();
+    let all = suite.scenarios.iter().zip(&plan.scenarios);
+    for (unit, scenario) in all.filter(|(_, scenario)| runs(&scenario.name)) {
+        let opened = scenario.crew(1).connections as u64;
+        let needed = match (&scenario.load, scenario.protocol) {
+            // Each client has a connection of its own, however few are opened before.
+            (Load::Closed { .. }, Protocol::Http) => opened.max(peak(&scenario.load) as u64),
+            _ => opened,
+        };
+        connections(Spot::of(&unit.node), needed, limits, &mut problems);
+    }
+    Problems::new(&suite.sources, problems).map_or(Ok(()), Err)
+}
+
+fn connections(at: Spot<'_>, needed: u64, limits: &Limits, problems: &mut Vec<Problem>) {
+    // Some are taken by the program itself, its reports and data sets.
+    if needed <= limits.files.saturating_sub(64) {
+        return;
+    }
+    let at = match at.key("connections").node() {
+        Some(_) => at.key("connections"),
+        None => at.key("load"),
+    };
+    let message = format!(
+        "this takes {needed} connections, and the process may have {} files open",
+        limits.files
+    );
+    at.problem(problems, message, |problem| {
+        problem.help(format!("raise the limit: ulimit -n {}", needed + 64))
+    });
+}
+
 fn resources(
     at: Spot<'_>,
     scenario: &Scenario,
@@ -45,21 +89,7 @@ fn resources(
     limits: &Limits,
     problems: &mut Vec<Problem>,
 ) {
-    // Some are taken by the program itself, its reports and data sets.
-    let free = limits.files.saturating_sub(64);
-    if forecast.connections > free {
-        let at = match at.key("connections").node() {
-            Some(_) => at.key("connections"),
-            None => at.key("load"),
-        };
-        let message = format!(
-            "this takes {} connections, and the process may have {} files open",
-            forecast.connections, limits.files
-        );
-        at.problem(problems, message, |problem| {
-            problem.help(format!("raise the limit: ulimit -n {}", forecast.connections + 64))
-        });
-    }
+    connections(at, forecast.connections, limits, problems);
     if forecast.memory_bytes > limits.memory_bytes {
         let round = |bytes: u64| ByteSize::new(bytes >> 20 << 20);
         let message = format!(

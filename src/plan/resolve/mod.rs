@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::flows::Flows;
 use super::loads::load;
-use super::{Capacity, ClientOverrides, Plan, Scenario, Step, Threshold};
+use super::{Capacity, ClientOverrides, Connections, Plan, Scenario, Step, Threshold};
 use crate::client::{Compression, Retry};
 use crate::documents::Documents;
 use crate::scenario::condition::{Condition, Metric};
@@ -185,7 +185,13 @@ impl<'a> Resolver<'a> {
         let mut count = |value: Option<u64>, key: &str, default: u64, min: u64, max: u64| {
             in_range(value.unwrap_or(default), key, min, max, at.key(key), self.problems)
         };
-        let connections = count(written.connections, "connections", 1, 1, CONNECTIONS_MAX);
+        let connections = match written.connections {
+            None => Connections::AsNeeded,
+            some => {
+                let connections = count(some, "connections", 1, 1, CONNECTIONS_MAX);
+                Connections::Exactly(connections as usize)
+            }
+        };
         let prefetch = count(written.prefetch, "prefetch", 1000, 0, PREFETCH_MAX);
         let timeout = written.timeout.map(Span::get);
         if timeout == Some(Duration::ZERO) {
@@ -238,7 +244,7 @@ impl<'a> Resolver<'a> {
         ClientOverrides {
             timeout,
             retry,
-            connections: connections as usize,
+            connections,
             compression: match written.compression {
                 None | Some(CompressionWord::None) => Compression::None,
                 Some(CompressionWord::Gzip) => Compression::Gzip,

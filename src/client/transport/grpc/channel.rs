@@ -193,6 +193,11 @@ impl Channel {
         !self.fate.closed.load(Ordering::Acquire)
     }
 
+    /// Calls that the gateway allows at a time.
+    pub(super) fn calls_max(&self) -> usize {
+        self.requests.current_max_send_streams()
+    }
+
     /// Of outgoing messages.
     pub(super) fn compression(&self) -> Compression {
         self.headers.compression

@@ -65,12 +65,19 @@ struct Setup {
     terse: Arc<AtomicBool>,
 }
 
-/// A connection and its stream, each of them opened again when needed.
+/// A connection and its streams, each of them opened again when needed.
+///
+/// A gateway of v1 reads no more than a thousand requests of one stream at a time. Where we are to
+/// have no bound ([`ClientConfig::prefetch`] 0) another stream takes what comes beyond, so that the
+/// first one's does not become ours.
 #[derive(Debug)]
 struct Lane {
     channel: Arc<Reopen<Arc<Channel>>>,
-    stream: Reopen<Arc<Stream>>,
+    streams: [Reopen<Arc<Stream>>; STREAMS_MAX],
 }
+
+/// Streams of one connection: a hundred thousand requests in flight, which is more than one takes.
+const STREAMS_MAX: usize = 100;
 
 impl Grpc {
     /// Connects all connections.
@@ -88,7 +95,10 @@ impl Grpc {
             strays: Arc::default(),
             terse: Arc::default(),
         });
-        let lane = |_| Lane { channel: Arc::new(Reopen::new()), stream: Reopen::new() };
+        let lane = |_| Lane {
+            channel: Arc::new(Reopen::new()),
+            streams: std::array::from_fn(|_| Reopen::new()),
+        };
         let lanes: Vec<Lane> = (0..setup.config.connections.max(1)).map(lane).collect();
         let openings: Vec<_> =
             lanes.iter().map(|lane| connected(lane.channel.clone(), setup.clone())).collect();
@@ -244,8 +254,43 @@ impl Lane {
         connected(self.channel.clone(), setup.clone()).await
     }
 
+    /// The place of the stream for the next request: the first that has room.
+    fn place(&self, setup: &Setup) -> &Reopen<Arc<Stream>> {
+        let [first, others @ ..] = &self.streams;
+        let has_room = |place: &&Reopen<Arc<Stream>>| {
+            place.look(|stream| !stream.is_open() || !stream.is_full()).unwrap_or(true)
+        };
+        if setup.config.prefetch != 0 || has_room(&first) {
+            return first;
+        }
+        // One is left for questions; a stream beyond what is allowed would wait for ever.
+        let allowed = self.channel.look(|channel| channel.calls_max()).unwrap_or(1);
+        others.iter().take(allowed.saturating_sub(2)).find(has_room).unwrap_or(first)
+    }
+
+    /// The stream for the next request.
     async fn stream(&self, setup: &Arc<Setup>) -> Result<Arc<Stream>, CallError> {
-        self.stream
+        let mut place = self.place(setup);
+        loop {
+            let stream = self.open(place, setup).await?;
+            if setup.config.prefetch != 0 || !stream.is_full() {
+                return Ok(stream);
+            }
+            // It filled while it was being opened.
+            let next = self.place(setup);
+            if std::ptr::eq(next, place) {
+                return Ok(stream);
+            }
+            place = next;
+        }
+    }
+
+    async fn open(
+        &self,
+        place: &Reopen<Arc<Stream>>,
+        setup: &Arc<Setup>,
+    ) -> Result<Arc<Stream>, CallError> {
+        place
             .get(
                 |stream| stream.is_open(),
                 || {

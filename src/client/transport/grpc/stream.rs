@@ -74,6 +74,11 @@ impl Stream {
         !self.pending.has_ended()
     }
 
+    /// Whether a gateway with Jina's own bound takes no more requests from it for now.
+    pub(super) fn is_full(&self) -> bool {
+        self.pending.is_full()
+    }
+
     /// Sends a request and waits for its reply, for at most `limit` in all.
     ///
     /// # Errors

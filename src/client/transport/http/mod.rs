@@ -173,10 +173,11 @@ impl Inner {
 
     /// One request and its response, on a connection of the pool.
     ///
-    /// A server closes connections that lie idle, and may do so in the moment a request goes out on
-    /// one. Then there is not a byte of an answer, and the request is sent once more on a new
+    /// A server closes connections that lie idle for long, and may do so in the moment a request goes
+    /// out on one. Then there is not a byte of an answer, and the request is sent once more on a new
     /// connection; that is no attempt in the sense of retries. When the new connection cannot be
-    /// made, the server was not just tidying up, and the first failure stands.
+    /// made, the server was not just tidying up, and the first failure stands. A connection that was
+    /// just in use is not tidied up: its end is a failure of the Flow, and not ours to hide.
     async fn exchange(
         &self,
         head: &RequestHead,
@@ -187,7 +188,7 @@ impl Inner {
         let limit = self.message_bytes_max;
         let mut outcome = lease.connection().exchange(head, body, limit, marks).await;
         if let Err(Broken::Ended(_)) = outcome
-            && lease.was_idle()
+            && lease.was_idle_long()
             && marks.first.is_none()
             && lease.renew().await.is_ok()
         {

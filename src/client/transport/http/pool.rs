@@ -4,6 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Duration, Instant};
 
 use super::super::connect::{self, Connector};
 use super::super::http1;
@@ -17,6 +18,9 @@ const CONNECTIONS_MAX: usize = 1 << 16;
 /// on old systems), so that none waits for a SYN that is sent again.
 const OPENING_AT_ONCE: usize = 64;
 
+/// No server tidies a connection up that was in use this short a time ago.
+const IDLE_LONG: Duration = Duration::from_secs(1);
+
 /// Connections to one target.
 ///
 /// A new one is opened when a request finds none idle, so there are never more than there were
@@ -26,7 +30,8 @@ const OPENING_AT_ONCE: usize = 64;
 /// gateways do so after five seconds), its like go with it.
 pub(super) struct Pool {
     connector: Connector,
-    idle: Mutex<Vec<Connection>>,
+    /// Each with the instant since which it lies idle.
+    idle: Mutex<Vec<(Connection, Instant)>>,
     /// One permit for each connection in use.
     turns: Semaphore,
 }
@@ -35,7 +40,8 @@ pub(super) struct Pool {
 pub(super) struct Lease<'a> {
     pool: &'a Pool,
     connection: Connection,
-    was_idle: bool,
+    /// How long it lay idle before; `None`: it is new.
+    idle: Option<Duration>,
     _turn: SemaphorePermit<'a>,
 }
 
@@ -55,27 +61,28 @@ impl Pool {
             .map_ok(http1::Connection::new)
             .try_collect()
             .await?;
-        self.idle().extend(opened);
+        let now = Instant::now();
+        self.idle().extend(opened.into_iter().map(|connection| (connection, now)));
         Ok(())
     }
 
     /// A connection that was idle, or else a new one.
     pub(super) async fn lease(&self) -> Result<Lease<'_>, CallError> {
         let turn = self.turns.acquire().await.expect("the semaphore is never closed");
-        let (connection, was_idle) = match self.take_idle() {
-            Some(connection) => (connection, true),
-            None => (self.open().await?, false),
+        let (connection, idle) = match self.take_idle() {
+            Some((connection, since)) => (connection, Some(since.elapsed())),
+            None => (self.open().await?, None),
         };
-        Ok(Lease { pool: self, connection, was_idle, _turn: turn })
+        Ok(Lease { pool: self, connection, idle, _turn: turn })
     }
 
-    fn take_idle(&self) -> Option<Connection> {
+    fn take_idle(&self) -> Option<(Connection, Instant)> {
         let mut idle = self.idle();
-        let mut last = idle.pop()?;
+        let (mut last, since) = idle.pop()?;
         if last.is_open() {
-            return Some(last);
+            return Some((last, since));
         }
-        idle.retain_mut(http1::Connection::is_open);
+        idle.retain_mut(|(connection, _)| connection.is_open());
         idle.pop()
     }
 
@@ -83,7 +90,7 @@ impl Pool {
         Ok(http1::Connection::new(self.connector.connect().await?))
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<(Connection, Instant)>> {
         // Nothing that runs under the lock leaves the list half-changed.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -95,23 +102,23 @@ impl Lease<'_> {
         &mut self.connection
     }
 
-    /// Whether it lay idle before: if so, the server may have closed it in the very moment it was
-    /// taken.
-    pub(super) fn was_idle(&self) -> bool {
-        self.was_idle
+    /// Whether it lay idle for long before: if so, the server may have closed it in the very moment
+    /// it was taken.
+    pub(super) fn was_idle_long(&self) -> bool {
+        self.idle.is_some_and(|idle| idle >= IDLE_LONG)
     }
 
     /// Puts a new connection in the place of this one.
     pub(super) async fn renew(&mut self) -> Result<(), CallError> {
         self.connection = self.pool.open().await?;
-        self.was_idle = false;
+        self.idle = None;
         Ok(())
     }
 
     /// Gives the connection back, if it can take another request.
     pub(super) fn give_back(self) {
         if self.connection.is_reusable() {
-            self.pool.idle().push(self.connection);
+            self.pool.idle().push((self.connection, Instant::now()));
         }
     }
 }
@@ -149,7 +156,7 @@ mod tests {
     /// Closes our peer's end, and waits until that has come to our side.
     async fn close(pool: &Pool, at: usize, end: TcpStream) {
         drop(end);
-        while pool.idle()[at].is_open() {
+        while pool.idle()[at].0.is_open() {
             tokio::task::yield_now().await;
         }
     }
@@ -158,7 +165,7 @@ mod tests {
     async fn the_last_idle_connection_is_taken_first() {
         let (pool, _listener, mut ends) = pool(3).await;
         let lease = pool.lease().await.unwrap();
-        assert!(lease.was_idle());
+        assert!(lease.idle.is_some());
         drop(lease);
         // Its end is the one that closes.
         let last = ends.pop().unwrap();
@@ -174,7 +181,7 @@ mod tests {
             close(&pool, at, ends.remove(at)).await;
         }
         let lease = pool.lease().await.unwrap();
-        assert!(lease.was_idle());
+        assert!(lease.idle.is_some());
         assert_eq!(pool.idle().len(), 0);
         lease.give_back();
         assert_eq!(pool.idle().len(), 1);
@@ -186,7 +193,7 @@ mod tests {
         let first = pool.lease().await.unwrap();
         close(&pool, 0, ends.remove(0)).await;
         let second = pool.lease().await.unwrap();
-        assert!(first.was_idle() && !second.was_idle());
+        assert!(first.idle.is_some() && second.idle.is_none());
         listener.accept().await.unwrap();
     }
 }

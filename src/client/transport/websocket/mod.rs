@@ -25,14 +25,20 @@ use crate::wire::{Encoded, Family, Form};
 /// Handshakes at a time when connections are opened ahead; see the pool of HTTP connections.
 const OPENING_AT_ONCE: usize = 64;
 
+/// Connections that one may become: as many requests in flight as a machine has room for.
+const OVERFLOW_MAX: usize = 100;
+
 /// Connections to a WebSocket gateway.
 #[derive(Clone)]
 pub(super) struct WebSocket(Arc<Inner>);
 
 struct Inner {
     opening: Arc<Opening>,
-    /// Requests go to them in turn.
+    /// Requests go to the first of them in turn. The others are there for what comes beyond the
+    /// thousand requests that a gateway reads of one connection at a time, where we are to have no
+    /// bound ([`ClientConfig::prefetch`] 0).
     links: Box<[Reopen<Arc<Link>>]>,
+    in_turn: usize,
     turn: AtomicUsize,
     timeout: Option<Duration>,
     /// Counts replies that nobody waited for.
@@ -64,14 +70,17 @@ impl WebSocket {
             form: Form::Protobuf(family),
             message_bytes_max: config.limits.message_bytes_max,
         };
+        let in_turn = config.connections.max(1);
+        let places = if config.prefetch == 0 { in_turn * OVERFLOW_MAX } else { in_turn };
         let inner = Inner {
             opening: Arc::new(opening),
-            links: (0..config.connections.max(1)).map(|_| Reopen::new()).collect(),
+            links: (0..places).map(|_| Reopen::new()).collect(),
+            in_turn,
             turn: AtomicUsize::new(0),
             timeout: config.timeout,
             strays: Arc::default(),
         };
-        stream::iter(inner.links.iter().map(Ok))
+        stream::iter(inner.links.iter().take(in_turn).map(Ok))
             .try_for_each_concurrent(OPENING_AT_ONCE, |place| async {
                 inner.link(place).await.map(drop)
             })
@@ -102,12 +111,11 @@ impl WebSocket {
                 )));
             }
         };
-        let turn = self.0.turn.fetch_add(1, Ordering::Relaxed) % self.0.links.len();
-        let link = &self.0.links[turn];
-        let (bytes, timing) = match self.0.attempt(link, &message).await {
+        let turn = self.0.turn.fetch_add(1, Ordering::Relaxed) % self.0.in_turn;
+        let (bytes, timing) = match self.0.attempt(turn, &message).await {
             // The connection ended with our request still in its queue: nobody has seen it.
             Err(Failure { error: CallError::Lost { .. }, timing }) if timing.written.is_none() => {
-                self.0.attempt(link, &message).await?
+                self.0.attempt(turn, &message).await?
             }
             outcome => outcome?,
         };
@@ -120,12 +128,23 @@ impl WebSocket {
 }
 
 impl Inner {
-    async fn attempt(
-        &self,
-        link: &Reopen<Arc<Link>>,
-        message: &Encoded,
-    ) -> Result<(Bytes, Timing), Failure> {
-        let link = self.link(link).await.map_err(Failure::unsent)?;
+    /// The connection whose turn it is, or of those behind it the first that has room.
+    fn place(&self, turn: usize) -> &Reopen<Arc<Link>> {
+        let has_room = |link: &&Reopen<Arc<Link>>| {
+            link.look(|link| link.pending.has_ended() || !link.pending.is_full()).unwrap_or(true)
+        };
+        let mut behind = self.links.iter().skip(turn).step_by(self.in_turn);
+        behind.find(has_room).unwrap_or(&self.links[turn])
+    }
+
+    async fn attempt(&self, turn: usize, message: &Encoded) -> Result<(Bytes, Timing), Failure> {
+        let mut place = self.place(turn);
+        let mut link = self.link(place).await.map_err(Failure::unsent)?;
+        // It may have filled while it was being opened.
+        while link.pending.is_full() && !std::ptr::eq(place, self.place(turn)) {
+            place = self.place(turn);
+            link = self.link(place).await.map_err(Failure::unsent)?;
+        }
         let waiter = link.pending.register().map_err(Failure::unsent)?;
         let outgoing = Outgoing { id: waiter.id(), message: message.clone() };
         // A queue that is closed belongs to a link that has ended: the waiter knows how.

@@ -1,0 +1,433 @@
+//! What a load costs and how exact it is, against a server with prebuilt answers.
+//!
+//! `cargo bench --bench load` has clients take turns, each in a process of its own, client and server
+//! on a processor each; tables have the medians. Compare what stands in one table: figures of another
+//! machine, or of this one at another time, are other figures.
+//!
+//! `ours` is the engine with everything it records, `least` what no client can go below: prebuilt
+//! bytes out, answers counted by their lengths.
+#![expect(clippy::print_stdout, reason = "a benchmark prints its tables")]
+
+mod http2;
+mod least;
+mod server;
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use flowbench::client::{Body, Call, Client, ClientConfig, FamilyChoice, Request, Session};
+use flowbench::clock::PreciseClock;
+use flowbench::engine::schedule::Law;
+use flowbench::flow::{Flow, FlowConfig};
+use flowbench::record::Recording;
+use flowbench::selftest::rig::Rig;
+use flowbench::wire::{DataRequest, Document, Family, Header, Protocol, RequestId, Target};
+use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+use server::{Manner, Script, Server};
+
+type Error = Box<dyn std::error::Error>;
+
+const ROUNDS: usize = 5;
+const IN_FLIGHT: usize = 64;
+
+/// A way to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+enum Path {
+    /// gRPC, one bidirectional stream.
+    Stream,
+    /// gRPC, a call for each request, on one connection.
+    Unary,
+    /// A connection for each request in flight.
+    Http,
+    /// The same.
+    WebSocket,
+}
+
+const PATHS: [Path; 4] = [Path::Stream, Path::Unary, Path::Http, Path::WebSocket];
+
+/// What a child is to do. It prints its result as one line of JSON.
+#[derive(Debug, Serialize, Deserialize)]
+enum Task {
+    Serve(Script),
+    /// CPU seconds of so many requests.
+    Least {
+        path: Path,
+        port: u16,
+        message: Vec<u8>,
+        requests: u64,
+    },
+    Ours {
+        path: Path,
+        port: u16,
+        requests: u64,
+    },
+    /// Open load: gives its start on the monotonic clock, and quantiles of the response time.
+    Rate {
+        path: Path,
+        port: u16,
+        per_s: f64,
+        seconds: u64,
+    },
+    /// Bytes a connection, and bytes a request in flight, at 1000 of each.
+    Memory {
+        path: Path,
+        port: u16,
+    },
+}
+
+fn main() -> Result<(), Error> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["--child", file] => child(serde_json::from_slice(&std::fs::read(file)?)?),
+        _ => tables(),
+    }
+}
+
+fn tables() -> Result<(), Error> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let prepared: Vec<Prepared> =
+        PATHS.into_iter().map(|path| runtime.block_on(prepare(path))).collect::<Result<_, _>>()?;
+
+    println!("CPU seconds of the client for a million requests of 1 KB, {IN_FLIGHT} in flight\n");
+    println!("| way | `least` | `ours` | `ours` / `least` |\n|{}", " --- |".repeat(4));
+    for prepared in &prepared {
+        let server = Running::start(&prepared.script(Manner::Answer))?;
+        let (path, port, message) = (prepared.path, server.port, prepared.message.clone());
+        let requests: u64 = if path == Path::Stream { 192_000 } else { 64_000 };
+        let (mut least, mut ours) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            let message = message.clone();
+            least.push(run::<f64>(&Task::Least { path, port, message, requests })?);
+            ours.push(run::<f64>(&Task::Ours { path, port, requests })?);
+        }
+        let [least, ours] = [least, ours].map(|all| median(all) * 1e6 / requests as f64);
+        println!("| {} | {least:.2} | {ours:.2} | {:.1} |", name(path), ours / least);
+    }
+
+    println!("\n|arrival − schedule| at the server in µs, p50 / p99\n");
+    println!("| way | 1000/s | 5000/s |\n|{}", " --- |".repeat(3));
+    for prepared in &prepared {
+        let mut server = Running::start(&prepared.script(Manner::Answer))?;
+        let (path, port) = (prepared.path, server.port);
+        let mut cells = Vec::new();
+        for per_s in [1000.0, 5000.0] {
+            let (mut p50, mut p99) = (Vec::new(), Vec::new());
+            for _ in 0..ROUNDS {
+                server.arrivals()?;
+                let rated: Rated = run(&Task::Rate { path, port, per_s, seconds: 4 })?;
+                let mut off: Vec<f64> = server
+                    .arrivals()?
+                    .iter()
+                    .enumerate()
+                    .map(|(n, at)| {
+                        let due = rated.start_ns as f64 + n as f64 * 1e9 / per_s;
+                        (*at as f64 - due).abs() / 1e3
+                    })
+                    .collect();
+                off.sort_by(f64::total_cmp);
+                p50.push(off[off.len() / 2]);
+                p99.push(off[off.len() * 99 / 100]);
+            }
+            cells.push(format!("{:.0} / {:.0}", median(p50), median(p99)));
+        }
+        println!("| {} | {} |", name(path), cells.join(" | "));
+    }
+
+    println!("\nResponse time in ms when the server stands still for 1 s in every 5 s, 1000/s\n");
+    println!("| way | p90 (truth 500) | p99 (truth 950) |\n|{}", " --- |".repeat(3));
+    for prepared in &prepared {
+        let server = Running::start(&prepared.script(Manner::Stall))?;
+        let (path, port) = (prepared.path, server.port);
+        let rated: Rated = run(&Task::Rate { path, port, per_s: 1000.0, seconds: 20 })?;
+        println!("| {} | {:.1} | {:.1} |", name(path), rated.p90_ms, rated.p99_ms);
+    }
+
+    println!("\nMemory at 1000 connections and 1000 requests in flight, in KB each\n");
+    println!("| way | a connection | a request in flight |\n|{}", " --- |".repeat(3));
+    for prepared in &prepared {
+        let server = Running::start(&prepared.script(Manner::Mute))?;
+        let (path, port) = (prepared.path, server.port);
+        let [connection, request]: [f64; 2] = run(&Task::Memory { path, port })?;
+        println!("| {} | {:.1} | {:.1} |", name(path), connection / 1e3, request / 1e3);
+    }
+
+    println!("\nFrom the start of the program to the first request at the server, in ms\n");
+    let stream = &prepared[0];
+    let mut server = Running::start(&stream.script(Manner::Answer))?;
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        times.push(start_up(&mut server)?);
+    }
+    println!("{:.1}", median(times));
+    Ok(())
+}
+
+fn name(path: Path) -> &'static str {
+    match path {
+        Path::Stream => "gRPC, one stream",
+        Path::Unary => "gRPC, unary, one connection",
+        Path::Http => "HTTP, 64 connections",
+        Path::WebSocket => "WebSocket, 64 connections",
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// What a real gateway's answer looks like, as our own Flow gives it.
+struct Prepared {
+    path: Path,
+    /// A request with an id in it.
+    message: Vec<u8>,
+    answer: Vec<u8>,
+    id_at: Option<(usize, usize)>,
+}
+
+impl Prepared {
+    fn script(&self, manner: Manner) -> Script {
+        let Prepared { path, answer, id_at, .. } = self;
+        Script { path: *path, answer: answer.clone(), id_at: *id_at, manner }
+    }
+}
+
+async fn prepare(path: Path) -> Result<Prepared, Error> {
+    let mut config = FlowConfig::default();
+    config.executors.truncate(1);
+    let flow = Flow::start(config).await?;
+    let protocol = protocol(path);
+    let target = flow.target(protocol).ok_or("the Flow offers all protocols")?.clone();
+    let session = Client::new(ClientConfig::new(target)).open().await?;
+    let request = request(&session)?;
+    let Request::Post { message, .. } = &request else { return Err("it is a post".into()) };
+    let id_at = message.head().len();
+    let message = message.with_id(RequestId { sender: 1, number: 1 }).to_vec();
+    let reply = session.call(request).await?;
+    let Body::Message { bytes, .. } = &reply.body else { return Err("it has Documents".into()) };
+    if protocol == Protocol::Http {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            bytes.len()
+        );
+        let answer = [head.as_bytes(), bytes].concat();
+        return Ok(Prepared { path, message, answer, id_at: None });
+    }
+    let id = reply.head.header.request_id.as_bytes();
+    let at = bytes.windows(id.len()).position(|window| window == id);
+    let at = at.ok_or("the answer has the id of its request")?;
+    Ok(Prepared { path, message, answer: bytes.to_vec(), id_at: Some((id_at, at)) })
+}
+
+fn protocol(path: Path) -> Protocol {
+    match path {
+        Path::Stream | Path::Unary => Protocol::Grpc,
+        Path::Http => Protocol::Http,
+        Path::WebSocket => Protocol::WebSocket,
+    }
+}
+
+fn request(session: &Session) -> Result<Request, Error> {
+    let endpoint: Arc<str> = "/".into();
+    let message = session.form().encode_request(&DataRequest {
+        header: Header { exec_endpoint: Some(endpoint.to_string()), ..Header::default() },
+        data: Some(vec![Document::from_text("x".repeat(1000))]),
+        ..DataRequest::default()
+    })?;
+    Ok(Request::Post { message, endpoint })
+}
+
+/// A server in a process of its own, which ends with it.
+struct Running {
+    child: Child,
+    port: u16,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+    _task: tempfile::NamedTempFile,
+}
+
+impl Running {
+    fn start(script: &Script) -> Result<Running, Error> {
+        let (mut command, task) = child_of(&Task::Serve(script.clone()))?;
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let input = child.stdin.take().ok_or("it is piped")?;
+        let mut output = BufReader::new(child.stdout.take().ok_or("it is piped")?);
+        let mut port = String::new();
+        output.read_line(&mut port)?;
+        Ok(Running { child, port: port.trim().parse()?, input, output, _task: task })
+    }
+
+    /// When requests came since this was last asked.
+    fn arrivals(&mut self) -> Result<Vec<u64>, Error> {
+        writeln!(self.input)?;
+        let mut line = String::new();
+        self.output.read_line(&mut line)?;
+        Ok(serde_json::from_str(&line)?)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn child_of(task: &Task) -> Result<(Command, tempfile::NamedTempFile), Error> {
+    let mut file = tempfile::NamedTempFile::new()?;
+    file.write_all(&serde_json::to_vec(task)?)?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("--child").arg(file.path());
+    Ok((command, file))
+}
+
+fn run<T: serde::de::DeserializeOwned>(task: &Task) -> Result<T, Error> {
+    let (mut command, _file) = child_of(task)?;
+    let output = command.output()?;
+    if !output.status.success() {
+        return Err(format!("{task:?}: {}", String::from_utf8_lossy(&output.stderr)).into());
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// What an open load tells.
+#[derive(Debug, Serialize, Deserialize)]
+struct Rated {
+    start_ns: u64,
+    p90_ms: f64,
+    p99_ms: f64,
+}
+
+fn child(task: Task) -> Result<(), Error> {
+    // Server and client have a processor each.
+    pin(usize::from(!matches!(task, Task::Serve(_))));
+    match task {
+        Task::Serve(script) => Server::run(script),
+        Task::Least { path, port, message, requests } => {
+            least::run(path, port, &message, requests / 20)?;
+            let began = cpu_s();
+            least::run(path, port, &message, requests)?;
+            tell(&(cpu_s() - began))
+        }
+        Task::Ours { path, port, requests } => on_one_thread(async {
+            let connections = if protocol(path) == Protocol::Grpc { 1 } else { IN_FLIGHT };
+            let session = open(path, port, connections).await?;
+            let request = request(&session)?;
+            let load = async |requests| -> Result<Recording, Error> {
+                let hour = Duration::from_secs(3600);
+                let rig = Rig::open(1.0, Law::Uniform, hour);
+                let rig = Rig { clients: Some(IN_FLIGHT), requests, ..rig };
+                Ok(rig.run(PreciseClock::new()?, session.clone(), request.clone()).await)
+            };
+            load(requests / 20).await?;
+            let began = cpu_s();
+            let recording = load(requests).await?;
+            let cost = cpu_s() - began;
+            if recording.totals.ok().count() != requests {
+                return Err(format!("{:?}", recording.totals.errors).into());
+            }
+            tell(&cost)
+        }),
+        Task::Rate { path, port, per_s, seconds } => on_one_thread(async {
+            let connections = if protocol(path) == Protocol::Grpc { 1 } else { IN_FLIGHT };
+            let session = open(path, port, connections).await?;
+            let request = request(&session)?;
+            let rig = Rig::open(per_s, Law::Uniform, Duration::from_secs(seconds));
+            let clock = PreciseClock::new()?;
+            let start_ns = monotonic_ns();
+            let recording = rig.run(clock, session, request).await;
+            let at = |share| {
+                let time = recording.totals.ok().quantile(share).unwrap_or_default();
+                time.as_secs_f64() * 1e3
+            };
+            tell(&Rated { start_ns, p90_ms: at(0.9), p99_ms: at(0.99) })
+        }),
+        Task::Memory { path, port } => on_one_thread(async {
+            const COUNT: usize = 1000;
+            // What the first of each kind takes once and for all.
+            drop(open(path, port, 1).await?);
+            let before = resident("VmRSS")?;
+            let session = open(path, port, COUNT).await?;
+            let opened = resident("VmRSS")?;
+            let rig = Rig::open(1.0, Law::Uniform, Duration::from_secs(1));
+            let rig = Rig { clients: Some(COUNT), grace: Duration::ZERO, ..rig };
+            let request = request(&session)?;
+            rig.run(PreciseClock::new()?, session, request).await;
+            let flying = resident("VmHWM")?;
+            tell(&[opened - before, flying - opened].map(|bytes| bytes / COUNT as f64))
+        }),
+    }
+}
+
+fn on_one_thread(work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+async fn open(path: Path, port: u16, connections: usize) -> Result<Session, Error> {
+    let target = Target {
+        protocol: protocol(path),
+        host: "127.0.0.1".into(),
+        port,
+        tls: false,
+        user_info: None,
+    };
+    let mut config = ClientConfig::new(target);
+    config.family = FamilyChoice::Is(Family::V1);
+    config.connections = connections;
+    config.prefetch = 0;
+    config.stream = path != Path::Unary;
+    Ok(Client::new(config).open().await?)
+}
+
+fn tell(result: &impl Serialize) -> Result<(), Error> {
+    println!("{}", serde_json::to_string(result)?);
+    Ok(())
+}
+
+/// Runs `flowbench run` on a suite of one scenario; ms until its first request comes.
+fn start_up(server: &mut Running) -> Result<f64, Error> {
+    let folder = tempfile::tempdir()?;
+    let suite = format!(
+        "flows: {{f: {{host: 'grpc://127.0.0.1:{}', family: v1}}}}
+scenarios: [{{name: s, documents: {{text: a}}, request_size: 1, load: {{clients: 1, requests: 1}}}}]",
+        server.port
+    );
+    std::fs::write(folder.path().join("suite.yaml"), suite)?;
+    server.arrivals()?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flowbench"));
+    command.args(["run", "suite.yaml", "--quiet", "--out", "out"]).current_dir(folder.path());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let began = monotonic_ns();
+    command.status()?;
+    let first = server.arrivals()?.first().copied().ok_or("no request came")?;
+    Ok((first - began) as f64 / 1e6)
+}
+
+/// Bytes by `/proc/self/status`.
+fn resident(what: &str) -> Result<f64, Error> {
+    let text = std::fs::read_to_string("/proc/self/status")?;
+    let line = text.lines().find(|line| line.starts_with(what)).ok_or("the system tells")?;
+    let kib: f64 = line.split_whitespace().nth(1).ok_or("it has a number")?.parse()?;
+    Ok(kib * 1024.0)
+}
+
+fn pin(processor: usize) {
+    let mut set = CpuSet::new();
+    set.set(processor);
+    // On a machine of one processor they share it.
+    let _ = sched_setaffinity(None, &set);
+}
+
+fn cpu_s() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+fn monotonic_ns() -> u64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}

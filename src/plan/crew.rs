@@ -1,0 +1,61 @@
+//! How many threads send a load, over how many connections.
+
+use super::forecast::peak;
+use super::{Load, Scenario};
+use crate::wire::Protocol;
+
+/// Connections of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connections {
+    /// As many as the load needs.
+    AsNeeded,
+    /// So many.
+    Exactly(usize),
+}
+
+/// Who sends a load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crew {
+    /// Threads, each with connections of its own. At least 1.
+    pub workers: usize,
+    /// Connections that are opened before the load, by all of them together. At least as many.
+    pub connections: usize,
+}
+
+/// Arrivals per second from which on more than one thread sends. One can do several times as many,
+/// and keeps time better when there is only one of them.
+const BUSY_RATE: f64 = 5_000.0;
+
+/// Clients from which on more than one thread sends.
+const BUSY_CLIENTS: usize = 32;
+
+impl Scenario {
+    /// Who sends it on a machine of so many processors.
+    pub fn crew(&self, cores: usize) -> Crew {
+        let clients = match &self.load {
+            Load::Closed { .. } => Some(peak(&self.load) as usize),
+            Load::Once | Load::Open { .. } => None,
+        };
+        // A thread without a client would have nothing to do.
+        let most = cores.min(clients.unwrap_or(usize::MAX)).max(1);
+        match self.client.connections {
+            Connections::Exactly(connections) => {
+                Crew { workers: connections.clamp(1, most), connections }
+            }
+            Connections::AsNeeded => {
+                let busy = match clients {
+                    Some(clients) => clients >= BUSY_CLIENTS,
+                    None => peak(&self.load) >= BUSY_RATE,
+                };
+                let workers = if busy { most } else { 1 };
+                // Over HTTP each client has a connection of its own; opened before, it costs no
+                // request its time.
+                let connections = match (self.protocol, clients) {
+                    (Protocol::Http, Some(clients)) => clients.max(workers),
+                    _ => workers,
+                };
+                Crew { workers, connections }
+            }
+        }
+    }
+}
