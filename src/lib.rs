@@ -21,6 +21,7 @@ pub mod scenario;
 pub mod engine;
 pub mod record;
 
+pub mod compare;
 pub mod threshold;
 
 pub mod run;

@@ -195,7 +195,7 @@ impl Comparison {
 }
 
 /// Splits `search.service.p99.9` into its step, whether it is service time, and the metric.
-fn parse_metric(text: &str) -> Option<(Option<String>, Metric)> {
+pub fn parse_metric(text: &str) -> Option<(Option<String>, Metric)> {
     // The metric is the longest tail that is one: `p99.9` has a point of its own.
     let starts = std::iter::once(0).chain(text.match_indices('.').map(|(at, _)| at + 1));
     let (at, metric) =

@@ -1,0 +1,152 @@
+//! What forbids to compare two results: a difference that is no change of the Flow.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::Saved;
+use crate::record::summary::{EndReason, Environment, ScenarioSummary, Summary};
+
+/// Why two results should not be compared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// The scenario; null where it concerns all.
+    pub scenario: Option<String>,
+    /// What differs: `seed`, `machine`, `load` …
+    pub what: &'static str,
+    /// In words, with both values and where they were found.
+    pub text: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.scenario {
+            Some(scenario) => write!(f, "`{scenario}`: {}", self.text),
+            None => f.write_str(&self.text),
+        }
+    }
+}
+
+/// All that forbids to compare these results on these scenarios; of a kind the first.
+pub(super) fn differences(
+    base: &[Saved],
+    candidate: &[Saved],
+    names: &[String],
+) -> Vec<Difference> {
+    let mut found: Vec<Difference> = Vec::new();
+    let mut add = |scenario: Option<&str>, what: &'static str, text: String| {
+        let scenario = scenario.map(str::to_owned);
+        if !found.iter().any(|known| known.what == what && known.scenario == scenario) {
+            found.push(Difference { scenario, what, text });
+        }
+    };
+    let Some(first) = base.first() else { return Vec::new() };
+    let all = || base.iter().chain(candidate);
+    for saved in all().skip(1) {
+        for (what, ours, theirs) in whole(&first.summary, &saved.summary) {
+            add(None, what, differ(what, &first.label, &ours, &saved.label, &theirs));
+        }
+    }
+    for saved in all().filter(|saved| saved.summary.interrupted) {
+        add(None, "interrupted", format!("{} was interrupted", saved.label));
+    }
+    for name in names {
+        let named = |saved: &'_ &Saved| scenario(&saved.summary, name).is_some();
+        let mut having = all().filter(named);
+        let Some(first) = having.next() else { continue };
+        for saved in having {
+            for (what, ours, theirs) in part(&first.summary, &saved.summary, name) {
+                let text = differ(what, &first.label, &ours, &saved.label, &theirs);
+                add(Some(name), what, text);
+            }
+        }
+        for saved in all() {
+            let Some(scenario) = scenario(&saved.summary, name) else { continue };
+            if !ended(scenario) {
+                let text = format!("in {} it did not run to its end", saved.label);
+                add(Some(name), "end", text);
+            } else if !scenario.validity.valid {
+                let reasons = scenario.validity.reasons.join("; ");
+                let text = format!("in {} it is not valid: {reasons}", saved.label);
+                add(Some(name), "validity", text);
+            }
+        }
+    }
+    found
+}
+
+/// What does not forbid it and is worth knowing.
+pub(super) fn notes(base: &[Saved], candidate: &[Saved]) -> Vec<String> {
+    let mut versions: Vec<&str> = Vec::new();
+    for saved in base.iter().chain(candidate) {
+        let version = &*saved.summary.environment.flowbench;
+        if !versions.contains(&version) {
+            versions.push(version);
+        }
+    }
+    let several = versions.len() > 1;
+    let note = || format!("different versions of flowbench measured: {}", versions.join(", "));
+    several.then(note).into_iter().collect()
+}
+
+/// What kind of machine it was: two with the same words are taken to be equally fast.
+pub(super) fn machine(environment: &Environment) -> String {
+    let cpu = environment.cpu.as_deref().unwrap_or("unknown processor");
+    let quota = environment.cpu_quota.map(|quota| format!(", {quota} of them granted"));
+    // Memory is told a little differently after each start: to the GiB it stays the same.
+    let memory = environment.memory_bytes.map(|bytes| {
+        let gib = (bytes as f64 / f64::from(1 << 30)).round();
+        format!(", {gib} GiB")
+    });
+    format!(
+        "{} {}, {} × {cpu}{}{}",
+        environment.os,
+        environment.arch,
+        environment.cores,
+        quota.unwrap_or_default(),
+        memory.unwrap_or_default()
+    )
+}
+
+fn scenario<'a>(summary: &'a Summary, name: &str) -> Option<&'a ScenarioSummary> {
+    summary.scenarios.iter().find(|scenario| scenario.name == name)
+}
+
+fn ended(scenario: &ScenarioSummary) -> bool {
+    matches!(scenario.end.reason, EndReason::Time | EndReason::Requests | EndReason::Documents)
+}
+
+fn differ(what: &str, first: &str, ours: &str, other: &str, theirs: &str) -> String {
+    format!("the {what} differs: {ours} in {first}, {theirs} in {other}")
+}
+
+type Pair = (&'static str, String, String);
+
+fn unequal(pairs: impl IntoIterator<Item = Pair>) -> Vec<Pair> {
+    pairs.into_iter().filter(|(_, ours, theirs)| ours != theirs).collect()
+}
+
+/// What concerns all scenarios.
+fn whole(ours: &Summary, theirs: &Summary) -> Vec<Pair> {
+    unequal([
+        ("seed", ours.seed.to_string(), theirs.seed.to_string()),
+        ("machine", machine(&ours.environment), machine(&theirs.environment)),
+    ])
+}
+
+/// What concerns one scenario. Its Flow may be another: that is what is compared.
+fn part(ours: &Summary, theirs: &Summary, name: &str) -> Vec<Pair> {
+    let (Some(our), Some(their)) = (scenario(ours, name), scenario(theirs, name)) else {
+        return Vec::new();
+    };
+    let show = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".into());
+    let tls = |tls: bool| if tls { "with TLS" } else { "without" }.to_owned();
+    let warmup = |s: &ScenarioSummary| format!("{} s", s.warmup.duration_s);
+    unequal([
+        ("load", our.load.clone(), their.load.clone()),
+        ("warmup", warmup(our), warmup(their)),
+        ("protocol", our.target.protocol.clone(), their.target.protocol.clone()),
+        ("encryption", tls(our.target.tls), tls(their.target.tls)),
+        ("family", show(&our.target.family), show(&their.target.family)),
+    ])
+}

@@ -1,0 +1,422 @@
+//! Intervals held against gates.
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::effect::{Effect, Level, Prior, RANKED_MIN, median};
+use super::metric::{Gate, Measure, Metric, Part, Statistic};
+use super::noise::Noise;
+use super::sample::Run;
+use super::{CompareError, ScenarioComparison, Verdict, overall};
+use crate::random::Key;
+use crate::record::validity::samples_needed;
+
+/// Where the shift of response times is looked at.
+const SHIFT: [f64; 8] = [0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999];
+
+/// How much latencies are taken to differ between runs when nothing has been measured of it: what
+/// quiet machines of one's own show. `flowbench noise` puts the truth in its place.
+const ASSUMED_LATENCY: f64 = 0.02;
+
+/// The same for throughput, which follows the schedule or the mean of all latencies.
+const ASSUMED_THROUGHPUT: f64 = 0.01;
+
+/// What histograms cannot resolve of a latency's logarithm, on both sides together: three digits.
+const RESOLUTION: f64 = 1e-3;
+
+/// More runs a side than this nobody makes for one gate.
+const RUNS_MAX: f64 = 500.0;
+
+/// One scenario's runs on both sides; neither is empty.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// Its name.
+    pub name: String,
+    /// Runs of the base.
+    pub base: Vec<Run>,
+    /// Runs of the candidate.
+    pub candidate: Vec<Run>,
+}
+
+/// How a metric changed from base to candidate.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Change {
+    /// As gates name it.
+    pub metric: String,
+    /// `ms`, `share` (from 0 to 1) or `per_s`.
+    pub unit: &'static str,
+    /// The median of the base's runs, in that unit. Null when failures are the answer.
+    pub base: Option<f64>,
+    /// The same of the candidate's.
+    pub candidate: Option<f64>,
+    /// The best guess: parts of the base, and for shares the difference itself.
+    pub change: f64,
+    /// The interval's lower end; null when there is none.
+    pub low: Option<f64>,
+    /// Its upper end; null when there is none.
+    pub high: Option<f64>,
+    /// Whether it lies wholly on the better side of no change.
+    pub improved: bool,
+    /// Whether it lies wholly on the worse side.
+    pub worsened: bool,
+}
+
+/// What became of a gate.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GateResult {
+    /// As written.
+    pub gate: String,
+    /// What was found.
+    pub verdict: Verdict,
+    /// The change that is allowed, as [`Change::change`]: below zero where less is worse.
+    pub allowed: f64,
+    /// What changed, with the interval that the verdict rests on; null when there is nothing to
+    /// compare.
+    pub change: Option<Change>,
+    /// How many runs a side would probably tell, where these cannot. Null where that is unknown or
+    /// beyond reason.
+    pub runs_needed: Option<u64>,
+    /// Why it cannot be told, where more runs are not all there is to say.
+    pub reason: Option<String>,
+}
+
+/// A gate on a scenario, on its way to a verdict.
+struct Trial<'a> {
+    gate: &'a Gate,
+    compared: Result<Compared, String>,
+    /// Runs a side that are needed for a reason of their own.
+    runs_needed: Option<u64>,
+}
+
+/// A metric on both sides.
+struct Compared {
+    metric: Metric,
+    base: f64,
+    candidate: f64,
+    effect: Effect,
+    runs: usize,
+}
+
+/// Compares the runs of each scenario and judges the gates on all of them together.
+///
+/// # Errors
+/// When a gate is about something that no scenario has.
+pub fn judge(
+    samples: &[Sample],
+    gates: &[Gate],
+    alpha: f64,
+    noise: Option<&Noise>,
+) -> Result<Vec<ScenarioComparison>, CompareError> {
+    if let Some(gate) = gates.iter().find(|gate| !samples.iter().any(|s| s.knows(&gate.metric))) {
+        return Err(unknown(&gate.metric, samples));
+    }
+    // What one scenario alone has, is no gate of the others.
+    let trials = samples.iter().map(|s| gates.iter().filter(|gate| s.knows(&gate.metric)).count());
+    let strictest = alpha / trials.sum::<usize>().max(1) as f64;
+    let looked: Vec<(Vec<Trial>, Vec<Change>, Vec<Change>)> =
+        samples.par_iter().map(|sample| sample.look(gates, alpha, strictest, noise)).collect();
+    let (trials, rest): (Vec<Vec<Trial>>, Vec<_>) =
+        looked.into_iter().map(|(trials, changes, shift)| (trials, (changes, shift))).unzip();
+    let results = decide(&trials.iter().flatten().collect::<Vec<_>>(), alpha);
+    let mut results = results.into_iter();
+    Ok(samples
+        .iter()
+        .zip(trials)
+        .zip(rest)
+        .map(|((sample, trials), (changes, shift))| {
+            let gates: Vec<GateResult> = results.by_ref().take(trials.len()).collect();
+            ScenarioComparison {
+                name: sample.name.clone(),
+                verdict: overall(gates.iter().map(|gate| gate.verdict)),
+                runs: [sample.base.len(), sample.candidate.len()],
+                gates,
+                changes,
+                shift,
+            }
+        })
+        .collect())
+}
+
+fn unknown(metric: &Metric, samples: &[Sample]) -> CompareError {
+    let mut executors: Vec<&str> = samples
+        .iter()
+        .flat_map(|sample| sample.base.iter().chain(&sample.candidate))
+        .flat_map(Run::executors)
+        .collect();
+    executors.sort_unstable();
+    executors.dedup();
+    let known = match &metric.measure {
+        Measure::Latency(Part::Executor(_), _) if executors.is_empty() => {
+            ": its responses have no routes".into()
+        }
+        Measure::Latency(Part::Executor(_), _) => {
+            format!(": its Executors are {}", executors.join(", "))
+        }
+        _ => String::new(),
+    };
+    CompareError::UnknownMetric { metric: metric.to_string(), known }
+}
+
+/// Holm's step-down: the clearest of n gates must be as sure as one in n, the next as one in n − 1,
+/// and at the first that is not, the rest cannot be told either. The chance that any of them is told
+/// wrongly is `alpha` at most, however they depend on each other.
+fn decide(trials: &[&Trial], alpha: f64) -> Vec<GateResult> {
+    let chance = |trial: &Trial| match &trial.compared {
+        Ok(compared) => compared.chance(trial.gate),
+        Err(_) => 1.0,
+    };
+    let mut order: Vec<(f64, usize)> =
+        trials.iter().enumerate().map(|(index, trial)| (chance(trial), index)).collect();
+    order.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut levels = vec![alpha; trials.len()];
+    let mut open = None;
+    for (place, (chance, index)) in order.into_iter().enumerate() {
+        let level = open.unwrap_or(alpha / (trials.len() - place) as f64);
+        levels[index] = level;
+        if chance > level {
+            open = Some(level);
+        }
+    }
+    trials.iter().zip(levels).map(|(trial, level)| trial.result(level)).collect()
+}
+
+impl Sample {
+    fn sides(&self) -> [&[Run]; 2] {
+        [&self.base, &self.candidate]
+    }
+
+    /// Whether any run has the metric.
+    fn knows(&self, metric: &Metric) -> bool {
+        self.sides().into_iter().flatten().any(|run| run.value(metric).is_some())
+    }
+
+    fn look<'a>(
+        &self,
+        gates: &'a [Gate],
+        alpha: f64,
+        strictest: f64,
+        noise: Option<&Noise>,
+    ) -> (Vec<Trial<'a>>, Vec<Change>, Vec<Change>) {
+        let gates: Vec<&Gate> = gates.iter().filter(|gate| self.knows(&gate.metric)).collect();
+        let usual = self.usual();
+        let shift = SHIFT.map(Metric::response);
+        let metrics: Vec<Metric> =
+            gates.iter().map(|gate| &gate.metric).chain(&usual).chain(&shift).cloned().collect();
+        let prior = |metric: &Metric| noise.and_then(|noise| noise.prior(&self.name, metric));
+        let mut compared = self.compared(&metrics, strictest, prior).into_iter();
+        let trials = gates.into_iter().zip(compared.by_ref()).map(|(gate, compared)| {
+            let short = self.too_few(&gate.metric);
+            match (compared, short) {
+                (_, Some((reason, runs))) => {
+                    Trial { gate, compared: Err(reason), runs_needed: Some(runs) }
+                }
+                (compared, None) => Trial { gate, compared, runs_needed: None },
+            }
+        });
+        let trials = trials.collect();
+        let changes: Vec<Option<Change>> =
+            compared.map(|c| c.ok().map(|compared| compared.change(alpha))).collect();
+        let (usual, shift) = changes.split_at(usual.len());
+        let all = |changes: &[Option<Change>]| changes.iter().flatten().cloned().collect();
+        // A quantile of too few requests is no part of the picture.
+        let shift: Vec<Option<Change>> = SHIFT
+            .iter()
+            .zip(shift)
+            .map(|(quantile, change)| {
+                change.clone().filter(|_| self.too_few(&Metric::response(*quantile)).is_none())
+            })
+            .collect();
+        (trials, all(usual), all(&shift))
+    }
+
+    /// What people look at first.
+    fn usual(&self) -> Vec<Metric> {
+        let mut executors: Vec<&str> = self.base.iter().flat_map(Run::executors).collect();
+        executors.sort_unstable();
+        executors.dedup();
+        let named = ["p50", "p90", "p99", "throughput", "documents_per_second", "error_rate"];
+        named
+            .into_iter()
+            .map(|name| name.parse().expect("they are metrics"))
+            .chain(
+                executors
+                    .into_iter()
+                    .flat_map(|name| [0.5, 0.99].map(|quantile| Metric::executor(name, quantile))),
+            )
+            .filter(|metric| self.too_few(metric).is_none())
+            .collect()
+    }
+
+    /// Why there are too few requests on a side for a quantile, and how many runs would have enough.
+    fn too_few(&self, metric: &Metric) -> Option<(String, u64)> {
+        let Measure::Latency(_, Statistic::Quantile(quantile)) = metric.measure else {
+            return None;
+        };
+        let needed = samples_needed(quantile);
+        let found = |side: &[Run]| side.iter().map(|run| run.count(metric)).sum::<u64>();
+        let least = self.sides().into_iter().min_by_key(|side| found(side))?;
+        let found = found(least);
+        (0 < found && found < needed).then(|| {
+            let runs = needed.div_ceil((found / least.len() as u64).max(1));
+            (format!("too few requests: {found} on a side of the {needed} it needs"), runs)
+        })
+    }
+
+    fn compared(
+        &self,
+        metrics: &[Metric],
+        strictest: f64,
+        prior: impl Fn(&Metric) -> Option<Prior>,
+    ) -> Vec<Result<Compared, String>> {
+        let ranked = self.sides().iter().all(|side| side.len() >= RANKED_MIN);
+        let within = self.sides().map(|side| -> Vec<Vec<f64>> {
+            if ranked {
+                // Where runs are enough, nobody asks what is within them.
+                return vec![vec![0.0; metrics.len()]; side.len()];
+            }
+            // The same seed for the same runs: a comparison made twice says the same.
+            let key = Key::new(0).part(&self.name);
+            let runs = side.par_iter().enumerate();
+            runs.map(|(index, run)| run.within(metrics, key.index(index as u64))).collect()
+        });
+        metrics
+            .iter()
+            .enumerate()
+            .map(|(index, metric)| {
+                let mut levels = Vec::with_capacity(2);
+                for ((side, within), name) in
+                    self.sides().into_iter().zip(&within).zip(["base", "candidate"])
+                {
+                    let values: Option<Vec<f64>> = side.iter().map(|r| r.value(metric)).collect();
+                    let values = values
+                        .ok_or_else(|| format!("not every run of the {name} has `{metric}`"))?;
+                    let mut ascending = values.clone();
+                    ascending.sort_by(f64::total_cmp);
+                    let level = Level {
+                        values: values.into_iter().map(|value| metric.scale(value)).collect(),
+                        within: within.iter().map(|metrics| metrics[index]).collect(),
+                        started: side.iter().map(|run| run.started_s).collect(),
+                    };
+                    levels.push((level, median(&ascending)));
+                }
+                let [(base, base_median), (candidate, candidate_median)] = &levels[..] else {
+                    unreachable!("there are two sides")
+                };
+                let assumed = match metric.measure {
+                    Measure::Latency(..) => ASSUMED_LATENCY,
+                    Measure::Throughput | Measure::DocumentsPerSecond => ASSUMED_THROUGHPUT,
+                    // Counting failures has its own uncertainty, below.
+                    Measure::ErrorRate => 0.0,
+                };
+                let prior = prior(metric).unwrap_or(Prior::Assumed(assumed));
+                let resolution = self.resolution(metric);
+                let mut effect = Effect::new(base, candidate, prior, resolution, strictest);
+                if metric.is_share() {
+                    let [base, candidate] = self.sides().map(|side| {
+                        let failed = side.iter().map(|run| run.failed).sum::<u64>();
+                        let arrivals = side.iter().map(|run| run.arrivals).sum::<u64>();
+                        (failed as f64, arrivals as f64)
+                    });
+                    effect = effect.with_counts(base, candidate);
+                }
+                Ok(Compared {
+                    metric: metric.clone(),
+                    base: *base_median,
+                    candidate: *candidate_median,
+                    effect,
+                    runs: self.base.len().min(self.candidate.len()),
+                })
+            })
+            .collect()
+    }
+
+    /// What cannot be resolved of a metric on its scale.
+    fn resolution(&self, metric: &Metric) -> f64 {
+        match metric.measure {
+            Measure::Latency(..) => RESOLUTION,
+            Measure::ErrorRate => 0.0,
+            // A request more or less at the edge of a run.
+            Measure::Throughput | Measure::DocumentsPerSecond => {
+                let runs = self.sides().into_iter().flatten();
+                1.0 / runs.map(|run| run.count(metric)).min().unwrap_or(1).max(1) as f64
+            }
+        }
+    }
+}
+
+impl Trial<'_> {
+    fn result(&self, level: f64) -> GateResult {
+        let gate = self.gate.to_string();
+        let compared = match &self.compared {
+            Ok(compared) => compared,
+            Err(reason) => {
+                return GateResult {
+                    gate,
+                    verdict: Verdict::CantTell,
+                    allowed: self.gate.metric.change(self.gate.limit(f64::INFINITY)),
+                    change: None,
+                    runs_needed: self.runs_needed,
+                    reason: Some(reason.clone()),
+                };
+            }
+        };
+        let limit = self.gate.limit(compared.base);
+        let (low, high) = compared.effect.bounds(level);
+        let (beyond, inside) = if self.gate.metric.rises_to_worse() {
+            (low > limit, high < limit)
+        } else {
+            (high < limit, low > limit)
+        };
+        let verdict = match (beyond, inside) {
+            (true, _) => Verdict::Regressed,
+            (_, true) => Verdict::Held,
+            _ => Verdict::CantTell,
+        };
+        let open = verdict == Verdict::CantTell;
+        GateResult {
+            gate,
+            verdict,
+            allowed: self.gate.metric.change(limit),
+            change: Some(compared.change(level)),
+            runs_needed: open.then(|| compared.runs_needed(limit, low, high)).flatten(),
+            reason: None,
+        }
+    }
+}
+
+impl Compared {
+    /// The smallest chance of error at which a verdict on the gate can be given.
+    fn chance(&self, gate: &Gate) -> f64 {
+        let limit = gate.limit(self.base);
+        self.effect.chance_above(limit).min(self.effect.chance_below(limit))
+    }
+
+    fn change(&self, level: f64) -> Change {
+        let (low, high) = self.effect.bounds(level);
+        let finite = |value: f64| value.is_finite().then_some(value);
+        let rises = self.metric.rises_to_worse();
+        Change {
+            metric: self.metric.to_string(),
+            unit: self.metric.unit(),
+            base: finite(self.base),
+            candidate: finite(self.candidate),
+            change: self.metric.change(self.effect.estimate),
+            low: finite(low).map(|low| self.metric.change(low)),
+            high: finite(high).map(|high| self.metric.change(high)),
+            improved: if rises { high < 0.0 } else { low > 0.0 },
+            worsened: if rises { low > 0.0 } else { high < 0.0 },
+        }
+    }
+
+    /// Runs a side that would tell in four of five cases, if the best guess is the truth: the
+    /// interval shrinks with the root of their number.
+    fn runs_needed(&self, limit: f64, low: f64, high: f64) -> Option<u64> {
+        // The 80 % that luck must leave, beside the 99 % of the verdict, in standard errors.
+        const LUCK: f64 = 1.0 + 0.84 / 2.33;
+        let gap = (self.effect.estimate - limit).abs();
+        let half = (high - low) / 2.0;
+        let needed = self.runs as f64 * (half * LUCK / gap).powi(2);
+        let more = needed.ceil().max(self.runs as f64 + 1.0);
+        (more <= RUNS_MAX).then_some(more as u64)
+    }
+}

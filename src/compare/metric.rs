@@ -1,0 +1,396 @@
+//! What is compared, and the gates on it: `p99 +10% +2ms`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::scenario::condition::{self, parse_metric};
+use crate::units::{Quantile, Rate, Span};
+
+/// A number that both sides have, with its name as users write it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metric {
+    /// What it is.
+    pub measure: Measure,
+    name: String,
+}
+
+/// What is measured.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Measure {
+    /// A latency: where the time went, and which number of its distribution.
+    Latency(Part, Statistic),
+    /// Ok requests a second.
+    Throughput,
+    /// Documents of ok requests, a second.
+    DocumentsPerSecond,
+    /// The share of arrivals that did not end well.
+    ErrorRate,
+}
+
+/// Where time goes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// Due to done.
+    Response,
+    /// Written to done.
+    Service,
+    /// In an Executor.
+    Executor(String),
+    /// In the gateway without Executors.
+    Gateway,
+    /// Beside the gateway: network and client.
+    Network,
+    /// Response time of a step.
+    Step(String),
+    /// Service time of a step.
+    StepService(String),
+}
+
+/// A number of a distribution.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Statistic {
+    /// The smallest value that at least this share does not exceed.
+    Quantile(f64),
+    /// The arithmetic mean of what came back.
+    Mean,
+}
+
+/// How much worse the candidate may be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gate {
+    /// Of what.
+    pub metric: Metric,
+    /// In parts of the base's value; 0 for error rates.
+    pub relative: f64,
+    /// Beside that, in the metric's unit: ms, a share, or a second.
+    pub absolute: f64,
+    text: String,
+}
+
+/// Why a text is no gate.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GateError {
+    /// Not a metric and an allowance.
+    #[error("expected a gate such as `p99 +10%`, `p99 +10% +2ms` or `throughput -5%`, found `{0}`")]
+    Form(String),
+    /// The first part is nothing that can be compared.
+    #[error("`{found}` cannot be compared{}", hint(.found))]
+    Metric {
+        /// What there was.
+        found: String,
+    },
+    /// An allowance that allows the wrong way.
+    #[error("`{metric}` gets worse when it {}: write `{metric} {}{allowance}`", if *.rises { "rises" } else { "falls" }, if *.rises { "+" } else { "-" })]
+    Sign {
+        /// As written.
+        metric: String,
+        /// Without its sign.
+        allowance: String,
+        /// Whether more is worse.
+        rises: bool,
+    },
+    /// An allowance that is none of this metric.
+    #[error("`{metric}` is allowed {expected}, found `{found}`")]
+    Allowance {
+        /// As written.
+        metric: String,
+        /// For example "a percentage such as `10%`".
+        expected: &'static str,
+        /// What there was.
+        found: String,
+    },
+}
+
+/// The slowest quantity that logarithms can tell from an endless one, in ms: two hours.
+const SLOWEST_MS: f64 = 7.2e6;
+
+/// The fastest, a hundredth of what histograms can tell from nothing.
+const FASTEST: f64 = 1e-5;
+
+/// Logarithms of latencies and rates, where nothing and endless have one too.
+pub(super) fn log(value: f64) -> f64 {
+    value.clamp(FASTEST, SLOWEST_MS).ln()
+}
+
+impl Metric {
+    /// A quantile of response time.
+    pub fn response(quantile: f64) -> Metric {
+        let name = Quantile::from_percent(quantile * 100.0)
+            .map_or_else(|| format!("q{quantile}"), |quantile| quantile.to_string());
+        Metric { measure: Measure::Latency(Part::Response, Statistic::Quantile(quantile)), name }
+    }
+
+    /// Time in an Executor.
+    pub fn executor(name: &str, quantile: f64) -> Metric {
+        let of = Metric::response(quantile);
+        let part = Part::Executor(name.to_owned());
+        Metric {
+            measure: Measure::Latency(part, Statistic::Quantile(quantile)),
+            name: format!("executor.{name}.{}", of.name),
+        }
+    }
+
+    /// Whether more of it is worse.
+    pub fn rises_to_worse(&self) -> bool {
+        !matches!(self.measure, Measure::Throughput | Measure::DocumentsPerSecond)
+    }
+
+    /// Whether it is compared by its difference and not by its ratio: a share of failures may be
+    /// nothing on one side.
+    pub fn is_share(&self) -> bool {
+        self.measure == Measure::ErrorRate
+    }
+
+    /// Whether it needs a run that is valid.
+    pub fn is_timing(&self) -> bool {
+        !self.is_share()
+    }
+
+    /// `ms`, `share` or `per_s`.
+    pub fn unit(&self) -> &'static str {
+        match self.measure {
+            Measure::Latency(..) => "ms",
+            Measure::Throughput | Measure::DocumentsPerSecond => "per_s",
+            Measure::ErrorRate => "share",
+        }
+    }
+
+    /// A value on the scale of comparisons.
+    pub(super) fn scale(&self, value: f64) -> f64 {
+        if self.is_share() { value } else { log(value) }
+    }
+
+    /// A difference on that scale as people read it: parts of the base, or for shares the
+    /// difference itself.
+    pub(super) fn change(&self, difference: f64) -> f64 {
+        if self.is_share() { difference } else { difference.exp_m1() }
+    }
+}
+
+impl Statistic {
+    /// Its value among latencies and their counts in ascending order, with so many that failed
+    /// behind them: infinite where it falls among those, `None` where there are none at all.
+    pub(super) fn of(
+        self,
+        values: impl Iterator<Item = (f64, u64)>,
+        ok: u64,
+        failed: u64,
+    ) -> Option<f64> {
+        match self {
+            Statistic::Quantile(_) if ok + failed == 0 => None,
+            Statistic::Quantile(quantile) => {
+                let rank = (quantile * (ok + failed) as f64 * (1.0 - 1e-12)).ceil().max(1.0) as u64;
+                let mut seen = 0;
+                let found = values.into_iter().find(|(_, count)| {
+                    seen += count;
+                    seen >= rank
+                });
+                Some(found.map_or(f64::INFINITY, |(value, _)| value))
+            }
+            Statistic::Mean => {
+                let sum: f64 = values.map(|(value, count)| value * count as f64).sum();
+                (ok > 0).then(|| sum / ok as f64)
+            }
+        }
+    }
+}
+
+impl FromStr for Metric {
+    type Err = GateError;
+
+    fn from_str(text: &str) -> Result<Metric, GateError> {
+        let unknown = || GateError::Metric { found: text.into() };
+        let (place, metric) = parse_metric(text).ok_or_else(unknown)?;
+        let statistic = |statistic| match statistic {
+            // The hundredth percentile is the largest value.
+            condition::Statistic::Quantile(quantile) if quantile.get() < 1.0 => {
+                Ok(Statistic::Quantile(quantile.get()))
+            }
+            condition::Statistic::Mean => Ok(Statistic::Mean),
+            _ => Err(unknown()),
+        };
+        let measure = match (place.as_deref(), metric) {
+            (None, condition::Metric::Throughput) => Measure::Throughput,
+            (None, condition::Metric::DocumentsPerSecond) => Measure::DocumentsPerSecond,
+            (None, condition::Metric::ErrorRate) => Measure::ErrorRate,
+            (place, condition::Metric::ResponseTime(of)) => {
+                let part = match place {
+                    None => Part::Response,
+                    Some("gateway") => Part::Gateway,
+                    Some("network") => Part::Network,
+                    Some(place) => match place.strip_prefix("executor.") {
+                        Some(name) => Part::Executor(name.into()),
+                        None => Part::Step(place.into()),
+                    },
+                };
+                Measure::Latency(part, statistic(of)?)
+            }
+            (place, condition::Metric::ServiceTime(of)) => {
+                let part = place.map_or(Part::Service, |step| Part::StepService(step.into()));
+                Measure::Latency(part, statistic(of)?)
+            }
+            _ => return Err(unknown()),
+        };
+        Ok(Metric { measure, name: text.into() })
+    }
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+fn hint(found: &str) -> &'static str {
+    match found.rsplit('.').next().unwrap_or(found) {
+        "max" | "min" | "p100" => {
+            ": the largest and the smallest value depend on how long one measures; gate a quantile"
+        }
+        "errors" | "dropped" | "assertion_failures" | "requests" => {
+            ": counts depend on how long one measures; gate `error_rate`"
+        }
+        _ => {
+            ": known are p50 … p99.99 and mean (also behind `service.`, `gateway.`, `network.`, \
+             `executor.NAME.` or a step's name), throughput, documents_per_second, error_rate"
+        }
+    }
+}
+
+impl FromStr for Gate {
+    type Err = GateError;
+
+    fn from_str(text: &str) -> Result<Gate, GateError> {
+        let form = || GateError::Form(text.into());
+        // The metric may hold blanks, where an Executor's name does; allowances do not.
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let signed = |word: &&&str| word.starts_with(['+', '-']) && word.len() > 1;
+        let allowed = words.iter().rev().take_while(signed).count();
+        if allowed == 0 || allowed > 2 || allowed == words.len() {
+            return Err(form());
+        }
+        let (name, allowances) = words.split_at(words.len() - allowed);
+        let metric: Metric = name.join(" ").parse()?;
+        let rises = metric.rises_to_worse();
+        let (mut relative, mut absolute) = (None, None);
+        for allowance in allowances {
+            let (sign, size) = allowance.split_at(1);
+            if (sign == "+") != rises {
+                return Err(GateError::Sign { metric: metric.name, allowance: size.into(), rises });
+            }
+            let wrong = |expected| GateError::Allowance {
+                metric: metric.name.clone(),
+                expected,
+                found: (*allowance).into(),
+            };
+            let percentage = percent(size);
+            let (place, value) = match (&metric.measure, percentage) {
+                // A share is compared by its difference, in points.
+                (Measure::ErrorRate, Some(points)) => (&mut absolute, points),
+                (Measure::ErrorRate, None) => return Err(wrong("points such as `+0.1%`")),
+                (_, Some(share)) => (&mut relative, share),
+                (Measure::Latency(..), None) => {
+                    let span = size.parse::<Span>();
+                    let span = span.map_err(|_| wrong("`+10%`, `+2ms`, or both"))?;
+                    (&mut absolute, span.get().as_secs_f64() * 1e3)
+                }
+                (_, None) => {
+                    let rate = size.parse::<Rate>();
+                    (
+                        &mut absolute,
+                        rate.map_err(|_| wrong("`-5%`, `-10/s`, or both"))?.per_second(),
+                    )
+                }
+            };
+            if place.replace(value).is_some() {
+                return Err(form());
+            }
+        }
+        let text = words.join(" ");
+        let (relative, absolute) = (relative.unwrap_or(0.0), absolute.unwrap_or(0.0));
+        Ok(Gate { metric, relative, absolute, text })
+    }
+}
+
+/// The share that a percentage means. Unlike percentages of a whole it may be above 100.
+fn percent(text: &str) -> Option<f64> {
+    const MOST: f64 = 1e5;
+    let number: f64 = text.strip_suffix('%')?.trim().parse().ok()?;
+    (0.0..=MOST).contains(&number).then_some(number / 100.0)
+}
+
+impl Gate {
+    /// The change it allows where the base has this value, on the scale of comparisons.
+    pub(super) fn limit(&self, base: f64) -> f64 {
+        if self.metric.is_share() {
+            return self.absolute;
+        }
+        let absolute = if base > 0.0 { self.absolute / base } else { 0.0 };
+        let change = self.relative + absolute;
+        if self.metric.rises_to_worse() {
+            change.ln_1p()
+        } else {
+            (-change.min(1.0 - 1e-9)).ln_1p()
+        }
+    }
+}
+
+impl fmt::Display for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn gate(text: &str) -> Gate {
+        text.parse().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn gates_have_a_relative_and_an_absolute_part() {
+        let both = gate("p99  +10% +2ms");
+        assert_eq!((both.relative, both.absolute), (0.1, 2.0));
+        assert_eq!(both.to_string(), "p99 +10% +2ms");
+        assert!((both.limit(20.0) - 1.2f64.ln()).abs() < 1e-12);
+        let floor = gate("throughput -5%");
+        assert!((floor.limit(100.0) - 0.95f64.ln()).abs() < 1e-12);
+        assert_eq!(gate("error_rate +0.1%").limit(0.0), 0.001);
+        assert_eq!(gate("p50 +500us").absolute, 0.5);
+        let executor = gate("executor.my encoder.p99.9 +10%").metric;
+        let part = Part::Executor("my encoder".into());
+        let p99_9 = "p99.9".parse::<Quantile>().unwrap().get();
+        assert_eq!(executor.measure, Measure::Latency(part, Statistic::Quantile(p99_9)));
+        let step = gate("search.service.p50 +10%").metric;
+        let part = Part::StepService("search".into());
+        assert_eq!(step.measure, Measure::Latency(part, Statistic::Quantile(0.5)));
+    }
+
+    #[test]
+    fn what_is_no_gate_is_told_how_to_be_one() {
+        for (text, error) in [
+            (
+                "p99",
+                "expected a gate such as `p99 +10%`, `p99 +10% +2ms` or `throughput -5%`, found `p99`",
+            ),
+            ("p99 -10%", "`p99` gets worse when it rises: write `p99 +10%`"),
+            ("throughput +5%", "`throughput` gets worse when it falls: write `throughput -5%`"),
+            ("p99 +fast", "`p99` is allowed `+10%`, `+2ms`, or both, found `+fast`"),
+            ("error_rate +2ms", "`error_rate` is allowed points such as `+0.1%`, found `+2ms`"),
+            (
+                "max +10%",
+                "`max` cannot be compared: the largest and the smallest value depend on how long one \
+                 measures; gate a quantile",
+            ),
+            (
+                "p99 +10% +20%",
+                "expected a gate such as `p99 +10%`, `p99 +10% +2ms` or `throughput -5%`, found `p99 \
+                 +10% +20%`",
+            ),
+        ] {
+            assert_eq!(text.parse::<Gate>().unwrap_err().to_string(), error);
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! Two sides, each one run or several of the same suite: what changed beyond noise, and whether it
+//! may. Knows no network.
+//!
+//! A [`Run`] is what one side measured of one scenario in one go. `effect` puts an interval around
+//! the difference of two sides, `judge` holds it against [`Gate`]s and corrects for their number,
+//! `comparable` finds what forbids to compare at all. [`noise`] learns what a machine can tell,
+//! [`trend`] finds when something changed in a long row of results, and [`simulate`] makes runs whose
+//! true difference is known, to prove the rest by.
+
+mod comparable;
+mod effect;
+mod judge;
+mod metric;
+pub mod noise;
+mod sample;
+pub mod simulate;
+mod student;
+pub mod trend;
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+pub use comparable::Difference;
+pub use judge::{Change, GateResult, Sample, judge};
+pub use metric::{Gate, GateError, Measure, Metric, Part, Statistic};
+pub use sample::{Run, Second};
+
+use crate::record::HistogramError;
+use crate::record::summary::Summary;
+use noise::Noise;
+
+/// The schema of a saved comparison.
+pub const SCHEMA: &str = "flowbench.comparison/1";
+
+/// The chance at which a verdict may be wrong, in each direction, over all gates together.
+pub const ALPHA: f64 = 0.01;
+
+/// What is found of one gate, or of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It got worse by more than is allowed.
+    Regressed,
+    /// It did not.
+    Held,
+    /// These runs cannot tell.
+    CantTell,
+}
+
+/// What comes of gates that cannot be told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Inconclusive {
+    /// They do not pass.
+    #[default]
+    Fail,
+    /// They pass, with a warning.
+    Warn,
+    /// They pass.
+    Pass,
+}
+
+/// One saved result, and where it came from.
+#[derive(Clone, Debug)]
+pub struct Saved {
+    /// For people: the file.
+    pub label: String,
+    /// What was saved.
+    pub summary: Summary,
+}
+
+/// How to compare.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// What must hold; may be none.
+    pub gates: &'a [Gate],
+    /// The chance of a wrong verdict, [`ALPHA`] unless several looks share it.
+    pub alpha: f64,
+    /// What is known of the machine's noise.
+    pub noise: Option<&'a Noise>,
+    /// Whether to compare what should not be.
+    pub force: bool,
+    /// What comes of gates that cannot be told.
+    pub inconclusive: Inconclusive,
+}
+
+/// What two sides say about each other.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// [`SCHEMA`].
+    pub schema: &'static str,
+    /// The suite.
+    pub suite: String,
+    /// Of all gates; null when there are none.
+    pub verdict: Option<Verdict>,
+    /// Whether nothing stands against the candidate: nothing regressed, and what could not be told
+    /// is let pass.
+    pub passed: bool,
+    /// What comes of gates that cannot be told.
+    pub inconclusive: Inconclusive,
+    /// Intervals hold the truth with this share of certainty, at least.
+    pub confidence: f64,
+    /// The results of the base.
+    pub base: Vec<String>,
+    /// The results of the candidate.
+    pub candidate: Vec<String>,
+    /// Why these should not have been compared, where that was forced.
+    pub forced: Vec<Difference>,
+    /// Whether the noise was measured beforehand, and not assumed.
+    pub noise_measured: bool,
+    /// Scenarios of the base that the candidate has not.
+    pub missing: Vec<String>,
+    /// Scenarios of the candidate that the base has not.
+    pub new: Vec<String>,
+    /// Scenarios that both have.
+    pub scenarios: Vec<ScenarioComparison>,
+    /// What else there is to know, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// One scenario on both sides.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ScenarioComparison {
+    /// Its name.
+    pub name: String,
+    /// Of its gates; null when there are none.
+    pub verdict: Option<Verdict>,
+    /// Runs of the base and of the candidate.
+    pub runs: [usize; 2],
+    /// Its gates.
+    pub gates: Vec<GateResult>,
+    /// What changed otherwise: the usual figures, gated or not.
+    pub changes: Vec<Change>,
+    /// Response time from p10 to p99.9: body and tail may move oppositely.
+    pub shift: Vec<Change>,
+}
+
+/// Why two sides were not compared.
+#[derive(Debug, thiserror::Error)]
+pub enum CompareError {
+    /// They cannot be.
+    #[error("these results cannot be compared:{}", list(.0))]
+    Incomparable(Vec<Difference>),
+    /// They have no scenario in common.
+    #[error("no scenario is on both sides: the base has {base}, the candidate has {candidate}")]
+    NothingInCommon {
+        /// Names.
+        base: String,
+        /// Names.
+        candidate: String,
+    },
+    /// A gate is about something that no scenario has.
+    #[error("no scenario has `{metric}`{known}")]
+    UnknownMetric {
+        /// As written.
+        metric: String,
+        /// What there is instead.
+        known: String,
+    },
+    /// Gates tighter than the machine's noise.
+    #[error("{}", .0.join("\n"))]
+    TighterThanNoise(Vec<String>),
+    /// A histogram was changed by somebody.
+    #[error("`{label}`: scenario `{scenario}`: {source}")]
+    Histogram {
+        /// The result.
+        label: String,
+        /// The scenario.
+        scenario: String,
+        /// What is wrong.
+        #[source]
+        source: HistogramError,
+    },
+}
+
+fn list(differences: &[Difference]) -> String {
+    differences.iter().map(|difference| format!("\n  {difference}")).collect()
+}
+
+/// Compares two sides, each with at least one result.
+///
+/// # Errors
+/// See [`CompareError`].
+pub fn compare(
+    base: &[Saved],
+    candidate: &[Saved],
+    options: Options,
+) -> Result<Comparison, CompareError> {
+    let (names, new) = names(base, candidate);
+    let (names, missing): (Vec<String>, Vec<String>) =
+        names.into_iter().partition(|name| candidate.iter().any(|saved| saved.has(name)));
+    if names.is_empty() {
+        let list = |side: &[Saved]| {
+            let names = side.iter().flat_map(|saved| &saved.summary.scenarios);
+            let names: BTreeSet<String> = names.map(|s| format!("`{}`", s.name)).collect();
+            if names.is_empty() {
+                "none".into()
+            } else {
+                names.into_iter().collect::<Vec<_>>().join(", ")
+            }
+        };
+        let (base, candidate) = (list(base), list(candidate));
+        return Err(CompareError::NothingInCommon { base, candidate });
+    }
+    let mut differences = comparable::differences(base, candidate, &names);
+    let foreign = options.noise.and_then(|n| n.foreign(&candidate[0].summary.environment));
+    differences.extend(foreign.map(|text| Difference { scenario: None, what: "noise", text }));
+    if !differences.is_empty() && !options.force {
+        return Err(CompareError::Incomparable(differences));
+    }
+    let samples = names
+        .iter()
+        .map(|name| {
+            let (base, candidate) = (runs(base, name)?, runs(candidate, name)?);
+            Ok(Sample { name: name.clone(), base, candidate })
+        })
+        .collect::<Result<Vec<Sample>, CompareError>>()?;
+    if let Some(noise) = options.noise.filter(|_| !options.force) {
+        let tight = noise.too_tight(&samples, options.gates, options.alpha);
+        if !tight.is_empty() {
+            return Err(CompareError::TighterThanNoise(tight));
+        }
+    }
+    let scenarios = judge(&samples, options.gates, options.alpha, options.noise)?;
+    let verdict = overall(scenarios.iter().filter_map(|scenario| scenario.verdict));
+    let labels = |side: &[Saved]| side.iter().map(|saved| saved.label.clone()).collect();
+    Ok(Comparison {
+        schema: SCHEMA,
+        suite: candidate[0].summary.suite.clone(),
+        passed: passed(verdict, options.inconclusive),
+        verdict,
+        inconclusive: options.inconclusive,
+        confidence: 1.0 - 2.0 * options.alpha,
+        base: labels(base),
+        candidate: labels(candidate),
+        forced: differences,
+        noise_measured: options.noise.is_some(),
+        missing,
+        new,
+        scenarios,
+        notes: comparable::notes(base, candidate),
+    })
+}
+
+/// Whether nothing stands against a candidate of whom this was found.
+pub fn passed(verdict: Option<Verdict>, inconclusive: Inconclusive) -> bool {
+    match verdict {
+        None | Some(Verdict::Held) => true,
+        Some(Verdict::Regressed) => false,
+        Some(Verdict::CantTell) => inconclusive != Inconclusive::Fail,
+    }
+}
+
+/// What several verdicts add up to: one that regressed is known to have, whatever else cannot be
+/// told. `None` of none.
+pub fn overall(verdicts: impl IntoIterator<Item = Verdict>) -> Option<Verdict> {
+    verdicts.into_iter().reduce(|all, next| match (all, next) {
+        (Verdict::Regressed, _) | (_, Verdict::Regressed) => Verdict::Regressed,
+        (Verdict::CantTell, _) | (_, Verdict::CantTell) => Verdict::CantTell,
+        (Verdict::Held, Verdict::Held) => Verdict::Held,
+    })
+}
+
+impl Saved {
+    fn has(&self, name: &str) -> bool {
+        self.summary.scenarios.iter().any(|scenario| scenario.name == name)
+    }
+}
+
+/// The scenarios of the base in their order, and those that only the candidate has.
+fn names(base: &[Saved], candidate: &[Saved]) -> (Vec<String>, Vec<String>) {
+    let add = |mut names: Vec<String>, name: &String| {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+        names
+    };
+    let all = |side: &[Saved]| {
+        let scenarios = side.iter().flat_map(|saved| &saved.summary.scenarios);
+        scenarios.map(|scenario| &scenario.name).fold(Vec::new(), add)
+    };
+    let (base, mut candidate) = (all(base), all(candidate));
+    candidate.retain(|name| !base.contains(name));
+    (base, candidate)
+}
+
+fn runs(side: &[Saved], name: &str) -> Result<Vec<Run>, CompareError> {
+    let mut runs = Vec::new();
+    for saved in side {
+        let scenarios = saved.summary.scenarios.iter();
+        for scenario in scenarios.filter(|scenario| scenario.name == name) {
+            runs.push(Run::of_summary(&saved.summary, scenario).map_err(|source| {
+                let (label, scenario) = (saved.label.clone(), name.to_owned());
+                CompareError::Histogram { label, scenario, source }
+            })?);
+        }
+    }
+    Ok(runs)
+}

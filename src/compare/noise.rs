@@ -1,0 +1,220 @@
+//! What a machine can tell: how much runs of the very same thing differ on it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::comparable::{differences, machine};
+use super::effect::{Prior, median, squares};
+use super::judge::Sample;
+use super::metric::{Gate, Metric};
+use super::sample::Run;
+use super::student::t_beyond;
+use super::{CompareError, Saved, names, runs};
+use crate::record::summary::Environment;
+
+/// The schema of a saved noise floor.
+pub const SCHEMA: &str = "flowbench.noise/1";
+
+/// Fewer runs than this say next to nothing about how much runs differ.
+pub const RUNS_MIN: usize = 5;
+
+/// How much runs of the same thing differ on a machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Noise {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// The suite.
+    pub suite: String,
+    /// When its first run began.
+    pub measured_at: Timestamp,
+    /// The machine.
+    pub environment: Environment,
+    /// Runs it was learned from.
+    pub runs: usize,
+    /// By scenario.
+    pub scenarios: Vec<ScenarioNoise>,
+}
+
+/// The noise of one scenario.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScenarioNoise {
+    /// Its name.
+    pub name: String,
+    /// Its load, in words.
+    pub load: String,
+    /// By metric.
+    pub metrics: Vec<MetricNoise>,
+}
+
+/// The noise of one metric.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MetricNoise {
+    /// As gates name it.
+    pub metric: String,
+    /// `ms`, `share` or `per_s`.
+    pub unit: String,
+    /// The median of the runs, in that unit; null when failures are the answer.
+    pub median: Option<f64>,
+    /// The standard deviation between runs: parts of the value, for shares the difference itself.
+    pub deviation: f64,
+    /// The smallest change that as many runs on each side can tell from none, likewise.
+    pub floor: f64,
+}
+
+impl Noise {
+    /// Learns it from results of the same suite on the same machine, [`RUNS_MIN`] at least.
+    ///
+    /// # Errors
+    /// When they are not of the same thing.
+    pub fn learn(results: &[Saved], alpha: f64) -> Result<Noise, CompareError> {
+        let (names, _) = names(results, &[]);
+        let differences = differences(results, &[], &names);
+        if !differences.is_empty() {
+            return Err(CompareError::Incomparable(differences));
+        }
+        let scenarios = names
+            .into_iter()
+            .map(|name| {
+                let runs = runs(results, &name)?;
+                let summaries = results.iter().flat_map(|saved| &saved.summary.scenarios);
+                let mut loads = summaries.filter(|s| s.name == name).map(|s| s.load.clone());
+                let load = loads.next().unwrap_or_default();
+                let metrics = metrics(&runs);
+                let metrics = metrics.iter().filter_map(|metric| learn(metric, &runs, alpha));
+                Ok(ScenarioNoise { metrics: metrics.collect(), name, load })
+            })
+            .collect::<Result<Vec<_>, CompareError>>()?;
+        let first = &results[0].summary;
+        Ok(Noise {
+            schema: SCHEMA.into(),
+            suite: first.suite.clone(),
+            measured_at: first.started_at,
+            environment: first.environment.clone(),
+            runs: results.len(),
+            scenarios,
+        })
+    }
+
+    /// Why it says nothing about results of another machine, if they are.
+    pub fn foreign(&self, environment: &Environment) -> Option<String> {
+        let (ours, theirs) = (machine(&self.environment), machine(environment));
+        (ours != theirs).then(|| {
+            format!("the noise was measured on another machine ({ours}) than these runs ({theirs})")
+        })
+    }
+
+    /// What is known of how much runs of a scenario differ in a metric.
+    pub(super) fn prior(&self, scenario: &str, metric: &Metric) -> Option<Prior> {
+        let noise = self.metric(scenario, metric)?;
+        Some(Prior::Measured(noise.deviation, self.freedom()))
+    }
+
+    /// A sentence for each gate that allows less than so many runs can tell.
+    pub(super) fn too_tight(&self, samples: &[Sample], gates: &[Gate], alpha: f64) -> Vec<String> {
+        let mut sentences = Vec::new();
+        for sample in samples {
+            for gate in gates {
+                let base: Vec<f64> =
+                    sample.base.iter().filter_map(|run| run.value(&gate.metric)).collect();
+                let runs = [sample.base.len(), sample.candidate.len()];
+                sentences.extend(self.tighter(&sample.name, gate, &base, runs, alpha));
+            }
+        }
+        sentences
+    }
+
+    /// Why a gate cannot be told by so many runs of base and candidate, if it cannot. `base` are
+    /// the values of the base, where there are some already.
+    pub fn tighter(
+        &self,
+        scenario: &str,
+        gate: &Gate,
+        base: &[f64],
+        runs: [usize; 2],
+        alpha: f64,
+    ) -> Option<String> {
+        let noise = self.metric(scenario, &gate.metric)?;
+        let mut base = base.to_vec();
+        base.sort_by(f64::total_cmp);
+        let base = if base.is_empty() { noise.median? } else { median(&base) };
+        let limit = gate.limit(base).abs();
+        let floor = self.floor(noise.deviation, runs, alpha);
+        if limit >= floor {
+            return None;
+        }
+        let show = |change: f64| format!("{:.1} %", gate.metric.change(change) * 100.0);
+        let needed = (runs[0].min(runs[1])..1_000)
+            .find(|runs| self.floor(noise.deviation, [*runs; 2], alpha) <= limit);
+        let remedy = match needed {
+            Some(runs) => format!("allow more, or make {runs} runs a side"),
+            None => "allow more, or make longer runs".into(),
+        };
+        Some(format!(
+            "gate `{gate}` on `{scenario}` is tighter than the noise of this machine: {} runs of the \
+             same thing differed by {} (standard deviation), so {} against {} cannot tell less than \
+             {} from nothing; {remedy}",
+            self.runs,
+            show(noise.deviation),
+            runs[0],
+            runs[1],
+            show(floor),
+        ))
+    }
+
+    fn metric(&self, scenario: &str, metric: &Metric) -> Option<&MetricNoise> {
+        let scenario = self.scenarios.iter().find(|known| known.name == scenario)?;
+        let name = metric.to_string();
+        scenario.metrics.iter().find(|known| known.metric == name)
+    }
+
+    fn freedom(&self) -> f64 {
+        self.runs.saturating_sub(1).max(1) as f64
+    }
+
+    /// Half of the interval that runs without any difference between the sides would have.
+    fn floor(&self, deviation: f64, runs: [usize; 2], alpha: f64) -> f64 {
+        floor(deviation, self.freedom(), runs, alpha)
+    }
+}
+
+fn floor(deviation: f64, freedom: f64, [base, candidate]: [usize; 2], alpha: f64) -> f64 {
+    let freedom = freedom + (base + candidate) as f64 - 2.0;
+    let error = deviation * (1.0 / base as f64 + 1.0 / candidate as f64).sqrt();
+    t_beyond(alpha, freedom) * error
+}
+
+/// What is learned: what gates are usually about.
+fn metrics(runs: &[Run]) -> Vec<Metric> {
+    let mut executors: Vec<&str> = runs.iter().flat_map(Run::executors).collect();
+    executors.sort_unstable();
+    executors.dedup();
+    let whole = ["p50", "p90", "p95", "p99", "p99.9", "mean"].into_iter();
+    let service = ["service.p50", "service.p90", "service.p95", "service.p99", "service.mean"];
+    let rates = ["throughput", "documents_per_second", "error_rate"];
+    whole
+        .chain(service)
+        .chain(rates)
+        .map(|name| name.parse().expect("they are metrics"))
+        .chain(executors.into_iter().flat_map(|name| {
+            [0.5, 0.9, 0.95, 0.99].map(|quantile| Metric::executor(name, quantile))
+        }))
+        .collect()
+}
+
+fn learn(metric: &Metric, runs: &[Run], alpha: f64) -> Option<MetricNoise> {
+    let mut values: Vec<f64> = runs.iter().filter_map(|run| run.value(metric)).collect();
+    if values.len() < runs.len() || runs.len() < 2 {
+        return None;
+    }
+    let scaled: Vec<f64> = values.iter().map(|value| metric.scale(*value)).collect();
+    let freedom = runs.len() as f64 - 1.0;
+    let deviation = (squares(&scaled) / freedom).sqrt();
+    values.sort_by(f64::total_cmp);
+    Some(MetricNoise {
+        metric: metric.to_string(),
+        unit: metric.unit().into(),
+        median: Some(median(&values)).filter(|median| median.is_finite()),
+        deviation,
+        floor: metric.change(floor(deviation, freedom, [runs.len(); 2], alpha)),
+    })
+}

@@ -1,0 +1,441 @@
+//! One run of one scenario as comparisons see it: whole distributions, and the response times second
+//! by second, from which the run's own noise is drawn.
+
+use std::collections::BTreeMap;
+
+use rand::RngExt;
+
+use super::metric::{Measure, Metric, Part, Statistic};
+use crate::random::Key;
+use crate::record::summary::{ScenarioSummary, Summary, TimelineSecond};
+use crate::record::{Histogram, HistogramError};
+
+/// Stretches of a run that are resampled, at most; longer runs have longer ones. Which bounds what a
+/// resample costs, and is more than enough to see how they vary.
+const STRETCHES_MAX: usize = 120;
+
+/// Fewer stretches say nothing about how they depend on each other.
+const STRETCHES_MIN: usize = 8;
+
+/// Resamples of a run. Its noise is known to 5 % of itself then, which is less than matters.
+const RESAMPLES: u64 = 200;
+
+/// How many times more a quantile varies than it would if requests were independent, where there are
+/// no seconds to learn it from.
+const DESIGN_EFFECT: f64 = 2.0;
+
+/// One run of one scenario.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// When it began, in seconds since the epoch.
+    pub started_s: f64,
+    /// Arrivals.
+    pub arrivals: u64,
+    /// Those that did not end well.
+    pub failed: u64,
+    /// Ok requests a second.
+    pub requests_per_s: f64,
+    /// Documents of them, a second.
+    pub documents_per_s: f64,
+    parts: BTreeMap<Part, Distribution>,
+    stretches: Vec<Stretch>,
+    /// The latencies that stretches count, in ms, ascending.
+    latencies: Vec<f64>,
+}
+
+/// Latencies and how often they occurred. What failed ranks as slowest.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Distribution {
+    /// In ms, ascending.
+    values: Vec<(f64, u64)>,
+    failed: u64,
+}
+
+/// A second of a run, or some seconds.
+#[derive(Clone, Debug, Default)]
+struct Stretch {
+    /// Index into [`Run::latencies`] and count.
+    counts: Vec<(u32, u32)>,
+    ok: u64,
+    failed: u64,
+    documents: u64,
+}
+
+/// What a second saw.
+#[derive(Clone, Debug, Default)]
+pub struct Second {
+    /// Response times of ok requests.
+    pub response: Histogram,
+    /// Requests that ended without success, or were dropped.
+    pub failed: u64,
+    /// Documents of ok requests.
+    pub documents: u64,
+}
+
+impl Run {
+    /// A run from its seconds alone.
+    pub fn of_seconds(started_s: f64, seconds: &[Second]) -> Run {
+        let mut whole = Histogram::new();
+        seconds.iter().for_each(|second| whole.merge(&second.response));
+        let failed = seconds.iter().map(|second| second.failed).sum();
+        let documents: u64 = seconds.iter().map(|second| second.documents).sum();
+        let length = seconds.len().max(1) as f64;
+        let mut run = Run {
+            started_s,
+            arrivals: whole.count() + failed,
+            failed,
+            requests_per_s: whole.count() as f64 / length,
+            documents_per_s: documents as f64 / length,
+            parts: [(Part::Response, Distribution::new(&whole, failed))].into(),
+            stretches: Vec::new(),
+            latencies: Vec::new(),
+        };
+        run.set_stretches(seconds);
+        run
+    }
+
+    /// A run from what was saved of it.
+    ///
+    /// # Errors
+    /// When somebody changed its histograms.
+    pub fn of_summary(
+        summary: &Summary,
+        scenario: &ScenarioSummary,
+    ) -> Result<Run, HistogramError> {
+        let failed = scenario.requests.failed();
+        let mut parts = BTreeMap::new();
+        let mut add = |part: Part, latency: &crate::record::summary::Latency, failed: u64| {
+            let histogram = latency.to_histogram()?;
+            if histogram.count() + failed > 0 {
+                parts.insert(part, Distribution::new(&histogram, failed));
+            }
+            Ok::<_, HistogramError>(())
+        };
+        add(Part::Response, &scenario.response_time_ms, failed)?;
+        add(Part::Service, &scenario.service_time_ms, failed)?;
+        // Routes are known of ok responses alone.
+        for executor in scenario.executors.iter().flatten() {
+            add(Part::Executor(executor.name.clone()), &executor.time_ms, 0)?;
+        }
+        if let Some(latency) = &scenario.gateway_ms {
+            add(Part::Gateway, latency, 0)?;
+        }
+        if let Some(latency) = &scenario.network_ms {
+            add(Part::Network, latency, 0)?;
+        }
+        for step in &scenario.steps {
+            let failed = step.requests.failed();
+            add(Part::Step(step.name.clone()), &step.response_time_ms, failed)?;
+            add(Part::StepService(step.name.clone()), &step.service_time_ms, failed)?;
+        }
+        let seconds = scenario.timeline.iter().map(Second::of_timeline);
+        let mut seconds = seconds.collect::<Result<Vec<Second>, _>>()?;
+        // What comes in after the load's end is no second of load.
+        seconds.truncate((scenario.duration_s.floor() as usize).max(1));
+        let started = summary.started_at.as_microsecond() as f64 / 1e6;
+        let mut run = Run {
+            started_s: started + scenario.started_at_s,
+            arrivals: scenario.requests.arrivals,
+            failed,
+            requests_per_s: scenario.throughput.requests_per_s,
+            documents_per_s: scenario.throughput.documents_per_s,
+            parts,
+            stretches: Vec::new(),
+            latencies: Vec::new(),
+        };
+        run.set_stretches(&seconds);
+        Ok(run)
+    }
+
+    fn set_stretches(&mut self, seconds: &[Second]) {
+        let length = seconds.len().div_ceil(STRETCHES_MAX).max(1);
+        let mut places = BTreeMap::new();
+        let buckets: Vec<Vec<(u128, u32)>> = seconds
+            .iter()
+            .map(|second| {
+                let buckets = second.response.buckets();
+                buckets.map(|(value, count)| (value.as_nanos(), count as u32)).collect()
+            })
+            .collect();
+        buckets.iter().flatten().for_each(|(ns, _)| {
+            places.insert(*ns, 0u32);
+        });
+        for ((ns, place), index) in places.iter_mut().zip(0..) {
+            *place = index;
+            self.latencies.push(*ns as f64 / 1e6);
+        }
+        let chunks = seconds.chunks(length).zip(buckets.chunks(length));
+        // A shorter rest would count as much as the others.
+        let whole = chunks.filter(|(chunk, _)| chunk.len() == length);
+        self.stretches = whole
+            .map(|(seconds, buckets)| Stretch {
+                counts: buckets.iter().flatten().map(|(ns, count)| (places[ns], *count)).collect(),
+                ok: seconds.iter().map(|second| second.response.count()).sum(),
+                failed: seconds.iter().map(|second| second.failed).sum(),
+                documents: seconds.iter().map(|second| second.documents).sum(),
+            })
+            .collect();
+    }
+
+    /// The names of its Executors.
+    pub fn executors(&self) -> impl Iterator<Item = &str> {
+        self.parts.keys().filter_map(|part| match part {
+            Part::Executor(name) => Some(&**name),
+            _ => None,
+        })
+    }
+
+    /// What a metric is in it: ms, a share, or a rate. Infinite where failures are the answer, none
+    /// where there is nothing to measure.
+    pub fn value(&self, metric: &Metric) -> Option<f64> {
+        match &metric.measure {
+            Measure::Latency(part, statistic) => self.parts.get(part)?.value(*statistic),
+            Measure::Throughput => Some(self.requests_per_s),
+            Measure::DocumentsPerSecond => Some(self.documents_per_s),
+            Measure::ErrorRate => {
+                (self.arrivals > 0).then(|| self.failed as f64 / self.arrivals as f64)
+            }
+        }
+    }
+
+    /// Values that a metric is made of, failures included.
+    pub(super) fn count(&self, metric: &Metric) -> u64 {
+        match &metric.measure {
+            Measure::Latency(part, _) => self.parts.get(part).map_or(0, Distribution::count),
+            Measure::Throughput | Measure::DocumentsPerSecond => self.arrivals - self.failed,
+            Measure::ErrorRate => self.arrivals,
+        }
+    }
+
+    /// The variance of each metric on its scale that comes from within the run: what would differ if
+    /// the same run were made again with the same luck of the day.
+    ///
+    /// Seconds are resampled, in blocks of as many neighbours as depend on each other (Künsch's
+    /// moving-block bootstrap), never requests: those of one second share its luck.
+    pub(super) fn within(&self, metrics: &[Metric], key: Key) -> Vec<f64> {
+        let response = Part::Response;
+        let resampled = |metric: &Metric| match &metric.measure {
+            Measure::Latency(part, _) => *part == response,
+            _ => true,
+        };
+        let wanted: Vec<&Metric> = metrics.iter().filter(|metric| resampled(metric)).collect();
+        let enough = self.stretches.len() >= STRETCHES_MIN;
+        let mut varied = if enough { self.resample(&wanted, key) } else { Vec::new() }.into_iter();
+        let effect = if enough { self.design_effect() } else { DESIGN_EFFECT };
+        metrics
+            .iter()
+            .map(|metric| match &metric.measure {
+                _ if enough && resampled(metric) => varied.next().unwrap_or_default(),
+                Measure::Latency(part, statistic) => {
+                    let alone = self.parts.get(part).map_or(0.0, |d| d.variance(*statistic));
+                    alone * effect
+                }
+                Measure::ErrorRate => {
+                    let share = self.value(metric).unwrap_or_default();
+                    effect * share * (1.0 - share) / self.arrivals.max(1) as f64
+                }
+                Measure::Throughput | Measure::DocumentsPerSecond => 0.0,
+            })
+            .collect()
+    }
+
+    fn resample(&self, metrics: &[&Metric], key: Key) -> Vec<f64> {
+        let n = self.stretches.len();
+        let block = self.block_length();
+        let mut rng = key.rng();
+        let mut drawn: Vec<Vec<f64>> = vec![Vec::new(); metrics.len()];
+        let mut counts = vec![0u64; self.latencies.len()];
+        for _ in 0..RESAMPLES {
+            counts.fill(0);
+            let (mut ok, mut failed, mut documents) = (0, 0, 0);
+            let mut left = n;
+            while left > 0 {
+                let start = rng.random_range(0..=n - block);
+                for stretch in &self.stretches[start..start + block.min(left)] {
+                    for (place, count) in &stretch.counts {
+                        counts[*place as usize] += u64::from(*count);
+                    }
+                    ok += stretch.ok;
+                    failed += stretch.failed;
+                    documents += stretch.documents;
+                }
+                left = left.saturating_sub(block);
+            }
+            let all = (ok + failed).max(1) as f64;
+            for (metric, drawn) in metrics.iter().zip(&mut drawn) {
+                let value = match &metric.measure {
+                    Measure::Latency(_, statistic) => {
+                        let values = self.latencies.iter().copied().zip(counts.iter().copied());
+                        metric.scale(statistic.of(values, ok, failed).unwrap_or_default())
+                    }
+                    Measure::Throughput => metric.scale(ok as f64),
+                    Measure::DocumentsPerSecond => metric.scale(documents as f64),
+                    Measure::ErrorRate => failed as f64 / all,
+                };
+                drawn.push(value);
+            }
+        }
+        // So many blocks vary a little less than as many independent ones would around the truth.
+        let blocks = n as f64 / block as f64;
+        let correction = blocks / (blocks - 1.0).max(0.5);
+        let variance = |drawn: Vec<f64>| super::effect::squares(&drawn) / (RESAMPLES - 1) as f64;
+        drawn.into_iter().map(|drawn| variance(drawn) * correction).collect()
+    }
+
+    /// How many neighbouring stretches depend on each other: Andrews' rule for a series in which
+    /// each follows the one before it (AR(1)), of the share above the median and above p99, whichever
+    /// takes longer to forget. A quarter of the run at most.
+    fn block_length(&self) -> usize {
+        let n = self.stretches.len();
+        let length = |quantile: f64| {
+            let rho = autocorrelation(&self.exceedances(quantile)).clamp(0.0, 0.97);
+            let alpha = 4.0 * rho * rho / (1.0 - rho * rho).powi(2);
+            (1.1447 * (alpha * n as f64).cbrt()).ceil() as usize
+        };
+        length(0.5).max(length(0.99)).clamp(1, n / 4)
+    }
+
+    /// By stretch, how many more requests than expected were slower than a quantile of the run: what
+    /// moves that quantile.
+    fn exceedances(&self, quantile: f64) -> Vec<f64> {
+        let Some(limit) = self.value(&Metric::response(quantile)) else { return Vec::new() };
+        let slower = |stretch: &Stretch| {
+            let counts = stretch.counts.iter();
+            let slow = counts.filter(|(place, _)| self.latencies[*place as usize] > limit);
+            let slow: u32 = slow.map(|(_, count)| count).sum();
+            let all = (stretch.ok + stretch.failed) as f64;
+            f64::from(slow) + stretch.failed as f64 - (1.0 - quantile) * all
+        };
+        self.stretches.iter().map(slower).collect()
+    }
+
+    /// How many times more the share above the median varies than if requests were independent.
+    fn design_effect(&self) -> f64 {
+        let series = self.exceedances(0.5);
+        let block = self.block_length();
+        let sums: Vec<f64> = series.chunks_exact(block).map(|chunk| chunk.iter().sum()).collect();
+        let spread = super::effect::squares(&sums) / (sums.len() as f64 - 1.0).max(1.0);
+        let requests = self.arrivals as f64 / series.len() as f64 * block as f64;
+        (spread / (0.25 * requests)).max(1.0)
+    }
+}
+
+impl Second {
+    fn of_timeline(second: &TimelineSecond) -> Result<Second, HistogramError> {
+        let response = match &second.histogram {
+            Some(text) => Histogram::from_base64(text)?,
+            None => Histogram::new(),
+        };
+        let failed = second.errors + second.dropped;
+        Ok(Second { response, failed, documents: second.documents })
+    }
+}
+
+impl Distribution {
+    fn new(histogram: &Histogram, failed: u64) -> Distribution {
+        let values =
+            histogram.buckets().map(|(value, count)| (value.as_nanos() as f64 / 1e6, count));
+        // What took more than an hour is as slow as what failed.
+        Distribution { values: values.collect(), failed: failed + histogram.beyond() }
+    }
+
+    fn ok(&self) -> u64 {
+        self.values.iter().map(|(_, count)| count).sum()
+    }
+
+    fn count(&self) -> u64 {
+        self.ok() + self.failed
+    }
+
+    fn value(&self, statistic: Statistic) -> Option<f64> {
+        statistic.of(self.values.iter().copied(), self.ok(), self.failed)
+    }
+
+    /// The variance of the statistic's logarithm, were its values independent: for a quantile from
+    /// the values as far beside it as its rank is uncertain.
+    fn variance(&self, statistic: Statistic) -> f64 {
+        let n = self.count().max(1) as f64;
+        match statistic {
+            Statistic::Quantile(quantile) => {
+                let rank = (quantile * (1.0 - quantile) / n).sqrt();
+                let at = |quantile: f64| {
+                    self.value(Statistic::Quantile(quantile.clamp(0.0, 1.0)))
+                        .map(super::metric::log)
+                };
+                let (low, high) = (at(quantile - rank), at(quantile + rank));
+                low.zip(high).map_or(0.0, |(low, high)| ((high - low) / 2.0).powi(2))
+            }
+            Statistic::Mean => {
+                let Some(mean) = self.value(statistic).filter(|mean| *mean > 0.0) else {
+                    return 0.0;
+                };
+                let squares = self.values.iter().map(|(v, c)| (v - mean).powi(2) * *c as f64);
+                squares.sum::<f64>() / n / n / (mean * mean)
+            }
+        }
+    }
+}
+
+/// How much a value of the series says about the next.
+fn autocorrelation(series: &[f64]) -> f64 {
+    if series.is_empty() {
+        return 0.0;
+    }
+    let mean = super::effect::mean(series);
+    let product = |pair: &[f64]| (pair[0] - mean) * (pair[1] - mean);
+    let all = super::effect::squares(series);
+    if all > 0.0 { series.windows(2).map(product).sum::<f64>() / all } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A run whose seconds all have the same hundred latencies, moved by a factor each.
+    fn run(factors: &[f64]) -> Run {
+        let second = |factor: &f64| {
+            let mut response = Histogram::new();
+            for i in 1..=100 {
+                response.record(Duration::from_secs_f64(factor * 1e-3 * f64::from(i)));
+            }
+            Second { response, failed: 0, documents: 100 }
+        };
+        Run::of_seconds(0.0, &factors.iter().map(second).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn values_are_those_of_all_seconds_together() {
+        let run = run(&[1.0; 20]);
+        assert_eq!(run.value(&Metric::response(0.5)), Some(50.0));
+        assert_eq!(run.value(&"throughput".parse().unwrap()), Some(100.0));
+        assert_eq!(run.value(&"error_rate".parse().unwrap()), Some(0.0));
+        assert_eq!(run.value(&"service.p50".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn what_failed_ranks_as_slowest() {
+        let mut seconds = vec![Second { failed: 2, ..Second::default() }];
+        seconds[0].response.record(Duration::from_millis(1));
+        let run = Run::of_seconds(0.0, &seconds);
+        assert_eq!(run.value(&Metric::response(0.3)), Some(1.0));
+        assert_eq!(run.value(&Metric::response(0.5)), Some(f64::INFINITY));
+    }
+
+    #[test]
+    fn a_run_of_equal_seconds_has_no_noise_of_its_own() {
+        let within = run(&[1.0; 30]).within(&[Metric::response(0.5)], Key::new(1));
+        assert!(within[0] < 1e-12, "{within:?}");
+    }
+
+    #[test]
+    fn seconds_that_hang_together_are_noisier_than_those_that_do_not() {
+        let metrics = [Metric::response(0.5)];
+        let alternating: Vec<f64> = (0..60).map(|s| 1.0 + 0.1 * f64::from(s % 2)).collect();
+        let waves: Vec<f64> = (0..60).map(|s| 1.0 + 0.1 * f64::from(s / 10 % 2)).collect();
+        let alternating = run(&alternating).within(&metrics, Key::new(1))[0];
+        let waves = run(&waves).within(&metrics, Key::new(1))[0];
+        assert!(waves > 2.0 * alternating, "{waves} {alternating}");
+    }
+}

@@ -1,0 +1,142 @@
+//! Quantiles of Student's t distribution, and of the rank-sum statistic: what an interval of a few
+//! runs is made of.
+
+/// The value that Student's t with `df` degrees of freedom exceeds with the chance `tail`, which
+/// is above 0 and at most ½.
+pub(super) fn t_beyond(tail: f64, df: f64) -> f64 {
+    // The tail falls as t grows: double, then halve.
+    let (mut low, mut high) = (0.0, 1.0);
+    while t_tail(high, df) > tail && high < 1e9 {
+        low = high;
+        high *= 2.0;
+    }
+    for _ in 0..80 {
+        let middle = f64::midpoint(low, high);
+        if t_tail(middle, df) > tail { low = middle } else { high = middle }
+    }
+    high
+}
+
+/// The chance that Student's t with `df` degrees of freedom exceeds `t`, which is not negative.
+fn t_tail(t: f64, df: f64) -> f64 {
+    0.5 * beta_share(df / (df + t * t), df / 2.0, 0.5)
+}
+
+/// The regularised incomplete beta function (Abramowitz and Stegun, 26.5.8: its continued fraction,
+/// summed by Lentz's method).
+fn beta_share(x: f64, a: f64, b: f64) -> f64 {
+    if x <= 0.0 {
+        return 0.0;
+    }
+    if x >= 1.0 {
+        return 1.0;
+    }
+    // The fraction converges fast on this side; the other is its mirror.
+    if x > (a + 1.0) / (a + b + 2.0) {
+        return 1.0 - beta_share(1.0 - x, b, a);
+    }
+    let front =
+        (a * x.ln() + b * (1.0 - x).ln() + ln_gamma(a + b) - ln_gamma(a) - ln_gamma(b)).exp() / a;
+    const TINY: f64 = 1e-300;
+    let away = |v: f64| if v.abs() < TINY { TINY } else { v };
+    let (mut c, mut d) = (1.0, 1.0 / away(1.0 - (a + b) * x / (a + 1.0)));
+    let mut sum = d;
+    for m in 1..300 {
+        let m = f64::from(m);
+        let even = m * (b - m) * x / ((a + 2.0 * m - 1.0) * (a + 2.0 * m));
+        d = 1.0 / away(1.0 + even * d);
+        c = away(1.0 + even / c);
+        sum *= d * c;
+        let odd = -(a + m) * (a + b + m) * x / ((a + 2.0 * m) * (a + 2.0 * m + 1.0));
+        d = 1.0 / away(1.0 + odd * d);
+        c = away(1.0 + odd / c);
+        sum *= d * c;
+        if (d * c - 1.0).abs() < 1e-14 {
+            break;
+        }
+    }
+    front * sum
+}
+
+/// The logarithm of the gamma function, for arguments of ½ and above (Lanczos, g = 7).
+fn ln_gamma(x: f64) -> f64 {
+    const TERMS: [f64; 8] = [
+        676.520_368_121_885_1,
+        -1_259.139_216_722_402_8,
+        771.323_428_777_653_1,
+        -176.615_029_162_140_6,
+        12.507_343_278_686_905,
+        -0.138_571_095_265_720_12,
+        9.984_369_578_019_572e-6,
+        1.505_632_735_149_311_6e-7,
+    ];
+    let x = x - 1.0;
+    let series = TERMS
+        .iter()
+        .zip(1..)
+        .fold(0.999_999_999_999_809_9, |sum, (term, i)| sum + term / (x + f64::from(i)));
+    let t = x + 7.5;
+    0.5 * std::f64::consts::TAU.ln() + (x + 0.5) * t.ln() - t + series.ln()
+}
+
+/// How many of the pairs (one of `n` values, one of `m`) are won by the first when all orders are
+/// equally likely: entry `u` is the chance of at most `u` wins. Mann and Whitney's recursion.
+pub(super) fn rank_sum_chances(n: usize, m: usize) -> Vec<f64> {
+    // Ways to choose n of the first k ranks with rank sum s: one rank is added at a time.
+    let most = n * m;
+    let mut ways = vec![vec![0.0; most + 1]; n + 1];
+    ways[0][0] = 1.0;
+    for rank in 0..n + m {
+        for chosen in (1..=n.min(rank + 1)).rev() {
+            // The `chosen`-th of the first, at this place, has beaten those of the second before it.
+            let Some(wins) = (rank + 1).checked_sub(chosen).filter(|wins| *wins <= m) else {
+                continue;
+            };
+            for u in (wins..=most).rev() {
+                let before = ways[chosen - 1][u - wins];
+                ways[chosen][u] += before;
+            }
+        }
+    }
+    let total: f64 = ways[n].iter().sum();
+    let mut sum = 0.0;
+    ways[n]
+        .iter()
+        .map(|ways| {
+            sum += ways;
+            sum / total
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_of_t_are_those_of_the_tables() {
+        for (tail, df, expected) in [
+            (0.01, 4.0, 3.747),
+            (0.01, 18.0, 2.552),
+            (0.025, 1.0, 12.706),
+            (0.005, 10.0, 3.169),
+            (0.01, 1e6, 2.326),
+            (0.5, 3.0, 0.0),
+        ] {
+            let found = t_beyond(tail, df);
+            assert!((found - expected).abs() < 6e-4, "{tail} {df}: {found}");
+        }
+    }
+
+    #[test]
+    fn chances_of_rank_sums_are_those_of_the_tables() {
+        // Three against three: 20 orders.
+        let chances = rank_sum_chances(3, 3);
+        let ways: Vec<f64> = chances.iter().map(|chance| (chance * 20.0).round()).collect();
+        assert_eq!(ways, [1.0, 2.0, 4.0, 7.0, 10.0, 13.0, 16.0, 18.0, 19.0, 20.0]);
+        // Mann and Whitney's critical value for ten against ten at 1 % on one side is 19.
+        let chances = rank_sum_chances(10, 10);
+        assert!(chances[19] <= 0.01 && chances[20] > 0.01, "{:?}", &chances[18..22]);
+        assert_eq!(rank_sum_chances(2, 5).len(), 11);
+    }
+}

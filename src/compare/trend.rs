@@ -1,0 +1,350 @@
+//! When something changed in a long row of results: drifts and steps that no single comparison
+//! shows.
+//!
+//! E-divisive (Matteson and James 2014): a row is cut where the results before and after it differ
+//! most in their energy distance, if that is more than almost all shuffles of the same row show, and
+//! each half is looked at in turn. It asks for no distribution, so outliers are no change points. A
+//! cut stays only if the medians around it differ by a minimum effect.
+
+use jiff::Timestamp;
+use rand::seq::SliceRandom;
+use serde::Serialize;
+
+use super::effect::median;
+use super::metric::Metric;
+use super::sample::Run;
+use super::{CompareError, Saved, comparable, names};
+use crate::random::Key;
+
+/// The schema of a saved trend.
+pub const SCHEMA: &str = "flowbench.trend/1";
+
+/// Results that are looked at, the newest; the work grows with their square.
+pub const RESULTS_MAX: usize = 400;
+
+/// A stretch between changes has so many results at least: two may be luck.
+const STRETCH_MIN: usize = 3;
+
+/// Shuffles that a cut must beat.
+const SHUFFLES: u64 = 499;
+
+/// The chance that a row without any change shows one.
+const CHANCE_MAX: f64 = 0.01;
+
+/// A row of results.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Trend {
+    /// [`SCHEMA`].
+    pub schema: &'static str,
+    /// The suite of the newest result.
+    pub suite: String,
+    /// The smallest change that counts: parts of the value, for shares the difference itself.
+    pub effect_min: f64,
+    /// The results, oldest first.
+    pub results: Vec<TrendResult>,
+    /// Results that cannot be compared with the newest, and why.
+    pub left_out: Vec<LeftOut>,
+    /// A row for each metric of each scenario.
+    pub series: Vec<Series>,
+}
+
+/// A result of the row.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TrendResult {
+    /// Where it came from.
+    pub label: String,
+    /// When it began.
+    pub started_at: Timestamp,
+}
+
+/// A result that is no part of the row.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LeftOut {
+    /// Where it came from.
+    pub label: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A metric over time.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Series {
+    /// The scenario.
+    pub scenario: String,
+    /// The metric, as gates name it.
+    pub metric: String,
+    /// `ms`, `share` or `per_s`.
+    pub unit: &'static str,
+    /// Whether more is worse.
+    pub rises_to_worse: bool,
+    /// A value for each result, null where it has none.
+    pub values: Vec<Option<f64>>,
+    /// When it changed, in order.
+    pub changes: Vec<ChangePoint>,
+}
+
+/// A lasting change.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ChangePoint {
+    /// Index of the first result after it.
+    pub index: usize,
+    /// That result.
+    pub label: String,
+    /// When that began.
+    pub started_at: Timestamp,
+    /// The median of the results before, back to the change before.
+    pub before: f64,
+    /// The median of those after, up to the next change.
+    pub after: f64,
+    /// By how much it changed: parts of the value, for shares the difference itself.
+    pub change: f64,
+    /// Whether it is for the worse.
+    pub worse: bool,
+    /// How often as clear a change shows by chance alone.
+    pub chance: f64,
+}
+
+/// Finds the changes in a row of results, in any order given.
+///
+/// # Errors
+/// When a result was changed by somebody.
+pub fn trend(mut results: Vec<Saved>, effect_min: f64) -> Result<Trend, CompareError> {
+    results.sort_by_key(|saved| saved.summary.started_at);
+    let mut left_out = Vec::new();
+    let surplus = results.len().saturating_sub(RESULTS_MAX);
+    left_out.extend(results.drain(..surplus).map(|saved| LeftOut {
+        label: saved.label,
+        reason: format!("only the newest {RESULTS_MAX} results are looked at"),
+    }));
+    let newest: Vec<Saved> = results.last().cloned().into_iter().collect();
+    let (scenarios, _) = names(&newest, &[]);
+    let mut kept = Vec::new();
+    for saved in results {
+        let here = std::slice::from_ref(&saved);
+        match comparable::differences(&newest, here, &scenarios).into_iter().next() {
+            Some(difference) => {
+                left_out.push(LeftOut { label: saved.label, reason: difference.to_string() });
+            }
+            None => kept.push(saved),
+        }
+    }
+    let series = scenarios.iter().map(|name| rows(name, &kept, effect_min));
+    let series = series.collect::<Result<Vec<_>, _>>()?;
+    Ok(Trend {
+        schema: SCHEMA,
+        suite: newest.first().map(|saved| saved.summary.suite.clone()).unwrap_or_default(),
+        effect_min,
+        results: kept
+            .into_iter()
+            .map(|saved| TrendResult { label: saved.label, started_at: saved.summary.started_at })
+            .collect(),
+        left_out,
+        series: series.into_iter().flatten().collect(),
+    })
+}
+
+/// The rows of a scenario.
+fn rows(name: &str, results: &[Saved], effect_min: f64) -> Result<Vec<Series>, CompareError> {
+    let mut runs: Vec<Option<Run>> = Vec::new();
+    for saved in results {
+        let of_one = super::runs(std::slice::from_ref(saved), name)?;
+        runs.push(of_one.into_iter().next());
+    }
+    let mut executors: Vec<&str> = runs.iter().flatten().flat_map(Run::executors).collect();
+    executors.sort_unstable();
+    executors.dedup();
+    let usual = ["p50", "p90", "p99", "throughput", "documents_per_second", "error_rate"];
+    let metrics = usual
+        .into_iter()
+        .map(|name| name.parse().expect("they are metrics"))
+        .chain(executors.into_iter().map(|name| Metric::executor(name, 0.5)));
+    let key = Key::new(0).part(name);
+    let rows = metrics.map(|metric: Metric| {
+        let finite = |run: &Run| run.value(&metric).filter(|value| value.is_finite());
+        let values: Vec<Option<f64>> =
+            runs.iter().map(|run| run.as_ref().and_then(finite)).collect();
+        let places: Vec<usize> = (0..values.len()).filter(|at| values[*at].is_some()).collect();
+        let known: Vec<f64> = values.iter().flatten().copied().collect();
+        let changes = changes(&metric, &known, effect_min, key.part(&metric.to_string()));
+        let changes = changes.into_iter().map(|mut change| {
+            change.index = places[change.index];
+            let saved = &results[change.index];
+            change.label = saved.label.clone();
+            change.started_at = saved.summary.started_at;
+            change
+        });
+        Series {
+            scenario: name.to_owned(),
+            metric: metric.to_string(),
+            unit: metric.unit(),
+            rises_to_worse: metric.rises_to_worse(),
+            changes: changes.collect(),
+            values,
+        }
+    });
+    Ok(rows.filter(|row| row.values.iter().any(Option::is_some)).collect())
+}
+
+/// The changes in a row, their labels still to be filled in.
+fn changes(metric: &Metric, values: &[f64], effect_min: f64, key: Key) -> Vec<ChangePoint> {
+    let scaled: Vec<f64> = values.iter().map(|value| metric.scale(*value)).collect();
+    let mut cuts: Vec<(usize, f64)> = Vec::new();
+    let mut open = vec![0..scaled.len()];
+    while let Some(stretch) = open.pop() {
+        let here = &scaled[stretch.clone()];
+        let Some((at, chance)) = cut(here, key.index(stretch.start as u64)) else { continue };
+        if chance <= CHANCE_MAX {
+            let at = stretch.start + at;
+            cuts.push((at, chance));
+            open.extend([stretch.start..at, at..stretch.end]);
+        }
+    }
+    cuts.sort_by_key(|(at, _)| *at);
+    // The least effect goes first: without it, its neighbours are judged on longer stretches.
+    loop {
+        let points = points(metric, values, &cuts);
+        let small = |change: &ChangePoint| change.change.abs() < effect_min;
+        let least = points
+            .iter()
+            .enumerate()
+            .filter(|(_, point)| small(point))
+            .min_by(|a, b| a.1.change.abs().total_cmp(&b.1.change.abs()));
+        match least {
+            None => return points,
+            Some((index, _)) => {
+                cuts.remove(index);
+            }
+        }
+    }
+}
+
+fn points(metric: &Metric, values: &[f64], cuts: &[(usize, f64)]) -> Vec<ChangePoint> {
+    let middle = |from: usize, to: usize| {
+        let mut stretch = values[from..to].to_vec();
+        stretch.sort_by(f64::total_cmp);
+        median(&stretch)
+    };
+    (0..cuts.len())
+        .map(|index| {
+            let (at, chance) = cuts[index];
+            let start = index.checked_sub(1).map_or(0, |before| cuts[before].0);
+            let end = cuts.get(index + 1).map_or(values.len(), |(next, _)| *next);
+            let (before, after) = (middle(start, at), middle(at, end));
+            let change = metric.change(metric.scale(after) - metric.scale(before));
+            ChangePoint {
+                index: at,
+                label: String::new(),
+                started_at: Timestamp::UNIX_EPOCH,
+                before,
+                after,
+                change,
+                worse: (change > 0.0) == metric.rises_to_worse(),
+                chance,
+            }
+        })
+        .collect()
+}
+
+/// The cut that parts a row best, and how often a shuffled row can be parted as well.
+fn cut(row: &[f64], key: Key) -> Option<(usize, f64)> {
+    let (at, energy) = best(row)?;
+    if energy <= 0.0 {
+        return None;
+    }
+    let mut rng = key.rng();
+    let mut shuffled = row.to_vec();
+    let as_good = (0..SHUFFLES)
+        .filter(|_| {
+            shuffled.shuffle(&mut rng);
+            best(&shuffled).is_some_and(|(_, other)| other >= energy)
+        })
+        .count();
+    Some((at, (as_good + 1) as f64 / (SHUFFLES + 1) as f64))
+}
+
+/// The cut with the largest energy distance between its sides, weighed by their sizes. The sums of
+/// distances follow the cut from place to place, so all cuts cost n² together.
+fn best(row: &[f64]) -> Option<(usize, f64)> {
+    let n = row.len();
+    if n < 2 * STRETCH_MIN {
+        return None;
+    }
+    let to = |at: usize, range: std::ops::Range<usize>| -> f64 {
+        row[range].iter().map(|other| (row[at] - other).abs()).sum()
+    };
+    let mut within = [0.0, (0..n).map(|at| to(at, at + 1..n)).sum::<f64>()];
+    let mut between = 0.0;
+    let mut found: Option<(usize, f64)> = None;
+    for at in 0..n - STRETCH_MIN {
+        // Value `at` changes sides.
+        let (left, right) = (to(at, 0..at), to(at, at + 1..n));
+        within[0] += left;
+        within[1] -= right;
+        between += right - left;
+        let cut = at + 1;
+        if cut < STRETCH_MIN {
+            continue;
+        }
+        let (a, b) = (cut as f64, (n - cut) as f64);
+        let inner = |sum: f64, n: f64| 2.0 * sum / (n * (n - 1.0));
+        let distance = 2.0 * between / (a * b) - inner(within[0], a) - inner(within[1], b);
+        let energy = distance * a * b / (a + b);
+        if found.is_none_or(|(_, best)| energy > best) {
+            found = Some((cut, energy));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::RngExt;
+
+    use super::*;
+
+    /// Values around levels, each for so many results, with a few percent of noise.
+    fn row(levels: &[(f64, usize)], seed: u64) -> Vec<f64> {
+        let mut rng = Key::new(seed).rng();
+        let level = levels.iter().flat_map(|(level, count)| std::iter::repeat_n(*level, *count));
+        level.map(|level| level * rng.random_range(0.97..1.03)).collect()
+    }
+
+    fn found(values: &[f64]) -> Vec<(usize, i64)> {
+        let changes = changes(&Metric::response(0.99), values, 0.05, Key::new(7));
+        changes.iter().map(|c| (c.index, (c.change * 100.0).round() as i64)).collect()
+    }
+
+    #[test]
+    fn a_step_is_found_where_it_is() {
+        let found = found(&row(&[(10.0, 20), (12.0, 15)], 1));
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].0, 20);
+        assert!((18..=22).contains(&found[0].1), "{found:?}");
+    }
+
+    #[test]
+    fn steps_up_and_down_are_both_found() {
+        let found = found(&row(&[(10.0, 15), (13.0, 15), (10.5, 15)], 2));
+        let places: Vec<usize> = found.iter().map(|(at, _)| *at).collect();
+        assert_eq!(places, [15, 30], "{found:?}");
+    }
+
+    #[test]
+    fn noise_and_single_outliers_are_no_change() {
+        for seed in 0..20 {
+            let mut values = row(&[(10.0, 40)], 100 + seed);
+            values[17] *= 3.0;
+            assert_eq!(found(&values), [], "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_small_to_matter_is_not_told() {
+        assert_eq!(found(&row(&[(10.0, 30), (10.35, 30)], 3)), []);
+    }
+
+    #[test]
+    fn a_row_too_short_to_tell_has_no_change() {
+        assert_eq!(found(&[10.0, 10.0, 20.0, 20.0, 20.0]), []);
+    }
+}
