@@ -3,9 +3,12 @@
 use std::fmt;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::Saved;
 use crate::record::summary::{EndReason, Environment, ScenarioSummary, Summary};
+
+type Map = serde_json::Map<String, Value>;
 
 /// Why two results should not be compared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -13,7 +16,7 @@ pub struct Difference {
     /// The scenario; null where it concerns all.
     pub scenario: Option<String>,
     /// What differs: `seed`, `machine`, `load` …
-    pub what: &'static str,
+    pub what: String,
     /// In words, with both values and where they were found.
     pub text: String,
 }
@@ -34,17 +37,17 @@ pub(super) fn differences(
     names: &[String],
 ) -> Vec<Difference> {
     let mut found: Vec<Difference> = Vec::new();
-    let mut add = |scenario: Option<&str>, what: &'static str, text: String| {
+    let mut add = |scenario: Option<&str>, what: &str, text: String| {
         let scenario = scenario.map(str::to_owned);
         if !found.iter().any(|known| known.what == what && known.scenario == scenario) {
-            found.push(Difference { scenario, what, text });
+            found.push(Difference { scenario, what: what.into(), text });
         }
     };
     let Some(first) = base.first() else { return Vec::new() };
     let all = || base.iter().chain(candidate);
     for saved in all().skip(1) {
         for (what, ours, theirs) in whole(&first.summary, &saved.summary) {
-            add(None, what, differ(what, &first.label, &ours, &saved.label, &theirs));
+            add(None, &what, differ(&what, &first.label, &ours, &saved.label, &theirs));
         }
     }
     for saved in all().filter(|saved| saved.summary.interrupted) {
@@ -56,8 +59,8 @@ pub(super) fn differences(
         let Some(first) = having.next() else { continue };
         for saved in having {
             for (what, ours, theirs) in part(&first.summary, &saved.summary, name) {
-                let text = differ(what, &first.label, &ours, &saved.label, &theirs);
-                add(Some(name), what, text);
+                let text = differ(&what, &first.label, &ours, &saved.label, &theirs);
+                add(Some(name), &what, text);
             }
         }
         for saved in all() {
@@ -120,10 +123,12 @@ fn differ(what: &str, first: &str, ours: &str, other: &str, theirs: &str) -> Str
     format!("the {what} differs: {ours} in {first}, {theirs} in {other}")
 }
 
-type Pair = (&'static str, String, String);
+/// What may differ, and its two values.
+type Pair = (String, String, String);
 
-fn unequal(pairs: impl IntoIterator<Item = Pair>) -> Vec<Pair> {
-    pairs.into_iter().filter(|(_, ours, theirs)| ours != theirs).collect()
+fn unequal<'a>(pairs: impl IntoIterator<Item = (&'a str, String, String)>) -> Vec<Pair> {
+    let pairs = pairs.into_iter().filter(|(_, ours, theirs)| ours != theirs);
+    pairs.map(|(what, ours, theirs)| (what.to_owned(), ours, theirs)).collect()
 }
 
 /// What concerns all scenarios.
@@ -142,11 +147,63 @@ fn part(ours: &Summary, theirs: &Summary, name: &str) -> Vec<Pair> {
     let show = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".into());
     let tls = |tls: bool| if tls { "with TLS" } else { "without" }.to_owned();
     let warmup = |s: &ScenarioSummary| format!("{} s", s.warmup.duration_s);
-    unequal([
+    let mut found = unequal([
         ("load", our.load.clone(), their.load.clone()),
         ("warmup", warmup(our), warmup(their)),
         ("protocol", our.target.protocol.clone(), their.target.protocol.clone()),
         ("encryption", tls(our.target.tls), tls(their.target.tls)),
         ("family", show(&our.target.family), show(&their.target.family)),
-    ])
+    ]);
+    found.extend(written(ours, theirs, name));
+    found
+}
+
+/// Keys of a scenario that change nothing of what is sent, or are what is compared.
+const FREE: [&str; 7] =
+    ["name", "flow", "thresholds", "assert", "on_done", "on_error", "on_always"];
+
+/// What is written differently in the suites, every default filled in.
+fn written(ours: &Summary, theirs: &Summary, name: &str) -> Vec<Pair> {
+    let (Some(our), Some(their)) = (resolved(ours, name), resolved(theirs, name)) else {
+        return Vec::new();
+    };
+    let mut keys: Vec<&str> = our.keys().chain(their.keys()).map(String::as_str).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let mut found = Vec::new();
+    for key in keys.into_iter().filter(|key| !FREE.contains(key)) {
+        let of = |summary: &Summary, scenario: &Map| {
+            let value = scenario.get(key).unwrap_or(&Value::Null);
+            // A generator goes by its name: what it makes is what counts.
+            let named = (key == "documents").then(|| value.as_str()).flatten();
+            let generator = named.and_then(|name| {
+                summary.resolved.as_ref()?.get("documents")?.get(name).cloned()
+            });
+            generator.unwrap_or_else(|| value.clone())
+        };
+        let (our, their) = (of(ours, our), of(theirs, their));
+        if our != their {
+            found.push((format!("`{key}`"), short(&our), short(&their)));
+        }
+    }
+    found
+}
+
+fn resolved<'a>(summary: &'a Summary, name: &str) -> Option<&'a Map> {
+    let scenarios = summary.resolved.as_ref()?.get("scenarios")?.as_array()?;
+    let scenario = scenarios.iter().find(|scenario| scenario.get("name") == Some(&name.into()))?;
+    scenario.as_object()
+}
+
+/// A value in a sentence.
+fn short(value: &Value) -> String {
+    const LONGEST: usize = 120;
+    let text = match value {
+        Value::Null => return "left out".into(),
+        value => value.to_string(),
+    };
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
 }

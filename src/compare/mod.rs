@@ -205,7 +205,7 @@ pub fn compare(
     }
     let mut differences = comparable::differences(base, candidate, &names);
     let foreign = options.noise.and_then(|n| n.foreign(&candidate[0].summary.environment));
-    differences.extend(foreign.map(|text| Difference { scenario: None, what: "noise", text }));
+    differences.extend(foreign.map(|text| Difference { scenario: None, what: "noise".into(), text }));
     if !differences.is_empty() && !options.force {
         return Err(CompareError::Incomparable(differences));
     }

@@ -1,0 +1,76 @@
+//! A comparison as JUnit's XML: a test suite a scenario, a test case a gate.
+
+use std::io;
+
+use super::{outcome, sentence, warnings};
+use crate::compare::{Comparison, Inconclusive, Verdict};
+
+pub(super) fn write(comparison: &Comparison, out: &mut dyn io::Write) -> io::Result<()> {
+    let gates = || comparison.scenarios.iter().flat_map(|scenario| &scenario.gates);
+    let lets_pass = comparison.inconclusive != Inconclusive::Fail;
+    let failed = |verdict: Verdict| match verdict {
+        Verdict::Held => false,
+        Verdict::Regressed => true,
+        Verdict::CantTell => !lets_pass,
+    };
+    let failures = gates().filter(|gate| failed(gate.verdict)).count();
+    writeln!(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>")?;
+    writeln!(
+        out,
+        "<testsuites name=\"{}\" tests=\"{}\" failures=\"{failures}\">",
+        escaped(&comparison.suite),
+        gates().count()
+    )?;
+    for scenario in &comparison.scenarios {
+        let failures = scenario.gates.iter().filter(|gate| failed(gate.verdict)).count();
+        let open = |verdict| verdict == Verdict::CantTell && lets_pass;
+        let skipped = scenario.gates.iter().filter(|gate| open(gate.verdict)).count();
+        let name = escaped(&scenario.name);
+        writeln!(
+            out,
+            "  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{failures}\" skipped=\"{skipped}\">",
+            scenario.gates.len()
+        )?;
+        for gate in &scenario.gates {
+            write!(out, "    <testcase classname=\"{name}\" name=\"{}\"", escaped(&gate.gate))?;
+            let text = escaped(&sentence(gate));
+            let word = outcome(gate);
+            match gate.verdict {
+                Verdict::Held => {
+                    writeln!(out, "><system-out>{word}: {text}</system-out></testcase>")?;
+                }
+                verdict if failed(verdict) => writeln!(
+                    out,
+                    "><failure type=\"{word}\" message=\"{text}\">{text}</failure></testcase>"
+                )?,
+                _ => writeln!(out, "><skipped message=\"{word}: {text}\"/></testcase>")?,
+            }
+        }
+        writeln!(out, "  </testsuite>")?;
+    }
+    let warnings = warnings(comparison);
+    if !warnings.is_empty() {
+        // Only a suite may speak outside of its cases.
+        writeln!(out, "  <testsuite name=\"notes\" tests=\"0\" failures=\"0\">")?;
+        writeln!(out, "    <system-out>{}</system-out>", escaped(&warnings.join("\n")))?;
+        writeln!(out, "  </testsuite>")?;
+    }
+    writeln!(out, "</testsuites>")
+}
+
+/// Text in XML; what XML cannot hold at all is made visible.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\n' | '\t' => out.push(c),
+            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}

@@ -1,0 +1,108 @@
+//! A comparison for a pull request's comment or a job's summary.
+
+use std::io;
+
+use super::{
+    answer, change, change_unit, confidence, interval, outcome, sentence, sizes, value, verdict,
+    warnings,
+};
+use crate::compare::{Change, Comparison, Verdict};
+
+pub(super) fn write(comparison: &Comparison, out: &mut dyn io::Write) -> io::Result<()> {
+    let sign = match comparison.verdict {
+        Some(Verdict::Held) => "✅",
+        Some(Verdict::Regressed) => "❌",
+        Some(Verdict::CantTell) => "❔",
+        None => "ℹ️",
+    };
+    writeln!(out, "## {sign} {}: {}", escaped(&comparison.suite), verdict(comparison))?;
+    writeln!(out, "\n{}.\n", capital(&answer(comparison)))?;
+    for warning in warnings(comparison) {
+        writeln!(out, "> **Note:** {}\n", escaped(&warning))?;
+    }
+    for scenario in &comparison.scenarios {
+        writeln!(out, "### {}\n", escaped(&scenario.name))?;
+        if !scenario.gates.is_empty() {
+            writeln!(out, "| gate | base | candidate | change | interval | |")?;
+            writeln!(out, "| --- | ---: | ---: | ---: | ---: | --- |")?;
+        }
+        for gate in &scenario.gates {
+            let cells = gate.change.as_ref().map_or_else(|| vec!["–".into(); 4], cells);
+            let word = match gate.verdict {
+                Verdict::Held => outcome(gate).to_owned(),
+                _ => format!("**{}**", outcome(gate)),
+            };
+            writeln!(out, "| {} | {} | {word} |", code(&gate.gate), cells.join(" | "))?;
+        }
+        if !scenario.gates.is_empty() {
+            writeln!(out)?;
+        }
+        for gate in scenario.gates.iter().filter(|gate| gate.verdict != Verdict::Held) {
+            writeln!(out, "- {} {}.", code(&gate.gate), escaped(&sentence(gate)))?;
+        }
+        let table = |out: &mut dyn io::Write, changes: &[Change]| -> io::Result<()> {
+            writeln!(out, "| | base | candidate | change | interval |")?;
+            writeln!(out, "| --- | ---: | ---: | ---: | ---: |")?;
+            for change in changes {
+                let note = match (change.improved, change.worsened) {
+                    (true, _) => " (better)",
+                    (_, true) => " (worse)",
+                    _ => "",
+                };
+                let cells = cells(change).join(" | ");
+                writeln!(out, "| {}{note} | {cells} |", code(&change.metric))?;
+            }
+            Ok(())
+        };
+        writeln!(out, "\n<details><summary>What changed otherwise, and the shift of response times</summary>\n")?;
+        table(out, &scenario.changes)?;
+        if !scenario.shift.is_empty() {
+            writeln!(out)?;
+            table(out, &scenario.shift)?;
+        }
+        writeln!(out, "\n</details>\n")?;
+    }
+    writeln!(
+        out,
+        "<sub>{}; intervals are {} sure, over all gates together.</sub>",
+        sizes(comparison),
+        confidence(comparison)
+    )
+}
+
+fn cells(of: &Change) -> Vec<String> {
+    vec![
+        value(of.unit, of.base),
+        value(of.unit, of.candidate),
+        change(of.unit, of.change),
+        format!("{} {}", interval(of), change_unit(of.unit)),
+    ]
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+/// Text that a suite's author wrote is text, whatever Markdown or HTML it looks like.
+pub(super) fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\r' => out.push(' '),
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '\\' | '*' | '_' | '[' | ']' | '|' | '#' | '@' | '`' | '~' => {
+                out.push('\\');
+                out.push(c);
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// The same as code; a table ends a cell at `|` even there.
+pub(super) fn code(text: &str) -> String {
+    format!("`{}`", text.replace('`', "'").replace('|', "\\|").replace(['\n', '\r'], " "))
+}

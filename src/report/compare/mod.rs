@@ -1,0 +1,247 @@
+//! Comparisons told to people and machines. One file a format.
+
+mod html;
+mod junit;
+mod markdown;
+mod shift;
+mod terminal;
+mod trend;
+
+use std::io;
+
+use crate::compare::trend::Trend;
+use crate::compare::{Change, Comparison, GateResult, Inconclusive, Verdict};
+use crate::report::words::{latency, percent, rate, three_digits};
+
+/// How a comparison is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CompareFormat {
+    /// A few lines, at most 80 columns wide.
+    Terminal {
+        /// With colours.
+        color: bool,
+    },
+    /// For a comment on a pull request, or a job's summary.
+    Markdown,
+    /// A page: one file that needs nothing else.
+    Html,
+    /// All figures, for programs.
+    Json,
+    /// A test case a gate, for CI.
+    Junit,
+}
+
+/// Writes a comparison.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write(
+    comparison: &Comparison,
+    format: CompareFormat,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    match format {
+        CompareFormat::Terminal { color } => terminal::write(comparison, color, out),
+        CompareFormat::Markdown => markdown::write(comparison, out),
+        CompareFormat::Html => html::write(comparison, out),
+        CompareFormat::Json => json(comparison, out),
+        CompareFormat::Junit => junit::write(comparison, out),
+    }
+}
+
+/// Writes a trend; as JUnit, which has no word for it, it is written as JSON.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write_trend(trend: &Trend, format: CompareFormat, out: &mut dyn io::Write) -> io::Result<()> {
+    match format {
+        CompareFormat::Terminal { color } => trend::terminal(trend, color, out),
+        CompareFormat::Markdown => trend::markdown(trend, out),
+        CompareFormat::Html => trend::html(trend, out),
+        CompareFormat::Json | CompareFormat::Junit => json(trend, out),
+    }
+}
+
+fn json(value: &impl serde::Serialize, out: &mut dyn io::Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    writeln!(out)
+}
+
+/// A verdict in a word or two.
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Regressed => "regressed",
+        Verdict::Held => "held",
+        Verdict::CantTell => "can't tell",
+    }
+}
+
+/// What became of a gate, with better news where there are any.
+fn outcome(gate: &GateResult) -> &'static str {
+    let improved = gate.change.as_ref().is_some_and(|change| change.improved);
+    match gate.verdict {
+        Verdict::Held if improved => "improved",
+        verdict => word(verdict),
+    }
+}
+
+/// The page's class for a verdict.
+fn class(verdict: Option<Verdict>) -> &'static str {
+    match verdict {
+        None | Some(Verdict::Held) => "passed",
+        Some(Verdict::Regressed) => "failed",
+        Some(Verdict::CantTell) => "unjudged",
+    }
+}
+
+/// A value in its unit.
+fn value(unit: &str, value: Option<f64>) -> String {
+    match (unit, value) {
+        (_, None) => "failed".into(),
+        ("ms", value) => latency(value),
+        ("per_s", Some(value)) => rate(value),
+        (_, Some(value)) => percent(value),
+    }
+}
+
+/// A change with its sign, without its unit.
+fn signed(unit: &str, change: f64) -> String {
+    let percent = change * 100.0;
+    let digits = match unit {
+        "share" => three_digits(percent.abs()),
+        _ if percent.abs() >= 99.95 => format!("{:.0}", percent.abs()),
+        _ => format!("{:.1}", percent.abs()),
+    };
+    let sign = match percent {
+        _ if digits.chars().all(|c| "0.".contains(c)) => "±",
+        _ if percent < 0.0 => "−",
+        _ => "+",
+    };
+    format!("{sign}{digits}")
+}
+
+/// What changes are measured in.
+fn change_unit(unit: &str) -> &'static str {
+    if unit == "share" { "points" } else { "%" }
+}
+
+/// A change with its sign and unit.
+fn change(unit: &str, by: f64) -> String {
+    format!("{} {}", signed(unit, by), change_unit(unit))
+}
+
+/// The interval of a change, without its unit.
+fn interval(of: &Change) -> String {
+    let end = |end: Option<f64>, endless: &str| {
+        end.map_or_else(|| endless.to_owned(), |end| signed(of.unit, end))
+    };
+    format!("{} … {}", end(of.low, "−∞"), end(of.high, "+∞"))
+}
+
+/// What is to be said about a gate, in a sentence without its end.
+fn sentence(gate: &GateResult) -> String {
+    let Some(of) = &gate.change else {
+        let reason = gate.reason.clone().unwrap_or_default();
+        return match gate.runs_needed {
+            Some(runs) => format!("{reason}; {runs} runs a side would have enough"),
+            None => reason,
+        };
+    };
+    let by = change(of.unit, of.change);
+    let unit = change_unit(of.unit);
+    let allowed = change(of.unit, gate.allowed);
+    let around = interval(of);
+    match gate.verdict {
+        Verdict::Regressed => {
+            format!("changed by {by} ({around} {unit}), wholly beyond the {allowed} allowed")
+        }
+        Verdict::Held if of.improved => format!("improved by {by} ({around} {unit})"),
+        Verdict::Held => {
+            format!("changed by {by} ({around} {unit}), wholly within the {allowed} allowed")
+        }
+        Verdict::CantTell => {
+            let needed = match gate.runs_needed {
+                Some(runs) => format!("about {runs} runs a side would tell"),
+                None => "it is so near that no number of runs within reason would tell".into(),
+            };
+            format!("changed by {by} ({around} {unit}), which reaches over the {allowed} allowed: {needed}")
+        }
+    }
+}
+
+/// The answer, in a sentence.
+fn answer(comparison: &Comparison) -> String {
+    let gates: Vec<&GateResult> = comparison.scenarios.iter().flat_map(|s| &s.gates).collect();
+    let having = |verdict| gates.iter().filter(|gate| gate.verdict == verdict).count();
+    let all = match gates.len() {
+        1 => "the gate".to_owned(),
+        more => format!("all {more} gates"),
+    };
+    let of = match gates.len() {
+        1 => "the gate".to_owned(),
+        more => format!("of {more} gates"),
+    };
+    match comparison.verdict {
+        None => "there are no gates: this is what changed".into(),
+        Some(Verdict::Held) => format!("{all} held"),
+        Some(Verdict::Regressed) if gates.len() == 1 => "the gate did not hold".into(),
+        Some(Verdict::Regressed) => {
+            let open = match having(Verdict::CantTell) {
+                0 => String::new(),
+                open => format!(", {open} cannot be told"),
+            };
+            format!("{} {of} did not hold{open}", having(Verdict::Regressed))
+        }
+        Some(Verdict::CantTell) => {
+            let what = match gates.len() {
+                1 => "these runs cannot tell whether the gate holds".to_owned(),
+                _ => format!("{} {of} cannot be told by these runs", having(Verdict::CantTell)),
+            };
+            match comparison.inconclusive {
+                Inconclusive::Fail => what,
+                Inconclusive::Warn => format!("{what}; that is let pass with this warning"),
+                Inconclusive::Pass => format!("{what}; that is let pass"),
+            }
+        }
+    }
+}
+
+/// The verdict in a word or two.
+fn verdict(comparison: &Comparison) -> &'static str {
+    comparison.verdict.map_or("compared", word)
+}
+
+/// How sure intervals are.
+fn confidence(comparison: &Comparison) -> String {
+    format!("{:.0} %", comparison.confidence * 100.0)
+}
+
+/// How many results there are on each side.
+fn sizes(comparison: &Comparison) -> String {
+    let runs = |count: usize| if count == 1 { "1 run".into() } else { format!("{count} runs") };
+    format!("{} of the base, {} of the candidate", runs(comparison.base.len()), runs(comparison.candidate.len()))
+}
+
+/// What every format has to say besides: forced differences, missing and new scenarios, notes.
+fn warnings(comparison: &Comparison) -> Vec<String> {
+    let mut warnings: Vec<String> = Vec::new();
+    for difference in &comparison.forced {
+        warnings.push(format!("compared by force although {difference}"));
+    }
+    if !comparison.missing.is_empty() {
+        warnings.push(format!("missing in the candidate: {}", comparison.missing.join(", ")));
+    }
+    if !comparison.new.is_empty() {
+        warnings.push(format!("new in the candidate: {}", comparison.new.join(", ")));
+    }
+    warnings.extend(comparison.notes.iter().cloned());
+    let few = comparison.base.len().min(comparison.candidate.len()) < 6;
+    if few && !comparison.noise_measured {
+        warnings.push(
+            "how much runs differ on this machine is partly assumed: make six runs a side or more, \
+             or measure it with `flowbench noise`"
+                .into(),
+        );
+    }
+    warnings
+}

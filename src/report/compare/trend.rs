@@ -1,0 +1,188 @@
+//! A trend told: its changes as a table, each metric as a chart.
+
+use std::io;
+
+use serde::Serialize;
+
+use super::{change, html, markdown as words, shift, value};
+use crate::compare::trend::{ChangePoint, LeftOut, Series, Trend};
+use crate::report::words::{fit, width, wrap};
+
+/// No line is wider.
+const COLUMNS: usize = 80;
+
+/// Heights of a chart in one line.
+const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+pub(super) fn terminal(trend: &Trend, color: bool, out: &mut dyn io::Write) -> io::Result<()> {
+    for series in &trend.series {
+        let name = fit(&format!("{}  {}", series.scenario, series.metric), COLUMNS);
+        writeln!(out, "{name}")?;
+        let newest = series.values.iter().flatten().last().copied();
+        writeln!(out, "  {}  {}", line(series), value(series.unit, newest))?;
+        for point in &series.changes {
+            let code = if point.worse { 31 } else { 32 };
+            let (on, off) = if color { (format!("\x1b[{code}m"), "\x1b[0m") } else { Default::default() };
+            let text = format!(
+                "{} {}: {} to {}, first in {} ({})",
+                change(series.unit, point.change),
+                direction(point),
+                value(series.unit, Some(point.before)),
+                value(series.unit, Some(point.after)),
+                point.label,
+                point.started_at.strftime("%F %H:%MZ")
+            );
+            for line in wrap(&text, COLUMNS - 2) {
+                writeln!(out, "  {on}{line}{off}")?;
+            }
+        }
+    }
+    for left in &trend.left_out {
+        for line in wrap(&format!("left out: {}: {}", left.label, left.reason), COLUMNS) {
+            writeln!(out, "{line}")?;
+        }
+    }
+    for line in wrap(&sentence(trend), COLUMNS) {
+        writeln!(out, "{line}")?;
+    }
+    Ok(())
+}
+
+pub(super) fn markdown(trend: &Trend, out: &mut dyn io::Write) -> io::Result<()> {
+    writeln!(out, "## {}: trend\n\n{}\n", words::escaped(&trend.suite), sentence(trend))?;
+    let changes = changes(trend);
+    if !changes.is_empty() {
+        writeln!(out, "| scenario | metric | before | after | change | first result after it |")?;
+        writeln!(out, "| --- | --- | ---: | ---: | ---: | --- |")?;
+    }
+    for row in changes {
+        writeln!(
+            out,
+            "| {} | {} | {} | {} | {} {} | {}, {} |",
+            words::escaped(&row.scenario),
+            words::code(&row.metric),
+            row.before,
+            row.after,
+            row.change,
+            if row.worse { "worse" } else { "better" },
+            words::escaped(&row.label),
+            row.at
+        )?;
+    }
+    Ok(())
+}
+
+pub(super) fn html(trend: &Trend, out: &mut dyn io::Write) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Page<'a> {
+        suite: &'a str,
+        class: &'static str,
+        title: String,
+        sentence: String,
+        effect_min: String,
+        changes: Vec<Row>,
+        charts: Vec<Chart<'a>>,
+        left_out: &'a [LeftOut],
+    }
+    #[derive(Serialize)]
+    struct Chart<'a> {
+        scenario: &'a str,
+        metric: &'a str,
+        drawing: String,
+        rows: Vec<(String, String)>,
+    }
+    let changes = changes(trend);
+    let chart = |series: &'_ Series| {
+        let rows = trend.results.iter().zip(&series.values);
+        rows.map(|(result, of)| {
+            let shown = of.map_or("–".into(), |of| value(series.unit, Some(of)));
+            (format!("{}, {}", result.label, result.started_at.strftime("%F %H:%MZ")), shown)
+        })
+        .collect()
+    };
+    let page = Page {
+        suite: &trend.suite,
+        class: if changes.iter().any(|row| row.worse) { "unjudged" } else { "passed" },
+        title: match changes.len() {
+            0 => "No change".into(),
+            1 => "1 change".into(),
+            more => format!("{more} changes"),
+        },
+        sentence: sentence(trend),
+        effect_min: format!("{:.0} %", trend.effect_min * 100.0),
+        charts: trend
+            .series
+            .iter()
+            .map(|series| Chart {
+                scenario: &series.scenario,
+                metric: &series.metric,
+                drawing: shift::series(series),
+                rows: chart(series),
+            })
+            .collect(),
+        changes,
+        left_out: &trend.left_out,
+    };
+    html::render("trend.html", include_str!("trend.html"), &page, out)
+}
+
+/// A change in a table.
+#[derive(Serialize)]
+struct Row {
+    scenario: String,
+    metric: String,
+    before: String,
+    after: String,
+    change: String,
+    worse: bool,
+    label: String,
+    at: String,
+}
+
+fn changes(trend: &Trend) -> Vec<Row> {
+    let row = |series: &Series, point: &ChangePoint| Row {
+        scenario: series.scenario.clone(),
+        metric: series.metric.clone(),
+        before: value(series.unit, Some(point.before)),
+        after: value(series.unit, Some(point.after)),
+        change: change(series.unit, point.change),
+        worse: point.worse,
+        label: point.label.clone(),
+        at: point.started_at.strftime("%F %H:%MZ").to_string(),
+    };
+    let rows = trend.series.iter();
+    rows.flat_map(|series| series.changes.iter().map(|point| row(series, point))).collect()
+}
+
+fn direction(point: &ChangePoint) -> &'static str {
+    if point.worse { "worse" } else { "better" }
+}
+
+fn sentence(trend: &Trend) -> String {
+    let count: usize = trend.series.iter().map(|series| series.changes.len()).sum();
+    let changes = match count {
+        0 => "no lasting change".to_owned(),
+        1 => "1 lasting change".to_owned(),
+        more => format!("{more} lasting changes"),
+    };
+    let results = trend.results.len();
+    let few = if results < 12 { " Fewer than twelve results show large changes only." } else { "" };
+    format!(
+        "{changes} of {:.0} % or more in {results} results.{few}",
+        trend.effect_min * 100.0
+    )
+}
+
+/// All results in a line, from zero to the largest, the newest that fit.
+fn line(series: &Series) -> String {
+    const ROOM: usize = COLUMNS - 16;
+    let newest = &series.values[series.values.len().saturating_sub(ROOM)..];
+    let most = newest.iter().flatten().copied().fold(0.0, f64::max);
+    let bar = |value: &Option<f64>| match value {
+        None => ' ',
+        Some(_) if most <= 0.0 => BARS[0],
+        Some(value) => BARS[((value / most) * 7.0).round().clamp(0.0, 7.0) as usize],
+    };
+    let line: String = newest.iter().map(bar).collect();
+    format!("{line}{:1$}", "", ROOM.min(newest.len()).saturating_sub(width(&line)))
+}
