@@ -3,19 +3,24 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where printing belongs")]
 
 mod check;
+mod compare;
 mod connection;
+mod gate;
 mod init;
 mod mutate;
+mod noise;
 mod plan;
 mod post;
 mod problem;
 mod ready;
 mod report;
+mod rounds;
 mod run;
 mod schema;
 mod selftest;
 mod serve;
 mod suite;
+mod trend;
 
 use std::process::ExitCode;
 
@@ -33,6 +38,14 @@ struct Cli {
 enum Command {
     /// Run the scenarios of a suite and report.
     Run(run::Args),
+    /// Say what changed between results, beyond noise, and whether it may.
+    Compare(compare::Args),
+    /// Run a suite on two Flows in turns and say whether one is worse.
+    Gate(gate::Args),
+    /// Learn how much runs of the same thing differ on this machine.
+    Noise(noise::Args),
+    /// Find lasting changes in a row of results.
+    Trend(trend::Args),
     /// Say what is wrong with suites, without sending anything.
     Check(check::Args),
     /// Write a commented suite to begin with.
@@ -74,12 +87,28 @@ pub enum Exit {
     Interrupted = 130,
 }
 
+impl Exit {
+    /// Of two, the one that is told.
+    fn or(self, other: Exit) -> Exit {
+        const ORDER: [Exit; 6] = [
+            Exit::Interrupted,
+            Exit::NotWritten,
+            Exit::Usage,
+            Exit::Unreachable,
+            Exit::Failed,
+            Exit::NotJudged,
+        ];
+        let known = ORDER.into_iter().find(|exit| [self, other].contains(exit));
+        known.unwrap_or(Exit::Held)
+    }
+}
+
 /// Reads the command line, does what it says, gives the exit code.
 pub fn main() -> ExitCode {
     // One provider serves gRPC, HTTP and WebSocket; a second call to install is refused, and says
     // only that one is there already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(compare::with_sides(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -97,6 +126,10 @@ pub fn main() -> ExitCode {
     let exit = runtime.block_on(async {
         match cli.command {
             Command::Run(args) => run::main(args).await,
+            Command::Compare(args) => compare::main(args),
+            Command::Gate(args) => gate::main(args).await,
+            Command::Noise(args) => noise::main(args).await,
+            Command::Trend(args) => trend::main(args),
             Command::Check(args) => check::main(args),
             Command::Init(args) => init::main(args),
             Command::Plan(args) => plan::main(args),

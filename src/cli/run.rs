@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::Exit;
+use super::compare::{Baseline, Judging};
 use super::problem::Problem;
 use super::suite::Changes;
 use crate::engine::Stop;
@@ -28,6 +29,7 @@ Examples:
   flowbench run scenarios/index.yaml
   flowbench run load.yaml --set rate=500/s --set host=grpc://flow:1234 --out results/
   flowbench run load.yaml --only search --json | jq .scenarios[0].response_time_ms.p99
+  flowbench run load.yaml --baseline baseline/ --gate 'p99 +10%' --out results/
 
 A first Ctrl-C sends nothing new and waits for what is in flight, a second ends at once; both still
 write the report.
@@ -47,6 +49,12 @@ pub(super) struct Args {
     /// Write the reports into this folder [default: reports/<suite>-<UTC time>]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
+    /// Compare with this result, or folder of them, and write comparison.json, .html, .md and .xml
+    /// (JUnit) beside the reports; can be repeated
+    #[arg(long, value_name = "RESULT")]
+    baseline: Vec<PathBuf>,
+    #[command(flatten)]
+    judging: Judging,
     /// Print the result to stdout as JSON, and nothing else
     #[arg(long)]
     json: bool,
@@ -71,6 +79,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     let runs = |name: &str| plan.scenarios.iter().any(|scenario| scenario.name == name);
     forecast::check_connections(&suite, &whole, &super::plan::limits(), runs)
         .map_err(|problems| Problem::from(&problems))?;
+    let baseline = Baseline::read(&args.baseline, &args.judging)?;
     let folder = args.out.clone().unwrap_or_else(|| default_folder(&plan.name));
     let reports = [("report.json", Format::Json), ("report.html", Format::Html)];
     let (files, journal) = Files::open(&folder, &reports).map_err(not_written)?;
@@ -119,7 +128,16 @@ async fn run(args: Args) -> Result<Exit, Problem> {
             println!("{}", path.display());
         }
     }
-    Ok(exit(&summary))
+    let exit = exit(&summary);
+    match baseline {
+        // What was interrupted has not been measured.
+        Some(baseline) if exit != Exit::Interrupted => {
+            let gated = baseline.judge(summary, &folder, args.json || args.quiet);
+            let gated = gated.unwrap_or_else(|problem| problem.print());
+            Ok(exit.or(gated))
+        }
+        _ => Ok(exit),
+    }
 }
 
 /// Leaves the named scenarios and what they need.
@@ -242,7 +260,7 @@ impl Signals {
 }
 
 /// Shows how it goes until the run is over.
-async fn show(mut states: watch::Receiver<Vec<Live>>) {
+pub(super) async fn show(mut states: watch::Receiver<Vec<Live>>) {
     let mut progress = match io::stderr().is_terminal() {
         true => Progress::terminal(),
         false => Progress::lines(io::stderr()),
@@ -260,7 +278,7 @@ async fn show(mut states: watch::Receiver<Vec<Live>>) {
 }
 
 /// Where actions print: stdout, unless that is for the result.
-fn output(json: bool) -> Output {
+pub(super) fn output(json: bool) -> Output {
     if json { Arc::new(Mutex::new(io::stderr())) } else { Arc::new(Mutex::new(io::stdout())) }
 }
 

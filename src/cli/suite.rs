@@ -26,6 +26,15 @@ fn pair(text: &str) -> Result<(String, String), String> {
 impl Changes {
     /// Reads the suite at `path` and plans it.
     pub(super) fn suite(&self, path: &Path) -> Result<(LoadedSuite, Plan), Problem> {
+        self.suite_onto(path, None)
+    }
+
+    /// Reads the suite at `path` and plans it, with all scenarios on the Flow of that name.
+    pub(super) fn plan_onto(&self, path: &Path, flow: &str) -> Result<Plan, Problem> {
+        self.suite_onto(path, Some(flow)).map(|(_, plan)| plan)
+    }
+
+    fn suite_onto(&self, path: &Path, flow: Option<&str>) -> Result<(LoadedSuite, Plan), Problem> {
         // Variables that are not text cannot be meant by an expression.
         let text = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((key.into_string().ok()?, value.into_string().ok()?))
@@ -34,7 +43,7 @@ impl Changes {
             Options { set: self.set.clone(), env: std::env::vars_os().filter_map(text).collect() };
         let read = || {
             let suite = scenario::load(path, &options)?;
-            let plan = plan::resolve(&suite)?;
+            let plan = plan::resolve_onto(&suite, flow)?;
             Ok((suite, plan))
         };
         read().map_err(|problems: Problems| Problem::from(&problems))

@@ -176,9 +176,8 @@ fn written(ours: &Summary, theirs: &Summary, name: &str) -> Vec<Pair> {
             let value = scenario.get(key).unwrap_or(&Value::Null);
             // A generator goes by its name: what it makes is what counts.
             let named = (key == "documents").then(|| value.as_str()).flatten();
-            let generator = named.and_then(|name| {
-                summary.resolved.as_ref()?.get("documents")?.get(name).cloned()
-            });
+            let generator = named
+                .and_then(|name| summary.resolved.as_ref()?.get("documents")?.get(name).cloned());
             generator.unwrap_or_else(|| value.clone())
         };
         let (our, their) = (of(ours, our), of(theirs, their));

@@ -4,12 +4,13 @@
 //! A [`Run`] is what one side measured of one scenario in one go. `effect` puts an interval around
 //! the difference of two sides, `judge` holds it against [`Gate`]s and corrects for their number,
 //! `comparable` finds what forbids to compare at all. [`noise`] learns what a machine can tell,
-//! [`trend`] finds when something changed in a long row of results, and [`simulate`] makes runs whose
+//! [`looks`] spreads certainty over looks at runs that still come in, [`trend`] finds when something changed in a long row of results, and [`simulate`] makes runs whose
 //! true difference is known, to prove the rest by.
 
 mod comparable;
 mod effect;
 mod judge;
+pub mod looks;
 mod metric;
 pub mod noise;
 mod sample;
@@ -205,7 +206,11 @@ pub fn compare(
     }
     let mut differences = comparable::differences(base, candidate, &names);
     let foreign = options.noise.and_then(|n| n.foreign(&candidate[0].summary.environment));
-    differences.extend(foreign.map(|text| Difference { scenario: None, what: "noise".into(), text }));
+    differences.extend(foreign.map(|text| Difference {
+        scenario: None,
+        what: "noise".into(),
+        text,
+    }));
     if !differences.is_empty() && !options.force {
         return Err(CompareError::Incomparable(differences));
     }
@@ -260,6 +265,17 @@ pub fn overall(verdicts: impl IntoIterator<Item = Verdict>) -> Option<Verdict> {
         (Verdict::CantTell, _) | (_, Verdict::CantTell) => Verdict::CantTell,
         (Verdict::Held, Verdict::Held) => Verdict::Held,
     })
+}
+
+impl Comparison {
+    /// Adds the verdicts of gates up again, after some of them were changed.
+    pub fn settle(&mut self) {
+        for scenario in &mut self.scenarios {
+            scenario.verdict = overall(scenario.gates.iter().map(|gate| gate.verdict));
+        }
+        self.verdict = overall(self.scenarios.iter().filter_map(|scenario| scenario.verdict));
+        self.passed = passed(self.verdict, self.inconclusive);
+    }
 }
 
 impl Saved {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use crew::{Connections, Crew};
-pub use resolve::resolve;
+pub use resolve::{resolve, resolve_onto};
 
 use crate::assertion::{Assertion, Capture, Message};
 use crate::client::{ClientConfig, Compression};

@@ -14,7 +14,7 @@ mod markdown;
 pub mod progress;
 mod prometheus;
 mod terminal;
-mod words;
+pub(crate) mod words;
 
 use std::io;
 

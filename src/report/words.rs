@@ -7,7 +7,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use crate::record::summary::{EndReason, ScenarioSummary, Summary, ThresholdSummary, Verdict};
 
 /// A latency in ms: three digits that matter, in the unit that fits; a dash where there is none.
-pub(super) fn latency(ms: Option<f64>) -> String {
+pub(crate) fn latency(ms: Option<f64>) -> String {
     let Some(ms) = ms else { return "–".into() };
     let (value, unit) = match ms {
         _ if ms < 1.0 => (ms * 1e3, "µs"),

@@ -4,6 +4,7 @@ mod architecture;
 mod book;
 mod client;
 mod commands;
+mod compare;
 mod contract;
 mod embedded;
 mod flow;

@@ -40,8 +40,16 @@ const GRACE: Duration = Duration::from_secs(10);
 /// # Errors
 /// All that is wrong with the suite.
 pub fn resolve(suite: &LoadedSuite) -> Result<Plan, Problems> {
+    resolve_onto(suite, None)
+}
+
+/// The same with all scenarios on one Flow, by its name in the file, whichever they name.
+///
+/// # Errors
+/// All that is wrong with the suite, and that there is no such Flow.
+pub fn resolve_onto(suite: &LoadedSuite, flow: Option<&str>) -> Result<Plan, Problems> {
     let mut problems = suite.problems.clone();
-    let plan = Resolver::new(suite, &mut problems).plan();
+    let plan = Resolver::new(suite, flow, &mut problems).plan();
     match Problems::new(&suite.sources, problems) {
         None => Ok(plan),
         Some(problems) => Err(problems),
@@ -52,14 +60,20 @@ struct Resolver<'a> {
     suite: &'a LoadedSuite,
     problems: &'a mut Vec<Problem>,
     flows: Flows<'a>,
+    // Where all scenarios go, whatever they say.
+    onto: Option<&'a str>,
     // By name and, where the generator depends on it, matrix. `None`: it has problems.
     documents: HashMap<(String, String), Option<Arc<Documents>>>,
 }
 
 impl<'a> Resolver<'a> {
-    fn new(suite: &'a LoadedSuite, problems: &'a mut Vec<Problem>) -> Resolver<'a> {
+    fn new(
+        suite: &'a LoadedSuite,
+        onto: Option<&'a str>,
+        problems: &'a mut Vec<Problem>,
+    ) -> Resolver<'a> {
         let flows = Flows::read(&suite.flows, problems);
-        Resolver { suite, problems, flows, documents: HashMap::new() }
+        Resolver { suite, problems, flows, onto, documents: HashMap::new() }
     }
 
     fn plan(mut self) -> Plan {
@@ -133,7 +147,7 @@ impl<'a> Resolver<'a> {
         let at = Spot::of(node);
         let protocol = self.protocol(written, at);
         let (flow, protocol) =
-            self.flows.choose(written.flow.as_deref(), protocol, at, self.problems);
+            self.flows.choose(self.onto.or(written.flow.as_deref()), protocol, at, self.problems);
         let steps = self.steps(unit, written, at);
         let load = load(written, at, &unit.base, &steps, self.problems);
         let mut thresholds = Vec::new();

@@ -54,7 +54,10 @@ pub(super) fn write(comparison: &Comparison, out: &mut dyn io::Write) -> io::Res
             }
             Ok(())
         };
-        writeln!(out, "\n<details><summary>What changed otherwise, and the shift of response times</summary>\n")?;
+        writeln!(
+            out,
+            "\n<details><summary>What changed otherwise, and the shift of response times</summary>\n"
+        )?;
         table(out, &scenario.changes)?;
         if !scenario.shift.is_empty() {
             writeln!(out)?;

@@ -53,7 +53,11 @@ pub fn write(
 ///
 /// # Errors
 /// Those of the writer.
-pub fn write_trend(trend: &Trend, format: CompareFormat, out: &mut dyn io::Write) -> io::Result<()> {
+pub fn write_trend(
+    trend: &Trend,
+    format: CompareFormat,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
     match format {
         CompareFormat::Terminal { color } => trend::terminal(trend, color, out),
         CompareFormat::Markdown => trend::markdown(trend, out),
@@ -164,7 +168,9 @@ fn sentence(gate: &GateResult) -> String {
                 Some(runs) => format!("about {runs} runs a side would tell"),
                 None => "it is so near that no number of runs within reason would tell".into(),
             };
-            format!("changed by {by} ({around} {unit}), which reaches over the {allowed} allowed: {needed}")
+            format!(
+                "changed by {by} ({around} {unit}), which reaches over the {allowed} allowed: {needed}"
+            )
         }
     }
 }
@@ -219,7 +225,11 @@ fn confidence(comparison: &Comparison) -> String {
 /// How many results there are on each side.
 fn sizes(comparison: &Comparison) -> String {
     let runs = |count: usize| if count == 1 { "1 run".into() } else { format!("{count} runs") };
-    format!("{} of the base, {} of the candidate", runs(comparison.base.len()), runs(comparison.candidate.len()))
+    format!(
+        "{} of the base, {} of the candidate",
+        runs(comparison.base.len()),
+        runs(comparison.candidate.len())
+    )
 }
 
 /// What every format has to say besides: forced differences, missing and new scenarios, notes.

@@ -45,11 +45,7 @@ pub(super) fn write(
     Ok(())
 }
 
-fn scenario(
-    scenario: &ScenarioComparison,
-    color: bool,
-    out: &mut dyn io::Write,
-) -> io::Result<()> {
+fn scenario(scenario: &ScenarioComparison, color: bool, out: &mut dyn io::Write) -> io::Result<()> {
     let name_width = COLUMNS - FIGURES.iter().map(|(_, width)| width).sum::<usize>();
     let name = fit(&scenario.name, name_width);
     write!(out, "{name}{:1$}", "", name_width - width(&name))?;

@@ -22,7 +22,8 @@ pub(super) fn terminal(trend: &Trend, color: bool, out: &mut dyn io::Write) -> i
         writeln!(out, "  {}  {}", line(series), value(series.unit, newest))?;
         for point in &series.changes {
             let code = if point.worse { 31 } else { 32 };
-            let (on, off) = if color { (format!("\x1b[{code}m"), "\x1b[0m") } else { Default::default() };
+            let (on, off) =
+                if color { (format!("\x1b[{code}m"), "\x1b[0m") } else { Default::default() };
             let text = format!(
                 "{} {}: {} to {}, first in {} ({})",
                 change(series.unit, point.change),
@@ -167,10 +168,7 @@ fn sentence(trend: &Trend) -> String {
     };
     let results = trend.results.len();
     let few = if results < 12 { " Fewer than twelve results show large changes only." } else { "" };
-    format!(
-        "{changes} of {:.0} % or more in {results} results.{few}",
-        trend.effect_min * 100.0
-    )
+    format!("{changes} of {:.0} % or more in {results} results.{few}", trend.effect_min * 100.0)
 }
 
 /// All results in a line, from zero to the largest, the newest that fit.

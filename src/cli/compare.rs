@@ -1,0 +1,398 @@
+//! `flowbench compare`, and what `run --baseline`, `gate` and `noise` share with it.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+
+use super::Exit;
+use super::problem::Problem;
+use super::run::{colored, not_written};
+use crate::compare::noise::{self, Noise};
+use crate::compare::{
+    self, ALPHA, CompareError, Comparison, Gate, Inconclusive, Options, Saved, Verdict,
+};
+use crate::record::saved::{self, ReadProblem};
+use crate::record::summary::Summary;
+use crate::report::compare::CompareFormat;
+use crate::report::{self, files};
+
+/// The file that `flowbench noise` writes beside its results.
+pub(super) const NOISE_FILE: &str = "noise.json";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  flowbench compare before.json -- after.json
+  flowbench compare baseline/ -- after-*.json --gate 'p99 +10% +2ms' --gate 'throughput -5%'
+  flowbench compare baseline/ -- after.json --gate 'p99 +10%' -o gate.md -o gate.xml -o gate.html
+
+A side is one result or several, each a report.json or a folder of them. A gate is a metric and how \
+much worse it may get: `p99 +10%`, `service.p50 +2ms`, `executor.indexer.p99 +10%`, `throughput -5%`, \
+`error_rate +0.1%` (points). Verdicts are wrong in 1 of 100 cases at most, over all gates together.
+
+Exit codes: 0 all gates held (or there were none); 1 one regressed; 2 the command line is wrong, or a \
+result cannot be read; 4 these results cannot tell, or cannot be compared; 5 a report could not be \
+written.")]
+pub(super) struct Args {
+    /// Results of the base, then `--` and those of the candidate
+    #[arg(required = true, value_name = "BASE")]
+    base: Vec<PathBuf>,
+    /// Results of the candidate
+    // `main` puts it in the place of `--`, so that options may follow.
+    #[arg(long, hide = true, required = true, num_args = 1.., value_name = "CANDIDATE")]
+    candidate: Vec<PathBuf>,
+    #[command(flatten)]
+    judging: Judging,
+    #[command(flatten)]
+    telling: Telling,
+}
+
+/// How two sides are judged.
+#[derive(Debug, clap::Args)]
+pub(super) struct Judging {
+    /// What must hold, such as `p99 +10%`; can be repeated
+    #[arg(long = "gate", value_name = "GATE")]
+    pub(super) gates: Vec<Gate>,
+    /// What comes of gates that cannot be told: exit code 4, a warning, or nothing
+    #[arg(long, value_enum, default_value = "fail", value_name = "POLICY")]
+    inconclusive: Policy,
+    /// The noise of this machine, from `flowbench noise` [default: noise.json beside the base]
+    #[arg(long, value_name = "FILE")]
+    pub(super) noise: Option<PathBuf>,
+    /// Compare results that should not be compared, and say so in every report
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
+/// Where a comparison is told.
+#[derive(Debug, clap::Args)]
+pub(super) struct Telling {
+    /// [default: by the ending of the output's name; without -o terminal]
+    #[arg(long, short, value_enum)]
+    format: Option<Kind>,
+    /// Write into this file, and print as well; can be repeated
+    #[arg(long, short, value_name = "FILE")]
+    output: Vec<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Policy {
+    /// Exit code 4
+    Fail,
+    /// Exit code 0, and a warning
+    Warn,
+    /// Exit code 0
+    Pass,
+}
+
+/// A format by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// For people, 80 columns wide
+    Terminal,
+    /// For a comment or $GITHUB_STEP_SUMMARY
+    Markdown,
+    /// One page for people, that needs nothing else
+    Html,
+    /// All figures
+    Json,
+    /// For CI, a test case a gate
+    Junit,
+}
+
+pub(super) fn main(args: Args) -> Exit {
+    match run(&args) {
+        Ok(exit) => exit,
+        Err(problem) => problem.print(),
+    }
+}
+
+fn run(args: &Args) -> Result<Exit, Problem> {
+    let outputs = args.telling.outputs()?;
+    let base = baseline(&args.base)?;
+    let candidate = side(&args.candidate)?;
+    let noise = args.judging.noise(args.base.first().map(PathBuf::as_path))?;
+    let comparison = args.judging.compare(&base, &candidate, noise.as_ref(), ALPHA)?;
+    args.telling.tell(&comparison, &outputs)?;
+    Ok(exit(&comparison))
+}
+
+/// Puts `--candidate` in the place of the `--` that parts the sides of `compare`, so that options may
+/// stand behind the candidate as well.
+pub(super) fn with_sides(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = arguments.collect();
+    if arguments.get(1).is_some_and(|command| command == "compare")
+        && let Some(parting) = arguments.iter_mut().find(|argument| *argument == "--")
+    {
+        *parting = "--candidate".into();
+    }
+    arguments
+}
+
+/// What a run is going to be compared with.
+pub(super) struct Baseline<'a> {
+    results: Vec<Saved>,
+    noise: Option<Noise>,
+    judging: &'a Judging,
+}
+
+impl<'a> Baseline<'a> {
+    /// Reads it before the run: what is wrong with it costs a second then.
+    pub(super) fn read(
+        paths: &[PathBuf],
+        judging: &'a Judging,
+    ) -> Result<Option<Baseline<'a>>, Problem> {
+        if paths.is_empty() {
+            if let Some(gate) = judging.gates.first() {
+                return Err(Problem::usage(format_args!(
+                    "--gate: `{gate}` compares with a baseline; name one with --baseline"
+                )));
+            }
+            return Ok(None);
+        }
+        let results = baseline(paths)?;
+        let noise = judging.noise(paths.first().map(PathBuf::as_path))?;
+        Ok(Some(Baseline { results, noise, judging }))
+    }
+
+    /// Compares a run with it; writes the comparison in all formats into the run's folder.
+    pub(super) fn judge(
+        self,
+        summary: Summary,
+        folder: &Path,
+        quiet: bool,
+    ) -> Result<Exit, Problem> {
+        let label = folder.join("report.json").display().to_string();
+        let candidate = [Saved { label, summary }];
+        let comparison =
+            self.judging.compare(&self.results, &candidate, self.noise.as_ref(), ALPHA)?;
+        let endings = ["json", "html", "md", "xml"].map(|e| folder.join(format!("comparison.{e}")));
+        let telling = Telling { format: None, output: endings.to_vec() };
+        let outputs = telling.outputs()?;
+        let print = |out: &mut dyn Write| {
+            let color = colored(&io::stdout());
+            report::compare::write(&comparison, CompareFormat::Terminal { color }, out)
+        };
+        Telling::files(&outputs, |format, out| report::compare::write(&comparison, format, out))?;
+        if !quiet {
+            println!();
+            printed(print)?;
+            endings.iter().for_each(|path| println!("{}", path.display()));
+        }
+        Ok(exit(&comparison))
+    }
+}
+
+impl Judging {
+    /// What is known of the machine's noise: what was asked for, or what lies beside the base.
+    pub(super) fn noise(&self, base: Option<&Path>) -> Result<Option<Noise>, Problem> {
+        let beside = || {
+            let base = base?;
+            let folder = if base.is_dir() { base } else { base.parent()? };
+            Some(folder.join(NOISE_FILE)).filter(|path| path.is_file())
+        };
+        self.noise.clone().or_else(beside).map(|path| read_noise(&path)).transpose()
+    }
+
+    /// Compares, with the chance of error `alpha`.
+    pub(super) fn compare(
+        &self,
+        base: &[Saved],
+        candidate: &[Saved],
+        noise: Option<&Noise>,
+        alpha: f64,
+    ) -> Result<Comparison, Problem> {
+        let inconclusive = match self.inconclusive {
+            Policy::Fail => Inconclusive::Fail,
+            Policy::Warn => Inconclusive::Warn,
+            Policy::Pass => Inconclusive::Pass,
+        };
+        let options = Options { gates: &self.gates, alpha, noise, force: self.force, inconclusive };
+        compare::compare(base, candidate, options).map_err(|error| Problem::from(&error))
+    }
+}
+
+impl From<&CompareError> for Problem {
+    fn from(error: &CompareError) -> Problem {
+        let help = match error {
+            CompareError::Incomparable(_) => {
+                "\n  = help: measure both sides alike (`flowbench gate` does), or compare all the same \
+                 with --force"
+            }
+            CompareError::TighterThanNoise(_) => {
+                "\n  = help: such a gate would be decided by luck; --force judges it all the same"
+            }
+            _ => "",
+        };
+        let exit = match error {
+            CompareError::Incomparable(_) => Exit::NotJudged,
+            _ => Exit::Usage,
+        };
+        Problem { exit, text: format!("error: {error}{help}") }
+    }
+}
+
+impl Telling {
+    /// The files to write and their formats.
+    pub(super) fn outputs(&self) -> Result<Vec<(PathBuf, CompareFormat)>, Problem> {
+        let by_ending = |path: &Path| match path.extension().and_then(|ending| ending.to_str()) {
+            Some("md" | "markdown") => Ok(Kind::Markdown),
+            Some("html" | "htm") => Ok(Kind::Html),
+            Some("json") => Ok(Kind::Json),
+            Some("xml") => Ok(Kind::Junit),
+            Some("txt") => Ok(Kind::Terminal),
+            _ => Err(Problem::usage(format_args!(
+                "--output: what format is `{}`? Name it .md, .html, .json, .xml or .txt, or say \
+                 --format",
+                path.display()
+            ))),
+        };
+        let mut outputs = Vec::new();
+        for path in &self.output {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            if folder.is_some_and(|folder| !folder.is_dir()) {
+                let text = format!("error: --output: there is no folder for `{}`", path.display());
+                return Err(Problem { exit: Exit::NotWritten, text });
+            }
+            let kind = self.format.map_or_else(|| by_ending(path), Ok)?;
+            outputs.push((path.clone(), kind.format(false)));
+        }
+        Ok(outputs)
+    }
+
+    /// Writes the files, and prints where stdout is not spoken for.
+    pub(super) fn tell(
+        &self,
+        comparison: &Comparison,
+        outputs: &[(PathBuf, CompareFormat)],
+    ) -> Result<(), Problem> {
+        self.write(outputs, |format, out| report::compare::write(comparison, format, out))
+    }
+
+    /// The same for anything that these formats can tell.
+    pub(super) fn write(
+        &self,
+        outputs: &[(PathBuf, CompareFormat)],
+        write: impl Fn(CompareFormat, &mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), Problem> {
+        Telling::files(outputs, &write)?;
+        if self.format.is_some() && !outputs.is_empty() {
+            return Ok(());
+        }
+        let format = self.format.unwrap_or(Kind::Terminal).format(colored(&io::stdout()));
+        printed(|out| write(format, out))
+    }
+
+    fn files(
+        outputs: &[(PathBuf, CompareFormat)],
+        write: impl Fn(CompareFormat, &mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), Problem> {
+        for (path, format) in outputs {
+            files::whole(path, |out| write(*format, out)).map_err(not_written)?;
+        }
+        Ok(())
+    }
+}
+
+/// Prints to stdout.
+fn printed(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Problem> {
+    let mut out = io::stdout().lock();
+    match write(&mut out).and_then(|()| out.flush()) {
+        // Who reads has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|error| Problem {
+            exit: Exit::NotWritten,
+            text: format!("error: could not print the comparison: {error}"),
+        }),
+    }
+}
+
+impl Kind {
+    fn format(self, color: bool) -> CompareFormat {
+        match self {
+            Kind::Terminal => CompareFormat::Terminal { color },
+            Kind::Markdown => CompareFormat::Markdown,
+            Kind::Html => CompareFormat::Html,
+            Kind::Json => CompareFormat::Json,
+            Kind::Junit => CompareFormat::Junit,
+        }
+    }
+}
+
+/// How a comparison ends the program.
+pub(super) fn exit(comparison: &Comparison) -> Exit {
+    match comparison.verdict {
+        _ if comparison.passed => Exit::Held,
+        Some(Verdict::Regressed) => Exit::Failed,
+        _ => Exit::NotJudged,
+    }
+}
+
+/// The results of a baseline; where there are none, how to make one.
+pub(super) fn baseline(paths: &[PathBuf]) -> Result<Vec<Saved>, Problem> {
+    if let Some(missing) = paths.iter().find(|path| !path.exists()) {
+        let missing = missing.display();
+        return Err(Problem::usage(format_args!(
+            "there is no baseline `{missing}`\n  = help: make one of the version to compare with: \
+             `flowbench noise SUITE --out {missing}` makes ten runs and learns how much they differ; \
+             `flowbench run SUITE --out FOLDER` makes one, `FOLDER/report.json`"
+        )));
+    }
+    side(paths)
+}
+
+/// The results that paths name, each a file or a folder of them.
+pub(super) fn side(paths: &[PathBuf]) -> Result<Vec<Saved>, Problem> {
+    let mut results = Vec::new();
+    for path in paths {
+        let files = if path.is_dir() { results_in(path)? } else { vec![path.clone()] };
+        for file in files {
+            let summary = saved::read(&file).map_err(Problem::usage)?;
+            results.push(Saved { label: file.display().to_string(), summary });
+        }
+    }
+    Ok(results)
+}
+
+/// The results in a folder, by name: those beside each other, or one in each folder below.
+pub(super) fn results_in(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
+    let unreadable = |error: io::Error| {
+        Problem::usage(format_args!("cannot read the folder `{}`: {error}", folder.display()))
+    };
+    let mut found = Vec::new();
+    for entry in folder.read_dir().map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let inner = path.join("report.json");
+        if path.is_dir() && inner.is_file() {
+            found.push(inner);
+        } else if path.extension().is_some_and(|ending| ending == "json") && is_result(&path) {
+            found.push(path);
+        }
+    }
+    if found.is_empty() {
+        let folder = folder.display();
+        return Err(Problem::usage(format_args!("there is no result in the folder `{folder}`")));
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Whether a file of a folder is meant: other JSON may lie there, damaged results are told of.
+fn is_result(path: &Path) -> bool {
+    !matches!(saved::read(path), Err(error) if matches!(error.problem, ReadProblem::Foreign(_)))
+}
+
+fn read_noise(path: &Path) -> Result<Noise, Problem> {
+    let wrong = |why: &dyn std::fmt::Display| {
+        Problem::usage(format_args!("the noise in `{}` cannot be read: {why}", path.display()))
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+    let noise: Noise = serde_json::from_str(&text).map_err(|error| wrong(&error))?;
+    if noise.schema != noise::SCHEMA {
+        let schema = &noise.schema;
+        return Err(wrong(&format_args!("its schema is `{schema}`, not `{}`", noise::SCHEMA)));
+    }
+    Ok(noise)
+}

@@ -1,0 +1,297 @@
+//! `flowbench gate`.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::Exit;
+use super::compare::{Judging, Telling, exit};
+use super::problem::Problem;
+use super::rounds::{once, unusable};
+use super::run::{not_written, watch_signals};
+use super::suite::Changes;
+use crate::compare::looks::{CONFIRMATION, Looks, candidate_first};
+use crate::compare::noise::Noise;
+use crate::compare::{Comparison, GateResult, Saved, Verdict};
+use crate::engine::Stop;
+use crate::plan::Plan;
+use crate::report::{self, Format, files};
+use crate::units::Span;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  flowbench gate load.yaml --base-flow main --candidate-flow pr --gate 'p99 +10% +2ms'
+  flowbench gate load.yaml --base-flow main --candidate-flow pr --gate 'p99 +10%' --budget 10m \
+  -o gate.md -o gate.xml
+
+Runs the suite on both Flows in turns (A B B A …), each time with the same requests at the same times, \
+until all gates are decided, and repeats what looks like a regression before it says so. Both sides \
+see the same machine at the same time: no baseline can be too old or from another machine.
+
+Exit codes: 0 all gates held; 1 one regressed; 2 the file or the command line is wrong; 3 a target \
+could not be reached or started; 4 cannot be told; 5 a report could not be written; 130 interrupted.")]
+pub(super) struct Args {
+    /// The suite: a YAML file that has both Flows
+    file: PathBuf,
+    /// The Flow to compare with, by its name in the file
+    #[arg(long, value_name = "NAME")]
+    base_flow: String,
+    /// The Flow to judge, by its name in the file
+    #[arg(long, value_name = "NAME")]
+    candidate_flow: String,
+    /// Runs of each side at most
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=500))]
+    runs: u16,
+    /// Time at most, with what confirming a regression takes [default: none]
+    #[arg(long, value_name = "TIME")]
+    budget: Option<Span>,
+    /// Keep each run's result in this folder
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    changes: Changes,
+    #[command(flatten)]
+    judging: Judging,
+    #[command(flatten)]
+    telling: Telling,
+    /// Show nothing while it runs
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+pub(super) async fn main(args: Args) -> Exit {
+    match run(&args).await {
+        Ok(exit) => exit,
+        Err(problem) => problem.print(),
+    }
+}
+
+async fn run(args: &Args) -> Result<Exit, Problem> {
+    if args.judging.gates.is_empty() {
+        return Err(Problem::usage(
+            "--gate is missing: say what must hold, such as --gate 'p99 +10%'",
+        ));
+    }
+    let plans = [
+        args.changes.plan_onto(&args.file, &args.base_flow)?,
+        args.changes.plan_onto(&args.file, &args.candidate_flow)?,
+    ];
+    let outputs = args.telling.outputs()?;
+    if let Some(folder) = &args.out {
+        std::fs::create_dir_all(folder).map_err(|error| Problem {
+            exit: Exit::NotWritten,
+            text: format!("error: --out: cannot make the folder `{}`: {error}", folder.display()),
+        })?;
+    }
+    let noise = args.judging.noise(args.out.as_deref())?;
+    let most = usize::from(args.runs);
+    refuse_tight(args, &plans[0], noise.as_ref(), most)?;
+    let stop = Stop::default();
+    watch_signals(stop.clone(), args.quiet);
+    let mut course = Course {
+        args,
+        plans: &plans,
+        stop,
+        sides: [Vec::new(), Vec::new()],
+        round: 0,
+        bad: 0,
+        started: Instant::now(),
+        longest: Duration::ZERO,
+    };
+    let comparison = course.decide(noise.as_ref(), most).await?;
+    args.telling.tell(&comparison, &outputs)?;
+    Ok(exit(&comparison))
+}
+
+/// Gates that so many runs cannot tell cost a second, and not the runs.
+fn refuse_tight(
+    args: &Args,
+    plan: &Plan,
+    noise: Option<&Noise>,
+    most: usize,
+) -> Result<(), Problem> {
+    let Some(noise) = noise.filter(|_| !args.judging.force) else { return Ok(()) };
+    let alpha = crate::compare::ALPHA;
+    let tight = plan.scenarios.iter().find_map(|scenario| {
+        let mut gates = args.judging.gates.iter();
+        gates.find_map(|gate| noise.tighter(&scenario.name, gate, &[], [most; 2], alpha))
+    });
+    tight.map_or(Ok(()), |reason| {
+        Err(Problem::usage(format_args!(
+            "{reason}\n  = help: such a gate would be decided by luck; --force judges it all the same"
+        )))
+    })
+}
+
+/// Runs of both sides, made in turns.
+struct Course<'a> {
+    args: &'a Args,
+    plans: &'a [Plan; 2],
+    stop: Stop,
+    sides: [Vec<Saved>; 2],
+    round: usize,
+    /// Rounds that could not be used.
+    bad: usize,
+    started: Instant,
+    /// The longest round so far.
+    longest: Duration,
+}
+
+impl Course<'_> {
+    /// Makes rounds until the verdict is known, runs or time are used up.
+    async fn decide(&mut self, noise: Option<&Noise>, most: usize) -> Result<Comparison, Problem> {
+        let mut looks = Looks::new(most);
+        let mut known: Option<Comparison> = None;
+        loop {
+            self.round().await?;
+            let runs = self.sides[0].len();
+            // What a regression needs to be confirmed is kept back.
+            let over = !self.has_time_for(1 + CONFIRMATION);
+            let last = runs >= most || over;
+            if !last && !looks.is_due(runs) {
+                continue;
+            }
+            let level = looks.spend(runs, last);
+            let [base, candidate] = &self.sides;
+            let mut found = self.args.judging.compare(base, candidate, noise, level)?;
+            if let Some(known) = known.take() {
+                keep_decided(&mut found, known);
+            }
+            let decided = found.verdict != Some(Verdict::CantTell);
+            if found.verdict == Some(Verdict::Regressed) {
+                self.confirm(&mut found).await?;
+            }
+            if decided || last {
+                found.notes.push(self.told(&found, runs, over && runs < most));
+                if self.bad > 0 {
+                    let rounds = if self.bad == 1 { "round was" } else { "rounds were" };
+                    found.notes.push(format!("{} {rounds} not valid, and made again", self.bad));
+                }
+                return Ok(found);
+            }
+            known = Some(found);
+        }
+    }
+
+    fn has_time_for(&self, rounds: usize) -> bool {
+        let Some(budget) = self.args.budget else { return true };
+        let rounds = u32::try_from(rounds).unwrap_or(u32::MAX);
+        self.started.elapsed() + self.longest * rounds <= budget.get()
+    }
+
+    /// A run of each side. A round of which a run cannot be used is made again, as often as there
+    /// are rounds to make.
+    async fn round(&mut self) -> Result<(), Problem> {
+        loop {
+            let began = Instant::now();
+            let order = if candidate_first(self.round) { [1, 0] } else { [0, 1] };
+            let mut pair = [None, None];
+            for side in order {
+                let name = ["base", "candidate"][side];
+                let label = format!("{name} {}", self.sides[side].len() + 1);
+                let saved = once(&self.plans[side], label, &self.stop, self.args.quiet).await?;
+                pair[side] = Some(saved);
+            }
+            self.longest = self.longest.max(began.elapsed());
+            let reason = pair.iter().flatten().find_map(|saved| {
+                unusable(saved).map(|reason| format!("{}: {reason}", saved.label))
+            });
+            match reason {
+                Some(reason) if !self.args.judging.force => {
+                    self.bad += 1;
+                    let most = usize::from(self.args.runs);
+                    if self.bad > most || !self.has_time_for(1) {
+                        let text =
+                            format!("error: too many runs cannot be used; the last: {reason}");
+                        return Err(Problem { exit: Exit::NotJudged, text });
+                    }
+                    if !self.args.quiet {
+                        eprintln!("made again: {reason}");
+                    }
+                }
+                _ => {
+                    for (side, saved) in pair.into_iter().enumerate() {
+                        self.sides[side].extend(saved);
+                    }
+                    self.round += 1;
+                    return self.keep();
+                }
+            }
+        }
+    }
+
+    /// Writes the newest results where they are to be kept.
+    fn keep(&self) -> Result<(), Problem> {
+        let Some(folder) = &self.args.out else { return Ok(()) };
+        for saved in self.sides.iter().filter_map(|side| side.last()) {
+            let path: &Path = &folder.join(format!("{}.json", saved.label.replace(' ', "-")));
+            files::whole(path, |out| report::write(&saved.summary, Format::Json, out))
+                .map_err(not_written)?;
+        }
+        Ok(())
+    }
+
+    /// Repeats what regressed: runs that have had no say yet must lie beyond the allowance again, or
+    /// it was luck.
+    async fn confirm(&mut self, found: &mut Comparison) -> Result<(), Problem> {
+        if !self.args.quiet {
+            eprintln!(
+                "this looks like a regression: {CONFIRMATION} fresh runs a side must repeat it"
+            );
+        }
+        let used = self.sides[0].len();
+        for _ in 0..CONFIRMATION {
+            self.round().await?;
+        }
+        let [base, candidate] = [0, 1].map(|side| &self.sides[side][used..]);
+        let fresh = self.args.judging.compare(base, candidate, None, crate::compare::ALPHA)?;
+        for (scenario, fresh) in found.scenarios.iter_mut().zip(&fresh.scenarios) {
+            for (gate, fresh) in scenario.gates.iter_mut().zip(&fresh.gates) {
+                if gate.verdict == Verdict::Regressed && !repeats(fresh) {
+                    gate.verdict = Verdict::CantTell;
+                    let runs = used + CONFIRMATION;
+                    gate.runs_needed = Some(2 * runs as u64);
+                }
+            }
+        }
+        found.settle();
+        Ok(())
+    }
+
+    fn told(&self, found: &Comparison, runs: usize, over: bool) -> String {
+        let why = match found.verdict {
+            _ if over => "the budget was used",
+            Some(Verdict::CantTell) => "all runs were made",
+            _ => "the verdict was known",
+        };
+        let all = self.sides[0].len();
+        let fresh = if all > runs {
+            format!(", {} more a side to confirm a regression", all - runs)
+        } else {
+            String::new()
+        };
+        format!("ended after {runs} runs a side: {why}{fresh}")
+    }
+}
+
+/// Whether the best guess of fresh runs alone lies beyond the allowance.
+fn repeats(fresh: &GateResult) -> bool {
+    let Some(change) = &fresh.change else { return false };
+    if fresh.allowed < 0.0 || fresh.allowed == 0.0 && change.unit == "per_s" {
+        change.change < fresh.allowed
+    } else {
+        change.change > fresh.allowed
+    }
+}
+
+/// What an earlier look has decided stays so: it has paid for it with its own share of certainty.
+fn keep_decided(found: &mut Comparison, known: Comparison) {
+    for (scenario, known) in found.scenarios.iter_mut().zip(known.scenarios) {
+        for (gate, known) in scenario.gates.iter_mut().zip(known.gates) {
+            if gate.verdict == Verdict::CantTell && known.verdict == Verdict::Held {
+                *gate = known;
+            }
+        }
+    }
+    found.settle();
+}

@@ -1,0 +1,81 @@
+//! A plan carried out several times: what `gate` and `noise` are made of.
+
+use std::io::IsTerminal;
+
+use tokio::sync::watch;
+
+use super::Exit;
+use super::problem::Problem;
+use super::run::{chain, output, show};
+use crate::compare::Saved;
+use crate::engine::Stop;
+use crate::plan::Plan;
+use crate::record::summary::{EndReason, Summary};
+use crate::report::words::latency;
+use crate::run;
+
+/// Carries out a plan once, and says on stderr how it went.
+///
+/// # Errors
+/// When it was interrupted, could not be begun, or did not reach its target.
+pub(super) async fn once(
+    plan: &Plan,
+    label: String,
+    stop: &Stop,
+    quiet: bool,
+) -> Result<Saved, Problem> {
+    let (live, states) = watch::channel(Vec::new());
+    // One line a run is enough for a log; a terminal shows how far it is.
+    let shown = (!quiet && std::io::stderr().is_terminal()).then(|| tokio::spawn(show(states)));
+    let options = run::Options { output: output(true), stop: stop.clone(), live };
+    let outcome = run::run(plan.clone(), options).await;
+    if let Some(shown) = shown {
+        // It ends with the run, whose end of the channel is gone.
+        let _ = shown.await;
+    }
+    let summary = outcome.map_err(|error| Problem { exit: Exit::Usage, text: chain(&error) })?;
+    if !quiet {
+        eprintln!("{label}: {}", told(&summary));
+    }
+    if summary.interrupted {
+        return Err(Problem {
+            exit: Exit::Interrupted,
+            text: "interrupted: nothing is judged".into(),
+        });
+    }
+    for scenario in &summary.scenarios {
+        let exit = match scenario.end.reason {
+            EndReason::Unreachable => Exit::Unreachable,
+            EndReason::Broken => Exit::Usage,
+            _ => continue,
+        };
+        let why = scenario.end.message.clone().unwrap_or_default();
+        let text = format!("error: {label}: scenario `{}` did not run: {why}", scenario.name);
+        return Err(Problem { exit, text });
+    }
+    Ok(Saved { label, summary })
+}
+
+/// Why a run cannot be used, if it cannot: it was not valid, or did not run to its end.
+pub(super) fn unusable(saved: &Saved) -> Option<String> {
+    saved.summary.scenarios.iter().find_map(|scenario| {
+        let name = &scenario.name;
+        match scenario.end.reason {
+            EndReason::Aborted | EndReason::Skipped => {
+                Some(format!("`{name}` did not run to its end"))
+            }
+            _ if !scenario.validity.valid => {
+                Some(format!("`{name}`: {}", scenario.validity.reasons.join("; ")))
+            }
+            _ => None,
+        }
+    })
+}
+
+fn told(summary: &Summary) -> String {
+    let scenario = |scenario: &crate::record::summary::ScenarioSummary| {
+        let (p50, p99) = (scenario.response_time_ms.p50, scenario.response_time_ms.p99);
+        format!("{} p50 {}, p99 {}", scenario.name, latency(p50), latency(p99))
+    };
+    summary.scenarios.iter().map(scenario).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,53 @@
+//! `flowbench trend`.
+
+use std::path::PathBuf;
+
+use super::Exit;
+use super::compare::{Telling, results_in, side};
+use super::problem::Problem;
+use crate::compare::trend::trend;
+use crate::report;
+use crate::units::Percentage;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  flowbench trend results/
+  flowbench trend reports/ --effect 3% -o trend.html
+
+Finds lasting changes in a row of results of one suite on one machine: the first result after each, \
+and by how much the median changed. Results that cannot be compared with the newest are left out, and \
+said to be.
+
+Exit codes: 0 told, whatever was found; 2 the command line is wrong, or a result cannot be read; 5 a \
+report could not be written.")]
+pub(super) struct Args {
+    /// A folder of results, or of folders with a report.json each
+    #[arg(value_name = "FOLDER")]
+    folder: PathBuf,
+    /// Changes of the median below this are not told
+    #[arg(long, default_value = "5%", value_name = "PERCENT")]
+    effect: Percentage,
+    #[command(flatten)]
+    telling: Telling,
+}
+
+pub(super) fn main(args: Args) -> Exit {
+    match run(&args) {
+        Ok(exit) => exit,
+        Err(problem) => problem.print(),
+    }
+}
+
+fn run(args: &Args) -> Result<Exit, Problem> {
+    let outputs = args.telling.outputs()?;
+    if !args.folder.is_dir() {
+        let folder = args.folder.display();
+        return Err(Problem::usage(format_args!("there is no folder `{folder}`")));
+    }
+    let results = side(&results_in(&args.folder)?)?;
+    let trend = trend(results, args.effect.fraction()).map_err(|error| Problem::from(&error))?;
+    args.telling
+        .write(&outputs, |format, out| report::compare::write_trend(&trend, format, out))?;
+    Ok(Exit::Held)
+}
