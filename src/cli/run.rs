@@ -34,7 +34,7 @@ Examples:
 A first Ctrl-C sends nothing new and waits for what is in flight, a second ends at once; both still
 write the report.
 
-Exit codes: 0 all thresholds held; 1 one did not; 2 the file or the command line is wrong; 3 a \
+Exit codes: 0 all thresholds and gates held; 1 one did not; 2 the file or the command line is wrong; 3 a \
 target could not be reached or started; 4 the run is not valid, so that a threshold cannot be \
 judged; 5 a report could not be written; 130 interrupted. When several are true, the first of 130, \
 5, 2, 3, 1, 4 is given.")]

@@ -116,7 +116,13 @@ pub fn trend(mut results: Vec<Saved>, effect_min: f64) -> Result<Trend, CompareE
         label: saved.label,
         reason: format!("only the newest {RESULTS_MAX} results are looked at"),
     }));
-    let newest: Vec<Saved> = results.last().cloned().into_iter().collect();
+    // What all others must be like: the newest that is fit to be compared itself.
+    let fit = |saved: &&Saved| {
+        let one = std::slice::from_ref(*saved);
+        comparable::differences(one, &[], &names(one, &[]).0).is_empty()
+    };
+    let newest = results.iter().rev().find(fit).or(results.last());
+    let newest: Vec<Saved> = newest.cloned().into_iter().collect();
     let (scenarios, _) = names(&newest, &[]);
     let mut kept = Vec::new();
     for saved in results {

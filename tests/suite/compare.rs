@@ -397,3 +397,100 @@ fn the_documentation_names_files_that_are_there() {
         }
     }
 }
+
+/// Blocks of a language in a page, by the word behind the language.
+fn blocks<'a>(page: &'a str, kind: &str) -> Vec<&'a str> {
+    let fence = format!("```yaml {kind}\n");
+    page.split(&*fence).skip(1).filter_map(|rest| rest.split("```").next()).collect()
+}
+
+fn yaml(text: &str) -> serde_json::Value {
+    serde_yaml::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+#[test]
+fn the_jobs_of_the_documentation_are_ones_that_ci_reads() {
+    let page = include_str!("../../docs/ci.md");
+    let action = yaml(include_str!("../../action.yml"));
+    let inputs = action["inputs"].as_object().expect("it has inputs");
+    assert_eq!(action["runs"]["using"], "composite");
+    for step in action["runs"]["steps"].as_array().expect("it has steps") {
+        assert!(step["run"].is_string() && step["shell"] == "bash", "{step}");
+    }
+    let workflows = blocks(page, "github");
+    assert_eq!(workflows.len(), 2);
+    for workflow in workflows {
+        let workflow = yaml(workflow);
+        assert!(!workflow["on"].is_null(), "{workflow}");
+        let steps = workflow["jobs"]["gate"]["steps"].as_array().expect("it has steps");
+        let ours = |step: &&serde_json::Value| {
+            step["uses"].as_str().is_some_and(|uses| uses.starts_with("OWNER/flowbench@"))
+        };
+        let gate = steps.iter().find(ours).expect("it uses our action");
+        let given = gate["with"].as_object().expect("it is told what to do");
+        for name in given.keys() {
+            assert!(inputs.contains_key(name), "the action has no input `{name}`");
+        }
+        for (name, input) in inputs {
+            let required = input["required"] == true;
+            assert!(!required || given.contains_key(name), "`{name}` is required");
+        }
+        for gate in given["gates"].as_str().expect("it has gates").lines() {
+            gate.parse::<Gate>().unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+    let gitlab = yaml(blocks(page, "gitlab")[0]);
+    let job = &gitlab["performance"];
+    assert_eq!(job["script"][0], "bash .flowbench/source/.ci/gate");
+    assert_eq!(job["artifacts"]["reports"]["junit"], "flowbench-results/gate.xml");
+    let place = Place::new();
+    std::fs::write(place.path("suite.yaml"), blocks(page, "suite")[0]).expect("there is room");
+    place.run(&["check", "suite.yaml"]).ends(0);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_script_of_the_jobs_makes_a_baseline_and_judges_in_turns() {
+    let place = Place::new();
+    std::fs::write(place.path("suite.yaml"), SUITE).expect("there is room");
+    let binary = Path::new(env!("CARGO_BIN_EXE_flowbench"));
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{}:{path}", binary.parent().expect("it is in a folder").display());
+    let gate = |settings: &[(&str, &str)]| {
+        Command::new("bash")
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/gate"))
+            .current_dir(place.0.path())
+            .env("PATH", &path)
+            .env("SUITE", "suite.yaml")
+            .env("GITHUB_STEP_SUMMARY", place.path("summary.md"))
+            .envs(settings.iter().copied())
+            .output()
+            .expect("there is a shell")
+    };
+    let turns = [
+        ("BASE_FLOW", "base"),
+        ("CANDIDATE_FLOW", "slow"),
+        ("GATES", "p50 +100%\n\nerror_rate +50%\n"),
+        ("RUNS", "4"),
+    ];
+    let ran = gate(&turns);
+    // Runs that this machine is too busy for are no fault of the script.
+    if ran.status.code() != Some(4) {
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert_eq!(ran.status.code(), Some(1), "{said}");
+        assert!(place.read("summary.md").contains("regressed"));
+        assert!(place.read("flowbench-results/gate.xml").contains("<failure"));
+    }
+    let missing = gate(&[("BASE_FLOW", "base")]);
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("the Flow to judge"));
+    let stored =
+        [("BASELINE", "stored"), ("RUNS", "5"), ("GATES", "p50 +10s"), ("OUT", "of-stored")];
+    let ran = gate(&stored);
+    if ran.status.success() {
+        assert!(place.path("stored/noise.json").is_file());
+        assert!(place.read("summary.md").contains("There was no baseline"));
+        let ran = gate(&stored);
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(matches!(ran.status.code(), Some(0 | 4)), "{said}");
+    }
+}

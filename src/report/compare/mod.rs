@@ -217,9 +217,11 @@ fn verdict(comparison: &Comparison) -> &'static str {
     comparison.verdict.map_or("compared", word)
 }
 
-/// How sure intervals are.
+/// How sure intervals are: an early look has to be surer than 99 %.
 fn confidence(comparison: &Comparison) -> String {
-    format!("{:.0} %", comparison.confidence * 100.0)
+    let percent = comparison.confidence * 100.0;
+    let text = if percent > 99.0 { format!("{percent:.2}") } else { format!("{percent:.0}") };
+    format!("{text} %")
 }
 
 /// How many results there are on each side.

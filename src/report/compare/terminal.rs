@@ -82,7 +82,12 @@ fn scenario(scenario: &ScenarioComparison, color: bool, out: &mut dyn io::Write)
 }
 
 fn row(name: &str, of: &Change, name_width: usize, out: &mut dyn io::Write) -> io::Result<()> {
-    let name = fit(name, name_width);
+    // A name that does not fit has a line to itself.
+    let mut name = fit(name, COLUMNS);
+    if width(&name) > name_width {
+        writeln!(out, "{name}")?;
+        name.clear();
+    }
     write!(out, "{name}{:1$}", "", name_width - width(&name))?;
     let figures = [
         value(of.unit, of.base),
