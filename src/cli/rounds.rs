@@ -27,7 +27,7 @@ pub(super) async fn once(
     let (live, states) = watch::channel(Vec::new());
     // One line a run is enough for a log; a terminal shows how far it is.
     let shown = (!quiet && std::io::stderr().is_terminal()).then(|| tokio::spawn(show(states)));
-    let options = run::Options { output: output(true), stop: stop.clone(), live };
+    let options = run::Options { output: output(true), stop: stop.clone(), live, journal: None };
     let outcome = run::run(plan.clone(), options).await;
     if let Some(shown) = shown {
         // It ends with the run, whose end of the channel is gone.
