@@ -154,7 +154,7 @@ fn a_gate_holds_or_not_or_cannot_be_told() {
     let against = |side: &str, rest: &[&str]| place.run(&ten(&base, &names(side), rest));
     against("same", &["--gate", "p99 +5%"]).ends(0).says("held: the gate held");
     against("slower", &["--gate", "p99 +5%"]).ends(1).says("regressed: the gate did not hold");
-    against("faster", &["--gate", "p99 +5%"]).ends(0).says("improved: improved by −20.0 %");
+    against("faster", &["--gate", "p99 +5%"]).ends(0).says("improved: improved by −19.9 %");
     let executor = ["--gate", "executor.indexer.p50 +5%", "--gate", "throughput -1%"];
     against("slower", &executor).ends(1).says("1 of 2 gates did not hold");
     // 20 % more are exactly what is allowed: no number of runs can tell.
