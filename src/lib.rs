@@ -24,6 +24,8 @@ pub mod record;
 pub mod compare;
 pub mod threshold;
 
+pub mod capacity;
+
 pub mod run;
 
 pub mod report;

@@ -2,6 +2,7 @@
 //! environment.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where printing belongs")]
 
+mod capacity;
 mod check;
 mod compare;
 mod connection;
@@ -46,6 +47,8 @@ enum Command {
     Noise(noise::Args),
     /// Find lasting changes in a row of results.
     Trend(trend::Args),
+    /// Find the highest load that holds, and plan for more.
+    Capacity(capacity::Args),
     /// Say what is wrong with suites, without sending anything.
     Check(check::Args),
     /// Write a commented suite to begin with.
@@ -130,6 +133,7 @@ pub fn main() -> ExitCode {
             Command::Gate(args) => gate::main(args).await,
             Command::Noise(args) => noise::main(args).await,
             Command::Trend(args) => trend::main(args),
+            Command::Capacity(args) => capacity::main(args).await,
             Command::Check(args) => check::main(args),
             Command::Init(args) => init::main(args),
             Command::Plan(args) => plan::main(args),

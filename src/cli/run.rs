@@ -191,7 +191,7 @@ fn only(mut plan: Plan, names: &[String]) -> Result<Plan, Problem> {
 }
 
 /// `reports/<suite>-<UTC time>`, with another number behind it where that is taken.
-fn default_folder(suite: &str) -> PathBuf {
+pub(super) fn default_folder(suite: &str) -> PathBuf {
     let safe = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' };
     let suite: String = suite.chars().map(safe).take(100).collect();
     let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");

@@ -311,6 +311,17 @@ impl Scenario {
     }
 }
 
+impl Step {
+    /// Cuts its Documents into requests of another size; a stream keeps to one.
+    pub fn set_request_size(&mut self, size: usize) {
+        if let Work::Post(post) = &mut self.work
+            && !post.stream
+        {
+            post.request_size = size;
+        }
+    }
+}
+
 impl Parameters {
     /// The same for all requests.
     pub fn constant(map: Map) -> Parameters {

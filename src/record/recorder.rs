@@ -49,7 +49,9 @@ pub struct Recorder {
     in_flight_since: Instant,
     /// The sum of the instants (from the start) at which those in flight were released.
     released_sum: f64,
-    /// The half second in which the last tallies were handed over.
+    /// How often tallies are handed over.
+    tells_every: Duration,
+    /// The stretch of that length in which the last were.
     told: u128,
     /// Room for a few: a taker that is behind gets the same counts later, added up.
     deltas: mpsc::Sender<Delta>,
@@ -77,9 +79,20 @@ impl Recorder {
             in_flight: 0,
             in_flight_since: start,
             released_sum: 0.0,
+            tells_every: Recorder::TELLS_EVERY,
             told: 0,
             deltas,
         }
+    }
+
+    /// How often tallies are handed over unless told otherwise. Merging costs the same however little
+    /// there is to merge, and what was not handed over is lost when somebody kills us: twice a second,
+    /// so that it is less than one.
+    pub const TELLS_EVERY: Duration = Duration::from_millis(500);
+
+    /// Hands over more or less often: as often as the engine ticks at most.
+    pub fn telling_every(self, tells_every: Duration) -> Recorder {
+        Recorder { tells_every, ..self }
     }
 
     /// What has not been handed over.
@@ -361,13 +374,12 @@ impl Listener for Recorder {
             }
             Event::Tick(at) => {
                 self.in_flight(at, 0);
-                // Merging costs the same however little there is to merge, and what was not handed over
-                // is lost when somebody kills us: twice a second, so that it is less than one.
-                let half = at.saturating_duration_since(self.start).as_millis() / 500;
-                if half != self.told
+                let since = at.saturating_duration_since(self.start).as_millis();
+                let stretch = since / self.tells_every.as_millis().max(1);
+                if stretch != self.told
                     && let Ok(room) = self.deltas.clone().try_reserve()
                 {
-                    self.told = half;
+                    self.told = stretch;
                     room.send(self.take());
                 }
             }

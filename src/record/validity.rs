@@ -24,6 +24,9 @@ impl Circumstances {
     }
 }
 
+/// How the one reason begins that says something of the Flow and nothing against us.
+pub const OVERLOAD: &str = "the load exceeds capacity";
+
 /// The share of a processor above which a thread has no time left to be on time.
 const BUSY_MAX: f64 = 0.9;
 
@@ -84,7 +87,7 @@ pub fn reasons(recording: &Recording, circumstances: Circumstances) -> Vec<Strin
         && let Some((middle, end)) = backlog_growth(&recording.timeline())
     {
         reasons.push(format!(
-            "the load exceeds capacity: requests in flight still grew at the end, from {middle:.0} \
+            "{OVERLOAD}: requests in flight still grew at the end, from {middle:.0} \
              to {end:.0}; latencies tell of the length of the run, not of the Flow"
         ));
     }

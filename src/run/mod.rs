@@ -5,11 +5,14 @@ pub mod journal;
 mod live;
 mod machine;
 mod scenario;
+pub mod search;
 mod summarize;
 mod timing;
+mod trials;
 mod worker;
 
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -18,6 +21,7 @@ use tokio::time::Instant;
 
 pub use live::{Live, State};
 pub use machine::environment;
+pub use trials::{Conduct, Look, Trials};
 
 use crate::engine::Stop;
 use crate::engine::examine::{Output, Saves};
@@ -63,6 +67,8 @@ struct Context {
     saves: Saves,
     options: Options,
     started: Instant,
+    /// Looks at what is measured while it is, where somebody wants to end scenarios by it.
+    look: Option<Mutex<Look>>,
 }
 
 /// How far a scenario got, as those that need it see it.
@@ -80,21 +86,7 @@ enum Progress {
 /// # Errors
 /// When nothing could be begun.
 pub async fn run(plan: Plan, options: Options) -> Result<Summary, RunError> {
-    let mut saves = Saves::default();
-    for step in plan.scenarios.iter().flat_map(|scenario| &scenario.steps) {
-        saves.open(&step.callbacks).map_err(|(path, source)| RunError::Save { path, source })?;
-    }
-    let started_at = jiff::Timestamp::now();
-    let started = Instant::now();
-    options.live.send_replace(plan.scenarios.iter().map(Live::waiting).collect());
-    let outlines: Vec<Outline> = plan.scenarios.iter().map(Outline::new).collect();
-    let mut summary = begin(&plan, started_at);
-    if let Some(journal) = &options.journal {
-        journal.begin(&summary, &outlines);
-    }
-    let flows = Flows::start(&plan, &options.stop).await;
-    let context = Context { plan, outlines, flows, saves, options, started };
-
+    let (context, mut summary) = Context::begin(plan, options).await?;
     let (progress, watches): (Vec<_>, Vec<_>) =
         context.plan.scenarios.iter().map(|_| watch::channel(Progress::Pending)).unzip();
     let scenarios = progress.into_iter().enumerate().map(|(index, progress)| {
@@ -111,17 +103,52 @@ pub async fn run(plan: Plan, options: Options) -> Result<Summary, RunError> {
     });
     let scenarios = join_all(scenarios).await;
 
-    let Context { flows, options, .. } = context;
-    tokio::select! {
-        () = flows.stop() => (),
-        // What is left in a Flow ends with it.
-        () = options.stop.abort.cancelled() => (),
-    }
+    let (stop, started) = (context.options.stop.clone(), context.started);
+    context.end().await;
     summary.duration_s = seconds(started.elapsed());
-    summary.interrupted = options.stop.drain.is_cancelled();
+    summary.interrupted = stop.drain.is_cancelled();
     summary.scenarios = scenarios;
     judge(&mut summary);
     Ok(summary)
+}
+
+impl Context {
+    /// Opens the files that callbacks write, begins the journal and starts the Flows. Gives what is
+    /// known of the run when it begins.
+    async fn begin(plan: Plan, options: Options) -> Result<(Context, Summary), RunError> {
+        let mut saves = Saves::default();
+        for step in plan.scenarios.iter().flat_map(|scenario| &scenario.steps) {
+            saves
+                .open(&step.callbacks)
+                .map_err(|(path, source)| RunError::Save { path, source })?;
+        }
+        let summary = begin(&plan, jiff::Timestamp::now());
+        let started = Instant::now();
+        options.live.send_replace(plan.scenarios.iter().map(Live::waiting).collect());
+        let outlines: Vec<Outline> = plan.scenarios.iter().map(Outline::new).collect();
+        if let Some(journal) = &options.journal {
+            journal.begin(&summary, &outlines);
+        }
+        let flows = Flows::start(&plan, &options.stop).await;
+        Ok((Context { plan, outlines, flows, saves, options, started, look: None }, summary))
+    }
+
+    /// Stops the Flows.
+    async fn end(self) {
+        let Context { flows, options, .. } = self;
+        tokio::select! {
+            () = flows.stop() => (),
+            // What is left in a Flow ends with it.
+            () = options.stop.abort.cancelled() => (),
+        }
+    }
+
+    /// Writes down what happened, where there is a journal.
+    fn journal(&self, entry: impl FnOnce() -> Entry) {
+        if let Some(journal) = &self.options.journal {
+            journal.tell(&entry());
+        }
+    }
 }
 
 /// What is known of a run when it begins.
@@ -141,15 +168,6 @@ fn begin(plan: &Plan, started_at: jiff::Timestamp) -> Summary {
 fn judge(summary: &mut Summary) {
     summary.verdict = threshold::overall(summary.scenarios.iter().map(|s| s.verdict));
     summary.passed = summary.verdict == Verdict::Held;
-}
-
-impl Context {
-    /// Writes down what happened, where there is a journal.
-    fn journal(&self, entry: impl FnOnce() -> Entry) {
-        if let Some(journal) = &self.options.journal {
-            journal.tell(&entry());
-        }
-    }
 }
 
 /// Waits for what a scenario needs and for its start, then runs it.

@@ -26,13 +26,16 @@ use crate::record::summary::{
     ClientSummary, End, EndReason, ScenarioSummary, TargetSummary, Throughput, Verdict,
 };
 use crate::record::validity::Circumstances;
-use crate::record::{Delta, Recording, Window};
+use crate::record::{Delta, Recorder, Recording, Window};
 use crate::threshold::Evidence;
 use crate::wire::Form;
 
 /// Deltas on their way to be merged: some for each worker. A worker that finds no room keeps its
 /// counts and hands them over later, added up.
 const DELTAS_WAITING: usize = 64;
+
+/// A trial is over as soon as it is decided: a second more of each would be much of a search.
+const TRIAL_TELLS_EVERY: Duration = Duration::from_millis(250);
 
 /// What the window of an `abort` threshold and the live view look back on.
 const WINDOW_SECONDS: usize = 10;
@@ -101,7 +104,9 @@ async fn carry_out(
     let form = first.form;
     // Making the first requests may take a while, and must not hold up the runtime.
     let (steps, warm) = (scenario.steps.clone(), !scenario.warmup.is_zero());
-    let made = tokio::task::spawn_blocking(move || make(&steps, form, warm, count));
+    // One trial after the other would soon be through with its Documents.
+    let again = context.look.is_some();
+    let made = tokio::task::spawn_blocking(move || make(&steps, form, warm, again, count));
     let (warmup, feeds, chain) =
         made.await.unwrap_or(Err(FeedError::Gone)).map_err(Obstacle::Broken)?;
 
@@ -134,6 +139,7 @@ async fn carry_out(
             slots: slots.clone(),
             answers: answers.clone(),
             deltas: deltas.clone(),
+            tells_every: if again { TRIAL_TELLS_EVERY } else { Recorder::TELLS_EVERY },
             grace: scenario.grace,
             stop: stop.clone(),
         })
@@ -190,6 +196,7 @@ async fn carry_out(
             Err(error) => lost = Some(error.to_string()),
         }
     }
+    watch.look_closer(&recording);
     if examined.aborted {
         aborted.get_or_insert_with(|| "an `abort` action ended it".into());
     }
@@ -220,11 +227,18 @@ async fn carry_out(
 /// The feeds of all workers, for warmup and load, and the way to the later steps.
 type Made = (Vec<Feed>, Vec<Feed>, Option<Chain>);
 
-fn make(steps: &[Step], form: Form, warm: bool, workers: usize) -> Result<Made, FeedError> {
+fn make(
+    steps: &[Step],
+    form: Form,
+    warm: bool,
+    again: bool,
+    workers: usize,
+) -> Result<Made, FeedError> {
     let maker = |step: &Step| Maker::new(step.work.clone(), form);
     let first = maker(&steps[0]);
     // The Documents that end first end the load; those of the warmup start again.
     let limit = steps.iter().filter_map(|step| maker(step).count()).min();
+    let limit = limit.filter(|_| !again);
     let warmup = if warm { first.feeds(workers, None)? } else { first.nothing(workers) };
     let chain = (steps.len() > 1).then(|| Chain::new(steps, form)).transpose()?;
     Ok((warmup, first.feeds(workers, limit)?, chain))
@@ -298,11 +312,21 @@ impl Watch<'_> {
             live.sent = recording.totals.sent;
             live.in_flight = recent.in_flight.area / length.as_secs_f64().max(0.25);
         });
+        if self.look_closer(recording) {
+            return Some("it is decided".into());
+        }
         if elapsed.as_secs() <= self.second {
             return None;
         }
         self.second = elapsed.as_secs();
         self.broken(recording, elapsed)
+    }
+
+    /// Shows the recording to whoever looks for a reason to end it, and whether there is one.
+    fn look_closer(&self, recording: &Recording) -> bool {
+        let Some(look) = &self.context.look else { return false };
+        let elapsed = Instant::now().saturating_duration_since(self.plan.frame.measured_from());
+        lock(look)(recording, elapsed)
     }
 
     fn broken(&self, recording: &Recording, elapsed: Duration) -> Option<String> {

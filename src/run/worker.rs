@@ -35,6 +35,8 @@ pub(super) struct Order {
     pub(super) slots: Slots,
     pub(super) answers: Option<mpsc::Sender<Answer>>,
     pub(super) deltas: mpsc::Sender<Delta>,
+    /// How often they are sent.
+    pub(super) tells_every: Duration,
     pub(super) grace: Duration,
     pub(super) stop: Stop,
 }
@@ -118,7 +120,8 @@ async fn work(session: crate::client::Session, order: Order) -> Result<Report, S
     let mut clock = PreciseClock::new().map_err(|error| error.to_string())?;
     let frame = order.frame;
     let steps = order.chain.as_ref().map_or(1, Chain::steps);
-    let mut recorder = Recorder::new(frame.measured_from(), frame.end(), steps, order.deltas);
+    let mut recorder = Recorder::new(frame.measured_from(), frame.end(), steps, order.deltas)
+        .telling_every(order.tells_every);
     let load = Load {
         call: session,
         source: order.source,

@@ -2,6 +2,7 @@
 
 mod architecture;
 mod book;
+mod capacity;
 mod client;
 mod commands;
 mod compare;

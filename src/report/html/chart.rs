@@ -166,6 +166,90 @@ pub(super) fn lines(title: &str, x: &Axis, y: &Axis, at: &[f64], lines: &[Line])
     svg
 }
 
+/// Something drawn at values of both axes, which need not be the same for all shapes.
+#[derive(Clone, Debug)]
+pub(super) enum Shape {
+    /// A line through points, in a colour.
+    Curve(usize, Vec<(f64, f64)>),
+    /// Points by themselves.
+    Dots(usize, Vec<(f64, f64)>),
+    /// The area between two lines: x, from, to.
+    Area(usize, Vec<(f64, f64, f64)>),
+    /// A level across the whole chart, with a word on it.
+    Level(f64, String),
+    /// A stretch from left to right, over the whole height, with a word on it.
+    Stretch(f64, f64, String),
+}
+
+/// Shapes over one another, the first at the back.
+pub(super) fn plot(title: &str, x: &Axis, y: &Axis, shapes: &[Shape]) -> String {
+    let mut svg = frame(title, x, y);
+    let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+    for shape in shapes {
+        match shape {
+            Shape::Curve(colour, points) => {
+                let mut path = String::new();
+                for (index, (at, value)) in points.iter().enumerate() {
+                    let command = if index == 0 { 'M' } else { 'L' };
+                    let _ = write!(path, "{command}{} {}", short(x.x(*at)), short(y.y(*value)));
+                }
+                let _ = write!(svg, r#"<path class="line c{}" d="{path}"/>"#, colour % COLOURS);
+            }
+            Shape::Dots(colour, points) => {
+                for (at, value) in points {
+                    let (cx, cy) = (short(x.x(*at)), short(y.y(*value)));
+                    let colour = colour % COLOURS;
+                    let _ = write!(
+                        svg,
+                        r#"<circle class="dot c{colour}" cx="{cx}" cy="{cy}" r="3.5"/>"#
+                    );
+                }
+            }
+            Shape::Area(colour, points) => {
+                let mut path = String::new();
+                let there = points.iter().map(|(at, _, to)| (at, to));
+                let back = points.iter().rev().map(|(at, from, _)| (at, from));
+                for (index, (at, value)) in there.chain(back).enumerate() {
+                    let command = if index == 0 { 'M' } else { 'L' };
+                    let _ = write!(path, "{command}{} {}", short(x.x(*at)), short(y.y(*value)));
+                }
+                let _ = write!(svg, r#"<path class="area c{}" d="{path}z"/>"#, colour % COLOURS);
+            }
+            Shape::Level(value, word) => {
+                let at = y.y(*value);
+                let _ = write!(
+                    svg,
+                    r#"<path class="limit" d="M{LEFT} {}H{right}"/><text class="name" x="{}" y="{}">{}</text>"#,
+                    short(at),
+                    LEFT + 6.0,
+                    short(if at < TOP + 18.0 { at + 15.0 } else { at - 5.0 }),
+                    escaped(word)
+                );
+            }
+            Shape::Stretch(from, to, word) => {
+                let (left, width) = (x.x(*from), (x.x(*to) - x.x(*from)).max(2.0));
+                // Beside it, on the side where there is room.
+                let (at, anchor) = match left > (LEFT + right) / 2.0 {
+                    true => (left - 4.0, "end"),
+                    false => (left + width + 4.0, "start"),
+                };
+                let _ = write!(
+                    svg,
+                    r#"<rect class="stretch" x="{}" y="{TOP}" width="{}" height="{}"/><text class="name" x="{}" y="{}" text-anchor="{anchor}">{}</text>"#,
+                    short(left),
+                    short(width),
+                    short(bottom - TOP),
+                    short(at),
+                    short(bottom - 6.0),
+                    escaped(word)
+                );
+            }
+        }
+    }
+    svg.push_str("</svg>");
+    svg
+}
+
 /// A heat map: the darker a cell, the more fell into it. `cells` holds columns from left to right,
 /// each from the lowest value up: from, to, count.
 pub(super) fn heat_map(

@@ -3,6 +3,7 @@
 //! All text goes through the template's escaping, whatever sent it; only charts, which escape by
 //! themselves, go in as they are.
 
+mod capacity;
 mod chart;
 mod figures;
 mod matrix;
@@ -14,6 +15,8 @@ use minijinja::value::Serde;
 use minijinja::{Environment, context};
 
 use crate::record::summary::Summary;
+
+pub(super) use capacity::write as write_capacity;
 
 pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
     let page = page::Page::new(summary).map_err(io::Error::other)?;

@@ -1,0 +1,283 @@
+//! An objective: conditions that a load must fulfil to be held, and how a recording is measured by
+//! them while it grows.
+
+use std::time::Duration;
+
+use super::judge::Block;
+use crate::record::Recording;
+use crate::record::summary::{ScenarioSummary, ThresholdSummary, Verdict};
+use crate::record::{Histogram, HistogramError};
+use crate::scenario::condition::{Comparison, Condition, Metric, Statistic};
+use crate::threshold::Evidence;
+
+/// Conditions that must all hold.
+#[derive(Clone, Debug)]
+pub struct Objective {
+    conditions: Vec<Condition>,
+    /// Those of them that are a share of requests that may exceed something.
+    limits: Vec<Limit>,
+}
+
+/// A share of requests that may exceed something.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Limit {
+    what: What,
+    /// From 0 to below 1.
+    allowed: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum What {
+    /// Takes longer, or fails.
+    Slow(Duration),
+    /// Fails.
+    Failed,
+}
+
+impl Objective {
+    /// An objective of these conditions.
+    ///
+    /// # Errors
+    /// The indices of those that cannot be an objective, and why.
+    pub fn new(conditions: &[Condition]) -> Result<Objective, Vec<(usize, String)>> {
+        let mut limits = Vec::new();
+        let mut problems = Vec::new();
+        for (index, condition) in conditions.iter().enumerate() {
+            match limit(condition) {
+                Ok(limit) => limits.extend(limit),
+                Err(reason) => problems.push((index, reason)),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Objective { conditions: conditions.to_vec(), limits })
+    }
+
+    /// The conditions, as written.
+    pub fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+
+    /// The shares of requests that may exceed each limit.
+    pub fn allowed(&self) -> Vec<f64> {
+        self.limits.iter().map(|limit| limit.allowed).collect()
+    }
+
+    /// The longest response time that it allows, in seconds; 0 where it allows any.
+    pub fn limit_s(&self) -> f64 {
+        let times = self.limits.iter().map(|limit| match limit.what {
+            What::Slow(time) => time.as_secs_f64(),
+            What::Failed => 0.0,
+        });
+        times.fold(0.0, f64::max)
+    }
+
+    /// Whether a trial can be let pass before its budget is over: every condition is a share of
+    /// requests, whose certainty is known.
+    pub fn is_sequential(&self) -> bool {
+        self.limits.len() == self.conditions.len()
+    }
+
+    /// Its conditions on what was measured. They are judged even where the run is not valid, which
+    /// is for the search to consider.
+    ///
+    /// # Errors
+    /// When somebody changed its histograms.
+    pub fn judge(
+        &self,
+        summary: &ScenarioSummary,
+    ) -> Result<Vec<ThresholdSummary>, HistogramError> {
+        let mut evidence = Evidence::of(summary)?;
+        evidence.invalid = None;
+        evidence.steps.iter_mut().for_each(|(_, step)| step.invalid = None);
+        Ok(self.conditions.iter().map(|condition| evidence.judge(condition)).collect())
+    }
+
+    /// What the conditions that are no share of requests add up to; `Held` where there are none.
+    pub fn others(&self, judged: &[ThresholdSummary]) -> Verdict {
+        let others = self.conditions.iter().zip(judged);
+        others
+            .filter(|(condition, _)| limit(condition).is_ok_and(|limit| limit.is_none()))
+            .fold(Verdict::Held, |verdict, (_, judged)| verdict.and(judged.verdict))
+    }
+
+    /// Measures a recording block by block.
+    pub fn meter(&self) -> Meter {
+        Meter { limits: self.limits.clone(), last: Snapshot::default() }
+    }
+}
+
+/// The share of requests that a condition limits; `None` for what is judged at the end.
+fn limit(condition: &Condition) -> Result<Option<Limit>, String> {
+    let upper = matches!(condition.comparison, Comparison::Less | Comparison::AtMost);
+    let none = condition.comparison == Comparison::Equal && condition.limit == 0.0;
+    let metric = condition.metric;
+    match metric {
+        Metric::Throughput | Metric::DocumentsPerSecond | Metric::Requests => {
+            return Err(format!(
+                "`{condition}` is no objective of a search, which varies the load itself; use a \
+                 latency or `error_rate`"
+            ));
+        }
+        Metric::ResponseTime(_) | Metric::ServiceTime(_) if !upper => {
+            return Err(format!(
+                "an objective limits a latency from above, as in `p99 < 100ms`, found `{condition}`"
+            ));
+        }
+        Metric::ErrorRate | Metric::Errors | Metric::Dropped | Metric::AssertionFailures
+            if !upper && !none =>
+        {
+            return Err(format!(
+                "an objective limits failures from above, as in `error_rate < 1%`, found `{condition}`"
+            ));
+        }
+        _ if condition.comparison == Comparison::Less && condition.limit == 0.0 => {
+            return Err(format!("nothing is ever below zero: `{condition}` cannot hold"));
+        }
+        _ => (),
+    }
+    if condition.step.is_some() {
+        return Ok(None);
+    }
+    Ok(match metric {
+        Metric::ResponseTime(Statistic::Quantile(quantile)) => Some(Limit {
+            what: What::Slow(
+                Duration::try_from_secs_f64(condition.limit / 1e3).unwrap_or(Duration::MAX),
+            ),
+            allowed: 1.0 - quantile.get(),
+        }),
+        Metric::ErrorRate if condition.limit < 1.0 => {
+            Some(Limit { what: What::Failed, allowed: condition.limit })
+        }
+        _ => None,
+    })
+}
+
+/// Cuts a growing recording into blocks.
+#[derive(Clone, Debug)]
+pub struct Meter {
+    limits: Vec<Limit>,
+    last: Snapshot,
+}
+
+/// Everything up to an instant.
+#[derive(Clone, Debug, Default)]
+struct Snapshot {
+    at_s: f64,
+    requests: f64,
+    over: Vec<f64>,
+    sum_s: f64,
+    squares_s2: f64,
+    area: f64,
+}
+
+/// Blocks shorter than this wait for more: workers do not tell at the same instant.
+const BLOCK_MIN_S: f64 = 0.2;
+
+impl Meter {
+    /// What happened since the last block, when that is long enough to be one. `last`: the trial is
+    /// over, and what there is is a block however short.
+    pub fn block(&mut self, recording: &Recording, elapsed: Duration, last: bool) -> Option<Block> {
+        let now = self.snapshot(recording, elapsed);
+        let seconds = now.at_s - self.last.at_s;
+        if seconds < BLOCK_MIN_S && !(last && seconds > 0.0) {
+            return None;
+        }
+        let before = std::mem::replace(&mut self.last, now);
+        let now = &self.last;
+        let over = now.over.iter().enumerate();
+        Some(Block {
+            seconds,
+            requests: now.requests - before.requests,
+            over: over.map(|(i, over)| over - before.over.get(i).unwrap_or(&0.0)).collect(),
+            sum_s: now.sum_s - before.sum_s,
+            squares_s2: (now.squares_s2 - before.squares_s2).max(0.0),
+            in_flight: (now.area - before.area) / seconds,
+        })
+    }
+
+    fn snapshot(&self, recording: &Recording, elapsed: Duration) -> Snapshot {
+        let totals = &recording.totals;
+        let ok = totals.ok();
+        let failed = totals.failed() as f64;
+        let requests = ok.count() as f64 + failed;
+        let over = self.limits.iter().map(|limit| match limit.what {
+            What::Slow(time) => requests - ok.count_up_to(time) as f64,
+            What::Failed => failed,
+        });
+        let (sum_s, squares_s2) = moments(ok);
+        Snapshot {
+            at_s: elapsed.as_secs_f64(),
+            requests,
+            over: over.collect(),
+            sum_s,
+            squares_s2,
+            area: totals.in_flight.area,
+        }
+    }
+}
+
+/// Sum and sum of squares, in seconds.
+fn moments(times: &Histogram) -> (f64, f64) {
+    let (Some(mean), Some(stddev)) = (times.mean(), times.stddev()) else { return (0.0, 0.0) };
+    let (mean, stddev) = (mean.as_secs_f64(), stddev.as_secs_f64());
+    let count = (times.count() - times.beyond()) as f64;
+    (count * mean, count * (stddev * stddev + mean * mean))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn objective(conditions: &[&str]) -> Result<Objective, Vec<(usize, String)>> {
+        let conditions: Vec<Condition> =
+            conditions.iter().map(|text| text.parse().expect("a condition")).collect();
+        Objective::new(&conditions)
+    }
+
+    #[test]
+    fn quantiles_and_error_rates_are_shares_of_requests() {
+        let found = objective(&["p99 < 100ms", "error_rate < 1%"]).expect("an objective");
+        assert!(found.is_sequential());
+        assert_eq!(found.limit_s(), 0.1);
+        let allowed = found.allowed();
+        assert!((allowed[0] - 0.01).abs() < 1e-12 && allowed[1] == 0.01, "{allowed:?}");
+        let none = objective(&["error_rate == 0"]).expect("an objective");
+        assert_eq!(none.allowed(), [0.0]);
+        let mean = objective(&["mean < 10ms", "search.p99 < 5ms"]).expect("an objective");
+        assert!(!mean.is_sequential());
+    }
+
+    #[test]
+    fn what_is_no_objective_says_why() {
+        for (text, reason) in [
+            ("throughput > 100/s", "is no objective of a search, which varies the load itself"),
+            ("p99 > 100ms", "an objective limits a latency from above"),
+            ("error_rate >= 1%", "an objective limits failures from above"),
+            ("p99 < 0s", "cannot hold"),
+        ] {
+            let problems = objective(&[text]).expect_err(text);
+            assert!(problems[0].1.contains(reason), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn blocks_add_up_to_the_recording() {
+        let mut meter = objective(&["p99 < 100ms"]).expect("an objective").meter();
+        let mut recording = Recording::default();
+        let mut add = |times: &[u64], at: u64| {
+            for ms in times {
+                recording.totals.response[0].record(Duration::from_millis(*ms));
+            }
+            meter.block(&recording, Duration::from_millis(at), false)
+        };
+        let first = add(&[10, 20, 200], 250).expect("long enough");
+        assert_eq!((first.requests, first.over[0]), (3.0, 1.0));
+        assert!((first.sum_s - 0.23).abs() < 1e-3);
+        assert_eq!(add(&[10], 300), None);
+        let second = add(&[300], 500).expect("long enough");
+        assert_eq!((second.requests, second.over[0]), (2.0, 1.0));
+        assert!((second.sum_s - 0.31).abs() < 1e-3, "{second:?}");
+    }
+}

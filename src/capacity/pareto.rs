@@ -1,0 +1,102 @@
+//! Sizes of requests and numbers of connections: which of them are worth choosing.
+
+use serde::{Deserialize, Serialize};
+
+use super::words::number;
+
+/// All combinations that were tried.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pareto {
+    /// In the order they were tried.
+    pub variants: Vec<Variant>,
+    /// The index of the one to choose; null where none meets the objective.
+    pub recommended: Option<usize>,
+    /// The recommendation in a sentence.
+    pub words: String,
+}
+
+/// One combination.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Variant {
+    /// Documents a request.
+    pub request_size: usize,
+    /// Connections.
+    pub connections: usize,
+    /// Documents of ok requests a second.
+    pub documents_per_s: f64,
+    /// Ok requests a second.
+    pub requests_per_s: f64,
+    /// Mean response time.
+    pub mean_ms: Option<f64>,
+    /// The same.
+    pub p99_ms: Option<f64>,
+    /// Whether the objective held.
+    pub holds: bool,
+    /// Whether no other has more Documents a second and a lower p99: such a one would be better in
+    /// every way.
+    pub on_front: bool,
+}
+
+impl Pareto {
+    /// Compares combinations; `on_front` is set here.
+    pub fn new(mut variants: Vec<Variant>, objective: &str) -> Pareto {
+        let better = |a: &Variant, b: &Variant| {
+            let time = |variant: &Variant| variant.p99_ms.unwrap_or(f64::INFINITY);
+            a.documents_per_s >= b.documents_per_s
+                && time(a) <= time(b)
+                && (a.documents_per_s > b.documents_per_s || time(a) < time(b))
+        };
+        let beaten: Vec<bool> =
+            variants.iter().map(|one| variants.iter().any(|other| better(other, one))).collect();
+        for (variant, beaten) in variants.iter_mut().zip(beaten) {
+            variant.on_front = !beaten;
+        }
+        let holds = variants.iter().enumerate().filter(|(_, variant)| variant.holds);
+        let recommended = holds
+            .max_by(|(_, a), (_, b)| a.documents_per_s.total_cmp(&b.documents_per_s))
+            .map(|(index, _)| index);
+        let words = match recommended.map(|index| &variants[index]) {
+            Some(variant) => format!(
+                "the most Documents within {objective}: {} a request over {} connection{}, {}/s",
+                variant.request_size,
+                variant.connections,
+                if variant.connections == 1 { "" } else { "s" },
+                number(variant.documents_per_s)
+            ),
+            None => format!("no combination meets {objective}"),
+        };
+        Pareto { variants, recommended, words }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variant(request_size: usize, documents_per_s: f64, p99_ms: f64) -> Variant {
+        Variant {
+            request_size,
+            connections: 1,
+            documents_per_s,
+            requests_per_s: documents_per_s / request_size as f64,
+            mean_ms: Some(p99_ms / 2.0),
+            p99_ms: Some(p99_ms),
+            holds: p99_ms < 50.0,
+            on_front: false,
+        }
+    }
+
+    #[test]
+    fn the_front_holds_what_nothing_beats_and_the_best_of_what_holds_is_recommended() {
+        let all = [(1, 100.0, 5.0), (10, 800.0, 12.0), (20, 700.0, 30.0), (100, 2000.0, 90.0)];
+        let all = all.map(|(size, rate, p99)| variant(size, rate, p99));
+        let found = Pareto::new(all.to_vec(), "p99 < 50ms");
+        let front: Vec<bool> = found.variants.iter().map(|variant| variant.on_front).collect();
+        assert_eq!(front, [true, true, false, true]);
+        assert_eq!(found.recommended, Some(1));
+        assert_eq!(
+            found.words,
+            "the most Documents within p99 < 50ms: 10 a request over 1 connection, 800/s"
+        );
+    }
+}

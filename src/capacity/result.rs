@@ -1,0 +1,173 @@
+//! What a search found, as `capacity.json` holds it.
+//!
+//! Names and units are part of the contract with users; `docs/capacity.md` describes them. Latencies
+//! are in milliseconds, times in seconds, shares from 0 to 1.
+
+use serde::{Deserialize, Serialize};
+
+use super::analysis::Models;
+use super::forecast::Plan;
+use super::pareto::Pareto;
+use super::search::{Answer, Kind};
+use crate::record::summary::{Environment, ThresholdSummary};
+
+/// The schema this version writes.
+pub const SCHEMA: &str = "flowbench.capacity/1";
+
+/// What came of a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The objective held.
+    Held,
+    /// It did not.
+    Failed,
+    /// Not enough samples to tell.
+    Undecided,
+    /// The trial was not valid.
+    Invalid,
+    /// It was made to see, not to judge.
+    Seen,
+}
+
+/// One trial.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrialSummary {
+    /// What it was for.
+    pub kind: Kind,
+    /// Requests a second, or clients.
+    pub level: f64,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// How long it took.
+    pub seconds: f64,
+    /// How long it might have taken.
+    pub budget_s: f64,
+    /// What was measured.
+    pub point: Point,
+    /// The objective's conditions on the whole trial.
+    pub objective: Vec<ThresholdSummary>,
+    /// The share of requests over the limit in terms of what is allowed; below 1 it holds.
+    pub excess: f64,
+    /// How many independent requests the trial is worth.
+    pub independent_requests: f64,
+    /// Why it was not valid.
+    pub reasons: Vec<String>,
+    /// Seconds from the end of an overload until the objective held again.
+    pub recovered_s: Option<f64>,
+}
+
+/// Figures of a load.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// Arrivals a second.
+    pub offered_per_s: f64,
+    /// Ok requests a second.
+    pub throughput_per_s: f64,
+    /// Their Documents a second.
+    pub documents_per_s: f64,
+    /// Ok requests a second that met every limit of the objective by themselves.
+    pub goodput_per_s: f64,
+    /// Failed requests among all.
+    pub error_rate: f64,
+    /// Requests in flight, the mean.
+    pub in_flight: f64,
+    /// Response time.
+    pub mean_ms: Option<f64>,
+    /// Its standard deviation.
+    pub stddev_ms: Option<f64>,
+    /// Response time.
+    pub p50_ms: Option<f64>,
+    /// The same.
+    pub p95_ms: Option<f64>,
+    /// The same.
+    pub p99_ms: Option<f64>,
+    /// Mean time in each Executor, where responses tell it.
+    pub executors: Vec<ExecutorTime>,
+    /// Whether requests in flight still grew: then latencies tell of the length of the trial.
+    pub growing: bool,
+}
+
+/// Time in one Executor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExecutorTime {
+    /// Its name; `gateway` for the gateway, which includes all others.
+    pub name: String,
+    /// The mean.
+    pub mean_ms: f64,
+}
+
+/// A search for capacity and what it found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Capacity {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// The suite's name.
+    pub suite: String,
+    /// The scenario's name.
+    pub scenario: String,
+    /// RFC 3339, UTC.
+    pub started_at: jiff::Timestamp,
+    /// From the first trial's start to the last one's end.
+    pub duration_s: f64,
+    /// The conditions, as written.
+    pub objective: Vec<String>,
+    /// What was varied.
+    pub unit: Unit,
+    /// The levels that were searched.
+    pub range: [f64; 2],
+    /// How far what holds and what fails may lie apart.
+    pub precision: f64,
+    /// How sure what holds and what fails is.
+    pub confidence: f64,
+    /// What was found.
+    pub answer: Answer,
+    /// The same in a sentence.
+    pub words: String,
+    /// For those who decide: a paragraph.
+    pub paragraph: String,
+    /// What was surprising, a sentence each.
+    pub notes: Vec<String>,
+    /// Whether somebody ended it early.
+    pub interrupted: bool,
+    /// All trials, in their order.
+    pub trials: Vec<TrialSummary>,
+    /// The level with the most throughput for its response time.
+    pub knee: Option<f64>,
+    /// What the Flow does under more than it holds.
+    pub overload: Vec<Overload>,
+    /// Seconds from the end of the worst overload until the objective held again; null: it did not
+    /// within the trial, or there was no such trial.
+    pub recovered_s: Option<f64>,
+    /// What was fitted and predicted.
+    pub models: Models,
+    /// Sizes of requests and numbers of connections that were tried, where that was asked for.
+    pub pareto: Option<Pareto>,
+    /// What the months to come need, where that was asked for.
+    pub plan: Option<Plan>,
+    /// Where it ran.
+    pub environment: Environment,
+}
+
+/// What varies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Requests a second.
+    Rate,
+    /// Clients.
+    Clients,
+}
+
+/// A load beyond what holds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Overload {
+    /// In terms of what holds: 1.2.
+    pub factor: f64,
+    /// Arrivals a second, or clients.
+    pub level: f64,
+    /// Ok requests a second that met the objective by themselves.
+    pub goodput_per_s: f64,
+    /// Failed requests among all.
+    pub error_rate: f64,
+}

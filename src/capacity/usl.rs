@@ -1,0 +1,290 @@
+//! The Universal Scalability Law: throughput over concurrency,
+//! `X(N) = λN / (1 + σ(N − 1) + κN(N − 1))` (N. J. Gunther, "Guerrilla Capacity Planning", 2007).
+//!
+//! λ is what one request at a time would make, σ the share that queues for something there is one of,
+//! κ what it costs that those at work have to agree. `N/X` is linear in `1/λ`, `σ/λ` and `κ/λ`, so the
+//! fit is a weighted linear regression without a search that could fail to converge, and intervals
+//! of the ratios are Fieller's, which hold for few points too.
+
+use serde::{Deserialize, Serialize};
+
+use super::stats::{Estimate, student};
+
+/// A fitted law.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Usl {
+    /// Requests a second of a single one in flight.
+    pub lambda: Estimate,
+    /// Contention.
+    pub sigma: Estimate,
+    /// Coherency.
+    pub kappa: Estimate,
+    /// How sure the intervals are: 0.95.
+    pub confidence: f64,
+    /// The concurrency with the most throughput; null where more is always better.
+    pub peak: Option<f64>,
+    /// The smallest and the largest concurrency it was fitted to.
+    pub measured: [f64; 2],
+    /// How many points.
+    pub points: usize,
+    /// The relative error of a point, its standard deviation.
+    pub error: f64,
+    /// 1/λ, σ/λ, κ/λ without bounds, and their covariances: what predictions are made of.
+    coefficients: [f64; 3],
+    covariances: [[f64; 3]; 3],
+}
+
+/// Rounds of reweighting: errors are relative, so weights depend on what is fitted.
+const ROUNDS: usize = 5;
+
+impl Usl {
+    /// Fits concurrencies and throughputs. `None` with fewer than four points, or when they do not
+    /// differ enough to tell three parameters.
+    pub fn fit(points: &[(f64, f64)], confidence: f64) -> Option<Usl> {
+        let points: Vec<(f64, f64)> =
+            points.iter().copied().filter(|(n, x)| *n > 0.0 && *x > 0.0).collect();
+        if points.len() < 4 {
+            return None;
+        }
+        let mut weights: Vec<f64> = points.iter().map(|(n, x)| (x / n).powi(2)).collect();
+        let mut solved = solve(&points, &weights)?;
+        for _ in 0..ROUNDS {
+            let fitted = points.iter().map(|(n, x)| {
+                let y = value(&solved.0, *n);
+                // Where the line goes astray the point itself is the better scale.
+                if y > 0.1 * n / x { y } else { n / x }
+            });
+            weights = fitted.map(|y| 1.0 / (y * y)).collect();
+            solved = solve(&points, &weights)?;
+        }
+        let (coefficients, inverse) = solved;
+        let squares: f64 = points
+            .iter()
+            .zip(&weights)
+            .map(|((n, x), weight)| weight * (n / x - value(&coefficients, *n)).powi(2))
+            .sum();
+        let freedom = points.len() - 3;
+        let variance = squares / freedom as f64;
+        let covariances = inverse.map(|row| row.map(|cell| cell * variance));
+        let t = student(confidence, freedom);
+
+        let bounded = bounded(&points, &weights, coefficients)?;
+        let [a, b, c] = bounded;
+        let slope = t * covariances[0][0].max(0.0).sqrt();
+        let lambda = Estimate::new(
+            1.0 / a,
+            1.0 / (coefficients[0] + slope),
+            if coefficients[0] > slope { 1.0 / (coefficients[0] - slope) } else { f64::INFINITY },
+        );
+        let ratio = |index: usize, value: f64| {
+            let (low, high) = fieller(&coefficients, &covariances, index, t);
+            Estimate::new(value, low.max(0.0), high.max(0.0))
+        };
+        let (sigma, kappa) = (ratio(1, b / a), ratio(2, c / a));
+        let peak = (kappa.value > 0.0 && sigma.value < 1.0)
+            .then(|| ((1.0 - sigma.value) / kappa.value).sqrt());
+        let concurrencies = points.iter().map(|point| point.0);
+        let measured = [
+            concurrencies.clone().fold(f64::INFINITY, f64::min),
+            concurrencies.fold(0.0, f64::max),
+        ];
+        Some(Usl {
+            lambda,
+            sigma,
+            kappa,
+            confidence,
+            peak,
+            measured,
+            points: points.len(),
+            error: variance.sqrt(),
+            coefficients,
+            covariances,
+        })
+    }
+
+    /// The throughput at a concurrency.
+    pub fn throughput(&self, n: f64) -> f64 {
+        let (sigma, kappa) = (self.sigma.value, self.kappa.value);
+        self.lambda.value * n / (1.0 + sigma * (n - 1.0) + kappa * n * (n - 1.0))
+    }
+
+    /// What a measurement at a concurrency will most probably give.
+    pub fn predict(&self, n: f64) -> Estimate {
+        let x = [1.0, n - 1.0, n * (n - 1.0)];
+        let y = value(&self.coefficients, n);
+        let mut variance = (self.error * y).powi(2);
+        for (i, row) in self.covariances.iter().enumerate() {
+            for (j, cell) in row.iter().enumerate() {
+                variance += x[i] * cell * x[j];
+            }
+        }
+        let off = student(self.confidence, self.points - 3) * variance.max(0.0).sqrt();
+        let high = if y > off { n / (y - off) } else { f64::INFINITY };
+        Estimate::new(self.throughput(n), n / (y + off).max(f64::MIN_POSITIVE), high)
+    }
+}
+
+fn value(coefficients: &[f64; 3], n: f64) -> f64 {
+    coefficients[0] + coefficients[1] * (n - 1.0) + coefficients[2] * n * (n - 1.0)
+}
+
+type Solved = ([f64; 3], [[f64; 3]; 3]);
+
+/// Weighted least squares: the coefficients, and the inverse of the normal matrix.
+fn solve(points: &[(f64, f64)], weights: &[f64]) -> Option<Solved> {
+    let mut normal = [[0.0; 3]; 3];
+    let mut right = [0.0; 3];
+    for ((n, x), weight) in points.iter().zip(weights) {
+        let row = [1.0, n - 1.0, n * (n - 1.0)];
+        for i in 0..3 {
+            for j in 0..3 {
+                normal[i][j] += weight * row[i] * row[j];
+            }
+            right[i] += weight * row[i] * n / x;
+        }
+    }
+    let inverse = inverted(normal)?;
+    let coefficients = inverse.map(|row| row.iter().zip(right).map(|(a, b)| a * b).sum());
+    Some((coefficients, inverse))
+}
+
+/// The inverse of a symmetric matrix, by cofactors; `None` when its points do not tell its
+/// parameters apart.
+fn inverted(m: [[f64; 3]; 3]) -> Option<[[f64; 3]; 3]> {
+    let minor = |i: usize, j: usize| {
+        let rows: Vec<usize> = (0..3).filter(|row| *row != i).collect();
+        let columns: Vec<usize> = (0..3).filter(|column| *column != j).collect();
+        m[rows[0]][columns[0]] * m[rows[1]][columns[1]]
+            - m[rows[0]][columns[1]] * m[rows[1]][columns[0]]
+    };
+    let sign = |i: usize, j: usize| if (i + j).is_multiple_of(2) { 1.0 } else { -1.0 };
+    let determinant: f64 = (0..3).map(|j| sign(0, j) * m[0][j] * minor(0, j)).sum();
+    let scale = m[0][0] * m[1][1] * m[2][2];
+    if !(determinant.abs() > 1e-12 * scale.abs()) {
+        return None;
+    }
+    Some(std::array::from_fn(|i| std::array::from_fn(|j| sign(i, j) * minor(j, i) / determinant)))
+}
+
+/// The best coefficients that are not below zero: one that would be is zero, and the others are
+/// fitted without it.
+fn bounded(points: &[(f64, f64)], weights: &[f64], free: [f64; 3]) -> Option<[f64; 3]> {
+    if free.iter().all(|coefficient| *coefficient >= 0.0) {
+        return Some(free);
+    }
+    let mut best: Option<([f64; 3], f64)> = None;
+    for kept in [&[0, 1][..], &[0, 2], &[0]] {
+        let Some(found) = least_squares(points, weights, kept) else { continue };
+        if found.iter().any(|coefficient| *coefficient < 0.0) || found[0] <= 0.0 {
+            continue;
+        }
+        let squares: f64 = points
+            .iter()
+            .zip(weights)
+            .map(|((n, x), weight)| weight * (n / x - value(&found, *n)).powi(2))
+            .sum();
+        if best.is_none_or(|(_, known)| squares < known) {
+            best = Some((found, squares));
+        }
+    }
+    best.map(|(found, _)| found)
+}
+
+/// Least squares with one or two of the coefficients.
+fn least_squares(points: &[(f64, f64)], weights: &[f64], kept: &[usize]) -> Option<[f64; 3]> {
+    let row = |n: f64| [1.0, n - 1.0, n * (n - 1.0)];
+    let sum = |of: &dyn Fn(f64, f64) -> f64| -> f64 {
+        points.iter().zip(weights).map(|((n, x), weight)| weight * of(*n, n / x)).sum()
+    };
+    let mut found = [0.0; 3];
+    match *kept {
+        [i, j] => {
+            let (ii, jj) = (sum(&|n, _| row(n)[i].powi(2)), sum(&|n, _| row(n)[j].powi(2)));
+            let ij = sum(&|n, _| row(n)[i] * row(n)[j]);
+            let (iy, jy) = (sum(&|n, y| row(n)[i] * y), sum(&|n, y| row(n)[j] * y));
+            let determinant = ii * jj - ij * ij;
+            if determinant.abs() <= 1e-12 * ii * jj {
+                return None;
+            }
+            found[i] = (iy * jj - jy * ij) / determinant;
+            found[j] = (jy * ii - iy * ij) / determinant;
+        }
+        [i] => found[i] = sum(&|n, y| row(n)[i] * y) / sum(&|n, _| row(n)[i].powi(2)),
+        _ => return None,
+    }
+    Some(found)
+}
+
+/// The interval of a coefficient over the first (Fieller's theorem).
+fn fieller(of: &[f64; 3], variances: &[[f64; 3]; 3], index: usize, t: f64) -> (f64, f64) {
+    let (a, b, t2) = (of[0], of[index], t * t);
+    let square = a * a - t2 * variances[0][0];
+    let half = a * b - t2 * variances[0][index];
+    let rest = b * b - t2 * variances[index][index];
+    let root = half * half - square * rest;
+    if square <= 0.0 || root < 0.0 {
+        // The denominator may be zero: nothing is known of the ratio.
+        return (0.0, f64::INFINITY);
+    }
+    ((half - root.sqrt()) / square, (half + root.sqrt()) / square)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::RngExt;
+
+    use super::*;
+    use crate::random::Key;
+
+    fn law(n: f64, lambda: f64, sigma: f64, kappa: f64) -> f64 {
+        lambda * n / (1.0 + sigma * (n - 1.0) + kappa * n * (n - 1.0))
+    }
+
+    #[test]
+    fn exact_points_give_exact_parameters() {
+        let points: Vec<(f64, f64)> =
+            [1.0, 2.0, 4.0, 8.0, 16.0, 32.0].map(|n| (n, law(n, 100.0, 0.05, 0.001))).to_vec();
+        let fit = Usl::fit(&points, 0.95).expect("a fit");
+        assert!((fit.lambda.value - 100.0).abs() < 1e-6, "{fit:?}");
+        assert!((fit.sigma.value - 0.05).abs() < 1e-9 && (fit.kappa.value - 0.001).abs() < 1e-9);
+        assert!((fit.peak.expect("a peak") - (0.95f64 / 0.001).sqrt()).abs() < 1e-6);
+    }
+
+    #[test]
+    fn true_parameters_lie_within_their_intervals_at_the_stated_rate() {
+        let levels = [1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 18.0, 27.0, 40.0];
+        for (sigma, kappa) in [(0.05, 0.001), (0.1, 0.0), (0.02, 0.0005)] {
+            let mut within = [0; 4];
+            for seed in 0..200 {
+                let mut rng = Key::new(7).index(seed).rng();
+                // Twelve uniform numbers are as good as normal here.
+                let mut noise = || (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0;
+                let points: Vec<(f64, f64)> = levels
+                    .iter()
+                    .map(|n| (*n, law(*n, 100.0, sigma, kappa) * (1.0 + 0.02 * noise())))
+                    .collect();
+                let fit = Usl::fit(&points, 0.95).expect("a fit");
+                within[0] += u32::from(fit.lambda.contains(100.0));
+                within[1] += u32::from(fit.sigma.contains(sigma));
+                within[2] += u32::from(fit.kappa.contains(kappa));
+                let next = law(30.0, 100.0, sigma, kappa) * (1.0 + 0.02 * noise());
+                within[3] += u32::from(fit.predict(30.0).contains(next));
+            }
+            // 190 of 200, give or take three standard deviations.
+            for count in within {
+                assert!(count >= 180, "{within:?} of 200 with {sigma} and {kappa}");
+            }
+        }
+    }
+
+    #[test]
+    fn parameters_are_never_negative_and_too_few_points_no_fit() {
+        // Better than linear, as a cache that warms up may look.
+        let points = [(1.0, 100.0), (2.0, 210.0), (4.0, 430.0), (8.0, 900.0), (16.0, 1850.0)];
+        let fit = Usl::fit(&points, 0.95).expect("a fit");
+        assert!(fit.sigma.value >= 0.0 && fit.kappa.value >= 0.0, "{fit:?}");
+        assert_eq!(fit.peak, None);
+        assert_eq!(Usl::fit(&points[..3], 0.95), None);
+        assert_eq!(Usl::fit(&[(4.0, 100.0); 6], 0.95), None);
+    }
+}

@@ -1,0 +1,238 @@
+//! Answers in words.
+
+use super::result::{Capacity, Outcome, TrialSummary, Unit};
+use super::search::Answer;
+use crate::record::summary::ThresholdSummary;
+
+/// An answer in a sentence: "holds at least 412/s at p99 < 100ms, 99 % sure; 431/s fails (p99 163 ms)".
+pub fn answer(
+    answer: &Answer,
+    trials: &[TrialSummary],
+    objective: &[String],
+    unit: Unit,
+    confidence: f64,
+) -> String {
+    let goal = objective.join(" and ");
+    let sure = format!("{} % sure", number(confidence * 100.0));
+    let say = |level: f64| self::level(level, unit);
+    let why = |level: f64| why(trials, level).map_or(String::new(), |why| format!(" ({why})"));
+    match answer {
+        Answer::Edge { held, fails: Some(fails), .. } => format!(
+            "holds at least {} at {goal}, {sure}; {} fails{}",
+            say(*held),
+            say(*fails),
+            why(*fails)
+        ),
+        Answer::Edge { held, fails: None, .. } => format!(
+            "holds at least {} at {goal}, {sure}; no load above it failed for certain: try a longer \
+             `trial`",
+            say(*held)
+        ),
+        Answer::FailsAtLow { level } => {
+            let tenth = match unit {
+                Unit::Rate => level / 10.0,
+                Unit::Clients => (level / 10.0).ceil(),
+            };
+            let lower = match unit {
+                Unit::Clients if *level <= 1.0 => "a rate below what one client makes".to_owned(),
+                _ => say(tenth),
+            };
+            let why = self::why(trials, *level).map_or(String::new(), |why| format!(": {why}"));
+            format!(
+                "fails already at {}{why}; let the range begin lower, at {lower} for example, or \
+                 allow more",
+                say(*level)
+            )
+        }
+        Answer::HoldsAtHigh { level } => format!(
+            "still holds at {}, the end of the range, at {goal}, {sure}; let the range end higher, at \
+             {} for example",
+            say(*level),
+            say(level * 4.0)
+        ),
+        Answer::Unclear { held: Some(held), reason } => {
+            format!("cannot tell: {reason}; {} seemed to hold", say(*held))
+        }
+        Answer::Unclear { held: None, reason } => format!("cannot tell: {reason}"),
+    }
+}
+
+/// Which condition failed at a level, and how: "p99 163 ms".
+fn why(trials: &[TrialSummary], level: f64) -> Option<String> {
+    let at = |trial: &&TrialSummary| trial.level == level && trial.outcome == Outcome::Failed;
+    let trial = trials.iter().rfind(at)?;
+    let mut failed = trial.objective.iter().filter(|judged| !judged.passed).map(condition);
+    failed.next().or_else(|| {
+        let growing = trial.point.growing;
+        growing.then(|| "requests in flight grew without end".to_owned())
+    })
+}
+
+/// A condition's metric and its value: "p99 163 ms".
+pub fn condition(judged: &ThresholdSummary) -> String {
+    let metric = judged.that.split(' ').next().unwrap_or_default();
+    let value = match (judged.actual, judged.unit.as_str()) {
+        (None, "ms") => "beyond all that came back".to_owned(),
+        (None, _) => "unknown".to_owned(),
+        (Some(ms), "ms") if ms >= 10_000.0 => format!("{} s", number(ms / 1e3)),
+        (Some(ms), "ms") => format!("{} ms", number(ms)),
+        (Some(share), "share") => format!("{} %", number(share * 100.0)),
+        (Some(value), "per_s") => format!("{}/s", number(value)),
+        (Some(value), _) => number(value),
+    };
+    format!("{metric} {value}")
+}
+
+/// A level: "412/s", "16 clients".
+pub fn level(level: f64, unit: Unit) -> String {
+    match unit {
+        Unit::Rate => format!("{}/s", number(level)),
+        Unit::Clients if level == 1.0 => "1 client".into(),
+        Unit::Clients => format!("{} clients", number(level)),
+    }
+}
+
+/// Three digits that matter, or all before the point; thousands apart.
+pub fn number(value: f64) -> String {
+    let size = value.abs();
+    let decimals = match size {
+        _ if size >= 99.95 || size == size.round() => 0,
+        _ if size >= 9.995 => 1,
+        _ if size >= 0.0995 => 2,
+        _ => 4,
+    };
+    let text = format!("{value:.decimals$}");
+    let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
+    let (sign, digits) = whole.strip_prefix('-').map_or(("", whole), |digits| ("-", digits));
+    let mut out = String::from(sign);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(' ');
+        }
+        out.push(digit);
+    }
+    let rest =
+        if rest.is_empty() { rest } else { rest.trim_end_matches('0').trim_end_matches('.') };
+    out.push_str(rest);
+    out
+}
+
+/// What else there is to say, a line each.
+pub fn details(capacity: &Capacity) -> Vec<String> {
+    let unit = capacity.unit;
+    let mut lines = Vec::new();
+    if let Some(knee) = capacity.knee {
+        lines.push(format!(
+            "the knee is at {}: beyond it, time is paid for throughput",
+            level(knee, unit)
+        ));
+    }
+    if !capacity.overload.is_empty() {
+        let each = capacity.overload.iter().map(|overload| {
+            let percent = number(overload.factor * 100.0);
+            format!("{}/s at {percent} %", number(overload.goodput_per_s))
+        });
+        lines.push(format!("goodput under overload: {}", each.collect::<Vec<_>>().join(", ")));
+    }
+    if let Some(seconds) = capacity.recovered_s {
+        lines.push(format!("recovers within {} s of the worst overload", number(seconds)));
+    } else if capacity.unit == Unit::Rate && !capacity.overload.is_empty() {
+        lines.push("did not recover from the worst overload while it was watched".into());
+    }
+    let models = &capacity.models;
+    if let Some(stop) = models.executors.iter().find(|stop| stop.saturates_first) {
+        lines.push(format!(
+            "Executor `{}` saturates first: its time grows from {} to {} ms",
+            stop.name,
+            number(stop.unloaded_ms),
+            number(stop.loaded_ms)
+        ));
+    }
+    if let Some(held_out) = &models.held_out {
+        lines.push(held_out.words.clone());
+    }
+    if models.replicas.len() > 1 {
+        lines.extend(models.replicas.iter().map(|prediction| prediction.words.clone()));
+    }
+    lines.extend(capacity.pareto.iter().map(|pareto| pareto.words.clone()));
+    lines.extend(capacity.plan.iter().map(|plan| plan.words.clone()));
+    lines.extend(capacity.notes.iter().cloned());
+    lines
+}
+
+/// A paragraph for those who decide.
+pub fn paragraph(capacity: &Capacity) -> String {
+    let unit = capacity.unit;
+    let goal = capacity.objective.join(" and ");
+    let sure = number(capacity.confidence * 100.0);
+    let mut text = match &capacity.answer {
+        Answer::Edge { held, fails, .. } => {
+            let fails = fails.map_or(String::new(), |fails| {
+                format!(" At {} it no longer does.", level(fails, unit))
+            });
+            format!(
+                "We are {sure} % sure that this Flow keeps its promise ({goal}) at {}.{fails}",
+                level(*held, unit)
+            )
+        }
+        Answer::HoldsAtHigh { level: high } => format!(
+            "We are {sure} % sure that this Flow keeps its promise ({goal}) at {}, the most that was \
+             tried; where it ends is not known.",
+            level(*high, unit)
+        ),
+        Answer::FailsAtLow { level: low } => format!(
+            "This Flow does not keep its promise ({goal}) even at {}, the least that was tried.",
+            level(*low, unit)
+        ),
+        Answer::Unclear { reason, .. } => {
+            format!("What this Flow holds could not be told: {reason}.")
+        }
+    };
+    if let Some(stop) = capacity.models.executors.iter().find(|stop| stop.saturates_first) {
+        text.push_str(&format!(
+            " What gives way first is the Executor `{}`: to hold more, begin there.",
+            stop.name
+        ));
+    }
+    if let (Some(worst), Some(held)) = (capacity.overload.last(), capacity.answer.held())
+        && unit == Unit::Rate
+    {
+        let kept = worst.goodput_per_s / held;
+        let verdict = match kept {
+            _ if kept >= 0.8 => "it goes on serving about as much as it can",
+            _ if kept >= 0.3 => "it serves a part of that in time",
+            _ => "hardly any request is answered in time",
+        };
+        text.push_str(&format!(" Under twice that load {verdict}"));
+        text.push_str(&match capacity.recovered_s {
+            Some(seconds) => format!(", and it recovers within {} s.", number(seconds)),
+            None => ".".into(),
+        });
+    }
+    if let Some(plan) = &capacity.plan {
+        text.push_str(&format!(" Looking ahead: {}.", plan.words));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short_and_exact_enough() {
+        let shown = [412.0, 0.5, 12.34, 5000.0, 1_234_567.8, 99.96, 0.0123, -1.5].map(number);
+        assert_eq!(shown, ["412", "0.5", "12.3", "5 000", "1 234 568", "100", "0.0123", "-1.5"]);
+    }
+
+    #[test]
+    fn every_answer_says_what_to_do() {
+        let words = |given| answer(&given, &[], &["p99 < 100ms".into()], Unit::Rate, 0.99);
+        assert_eq!(
+            words(Answer::Edge { held: 412.0, fails: Some(431.0), estimate: 421.0 }),
+            "holds at least 412/s at p99 < 100ms, 99 % sure; 431/s fails"
+        );
+        assert!(words(Answer::FailsAtLow { level: 50.0 }).contains("begin lower, at 5/s"));
+        assert!(words(Answer::HoldsAtHigh { level: 5000.0 }).contains("end higher, at 20 000/s"));
+    }
+}

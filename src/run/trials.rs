@@ -1,0 +1,80 @@
+//! One scenario again and again, each time under another load, against Flows that keep running.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::summarize::Outline;
+use super::{Context, Options, RunError, scenario};
+use crate::plan::{Connections, Load, Plan};
+use crate::record::Recording;
+use crate::record::summary::ScenarioSummary;
+
+/// Looks at what was measured so far, some times a second and once when all is over; the time is
+/// that since the end of the warmup. Says whether that is enough.
+pub type Look = Box<dyn FnMut(&Recording, Duration) -> bool + Send>;
+
+/// Flows that run, for one trial after another.
+pub struct Trials {
+    context: Context,
+}
+
+/// How a trial is conducted, other than the scenario says.
+#[derive(Clone, Debug)]
+pub struct Conduct {
+    /// How fast, how much.
+    pub load: Load,
+    /// Sent before, not measured.
+    pub warmup: Duration,
+    /// Documents a request; `None`: as the scenario says.
+    pub request_size: Option<usize>,
+    /// Connections; `None`: as the scenario says.
+    pub connections: Option<usize>,
+}
+
+impl Trials {
+    /// Starts the Flows of a plan.
+    ///
+    /// # Errors
+    /// When nothing could be begun.
+    pub async fn start(plan: Plan, options: Options) -> Result<Trials, RunError> {
+        let (context, _) = Context::begin(plan, options).await?;
+        Ok(Trials { context })
+    }
+
+    /// Runs a scenario as it is in the plan: one that a trial needs.
+    pub async fn run(&self, index: usize) -> ScenarioSummary {
+        scenario::run(&self.context, index).await
+    }
+
+    /// Runs a scenario under another load. Its thresholds do not end it, `look` does.
+    pub async fn trial(&mut self, index: usize, conduct: Conduct, look: Look) -> ScenarioSummary {
+        let own = self.context.plan.scenarios[index].clone();
+        let scenario = &mut self.context.plan.scenarios[index];
+        scenario.load = conduct.load;
+        scenario.warmup = conduct.warmup;
+        scenario.thresholds = Vec::new();
+        if let Some(connections) = conduct.connections {
+            scenario.client.connections = Connections::Exactly(connections);
+        }
+        if let Some(size) = conduct.request_size {
+            scenario.steps.iter_mut().for_each(|step| step.set_request_size(size));
+        }
+        let outline = std::mem::replace(&mut self.context.outlines[index], Outline::new(scenario));
+        self.context.look = Some(Mutex::new(look));
+        let summary = scenario::run(&self.context, index).await;
+        self.context.look = None;
+        self.context.plan.scenarios[index] = own;
+        self.context.outlines[index] = outline;
+        summary
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.context.plan
+    }
+
+    /// Stops the Flows.
+    pub async fn stop(self) {
+        self.context.end().await;
+    }
+}

@@ -1,0 +1,156 @@
+//! Flows and what theory says they hold.
+
+use std::time::Duration;
+
+use flowbench::flow::{ExecutorConfig, ServiceTime, Theory};
+use flowbench::units::Rate;
+
+use super::simulator::{Arrivals, Case, Law, Model};
+
+/// Every kind of Flow whose capacity is known.
+pub(crate) fn all() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (name, servers) in [("D/D/1", 1), ("D/D/2", 2), ("D/D/8", 8)] {
+        let model = Model::Queues(vec![(servers, Law::Constant(0.002))]);
+        let holds = servers as f64 / 0.002;
+        cases.push(Case { trial_s: 20.0, ..slow(name, model, Arrivals::Uniform, 0.01, holds) });
+    }
+    for (name, servers) in [("M/D/1", 1), ("M/D/2", 2), ("M/D/8", 8)] {
+        let model = Model::Queues(vec![(servers, Law::Constant(0.002))]);
+        let holds =
+            edge(|rate| slower_md(rate, 0.002, servers, 0.01) < 0.01, servers as f64 / 0.002);
+        cases.push(slow(name, model, Arrivals::Poisson, 0.01, holds));
+    }
+    for (name, servers) in [("M/M/1", 1), ("M/M/2", 2), ("M/M/8", 8)] {
+        let model = Model::Queues(vec![(servers, Law::Exponential(0.002))]);
+        let limit = Duration::from_millis(25);
+        let holds = edge(
+            |rate| p99(ServiceTime::Exponential(Duration::from_millis(2)), servers, rate) < limit,
+            servers as f64 / 0.002,
+        );
+        cases.push(slow(name, model, Arrivals::Poisson, 0.025, holds));
+    }
+    // Time grows with the number in service, n: n = rate · time · (1 + growth · (n − at)).
+    let (time, at, growth, limit) = (0.01, 4usize, 0.1, 0.04);
+    let in_service = at as f64 + (limit / time - 1.0) / growth;
+    cases.push(Case {
+        trial_s: 20.0,
+        ..slow(
+            "degrades with concurrency",
+            Model::Knee { time, at, growth },
+            Arrivals::Uniform,
+            limit,
+            in_service / limit,
+        )
+    });
+    // What comes faster is refused, so that one in a hundred is when it comes that much faster.
+    cases.push(Case {
+        name: "fails above 500/s",
+        model: Model::Limited { time: 0.01, rate: 500.0 },
+        arrivals: Arrivals::Uniform,
+        slow: None,
+        failed: Some(0.01),
+        holds: 500.0 / 0.99,
+        range: (20.0, 5000.0),
+        trial_s: 20.0,
+    });
+    // Times in both queues are independent (Reich), each exponential with the spare rate.
+    let (first, second, limit) = (2000.0, 1000.0, 0.02);
+    let holds = edge(
+        |rate| {
+            let (a, b): (f64, f64) = (first - rate, second - rate);
+            (a * (-b * limit).exp() - b * (-a * limit).exp()) / (a - b) < 0.01
+        },
+        second,
+    );
+    cases.push(slow(
+        "two Executors",
+        Model::Queues(vec![
+            (1, Law::Exponential(1.0 / first)),
+            (1, Law::Exponential(1.0 / second)),
+        ]),
+        Arrivals::Poisson,
+        limit,
+        holds,
+    ));
+    cases
+}
+
+fn slow(name: &'static str, model: Model, arrivals: Arrivals, limit_s: f64, holds: f64) -> Case {
+    // Near the edge of a single random server an objective changes slowly with the rate, and
+    // neighbouring requests tell almost the same: that takes a million of them.
+    let trial_s = if matches!(name, "M/D/1" | "M/M/1") { 3600.0 } else { 1200.0 };
+    let range = (holds / 11.0, holds * 7.0);
+    Case { name, model, arrivals, slow: Some((0.01, limit_s)), failed: None, holds, range, trial_s }
+}
+
+/// The highest rate below `limit` at which it holds.
+fn edge(holds: impl Fn(f64) -> bool, limit: f64) -> f64 {
+    let (mut low, mut high) = (limit * 1e-3, limit * 0.999_999);
+    for _ in 0..60 {
+        let middle = 0.5 * (low + high);
+        if holds(middle) { low = middle } else { high = middle }
+    }
+    low
+}
+
+fn p99(service_time: ServiceTime, servers: usize, rate: f64) -> Duration {
+    let executor = ExecutorConfig {
+        service_time,
+        concurrency: Some(servers as u32),
+        ..ExecutorConfig::named("executor")
+    };
+    let rate = Rate::new(rate).expect("a rate");
+    let theory = Theory::of(&executor, rate).expect("there is a closed form");
+    theory.quantile(0.99).expect("there is a closed form")
+}
+
+/// The share of requests of M/D/c that take longer than `limit`.
+///
+/// Crommelin: whoever is in service now has left after one service time, so the numbers in the
+/// system that long apart form a chain; Franx (2001) has the waiting times from its equilibrium.
+fn slower_md(rate: f64, service: f64, servers: usize, limit: f64) -> f64 {
+    const STATES: usize = 400;
+    let load = rate * service;
+    let mut arrive = vec![(-load).exp()];
+    (1..STATES).for_each(|n| arrive.push(arrive[n - 1] * load / n as f64));
+    let mut chances = vec![0.0; STATES];
+    chances[0] = 1.0;
+    for _ in 0..2000 {
+        let mut next = vec![0.0; STATES];
+        for (number, chance) in chances.iter().enumerate().filter(|(_, chance)| **chance > 1e-14) {
+            let left = number.saturating_sub(servers);
+            let reach = arrive.iter().take(STATES - left).enumerate();
+            for (new, arrived) in reach.take_while(|(n, p)| **p > 1e-14 || (*n as f64) < load) {
+                next[left + new] += chance * arrived;
+            }
+        }
+        let change: f64 = next.iter().zip(&chances).map(|(a, b)| (a - b).abs()).sum();
+        chances = next;
+        if change < 1e-10 {
+            break;
+        }
+    }
+    let mut sum = 0.0;
+    let below: Vec<f64> = chances
+        .iter()
+        .map(|chance| {
+            sum += chance;
+            sum
+        })
+        .collect();
+    let waiting = |n: usize| below.get(n + servers).copied().unwrap_or(1.0);
+    let wait = limit - service;
+    if wait < 0.0 {
+        return 1.0;
+    }
+    let k = (wait / service) as usize + 1;
+    let rest = rate * (k as f64 * service - wait);
+    let mut term = (-rest).exp();
+    let mut within = 0.0;
+    for j in 0..k * servers {
+        within += term * waiting(k * servers - 1 - j);
+        term *= rest / (j + 1) as f64;
+    }
+    1.0 - within
+}

@@ -1,0 +1,235 @@
+//! Flows whose capacity is known, simulated event by event: the search cannot tell them from real
+//! ones, and a hundred searches take seconds.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use flowbench::capacity::judge::{Block, Decision};
+use flowbench::capacity::search::{Search, Settings, Trial, TrialResult};
+use flowbench::random::Key;
+use rand::RngExt;
+
+/// How long a server works on a request, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Law {
+    Constant(f64),
+    Exponential(f64),
+}
+
+/// When requests come.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Arrivals {
+    Uniform,
+    Poisson,
+}
+
+/// A Flow.
+#[derive(Clone, Debug)]
+pub(crate) enum Model {
+    /// Executors one after the other: servers and their law, first come, first served.
+    Queues(Vec<(usize, Law)>),
+    /// Service that takes `growth` of `time` longer for every request in service beyond `at`.
+    Knee { time: f64, at: usize, growth: f64 },
+    /// Answers after `time`, and fails what comes faster than `rate`.
+    Limited { time: f64, rate: f64 },
+}
+
+/// A Flow under an open load.
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) model: Model,
+    pub(crate) arrivals: Arrivals,
+    /// The share of requests that may take longer than `limit_s`, if there is such an objective.
+    pub(crate) slow: Option<(f64, f64)>,
+    /// The share of requests that may fail, if there is such an objective.
+    pub(crate) failed: Option<f64>,
+    /// What theory says it holds, in requests a second.
+    pub(crate) holds: f64,
+    /// Where the search looks.
+    pub(crate) range: (f64, f64),
+    /// The budget of a trial.
+    pub(crate) trial_s: f64,
+}
+
+/// What a search came to.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) search: Search,
+    /// Simulated time.
+    pub(crate) seconds: f64,
+}
+
+impl Case {
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            low: self.range.0,
+            high: self.range.1,
+            clients: false,
+            precision: 0.05,
+            confidence: 0.99,
+            trial_s: self.trial_s,
+            allowed: self.slow.map(|slow| slow.0).into_iter().chain(self.failed).collect(),
+            limit_s: self.slow.map_or(0.0, |slow| slow.1),
+            overload: false,
+        }
+    }
+
+    /// Searches from beginning to end; `early`: trials end as soon as they are decided, and not
+    /// after a fixed length.
+    pub(crate) fn search(&self, seed: u64, early: bool) -> Outcome {
+        let mut search = Search::new(self.settings());
+        let mut seconds = 0.0;
+        while let Some(trial) = search.next() {
+            let key = Key::new(seed).part(self.name).index(search.tried().len() as u64);
+            let result = self.trial(&trial, early, key);
+            seconds += result.seconds;
+            search.learn(result);
+        }
+        Outcome { search, seconds }
+    }
+
+    /// Carries out a trial against a Flow that begins empty.
+    pub(crate) fn trial(&self, trial: &Trial, early: bool, key: Key) -> TrialResult {
+        let mut rng = key.rng();
+        let mut judge = trial.judge(&self.settings().allowed).expect("these are decided");
+        let mut state = State::new(&self.model);
+        let mut running: BinaryHeap<Done> = BinaryHeap::new();
+        // As fine as the real ones where requests come quickly.
+        let block_s = f64::max(0.25, 20.0 / trial.level);
+        let mut due = 0.0;
+        let mut now = 0.0;
+        let mut looked = 0;
+        for block in 1.. {
+            let end = f64::from(block) * block_s;
+            let mut counts = Block { seconds: block_s, over: vec![0.0; 2], ..Block::default() };
+            while due < end {
+                running.push(state.request(due, &mut rng));
+                due += match self.arrivals {
+                    Arrivals::Uniform => 1.0 / trial.level,
+                    Arrivals::Poisson => exponential(1.0 / trial.level, &mut rng),
+                };
+            }
+            while let Some(done) = running.peek().filter(|done| done.at <= end).copied() {
+                running.pop();
+                let time = done.at - done.due;
+                counts.requests += 1.0;
+                counts.sum_s += time;
+                counts.squares_s2 += time * time;
+                // What fails ranks as slowest.
+                let slow = self.slow.is_some_and(|(_, limit)| done.failed || time >= limit);
+                counts.over[0] += f64::from(u8::from(slow));
+                counts.over[1] += f64::from(u8::from(done.failed));
+            }
+            counts.in_flight = running.len() as f64;
+            if self.slow.is_none() {
+                counts.over.remove(0);
+            }
+            counts.over.truncate(self.settings().allowed.len());
+            judge.add(&counts);
+            now = end;
+            // Looking costs more than a block does, and ever less is new.
+            if block < looked + looked / 20 + 1 && end < trial.budget_s {
+                continue;
+            }
+            looked = block;
+            let decided = judge.decision() != Decision::Open || judge.is_futile(trial.budget_s);
+            if end >= trial.budget_s || early && decided {
+                break;
+            }
+        }
+        TrialResult {
+            decision: Some(judge.last_decision()),
+            evidence: judge.evidence(),
+            seconds: now,
+            ..TrialResult::default()
+        }
+    }
+}
+
+/// A request on its way.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Done {
+    due: f64,
+    at: f64,
+    failed: bool,
+}
+
+impl Eq for Done {}
+
+impl Ord for Done {
+    /// The earliest is the greatest, as a heap gives the greatest first.
+    fn cmp(&self, other: &Done) -> Ordering {
+        other.at.total_cmp(&self.at)
+    }
+}
+
+impl PartialOrd for Done {
+    fn partial_cmp(&self, other: &Done) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+enum State<'a> {
+    /// When each server is free.
+    Queues(Vec<(Vec<f64>, &'a Law)>),
+    /// When each request in service is done.
+    Knee { time: f64, at: usize, growth: f64, until: BinaryHeap<Done> },
+    /// When the next request may come, by the limit.
+    Limited { time: f64, rate: f64, next: f64 },
+}
+
+impl State<'_> {
+    fn new(model: &Model) -> State<'_> {
+        match model {
+            Model::Queues(stations) => State::Queues(
+                stations.iter().map(|(servers, law)| (vec![0.0; *servers], law)).collect(),
+            ),
+            Model::Knee { time, at, growth } => {
+                State::Knee { time: *time, at: *at, growth: *growth, until: BinaryHeap::new() }
+            }
+            Model::Limited { time, rate } => State::Limited { time: *time, rate: *rate, next: 0.0 },
+        }
+    }
+
+    fn request(&mut self, due: f64, rng: &mut impl rand::Rng) -> Done {
+        match self {
+            State::Queues(stations) => {
+                let mut at = due;
+                for (free, law) in stations {
+                    let first = (0..free.len())
+                        .min_by(|a, b| free[*a].total_cmp(&free[*b]))
+                        .expect("there is a server");
+                    let takes = match law {
+                        Law::Constant(time) => *time,
+                        Law::Exponential(mean) => exponential(*mean, rng),
+                    };
+                    free[first] = at.max(free[first]) + takes;
+                    at = free[first];
+                }
+                Done { due, at, failed: false }
+            }
+            State::Knee { time, at, growth, until } => {
+                while until.peek().is_some_and(|done| done.at <= due) {
+                    until.pop();
+                }
+                let beyond = (until.len() + 1).saturating_sub(*at) as f64;
+                let done = Done { due, at: due + *time * (1.0 + *growth * beyond), failed: false };
+                until.push(done);
+                done
+            }
+            State::Limited { time, rate, next } => {
+                // A bucket of one token.
+                let failed = due < *next;
+                if !failed {
+                    *next = f64::max(*next, due - 1.0 / *rate) + 1.0 / *rate;
+                }
+                Done { due, at: due + *time, failed }
+            }
+        }
+    }
+}
+
+fn exponential(mean: f64, rng: &mut impl rand::Rng) -> f64 {
+    -(1.0 - rng.random::<f64>()).ln() * mean
+}
