@@ -230,7 +230,7 @@ impl Settings {
 impl Search {
     /// A search that has tried nothing.
     pub fn new(settings: Settings) -> Search {
-        let level = settings.low;
+        let level = if settings.clients { settings.low.ceil() } else { settings.low };
         Search {
             settings,
             tried: Vec::new(),

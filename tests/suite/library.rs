@@ -69,6 +69,12 @@ fn every_suite_of_the_library_is_run_here() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_suite_whose_capacity_is_asked_for() {
+    // Without the command that asks, it is a suite like any other.
+    held(&run("capacity", &[]).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_quickstart() {
     let summary = run("index", &[]).await;
     held(&summary);

@@ -198,6 +198,9 @@ fn edge(capacity: &Capacity) -> Option<Shape> {
 
 fn under_load(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figure> {
     let mut figures = Vec::new();
+    if loads.is_empty() {
+        return figures;
+    }
     let unit = capacity.unit;
     let x = axis_of_levels(capacity, loads);
     let timed: Vec<&TrialSummary> =

@@ -63,14 +63,15 @@ impl Axis {
 
     /// Powers of ten around `from` and `to`, with 2 and 5 between where there is room.
     pub(super) fn log(from: f64, to: f64, show: Show, label: &'static str) -> Axis {
-        let from = if from > 0.0 { from } else { 1e-3 };
-        let to = if to > from { to } else { from * 10.0 };
+        let from = if from > 0.0 && from.is_finite() { from } else { 1e-3 };
+        let to = if to > from && to.is_finite() { to } else { from * 10.0 };
         let steps = [1.0, 2.0, 5.0];
         let lowest = from.log10().floor() as i32;
         let mut marks: Vec<f64> = (lowest..lowest + 14)
             .flat_map(|power| steps.map(|step| step * 10f64.powi(power)))
             .collect();
         let first = marks.iter().rposition(|mark| *mark <= from * 1.000_001).unwrap_or(0);
+        let first = first.min(marks.len() - 2);
         let last = marks.iter().position(|mark| *mark >= to * 0.999_999).unwrap_or(marks.len() - 1);
         marks = marks[first..=last.max(first + 1)].to_vec();
         let (from, to) = (marks[0], marks[marks.len() - 1]);
@@ -505,6 +506,7 @@ mod tests {
             assert!(axis.ticks.len() > 1);
         }
         assert!(Axis::log(0.0, 0.0, plain, "").ticks.len() > 1);
+        assert!(Axis::log(f64::INFINITY, 0.0, plain, "").ticks.len() > 1);
     }
 
     #[test]

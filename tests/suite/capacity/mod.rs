@@ -98,7 +98,8 @@ fn one_bad_moment_does_not_lead_the_search_astray() {
     }
     let outcome = Outcome { search, seconds: 0.0 };
     let (held, _) = edge(&outcome);
-    assert!((475.0..=505.0).contains(&held), "{held}: {:#?}", outcome.search.tried());
+    // 500 hold. Below what failed for no reason of the Flow it is found again in coarser steps.
+    assert!((455.0..=505.0).contains(&held), "{held}: {:#?}", outcome.search.tried());
 }
 
 #[test]
