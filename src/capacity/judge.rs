@@ -141,6 +141,10 @@ impl Judge {
         if measured < 0.3 * (budget_s - self.rule.settle_s) {
             return false;
         }
+        // Far from the limit evidence comes quickly, once there are requests.
+        if self.sample.excess(&self.allowed) < 0.5 {
+            return false;
+        }
         let best = self.sample.in_favour(&self.allowed).max(self.sample.against(&self.allowed));
         best.max(0.0) * (1.0 + left / measured) < -self.rule.alpha.ln() / 2.0
     }

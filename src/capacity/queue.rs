@@ -117,7 +117,7 @@ impl Queue {
                 let mean = response(rate, (*servers, *capacity, *overhead), self.variability);
                 (mean.unwrap_or(f64::INFINITY), error)
             })
-            .flat_map(|(mean, error)| [mean * 1e3 * (1.0 - error), mean * 1e3 * (1.0 + error)])
+            .flat_map(|(mean, error)| [mean * 1e3 / (1.0 + error), mean * 1e3 * (1.0 + error)])
             .collect();
         let (low, high) = interval(&mut others, self.confidence)?;
         Some(Estimate::new(value, low, high))

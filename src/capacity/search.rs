@@ -496,7 +496,9 @@ impl Search {
 
     fn step_down(&mut self, level: f64, tries: u32) {
         let settings = &self.settings;
-        let step = (1.0 + settings.precision).sqrt();
+        // What is too near to the edge to tell is left in ever larger steps: a lower answer that is
+        // certain is worth more than none.
+        let step = (1.0 + settings.precision).powf(0.5 * f64::from(1u32 << tries.min(4)));
         let next =
             if settings.clients { (level / step).floor() } else { settings.tidy(level / step) };
         let next = next.max(settings.low);
