@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::words::{count, fit, latency, percent, rate, verdict, width};
+use super::words::{count, fit, latency, percent, plain, rate, verdict, width};
 use crate::record::summary::{EndReason, ms};
 use crate::run::{Live, State};
 
@@ -17,22 +17,35 @@ pub struct Progress {
 }
 
 enum View {
-    Terminal { all: MultiProgress, bars: BTreeMap<usize, ProgressBar> },
+    Terminal { all: MultiProgress, head: ProgressBar, bars: BTreeMap<usize, ProgressBar> },
     Lines { out: Box<dyn Write + Send>, told: Vec<Option<Instant>> },
 }
 
 /// How often a scenario that runs is told of where lines cannot change.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Columns of the name; the figures need the rest of 80.
-const NAME: usize = 24;
+/// The columns behind the name: heading and width. Together 80, as wide as the narrowest terminal.
+const COLUMNS: [(&str, usize); 8] = [
+    ("", 6),
+    ("offered", 9),
+    ("done", 9),
+    ("p50", 8),
+    ("p99", 8),
+    ("failed", 8),
+    ("in flight", 10),
+    ("left", 7),
+];
+
+/// Columns of the name.
+const NAME: usize = 15;
 
 impl Progress {
     /// On the terminal of stderr, drawn ten times a second at most.
     pub fn terminal() -> Progress {
         let target = ProgressDrawTarget::stderr_with_hz(10);
         let all = MultiProgress::with_draw_target(target);
-        Progress { view: View::Terminal { all, bars: BTreeMap::new() }, shown: Vec::new() }
+        let head = all.add(bar());
+        Progress { view: View::Terminal { all, head, bars: BTreeMap::new() }, shown: Vec::new() }
     }
 
     /// Line by line, for logs: when a scenario begins and ends, and every ten seconds between.
@@ -50,7 +63,7 @@ impl Progress {
             let changed = self.shown[index].as_ref() != Some(&live.state);
             self.shown[index] = Some(live.state);
             match &mut self.view {
-                View::Terminal { all, bars } => match live.state {
+                View::Terminal { all, head, bars } => match live.state {
                     State::Waiting => (),
                     State::Done(..) => {
                         if changed {
@@ -58,16 +71,18 @@ impl Progress {
                                 bar.finish_and_clear();
                                 all.remove(&bar);
                             }
+                            if bars.is_empty() {
+                                head.set_message("");
+                            }
                             all.println(line(live))?;
                         }
                     }
                     State::Connecting | State::Warmup | State::Running => {
-                        let bar = bars.entry(index).or_insert_with(|| {
-                            let style = ProgressStyle::with_template("{wide_msg}")
-                                .expect("it is a valid template");
-                            all.add(ProgressBar::new_spinner().with_style(style))
-                        });
-                        bar.set_message(line(live));
+                        if bars.is_empty() {
+                            head.set_message(heading());
+                        }
+                        let bar = bars.entry(index).or_insert_with(|| all.add(bar()));
+                        bar.set_message(row(live));
                     }
                 },
                 View::Lines { out, told } => {
@@ -97,41 +112,143 @@ impl Progress {
     }
 }
 
-/// One scenario in at most 80 columns.
-fn line(live: &Live) -> String {
+/// A line that shows its message, whatever that is.
+fn bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{wide_msg}").expect("it is a valid template");
+    ProgressBar::new_spinner().with_style(style)
+}
+
+fn heading() -> String {
+    let columns = COLUMNS.iter().map(|(heading, width)| format!("{heading:>width$}"));
+    format!("{:NAME$}{}", "", columns.collect::<String>())
+}
+
+/// A scenario that runs, below the heading.
+fn row(live: &Live) -> String {
     let name = fit(&live.name, NAME);
     let name = format!("{name}{:1$}", "", NAME - width(&name));
-    let figures = || {
-        let failed = match live.sent {
-            0 => "0 %".to_owned(),
-            sent => percent(live.failed as f64 / sent as f64),
-        };
-        format!(
-            "{:>9} p50 {:>7} p99 {:>7} failed {}",
-            rate(live.done_per_s),
-            latency(live.p50.map(ms)),
-            latency(live.p99.map(ms)),
-            failed
-        )
+    match live.state {
+        State::Waiting => return format!("{name}  waiting"),
+        State::Connecting => return format!("{name}  connecting"),
+        State::Warmup => {
+            let left = live.left.map_or(String::new(), |left| format!(", {} left", short(left)));
+            return format!("{name}  warming up{left}");
+        }
+        State::Running | State::Done(..) => (),
+    }
+    let figures = [
+        live.progress.map_or(String::new(), |progress| format!("{:.0} %", progress * 100.0)),
+        rate(live.offered_per_s),
+        rate(live.done_per_s),
+        latency(live.p50.map(ms)),
+        latency(live.p99.map(ms)),
+        failed(live),
+        count(live.in_flight.round() as u64),
+        live.left.map_or("–".into(), short),
+    ];
+    let columns = figures.iter().zip(COLUMNS).map(|(text, (_, width))| format!("{text:>width$}"));
+    format!("{name}{}", columns.collect::<String>())
+}
+
+/// A scenario in words, for a log or for good.
+fn line(live: &Live) -> String {
+    let name = plain(&live.name);
+    let latencies = || {
+        let (p50, p99) = (latency(live.p50.map(ms)), latency(live.p99.map(ms)));
+        format!("p50 {p50}, p99 {p99}, failed {}", failed(live))
     };
     match live.state {
-        State::Waiting => format!("{name} waiting"),
-        State::Connecting => format!("{name} connecting"),
-        State::Warmup => format!("{name} warming up"),
+        State::Waiting => format!("{name}: waiting"),
+        State::Connecting => format!("{name}: connecting"),
+        State::Warmup => format!("{name}: warming up"),
         State::Running => {
-            let left = match (live.left, live.progress) {
-                (Some(left), _) => format!("{}s left", left.as_secs()),
-                (None, Some(progress)) => format!("{:.0} %", progress * 100.0),
-                (None, None) => format!("{} sent", count(live.sent)),
-            };
-            match live.sent {
-                0 => format!("{name} running, {left}"),
-                _ => format!("{name} {}, {left}", figures()),
+            let mut text = format!("{name}: ");
+            if let Some(progress) = live.progress {
+                text.push_str(&format!("{:.0} %, ", progress * 100.0));
+            }
+            let (offered, done) = (rate(live.offered_per_s), rate(live.done_per_s));
+            text.push_str(&format!("{offered} offered, {done} done, {}, ", latencies()));
+            text.push_str(&format!("{} in flight", count(live.in_flight.round() as u64)));
+            match live.left {
+                Some(left) => format!("{text}, {} left", short(left)),
+                None => text,
             }
         }
-        State::Done(EndReason::Skipped, _) => format!("{name} not run"),
-        State::Done(EndReason::Unreachable, _) => format!("{name} target not reached"),
-        State::Done(EndReason::Broken, _) => format!("{name} broken off"),
-        State::Done(_, end) => format!("{name} {}, {}", figures(), verdict(end)),
+        State::Done(EndReason::Skipped, _) => format!("{name}: not run"),
+        State::Done(EndReason::Unreachable, _) => format!("{name}: target not reached"),
+        State::Done(EndReason::Broken, _) => format!("{name}: broken off"),
+        State::Done(_, end) => {
+            format!("{name}: {}, {} requests, {}", verdict(end), count(live.sent), latencies())
+        }
+    }
+}
+
+fn failed(live: &Live) -> String {
+    match live.sent {
+        0 => "–".into(),
+        sent => percent(live.failed as f64 / sent as f64),
+    }
+}
+
+/// A time that is left, to the unit that tells.
+fn short(left: Duration) -> String {
+    match left.as_secs() {
+        seconds @ 0..100 => format!("{seconds} s"),
+        seconds @ 100..6000 => format!("{} min", seconds.div_ceil(60)),
+        seconds => format!("{} h", seconds.div_ceil(3600)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::summary::Verdict;
+
+    fn live() -> Live {
+        Live {
+            name: "search [protocol=grpc, request_size=100]".into(),
+            state: State::Running,
+            progress: Some(0.456),
+            left: Some(Duration::from_secs(16)),
+            offered_per_s: 12_345.6,
+            done_per_s: 12_344.0,
+            p50: Some(Duration::from_micros(5_120)),
+            p99: Some(Duration::from_micros(812_345)),
+            failed: 3,
+            sent: 1_000_000,
+            in_flight: 9_999.6,
+        }
+    }
+
+    #[test]
+    fn a_row_has_all_figures_and_fits_a_narrow_terminal() {
+        assert_eq!(width(&heading()), 80);
+        assert_eq!(
+            row(&live()),
+            "search [protoc…  46 % 12 346/s 12 344/s 5.12 ms  812 ms <0.01 %    10 000   16 s"
+        );
+        let wide = Live { name: "搜索搜索搜索搜索搜索".into(), ..live() };
+        assert_eq!(width(&row(&wide)), 80);
+    }
+
+    #[test]
+    fn lines_of_a_log_say_the_same_in_words() {
+        assert_eq!(
+            line(&live()),
+            "search [protocol=grpc, request_size=100]: 46 %, 12 346/s offered, 12 344/s done, \
+             p50 5.12 ms, p99 812 ms, failed <0.01 %, 10 000 in flight, 16 s left"
+        );
+        let done = Live { state: State::Done(EndReason::Time, Verdict::Failed), ..live() };
+        assert_eq!(
+            line(&done),
+            "search [protocol=grpc, request_size=100]: failed, 1 000 000 requests, p50 5.12 ms, \
+             p99 812 ms, failed <0.01 %"
+        );
+    }
+
+    #[test]
+    fn a_name_can_not_move_the_cursor() {
+        let hostile = Live { name: "a\x1b[2J\nb".into(), ..live() };
+        assert!(!row(&hostile).contains('\x1b') && !line(&hostile).contains(['\x1b', '\n']));
     }
 }
