@@ -526,7 +526,7 @@ impl Search {
         match decision {
             Decision::Fail => {
                 self.fails = Some(level);
-                return self.beyond();
+                self.beyond();
             }
             // The Flow holds more than it seemed to.
             Decision::Pass => {

@@ -160,7 +160,7 @@ fn inverted(m: [[f64; 3]; 3]) -> Option<[[f64; 3]; 3]> {
     let sign = |i: usize, j: usize| if (i + j).is_multiple_of(2) { 1.0 } else { -1.0 };
     let determinant: f64 = (0..3).map(|j| sign(0, j) * m[0][j] * minor(0, j)).sum();
     let scale = m[0][0] * m[1][1] * m[2][2];
-    if !(determinant.abs() > 1e-12 * scale.abs()) {
+    if determinant.is_nan() || determinant.abs() <= 1e-12 * scale.abs() {
         return None;
     }
     Some(std::array::from_fn(|i| std::array::from_fn(|j| sign(i, j) * minor(j, i) / determinant)))

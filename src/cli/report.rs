@@ -81,7 +81,7 @@ fn run(args: &Args) -> Result<Exit, Problem> {
     let window = window(args)?;
     let kind = kind(args)?;
     let results = args.results.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>();
-    let mut summary = Summary::join(results.map_err(|error| Problem::usage(error))?);
+    let mut summary = Summary::join(results.map_err(Problem::usage)?);
     if let Some((from, to)) = window {
         summary = summary.part(from, to).map_err(Problem::usage)?;
     }

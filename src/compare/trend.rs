@@ -195,7 +195,7 @@ fn rows(name: &str, results: &[Saved], effect_min: f64) -> Result<Vec<Series>, C
 fn changes(metric: &Metric, values: &[f64], effect_min: f64, key: Key) -> Vec<ChangePoint> {
     let scaled: Vec<f64> = values.iter().map(|value| metric.scale(*value)).collect();
     let mut cuts: Vec<(usize, f64)> = Vec::new();
-    let mut open = vec![0..scaled.len()];
+    let mut open: Vec<_> = std::iter::once(0..scaled.len()).collect();
     while let Some(stretch) = open.pop() {
         let here = &scaled[stretch.clone()];
         let Some((at, chance)) = cut(here, key.index(stretch.start as u64)) else { continue };

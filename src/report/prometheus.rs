@@ -5,6 +5,12 @@ use std::io;
 
 use crate::record::summary::{Latency, ScenarioSummary, Summary, Verdict};
 
+/// How a figure is read from a scenario that has it.
+type Figure = fn(&ScenarioSummary) -> Option<f64>;
+
+/// How latencies are read from a scenario.
+type Times = fn(&ScenarioSummary) -> &Latency;
+
 pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
     let scenarios: Vec<(String, &ScenarioSummary)> =
         summary.scenarios.iter().map(|scenario| (labels(summary, scenario), scenario)).collect();
@@ -70,7 +76,7 @@ pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()
             writeln!(out, "flowbench_errors{{{labels},kind=\"{kind}\"}} {count}")?;
         }
     }
-    let figures: [(&str, &str, fn(&ScenarioSummary) -> Option<f64>); 4] = [
+    let figures: [(&str, &str, Figure); 4] = [
         ("flowbench_offered_per_second", "Arrivals per second.", |s| {
             Some(s.throughput.offered_per_s)
         }),
@@ -90,7 +96,7 @@ pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()
             }
         }
     }
-    let latencies: [(&str, &str, fn(&ScenarioSummary) -> &Latency); 2] = [
+    let latencies: [(&str, &str, Times); 2] = [
         ("flowbench_response_time_seconds", "Due to done, of ok requests.", |s| {
             &s.response_time_ms
         }),

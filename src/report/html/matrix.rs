@@ -45,11 +45,14 @@ struct Cell {
     id: String,
 }
 
+/// How a figure is read from a scenario that has it.
+type Read = fn(&ScenarioSummary) -> Option<f64>;
+
 /// A figure of a scenario: what it is called, how it is read, how it is found and shown.
 struct Metric {
     title: &'static str,
     note: &'static str,
-    series: &'static [(&'static str, fn(&ScenarioSummary) -> Option<f64>)],
+    series: &'static [(&'static str, Read)],
     show: fn(f64) -> String,
 }
 
