@@ -200,9 +200,8 @@ fn a_target_that_is_no_regular_expression_is_the_gateways_to_refuse() {
 #[test]
 fn a_port_speaks_another_protocol() {
     let expected = |client, server| match (client, server) {
-        (Protocol::Grpc, Protocol::Http | Protocol::WebSocket) => {
-            said("protocol", &["gRPC", "HTTP"])
-        }
+        (Protocol::Grpc, Protocol::Http) => said("protocol", &["gRPC", "HTTP"]),
+        (Protocol::Grpc, Protocol::WebSocket) => said("protocol", &["gRPC", "WebSocket"]),
         (Protocol::Http, Protocol::Grpc) => said("protocol", &["HTTP", "gRPC"]),
         (Protocol::Http, Protocol::WebSocket) => said("protocol", &["HTTP", "WebSocket"]),
         (Protocol::WebSocket, Protocol::Grpc) => said("protocol", &["WebSocket", "gRPC"]),
