@@ -33,9 +33,9 @@ pub(super) enum Prior {
     Measured(f64, f64),
 }
 
-/// Runs that an assumption counts for. So few that ten runs outweigh it, so many that the few runs
-/// it is made for do not need a t of forty.
-const ASSUMED_FREEDOM: f64 = 8.0;
+/// Degrees of freedom that an assumption counts for. So few that it is soon outweighed, so many that
+/// the few runs it is made for do not need a t of forty.
+const ASSUMED_FREEDOM: f64 = 3.0;
 
 /// A difference, candidate − base.
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ pub(super) struct Effect {
     /// The best guess.
     pub(super) estimate: f64,
     /// The standard error.
-    pub(super) error: f64,
+    error: f64,
     method: Method,
     /// What cannot be resolved: added on both sides.
     resolution: f64,
@@ -123,6 +123,16 @@ impl Effect {
         let Some([base, candidate]) = self.counts else { return (low, high) };
         let counted = newcombe(base, candidate, t_beyond(alpha, 1e6));
         (low.min(counted.0), high.max(counted.1))
+    }
+
+    /// Half of the interval as it would be if it were known how much runs differ: what more runs
+    /// make of it is that, over the root of their number.
+    pub(super) fn half(&self, alpha: f64) -> f64 {
+        if let (Method::Student { .. }, None) = (&self.method, self.counts) {
+            return t_beyond(alpha, 1e6) * self.error + self.resolution;
+        }
+        let (low, high) = self.bounds(alpha);
+        (high - low) / 2.0
     }
 
     /// The smallest chance of error at which the interval lies wholly above `limit`; 1 when it does
@@ -293,7 +303,7 @@ mod tests {
     fn two_single_runs_are_as_uncertain_as_runs_are_assumed_to_be() {
         let effect = Effect::new(&level(&[0.0]), &level(&[0.1]), Prior::Assumed(0.02), 0.0, 0.01);
         let (low, high) = effect.bounds(0.01);
-        let half = 2.896 * 0.02 * 2f64.sqrt();
+        let half = 4.5407 * 0.02 * 2f64.sqrt();
         assert!((low - (0.1 - half)).abs() < 1e-4 && (high - (0.1 + half)).abs() < 1e-4);
     }
 

@@ -14,9 +14,10 @@ use crate::record::validity::samples_needed;
 /// Where the shift of response times is looked at.
 const SHIFT: [f64; 8] = [0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999];
 
-/// How much latencies are taken to differ between runs when nothing has been measured of it: what
-/// quiet machines of one's own show. `flowbench noise` puts the truth in its place.
-const ASSUMED_LATENCY: f64 = 0.02;
+/// How much latencies are taken to differ between runs when nothing has been measured of it: more
+/// than on a quiet machine of one's own, for a single run may be an outlier. `flowbench noise` puts
+/// the truth in its place.
+const ASSUMED_LATENCY: f64 = 0.05;
 
 /// The same for throughput, which follows the schedule or the mean of all latencies.
 const ASSUMED_THROUGHPUT: f64 = 0.01;
@@ -378,7 +379,7 @@ impl Trial<'_> {
             verdict,
             allowed: self.gate.metric.change(limit),
             change: Some(compared.change(level)),
-            runs_needed: open.then(|| compared.runs_needed(limit, low, high)).flatten(),
+            runs_needed: open.then(|| compared.runs_needed(limit, level)).flatten(),
             reason: None,
         }
     }
@@ -410,11 +411,11 @@ impl Compared {
 
     /// Runs a side that would tell in four of five cases, if the best guess is the truth: the
     /// interval shrinks with the root of their number.
-    fn runs_needed(&self, limit: f64, low: f64, high: f64) -> Option<u64> {
+    fn runs_needed(&self, limit: f64, level: f64) -> Option<u64> {
         // The 80 % that luck must leave, beside the 99 % of the verdict, in standard errors.
         const LUCK: f64 = 1.0 + 0.84 / 2.33;
         let gap = (self.effect.estimate - limit).abs();
-        let half = (high - low) / 2.0;
+        let half = self.effect.half(level);
         let needed = self.runs as f64 * (half * LUCK / gap).powi(2);
         let more = needed.ceil().max(self.runs as f64 + 1.0);
         (more <= RUNS_MAX).then_some(more as u64)

@@ -25,7 +25,7 @@ pub struct Noise {
     pub second: f64,
     /// How much of a second's luck the next one has, from 0 to 1.
     pub memory: f64,
-    /// Bursts a second; each slows a third of the requests of one to three seconds two- to
+    /// Bursts a second; each slows a fifth of the requests of one to three seconds two- to
     /// threefold.
     pub bursts: f64,
     /// From the first run of both sides to the last, all get slower by this.
@@ -62,21 +62,11 @@ impl Noise {
     /// A machine of one's own in a shared rack: what the published table is made with.
     pub const USUAL: Noise = Noise {
         run: 0.01,
-        outlier: (0.02, 0.15),
-        second: 0.04,
+        outlier: (0.01, 0.15),
+        second: 0.03,
         memory: 0.7,
-        bursts: 0.002,
+        bursts: 0.000_1,
         drift: 0.03,
-    };
-
-    /// Somebody else's virtual machine on a bad day.
-    pub const ROUGH: Noise = Noise {
-        run: 0.04,
-        outlier: (0.05, 0.4),
-        second: 0.1,
-        memory: 0.85,
-        bursts: 0.01,
-        drift: 0.1,
     };
 }
 
@@ -142,7 +132,7 @@ impl Pair {
                     }
                 }
             };
-            let hit = burst && rng.random_bool(1.0 / 3.0);
+            let hit = burst && rng.random_bool(0.2);
             let slowed = if hit { rng.random_range(2.0..3.0) } else { 1.0 };
             response.record(Duration::from_secs_f64(ms * factor * change * slowed / 1e3));
         }
