@@ -1,6 +1,6 @@
 //! The protocols. Each file or folder holds one; here is what they have in common.
 //!
-//! `connect.rs` opens connections (with `tls.rs`), `http1.rs` has HTTP exchanges on one, `pending.rs`
+//! `connect/` opens connections (with `tls.rs`), `http1/` has HTTP exchanges on one, `pending.rs`
 //! matches replies to requests where many share a stream, `reopen.rs` brings back what has ended,
 //! `retry.rs` tries again, `info.rs` asks a Flow what it is, and `probe.rs` guesses what a port speaks
 //! that is no Flow.

@@ -1,0 +1,236 @@
+//! One TCP connection to a Flow, with TLS where the target says so. All three protocols start here,
+//! so all have the same words for what can go wrong.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::tls::{self, Alpn};
+use crate::client::{CallError, ClientConfig, ConfigError, TlsOptions};
+use crate::wire::Target;
+
+/// Makes connections to one target. Certificates are read once; cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Connector {
+    target: Target,
+    tls: Option<Tls>,
+    limit: Duration,
+}
+
+#[derive(Clone)]
+struct Tls {
+    config: Arc<rustls::ClientConfig>,
+    name: ServerName<'static>,
+}
+
+/// Not what is in it: keys.
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// An open connection.
+#[derive(Debug)]
+pub(super) enum Connection {
+    /// As the bytes are.
+    Plain(TcpStream),
+    /// Encrypted. Boxed, because its state is a hundred times as large.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Connector {
+    /// Reads the files that `config.tls` names; connects to nothing.
+    ///
+    /// # Errors
+    /// A TLS option that cannot be used.
+    pub(super) fn new(config: &ClientConfig, alpn: Alpn) -> Result<Connector, ConfigError> {
+        let target = config.target.clone();
+        let limit = config.connect_timeout;
+        if !target.tls {
+            return Ok(Connector { target, tls: None, limit });
+        }
+        let name = tls::server_name(&target, &config.tls)?;
+        let config = Arc::new(tls::client_config(&config.tls, alpn)?);
+        Ok(Connector { target, tls: Some(Tls { config, name }), limit })
+    }
+
+    /// A connector to the same place without TLS.
+    pub(super) fn plain(&self) -> Connector {
+        Connector { tls: None, ..self.clone() }
+    }
+
+    /// A TLS connector that takes any certificate: to find out what a port is, never to send
+    /// something that matters.
+    pub(super) fn asking(target: &Target, alpn: Alpn) -> Option<Connector> {
+        let tls = TlsOptions { insecure: true, ..TlsOptions::default() };
+        let target = Target { tls: true, ..target.clone() };
+        Connector::new(&ClientConfig { tls, ..ClientConfig::new(target) }, alpn).ok()
+    }
+
+    /// Whether connections are encrypted.
+    pub(super) fn uses_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Gives connections at most `limit`.
+    pub(super) fn within(self, limit: Duration) -> Connector {
+        Connector { limit, ..self }
+    }
+
+    /// Where it connects to.
+    pub(super) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// How long a connection may take.
+    pub(super) fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// Connects, TLS handshake included, without delay for small packets (`TCP_NODELAY`).
+    ///
+    /// # Errors
+    /// `Connect` and `Tls`, which also tell of too slow a peer.
+    pub(super) async fn connect(&self) -> Result<Connection, CallError> {
+        let deadline = Instant::now() + self.limit;
+        let refused = |reason: String| CallError::Connect { target: self.target.clone(), reason };
+        let address = (self.target.host.as_str(), self.target.port);
+        let tcp = match timeout_at(deadline, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => tcp,
+            Ok(Err(error)) => return Err(refused(error.to_string())),
+            Err(_) => return Err(refused(format!("no answer within {:?}", self.limit))),
+        };
+        // Fails only for a connection that is gone already, and then the next step tells.
+        let _ = tcp.set_nodelay(true);
+        let Some(tls) = &self.tls else {
+            return Ok(Connection::Plain(tcp));
+        };
+        let failed = |reason: String| CallError::Tls { target: self.target.clone(), reason };
+        let handshake = TlsConnector::from(tls.config.clone()).connect(tls.name.clone(), tcp);
+        match timeout_at(deadline, handshake).await {
+            Ok(Ok(stream)) => Ok(Connection::Tls(Box::new(stream))),
+            Ok(Err(error)) => Err(tls::failure_behind(&self.target, &error).unwrap_or_else(|| {
+                failed(format!("the server ended the connection in the handshake ({error})"))
+            })),
+            Err(_) => Err(failed(format!("no handshake within {:?}", self.limit))),
+        }
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Connection::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Connection::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Connection::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Connection::Tls(stream) => {
+                let written = Pin::new(&mut *stream).poll_write(cx, bytes);
+                with_last_words(stream, cx, written)
+            }
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Connection::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Connection::Tls(stream) => {
+                let written = Pin::new(&mut *stream).poll_write_vectored(cx, slices);
+                with_last_words(stream, cx, written)
+            }
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Connection::Plain(stream) => stream.is_write_vectored(),
+            Connection::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Connection::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Connection::Tls(stream) => {
+                let flushed = Pin::new(&mut *stream).poll_flush(cx);
+                with_last_words(stream, cx, flushed)
+            }
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Connection::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Connection::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// Where a write failed because the server hung up, what it said before, if that explains it.
+///
+/// In TLS 1.3 a server refuses a client's certificate, or the want of one, after the client has
+/// begun to send. It hangs up at once, so that the next write fails, while its reason waits to be
+/// read. What else waits there stays to be read.
+fn with_last_words<T>(
+    stream: &mut TlsStream<TcpStream>,
+    cx: &mut Context<'_>,
+    written: Poll<io::Result<T>>,
+) -> Poll<io::Result<T>> {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset};
+    match written {
+        Poll::Ready(Err(error)) if matches!(error.kind(), BrokenPipe | ConnectionReset) => {
+            let (tcp, session) = stream.get_mut();
+            // A hang-up makes the socket readable, too. The next attempt to write leads here again.
+            if tcp.poll_read_ready(cx).is_pending() {
+                return Poll::Pending;
+            }
+            while session.wants_read() && session.read_tls(&mut Ready(tcp)).is_ok_and(|n| n > 0) {
+                if let Err(said) = session.process_new_packets() {
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, said)));
+                }
+            }
+            Poll::Ready(Err(error))
+        }
+        written => written,
+    }
+}
+
+/// Reads what is there.
+struct Ready<'a>(&'a TcpStream);
+
+impl io::Read for Ready<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.try_read(buffer)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,138 @@
+//! What the head of a response says about its body: how long it is, how it is compressed, and
+//! whether another response may follow it.
+
+use std::io::Read;
+use std::mem::MaybeUninit;
+
+use bytes::Bytes;
+
+use super::{Broken, HEADERS_MAX};
+
+/// What a head says about what follows it.
+pub(super) struct ParsedHead {
+    /// Its own length.
+    pub(super) bytes: usize,
+    pub(super) status: u16,
+    pub(super) framing: Framing,
+    pub(super) coding: Coding,
+    pub(super) keep_alive: bool,
+}
+
+pub(super) enum Framing {
+    Length(u64),
+    Chunked,
+    UntilClose,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Coding {
+    Identity,
+    Gzip,
+    Deflate,
+}
+
+impl ParsedHead {
+    /// `None`: there is more to come.
+    pub(super) fn parse(input: &[u8]) -> Result<Option<ParsedHead>, Broken> {
+        let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+        let mut response = httparse::Response::new(&mut []);
+        let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
+            &mut response,
+            input,
+            &mut headers,
+        );
+        let bytes = match parsed.map_err(|error| Broken::Malformed(error.to_string()))? {
+            httparse::Status::Complete(bytes) => bytes,
+            httparse::Status::Partial => return Ok(None),
+        };
+        let status = response.code.unwrap_or_default();
+        let mut length = None;
+        let mut chunked = false;
+        let mut coding = Coding::Identity;
+        let mut keep_alive = response.version == Some(1);
+        for header in response.headers {
+            let value = header.value.trim_ascii();
+            let is = |name: &str| header.name.eq_ignore_ascii_case(name);
+            let bad = || {
+                let value = String::from_utf8_lossy(value);
+                Broken::Malformed(format!("`{}: {value:.60}`", header.name.to_ascii_lowercase()))
+            };
+            if is("content-length") {
+                // Two that differ would let two readers see two responses.
+                let found = parse_length(value).ok_or_else(bad)?;
+                if length.is_some_and(|length| length != found) {
+                    return Err(bad());
+                }
+                length = Some(found);
+            } else if is("transfer-encoding") {
+                if !value.eq_ignore_ascii_case(b"chunked") || chunked {
+                    return Err(bad());
+                }
+                chunked = true;
+            } else if is("content-encoding") {
+                coding = match value.to_ascii_lowercase().as_slice() {
+                    b"gzip" | b"x-gzip" => Coding::Gzip,
+                    b"deflate" => Coding::Deflate,
+                    b"identity" | b"" => Coding::Identity,
+                    _ => return Err(bad()),
+                };
+            } else if is("connection") {
+                for token in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+                    if token.eq_ignore_ascii_case(b"close") {
+                        keep_alive = false;
+                    } else if token.eq_ignore_ascii_case(b"keep-alive") {
+                        keep_alive = true;
+                    }
+                }
+            }
+        }
+        let framing = if status < 200 || status == 204 || status == 304 {
+            Framing::Length(0)
+        } else if chunked {
+            // A length beside chunks does not count, but whoever sends both is not to be trusted
+            // with where the next response begins (RFC 9112, 6.3).
+            keep_alive &= length.is_none();
+            Framing::Chunked
+        } else if let Some(length) = length {
+            Framing::Length(length)
+        } else {
+            keep_alive = false;
+            Framing::UntilClose
+        };
+        Ok(Some(ParsedHead { bytes, status, framing, coding, keep_alive }))
+    }
+}
+
+/// Digits and nothing else; `parse` alone would take a sign.
+fn parse_length(value: &[u8]) -> Option<u64> {
+    let digits = str::from_utf8(value).ok().filter(|v| v.bytes().all(|b| b.is_ascii_digit()))?;
+    digits.parse().ok()
+}
+
+/// Whether a head, or what follows a head, may end in these bytes.
+pub(super) fn has_empty_line(bytes: &[u8]) -> bool {
+    bytes.windows(2).any(|w| w == b"\n\n") || bytes.windows(3).any(|w| w == b"\n\r\n")
+}
+
+/// Undoes a `content-encoding`, up to `limit` bytes.
+pub(super) fn decompress(coding: Coding, body: &[u8], limit: usize) -> Result<Bytes, Broken> {
+    let decoder: Box<dyn Read + '_> = match coding {
+        Coding::Identity => Box::new(body),
+        Coding::Gzip => Box::new(flate2::read::MultiGzDecoder::new(body)),
+        // The standard means the zlib format; some servers leave its frame out.
+        Coding::Deflate if is_zlib(body) => Box::new(flate2::read::ZlibDecoder::new(body)),
+        Coding::Deflate => Box::new(flate2::read::DeflateDecoder::new(body)),
+    };
+    let mut plain = Vec::new();
+    decoder
+        .take((limit as u64).saturating_add(1))
+        .read_to_end(&mut plain)
+        .map_err(|error| Broken::Malformed(format!("compressed body: {error}")))?;
+    if plain.len() > limit { Err(Broken::TooLarge) } else { Ok(plain.into()) }
+}
+
+/// Whether bytes begin with zlib's header: method 8, and a multiple of 31.
+fn is_zlib(body: &[u8]) -> bool {
+    matches!(body, [cmf, flags, ..]
+        if cmf & 15 == 8 && u16::from_be_bytes([*cmf, *flags]) % 31 == 0)
+}
