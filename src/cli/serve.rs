@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Exit;
@@ -64,7 +63,6 @@ enum FamilyArg {
 }
 
 pub(super) async fn main(args: Args) -> Exit {
-    raise_file_limit();
     let offered = args.offered;
     let config = match config(args) {
         Ok(config) => config,
@@ -107,13 +105,6 @@ pub(super) async fn main(args: Args) -> Exit {
         () = flow.stop() => Exit::Held,
         () = signals.next() => Exit::Interrupted,
     }
-}
-
-/// Allows as many connections as this process may have; by default they are a thousand or so.
-fn raise_file_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    // Where it cannot be raised, fewer connections are taken at a time.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// The configuration of file and options; else what is wrong with them.
