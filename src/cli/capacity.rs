@@ -8,7 +8,8 @@ use tokio::sync::watch;
 
 use super::Exit;
 use super::problem::Problem;
-use super::run::{chain, default_folder, output, watch_signals};
+use super::run::{chain, default_folder, output};
+use super::signals::watch_signals;
 use super::suite::Changes;
 use crate::capacity::analysis::{self, Circumstances};
 use crate::capacity::forecast::{self, Growth, Peak, Wanted};

@@ -20,6 +20,7 @@ mod run;
 mod schema;
 mod selftest;
 mod serve;
+mod signals;
 mod suite;
 mod trend;
 

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::Exit;
 use super::compare::{Baseline, Judging};
 use super::problem::Problem;
+use super::signals::watch_signals;
 use super::suite::Changes;
 use crate::engine::Stop;
 use crate::engine::examine::Output;
@@ -201,62 +202,6 @@ pub(super) fn default_folder(suite: &str) -> PathBuf {
         .chain((2..1000).map(numbered))
         .find(|folder| !folder.exists())
         .unwrap_or(folder)
-}
-
-/// The first signal drains, the second aborts.
-pub(super) fn watch_signals(stop: Stop, quiet: bool) {
-    tokio::spawn(async move {
-        // Where signals cannot be watched they end the program, as they do anyway.
-        let Ok(mut signals) = Signals::new() else { return };
-        signals.next().await;
-        if !quiet {
-            eprintln!("interrupted: waiting for what is in flight; once more to end at once");
-        }
-        stop.drain.cancel();
-        signals.next().await;
-        stop.abort.cancel();
-    });
-}
-
-/// What asks us to end.
-#[cfg(unix)]
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn new() -> io::Result<Signals> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Signals { interrupt, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => (),
-            _ = self.terminate.recv() => (),
-        }
-    }
-}
-
-/// What asks us to end.
-#[cfg(not(unix))]
-struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    fn new() -> io::Result<Signals> {
-        Ok(Signals)
-    }
-
-    async fn next(&mut self) {
-        // Without a console there is nobody to ask.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending().await
-        }
-    }
 }
 
 /// Shows how it goes until the run is over.

@@ -30,7 +30,7 @@ pub(super) async fn main(args: Args) -> Exit {
 
 async fn run(args: Args) -> Result<Exit, Problem> {
     let stop = Stop::default();
-    super::run::watch_signals(stop.clone(), true);
+    super::signals::watch_signals(stop.clone(), true);
     let mut written = Ok(());
     let mut tell = |told: Told<'_>| {
         if !args.json && written.is_ok() {

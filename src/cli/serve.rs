@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Exit;
+use super::signals::Signals;
 use crate::flow::{FamilyName, Flow, FlowConfig, PathStep, ProtocolName, Theory, TlsFiles};
 use crate::source::{Problems, Sources, Spot};
 use crate::units::Rate;
@@ -230,28 +230,4 @@ impl From<FamilyArg> for FamilyName {
             FamilyArg::V2 => FamilyName::V2,
         }
     }
-}
-
-/// SIGINT and SIGTERM, from now on. One that cannot be had ends the process, which is what it is
-/// for.
-struct Signals([Option<Signal>; 2]);
-
-impl Signals {
-    fn new() -> Signals {
-        Signals([SignalKind::interrupt(), SignalKind::terminate()].map(|kind| signal(kind).ok()))
-    }
-
-    /// Waits for one of them.
-    async fn next(&mut self) {
-        let [interrupt, terminate] = &mut self.0;
-        tokio::select! {
-            Some(()) = recv(interrupt) => (),
-            Some(()) = recv(terminate) => (),
-            else => std::future::pending().await,
-        }
-    }
-}
-
-async fn recv(signal: &mut Option<Signal>) -> Option<()> {
-    signal.as_mut()?.recv().await
 }
