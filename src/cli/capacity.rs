@@ -136,10 +136,7 @@ const VARIANTS_MAX: usize = 50;
 const VARIANT_PRECISION: f64 = 0.25;
 
 pub(super) async fn main(args: Args) -> Exit {
-    match run(args).await {
-        Ok(exit) => exit,
-        Err(problem) => problem.print(),
-    }
+    run(args).await.unwrap_or_else(|problem| problem.print())
 }
 
 /// What is to be searched.

@@ -103,10 +103,7 @@ enum Kind {
 }
 
 pub(super) fn main(args: Args) -> Exit {
-    match run(&args) {
-        Ok(exit) => exit,
-        Err(problem) => problem.print(),
-    }
+    run(&args).unwrap_or_else(|problem| problem.print())
 }
 
 fn run(args: &Args) -> Result<Exit, Problem> {

@@ -24,10 +24,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn main(args: Args) -> Exit {
-    match write(&args) {
-        Ok(()) => Exit::Held,
-        Err(problem) => problem.print(),
-    }
+    write(&args).map_or_else(|problem| problem.print(), |()| Exit::Held)
 }
 
 fn write(args: &Args) -> Result<(), Problem> {

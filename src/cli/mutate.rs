@@ -40,10 +40,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn main(args: Args) -> Exit {
-    match run(args).await {
-        Ok(()) => Exit::Held,
-        Err(problem) => problem.print(),
-    }
+    run(args).await.map_or_else(|problem| problem.print(), |()| Exit::Held)
 }
 
 async fn run(args: Args) -> Result<(), Problem> {

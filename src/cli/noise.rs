@@ -51,10 +51,7 @@ fn runs(text: &str) -> Result<usize, String> {
 }
 
 pub(super) async fn main(args: Args) -> Exit {
-    match run(&args).await {
-        Ok(exit) => exit,
-        Err(problem) => problem.print(),
-    }
+    run(&args).await.unwrap_or_else(|problem| problem.print())
 }
 
 async fn run(args: &Args) -> Result<Exit, Problem> {
