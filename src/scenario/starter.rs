@@ -239,14 +239,7 @@ fn flows(flow: Option<&FlowFacts>) -> String {
     let mut text = String::from("flows:\n  flow:\n");
     let host = flow.host.as_deref().unwrap_or("localhost");
     let address = |(protocol, port): &(Protocol, u16)| {
-        let scheme = match (protocol, flow.tls) {
-            (Protocol::Grpc, false) => "grpc",
-            (Protocol::Grpc, true) => "grpcs",
-            (Protocol::Http, false) => "http",
-            (Protocol::Http, true) => "https",
-            (Protocol::WebSocket, false) => "ws",
-            (Protocol::WebSocket, true) => "wss",
-        };
+        let scheme = protocol.scheme(flow.tls);
         // Quoted where YAML asks for it.
         to_yaml(&format!("{scheme}://{host}:{port}").into()).trim_end().to_owned()
     };

@@ -190,14 +190,7 @@ impl FromStr for Target {
 impl Target {
     /// The URI scheme, `grpcs` for gRPC with TLS.
     pub fn scheme(&self) -> &'static str {
-        match (self.protocol, self.tls) {
-            (Protocol::Grpc, false) => "grpc",
-            (Protocol::Grpc, true) => "grpcs",
-            (Protocol::Http, false) => "http",
-            (Protocol::Http, true) => "https",
-            (Protocol::WebSocket, false) => "ws",
-            (Protocol::WebSocket, true) => "wss",
-        }
+        self.protocol.scheme(self.tls)
     }
 
     /// `host:port`, with brackets around an IPv6 address, as URIs and `Host` headers have it.
@@ -220,6 +213,20 @@ impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let user = if self.user_info.is_some() { "***@" } else { "" };
         write!(f, "{}://{user}{}", self.scheme(), self.authority())
+    }
+}
+
+impl Protocol {
+    /// Its URI scheme, `grpcs` for gRPC with TLS.
+    pub fn scheme(self, tls: bool) -> &'static str {
+        match (self, tls) {
+            (Protocol::Grpc, false) => "grpc",
+            (Protocol::Grpc, true) => "grpcs",
+            (Protocol::Http, false) => "http",
+            (Protocol::Http, true) => "https",
+            (Protocol::WebSocket, false) => "ws",
+            (Protocol::WebSocket, true) => "wss",
+        }
     }
 }
 
