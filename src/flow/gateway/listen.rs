@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -229,18 +230,8 @@ impl Door {
                     .max_header_list_size(HEADER_LIST_MAX)
                     .max_concurrent_streams(STREAMS_MAX)
                     .keep_alive_interval((self.gateway.family == Family::V2).then_some(PING_EVERY));
-                let mut connection = std::pin::pin!(builder.serve_connection(io, service));
-                tokio::select! {
-                    _ = connection.as_mut() => (),
-                    () = broken.cancelled() => (),
-                    () = self.stop.cancelled() => {
-                        connection.as_mut().graceful_shutdown();
-                        tokio::select! {
-                            _ = connection => (),
-                            () = broken.cancelled() => (),
-                        }
-                    }
-                }
+                let connection = builder.serve_connection(io, service);
+                until_over(connection, |it| it.graceful_shutdown(), self.stop, broken).await;
             }
             Protocol::Http | Protocol::WebSocket => {
                 let line = broken.clone();
@@ -261,18 +252,31 @@ impl Door {
                 });
                 let mut builder = hyper::server::conn::http1::Builder::new();
                 builder.timer(TokioTimer::new()).header_read_timeout(HELLO_MAX);
-                let mut connection =
-                    std::pin::pin!(builder.serve_connection(io, service).with_upgrades());
+                let connection = builder.serve_connection(io, service).with_upgrades();
+                until_over(connection, |it| it.graceful_shutdown(), self.stop, broken).await;
+            }
+        }
+    }
+}
+
+/// Sees a connection to its end: `stop` asks it to finish what it has, by `goodbye`, and `broken`
+/// drops it.
+fn until_over<C: Future<Output = hyper::Result<()>> + Send>(
+    connection: C,
+    goodbye: fn(Pin<&mut C>),
+    stop: CancellationToken,
+    broken: CancellationToken,
+) -> impl Future<Output = ()> + Send {
+    async move {
+        let mut connection = pin!(connection);
+        tokio::select! {
+            _ = connection.as_mut() => (),
+            () = broken.cancelled() => (),
+            () = stop.cancelled() => {
+                goodbye(connection.as_mut());
                 tokio::select! {
-                    _ = connection.as_mut() => (),
+                    _ = connection => (),
                     () = broken.cancelled() => (),
-                    () = self.stop.cancelled() => {
-                        connection.as_mut().graceful_shutdown();
-                        tokio::select! {
-                            _ = connection => (),
-                            () = broken.cancelled() => (),
-                        }
-                    }
                 }
             }
         }
