@@ -206,6 +206,19 @@ const KINDS: [(ScalarKind, &str, &str); 14] = [
     (ScalarKind::C128, "c16", "complex128"),
 ];
 
+impl ScalarKind {
+    /// All of them.
+    pub const ALL: [ScalarKind; KINDS.len()] = {
+        let mut all = [ScalarKind::Bool; KINDS.len()];
+        let mut n = 0;
+        while n < all.len() {
+            all[n] = KINDS[n].0;
+            n += 1;
+        }
+        all
+    };
+}
+
 impl DType {
     /// numpy's string: `<f4`, `>i8`, `|u1`.
     pub fn name(&self) -> &str {

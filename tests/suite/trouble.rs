@@ -75,6 +75,13 @@ fn is_whole(scenario: &ScenarioSummary) {
     assert_eq!(scenario.verdict == Verdict::Failed, failed, "{}: {requests:?}", scenario.name);
 }
 
+/// Some requests were answered, and some lost their connection.
+#[track_caller]
+fn fails_in_part(scenario: &ScenarioSummary) {
+    let requests = scenario.requests;
+    assert!(requests.ok > 0 && requests.transport_errors > 0, "{}: {requests:?}", scenario.name);
+}
+
 /// The summaries of a Flow with a fault, by protocol.
 async fn with_faults(faults: &str) -> Vec<ScenarioSummary> {
     let flow = format!("{{embedded: {{executors: [{{name: e, faults: {{{faults}}}}}]}}}}");
@@ -113,12 +120,7 @@ async fn answers_with_a_wrong_id_answer_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_that_the_gateway_ends_are_opened_again() {
     for scenario in with_faults("drop: 10%").await {
-        let requests = scenario.requests;
-        assert!(
-            requests.ok > 0 && requests.transport_errors > 0,
-            "{}: {requests:?}",
-            scenario.name
-        );
+        fails_in_part(&scenario);
     }
 }
 
@@ -242,12 +244,7 @@ const SOME: usize = 4000;
 async fn connections_that_are_closed_are_opened_again() {
     for scenario in behind(Mischief::Closes(SOME)).await {
         is_whole(&scenario);
-        let requests = scenario.requests;
-        assert!(
-            requests.ok > 0 && requests.transport_errors > 0,
-            "{}: {requests:?}",
-            scenario.name
-        );
+        fails_in_part(&scenario);
     }
 }
 
@@ -255,12 +252,7 @@ async fn connections_that_are_closed_are_opened_again() {
 async fn connections_that_are_reset_are_opened_again() {
     for scenario in behind(Mischief::Resets(SOME)).await {
         is_whole(&scenario);
-        let requests = scenario.requests;
-        assert!(
-            requests.ok > 0 && requests.transport_errors > 0,
-            "{}: {requests:?}",
-            scenario.name
-        );
+        fails_in_part(&scenario);
     }
 }
 
@@ -268,12 +260,7 @@ async fn connections_that_are_reset_are_opened_again() {
 async fn a_flow_that_dies_fails_what_comes_after() {
     for scenario in behind(Mischief::Dies(SOME)).await {
         is_whole(&scenario);
-        let requests = scenario.requests;
-        assert!(
-            requests.ok > 0 && requests.transport_errors > 0,
-            "{}: {requests:?}",
-            scenario.name
-        );
+        fails_in_part(&scenario);
         let kinds: Vec<&str> = scenario.errors.iter().map(|error| error.kind.as_str()).collect();
         assert!(kinds.contains(&"connect"), "{}: {kinds:?}", scenario.name);
     }

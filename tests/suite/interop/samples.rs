@@ -8,23 +8,6 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 use serde_json::{Value, json};
 
-const KINDS: [ScalarKind; 14] = [
-    ScalarKind::Bool,
-    ScalarKind::I8,
-    ScalarKind::I16,
-    ScalarKind::I32,
-    ScalarKind::I64,
-    ScalarKind::U8,
-    ScalarKind::U16,
-    ScalarKind::U32,
-    ScalarKind::U64,
-    ScalarKind::F16,
-    ScalarKind::F32,
-    ScalarKind::F64,
-    ScalarKind::C64,
-    ScalarKind::C128,
-];
-
 /// `count` Documents with all fields that the default schema of this family keeps, each of them
 /// there or not; what docarray puts right in a Document (levels of chunks and matches) is right.
 pub(super) fn documents(family: Family, seed: u64, count: usize) -> Vec<Document> {
@@ -36,7 +19,7 @@ pub(super) fn documents(family: Family, seed: u64, count: usize) -> Vec<Document
 pub(super) fn arrays() -> Vec<Document> {
     let mut rng = Pcg64::seed_from_u64(0);
     let mut docs = Vec::new();
-    for (n, kind) in KINDS.into_iter().enumerate() {
+    for (n, kind) in ScalarKind::ALL.into_iter().enumerate() {
         // One byte has no order, and is read as if it had the usual one.
         let orders = if kind.size() == 1 { 1 } else { 2 };
         for order in [ByteOrder::Little, ByteOrder::Big].into_iter().take(orders) {
@@ -89,7 +72,7 @@ impl Draw {
     }
 
     fn content(&mut self, doc: &mut Document) {
-        let kind = KINDS[self.rng.random_range(0..KINDS.len())];
+        let kind = ScalarKind::ALL[self.rng.random_range(0..ScalarKind::ALL.len())];
         let array = tensor(&mut self.rng, kind, ByteOrder::Little, &[2, 2]);
         let mut blob = vec![0; self.rng.random_range(1..50)];
         self.rng.fill_bytes(&mut blob);

@@ -29,23 +29,6 @@ pub(super) enum Carrier {
     Plain,
 }
 
-const ALL_KINDS: [ScalarKind; 14] = [
-    ScalarKind::Bool,
-    ScalarKind::I8,
-    ScalarKind::I16,
-    ScalarKind::I32,
-    ScalarKind::I64,
-    ScalarKind::U8,
-    ScalarKind::U16,
-    ScalarKind::U32,
-    ScalarKind::U64,
-    ScalarKind::F16,
-    ScalarKind::F32,
-    ScalarKind::F64,
-    ScalarKind::C64,
-    ScalarKind::C128,
-];
-
 pub(super) fn documents(carrier: Carrier) -> impl Strategy<Value = Vec<Document>> {
     vec(document(carrier), 0..4)
 }
@@ -145,9 +128,9 @@ fn array(carrier: Carrier) -> BoxedStrategy<NdArray> {
         }
         // All but axes behind one of length 0.
         Carrier::Plain => prop_oneof![
-            dense(listed_tensor(&ALL_KINDS, 1..4).boxed()),
+            dense(listed_tensor(&ScalarKind::ALL, 1..4).boxed()),
             dense(
-                listed_tensor(&ALL_KINDS, 0..1)
+                listed_tensor(&ScalarKind::ALL, 0..1)
                     .prop_map(|tensor| Tensor { shape: vec![0], ..tensor })
                     .boxed()
             ),
