@@ -3,14 +3,19 @@
 //! Names and units are part of the contract with users; `docs/report.md` describes them. Latencies
 //! are in milliseconds, times within a run in seconds. A number that does not exist is null.
 
+mod client;
+mod latency;
+mod routes;
+
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Histogram;
+pub use self::client::{ClientSummary, InFlightSummary, Lag};
+pub use self::latency::{Latency, ms};
+pub use self::routes::{BreakdownSummary, ExecutorSummary, RouteSummary, SlowSummary, StopKind};
 use crate::wire::Map;
 
 /// The schema this version writes.
@@ -280,40 +285,6 @@ pub struct Throughput {
     pub documents_per_s: f64,
 }
 
-/// A latency distribution in ms; all but `count` and `beyond` are null when there are no values, and
-/// a quantile is null when it is beyond an hour.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Latency {
-    /// Values.
-    pub count: u64,
-    /// Smallest, exact.
-    pub min: Option<f64>,
-    /// Mean, exact.
-    pub mean: Option<f64>,
-    /// Standard deviation.
-    pub stddev: Option<f64>,
-    /// Median.
-    pub p50: Option<f64>,
-    /// 90th percentile.
-    pub p90: Option<f64>,
-    /// 95th percentile.
-    pub p95: Option<f64>,
-    /// 99th percentile.
-    pub p99: Option<f64>,
-    /// 99.9th percentile.
-    #[serde(rename = "p99.9")]
-    pub p99_9: Option<f64>,
-    /// 99.99th percentile.
-    #[serde(rename = "p99.99")]
-    pub p99_99: Option<f64>,
-    /// Largest, exact.
-    pub max: Option<f64>,
-    /// Values of more than an hour, which the histogram does not hold.
-    pub beyond: u64,
-    /// HdrHistogram V2, compressed, in base64; values in µs. Null when there are no values.
-    pub histogram: Option<String>,
-}
-
 /// One second of a scenario.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TimelineSecond {
@@ -423,71 +394,6 @@ pub struct ErrorSummary {
     pub details: Option<String>,
 }
 
-/// Time in one Executor.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct ExecutorSummary {
-    /// Its name; `gateway` for the gateway, which includes all Executors.
-    pub name: String,
-    /// From coming in to going out, on the gateway's clock.
-    pub time_ms: Latency,
-}
-
-/// Mean time in one stop of typical requests (those around the median: the 40th to the 60th of a
-/// hundred) and of the tail (the slowest hundredth).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct BreakdownSummary {
-    /// What it is.
-    pub kind: StopKind,
-    /// The Executor's name, or what it is in words.
-    pub name: String,
-    /// Mean time of typical requests.
-    pub typical_ms: f64,
-    /// Its share of all stops' times, from 0 to 1.
-    pub typical_share: f64,
-    /// Mean time of the tail.
-    pub tail_ms: f64,
-    /// Its share of all stops' times, from 0 to 1.
-    pub tail_share: f64,
-}
-
-/// What a stop of a request is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum StopKind {
-    /// Due, but not sent yet.
-    Lag,
-    /// Between us and the gateway, and in our own hands.
-    Network,
-    /// In the gateway, and in no Executor.
-    Gateway,
-    /// An Executor. Those that work at the same time count in full each.
-    Executor,
-}
-
-/// One of the slowest requests.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct SlowSummary {
-    /// When it was due.
-    pub due_s: f64,
-    /// Due to done.
-    pub response_ms: f64,
-    /// Written to done.
-    pub service_ms: f64,
-    /// Due to written.
-    pub lag_ms: f64,
-    /// The stops it passed, and the time in each.
-    pub routes: Vec<RouteSummary>,
-}
-
-/// One stop of a request.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct RouteSummary {
-    /// Executor or gateway.
-    pub name: String,
-    /// Null for an Executor that was skipped.
-    pub time_ms: Option<f64>,
-}
-
 /// The requests of one step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StepSummary {
@@ -518,52 +424,6 @@ pub struct WarmupSummary {
     /// response times are that of the second half of what is measured, within a tenth. Null when
     /// it never settles, or the run is too short to tell (6 s).
     pub time_to_steady_s: Option<f64>,
-}
-
-/// How we ourselves did.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct ClientSummary {
-    /// CPU seconds of the threads that sent and received; null where only a journal is left.
-    pub cpu_s: Option<f64>,
-    /// The most memory the process ever had resident; null where the system does not tell.
-    pub max_rss_bytes: Option<u64>,
-    /// Threads that sent and received.
-    pub workers: usize,
-    /// Due to written, of all requests.
-    pub lag_ms: Lag,
-    /// The part of it in which our own pacer was late.
-    pub pacer_ms: Lag,
-    /// The part of it in which Documents were still being made.
-    pub generator_ms: Lag,
-    /// The part of it in which the Flow held us back: no free stream, flow control.
-    pub held_back_ms: Lag,
-    /// Whether our CPU was the limit.
-    pub saturated: bool,
-    /// Requests in flight: the mean, measured, and what Little's law makes of throughput and
-    /// response time.
-    pub in_flight: InFlightSummary,
-}
-
-/// A delay of our own; null without requests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Lag {
-    /// Median.
-    pub p50: Option<f64>,
-    /// 99th percentile.
-    pub p99: Option<f64>,
-    /// Largest.
-    pub max: Option<f64>,
-}
-
-/// Requests in flight.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct InFlightSummary {
-    /// The mean, measured by integrating their number.
-    pub mean: f64,
-    /// What it should be: requests · mean time from release to done, over the same time.
-    pub by_littles_law: f64,
-    /// The most at once, the workers' maxima added up.
-    pub max: u64,
 }
 
 impl Default for Summary {
@@ -606,71 +466,4 @@ impl Verdict {
             (Verdict::Held, Verdict::Held) => Verdict::Held,
         }
     }
-}
-
-impl Latency {
-    /// The figures of a histogram.
-    pub fn new(histogram: &Histogram) -> Latency {
-        let quantile = |quantile| histogram.quantile(quantile).map(ms);
-        Latency {
-            count: histogram.count(),
-            min: histogram.min().map(ms),
-            mean: histogram.mean().map(ms),
-            stddev: histogram.stddev().map(ms),
-            p50: quantile(0.5),
-            p90: quantile(0.9),
-            p95: quantile(0.95),
-            p99: quantile(0.99),
-            p99_9: quantile(0.999),
-            p99_99: quantile(0.9999),
-            max: histogram.max().map(ms),
-            beyond: histogram.beyond(),
-            histogram: (histogram.count() > 0).then(|| histogram.to_base64()),
-        }
-    }
-
-    /// The figures that the histogram tells, by their names in the saved result.
-    pub fn figures(&self) -> [(&'static str, Option<f64>); 10] {
-        [
-            ("min", self.min),
-            ("mean", self.mean),
-            ("stddev", self.stddev),
-            ("p50", self.p50),
-            ("p90", self.p90),
-            ("p95", self.p95),
-            ("p99", self.p99),
-            ("p99.9", self.p99_9),
-            ("p99.99", self.p99_99),
-            ("max", self.max),
-        ]
-    }
-
-    /// The histogram behind the figures.
-    ///
-    /// # Errors
-    /// When somebody changed it.
-    pub fn to_histogram(&self) -> Result<Histogram, super::HistogramError> {
-        let Some(text) = &self.histogram else { return Ok(Histogram::new()) };
-        let from_ms = |ms: Option<f64>| {
-            Duration::try_from_secs_f64(ms.unwrap_or_default() / 1e3).unwrap_or_default()
-        };
-        let histogram = Histogram::from_base64(text)?;
-        Ok(histogram.with_exact(from_ms(self.min), from_ms(self.max), self.beyond))
-    }
-}
-
-impl Lag {
-    /// The figures of a histogram.
-    pub fn new(histogram: &Histogram) -> Lag {
-        Lag {
-            p50: histogram.quantile(0.5).map(ms),
-            p99: histogram.quantile(0.99).map(ms),
-            max: histogram.max().map(ms),
-        }
-    }
-}
-
-/// Milliseconds, to the nanosecond.
-pub fn ms(duration: Duration) -> f64 {
-    duration.as_nanos() as f64 / 1e6
 }
