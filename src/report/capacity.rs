@@ -1,9 +1,9 @@
 //! The reports of a search for capacity: `capacity.json` and `capacity.html`.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::files::FilesError;
+use super::files::{FilesError, whole};
 use super::html;
 use crate::capacity::result::Capacity;
 
@@ -31,28 +31,10 @@ pub fn save(folder: &Path, capacity: &Capacity) -> Result<Vec<PathBuf>, FilesErr
     let mut paths = Vec::new();
     for (name, write) in REPORTS {
         let path = folder.join(name);
-        match put(&path, folder, capacity, write) {
-            Ok(()) => paths.push(path),
-            Err(source) => return Err(FilesError { path, source }),
-        }
+        whole(&path, |out| write(capacity, out))?;
+        paths.push(path);
     }
     Ok(paths)
-}
-
-fn put(
-    path: &Path,
-    folder: &Path,
-    capacity: &Capacity,
-    write: fn(&Capacity, &mut dyn Write) -> io::Result<()>,
-) -> io::Result<()> {
-    let mut file = tempfile::Builder::new().prefix(".").suffix(".part").tempfile_in(folder)?;
-    let mut out = BufWriter::new(file.as_file_mut());
-    write(capacity, &mut out)?;
-    out.flush()?;
-    drop(out);
-    super::files::readable(&file)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map(|_| ()).map_err(|error| error.error)
 }
 
 /// Writes `capacity.json`.

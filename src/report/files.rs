@@ -157,13 +157,13 @@ fn fill(
 }
 
 #[cfg(unix)]
-pub(super) fn readable(file: &NamedTempFile) -> io::Result<()> {
+fn readable(file: &NamedTempFile) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))
 }
 
 #[cfg(not(unix))]
-pub(super) fn readable(_: &NamedTempFile) -> io::Result<()> {
+fn readable(_: &NamedTempFile) -> io::Result<()> {
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use super::escape::xml;
 use super::words::{actual, end};
 use crate::record::summary::{ScenarioSummary, Summary, Verdict};
 
@@ -26,12 +27,12 @@ pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()
     writeln!(
         out,
         r#"<testsuites name="{}" {} time="{:.3}">"#,
-        escaped(&summary.suite),
+        xml(&summary.suite),
         counts(all()),
         summary.duration_s
     )?;
     for (scenario, cases) in &suites {
-        let name = escaped(&scenario.name);
+        let name = xml(&scenario.name);
         let started = summary
             .started_at
             .saturating_add(
@@ -48,7 +49,7 @@ pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()
         for case in cases {
             let open = format!(
                 r#"    <testcase classname="{name}" name="{}" time="{:.3}""#,
-                escaped(&case.name),
+                xml(&case.name),
                 scenario.duration_s
             );
             match &case.outcome {
@@ -56,19 +57,19 @@ pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()
                 Outcome::Failed { message, text } => writeln!(
                     out,
                     "{open}>\n      <failure type=\"failed\" message=\"{}\">{}</failure>\n    </testcase>",
-                    escaped(message),
-                    escaped(text)
+                    xml(message),
+                    xml(text)
                 )?,
                 Outcome::Error { message } => writeln!(
                     out,
                     "{open}>\n      <error type=\"not_judged\" message=\"{}\"/>\n    </testcase>",
-                    escaped(message)
+                    xml(message)
                 )?,
             }
         }
         let notes = notes(scenario);
         if !notes.is_empty() {
-            writeln!(out, "    <system-out>{}</system-out>", escaped(&notes.join("\n")))?;
+            writeln!(out, "    <system-out>{}</system-out>", xml(&notes.join("\n")))?;
         }
         writeln!(out, "  </testsuite>")?;
     }
@@ -128,22 +129,4 @@ fn counts<'a>(cases: impl Iterator<Item = &'a Case>) -> String {
         errors += u32::from(matches!(case.outcome, Outcome::Error { .. }));
     }
     format!(r#"tests="{tests}" failures="{failures}" errors="{errors}" skipped="0""#)
-}
-
-/// Text for an attribute or an element. XML 1.0 has no way to write most control characters.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\n' => out.push_str("&#10;"),
-            '\t' => out.push_str("&#9;"),
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('\u{fffd}'),
-            c => out.push(c),
-        }
-    }
-    out
 }

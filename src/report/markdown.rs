@@ -3,9 +3,8 @@
 
 use std::io;
 
-use super::words::{
-    actual, answer, count, end, latency, outcome, percent, plain, rate, time, verdict,
-};
+use super::escape::{markdown as text, markdown_code as code};
+use super::words::{actual, answer, count, end, latency, outcome, percent, rate, time, verdict};
 use crate::record::summary::{ScenarioSummary, Summary, Verdict};
 
 /// Errors shown of each scenario: a comment has to stay short.
@@ -101,34 +100,4 @@ fn sign(verdict: Verdict) -> &'static str {
         Verdict::Failed => "❌",
         Verdict::NotJudged => "⚠️",
     }
-}
-
-/// What a Flow or a suite says, as text: nothing in it is markup, a link, or calls anybody.
-fn text(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in plain(text).chars() {
-        match c {
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '&' => out.push_str("&amp;"),
-            // A zero-width space ends what would be a mention, an issue or a link by itself.
-            '@' | '#' => out.extend([c, '\u{200b}']),
-            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' => out.extend(['\\', c]),
-            ':' => out.push_str("&#58;"),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-/// As code. It stands in a `<code>` element, which needs no counting of backticks.
-fn code(text: &str) -> String {
-    let mut out = String::from("<code>");
-    for c in plain(text).chars() {
-        match c {
-            c if c.is_alphanumeric() || " .=".contains(c) || !c.is_ascii() => out.push(c),
-            c => out.push_str(&format!("&#{};", u32::from(c))),
-        }
-    }
-    out + "</code>"
 }

@@ -6,6 +6,7 @@
 pub mod capacity;
 pub mod compare;
 mod csv;
+mod escape;
 pub mod files;
 mod hlog;
 mod html;

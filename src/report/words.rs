@@ -188,6 +188,12 @@ pub(super) fn plain(text: &str) -> String {
         .collect()
 }
 
+/// A text as a sentence begins.
+pub(super) fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
 /// Breaks a text at spaces into lines of at most so many columns.
 pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines = vec![String::new()];

@@ -1,12 +1,7 @@
-//! A comparison as a page: one file that works from disk, without a network.
-//!
-//! All text goes through the template's escaping; only drawings, which hold no text of others, go in
-//! as they are.
+//! A comparison as a page.
 
 use std::io;
 
-use minijinja::value::Serde;
-use minijinja::{Environment, context};
 use serde::Serialize;
 
 use super::{
@@ -14,6 +9,8 @@ use super::{
     value, verdict, warnings,
 };
 use crate::compare::{Change, Comparison, ScenarioComparison};
+use crate::report::html::parts::Figure;
+use crate::report::html::render;
 
 #[derive(Serialize)]
 struct Page {
@@ -23,6 +20,7 @@ struct Page {
     answer: String,
     sizes: String,
     confidence: String,
+    head: [&'static str; 6],
     warnings: Vec<String>,
     scenarios: Vec<Section>,
     base: Vec<String>,
@@ -35,9 +33,8 @@ struct Section {
     class: &'static str,
     verdict: &'static str,
     gates: Vec<GateRow>,
-    changes: Vec<Row>,
-    shift: Vec<Row>,
-    drawing: String,
+    changes: Vec<Vec<String>>,
+    figure: Option<Figure>,
 }
 
 #[derive(Serialize)]
@@ -48,51 +45,30 @@ struct GateRow {
     sentence: String,
 }
 
-#[derive(Serialize)]
-struct Row {
-    metric: String,
-    base: String,
-    candidate: String,
-    change: String,
-    interval: String,
-    word: &'static str,
-}
+/// A table of changes; what they mean is in words.
+const HEAD: [&str; 6] = ["metric", "base", "candidate", "change", "interval", ""];
 
 pub(super) fn write(comparison: &Comparison, out: &mut dyn io::Write) -> io::Result<()> {
+    let confidence = confidence(comparison);
+    let sections = comparison.scenarios.iter().map(|of| Section::new(of, &confidence));
     let page = Page {
         suite: comparison.suite.clone(),
         verdict: verdict(comparison),
         class: class(comparison.verdict),
         answer: answer(comparison),
         sizes: sizes(comparison),
-        confidence: confidence(comparison),
+        head: HEAD,
+        confidence: confidence.clone(),
         warnings: warnings(comparison),
-        scenarios: comparison.scenarios.iter().map(Section::new).collect(),
+        scenarios: sections.collect(),
         base: comparison.base.clone(),
         candidate: comparison.candidate.clone(),
     };
-    render("compare.html", include_str!("compare.html"), &page, out)
-}
-
-/// Fills a page's template, with the style that all reports share.
-pub(super) fn render(
-    name: &'static str,
-    template: &'static str,
-    page: &impl Serialize,
-    out: &mut dyn io::Write,
-) -> io::Result<()> {
-    let mut environment = Environment::new();
-    // The name's ending switches escaping on.
-    environment.add_template(name, template).map_err(io::Error::other)?;
-    let template = environment.get_template(name).map_err(io::Error::other)?;
-    let style = concat!(include_str!("../html/report.css"), include_str!("compare.css"));
-    let context = context! { page => Serde(page), style };
-    template.render_captured_to(context, out).map_err(io::Error::other)?;
-    Ok(())
+    render("compare.html", &page, out)
 }
 
 impl Section {
-    fn new(scenario: &ScenarioComparison) -> Section {
+    fn new(scenario: &ScenarioComparison, confidence: &str) -> Section {
         let gates = scenario.gates.iter().map(|gate| GateRow {
             gate: gate.gate.clone(),
             class: class(Some(gate.verdict)),
@@ -104,26 +80,41 @@ impl Section {
             class: class(scenario.verdict),
             verdict: scenario.verdict.map_or("", super::word),
             gates: gates.collect(),
-            changes: scenario.changes.iter().map(Row::new).collect(),
-            shift: scenario.shift.iter().map(Row::new).collect(),
-            drawing: shift::shift(&scenario.shift),
+            changes: scenario.changes.iter().map(row).collect(),
+            figure: figure(&scenario.shift, confidence),
         }
     }
 }
 
-impl Row {
-    fn new(of: &Change) -> Row {
-        Row {
-            metric: of.metric.clone(),
-            base: value(of.unit, of.base),
-            candidate: value(of.unit, of.candidate),
-            change: change(of.unit, of.change),
-            interval: format!("{} {}", interval(of), change_unit(of.unit)),
-            word: match (of.improved, of.worsened) {
-                (true, _) => "better",
-                (_, true) => "worse",
-                _ => "no change shown",
-            },
-        }
-    }
+fn row(of: &Change) -> Vec<String> {
+    let word = match (of.improved, of.worsened) {
+        (true, _) => "better",
+        (_, true) => "worse",
+        _ => "no change shown",
+    };
+    vec![
+        of.metric.clone(),
+        value(of.unit, of.base),
+        value(of.unit, of.candidate),
+        change(of.unit, of.change),
+        format!("{} {}", interval(of), change_unit(of.unit)),
+        word.into(),
+    ]
+}
+
+/// The shift of response times with its intervals, where there is something to draw.
+fn figure(changes: &[Change], confidence: &str) -> Option<Figure> {
+    Some(Figure {
+        title: "Shift of response times, base to candidate".into(),
+        note: format!(
+            "Above the line is slower. Dots are the best guess, the band is where the truth lies with \
+             {confidence} certainty, percentile by percentile."
+        )
+        .into(),
+        svg: shift::shift(changes)?,
+        wide: true,
+        head: HEAD.map(Into::into).to_vec(),
+        rows: changes.iter().map(row).collect(),
+        ..Figure::default()
+    })
 }

@@ -4,6 +4,7 @@ use std::io;
 
 use super::{outcome, sentence, warnings};
 use crate::compare::{Comparison, Inconclusive, Verdict};
+use crate::report::escape::xml;
 
 pub(super) fn write(comparison: &Comparison, out: &mut dyn io::Write) -> io::Result<()> {
     let gates = || comparison.scenarios.iter().flat_map(|scenario| &scenario.gates);
@@ -18,22 +19,22 @@ pub(super) fn write(comparison: &Comparison, out: &mut dyn io::Write) -> io::Res
     writeln!(
         out,
         "<testsuites name=\"{}\" tests=\"{}\" failures=\"{failures}\">",
-        escaped(&comparison.suite),
+        xml(&comparison.suite),
         gates().count()
     )?;
     for scenario in &comparison.scenarios {
         let failures = scenario.gates.iter().filter(|gate| failed(gate.verdict)).count();
         let open = |verdict| verdict == Verdict::CantTell && lets_pass;
         let skipped = scenario.gates.iter().filter(|gate| open(gate.verdict)).count();
-        let name = escaped(&scenario.name);
+        let name = xml(&scenario.name);
         writeln!(
             out,
             "  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{failures}\" skipped=\"{skipped}\">",
             scenario.gates.len()
         )?;
         for gate in &scenario.gates {
-            write!(out, "    <testcase classname=\"{name}\" name=\"{}\"", escaped(&gate.gate))?;
-            let text = escaped(&sentence(gate));
+            write!(out, "    <testcase classname=\"{name}\" name=\"{}\"", xml(&gate.gate))?;
+            let text = xml(&sentence(gate));
             let word = outcome(gate);
             match gate.verdict {
                 Verdict::Held => {
@@ -52,25 +53,8 @@ pub(super) fn write(comparison: &Comparison, out: &mut dyn io::Write) -> io::Res
     if !warnings.is_empty() {
         // Only a suite may speak outside of its cases.
         writeln!(out, "  <testsuite name=\"notes\" tests=\"0\" failures=\"0\">")?;
-        writeln!(out, "    <system-out>{}</system-out>", escaped(&warnings.join("\n")))?;
+        writeln!(out, "    <system-out>{}</system-out>", xml(&warnings.join("\n")))?;
         writeln!(out, "  </testsuite>")?;
     }
     writeln!(out, "</testsuites>")
-}
-
-/// Text in XML; what XML cannot hold at all is made visible.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\n' | '\t' => out.push(c),
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('\u{fffd}'),
-            c => out.push(c),
-        }
-    }
-    out
 }

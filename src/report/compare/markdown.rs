@@ -7,6 +7,8 @@ use super::{
     warnings,
 };
 use crate::compare::{Change, Comparison, Verdict};
+use crate::report::escape::{markdown as text, markdown_code as code};
+use crate::report::words::capital;
 
 pub(super) fn write(comparison: &Comparison, out: &mut dyn io::Write) -> io::Result<()> {
     let sign = match comparison.verdict {
@@ -15,13 +17,13 @@ pub(super) fn write(comparison: &Comparison, out: &mut dyn io::Write) -> io::Res
         Some(Verdict::CantTell) => "❔",
         None => "ℹ️",
     };
-    writeln!(out, "## {sign} {}: {}", escaped(&comparison.suite), verdict(comparison))?;
+    writeln!(out, "## {sign} {}: {}", text(&comparison.suite), verdict(comparison))?;
     writeln!(out, "\n{}.\n", capital(&answer(comparison)))?;
     for warning in warnings(comparison) {
-        writeln!(out, "> **Note:** {}\n", escaped(&warning))?;
+        writeln!(out, "> **Note:** {}\n", text(&warning))?;
     }
     for scenario in &comparison.scenarios {
-        writeln!(out, "### {}\n", escaped(&scenario.name))?;
+        writeln!(out, "### {}\n", text(&scenario.name))?;
         if !scenario.gates.is_empty() {
             writeln!(out, "| gate | base | candidate | change | interval | |")?;
             writeln!(out, "| --- | ---: | ---: | ---: | ---: | --- |")?;
@@ -38,7 +40,7 @@ pub(super) fn write(comparison: &Comparison, out: &mut dyn io::Write) -> io::Res
             writeln!(out)?;
         }
         for gate in scenario.gates.iter().filter(|gate| gate.verdict != Verdict::Held) {
-            writeln!(out, "- {} {}.", code(&gate.gate), escaped(&sentence(gate)))?;
+            writeln!(out, "- {} {}.", code(&gate.gate), text(&sentence(gate)))?;
         }
         let table = |out: &mut dyn io::Write, changes: &[Change]| -> io::Result<()> {
             writeln!(out, "| | base | candidate | change | interval |")?;
@@ -80,32 +82,4 @@ fn cells(of: &Change) -> Vec<String> {
         change(of.unit, of.change),
         format!("{} {}", interval(of), change_unit(of.unit)),
     ]
-}
-
-fn capital(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
-}
-
-/// Text that a suite's author wrote is text, whatever Markdown or HTML it looks like.
-pub(super) fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' | '\r' => out.push(' '),
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '\\' | '*' | '_' | '[' | ']' | '|' | '#' | '@' | '`' | '~' => {
-                out.push('\\');
-                out.push(c);
-            }
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-/// The same as code; a table ends a cell at `|` even there.
-pub(super) fn code(text: &str) -> String {
-    format!("`{}`", text.replace('`', "'").replace('|', "\\|").replace(['\n', '\r'], " "))
 }

@@ -62,12 +62,12 @@ fn open(label: &str) -> String {
     format!(r#"<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">"#)
 }
 
-/// Quantile by quantile, the change with its interval. Empty when there is nothing to draw.
-pub(super) fn shift(changes: &[Change]) -> String {
+/// Quantile by quantile, the change with its interval, where there is something to draw.
+pub(super) fn shift(changes: &[Change]) -> Option<String> {
     let known: Vec<(&Change, f64, f64)> =
         changes.iter().filter_map(|change| Some((change, change.low?, change.high?))).collect();
     if known.is_empty() {
-        return String::new();
+        return None;
     }
     let low = known.iter().map(|(_, low, _)| *low).fold(0.0, f64::min);
     let high = known.iter().map(|(_, _, high)| *high).fold(0.0, f64::max);
@@ -109,7 +109,7 @@ pub(super) fn shift(changes: &[Change]) -> String {
         );
     }
     svg.push_str("</svg>");
-    svg
+    Some(svg)
 }
 
 /// A metric over all results: a dot each, a line at the median of each stretch between changes.

@@ -4,8 +4,11 @@ use std::io;
 
 use serde::Serialize;
 
-use super::{change, html, markdown as words, shift, value};
+use super::{change, shift, value};
 use crate::compare::trend::{ChangePoint, LeftOut, Series, Trend};
+use crate::report::escape::{markdown as text, markdown_code as code};
+use crate::report::html::parts::Figure;
+use crate::report::html::render;
 use crate::report::words::{fit, width, wrap};
 
 /// No line is wider.
@@ -50,7 +53,7 @@ pub(super) fn terminal(trend: &Trend, color: bool, out: &mut dyn io::Write) -> i
 }
 
 pub(super) fn markdown(trend: &Trend, out: &mut dyn io::Write) -> io::Result<()> {
-    writeln!(out, "## {}: trend\n\n{}\n", words::escaped(&trend.suite), sentence(trend))?;
+    writeln!(out, "## {}: trend\n\n{}\n", text(&trend.suite), sentence(trend))?;
     let changes = changes(trend);
     if !changes.is_empty() {
         writeln!(out, "| scenario | metric | before | after | change | first result after it |")?;
@@ -60,13 +63,13 @@ pub(super) fn markdown(trend: &Trend, out: &mut dyn io::Write) -> io::Result<()>
         writeln!(
             out,
             "| {} | {} | {} | {} | {} {} | {}, {} |",
-            words::escaped(&row.scenario),
-            words::code(&row.metric),
+            text(&row.scenario),
+            code(&row.metric),
             row.before,
             row.after,
             row.change,
             if row.worse { "worse" } else { "better" },
-            words::escaped(&row.label),
+            text(&row.label),
             row.at
         )?;
     }
@@ -82,24 +85,23 @@ pub(super) fn html(trend: &Trend, out: &mut dyn io::Write) -> io::Result<()> {
         sentence: String,
         effect_min: String,
         changes: Vec<Row>,
-        charts: Vec<Chart<'a>>,
+        figures: Vec<Figure>,
         left_out: &'a [LeftOut],
     }
-    #[derive(Serialize)]
-    struct Chart<'a> {
-        scenario: &'a str,
-        metric: &'a str,
-        drawing: String,
-        rows: Vec<(String, String)>,
-    }
     let changes = changes(trend);
-    let chart = |series: &'_ Series| {
-        let rows = trend.results.iter().zip(&series.values);
-        rows.map(|(result, of)| {
+    let figure = |series: &Series| {
+        let rows = trend.results.iter().zip(&series.values).map(|(result, of)| {
             let shown = of.map_or("–".into(), |of| value(series.unit, Some(of)));
-            (format!("{}, {}", result.label, result.started_at.strftime("%F %H:%MZ")), shown)
-        })
-        .collect()
+            vec![format!("{}, {}", result.label, result.started_at.strftime("%F %H:%MZ")), shown]
+        });
+        Figure {
+            title: format!("{}: {}", series.scenario, series.metric).into(),
+            svg: shift::series(series),
+            wide: true,
+            head: vec!["result".into(), series.metric.clone().into()],
+            rows: rows.collect(),
+            ..Figure::default()
+        }
     };
     let page = Page {
         suite: &trend.suite,
@@ -111,20 +113,11 @@ pub(super) fn html(trend: &Trend, out: &mut dyn io::Write) -> io::Result<()> {
         },
         sentence: sentence(trend),
         effect_min: format!("{:.0} %", trend.effect_min * 100.0),
-        charts: trend
-            .series
-            .iter()
-            .map(|series| Chart {
-                scenario: &series.scenario,
-                metric: &series.metric,
-                drawing: shift::series(series),
-                rows: chart(series),
-            })
-            .collect(),
+        figures: trend.series.iter().map(figure).collect(),
         changes,
         left_out: &trend.left_out,
     };
-    html::render("trend.html", include_str!("trend.html"), &page, out)
+    render("trend.html", &page, out)
 }
 
 /// A change in a table.

@@ -1,13 +1,13 @@
 //! `capacity.html`: what a Flow holds, for those who decide at the top and for those who measure
 //! below.
 
+use std::borrow::Cow;
 use std::io;
 
-use minijinja::value::Serde;
-use minijinja::{Environment, context};
 use serde::Serialize;
 
 use super::chart::{Axis, Shape, plot};
+use super::parts::{Fact, Figure, Key, Mark};
 use crate::capacity::Estimate;
 use crate::capacity::forecast::money;
 use crate::capacity::result::{Capacity, Outcome, TrialSummary, Unit};
@@ -16,17 +16,7 @@ use crate::capacity::words::{condition, level, number};
 use crate::report::words::{latency, percent, rate, time};
 
 pub(in crate::report) fn write(capacity: &Capacity, out: &mut dyn io::Write) -> io::Result<()> {
-    let mut environment = Environment::new();
-    // The name's ending switches escaping on.
-    environment
-        .add_template("capacity.html", include_str!("capacity.html"))
-        .map_err(io::Error::other)?;
-    let template = environment.get_template("capacity.html").map_err(io::Error::other)?;
-    let page = Serde(Page::new(capacity));
-    let style = include_str!("report.css");
-    let script = include_str!("report.js");
-    template.render_captured_to(context! { page, style, script }, out).map_err(io::Error::other)?;
-    Ok(())
+    super::render("capacity.html", &Page::new(capacity), out)
 }
 
 #[derive(Serialize)]
@@ -50,31 +40,12 @@ struct Page {
     facts: Vec<Fact>,
 }
 
-#[derive(Serialize)]
-struct Fact {
-    name: &'static str,
-    value: String,
-}
-
-/// A chart with its numbers.
-#[derive(Serialize)]
-struct Figure {
-    title: &'static str,
-    legend: Vec<String>,
-    svg: String,
-    note: String,
-    head: Vec<String>,
-    rows: Vec<Vec<String>>,
-    /// Where the rows lie across the drawing.
-    across: Vec<f64>,
-}
-
 /// A section of one chart.
 #[derive(Serialize)]
 struct Part {
     words: String,
     figure: Figure,
-    head: Vec<String>,
+    head: Vec<Cow<'static, str>>,
     rows: Vec<Vec<String>>,
 }
 
@@ -228,14 +199,14 @@ fn under_load(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figure> {
             shapes.push(Shape::Dots(colour, points.clone()));
         }
         figures.push(Figure {
-            title: "Response time over load",
-            legend: vec!["median".into(), "p99".into()],
+            title: "Response time over load".into(),
+            legend: Mark::Line.legend(["median", "p99"]),
             svg: plot("Response time over load", &x, &y, &shapes),
             note: "The shaded stretch is where the edge lies: what is left of it holds, what is right \
                    of it fails, each with the stated confidence. Beyond it a queue grows, and times \
                    tell of the length of the trial."
                 .into(),
-            head: ["Load", "Median", "p99"].map(String::from).to_vec(),
+            head: ["Load", "Median", "p99"].map(Cow::Borrowed).to_vec(),
             rows: timed
                 .iter()
                 .map(|trial| {
@@ -244,6 +215,7 @@ fn under_load(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figure> {
                 })
                 .collect(),
             across: x.across(&timed.iter().map(|trial| trial.level).collect::<Vec<_>>()),
+            ..Figure::default()
         });
     }
     let through = |of: fn(&TrialSummary) -> f64| -> Vec<(f64, f64)> {
@@ -259,13 +231,13 @@ fn under_load(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figure> {
         shapes.push(Shape::Dots(colour, points.clone()));
     }
     figures.push(Figure {
-        title: "Throughput over load",
-        legend: vec!["throughput".into(), "goodput".into()],
+        title: "Throughput over load".into(),
+        legend: Mark::Line.legend(["throughput", "goodput"]),
         svg: plot("Throughput over load", &x, &y, &shapes),
         note:
             "Throughput is what came back, goodput what came back and met the objective by itself."
                 .into(),
-        head: ["Load", "Throughput", "Goodput"].map(String::from).to_vec(),
+        head: ["Load", "Throughput", "Goodput"].map(Cow::Borrowed).to_vec(),
         rows: loads
             .iter()
             .map(|trial| {
@@ -278,6 +250,7 @@ fn under_load(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figure> {
             })
             .collect(),
         across: x.across(&loads.iter().map(|trial| trial.level).collect::<Vec<_>>()),
+        ..Figure::default()
     });
     figures.extend(executors_over_load(capacity, loads));
     figures
@@ -314,11 +287,11 @@ fn executors_over_load(capacity: &Capacity, loads: &[&TrialSummary]) -> Option<F
         shapes.push(Shape::Curve(colour, points.clone()));
         shapes.push(Shape::Dots(colour, points));
     }
-    let mut head = vec!["Load".to_owned()];
-    head.extend(names.iter().cloned());
+    let mut head: Vec<Cow<'static, str>> = vec!["Load".into()];
+    head.extend(names.iter().cloned().map(Cow::Owned));
     Some(Figure {
-        title: "Executors over load",
-        legend: names.clone(),
+        title: "Executors over load".into(),
+        legend: Mark::Line.legend(names.clone()),
         svg: plot("Executors over load", &x, &y, &shapes),
         note: "An Executor whose share grows with the load is the one that saturates.".into(),
         head,
@@ -334,6 +307,7 @@ fn executors_over_load(capacity: &Capacity, loads: &[&TrialSummary]) -> Option<F
             })
             .collect(),
         across: x.across(&told.iter().map(|trial| trial.level).collect::<Vec<_>>()),
+        ..Figure::default()
     })
 }
 
@@ -375,15 +349,16 @@ fn models(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figure> {
             Shape::Dots(1, points.clone()),
         ];
         figures.push(Figure {
-            title: "Scalability law",
-            legend: vec!["fitted".into(), "measured".into()],
+            title: "Scalability law".into(),
+            legend: fitted_and_measured(),
             svg: plot("Throughput over concurrency", &x, &y, &shapes),
             note: format!(
                 "Throughput over requests in flight by the Universal Scalability Law, with its {} % \
                  interval for a measurement.",
                 number(usl.confidence * 100.0)
-            ),
-            head: ["In flight", "Measured", "Fitted", "Interval"].map(String::from).to_vec(),
+            )
+            .into(),
+            head: ["In flight", "Measured", "Fitted", "Interval"].map(Cow::Borrowed).to_vec(),
             rows: points
                 .iter()
                 .map(|(n, measured)| {
@@ -392,6 +367,7 @@ fn models(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figure> {
                 })
                 .collect(),
             across: x.across(&points.iter().map(|point| point.0).collect::<Vec<_>>()),
+            ..Figure::default()
         });
     }
     if let Some(queue) = &capacity.models.queue {
@@ -417,14 +393,15 @@ fn models(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figure> {
             Shape::Dots(1, points.clone()),
         ];
         figures.push(Figure {
-            title: "Queue",
-            legend: vec!["fitted".into(), "measured".into()],
+            title: "Queue".into(),
+            legend: fitted_and_measured(),
             svg: plot("Mean response time over load", &x, &y, &shapes),
             note: format!(
                 "Mean response time of an M/G/{} queue with the service of the unloaded run.",
                 queue.servers
-            ),
-            head: ["Rate", "Measured", "Fitted", "Interval"].map(String::from).to_vec(),
+            )
+            .into(),
+            head: ["Rate", "Measured", "Fitted", "Interval"].map(Cow::Borrowed).to_vec(),
             rows: points
                 .iter()
                 .map(|(at, measured)| {
@@ -439,9 +416,18 @@ fn models(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figure> {
                 })
                 .collect(),
             across: x.across(&points.iter().map(|point| point.0).collect::<Vec<_>>()),
+            ..Figure::default()
         });
     }
     figures
+}
+
+/// A curve, and what was measured.
+fn fitted_and_measured() -> Vec<Key> {
+    vec![
+        Key { name: "fitted".into(), mark: Mark::Line },
+        Key { name: "measured".into(), mark: Mark::Dots },
+    ]
 }
 
 fn interval(estimate: &Estimate, show: fn(f64) -> String) -> String {
@@ -554,17 +540,20 @@ fn pareto(capacity: &Capacity) -> Option<Part> {
             ]
         })
         .collect();
-    let head = head.map(String::from).to_vec();
+    let head = head.map(Cow::Borrowed).to_vec();
     let figure = Figure {
-        title: "Documents against latency",
-        legend: vec!["the front".into(), "beaten by another".into()],
+        title: "Documents against latency".into(),
+        legend: vec![
+            Key { name: "the front".into(), mark: Mark::Line },
+            Key { name: "beaten by another".into(), mark: Mark::Dots },
+        ],
         svg: plot("Documents against latency", &x, &y, &shapes),
         note: "Each point is the most that one combination holds. Of those on the front none is \
                better than another in every way."
             .into(),
         head: head.clone(),
         rows: rows.clone(),
-        across: Vec::new(),
+        ..Figure::default()
     };
     Some(Part { words: pareto.words.clone(), figure, head, rows })
 }
@@ -611,19 +600,21 @@ fn plan(capacity: &Capacity) -> Option<Part> {
             ]
         })
         .collect();
-    let head = head.map(String::from).to_vec();
+    let head = head.map(Cow::Borrowed).to_vec();
     let figure = Figure {
-        title: "Replicas over time",
-        legend: vec!["needed".into(), "with one to spare".into()],
+        title: "Replicas over time".into(),
+        legend: Mark::Line.legend(["needed", "with one to spare"]),
         svg: plot("Replicas over time", &x, &y, &shapes),
         note: format!(
             "For the peak of each step with {} % of capacity to spare. An asterisk marks what lies \
              beyond twice the measured load.",
             number(plan.headroom * 100.0)
-        ),
+        )
+        .into(),
         head: head.clone(),
         rows: rows.clone(),
         across: x.across(&at),
+        ..Figure::default()
     };
     Some(Part { words: plan.words.clone(), figure, head, rows })
 }

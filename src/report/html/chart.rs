@@ -6,6 +6,9 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use crate::report::escape::xml;
+use crate::report::words::plain;
+
 /// A drawing, in units of CSS pixels at its natural size.
 const WIDTH: f64 = 520.0;
 const HEIGHT: f64 = 250.0;
@@ -463,19 +466,9 @@ fn short(value: f64) -> String {
     }
 }
 
+/// Text in a drawing, which is one line.
 fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            c if c.is_control() => out.push('\u{fffd}'),
-            c => out.push(c),
-        }
-    }
-    out
+    xml(&plain(text))
 }
 
 #[cfg(test)]

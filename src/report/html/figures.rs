@@ -3,28 +3,11 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-
 use super::chart::{self, Axis, Line};
+use super::parts::{Figure, Mark};
 use crate::record::summary::{BreakdownSummary, ScenarioSummary, TimelineSecond, ms};
 use crate::record::{Histogram, HistogramError};
 use crate::report::words::{latency, percent, rate, three_digits};
-
-/// A chart and its table. The table's rows are the chart's points, in their order.
-#[derive(Serialize)]
-pub(super) struct Figure {
-    pub(super) title: &'static str,
-    /// What it shows and how to read it, in a sentence.
-    pub(super) note: &'static str,
-    pub(super) svg: String,
-    pub(super) legend: Vec<Cow<'static, str>>,
-    /// Whether the legend is one of shades: few to many.
-    pub(super) shades: bool,
-    /// Where the points lie across, for values on hover; empty where there is none.
-    pub(super) across: Vec<f64>,
-    pub(super) head: Vec<Cow<'static, str>>,
-    pub(super) rows: Vec<Vec<String>>,
-}
 
 /// Points of a chart over time: more could not be told apart, and would make the page large.
 const POINTS_MAX: usize = 120;
@@ -189,15 +172,16 @@ fn percentiles(scenario: &ScenarioSummary) -> Result<Option<Figure>, HistogramEr
     let mut names: Vec<String> = quantiles.iter().map(|quantile| percentile(*quantile)).collect();
     names.push("max".into());
     Ok(Some(Figure {
-        title,
+        title: title.into(),
         note: "How many requests were faster. Response time counts from when a request was due, \
-               service time from when it was sent; ok requests only.",
+               service time from when it was sent; ok requests only."
+            .into(),
         svg: chart::lines(title, &x, &y, &places, &lines),
-        legend: lines.iter().map(|line| line.name.clone()).collect(),
-        shades: false,
+        legend: Mark::Line.legend(lines.iter().map(|line| line.name.clone())),
         across: x.across(&places),
         head: vec!["percentile".into(), "response time".into(), "service time".into()],
         rows: rows(&names, &lines, |value| latency(Some(value))),
+        ..Figure::default()
     }))
 }
 
@@ -234,7 +218,7 @@ fn over_time(stretches: &[Stretch]) -> Option<Figure> {
     let title = "Response time over time";
     let at: Vec<f64> = stretches.iter().map(Stretch::middle).collect();
     let mut figure = timed(title, "", &x, &y, &at, stretches, &lines, |v| latency(Some(v)));
-    figure.note = "Stronger: more requests took that long in that moment.";
+    figure.note = "Stronger: more requests took that long in that moment.".into();
     figure.shades = true;
     figure.svg = chart::heat_map(title, &x, &y, &columns, &cells, &lines);
     Some(figure)
@@ -268,16 +252,16 @@ fn timed(
         .map(|s| format!("{}–{} s", three_digits_short(s.from), three_digits_short(s.to)))
         .collect();
     Figure {
-        title,
-        note,
+        title: title.into(),
+        note: note.into(),
         svg: chart::lines(title, x, y, at, lines),
-        legend: lines.iter().map(|line| line.name.clone()).collect(),
-        shades: false,
+        legend: Mark::Line.legend(lines.iter().map(|line| line.name.clone())),
         across: x.across(at),
         head: std::iter::once("time".into())
             .chain(lines.iter().map(|line| line.name.clone()))
             .collect(),
         rows: rows(&names, lines, show),
+        ..Figure::default()
     }
 }
 
@@ -395,14 +379,13 @@ fn waterfall(breakdown: &[BreakdownSummary]) -> Option<Figure> {
     }
     let title = "What fast and slow requests wait for";
     Some(Figure {
-        title,
+        title: title.into(),
         note: "Mean share of each stop, by the routes of the responses, in the order in which a \
                request meets them: of the typical requests (around the median) and of the slowest \
-               hundredth.",
+               hundredth."
+            .into(),
         svg: chart::waterfall(title, &steps),
-        legend: vec!["typical".into(), "slowest 1 %".into()],
-        shades: false,
-        across: Vec::new(),
+        legend: Mark::Bar.legend(["typical", "slowest 1 %"]),
         head: ["stop", "typical", "share", "slowest 1 %", "share"].map(Cow::Borrowed).to_vec(),
         rows: stops
             .iter()
@@ -416,6 +399,7 @@ fn waterfall(breakdown: &[BreakdownSummary]) -> Option<Figure> {
                 ]
             })
             .collect(),
+        ..Figure::default()
     })
 }
 
@@ -437,14 +421,15 @@ fn executors(scenario: &ScenarioSummary) -> Option<Figure> {
         std::iter::once(name.clone()).chain(values.iter().map(|value| latency(*value))).collect()
     };
     Some(Figure {
-        title,
-        note: "Time in each Executor, by the routes of the responses; what is left is the gateway’s \
-               own and that of network and client.",
+        title: title.into(),
+        note:
+            "Time in each Executor, by the routes of the responses; what is left is the gateway’s \
+               own and that of network and client."
+                .into(),
         svg: chart::bars(title, &x, &shown, |value| latency(Some(value))),
-        legend: vec!["median".into(), "p99".into()],
-        shades: false,
-        across: Vec::new(),
+        legend: Mark::Bar.legend(["median", "p99"]),
         head: vec!["stop".into(), "median".into(), "p99".into()],
         rows: shown.iter().map(row).collect(),
+        ..Figure::default()
     })
 }

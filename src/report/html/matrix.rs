@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::chart::{self, Axis};
-use super::figures::Figure;
+use super::parts::{Figure, Mark};
 use crate::record::summary::{ScenarioSummary, Summary};
 use crate::report::words::{latency, percent, rate};
 
@@ -119,12 +119,10 @@ fn bars(metric: &Metric, group: &[(usize, &ScenarioSummary)]) -> Figure {
     let x = Axis::from_zero(largest.fold(0.0, f64::max), metric.show, "");
     let names = metric.series.iter().map(|(name, _)| Cow::Borrowed(*name));
     Figure {
-        title: metric.title,
-        note: metric.note,
+        title: metric.title.into(),
+        note: metric.note.into(),
         svg: chart::bars(metric.title, &x, &shown, metric.show),
-        legend: names.clone().collect(),
-        shades: false,
-        across: Vec::new(),
+        legend: Mark::Bar.legend(names.clone()),
         head: std::iter::once("combination".into()).chain(names).collect(),
         rows: shown
             .iter()
@@ -133,6 +131,7 @@ fn bars(metric: &Metric, group: &[(usize, &ScenarioSummary)]) -> Figure {
                 std::iter::once(name.clone()).chain(values).collect()
             })
             .collect(),
+        ..Figure::default()
     }
 }
 

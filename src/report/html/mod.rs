@@ -1,35 +1,65 @@
-//! `report.html`: one file that works from disk, without a network.
+//! Pages: each one file that works from disk, without a network.
 //!
-//! All text goes through the template's escaping, whatever sent it; only charts, which escape by
-//! themselves, go in as they are.
+//! `frame.html` is what all pages share, `parts.html` the parts they are made of; each kind of page
+//! fills in the frame. All text goes through the templates' escaping, whatever sent it; only charts,
+//! which escape by themselves, go in as they are.
 
 mod capacity;
 mod chart;
 mod figures;
 mod matrix;
 mod page;
+pub(super) mod parts;
 
 use std::io;
 
 use minijinja::value::Serde;
 use minijinja::{Environment, context};
+use serde::Serialize;
 
+use super::words::capital;
 use crate::record::summary::Summary;
 
 pub(super) use capacity::write as write_capacity;
 
-pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
-    let page = page::Page::new(summary).map_err(io::Error::other)?;
+/// All templates. The ending of their names switches escaping on.
+const TEMPLATES: [(&str, &str); 6] = [
+    ("frame.html", include_str!("frame.html")),
+    ("parts.html", include_str!("parts.html")),
+    ("report.html", include_str!("report.html")),
+    ("capacity.html", include_str!("capacity.html")),
+    ("compare.html", include_str!("compare.html")),
+    ("trend.html", include_str!("trend.html")),
+];
+
+/// Fills in a kind of page.
+///
+/// # Errors
+/// Those of the writer.
+pub(super) fn render(
+    template: &str,
+    page: &impl Serialize,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
     let mut environment = Environment::new();
-    // The name's ending switches escaping on.
-    environment
-        .add_template("report.html", include_str!("report.html"))
-        .map_err(io::Error::other)?;
-    let template = environment.get_template("report.html").map_err(io::Error::other)?;
-    let page = Serde(page);
+    for (name, source) in TEMPLATES {
+        environment.add_template(name, source).map_err(io::Error::other)?;
+    }
+    // The one that comes with minijinja makes all other letters small.
+    environment.add_filter("capital", |text: String| capital(&text));
+    let template = environment.get_template(template).map_err(io::Error::other)?;
     let style = include_str!("report.css");
     let script = include_str!("report.js");
-    let page = context! { page, style, script };
-    template.render_captured_to(page, out).map_err(io::Error::other)?;
+    let context = context! { page => Serde(page), style, script };
+    template.render_captured_to(context, out).map_err(io::Error::other)?;
     Ok(())
+}
+
+/// Writes the page of a summary.
+///
+/// # Errors
+/// Those of the writer, and when somebody changed the summary's histograms.
+pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
+    let page = page::Page::new(summary).map_err(io::Error::other)?;
+    render("report.html", &page, out)
 }

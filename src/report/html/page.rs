@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
-use super::figures::{self, Figure};
+use super::figures;
 use super::matrix::{Comparison, comparisons};
+use super::parts::{Fact, Figure};
 use crate::record::HistogramError;
 use crate::record::summary::{
     CallbackCount, EndReason, Environment, Lag, ScenarioSummary, Summary, Verdict,
@@ -34,13 +35,6 @@ struct Reason {
     id: String,
     class: &'static str,
     text: String,
-}
-
-/// Something worth knowing: a name and a value.
-#[derive(Serialize)]
-struct Fact {
-    name: &'static str,
-    value: String,
 }
 
 /// One scenario.

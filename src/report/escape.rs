@@ -1,0 +1,63 @@
+//! What a Flow sent and what a suite's author wrote is data: here it is made text of a format.
+
+use super::words::plain;
+
+/// Text for an attribute or an element. XML 1.0 has no way to write most control characters.
+pub(super) fn xml(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\n' => out.push_str("&#10;"),
+            '\t' => out.push_str("&#9;"),
+            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Text in Markdown: nothing in it is markup, a link, or calls anybody.
+pub(super) fn markdown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in plain(text).chars() {
+        match c {
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '&' => out.push_str("&amp;"),
+            // A zero-width space ends what would be a mention, an issue or a link by itself.
+            '@' | '#' => out.extend([c, '\u{200b}']),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' => out.extend(['\\', c]),
+            ':' => out.push_str("&#58;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Code in Markdown. It stands in a `<code>` element, which needs no counting of backticks.
+pub(super) fn markdown_code(text: &str) -> String {
+    let mut out = String::from("<code>");
+    for c in plain(text).chars() {
+        match c {
+            c if c.is_alphanumeric() || " .=".contains(c) || !c.is_ascii() => out.push(c),
+            c => out.push_str(&format!("&#{};", u32::from(c))),
+        }
+    }
+    out + "</code>"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_never_markup() {
+        assert_eq!(xml("<a b=\"1\">&\n\t\x1b"), "&lt;a b=&quot;1&quot;&gt;&amp;&#10;&#9;\u{fffd}");
+        assert_eq!(markdown("a|b\n<b> @me"), "a\\|b &lt;b&gt; @\u{200b}me");
+        assert_eq!(markdown_code("`p99` | x"), "<code>&#96;p99&#96; &#124; x</code>");
+    }
+}
