@@ -19,7 +19,7 @@ use crate::capacity::result::{self, Capacity, Outcome, TrialSummary, Unit};
 use crate::capacity::search::{Answer, Kind, Search, Settings, Trial};
 use crate::capacity::words;
 use crate::engine::Stop;
-use crate::plan::{Arrivals, Load, Plan, Schedule, Work};
+use crate::plan::{Load, Plan, Schedule, Work};
 use crate::record::summary::EndReason;
 use crate::report;
 use crate::run::search::{SearchError, Variant, search};
@@ -175,9 +175,9 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     let circumstances = Circumstances {
         clients: task.settings.clients,
         arrival_variation: match &seed_of.load {
-            Load::Open {
-                schedule: Schedule::Stages { arrivals: Arrivals::Poisson, .. }, ..
-            } => 1.0,
+            Load::Open { schedule: Schedule::Stages { arrivals, .. }, .. } => {
+                arrivals.burstiness().powi(2)
+            }
             _ => 0.0,
         },
         replicas: args.planning.replicas,

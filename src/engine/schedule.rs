@@ -92,6 +92,17 @@ impl Profile {
         Profile { pieces }
     }
 
+    /// The same up to `end`, and nothing from there on. What has no end gets this one.
+    pub fn until(self, end: Duration) -> Profile {
+        let end = end.as_secs_f64();
+        let pieces = self.pieces.into_iter().take_while(|piece| piece.start < end);
+        let cut = |piece: Piece| {
+            let length = piece.length.min(end - piece.start);
+            Piece { length, to: piece.rate_at(length), ..piece }
+        };
+        Profile { pieces: pieces.map(cut).collect() }
+    }
+
     /// Arrivals expected in all; infinite for a profile without end.
     pub fn area(&self) -> f64 {
         self.pieces.last().map_or(0.0, |last| last.before + last.area(last.length))
@@ -107,11 +118,7 @@ impl Profile {
     pub fn rate_at(&self, t: Duration) -> f64 {
         let t = t.as_secs_f64();
         let piece = self.pieces.iter().find(|piece| t < piece.start + piece.length);
-        piece.map_or(0.0, |piece| {
-            let share =
-                if piece.length.is_finite() { (t - piece.start) / piece.length } else { 0.0 };
-            piece.from + (piece.to - piece.from) * share
-        })
+        piece.map_or(0.0, |piece| piece.rate_at(t - piece.start))
     }
 
     /// The instant at which the area under the profile reaches `area`; `None` when it never does.
@@ -130,6 +137,13 @@ impl Profile {
 }
 
 impl Piece {
+    /// The rate after `t` seconds.
+    fn rate_at(&self, t: f64) -> f64 {
+        let slopes = self.length.is_finite() && self.length > 0.0;
+        let share = if slopes { t / self.length } else { 0.0 };
+        self.from + (self.to - self.from) * share
+    }
+
     /// Area under the first `t` seconds.
     fn area(&self, t: f64) -> f64 {
         if !self.length.is_finite() {
@@ -347,6 +361,16 @@ mod tests {
     fn nothing_is_due_in_a_pause() {
         let profile = Profile::new([(2.0, 2.0, secs(1)), (0.0, 0.0, secs(5)), (2.0, 2.0, secs(1))]);
         assert_eq!(due_ms(&uniform(profile)), [0, 500, 6000, 6500]);
+    }
+
+    #[test]
+    fn a_profile_is_cut_where_its_load_ends() {
+        let ramp = || Profile::new([(0.0, 10.0, secs(10)), (10.0, 10.0, None)]);
+        assert_eq!(ramp().until(Duration::from_secs(5)), Profile::new([(0.0, 5.0, secs(5))]));
+        let both = Profile::new([(0.0, 10.0, secs(10)), (10.0, 10.0, secs(10))]);
+        assert_eq!(ramp().until(Duration::from_secs(20)), both);
+        let schedule = Schedule::rate(ramp().until(Duration::from_secs(20)), Law::PoissonExact, 1);
+        assert_eq!(schedule.arrivals().count(), 150);
     }
 
     #[test]

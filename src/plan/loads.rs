@@ -1,11 +1,12 @@
 //! From `load:` as written to a [`Load`].
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
 use super::resolve::in_range;
 use super::{Arrivals, Load, Schedule, Stage, Step, Until, Work};
-use crate::scenario::{self, ArrivalsWord, Level};
+use crate::scenario::{self, GammaGaps, Level};
 use crate::source::{Problem, Spot};
 use crate::units::Span;
 
@@ -18,6 +19,10 @@ const IN_FLIGHT_MAX: u64 = 1_000_000;
 
 /// Requests in flight unless set.
 const IN_FLIGHT: u64 = 10_000;
+
+/// Burstiness of gamma arrivals. Below, gaps are even for any purpose; beyond, nearly all arrivals of
+/// a load would come in one burst.
+const BURSTINESS: RangeInclusive<f64> = 0.01..=10.0;
 
 /// Arrivals of a trace, 16 bytes each in memory.
 const TRACE_MAX: usize = 20_000_000;
@@ -84,13 +89,9 @@ pub(super) fn load(
         }
         "rate" => {
             let rate = written.rate.map_or(1.0, |rate| rate.per_second());
-            open(
-                Schedule::Stages { stages: vec![steady(rate)], arrivals: arrivals(written) },
-                written,
-                until,
-                at,
-                problems,
-            )
+            let arrivals = arrivals(written, at, problems);
+            let schedule = Schedule::Stages { stages: vec![steady(rate)], arrivals };
+            open(schedule, written, until, at, problems)
         }
         "stages" => match stages(written, at.key("stages"), problems) {
             None => return Load::Once,
@@ -98,13 +99,10 @@ pub(super) fn load(
                 stages_of_clients = true;
                 closed(stages, written, until)
             }
-            Some(Stages::Rates(stages)) => open(
-                Schedule::Stages { stages, arrivals: arrivals(written) },
-                written,
-                until,
-                at,
-                problems,
-            ),
+            Some(Stages::Rates(stages)) => {
+                let arrivals = arrivals(written, at, problems);
+                open(Schedule::Stages { stages, arrivals }, written, until, at, problems)
+            }
         },
         _ => {
             let Some(schedule) = trace(written, at, base, problems) else { return Load::Once };
@@ -137,7 +135,14 @@ pub(super) fn load(
             Load::Open { schedule: Schedule::Stages { stages, .. }, .. } => has_length(stages),
             _ => true,
         };
-    if !ends && !documents_end(steps) {
+    let timed = until.duration.is_some()
+        || matches!(&load, Load::Open { schedule: Schedule::Stages { stages, .. }, .. } if has_length(stages));
+    if written.arrivals == Some(scenario::Arrivals::PoissonExact) && !is_closed && !timed {
+        let message = "`poisson_exact` needs a load that ends after a known time";
+        at.key("arrivals").problem(problems, message, |problem| {
+            problem.help("give it a `duration`; with `requests` alone, `poisson` sends so many")
+        });
+    } else if !ends && !documents_end(steps) {
         at.problem(problems, "this load has no end", |problem| {
             problem.help("give it a `duration` or `requests`, or its Documents a `count`")
         });
@@ -170,10 +175,21 @@ fn steady<T: Copy>(level: T) -> Stage<T> {
     Stage { from: level, to: level, length: None }
 }
 
-fn arrivals(written: &scenario::Load) -> Arrivals {
+fn arrivals(written: &scenario::Load, at: Spot<'_>, problems: &mut Vec<Problem>) -> Arrivals {
     match written.arrivals {
-        None | Some(ArrivalsWord::Uniform) => Arrivals::Uniform,
-        Some(ArrivalsWord::Poisson) => Arrivals::Poisson,
+        None | Some(scenario::Arrivals::Uniform) => Arrivals::Uniform,
+        Some(scenario::Arrivals::Poisson) => Arrivals::Poisson,
+        Some(scenario::Arrivals::PoissonExact) => Arrivals::PoissonExact,
+        Some(scenario::Arrivals::Gamma(GammaGaps { burstiness })) => {
+            if !BURSTINESS.contains(&burstiness) {
+                let (least, most) = (BURSTINESS.start(), BURSTINESS.end());
+                let message =
+                    format!("`burstiness` must be from {least} to {most}, found `{burstiness}`");
+                let at = at.key("arrivals").key("gamma").key("burstiness");
+                at.problem(problems, message, |problem| problem);
+            }
+            Arrivals::Gamma { burstiness }
+        }
     }
 }
 

@@ -235,13 +235,32 @@ pub struct Until {
 }
 
 /// The law of the gaps between arrivals.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Arrivals {
     /// All the same.
     #[default]
     Uniform,
     /// Exponential gaps.
     Poisson,
+    /// The same, given that there are as many as the area under the rate, rounded. The load ends
+    /// after a known time.
+    PoissonExact,
+    /// Gaps of a gamma distribution.
+    Gamma {
+        /// Their standard deviation in mean gaps, above zero.
+        burstiness: f64,
+    },
+}
+
+impl Arrivals {
+    /// The standard deviation of the gaps, in mean gaps.
+    pub fn burstiness(self) -> f64 {
+        match self {
+            Arrivals::Uniform => 0.0,
+            Arrivals::Poisson | Arrivals::PoissonExact => 1.0,
+            Arrivals::Gamma { burstiness } => burstiness,
+        }
+    }
 }
 
 /// A condition on the whole scenario.

@@ -317,10 +317,14 @@ fn show_load(load: &Load) -> Option<Value> {
                         }
                     }
                     let arrivals = match arrivals {
-                        Arrivals::Uniform => "uniform",
-                        Arrivals::Poisson => "poisson",
+                        Arrivals::Uniform => "uniform".into(),
+                        Arrivals::Poisson => "poisson".into(),
+                        Arrivals::PoissonExact => "poisson_exact".into(),
+                        Arrivals::Gamma { burstiness } => {
+                            json!({"gamma": {"burstiness": burstiness}})
+                        }
                     };
-                    map.insert("arrivals".into(), arrivals.into());
+                    map.insert("arrivals".into(), arrivals);
                 }
                 Schedule::Trace { path, speed, .. } => {
                     let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());

@@ -66,8 +66,14 @@ impl Timing {
                         );
                         let length = profile.length();
                         // The warmup runs at the rate at which the load begins.
-                        let begin = Profile::constant(profile.rate_at(Duration::ZERO), None);
+                        let rate = profile.rate_at(Duration::ZERO);
+                        let begin = Profile::constant(rate, Some(scenario.warmup));
                         let warmup = Schedule::rate(begin, law, !seed);
+                        // What is to be an exact number is that of the time there is.
+                        let profile = match ends(until, length) {
+                            Some(end) => profile.until(end),
+                            None => profile,
+                        };
                         (warmup, Schedule::rate(profile, law, seed), length)
                     }
                     plan::Schedule::Trace { due, .. } => {
@@ -116,8 +122,11 @@ fn law(arrivals: Arrivals) -> Law {
     match arrivals {
         Arrivals::Uniform => Law::Uniform,
         Arrivals::Poisson => Law::Poisson,
+        Arrivals::PoissonExact => Law::PoissonExact,
+        Arrivals::Gamma { burstiness } => Law::Gamma { shape: burstiness.powi(-2) },
     }
 }
+
 /// A load in words.
 pub(super) fn describe(load: &Load) -> String {
     let until = |until: &Until| {
@@ -141,8 +150,10 @@ pub(super) fn describe(load: &Load) -> String {
         Load::Open { schedule, until: bound, .. } => match schedule {
             plan::Schedule::Stages { stages, arrivals } => {
                 let law = match arrivals {
-                    Arrivals::Uniform => "",
-                    Arrivals::Poisson => ", Poisson",
+                    Arrivals::Uniform => String::new(),
+                    Arrivals::Poisson => ", Poisson".into(),
+                    Arrivals::PoissonExact => ", Poisson of an exact number".into(),
+                    Arrivals::Gamma { burstiness } => format!(", gamma of burstiness {burstiness}"),
                 };
                 let highest =
                     stages.iter().map(|stage| stage.from.max(stage.to)).fold(0.0, f64::max);
@@ -151,5 +162,132 @@ pub(super) fn describe(load: &Load) -> String {
             }
             plan::Schedule::Trace { due, .. } => format!("a trace of {} arrivals", due.len()),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::engine::source::Next;
+    use crate::scenario::{Options, load_text};
+
+    /// What the clients of a closed load wait for.
+    const TAKES: Duration = Duration::from_millis(50);
+
+    /// The timing of a load as written.
+    fn timing(base: &Path, load: &str, seed: u64) -> Timing {
+        let text = format!(
+            "scenarios: [{{name: s, documents: {{text: a}}, request_size: 1, load: {load}}}]\n"
+        );
+        let plan = load_text("s", text, base, &Options::default())
+            .and_then(|suite| plan::resolve(&suite))
+            .unwrap_or_else(|problems| panic!("{problems}"));
+        Timing::new(&plan.scenarios[0], Instant::now(), seed)
+    }
+
+    /// When its requests are due, from the start, carried out by so many workers.
+    fn due(timing: &Timing, workers: usize) -> Vec<Duration> {
+        let mut all = Vec::new();
+        for worker in 0..workers {
+            let mut source = timing.source(Share { worker, workers });
+            while let Next::Due(arrival) = source.upcoming() {
+                source.take(arrival.due).expect("it was upcoming");
+                source.over(arrival.due + TAKES);
+                all.push(arrival.due - timing.frame.start);
+            }
+        }
+        all.sort();
+        all
+    }
+
+    #[test]
+    fn a_load_is_due_as_it_is_written_on_any_number_of_threads() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("trace.csv"), "seconds\n0\n1\n1.5\n4\n")
+            .expect("written");
+        let cases: [(&str, &[u128]); 12] = [
+            ("{rate: 10/s, duration: 500ms}", &[0, 100, 200, 300, 400]),
+            ("{rate: 120/min, requests: 3}", &[0, 500, 1000]),
+            ("{rate: 2/s, duration: 1s, requests: 9}", &[0, 500]),
+            (
+                "{stages: [{rate: 2/s, for: 1s}, {pause: 5s}, {rate: 4/s, for: 1s}]}",
+                &[0, 500, 6000, 6250, 6500, 6750],
+            ),
+            // The area under 4·t is 2·t², so the n-th is due at √(n/2).
+            ("{stages: [{ramp_to: 8/s, for: 2s}]}", &[0, 707, 1000, 1224, 1414, 1581, 1732, 1870]),
+            (
+                "{stages: [{rate: 4/s, for: 1s}, {ramp_to: 0/s, for: 1s}]}",
+                &[0, 250, 500, 750, 1000, 1292],
+            ),
+            ("{stages: [{rate: 2/s, for: 1s}, {rate: 4/s}], requests: 4}", &[0, 500, 1000, 1250]),
+            ("{trace: trace.csv, speed: 2}", &[0, 500, 750, 2000]),
+            ("{trace: trace.csv, speed: 0.5, duration: 3s}", &[0, 2000]),
+            ("{clients: 2, duration: 120ms}", &[0, 0, 50, 50, 100, 100]),
+            ("{clients: 1, think_time: 100ms, duration: 400ms}", &[0, 150, 300]),
+            // The second comes halfway, the third at the end of the ramp.
+            (
+                "{stages: [{clients: 1, for: 100ms}, {ramp_to: 3, for: 200ms}, {clients: 3, for: 50ms}]}",
+                &[0, 50, 100, 150, 200, 200, 250, 250, 300, 300, 300],
+            ),
+        ];
+        for (load, expected) in cases {
+            let timing = timing(folder.path(), load, 0);
+            for workers in [1, 2, 3, 8] {
+                let due: Vec<u128> =
+                    due(&timing, workers).iter().map(Duration::as_millis).collect();
+                assert_eq!(due, expected, "{load} on {workers}");
+            }
+        }
+    }
+
+    #[test]
+    fn random_arrivals_are_those_of_the_seed_on_any_number_of_threads() {
+        for arrivals in ["poisson", "poisson_exact", "{gamma: {burstiness: 2}}"] {
+            for profile in ["rate: 100/s", "stages: [{ramp_to: 200/s, for: 1s}, {rate: 50/s}]"] {
+                let load = format!("{{{profile}, arrivals: {arrivals}, duration: 2s}}");
+                let timing = |seed| timing(Path::new(""), &load, seed);
+                let whole = due(&timing(1), 1);
+                for workers in [2, 3, 8] {
+                    assert_eq!(due(&timing(1), workers), whole, "{load} on {workers}");
+                }
+                assert_ne!(due(&timing(2), 1), whole, "{load}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_seed_means_the_same_in_every_release_and_on_every_machine() {
+        let first = |arrivals: &str| {
+            let load = format!("{{rate: 100/s, arrivals: {arrivals}, duration: 2s}}");
+            let due = due(&timing(Path::new(""), &load, 1), 1);
+            due.iter().take(4).map(Duration::as_micros).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            ["poisson", "poisson_exact", "{gamma: {burstiness: 2}}"].map(first),
+            [
+                [21314, 30673, 55887, 82526],
+                [21201, 30486, 55407, 81526],
+                [24374, 46493, 86702, 86910]
+            ]
+        );
+    }
+
+    #[test]
+    fn exact_arrivals_are_as_many_as_the_rate_makes_of_the_time() {
+        for seed in 0..20 {
+            for (load, count) in [
+                ("{rate: 100/s, arrivals: poisson_exact, duration: 2s}", 200),
+                (
+                    "{stages: [{ramp_to: 200/s, for: 1s}, {rate: 50/s}], arrivals: poisson_exact, duration: 3s}",
+                    200,
+                ),
+                // What is cut off does not count.
+                ("{stages: [{rate: 100/s, for: 9s}], arrivals: poisson_exact, duration: 1s}", 100),
+            ] {
+                assert_eq!(due(&timing(Path::new(""), load, seed), 1).len(), count, "{load}");
+            }
+        }
     }
 }

@@ -192,7 +192,7 @@ pub struct Load {
     /// Arrivals per second, as in `500/s`.
     pub rate: Option<Rate>,
     /// The law of the gaps between arrivals. `uniform` unless set.
-    pub arrivals: Option<ArrivalsWord>,
+    pub arrivals: Option<Arrivals>,
     /// An arrival that finds so many requests in flight is dropped, and counted. 10000 unless set.
     pub max_in_flight: Option<u64>,
     /// Stretches with a rate, or a number of clients, each.
@@ -234,13 +234,26 @@ pub enum Level {
 }
 
 /// The law of the gaps between arrivals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum ArrivalsWord {
+pub enum Arrivals {
     /// All gaps are the same.
     Uniform,
     /// As of many users who do not know of one another.
     Poisson,
+    /// The same, but exactly as many arrivals as the rate makes of the load's time, whatever the seed.
+    PoissonExact,
+    /// More or less in bursts than those of `poisson`.
+    Gamma(GammaGaps),
+}
+
+/// Gaps of a gamma distribution.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub struct GammaGaps {
+    /// The standard deviation of the gaps, in mean gaps: 1 is `poisson`, below it they are more
+    /// even, above it requests come in bursts. From 0.01 to 10.
+    pub burstiness: f64,
 }
 
 /// Compression of gRPC requests.

@@ -139,7 +139,9 @@ impl Plan {
         let samples = match (iterations, &scenario.load) {
             (Amount::Exactly(count), _) => Some(count),
             // As many come almost always, whatever the random gaps.
-            (Amount::About(count), Load::Open { .. }) => Some(count - spread(count).min(count)),
+            (Amount::About(count), Load::Open { schedule, .. }) => {
+                Some(count.saturating_sub(spread(count, schedule)))
+            }
             (Amount::About(_) | Amount::Unknown, _) => None,
         };
         let quantiles: Vec<Quantile> =
@@ -244,9 +246,13 @@ pub fn samples_needed(quantile: Quantile) -> u64 {
 }
 
 /// How far a count of random arrivals is from its mean at most, in all but 3 of 1 000 loads: three
-/// standard deviations of a Poisson process.
-fn spread(count: u64) -> u64 {
-    (3.0 * (count as f64).sqrt()).ceil() as u64
+/// standard deviations of a process of such gaps.
+fn spread(count: u64, schedule: &Schedule) -> u64 {
+    let burstiness = match schedule {
+        Schedule::Stages { arrivals, .. } => arrivals.burstiness(),
+        Schedule::Trace { .. } => 0.0,
+    };
+    (3.0 * burstiness * (count as f64).sqrt()).ceil() as u64
 }
 
 /// The latency that thresholds promise: of the mean, or of the lowest quantile there is.
@@ -307,8 +313,8 @@ fn extent(
             let duration = shorter(until.duration, total(stages));
             let area = duration.map(|duration| area(stages, |rate| rate, duration).round() as u64);
             let amount = match (area, arrivals) {
-                (Some(count), Arrivals::Uniform) => Amount::Exactly(count),
-                (Some(count), Arrivals::Poisson) => Amount::About(count),
+                (Some(count), Arrivals::Uniform | Arrivals::PoissonExact) => Amount::Exactly(count),
+                (Some(count), Arrivals::Poisson | Arrivals::Gamma { .. }) => Amount::About(count),
                 (None, _) => Amount::Unknown,
             };
             let amount = amount.up_to(until.requests).up_to(by_documents);

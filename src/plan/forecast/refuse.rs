@@ -130,12 +130,12 @@ fn impossible(condition: &Condition, scenario: &Scenario, forecast: &Forecast) -
     });
     // Requests per second that the load can offer at all.
     let offered = match &scenario.load {
-        Load::Open { .. } => {
+        Load::Open { schedule, .. } => {
             let peak = peak(&scenario.load) * scenario.steps.len() as f64;
             // Over the whole time it is no more than there are arrivals.
             let count = match forecast.requests {
                 Amount::Exactly(count) => Some(count),
-                Amount::About(count) => Some(count + spread(count)),
+                Amount::About(count) => Some(count + spread(count, schedule)),
                 Amount::Unknown => None,
             };
             let whole = count.zip(forecast.duration);
