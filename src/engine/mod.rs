@@ -138,7 +138,7 @@ impl Stop {
 const TURNS_BEFORE_YIELD: u32 = 16;
 
 /// How often listeners hear that time goes by.
-const TICK: Duration = Duration::from_millis(250);
+pub(crate) const TICK: Duration = Duration::from_millis(250);
 
 /// Carries out a load; returns when nothing is in flight any more.
 pub async fn drive<C, K, L>(load: Load<C>, clock: &mut K, listener: &mut L) -> Ended

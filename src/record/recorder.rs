@@ -386,3 +386,58 @@ impl Listener for Recorder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Timing;
+    use crate::engine::TICK;
+    use crate::engine::event::Arrival;
+
+    /// A request that was answered the moment it was due.
+    fn answered(at: Instant) -> Finished {
+        let arrival = Arrival { due: at, measured: true };
+        Finished {
+            iteration: Iteration {
+                arrival,
+                released: at,
+                written: Some(at),
+                starved: Duration::ZERO,
+                blocked: Duration::ZERO,
+            },
+            step: 0,
+            ends: true,
+            due: at,
+            documents: 1,
+            timing: Timing { written: Some(at), first: Some(at), done: at, attempts: 1 },
+            outcome: Outcome::Ok,
+            reply: None,
+            error: None,
+        }
+    }
+
+    /// What was handed over is written down at once, so this is what a kill can take.
+    #[test]
+    fn what_ended_a_second_ago_has_been_handed_over_whenever_somebody_asks() {
+        const EVERY_MS: u64 = 10;
+        for phase in (0..TICK.as_millis() as u64).step_by(70) {
+            let start = Instant::now();
+            let at = |ms: u64| start + Duration::from_millis(ms);
+            let (deltas, mut taken) = mpsc::channel(4);
+            let mut recorder = Recorder::new(start, None, 1, deltas);
+            let mut handed = 0;
+            for ms in (0..5000).step_by(EVERY_MS as usize) {
+                recorder.on(Event::Finished(&answered(at(ms))));
+                if ms % TICK.as_millis() as u64 == phase / EVERY_MS * EVERY_MS {
+                    recorder.on(Event::Tick(at(ms)));
+                }
+                while let Ok(delta) = taken.try_recv() {
+                    let ok = delta.seconds.iter().map(|(_, tally)| tally.ok().count());
+                    handed += ok.sum::<u64>();
+                }
+                let a_second_ago = ms.saturating_sub(1000) / EVERY_MS;
+                assert!(handed >= a_second_ago, "{handed} of {a_second_ago} after {ms} ms");
+            }
+        }
+    }
+}

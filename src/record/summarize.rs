@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::Histogram;
 use super::recording::{Recording, Second};
 use super::summary::{
     ClientSummary, DocumentCounts, ErrorSummary, ExecutorSummary, InFlightSummary, Lag, Latency,
-    Requests, RouteSummary, SlowSummary, StepSummary, Throughput, TimelineSecond, WarmupSummary,
-    ms,
+    Requests, RouteSummary, ScenarioSummary, SlowSummary, StepSummary, Throughput, TimelineSecond,
+    WarmupSummary, ms,
 };
 use super::tally::{StepTally, Tally};
 use crate::engine::event::Outcome;
@@ -135,6 +136,42 @@ impl TimelineSecond {
 }
 
 impl Recording {
+    /// All that was recorded, added to what is known of the scenario besides. `steps` are the names
+    /// of an iteration's steps, `warmup` is how long the warmup was. Not judged.
+    pub fn summary(
+        &self,
+        known: ScenarioSummary,
+        steps: &[&str],
+        warmup: Duration,
+        window: Window,
+    ) -> ScenarioSummary {
+        let totals = &self.totals;
+        let some = |histogram: &Histogram| (histogram.count() > 0).then(|| Latency::new(histogram));
+        let requests = Requests::new(totals);
+        ScenarioSummary {
+            duration_s: window.length.as_secs_f64(),
+            requests,
+            documents: self.documents(),
+            throughput: Throughput::new(totals, window),
+            error_rate: requests.error_rate(),
+            response_time_ms: Latency::new(totals.ok()),
+            service_time_ms: Latency::new(&totals.service),
+            first_response_ms: Latency::new(&totals.first),
+            failed_time_ms: self.failed_times(),
+            timeline: self.timeline_summary(),
+            errors: self.errors(),
+            executors: self.executors(),
+            gateway_ms: some(&totals.gateway),
+            network_ms: some(&totals.network),
+            breakdown: totals.breakdown.summary(),
+            slowest: self.slowest(),
+            steps: self.steps(steps, window),
+            warmup: self.warmup_summary(warmup),
+            client: self.client(),
+            ..known
+        }
+    }
+
     /// The timeline as it is saved.
     pub fn timeline_summary(&self) -> Vec<TimelineSecond> {
         let seconds = self.timeline();

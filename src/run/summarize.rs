@@ -10,11 +10,11 @@ use super::{Context, seconds};
 use crate::engine::examine;
 use crate::plan::{Load, Plan, Scenario};
 use crate::record::summary::{
-    AssertionSummary, CallbackCount, CallbackCounts, ClientSummary, End, EndReason, Latency,
-    Requests, ScenarioSummary, TargetSummary, Throughput, Validity,
+    AssertionSummary, CallbackCount, CallbackCounts, ClientSummary, End, EndReason,
+    ScenarioSummary, TargetSummary, Validity,
 };
 use crate::record::validity::{self, Circumstances};
-use crate::record::{Histogram, Recording, Window};
+use crate::record::{Recording, Window};
 use crate::scenario::condition::Condition;
 use crate::threshold;
 use crate::wire::{Family, Protocol};
@@ -62,48 +62,19 @@ pub(super) fn summarize(
     measured: Measured,
 ) -> ScenarioSummary {
     let Measured { end, recording, examined, window, client, circumstances } = measured;
-    let requests = Requests::new(&recording.totals);
-    let own = recording.client();
-    let mut summary = ScenarioSummary {
-        end,
-        validity: Validity::new(validity::reasons(&recording, circumstances)),
-        duration_s: seconds(window.length),
-        requests,
-        documents: recording.documents(),
-        throughput: Throughput::new(&recording.totals, window),
-        error_rate: requests.error_rate(),
-        response_time_ms: Latency::new(recording.totals.ok()),
-        service_time_ms: Latency::new(&recording.totals.service),
-        first_response_ms: Latency::new(&recording.totals.first),
-        failed_time_ms: recording.failed_times(),
-        timeline: recording.timeline_summary(),
-        callbacks: examined.callbacks,
-        counters: examined.counters,
-        assertions: examined.assertions,
-        errors: recording.errors(),
-        executors: recording.executors(),
-        gateway_ms: some(&recording.totals.gateway),
-        network_ms: some(&recording.totals.network),
-        breakdown: recording.totals.breakdown.summary(),
-        slowest: recording.slowest(),
-        steps: recording.steps(&outline.step_names(), window),
-        warmup: recording.warmup_summary(outline.warmup),
-        client: ClientSummary {
-            cpu_s: client.cpu_s,
-            max_rss_bytes: client.max_rss_bytes,
-            workers: client.workers,
-            saturated: circumstances.is_saturated(),
-            ..own
-        },
-        ..empty
-    };
+    let mut summary = recording.summary(empty, &outline.step_names(), outline.warmup, window);
+    summary.end = end;
+    summary.validity = Validity::new(validity::reasons(&recording, circumstances));
+    summary.callbacks = examined.callbacks;
+    summary.counters = examined.counters;
+    summary.assertions = examined.assertions;
+    summary.client.cpu_s = client.cpu_s;
+    summary.client.max_rss_bytes = client.max_rss_bytes;
+    summary.client.workers = client.workers;
+    summary.client.saturated = circumstances.is_saturated();
     threshold::judge(&mut summary, &outline.thresholds)
         .expect("we have just written these histograms");
     summary
-}
-
-fn some(histogram: &Histogram) -> Option<Latency> {
-    (histogram.count() > 0).then(|| Latency::new(histogram))
 }
 
 /// What was found in answers so far.

@@ -562,7 +562,8 @@ fn plan(capacity: &Capacity) -> Option<Part> {
     let plan = capacity.plan.as_ref()?;
     let at: Vec<f64> = (0..plan.steps.len()).map(|index| index as f64).collect();
     // A chart's ticks show numbers: months are counted from the first.
-    let x = Axis::exact(0.0, at.last().copied().unwrap_or(1.0), number, "steps of the forecast");
+    let x =
+        Axis::exact(0.0, at.last().copied().unwrap_or(1.0), 1.0, number, "steps of the forecast");
     let most = plan.steps.iter().map(|step| f64::from(step.with_spare)).fold(0.0, f64::max);
     let y = Axis::from_zero(most, number, "replicas");
     let stairs = |of: fn(&crate::capacity::forecast::Step) -> u32| -> Vec<(f64, f64)> {

@@ -12,10 +12,10 @@ use crate::report::words::plain;
 /// A drawing, in units of CSS pixels at its natural size.
 const WIDTH: f64 = 520.0;
 const HEIGHT: f64 = 250.0;
-const LEFT: f64 = 62.0;
+const LEFT: f64 = 78.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 12.0;
-const BOTTOM: f64 = 34.0;
+const BOTTOM: f64 = 40.0;
 
 /// Colours of lines; the sixth and later repeat. The page gives each a colour and a dash.
 const COLOURS: usize = 5;
@@ -54,13 +54,14 @@ impl Axis {
         Axis { scale: Scale::Linear { from: 0.0, to: count as f64 * step }, ticks, label }
     }
 
-    /// Exactly from `from` to `to`, with ticks at round numbers within.
-    pub(super) fn exact(from: f64, to: f64, show: Show, label: &'static str) -> Axis {
-        let to = if to > from { to } else { from + 1.0 };
-        let step = round_step((to - from) / 5.0);
-        let first = (from / step).ceil() as i64;
-        let last = (to / step + 1e-9).floor() as i64;
-        let ticks = (first..=last).map(|n| n as f64 * step).map(|t| (t, show(t))).collect();
+    /// Exactly from `from` to `to`, with ticks at round numbers of `unit` within.
+    pub(super) fn exact(from: f64, to: f64, unit: f64, show: Show, label: &'static str) -> Axis {
+        let to = if to > from { to } else { from + unit };
+        let step = round_step((to - from) / unit / 5.0);
+        let first = (from / unit / step).ceil() as i64;
+        let last = (to / unit / step + 1e-9).floor() as i64;
+        let marks = (first..=last).map(|n| n as f64 * step);
+        let ticks = marks.map(|mark| (mark * unit, show(mark))).collect();
         Axis { scale: Scale::Linear { from, to }, ticks, label }
     }
 
@@ -142,20 +143,8 @@ fn round_step(step: f64) -> f64 {
 pub(super) fn lines(title: &str, x: &Axis, y: &Axis, at: &[f64], lines: &[Line]) -> String {
     let mut svg = frame(title, x, y);
     for (index, line) in lines.iter().enumerate() {
-        let mut path = String::new();
-        let mut pen_down = false;
-        let mut points = 0;
-        for (at, value) in at.iter().zip(&line.values) {
-            match value {
-                Some(value) => {
-                    let command = if pen_down { 'L' } else { 'M' };
-                    let _ = write!(path, "{command}{} {}", short(x.x(*at)), short(y.y(*value)));
-                    pen_down = true;
-                    points += 1;
-                }
-                None => pen_down = false,
-            }
-        }
+        let path = path(x, y, at, &line.values);
+        let points = line.values.iter().flatten().count();
         let colour = index % COLOURS;
         let _ = write!(svg, r#"<path class="line c{colour}" d="{path}"/>"#);
         // A line of one point would not be seen.
@@ -168,6 +157,20 @@ pub(super) fn lines(title: &str, x: &Axis, y: &Axis, at: &[f64], lines: &[Line])
     }
     svg.push_str("</svg>");
     svg
+}
+
+/// A line's way; a gap lifts the pen.
+fn path(x: &Axis, y: &Axis, at: &[f64], values: &[Option<f64>]) -> String {
+    let mut path = String::new();
+    let mut pen_down = false;
+    for (at, value) in at.iter().zip(values) {
+        if let Some(value) = value {
+            let command = if pen_down { 'L' } else { 'M' };
+            let _ = write!(path, "{command}{} {}", short(x.x(*at)), short(y.y(*value)));
+        }
+        pen_down = value.is_some();
+    }
+    path
 }
 
 /// Something drawn at values of both axes, which need not be the same for all shapes.
@@ -289,9 +292,16 @@ pub(super) fn heat_map(
         let _ = write!(svg, r#"<path class="heat h{shade}" d="{path}"/>"#);
     }
     let middles: Vec<f64> = columns.iter().map(|(from, to)| (from + to) / 2.0).collect();
-    let drawn = lines(title, x, y, &middles, over);
-    let start = drawn.find(r#"<path class="line"#).unwrap_or(drawn.len() - "</svg>".len());
-    svg.push_str(&drawn[start..]);
+    // Each line on a wider one of the ground's colour, or it would not be seen on dark cells.
+    for (index, line) in over.iter().enumerate() {
+        let path = path(x, y, &middles, &line.values);
+        let colour = index % COLOURS;
+        let _ = write!(
+            svg,
+            r#"<path class="over-heat" d="{path}"/><path class="line c{colour}" d="{path}"/>"#
+        );
+    }
+    svg.push_str("</svg>");
     svg
 }
 
@@ -344,11 +354,11 @@ pub(super) type Step = (f64, f64, String);
 
 /// Bars that begin where those above them end, in groups: a row for each name, a bar for each series.
 pub(super) fn waterfall(title: &str, rows: &[(String, Vec<Step>)]) -> String {
-    const BAR: f64 = 13.0;
+    const BAR: f64 = 15.0;
     const GAP: f64 = 9.0;
     const NAMES: f64 = 140.0;
     /// Room for the text behind the longest bar.
-    const TEXT: f64 = 92.0;
+    const TEXT: f64 = 112.0;
     let series = rows.iter().map(|(_, steps)| steps.len()).max().unwrap_or(1) as f64;
     let row = BAR * series + GAP;
     let bottom = TOP + row * rows.len() as f64;
@@ -387,7 +397,7 @@ pub(super) fn waterfall(title: &str, rows: &[(String, Vec<Step>)]) -> String {
                 short((right - left).max(1.0)),
                 BAR - 2.0,
                 short(right + 5.0),
-                short(y + BAR - 3.0),
+                short(y + BAR - 4.0),
                 escaped(text)
             );
         }
@@ -487,7 +497,11 @@ mod tests {
     fn axes_have_round_ticks() {
         assert_eq!(ticks(&Axis::from_zero(930.0, plain, "")), ["0", "500", "1000"]);
         assert_eq!(ticks(&Axis::from_zero(0.8, plain, "")), ["0", "0.2", "0.4", "0.6", "0.8"]);
-        assert_eq!(ticks(&Axis::exact(0.0, 30.0, plain, "")), ["0", "10", "20", "30"]);
+        assert_eq!(ticks(&Axis::exact(0.0, 30.0, 1.0, plain, "")), ["0", "10", "20", "30"]);
+        assert_eq!(
+            ticks(&Axis::exact(0.0, 5400.0, 60.0, plain, "")),
+            ["0", "20", "40", "60", "80"]
+        );
         assert_eq!(ticks(&Axis::log(1.5, 40.0, plain, "")), ["1", "2", "5", "10", "20", "50"]);
         assert_eq!(ticks(&Axis::log(0.15, 900.0, plain, "")), ["0.1", "1", "10", "100", "1000"]);
         assert_eq!(ticks(&Axis::nines(3)), ["0", "50", "90", "99", "99.9"]);
@@ -495,7 +509,7 @@ mod tests {
 
     #[test]
     fn an_axis_without_any_values_is_still_one() {
-        for axis in [Axis::from_zero(f64::NAN, plain, ""), Axis::exact(0.0, 0.0, plain, "")] {
+        for axis in [Axis::from_zero(f64::NAN, plain, ""), Axis::exact(0.0, 0.0, 1.0, plain, "")] {
             assert!(axis.ticks.len() > 1);
         }
         assert!(Axis::log(0.0, 0.0, plain, "").ticks.len() > 1);
@@ -504,12 +518,12 @@ mod tests {
 
     #[test]
     fn a_gap_lifts_the_pen() {
-        let x = Axis::exact(0.0, 3.0, plain, "");
+        let x = Axis::exact(0.0, 3.0, 1.0, plain, "");
         let y = Axis::from_zero(1.0, plain, "");
         let values = vec![Some(1.0), None, Some(1.0), Some(0.0)];
         let svg = lines("t", &x, &y, &[0.0, 1.0, 2.0, 3.0], &[Line { name: "n".into(), values }]);
         let path = svg.split(r#"class="line c0" d=""#).nth(1).unwrap();
-        assert_eq!(path.split('"').next().unwrap(), "M62 12M358 12L506 216");
+        assert_eq!(path.split('"').next().unwrap(), "M78 12M363.3 12L506 210");
     }
 
     #[test]

@@ -39,11 +39,14 @@ pub(super) fn of(scenario: &ScenarioSummary) -> Result<Vec<Figure>, HistogramErr
     let stretches = stretches(scenario)?;
     let mut figures = Vec::new();
     figures.extend(percentiles(scenario)?);
-    figures.extend(over_time(&stretches));
-    figures.push(throughput(&stretches));
-    figures.extend(failures(&stretches));
-    figures.push(in_flight(&stretches));
-    figures.push(lag(&stretches));
+    // Of less than two seconds there is nothing to tell over time.
+    if stretches.len() > 1 {
+        figures.extend(over_time(&stretches));
+        figures.push(throughput(&stretches));
+        figures.extend(failures(&stretches));
+        figures.push(in_flight(&stretches));
+        figures.push(lag(&stretches));
+    }
     figures.extend(scenario.breakdown.as_deref().and_then(waterfall));
     figures.extend(executors(scenario));
     Ok(figures)
@@ -58,7 +61,10 @@ fn stretches(scenario: &ScenarioSummary) -> Result<Vec<Stretch>, HistogramError>
     let load = (scenario.duration_s.ceil() as usize).max(1);
     let shown = if timeline.len() == load + 1 { &timeline[..load] } else { timeline };
     let seconds = shown.len().div_ceil(POINTS_MAX).max(1);
-    shown.chunks(seconds).map(|part| Stretch::new(part, scenario.duration_s)).collect()
+    // A part that was cut out of a run begins later than the load did.
+    let begin = timeline.first().map_or(0.0, |second| second.t_s as f64 - 1.0);
+    let end = begin + scenario.duration_s;
+    shown.chunks(seconds).map(|part| Stretch::new(part, end)).collect()
 }
 
 impl Stretch {
@@ -99,9 +105,20 @@ impl Stretch {
     }
 }
 
-fn seconds_axis(stretches: &[Stretch]) -> Axis {
-    let end = stretches.last().map_or(1.0, |stretch| stretch.to);
-    Axis::exact(0.0, end, three_digits_short, "time, s")
+/// What times of a run are told in: its seconds, the short name, and the axis' label.
+fn unit_of_time(stretches: &[Stretch]) -> (f64, &'static str, &'static str) {
+    match stretches.last().map_or(1.0, |stretch| stretch.to) {
+        to if to < 600.0 => (1.0, "s", "time, s"),
+        to if to < 3.0 * 3600.0 => (60.0, "min", "time, min"),
+        _ => (3600.0, "h", "time, h"),
+    }
+}
+
+fn time_axis(stretches: &[Stretch]) -> Axis {
+    let from = stretches.first().map_or(0.0, |stretch| stretch.from);
+    let to = stretches.last().map_or(1.0, |stretch| stretch.to);
+    let (unit, _, label) = unit_of_time(stretches);
+    Axis::exact(from, to, unit, three_digits_short, label)
 }
 
 /// Axis ticks: no more digits than they need.
@@ -141,6 +158,9 @@ fn percentiles(scenario: &ScenarioSummary) -> Result<Option<Figure>, HistogramEr
     let response = scenario.response_time_ms.to_histogram()?;
     let service = scenario.service_time_ms.to_histogram()?;
     let (Some(min), Some(max)) = (response.min(), response.max()) else { return Ok(None) };
+    if response.count() < 2 {
+        return Ok(None); // a single request has no distribution
+    }
     // One more nine for every factor of ten: what is beyond, no sample can tell.
     let nines = (response.count() as f64).log10().ceil().clamp(1.0, 6.0) as u32;
     let mut quantiles: Vec<f64> = vec![0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85];
@@ -208,7 +228,7 @@ fn over_time(stretches: &[Stretch]) -> Option<Figure> {
         Line { name: "median".into(), values: quantile(0.5) },
         Line { name: "p99".into(), values: quantile(0.99) },
     ];
-    let x = seconds_axis(stretches);
+    let x = time_axis(stretches);
     // Rows as high as they are far apart in powers: latencies differ by factors.
     let smallest = smallest.max(1e-3);
     let factor = (largest / smallest).max(1.5).powf(1.0 / HEAT_ROWS as f64);
@@ -247,9 +267,13 @@ fn timed(
     lines: &[Line],
     show: fn(f64) -> String,
 ) -> Figure {
+    let (unit, name, _) = unit_of_time(stretches);
     let names: Vec<String> = stretches
         .iter()
-        .map(|s| format!("{}–{} s", three_digits_short(s.from), three_digits_short(s.to)))
+        .map(|s| {
+            let [from, to] = [s.from, s.to].map(|at| three_digits_short(at / unit));
+            format!("{from}–{to} {name}")
+        })
         .collect();
     Figure {
         title: title.into(),
@@ -275,7 +299,7 @@ fn series(
     tick: fn(f64) -> String,
     show: fn(f64) -> String,
 ) -> Figure {
-    let x = seconds_axis(stretches);
+    let x = time_axis(stretches);
     let largest = lines.iter().flat_map(|line| line.values.iter().flatten()).copied();
     let y = Axis::from_zero(largest.fold(0.0, f64::max), tick, label);
     let at: Vec<f64> = stretches.iter().map(Stretch::middle).collect();
