@@ -3,6 +3,7 @@
 mod architecture;
 mod book;
 mod capacity;
+mod chromium;
 mod client;
 mod commands;
 mod compare;

@@ -1,8 +1,5 @@
-//! A page of another website in a real browser. Where there is no Chromium this says `skipped: …`
-//! and passes, unless `FLOWBENCH_REQUIRE_BROWSER=1` is set.
+//! A page of another website in a real browser.
 
-use std::io::Write;
-use std::process::Stdio;
 use std::time::Duration;
 
 use flowbench::wire::Protocol;
@@ -12,10 +9,10 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
 use super::{address, start};
+use crate::chromium;
 
 /// Posts with a preflight, reads, and talks over a WebSocket; then tells what came of it.
 const PAGE: &str = r#"<!DOCTYPE html><script>
@@ -41,22 +38,6 @@ const PAGE: &str = r#"<!DOCTYPE html><script>
 })();
 </script>"#;
 
-/// A browser on its way to an address, in a folder of its own.
-fn browser(folder: &std::path::Path, address: &str) -> Option<Child> {
-    let open = |name| {
-        Command::new(name)
-            .args(["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"])
-            .arg(format!("--user-data-dir={}", folder.display()))
-            .arg(address)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .ok()
-    };
-    ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(open)
-}
-
 #[tokio::test]
 async fn a_page_of_another_website_posts_and_talks() {
     let flow = start("{cors: true, executors: [{name: echo}]}").await;
@@ -66,12 +47,7 @@ async fn a_page_of_another_website_posts_and_talks() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a port");
     let website = format!("http://{}/", listener.local_addr().expect("it is bound"));
     let folder = tempfile::tempdir().expect("a folder");
-    let Some(mut browser) = browser(folder.path(), &website) else {
-        assert_ne!(std::env::var("FLOWBENCH_REQUIRE_BROWSER").as_deref(), Ok("1"), "no Chromium");
-        // Past the harness, which would keep it to itself.
-        let _ = writeln!(std::io::stderr(), "skipped: no Chromium to open a page in");
-        return;
-    };
+    let Some(mut browser) = chromium::start(folder.path(), &website) else { return };
     let (tell, mut told) = mpsc::channel(1);
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {

@@ -14,7 +14,7 @@ mod manner;
 mod matrix;
 mod outcomes;
 mod proxy;
-mod python;
+pub(crate) mod python;
 mod roundtrip;
 mod samples;
 mod streaming;

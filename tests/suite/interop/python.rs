@@ -1,4 +1,4 @@
-//! Virtual environments with real Jina, made on first use and kept below `target/jina/`.
+//! Virtual environments with real Jina, and with parsers by others, made on first use and kept below `target/jina/`.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -32,16 +32,30 @@ impl Release {
     /// be, which is then said.
     pub(super) fn python(self) -> Option<&'static Path> {
         static PYTHONS: [OnceLock<Result<PathBuf, String>>; 3] = [const { OnceLock::new() }; 3];
-        match PYTHONS[self as usize].get_or_init(|| environment(self)) {
-            Ok(python) => Some(python),
-            Err(reason) => {
-                let name = self.name();
-                if std::env::var("FLOWBENCH_REQUIRE_JINA").is_ok_and(|value| value == "1") {
-                    panic!("no Jina {name} to test against: {reason}");
-                }
-                say(&format!("skipped: no Jina {name} to test against: {reason}"));
-                None
+        asked_for(&PYTHONS[self as usize], self.name(), "jina")
+    }
+}
+
+/// The interpreter of the environment with parsers of what reports are written in; `None` as above.
+pub(crate) fn parsers() -> Option<&'static Path> {
+    static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    asked_for(&PYTHON, "reports", "hdrh.log, junitparser, prometheus_client")
+}
+
+/// The interpreter of the environment `name`, made first where it is not there.
+fn asked_for(
+    made: &'static OnceLock<Result<PathBuf, String>>,
+    name: &str,
+    modules: &str,
+) -> Option<&'static Path> {
+    match made.get_or_init(|| environment(name, modules)) {
+        Ok(python) => Some(python),
+        Err(reason) => {
+            if std::env::var("FLOWBENCH_REQUIRE_JINA").is_ok_and(|value| value == "1") {
+                panic!("no Python with {modules} ({name}) to test against: {reason}");
             }
+            say(&format!("skipped: no Python with {modules} ({name}) to test against: {reason}"));
+            None
         }
     }
 }
@@ -53,7 +67,7 @@ pub(super) fn kept() -> PathBuf {
 }
 
 /// The folder of the Python files.
-pub(super) fn files() -> PathBuf {
+pub(crate) fn files() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop")
 }
 
@@ -71,8 +85,7 @@ fn say(line: &str) {
 }
 
 /// The environment's interpreter, the environment made first if it is not there with these pins.
-fn environment(release: Release) -> Result<PathBuf, String> {
-    let name = release.name();
+fn environment(name: &str, modules: &str) -> Result<PathBuf, String> {
     let requirements = files().join(format!("requirements-{name}.txt"));
     let pins = fs::read_to_string(&requirements).map_err(|e| format!("{requirements:?}: {e}"))?;
     let folder = kept().join(name);
@@ -84,7 +97,7 @@ fn environment(release: Release) -> Result<PathBuf, String> {
             return Ok(python.clone());
         }
         let system = python_3_11()?;
-        say(&format!("making {} with Jina {name}, once", folder.display()));
+        say(&format!("making {} with {modules} ({name}), once", folder.display()));
         if folder.exists() {
             fs::remove_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         }
@@ -96,7 +109,7 @@ fn environment(release: Release) -> Result<PathBuf, String> {
                 .arg(&requirements),
             &log,
         )?;
-        run(Command::new(&python).args(["-c", "import jina"]), &log)?;
+        run(Command::new(&python).args(["-c", &format!("import {modules}")]), &log)?;
         fs::write(&stamp, &pins).map_err(|e| format!("{}: {e}", stamp.display()))?;
         Ok(python.clone())
     })

@@ -1,5 +1,11 @@
 //! `flowbench report`: saved results and journals rendered again, in every format.
 
+mod foreign;
+mod gallery;
+mod page;
+mod simulated;
+mod trouble;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -255,37 +261,6 @@ fn several_results_make_one_report() {
     let names: Vec<_> = names.flatten().collect();
     assert_eq!(names.len(), 4);
     assert_eq!(names[3], format!("{} #2", names[1]));
-}
-
-#[test]
-fn what_is_no_result_is_one_error_and_a_full_disk_is_told() {
-    let place = Place::with_result();
-    let text = std::fs::read_to_string(place.path("out/report.json")).expect("it is there");
-    std::fs::write(place.path("cut.json"), &text[..text.len() / 2]).expect("it can be written");
-    let ran = place.run(&["report", "cut.json"]);
-    assert_eq!(ran.status.code(), Some(2));
-    assert!(err(&ran).starts_with("error: cut.json: ends in the middle (line "), "{}", err(&ran));
-    assert_eq!(err(&ran).lines().count(), 1);
-
-    std::fs::write(place.path("yesterday.html"), "of yesterday").expect("it can be written");
-    let edited = text.replacen("\"suite\": \"shop\"", "\"suite\": 7", 1);
-    std::fs::write(place.path("edited.json"), edited).expect("it can be written");
-    let ran = place.run(&["report", "edited.json", "-o", "yesterday.html"]);
-    assert_eq!(ran.status.code(), Some(2));
-    let expected = "error: edited.json: `suite`: invalid type: integer `7`, expected a string\n";
-    assert_eq!(err(&ran), expected);
-    let kept = std::fs::read_to_string(place.path("yesterday.html")).expect("it is there");
-    assert_eq!(kept, "of yesterday");
-
-    if cfg!(target_os = "linux") {
-        let ran = place.run(&["report", "out/report.json", "--format", "csv", "-o", "/dev/full"]);
-        assert_eq!(ran.status.code(), Some(5));
-        assert!(
-            err(&ran).starts_with("error: could not write /dev/full: No space"),
-            "{}",
-            err(&ran)
-        );
-    }
 }
 
 #[test]
