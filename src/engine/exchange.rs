@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use crate::assertion::{Exchange, Reads};
 use crate::client::{Body, Reply, Request};
-use crate::wire::{Form, RequestId};
+use crate::wire::{Form, RequestId, decode_single};
+
+/// Whatever id a request went out with, nobody can ask for it.
+const NOBODYS: RequestId = RequestId { sender: 0, number: 0 };
 
 /// Decodes what is read. A body that cannot be decoded is the exchange's exception.
 pub(super) fn exchange(
@@ -23,8 +26,10 @@ pub(super) fn exchange(
     };
     let request = match request {
         Request::Post { message, .. } if reads.request => {
-            // Whatever id it went out with, nobody can ask for it.
-            decoded(form.decode(message.with_id(RequestId { sender: 0, number: 0 })))
+            decoded(form.decode(message.with_id(NOBODYS)))
+        }
+        Request::Stream { message } if reads.request => {
+            decoded(decode_single(message.with_id(NOBODYS)))
         }
         _ => None,
     };

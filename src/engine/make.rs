@@ -16,7 +16,7 @@ use super::source::Budget;
 use crate::client::Request;
 use crate::documents::Documents;
 use crate::plan::{Post, Work};
-use crate::wire::{DataRequest, Form, Header, Map};
+use crate::wire::{DataRequest, Form, Header, Map, encode_single};
 
 /// What makes the requests of one step.
 #[derive(Clone, Debug)]
@@ -178,10 +178,18 @@ impl Maker {
                 };
                 let count = data.as_ref().map_or(0, Vec::len) as u64;
                 let request = DataRequest { header, parameters, routes: Vec::new(), data };
-                let message =
-                    self.form.encode_request(&request).map_err(|error| failed(chain(&error)))?;
-                let endpoint = Arc::from(post.on.as_str());
-                Ok(Batch { request: Request::Post { message, endpoint }, documents: count, index })
+                let streamed = request.data.as_deref().and_then(<[_]>::first);
+                let request = match streamed.filter(|_| post.stream) {
+                    Some(document) => {
+                        encode_single(&request, document).map(|message| Request::Stream { message })
+                    }
+                    None => self.form.encode_request(&request).map(|message| Request::Post {
+                        message,
+                        endpoint: Arc::from(post.on.as_str()),
+                    }),
+                };
+                let request = request.map_err(|error| failed(chain(&error)))?;
+                Ok(Batch { request, documents: count, index })
             }
             Work::Mutate { mutation, variables } => {
                 let variables = variables

@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use super::flows::Flows;
 use super::loads::load;
-use super::{Capacity, ClientOverrides, Connections, Plan, Scenario, Step, Threshold};
+use super::{Capacity, ClientOverrides, Connections, Plan, Scenario, Step, Threshold, Work};
 use crate::client::{Compression, Retry};
 use crate::documents::Documents;
 use crate::scenario::condition::{Condition, Metric};
 use crate::scenario::{self, CompressionWord, LoadedSuite, ProtocolWord, Unit};
 use crate::source::{Node, Problem, Problems, Sources, Spot};
 use crate::units::{Percentage, Span};
-use crate::wire::Map;
+use crate::wire::{Map, Protocol};
 use needs::Needs;
 
 /// Documents of one request: more than any message can hold.
@@ -149,6 +149,16 @@ impl<'a> Resolver<'a> {
         let (flow, protocol) =
             self.flows.choose(self.onto.or(written.flow.as_deref()), protocol, at, self.problems);
         let steps = self.steps(unit, written, at);
+        let streams = |step: &Step| matches!(&step.work, Work::Post(post) if post.stream);
+        if let Some(index) = steps.iter().position(streams)
+            && protocol != Protocol::Grpc
+        {
+            let of_step = at.key("steps").index(index);
+            let at = if at.key("stream").node().is_some() { at } else { of_step };
+            let message =
+                format!("streaming endpoints are reached over grpc, and this goes over {protocol}");
+            at.key("stream").problem(self.problems, message, |problem| problem);
+        }
         let load = load(written, at, &unit.base, &steps, self.problems);
         let mut thresholds = Vec::new();
         for (index, threshold) in written.thresholds.iter().flatten().enumerate() {
