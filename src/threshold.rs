@@ -316,6 +316,10 @@ mod tests {
         let run = evidence([10; 100], 0);
         check(&run, "p90 < 50ms", Some(10.0), Verdict::Held);
         check(&run, "p99 < 50ms", Some(10.0), Verdict::NotJudged);
+        // Failures are ranked, so they count.
+        check(&evidence([10; 661], 0), "p99 < 50ms", Some(10.0), Verdict::NotJudged);
+        check(&evidence([10; 662], 0), "p99 < 50ms", Some(10.0), Verdict::Held);
+        check(&evidence([10; 659], 3), "p99 < 50ms", Some(10.0), Verdict::Held);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub enum Event<'a> {
     Dropped {
         /// Which.
         arrival: Arrival,
+        /// When that was known.
+        at: Instant,
         /// Whether we ourselves were too late for it; else it found no free slot.
         late: bool,
     },

@@ -185,9 +185,10 @@ where
             () = stop.drain.cancelled() => break Ended::Stopped,
             () = until(source.end().map(|end| end + grace)) => {
                 // We are hopelessly late: what was due and not sent is dropped, and says so.
-                while let Some(arrival) = source.take(Instant::now()) {
+                let at = Instant::now();
+                while let Some(arrival) = source.take(at) {
                     listener.on(Event::Arrived(arrival));
-                    listener.on(Event::Dropped { arrival, late: true });
+                    listener.on(Event::Dropped { arrival, at, late: true });
                 }
                 break Ended::Complete(Over::Time);
             }
@@ -202,7 +203,7 @@ where
                 let Some(arrival) = source.take(at) else { continue };
                 listener.on(Event::Arrived(arrival));
                 if !flight.slots.take() {
-                    listener.on(Event::Dropped { arrival, late: false });
+                    listener.on(Event::Dropped { arrival, at, late: false });
                 } else if let Some(ready) = ready.take() {
                     flight.begin(arrival, ready, at, listener);
                 }

@@ -43,7 +43,7 @@ pub enum Stop {
 const FIXED: usize = 3;
 
 /// Executors that are told apart; a Flow has a handful, and what makes names up has no end.
-const EXECUTORS_MAX: usize = 64;
+pub const EXECUTORS_MAX: usize = 64;
 
 /// The ranks of the requests that count as typical.
 const TYPICAL: (f64, f64) = (0.4, 0.6);

@@ -329,9 +329,10 @@ impl Listener for Recorder {
     fn on(&mut self, event: Event<'_>) {
         match event {
             Event::Arrived(arrival) => self.tally(arrival.measured, arrival.due).offered += 1,
-            Event::Dropped { arrival, late } => {
+            Event::Dropped { arrival, at, late } => {
                 let tally = self.tally(arrival.measured, arrival.due);
                 tally.dropped += 1;
+                tally.drops.record(at.saturating_duration_since(arrival.due));
                 tally.dropped_late += u64::from(late);
             }
             Event::Released { arrival, step, at, documents } => {

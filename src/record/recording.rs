@@ -238,6 +238,7 @@ impl Recording {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::tally::ErrorCount;
 
     fn delta(second: u64, ms: &[u64]) -> Delta {
         let mut tally = Tally { offered: ms.len() as u64, ..Tally::default() };
@@ -274,14 +275,27 @@ mod tests {
 
     #[test]
     fn an_hour_at_fifty_thousand_a_second_fits_in_200_mb() {
-        // Latencies from 10 µs to 10 s, each as likely as its tenfold: more different ones than any
-        // Flow has.
+        // Latencies from 100 µs to 10 s, each as likely as its tenfold: more different ones than any
+        // Flow has. Five Executors, and some failures of each kind.
         let mut rng = crate::random::Key::new(1).index(0).rng();
         let mut wide = |_| {
-            let mut tally = Tally::default();
-            for _ in 0..50_000 {
-                let exponent: f64 = rand::RngExt::random_range(&mut rng, -5.0..1.0);
-                tally.response[0].record(Duration::from_secs_f64(10f64.powf(exponent)));
+            let mut tally = Tally { offered: 50_000, sent: 50_000, ..Tally::default() };
+            for n in 0..50_000 {
+                let exponent: f64 = rand::RngExt::random_range(&mut rng, -4.0..1.0);
+                let response = Duration::from_secs_f64(10f64.powf(exponent));
+                tally.response[0].record(response);
+                tally.service.record(response.mul_f64(0.9));
+                tally.lag.record(response / 10);
+                tally.executor(["a", "b", "c", "d", "e"][n % 5]).record(response / 2);
+            }
+            for kind in ["connect", "timeout", "lost", "protocol", "gateway", "executor"] {
+                tally.errors.record(ErrorCount {
+                    kind: kind.into(),
+                    message: kind.into(),
+                    count: 1,
+                    first_at: Duration::ZERO,
+                    details: None,
+                });
             }
             tally
         };
@@ -291,12 +305,14 @@ mod tests {
             let tally = variants[second as usize % 2].clone();
             recording.add(Delta { seconds: vec![(second, tally)], ..Delta::default() });
         }
-        let packed = recording.timeline.iter().map(|second| second.response.bytes.len());
-        let second = packed.max().expect("some are packed") + size_of::<Second>();
+        let names = 5 * (size_of::<(String, Duration)>() + 1) + 6 * 64;
+        let packed = |second: &Second| second.response.bytes.len() + second.service.bytes.len();
+        let most = recording.timeline.iter().map(packed).max().expect("some are packed");
+        let second = size_of::<Second>() + most + names;
         // Nothing else grows: totals, warmup and the last seconds in full are so many tallies, those
         // of the workers on their way some more, of about so many histograms of at most 190 KB.
         let tallies = Recording::RECENT + 2 + 2 * 8;
-        let fixed = tallies * 14 * 190_000;
+        let fixed = tallies * 15 * 190_000;
         let hour = 3600 * second + fixed;
         assert!(hour < 200_000_000, "{second} bytes a second, {fixed} besides");
     }

@@ -178,10 +178,11 @@ impl Recording {
         seconds.iter().enumerate().map(|(i, second)| TimelineSecond::new(i, second)).collect()
     }
 
-    /// Response times of failed requests, by what became of them.
+    /// Response times of failed requests, and how late arrivals were dropped, by what became of
+    /// them.
     pub fn failed_times(&self) -> BTreeMap<String, Latency> {
-        let names = ["response_errors", "transport_errors", "timeouts"];
-        let failed = &self.totals.response[1..];
+        let names = ["response_errors", "transport_errors", "timeouts", "dropped"];
+        let failed = self.totals.response[1..].iter().chain([&self.totals.drops]);
         let some = names.iter().zip(failed).filter(|(_, histogram)| histogram.count() > 0);
         some.map(|(name, histogram)| ((*name).to_owned(), Latency::new(histogram))).collect()
     }

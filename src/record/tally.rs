@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Histogram;
-use super::breakdown::Breakdown;
+use super::breakdown::{Breakdown, EXECUTORS_MAX};
 use crate::engine::event::Outcome;
 
 /// Counts and latencies of a stretch of time, part of the load or all of it.
@@ -56,6 +56,9 @@ pub struct Tally {
     /// requests.
     #[serde(skip_serializing_if = "is_default")]
     pub response: [Histogram; 4],
+    /// From being due to being dropped, of arrivals that were never sent.
+    #[serde(skip_serializing_if = "is_default")]
+    pub drops: Histogram,
     /// Service time of ok requests.
     #[serde(skip_serializing_if = "is_default")]
     pub service: Histogram,
@@ -283,6 +286,7 @@ impl Tally {
         for (mine, other) in self.response.iter_mut().zip(&other.response) {
             mine.merge(other);
         }
+        self.drops.merge(&other.drops);
         self.service.merge(&other.service);
         self.first.merge(&other.first);
         self.lag.merge(&other.lag);
@@ -319,11 +323,17 @@ impl Tally {
         &mut self.steps[index]
     }
 
+    /// What stands for the Executors that are not told apart any more.
+    pub const OTHER_EXECUTORS: &'static str = "(other Executors)";
+
     /// The histogram of an Executor, made when it is new. A Flow has few, so a list is searched
-    /// faster than a map.
+    /// faster than a map; a gateway that makes names up gets one for all beyond [`EXECUTORS_MAX`].
     pub fn executor(&mut self, name: &str) -> &mut Histogram {
         let at = match self.executors.iter().position(|executor| executor.name == name) {
             Some(at) => at,
+            None if self.executors.len() >= EXECUTORS_MAX && name != Tally::OTHER_EXECUTORS => {
+                return self.executor(Tally::OTHER_EXECUTORS);
+            }
             None => {
                 let executor = ExecutorTally { name: name.into(), time: Histogram::new() };
                 self.executors.push(executor);
@@ -346,7 +356,10 @@ impl StepTally {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::record::breakdown::Stop;
 
     fn error(message: &str) -> ErrorCount {
         ErrorCount {
@@ -383,5 +396,53 @@ mod tests {
         }
         let kept: Vec<u128> = slowest.iter().map(|kept| kept.response.as_millis()).collect();
         assert_eq!(kept, [300, 20, 10, 9, 8, 7, 6, 5, 4, 3]);
+    }
+
+    #[test]
+    fn executors_that_are_made_up_take_bounded_room_and_are_all_counted() {
+        let mut tally = Tally::default();
+        for n in 0..1000 {
+            tally.executor(&format!("executor-{n}")).record(Duration::from_millis(n));
+        }
+        assert_eq!(tally.executors.len(), EXECUTORS_MAX + 1);
+        assert_eq!(tally.executors.iter().map(|e| e.time.count()).sum::<u64>(), 1000);
+        assert_eq!(tally.executors.last().map(|e| e.name.as_str()), Some(Tally::OTHER_EXECUTORS));
+    }
+
+    /// Something that is counted: what it is, and how long it took.
+    fn count(tally: &mut Tally, kind: usize, took: Duration) {
+        match kind {
+            0..4 => tally.response[kind].record(took),
+            4 => {
+                tally.dropped += 1;
+                tally.drops.record(took);
+            }
+            5 => tally.service.record(took),
+            6 => tally.step(1).response[0].record(took),
+            7 => tally.executor("e").record(took),
+            8 => tally.errors.record(ErrorCount { first_at: took, ..error("failed") }),
+            9 => {
+                let stops = [Stop::Lag, Stop::Network, Stop::Gateway].map(|stop| (stop, took / 4));
+                tally.breakdown.record(took, stops, [("e", took / 4)].into_iter());
+            }
+            _ => tally.held.record(took),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn merging_any_split_gives_the_tally_of_the_whole(
+            counted in proptest::collection::vec((0usize..11, 0u64..5_000_000_000_000, 0usize..4), 0..100),
+        ) {
+            let (mut whole, mut parts) = (Tally::default(), vec![Tally::default(); 4]);
+            for (kind, ns, part) in counted {
+                let took = Duration::from_nanos(ns);
+                count(&mut whole, kind, took);
+                count(&mut parts[part], kind, took);
+            }
+            let mut merged = Tally::default();
+            parts.iter().for_each(|part| merged.merge(part));
+            prop_assert_eq!(merged, whole);
+        }
     }
 }

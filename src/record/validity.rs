@@ -222,10 +222,54 @@ mod tests {
         check(|_| (), stolen, &["our CPU was saturated"]);
     }
 
+    /// The first of a hundred and the last of the others: p99 is this.
+    fn ninety_ninth(histogram: &mut Histogram, value: Duration) {
+        (0..11).for_each(|_| histogram.record(value));
+    }
+
     #[test]
-    fn a_tenth_of_the_typical_latency_is_no_fault() {
-        let late = |totals: &mut Tally| (0..20).for_each(|_| totals.pacer.record(ms(4)));
-        check(late, Circumstances::default(), &[]);
+    fn what_is_allowed_is_no_reason() {
+        let none = Circumstances::default();
+        // A tenth of the typical latency, 50 ms; exactly and by the least that can be told apart.
+        let more = Duration::from_micros(5010);
+        check(|totals| ninety_ninth(&mut totals.pacer, ms(5)), none, &[]);
+        check(|totals| ninety_ninth(&mut totals.pacer, more), none, &["the generator was late"]);
+        let starved = "the document generator was the bottleneck";
+        check(|totals| ninety_ninth(&mut totals.starved, ms(5)), none, &[]);
+        check(|totals| ninety_ninth(&mut totals.starved, more), none, &[starved]);
+        // A millisecond, however fast the Flow is.
+        let fast = |lag: u64| {
+            move |totals: &mut Tally| {
+                totals.response[0] = Histogram::new();
+                (0..1000).for_each(|_| totals.response[0].record(ms(2)));
+                ninety_ninth(&mut totals.pacer, Duration::from_micros(lag));
+            }
+        };
+        check(fast(1000), none, &[]);
+        check(fast(1001), none, &["the generator was late"]);
+        // 99 % of the schedule.
+        let unsent = "only 989 of 1000 arrivals could be sent in time";
+        check(|totals| totals.dropped_late = 10, none, &[]);
+        check(|totals| totals.dropped_late = 11, none, &[unsent]);
+        // What found no slot is the Flow's doing.
+        check(|totals| totals.dropped = 500, none, &[]);
+        for (busiest, withheld, expected) in [
+            (0.9, 0.05, &[][..]),
+            (0.901, 0.0, &["our CPU was saturated"][..]),
+            (0.0, 0.051, &["our CPU was saturated"]),
+        ] {
+            let circumstances = Circumstances { busiest, withheld, ..none };
+            check(|_| (), circumstances, expected);
+            assert_eq!(circumstances.is_saturated(), !expected.is_empty());
+        }
+        // Little's law within 5 %, in both directions, and of enough requests to tell.
+        let little = "Little's law does not hold";
+        for (area, expected) in [(52.5, &[][..]), (52.6, &[little]), (47.5, &[]), (47.4, &[little])]
+        {
+            check(|totals| totals.in_flight.area = area, none, expected);
+        }
+        let few = |totals: &mut Tally| (totals.sent, totals.in_flight.area) = (99, 99.0);
+        check(few, none, &[]);
     }
 
     fn timeline(in_flight: impl IntoIterator<Item = f64>) -> Vec<Second> {
@@ -245,6 +289,13 @@ mod tests {
         assert!(backlog_growth(&frozen).is_none());
         let short = timeline((0..5).map(|second| f64::from(second) * 20.0));
         assert!(backlog_growth(&short).is_none());
+        // By a quarter from the middle third to the last, and not by more.
+        let thirds = |end: f64| {
+            let level = move |second: u32| if second < 20 { 1000.0 } else { end };
+            timeline((0..31).map(level))
+        };
+        assert!(backlog_growth(&thirds(1250.0)).is_none());
+        assert_eq!(backlog_growth(&thirds(1251.0)), Some((1000.0, 1251.0)));
     }
 
     #[test]

@@ -135,7 +135,8 @@ pub struct ScenarioSummary {
     pub service_time_ms: Latency,
     /// Due to the first reply, of ok requests to streaming endpoints.
     pub first_response_ms: Latency,
-    /// Due to done of failed requests, by what became of them.
+    /// Due to done of failed requests, and due to dropped of those never sent, by what became of
+    /// them.
     pub failed_time_ms: BTreeMap<String, Latency>,
     /// Second by second.
     pub timeline: Vec<TimelineSecond>,

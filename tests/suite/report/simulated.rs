@@ -124,7 +124,7 @@ impl Load {
             recorder.on(Event::Arrived(arrival));
             let fate = (self.fate)(at, &mut random);
             if let Fate::Dropped = fate {
-                recorder.on(Event::Dropped { arrival, late: false });
+                recorder.on(Event::Dropped { arrival, at: arrival.due, late: false });
                 continue;
             }
             let sent = due + Duration::from_micros(20);
