@@ -25,8 +25,8 @@ pub(super) fn main(args: Args) -> Exit {
         Ok(read) => read,
         Err(problem) => return problem.print(),
     };
-    let forecasts = plan.forecast();
     let limits = limits();
+    let forecasts = plan.forecast(limits.cores);
     for (scenario, forecast) in plan.scenarios.iter().zip(&forecasts) {
         println!("{}", shown(&plan, scenario, forecast, &limits));
     }
@@ -48,6 +48,7 @@ pub(super) fn limits() -> Limits {
         // No limit is one too large to matter.
         files: files.unwrap_or(u64::MAX),
         memory_bytes: available.map_or(u64::MAX, |kib| kib.saturating_mul(1024)),
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
     }
 }
 

@@ -86,11 +86,11 @@ fn bad_suites_are_told_what_is_wrong_in_the_exact_words() {
 
 #[test]
 fn what_cannot_work_is_refused_before_the_load_at_its_place() {
-    let limits = Limits { files: 1024, memory_bytes: 1 << 30 };
+    let limits = Limits { files: 1024, memory_bytes: 1 << 30, cores: 2 };
     each_prints_its_err("tests/scenarios/impossible", 7, |path| {
         let suite = scenario::load(path, &Options::default()).expect("a suite");
         let plan = plan::resolve(&suite).unwrap_or_else(|problems| panic!("{problems}"));
-        match plan::forecast::check(&suite, &plan, &plan.forecast(), &limits) {
+        match plan::forecast::check(&suite, &plan, &plan.forecast(limits.cores), &limits) {
             Ok(()) => "nothing is wrong".to_owned(),
             Err(problems) => format!("{problems}\n"),
         }
@@ -98,8 +98,41 @@ fn what_cannot_work_is_refused_before_the_load_at_its_place() {
 }
 
 #[test]
+fn scenarios_that_begin_together_share_the_files_there_are() {
+    let refused = |third: &str| {
+        let scenario = |name: &str, rest: &str| {
+            format!("  - {{name: {name}, load: {{clients: 400, duration: 1s}}{rest}}}\n")
+        };
+        let text = format!(
+            "flows: {{there: {{host: 'http://my.flow:1'}}}}\nscenarios:\n{}{}{}",
+            scenario("a", ""),
+            scenario("b", ""),
+            scenario("c", third)
+        );
+        let suite = scenario::load_text("s.yaml", text, Path::new(""), &Options::default());
+        let suite = suite.unwrap_or_else(|problems| panic!("{problems}"));
+        let plan = plan::resolve(&suite).unwrap_or_else(|problems| panic!("{problems}"));
+        let limits = Limits { files: 1024, memory_bytes: 1 << 30, cores: 2 };
+        let checked = plan::forecast::check_connections(&suite, &plan, &limits, |_| true);
+        checked.err().map(|problems| problems.to_string())
+    };
+    let told = "\
+error: this takes 400 connections beside scenarios that begin at the same time, and the process may have 1024 files \
+open for all of them
+ --> s.yaml:5:21
+  |
+5 |   - {name: c, load: {clients: 400, duration: 1s}}
+  |                     ^
+  |
+  = help: raise the limit (`ulimit -n`), or let it wait for another by `needs`";
+    assert_eq!(refused("").as_deref(), Some(told));
+    assert_eq!(refused(", needs: [a]"), None);
+    assert_eq!(refused(", start: 2s"), None);
+}
+
+#[test]
 fn a_forecast_counts_what_the_load_will_do() {
-    let forecasts = plan("scenarios/search.yaml").forecast();
+    let forecasts = plan("scenarios/search.yaml").forecast(2);
     let [index, search] = forecasts.as_slice() else { panic!("two scenarios") };
     assert_eq!((index.requests, index.documents), (Amount::Exactly(10), Amount::Exactly(1000)));
     assert_eq!((search.requests, search.documents), (Amount::About(2000), Amount::About(2000)));
@@ -107,6 +140,7 @@ fn a_forecast_counts_what_the_load_will_do() {
     let certified: Vec<String> = search.certified.iter().map(ToString::to_string).collect();
     assert_eq!(certified, ["p50", "p90", "p95", "p99"]);
     assert_eq!(search.uncertified.map(|(_, samples)| samples), Some(6636));
+    assert_eq!((index.connections, search.connections), (1, 1));
     assert!(search.request_bytes.is_some_and(|bytes| (50.0..200.0).contains(&bytes)));
 }
 

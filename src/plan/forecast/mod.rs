@@ -90,6 +90,8 @@ pub struct Limits {
     pub files: u64,
     /// Memory that is free, in bytes.
     pub memory_bytes: u64,
+    /// Processors, which as many threads keep busy.
+    pub cores: usize,
 }
 
 /// The percentiles that reports have.
@@ -99,12 +101,12 @@ const PERCENTILES: [f64; 6] = [50.0, 90.0, 95.0, 99.0, 99.9, 99.99];
 const LEVELS: usize = 40;
 
 impl Plan {
-    /// What each scenario will do.
-    pub fn forecast(&self) -> Vec<Forecast> {
-        self.scenarios.iter().map(|scenario| self.foresee(scenario)).collect()
+    /// What each scenario will do on a machine of so many processors.
+    pub fn forecast(&self, cores: usize) -> Vec<Forecast> {
+        self.scenarios.iter().map(|scenario| self.foresee(scenario, cores)).collect()
     }
 
-    fn foresee(&self, scenario: &Scenario) -> Forecast {
+    fn foresee(&self, scenario: &Scenario, cores: usize) -> Forecast {
         let objective = objective(scenario);
         let latency = objective.as_ref().map(|(_, limit)| *limit);
         let steps = scenario.steps.len() as u64;
@@ -127,10 +129,11 @@ impl Plan {
             Load::Open { .. } => in_flight_max.min(in_flight.unwrap_or(peak).ceil() as u64),
             _ => in_flight_max,
         };
+        let opened = scenario.crew(cores).connections as u64;
         let connections = match scenario.protocol {
             // Each request has a connection of its own while it is in flight.
-            Protocol::Http => foreseen.max(scenario.crew(1).connections as u64),
-            Protocol::Grpc | Protocol::WebSocket => scenario.crew(1).connections as u64,
+            Protocol::Http => foreseen.max(opened),
+            Protocol::Grpc | Protocol::WebSocket => opened,
         };
         let request_bytes = self.request_bytes(scenario);
         let bytes = request_bytes.unwrap_or(0.0);

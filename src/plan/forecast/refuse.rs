@@ -1,7 +1,7 @@
 //! What cannot work, told before any load.
 
 use super::{Amount, Forecast, Limits, peak, spread};
-use crate::plan::{Load, Plan, Post, Scenario, Schedule, Work};
+use crate::plan::{Load, Origin, Plan, Post, Scenario, Schedule, Work};
 use crate::scenario::LoadedSuite;
 use crate::scenario::condition::{Comparison, Condition, Metric};
 use crate::source::{Problem, Problems, Spot};
@@ -23,7 +23,8 @@ pub fn check(
     let all = suite.scenarios.iter().zip(&plan.scenarios).zip(forecasts);
     for ((unit, scenario), forecast) in all {
         let at = Spot::of(&unit.node);
-        resources(at, scenario, forecast, limits, &mut problems);
+        let here = is_here(plan, scenario);
+        resources(at, scenario, here, forecast, limits, &mut problems);
         for (index, threshold) in scenario.thresholds.iter().enumerate() {
             if !threshold.implicit
                 && let Some(reason) = impossible(&threshold.that, scenario, forecast)
@@ -40,7 +41,7 @@ pub fn check(
 }
 
 /// Tells of scenarios, of those that `runs` names, that need more connections than the process may
-/// open, whatever the Flow does.
+/// open, each by itself or those together that begin at the same time, whatever the Flow does.
 ///
 /// # Errors
 /// Each of them, at its place in the file.
@@ -51,45 +52,92 @@ pub fn check_connections(
     runs: impl Fn(&str) -> bool,
 ) -> Result<(), Problems> {
     let mut problems = Vec::new();
+    let mut together = OTHER_FILES;
     let all = suite.scenarios.iter().zip(&plan.scenarios);
     for (unit, scenario) in all.filter(|(_, scenario)| runs(&scenario.name)) {
-        let opened = scenario.crew(1).connections as u64;
+        let opened = scenario.crew(limits.cores).connections as u64;
         let needed = match (&scenario.load, scenario.protocol) {
             // Each client has a connection of its own, however few are opened before.
             (Load::Closed { .. }, Protocol::Http) => opened.max(peak(&scenario.load) as u64),
             _ => opened,
         };
-        connections(Spot::of(&unit.node), needed, limits, &mut problems);
+        let (at, here) = (Spot::of(&unit.node), is_here(plan, scenario));
+        if connections(at, needed, here, limits, &mut problems)
+            || !scenario.needs.is_empty()
+            || !scenario.start.is_zero()
+        {
+            continue;
+        }
+        let before = together;
+        together = together.saturating_add(files(needed, here));
+        // Told once, of the first that is too much.
+        if before <= limits.files && together > limits.files {
+            let message = format!(
+                "this takes {needed} connections beside scenarios that begin at the same time, and the \
+                 process may have {} files open for all of them",
+                limits.files
+            );
+            place_of_connections(at).problem(&mut problems, message, |problem| {
+                problem.help("raise the limit (`ulimit -n`), or let it wait for another by `needs`")
+            });
+        }
     }
     Problems::new(&suite.sources, problems).map_or(Ok(()), Err)
 }
 
-fn connections(at: Spot<'_>, needed: u64, limits: &Limits, problems: &mut Vec<Problem>) {
-    // Some are taken by the program itself, its reports and data sets.
-    if needed <= limits.files.saturating_sub(64) {
-        return;
-    }
-    let at = match at.key("connections").node() {
+/// Whether the Flow runs in this process, so that both ends of a connection are files of ours.
+fn is_here(plan: &Plan, scenario: &Scenario) -> bool {
+    matches!(plan.flows[scenario.flow].origin, Origin::Embedded(_))
+}
+
+/// Files that the program itself takes: its reports, data sets, the runtime's own.
+const OTHER_FILES: u64 = 64;
+
+/// Files that so many connections take.
+fn files(connections: u64, here: bool) -> u64 {
+    connections.saturating_mul(if here { 2 } else { 1 })
+}
+
+/// Where a scenario says how many connections it takes.
+fn place_of_connections(at: Spot<'_>) -> Spot<'_> {
+    match at.key("connections").node() {
         Some(_) => at.key("connections"),
         None => at.key("load"),
-    };
+    }
+}
+
+/// Tells of more connections than there can be, and whether it did.
+fn connections(
+    at: Spot<'_>,
+    needed: u64,
+    here: bool,
+    limits: &Limits,
+    problems: &mut Vec<Problem>,
+) -> bool {
+    let files = files(needed, here).saturating_add(OTHER_FILES);
+    if files <= limits.files {
+        return false;
+    }
+    let ends = if here { " to a Flow in this process, two files each" } else { "" };
     let message = format!(
-        "this takes {needed} connections, and the process may have {} files open",
+        "this takes {needed} connections{ends}, and the process may have {} files open",
         limits.files
     );
-    at.problem(problems, message, |problem| {
-        problem.help(format!("raise the limit: ulimit -n {}", needed + 64))
+    place_of_connections(at).problem(problems, message, |problem| {
+        problem.help(format!("raise the limit: ulimit -n {files}"))
     });
+    true
 }
 
 fn resources(
     at: Spot<'_>,
     scenario: &Scenario,
+    here: bool,
     forecast: &Forecast,
     limits: &Limits,
     problems: &mut Vec<Problem>,
 ) {
-    connections(at, forecast.connections, limits, problems);
+    connections(at, forecast.connections, here, limits, problems);
     if forecast.memory_bytes > limits.memory_bytes {
         let round = |bytes: u64| ByteSize::new(bytes >> 20 << 20);
         let message = format!(
