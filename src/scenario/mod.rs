@@ -521,6 +521,11 @@ impl<'de> Deserialize<'de> for Level {
                 if text == "0/s" {
                     return Ok(Level::Rate(0.0));
                 }
+                if text.starts_with('-') {
+                    return Err(E::custom(format!(
+                        "a rate must not be below zero, found `{text}`"
+                    )));
+                }
                 let rate = text.parse().map(|rate: Rate| Level::Rate(rate.per_second()));
                 rate.map_err(E::custom)
             }

@@ -288,6 +288,24 @@ scenarios:
 }
 
 #[test]
+fn a_threshold_that_may_end_a_scenario_looks_at_the_last_ten_seconds() {
+    let place = Place::new(
+        "flows: {f: {embedded: {executors: [{name: e, down: {for: 1500ms}}]}}}
+scenarios:
+  - name: s
+    load: {rate: 50/s, duration: 13s}
+    thresholds: [{that: error_rate < 1%, abort: true, after: 12s}]",
+    );
+    let ran = place.run(&["--out", "out"]);
+    ran.ends(1);
+    let scenario = &place.report()["scenarios"][0];
+    counts_are_conserved(scenario);
+    // What was wrong at the beginning is long over, and counts all the same.
+    assert_eq!(scenario["end"]["reason"], "time");
+    assert_eq!(scenario["thresholds"][0]["verdict"], "failed");
+}
+
+#[test]
 fn latencies_beyond_capacity_are_not_judged_and_counts_are() {
     let place = Place::new(
         "flows: {f: {embedded: {executors: [{name: e, service_time: 100ms, concurrency: 1}]}}}
@@ -380,13 +398,14 @@ fn more_connections_than_files_are_refused_before_anything_is_sent() {
     shell.args(["-c", &command]).current_dir(place.0.path());
     let ran = Ran::new(shell.output().expect("there is a shell"));
     ran.ends(2);
-    let expected = "error: this takes 500 connections, and the process may have 256 files open
+    let expected = "error: this takes 500 connections to a Flow in this process, two files each, and the process \
+                    may have 256 files open
  --> suite.yaml:4:11
   |
 4 |     load: {clients: 500, requests: 1000}
   |           ^
   |
-  = help: raise the limit: ulimit -n 564
+  = help: raise the limit: ulimit -n 1064
 ";
     assert_eq!(ran.err, expected);
     assert!(!place.path("out").exists());
@@ -511,6 +530,27 @@ fn a_response_that_has_not_what_the_next_step_needs_fails_its_iteration() {
     assert_eq!(scenario["requests"]["response_errors"], 3);
     assert_eq!(scenario["errors"][0]["kind"], "capture");
     assert_eq!(scenario["steps"][1]["requests"]["sent"], 0);
+}
+
+#[test]
+fn a_streaming_endpoint_answers_each_document_with_many() {
+    let place = Place::new(
+        "flows: {f: {embedded: {family: v2, executors: [{name: e, endpoints: {/stream: {stream: {count: 3, every: 20ms}}}}]}}}
+scenarios:
+  - name: s
+    on: /stream
+    stream: true
+    documents: {count: 5, text: \"tell ${{ i }}\"}
+    assert: [response.docs | length == 3, 'request.docs[0].text is startingwith \"tell\"']",
+    );
+    place.run(&["--out", "out"]).ends(0);
+    let scenario = &place.report()["scenarios"][0];
+    counts_are_conserved(scenario);
+    assert_eq!(scenario["documents"], serde_json::json!({"sent": 5, "received": 15}));
+    assert_eq!(scenario["first_response_ms"]["count"], 5);
+    let first = scenario["first_response_ms"]["max"].as_f64().expect("a time");
+    let last = scenario["response_time_ms"]["min"].as_f64().expect("a time");
+    assert!(first >= 20.0 && last >= 60.0, "{first} {last}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! What a gateway itself does wrong the embedded Flow does; what befalls connections is done by a
 //! relay between it and the client.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,8 +12,10 @@ use std::time::Duration;
 
 use flowbench::engine::Stop;
 use flowbench::flow::{Flow, FlowConfig};
+use flowbench::plan::Origin;
 use flowbench::record::summary::{EndReason, ScenarioSummary, Summary, Verdict};
 use flowbench::selftest::law;
+use flowbench::source::Sources;
 use flowbench::wire::Protocol;
 use flowbench::{plan, run, scenario};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,7 +23,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-const PROTOCOLS: [Protocol; 3] = [Protocol::Grpc, Protocol::Http, Protocol::WebSocket];
+/// Ways to send a request: the three protocols, and what gRPC has besides its long stream: a call for
+/// each request, and endpoints that stream. Each has a flow of its name.
+const WAYS: [&str; 5] = ["grpc", "http", "websocket", "unary", "streaming"];
 
 /// So many arrivals has each scenario.
 const ARRIVALS: u64 = 60;
@@ -28,21 +33,32 @@ const ARRIVALS: u64 = 60;
 /// No test here takes longer, whatever the machine does.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Runs scenarios over all protocols at once, with these keys and flows.
-async fn summary(flows: &str, keys: &str) -> Summary {
-    let scenarios = PROTOCOLS.map(|protocol| {
-        let name = name(protocol);
+/// Runs a scenario in each of these ways at once, with these keys and flows.
+async fn summary(ways: &[&str], flows: &[String], keys: &str) -> Summary {
+    let scenarios = ways.iter().map(|way| {
+        let rest = match *way {
+            "streaming" => "on: /stream, stream: true, documents: {text: a}, ",
+            _ => "",
+        };
+        let protocol = protocol(way);
         format!(
-            "  - {{name: {name}, protocol: {name}, load: {{rate: 100/s, duration: 600ms}}, {keys}}}\n"
+            "  - {{name: {way}, flow: {way}, protocol: {protocol}, {rest}\
+             load: {{rate: 100/s, duration: 600ms}}, {keys}}}\n"
         )
     });
-    let suite = format!("flows: {{f: {flows}}}\nscenarios:\n{}", scenarios.concat());
+    let scenarios = scenarios.collect::<String>();
+    let suite = format!("flows:\n  {}\nscenarios:\n{scenarios}", flows.join("\n  "));
     let folder = tempfile::tempdir().expect("a folder for the test");
     let path = folder.path().join("suite.yaml");
     std::fs::write(&path, &suite).expect("it can be written");
     let loaded = scenario::load(&path, &scenario::Options::default());
     let plan = loaded.and_then(|suite| plan::resolve(&suite));
-    let plan = plan.unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+    let mut plan = plan.unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+    // No suite can ask for it, a program can.
+    for flow in plan.flows.iter_mut().filter(|flow| flow.name == "unary") {
+        let Origin::Remote(clients) = &mut flow.origin else { panic!("it has an address") };
+        clients.iter_mut().for_each(|client| client.stream = false);
+    }
     let output = Arc::new(std::sync::Mutex::new(std::io::sink()));
     let options = run::Options {
         output,
@@ -54,12 +70,48 @@ async fn summary(flows: &str, keys: &str) -> Summary {
     ran.expect("it ends").expect("it can be begun")
 }
 
-fn name(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Grpc => "grpc",
-        Protocol::Http => "http",
-        Protocol::WebSocket => "websocket",
+fn protocol(way: &str) -> Protocol {
+    match way {
+        "http" => Protocol::Http,
+        "websocket" => Protocol::WebSocket,
+        _ => Protocol::Grpc,
     }
+}
+
+/// A Flow for a way to reach it, whose Executor has these settings, and its entry among the flows of a
+/// suite.
+async fn flow(way: &str, executor: &str) -> Flow {
+    let family = if ["unary", "streaming"].contains(&way) { "v2" } else { "v1" };
+    let text = format!(
+        "family: {family}\nprotocols: [{}]\nexecutors: [{{name: e, {executor}}}]",
+        protocol(way)
+    );
+    let (mut sources, mut problems) = (Sources::new(), Vec::new());
+    let mut node = sources.parse("a Flow", text, None, &mut problems).expect("it is YAML");
+    let config: Option<FlowConfig> = Sources::read(&mut node, "the Flow", &mut problems);
+    Flow::start(config.unwrap_or_else(|| panic!("{problems:?}"))).await.expect("it starts")
+}
+
+/// The entry of a flow in a suite.
+fn entry(way: &str, address: impl Display) -> String {
+    let family = if ["unary", "streaming"].contains(&way) { "v2" } else { "v1" };
+    let scheme = protocol(way).scheme(false);
+    // The family is named, so that a session asks nothing before it is open.
+    format!("{way}: {{family: {family}, host: '{scheme}://{address}'}}")
+}
+
+/// The summaries of Flows of which each has an Executor with these settings, by way.
+async fn with_executor(ways: &[&str], executor: &str, keys: &str) -> Vec<ScenarioSummary> {
+    let (mut flows, mut entries) = (Vec::new(), Vec::new());
+    for way in ways {
+        let flow = flow(way, executor).await;
+        let target = flow.target(protocol(way)).expect("it offers it");
+        entries.push(entry(way, target.authority()));
+        flows.push(flow);
+    }
+    let summary = summary(ways, &entries, keys).await;
+    summary.scenarios.iter().for_each(is_whole);
+    summary.scenarios
 }
 
 /// What holds of every scenario, whatever happened to it.
@@ -82,12 +134,9 @@ fn fails_in_part(scenario: &ScenarioSummary) {
     assert!(requests.ok > 0 && requests.transport_errors > 0, "{}: {requests:?}", scenario.name);
 }
 
-/// The summaries of a Flow with a fault, by protocol.
+/// The summaries of Flows with a fault, by way. Streaming endpoints have none.
 async fn with_faults(faults: &str) -> Vec<ScenarioSummary> {
-    let flow = format!("{{embedded: {{executors: [{{name: e, faults: {{{faults}}}}}]}}}}");
-    let summary = summary(&flow, "timeout: 700ms").await;
-    summary.scenarios.iter().for_each(is_whole);
-    summary.scenarios
+    with_executor(&WAYS[..4], &format!("faults: {{{faults}}}"), "timeout: 700ms").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,8 +159,8 @@ async fn answers_with_a_wrong_id_answer_nobody() {
     for scenario in with_faults("wrong_id: 20%").await {
         let requests = scenario.requests;
         match scenario.name.as_str() {
-            // A connection has one request at a time, so what comes answers it.
-            "http" => assert_eq!(requests.ok, ARRIVALS),
+            // A connection, or a call, has one request at a time, so what comes answers it.
+            "http" | "unary" => assert_eq!(requests.ok, ARRIVALS),
             name => assert!(requests.timeouts > 0 && requests.ok > 0, "{name}: {requests:?}"),
         }
     }
@@ -126,9 +175,11 @@ async fn streams_that_the_gateway_ends_are_opened_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_are_never_answered_are_abandoned_after_the_grace_period() {
-    let flow = "{embedded: {executors: [{name: e, service_time: 1h}]}}";
-    for scenario in summary(flow, "grace: 1s").await.scenarios {
-        is_whole(&scenario);
+    let silent = with_executor(&WAYS[..4], "service_time: 1h", "grace: 1s");
+    let streaming = "endpoints: {/stream: {stream: {count: 1, every: 1h}}}";
+    let (silent, streaming) =
+        tokio::join!(silent, with_executor(&WAYS[4..], streaming, "grace: 1s"));
+    for scenario in silent.into_iter().chain(streaming) {
         assert_eq!(scenario.requests.abandoned, ARRIVALS, "{}", scenario.name);
     }
 }
@@ -142,6 +193,8 @@ enum Mischief {
     Resets(usize),
     /// Closes all when so much has come over all of them, and lets nobody in any more.
     Dies(usize),
+    /// Passes rubbish on instead each time that so much has come over all of them.
+    Garbles(usize),
     /// Passes nothing on any more, and leaves connections open.
     Hangs(usize),
     /// Takes connections and never says anything.
@@ -213,6 +266,9 @@ impl Relay {
                             self.dead.cancel();
                             return Ok(());
                         }
+                        Mischief::Garbles(each) if all / each > before / each => {
+                            client.write_all(&vec![0xff; read]).await?;
+                        }
                         Mischief::Hangs(limit) if all > limit => std::future::pending().await,
                         _ => client.write_all(&down[..read]).await?,
                     }
@@ -222,19 +278,20 @@ impl Relay {
     }
 }
 
-/// The summaries of a Flow behind such relays, by protocol.
+/// The summaries of Flows behind such relays, by way.
 async fn behind(mischief: Mischief) -> Vec<ScenarioSummary> {
-    let flow = Flow::start(FlowConfig::default()).await.expect("it starts");
-    let mut hosts = Vec::new();
-    for protocol in PROTOCOLS {
-        let port = flow.target(protocol).expect("it offers all").port;
-        let relay = Relay::start(mischief, ([127, 0, 0, 1], port).into()).await;
-        let scheme = if protocol == Protocol::WebSocket { "ws" } else { name(protocol) };
-        hosts.push(format!("{}: '{scheme}://{relay}'", name(protocol)));
+    let (mut flows, mut entries) = (Vec::new(), Vec::new());
+    for way in WAYS {
+        let executor = match way {
+            "streaming" => "endpoints: {/stream: {stream: {count: 2}}}",
+            _ => "service_time: 0s",
+        };
+        let flow = flow(way, executor).await;
+        let port = flow.target(protocol(way)).expect("it offers it").port;
+        entries.push(entry(way, Relay::start(mischief, ([127, 0, 0, 1], port).into()).await));
+        flows.push(flow);
     }
-    // Named, so that a session asks nothing before it is open.
-    let flows = format!("{{family: v1, hosts: {{{}}}}}", hosts.join(", "));
-    summary(&flows, "timeout: 700ms").await.scenarios
+    summary(&WAYS, &entries, "timeout: 700ms").await.scenarios
 }
 
 /// Some replies of each protocol have this size together, and the greeting has not.
@@ -251,6 +308,14 @@ async fn connections_that_are_closed_are_opened_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_are_reset_are_opened_again() {
     for scenario in behind(Mischief::Resets(SOME)).await {
+        is_whole(&scenario);
+        fails_in_part(&scenario);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_on_which_rubbish_comes_are_opened_again() {
+    for scenario in behind(Mischief::Garbles(SOME)).await {
         is_whole(&scenario);
         fails_in_part(&scenario);
     }

@@ -287,6 +287,38 @@ async fn a_send_path_that_sleeps_is_blamed_on_ourselves() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn time_in_which_the_flow_takes_no_more_is_told_apart_and_not_blamed_on_us() {
+    /// Lets one request after the other be written, each 150 ms after the one before, and answers at
+    /// once.
+    #[derive(Clone, Default)]
+    struct Narrow(Arc<tokio::sync::Mutex<()>>);
+
+    impl Call for Narrow {
+        async fn call(&self, _: Request) -> Result<Reply, Failure> {
+            let turn = self.0.lock().await;
+            tokio::time::sleep(millis(150)).await;
+            drop(turn);
+            let now = Instant::now();
+            let timing = Timing { written: Some(now), first: None, done: now, attempts: 1 };
+            Ok(Reply { head: Head::default(), body: Body::Empty, timing })
+        }
+    }
+
+    // One is due every 100 ms, so that each has to wait 50 ms longer than the one before.
+    let run = Run::open(10.0, Law::Uniform, Duration::from_secs(2));
+    let recording = paced(run, TokioClock, &Narrow::default()).await;
+    let totals = &recording.totals;
+    assert_eq!(totals.held.max(), Some(millis(150 + 19 * 50)));
+    assert_eq!(totals.lag.max(), totals.held.max());
+    assert_eq!(totals.pacer.max(), Some(Duration::ZERO));
+    // It is in the response time and not in the service time.
+    assert_eq!(totals.ok().max(), totals.held.max());
+    assert_eq!(totals.service.max(), Some(Duration::ZERO));
+    let reasons = validity::reasons(&recording, Circumstances { open: true, ..Default::default() });
+    assert!(reasons.is_empty(), "{reasons:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn more_than_the_server_can_take_is_told_to_exceed_its_capacity() {
     let run = Run::open(2.0, Law::Uniform, Duration::from_secs(300));
     let recording = against(run, &Server::constant(Duration::from_secs(1))).await;
