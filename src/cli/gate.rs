@@ -10,9 +10,9 @@ use super::rounds::{once, unusable};
 use super::run::not_written;
 use super::signals::watch_signals;
 use super::suite::Changes;
-use crate::compare::looks::{CONFIRMATION, Looks, candidate_first};
+use crate::compare::looks::{self, CONFIRMATION, Looks, candidate_first, keep_decided};
 use crate::compare::noise::Noise;
-use crate::compare::{Comparison, GateResult, Saved, Verdict};
+use crate::compare::{ALPHA, Comparison, Saved, Verdict};
 use crate::engine::Stop;
 use crate::plan::Plan;
 use crate::report::{self, Format, files};
@@ -109,10 +109,9 @@ fn refuse_tight(
     most: usize,
 ) -> Result<(), Problem> {
     let Some(noise) = noise.filter(|_| !args.judging.force) else { return Ok(()) };
-    let alpha = crate::compare::ALPHA;
     let tight = plan.scenarios.iter().find_map(|scenario| {
         let mut gates = args.judging.gates.iter();
-        gates.find_map(|gate| noise.tighter(&scenario.name, gate, &[], [most; 2], alpha))
+        gates.find_map(|gate| noise.tighter(&scenario.name, gate, &[], [most; 2], ALPHA))
     });
     tight.map_or(Ok(()), |reason| {
         Err(Problem::usage(format_args!(
@@ -139,35 +138,33 @@ impl Course<'_> {
     /// Makes rounds until the verdict is known, runs or time are used up.
     async fn decide(&mut self, noise: Option<&Noise>, most: usize) -> Result<Comparison, Problem> {
         let mut looks = Looks::new(most);
-        let mut known: Option<Comparison> = None;
+        let mut known = Vec::new();
         loop {
             self.round().await?;
             let runs = self.sides[0].len();
             // What a regression needs to be confirmed is kept back.
-            let over = !self.has_time_for(1 + CONFIRMATION);
-            let last = runs >= most || over;
+            let last = runs >= most || !self.has_time_for(1 + CONFIRMATION);
             if !last && !looks.is_due(runs) {
                 continue;
             }
             let level = looks.spend(runs, last);
             let [base, candidate] = &self.sides;
             let mut found = self.args.judging.compare(base, candidate, noise, level)?;
-            if let Some(known) = known.take() {
-                keep_decided(&mut found, known);
-            }
-            let decided = found.verdict != Some(Verdict::CantTell);
+            keep_decided(&mut found.scenarios, &known);
+            found.settle();
             if found.verdict == Some(Verdict::Regressed) {
                 self.confirm(&mut found).await?;
             }
-            if decided || last {
-                found.notes.push(self.told(&found, runs, over && runs < most));
+            let over = self.sides[0].len() < most && !self.has_time_for(1 + CONFIRMATION);
+            if found.verdict != Some(Verdict::CantTell) || last || over {
+                found.notes.push(self.told(&found, runs, over));
                 if self.bad > 0 {
                     let rounds = if self.bad == 1 { "round was" } else { "rounds were" };
                     found.notes.push(format!("{} {rounds} not valid, and made again", self.bad));
                 }
                 return Ok(found);
             }
-            known = Some(found);
+            known = found.scenarios;
         }
     }
 
@@ -229,9 +226,14 @@ impl Course<'_> {
         Ok(())
     }
 
-    /// Repeats what regressed: runs that have had no say yet must lie beyond the allowance again, or
-    /// it was luck.
+    /// Has what regressed repeated by fresh runs. If they do not repeat it, they count as runs like
+    /// the others from then on.
     async fn confirm(&mut self, found: &mut Comparison) -> Result<(), Problem> {
+        if !self.has_time_for(CONFIRMATION) {
+            looks::leave_unconfirmed(&mut found.scenarios);
+            found.settle();
+            return Ok(());
+        }
         if !self.args.quiet {
             eprintln!(
                 "this looks like a regression: {CONFIRMATION} fresh runs a side must repeat it"
@@ -242,54 +244,23 @@ impl Course<'_> {
             self.round().await?;
         }
         let [base, candidate] = [0, 1].map(|side| &self.sides[side][used..]);
-        let fresh = self.args.judging.compare(base, candidate, None, crate::compare::ALPHA)?;
-        for (scenario, fresh) in found.scenarios.iter_mut().zip(&fresh.scenarios) {
-            for (gate, fresh) in scenario.gates.iter_mut().zip(&fresh.gates) {
-                if gate.verdict == Verdict::Regressed && !repeats(fresh) {
-                    gate.verdict = Verdict::CantTell;
-                    let runs = used + CONFIRMATION;
-                    gate.runs_needed = Some(2 * runs as u64);
-                }
-            }
-        }
+        let fresh = self.args.judging.compare(base, candidate, None, ALPHA)?;
+        looks::confirm(&mut found.scenarios, &fresh.scenarios);
         found.settle();
         Ok(())
     }
 
     fn told(&self, found: &Comparison, runs: usize, over: bool) -> String {
         let why = match found.verdict {
-            _ if over => "the budget was used",
+            Some(Verdict::CantTell) if over => "the budget was used",
             Some(Verdict::CantTell) => "all runs were made",
             _ => "the verdict was known",
         };
-        let all = self.sides[0].len();
-        let fresh = if all > runs {
-            format!(", {} more a side to confirm a regression", all - runs)
-        } else {
-            String::new()
+        let made = if runs == 1 { "1 run".into() } else { format!("{runs} runs") };
+        let fresh = match self.sides[0].len() - runs {
+            0 => String::new(),
+            more => format!(", {more} more a side to confirm a regression"),
         };
-        format!("ended after {runs} runs a side: {why}{fresh}")
+        format!("ended after {made} a side: {why}{fresh}")
     }
-}
-
-/// Whether the best guess of fresh runs alone lies beyond the allowance.
-fn repeats(fresh: &GateResult) -> bool {
-    let Some(change) = &fresh.change else { return false };
-    if fresh.allowed < 0.0 || fresh.allowed == 0.0 && change.unit == "per_s" {
-        change.change < fresh.allowed
-    } else {
-        change.change > fresh.allowed
-    }
-}
-
-/// What an earlier look has decided stays so: it has paid for it with its own share of certainty.
-fn keep_decided(found: &mut Comparison, known: Comparison) {
-    for (scenario, known) in found.scenarios.iter_mut().zip(known.scenarios) {
-        for (gate, known) in scenario.gates.iter_mut().zip(known.gates) {
-            if gate.verdict == Verdict::CantTell && known.verdict == Verdict::Held {
-                *gate = known;
-            }
-        }
-    }
-    found.settle();
 }

@@ -2,13 +2,23 @@
 //!
 //! The unit is the run. From six runs a side on, the interval is Mann's and Whitney's: it uses ranks
 //! alone, so it is exact whatever the distribution of a run's figures is, outliers included, and its
-//! centre is Hodges' and Lehmann's estimate. Fewer runs say too little about how much runs differ,
-//! so what is known of that from elsewhere joins in, and Student's t pays for what is not known.
+//! centre is Hodges' and Lehmann's estimate. Fewer runs say little about how much runs differ, and
+//! Student's t pays for that; two runs a side say next to nothing of it, and an assumption joins
+//! in. Which of these is right how often is in the table that `benches/gates/main.rs` prints.
 
 use super::student::{rank_sum_chances, t_beyond};
 
 /// From so many runs a side on, ranks alone decide.
 pub(super) const RANKED_MIN: usize = 6;
+
+/// With fewer degrees of freedom than those of three runs a side, an assumption joins what runs show
+/// of how much they differ. With more they say it themselves: an assumption that is too wide would
+/// hide what they can tell, one that is too narrow would cry wolf on a rough machine.
+const ALONE_MIN: f64 = 4.0;
+
+/// The share of the chance of error that ranks keep where a line was taken out first: straightened
+/// values are a little more alike than the truth, as every fitted line makes them.
+const STRAIGHTENED: f64 = 0.75;
 
 /// Above so many pairs of runs the distribution of ranks is as good as normal, and long to count.
 const RANKED_EXACT: usize = 900;
@@ -24,10 +34,16 @@ pub(super) struct Level {
     pub(super) started: Vec<f64>,
 }
 
+/// Whether so many runs on each side say by themselves how much runs differ.
+pub(super) fn say_it_alone(base: usize, candidate: usize) -> bool {
+    (base + candidate) as f64 - 2.0 >= ALONE_MIN
+}
+
 /// What is known beforehand of how much a metric differs between runs of the same thing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Prior {
-    /// The standard deviation between runs beside that within them, assumed.
+    /// The standard deviation between runs beside that within them, assumed; not asked where runs are
+    /// enough to show it.
     Assumed(f64),
     /// The standard deviation of whole runs, measured, with its degrees of freedom.
     Measured(f64, f64),
@@ -45,6 +61,8 @@ pub(super) struct Effect {
     /// The standard error.
     error: f64,
     method: Method,
+    /// The part of a chance of error that [`Method`] may use.
+    share: f64,
     /// What cannot be resolved: added on both sides.
     resolution: f64,
     /// Failures and totals of both sides, where the metric is a share of failures.
@@ -72,17 +90,23 @@ impl Effect {
         resolution: f64,
         strictest: f64,
     ) -> Effect {
-        let (base, candidate) = without_common_drift(base, candidate);
+        let straightened = without_common_drift(base, candidate);
+        let lines = if straightened.is_some() { 1.0 } else { 0.0 };
+        let (base, candidate) = match &straightened {
+            Some((base, candidate)) => (base, candidate),
+            None => (base, candidate),
+        };
         let (n, m) = (base.values.len(), candidate.values.len());
-        let (error, freedom) = spread(&base, &candidate, prior);
+        let (error, freedom) = spread(base, candidate, prior, lines);
+        let share = if straightened.is_some() { STRAIGHTENED } else { 1.0 };
         let exact = n * m <= RANKED_EXACT;
         let chances = if exact { rank_sum_chances(n, m) } else { Vec::new() };
         let too_few =
-            n.min(m) < RANKED_MIN || chances.first().is_some_and(|best| *best > strictest);
+            n.min(m) < RANKED_MIN || chances.first().is_some_and(|best| *best > strictest * share);
         if too_few {
             let estimate = mean(&candidate.values) - mean(&base.values);
             let method = Method::Student { freedom };
-            return Effect { estimate, error, method, resolution, counts: None };
+            return Effect { estimate, error, method, share: 1.0, resolution, counts: None };
         }
         let mut differences: Vec<f64> =
             candidate.values.iter().flat_map(|c| base.values.iter().map(move |b| c - b)).collect();
@@ -95,7 +119,7 @@ impl Effect {
             let deviation = (pairs * (n + m + 1) as f64 / 12.0).sqrt();
             Method::ManyRanks { differences, mean: pairs / 2.0, deviation }
         };
-        Effect { estimate, error, method, resolution, counts: None }
+        Effect { estimate, error, method, share, resolution, counts: None }
     }
 
     /// The same for shares of failures: no interval is tighter than counting allows, so that no
@@ -106,16 +130,17 @@ impl Effect {
 
     /// The interval that misses the truth on each side with the chance `alpha` at most.
     pub(super) fn bounds(&self, alpha: f64) -> (f64, f64) {
+        let share = alpha * self.share;
         let (low, high) = match &self.method {
             Method::Student { freedom } => {
-                let half = t_beyond(alpha, *freedom) * self.error;
+                let half = t_beyond(share, *freedom) * self.error;
                 (self.estimate - half, self.estimate + half)
             }
             Method::Ranks { differences, chances } => {
-                ends(differences, chances.iter().take_while(|chance| **chance <= alpha).count())
+                ends(differences, chances.iter().take_while(|chance| **chance <= share).count())
             }
             Method::ManyRanks { differences, mean, deviation } => {
-                let rank = mean - 0.5 - t_beyond(alpha, 1e6) * deviation;
+                let rank = mean - 0.5 - t_beyond(share, 1e6) * deviation;
                 ends(differences, rank.max(0.0) as usize)
             }
         };
@@ -169,13 +194,15 @@ fn smallest(decided: impl Fn(f64) -> bool) -> f64 {
     high
 }
 
-/// The standard error of the difference of means and its degrees of freedom.
-fn spread(base: &Level, candidate: &Level, prior: Prior) -> (f64, f64) {
+/// The standard error of the difference of means and its degrees of freedom, of which `lines` that
+/// were fitted have taken one each.
+fn spread(base: &Level, candidate: &Level, prior: Prior, lines: f64) -> (f64, f64) {
     let sides = [base, candidate];
-    let observed_freedom = (base.values.len() + candidate.values.len()) as f64 - 2.0;
+    let observed_freedom = (base.values.len() + candidate.values.len()) as f64 - 2.0 - lines;
     let squares: f64 = sides.iter().map(|side| squares(&side.values)).sum();
     let within = sides.map(|side| mean(&side.within));
     let (variance, weight) = match prior {
+        Prior::Assumed(_) if observed_freedom >= ALONE_MIN => (0.0, 0.0),
         Prior::Assumed(between) => {
             (between * between + f64::midpoint(within[0], within[1]), ASSUMED_FREEDOM)
         }
@@ -197,10 +224,10 @@ fn spread(base: &Level, candidate: &Level, prior: Prior) -> (f64, f64) {
 /// machine that gets warm or a neighbour that goes away is no difference between them. The slope is
 /// the median of the slopes between any two runs of the same side (Theil and Sen), so that single
 /// runs do not bend it.
-fn without_common_drift(base: &Level, candidate: &Level) -> (Level, Level) {
-    let same = (base.clone(), candidate.clone());
+/// `None` when there is nothing to take out.
+fn without_common_drift(base: &Level, candidate: &Level) -> Option<(Level, Level)> {
     if !take_turns(&base.started, &candidate.started) {
-        return same;
+        return None;
     }
     let mut slopes: Vec<f64> = [base, candidate]
         .into_iter()
@@ -214,7 +241,7 @@ fn without_common_drift(base: &Level, candidate: &Level) -> (Level, Level) {
         .filter(|slope| slope.is_finite())
         .collect();
     if slopes.is_empty() {
-        return same;
+        return None;
     }
     slopes.sort_by(f64::total_cmp);
     let slope = median(&slopes);
@@ -224,7 +251,7 @@ fn without_common_drift(base: &Level, candidate: &Level) -> (Level, Level) {
         let values = values.map(|(value, at)| value - slope * (at - first)).collect();
         Level { values, ..side.clone() }
     };
-    (straighten(base), straighten(candidate))
+    Some((straighten(base), straighten(candidate)))
 }
 
 /// Whether the runs of both sides come in pairs, one of each side, and are enough to see a drift.

@@ -81,6 +81,15 @@ pub struct GateResult {
     pub reason: Option<String>,
 }
 
+impl GateResult {
+    /// Whether the best guess lies beyond what is allowed, however sure that is.
+    pub fn is_beyond(&self) -> bool {
+        let Some(change) = &self.change else { return false };
+        let falls = change.unit == "per_s";
+        if falls { change.change < self.allowed } else { change.change > self.allowed }
+    }
+}
+
 /// A gate on a scenario, on its way to a verdict.
 struct Trial<'a> {
     gate: &'a Gate,

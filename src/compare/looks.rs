@@ -1,6 +1,7 @@
-//! Runs made one after the other until they can tell: when to look, and how sure each look must be.
+//! Runs made one after the other until they can tell: when to look, how sure each look must be, and
+//! what a regression needs to count.
 
-use super::ALPHA;
+use super::{ALPHA, GateResult, ScenarioComparison, Verdict, overall};
 
 /// Fresh runs a side that must repeat a regression before it counts.
 pub const CONFIRMATION: usize = 3;
@@ -42,9 +43,127 @@ pub fn candidate_first(round: usize) -> bool {
     round % 2 == 1
 }
 
+/// What an earlier look has found to hold stays so: it has paid for it with its own share of
+/// certainty.
+pub fn keep_decided(found: &mut [ScenarioComparison], known: &[ScenarioComparison]) {
+    each_gate(found, known, |gate, known| {
+        if gate.verdict == Verdict::CantTell && known.verdict == Verdict::Held {
+            *gate = known.clone();
+        }
+    });
+}
+
+/// Repeats what regressed: the best guess of fresh runs alone, which have had no say yet, must lie
+/// beyond the allowance again, or it was luck and cannot be told. Gives whether anything is left
+/// that regressed.
+pub fn confirm(found: &mut [ScenarioComparison], fresh: &[ScenarioComparison]) -> bool {
+    each_gate(found, fresh, |gate, fresh| {
+        if gate.verdict == Verdict::Regressed && !fresh.is_beyond() {
+            withdraw(gate, format!("{CONFIRMATION} fresh runs a side did not repeat it"));
+        }
+    });
+    regressed(found)
+}
+
+/// Takes back what regressed, for want of time to confirm it.
+pub fn leave_unconfirmed(found: &mut [ScenarioComparison]) {
+    let gates = found.iter_mut().flat_map(|scenario| &mut scenario.gates);
+    for gate in gates.filter(|gate| gate.verdict == Verdict::Regressed) {
+        withdraw(gate, "the budget leaves no time to repeat it".into());
+    }
+    regressed(found);
+}
+
+fn withdraw(gate: &mut GateResult, reason: String) {
+    gate.verdict = Verdict::CantTell;
+    gate.runs_needed = None;
+    gate.reason = Some(reason);
+}
+
+/// Adds up what scenarios come to; whether any regressed.
+fn regressed(found: &mut [ScenarioComparison]) -> bool {
+    for scenario in found.iter_mut() {
+        scenario.verdict = overall(scenario.gates.iter().map(|gate| gate.verdict));
+    }
+    found.iter().any(|scenario| scenario.verdict == Some(Verdict::Regressed))
+}
+
+/// The gates that two looks share. A later one may have scenarios or Executors that an earlier one
+/// had not.
+fn each_gate(
+    found: &mut [ScenarioComparison],
+    others: &[ScenarioComparison],
+    mut act: impl FnMut(&mut GateResult, &GateResult),
+) {
+    for scenario in found.iter_mut() {
+        let Some(other) = others.iter().find(|other| other.name == scenario.name) else { continue };
+        for gate in &mut scenario.gates {
+            if let Some(other) = other.gates.iter().find(|other| other.gate == gate.gate) {
+                act(gate, other);
+            }
+        }
+    }
+    regressed(found);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compare::simulate::{Noise, Pair, TrueChange};
+    use crate::compare::{Sample, judge};
+
+    /// What a few simulated runs a side come to, the candidate so many times slower.
+    fn look(change: f64) -> Vec<ScenarioComparison> {
+        let pair = Pair {
+            runs: [3, 3],
+            seconds: 10,
+            rate: 100,
+            noise: Noise { run: 0.01, ..Noise::NONE },
+            change: TrueChange::All(change),
+            ..Pair::USUAL
+        };
+        let (base, candidate) = pair.draw(1);
+        let sample = Sample { name: "search".into(), base, candidate };
+        let gates = ["p50 +10%", "error_rate +50%"].map(|gate| gate.parse().expect("it is a gate"));
+        judge(&[sample], &gates, ALPHA, None).expect("the metrics are there")
+    }
+
+    fn verdicts(found: &[ScenarioComparison]) -> Vec<Verdict> {
+        found[0].gates.iter().map(|gate| gate.verdict).collect()
+    }
+
+    #[test]
+    fn a_regression_counts_when_fresh_runs_repeat_it() {
+        let mut found = look(1.4);
+        assert_eq!(verdicts(&found), [Verdict::Regressed, Verdict::Held]);
+        assert!(confirm(&mut found, &look(1.3)));
+        assert_eq!(verdicts(&found), [Verdict::Regressed, Verdict::Held]);
+        assert!(!confirm(&mut found, &look(1.0)));
+        assert_eq!(verdicts(&found), [Verdict::CantTell, Verdict::Held]);
+        assert_eq!(found[0].verdict, Some(Verdict::CantTell));
+        let reason = found[0].gates[0].reason.as_deref();
+        assert_eq!(reason, Some("3 fresh runs a side did not repeat it"));
+    }
+
+    #[test]
+    fn without_time_to_confirm_nothing_regressed() {
+        let mut found = look(1.4);
+        leave_unconfirmed(&mut found);
+        assert_eq!(found[0].verdict, Some(Verdict::CantTell));
+        let reason = found[0].gates[0].reason.as_deref();
+        assert_eq!(reason, Some("the budget leaves no time to repeat it"));
+    }
+
+    #[test]
+    fn what_held_once_is_not_asked_again() {
+        let mut found = look(1.1);
+        assert_eq!(verdicts(&found), [Verdict::CantTell, Verdict::Held]);
+        keep_decided(&mut found, &look(1.0));
+        assert_eq!(found[0].verdict, Some(Verdict::Held));
+        let mut found = look(1.4);
+        keep_decided(&mut found, &look(1.0));
+        assert_eq!(found[0].verdict, Some(Verdict::Regressed), "what is worse now is told");
+    }
 
     #[test]
     fn all_looks_together_spend_what_there_is_to_spend() {

@@ -4,8 +4,9 @@
 //! A [`Run`] is what one side measured of one scenario in one go. `effect` puts an interval around
 //! the difference of two sides, `judge` holds it against [`Gate`]s and corrects for their number,
 //! `comparable` finds what forbids to compare at all. [`noise`] learns what a machine can tell,
-//! [`looks`] spreads certainty over looks at runs that still come in, [`trend`] finds when something changed in a long row of results, and [`simulate`] makes runs whose
-//! true difference is known, to prove the rest by.
+//! [`looks`] spreads certainty over looks at runs that still come in, [`trend`] finds when something
+//! changed in a long row of results, and [`simulate`] makes runs whose true difference is known, to
+//! prove the rest by; a [`portrait`] tells whether their noise is that of real ones.
 
 mod comparable;
 mod effect;
@@ -13,6 +14,7 @@ mod judge;
 pub mod looks;
 mod metric;
 pub mod noise;
+pub mod portrait;
 mod sample;
 pub mod simulate;
 mod student;
@@ -108,8 +110,9 @@ pub struct Comparison {
     pub candidate: Vec<String>,
     /// Why these should not have been compared, where that was forced.
     pub forced: Vec<Difference>,
-    /// Whether the noise was measured beforehand, and not assumed.
-    pub noise_measured: bool,
+    /// Whether runs are too few to say how much they differ, nobody measured it beforehand, and so an
+    /// assumption joins in.
+    pub noise_assumed: bool,
     /// Scenarios of the base that the candidate has not.
     pub missing: Vec<String>,
     /// Scenarios of the candidate that the base has not.
@@ -227,7 +230,9 @@ pub fn compare(
             return Err(CompareError::TighterThanNoise(tight));
         }
     }
-    let scenarios = judge(&samples, options.gates, options.alpha, options.noise)?;
+    // Noise that was learned from the base's own runs says nothing that these do not.
+    let beforehand = options.noise.filter(|noise| !noise.is_of(base));
+    let scenarios = judge(&samples, options.gates, options.alpha, beforehand)?;
     let verdict = overall(scenarios.iter().filter_map(|scenario| scenario.verdict));
     let labels = |side: &[Saved]| side.iter().map(|saved| saved.label.clone()).collect();
     Ok(Comparison {
@@ -240,7 +245,8 @@ pub fn compare(
         base: labels(base),
         candidate: labels(candidate),
         forced: differences,
-        noise_measured: options.noise.is_some(),
+        noise_assumed: options.noise.is_none()
+            && !effect::say_it_alone(base.len(), candidate.len()),
         missing,
         new,
         scenarios,
@@ -268,11 +274,8 @@ pub fn overall(verdicts: impl IntoIterator<Item = Verdict>) -> Option<Verdict> {
 }
 
 impl Comparison {
-    /// Adds the verdicts of gates up again, after some of them were changed.
+    /// Adds the verdicts of scenarios up again, after some of them were changed.
     pub fn settle(&mut self) {
-        for scenario in &mut self.scenarios {
-            scenario.verdict = overall(scenario.gates.iter().map(|gate| gate.verdict));
-        }
         self.verdict = overall(self.scenarios.iter().filter_map(|scenario| scenario.verdict));
         self.passed = passed(self.verdict, self.inconclusive);
     }

@@ -88,7 +88,11 @@ impl Noise {
         Ok(Noise {
             schema: SCHEMA.into(),
             suite: first.suite.clone(),
-            measured_at: first.started_at,
+            measured_at: results
+                .iter()
+                .map(|saved| saved.summary.started_at)
+                .min()
+                .unwrap_or(first.started_at),
             environment: first.environment.clone(),
             runs: results.len(),
             scenarios,
@@ -101,6 +105,12 @@ impl Noise {
         (ours != theirs).then(|| {
             format!("the noise was measured on another machine ({ours}) than these runs ({theirs})")
         })
+    }
+
+    /// Whether it was learned from these results and no others.
+    pub(super) fn is_of(&self, results: &[Saved]) -> bool {
+        let first = results.iter().map(|saved| saved.summary.started_at).min();
+        results.len() == self.runs && first == Some(self.measured_at)
     }
 
     /// What is known of how much runs of a scenario differ in a metric.

@@ -64,8 +64,8 @@ struct Stretch {
 /// What a second saw.
 #[derive(Clone, Debug, Default)]
 pub struct Second {
-    /// Response times of ok requests.
-    pub response: Histogram,
+    /// Response times of ok requests in ns, ascending, and how many took each.
+    pub response: Vec<(u64, u32)>,
     /// Requests that ended without success, or were dropped.
     pub failed: u64,
     /// Documents of ok requests.
@@ -75,18 +75,24 @@ pub struct Second {
 impl Run {
     /// A run from its seconds alone.
     pub fn of_seconds(started_s: f64, seconds: &[Second]) -> Run {
-        let mut whole = Histogram::new();
-        seconds.iter().for_each(|second| whole.merge(&second.response));
+        let mut all: Vec<(u64, u32)> =
+            seconds.iter().flat_map(|second| second.response.iter().copied()).collect();
+        all.sort_unstable();
+        let values = all.chunk_by(|a, b| a.0 == b.0).map(|equal| {
+            let count = equal.iter().map(|(_, count)| u64::from(*count)).sum();
+            (equal[0].0 as f64 / 1e6, count)
+        });
         let failed = seconds.iter().map(|second| second.failed).sum();
+        let whole = Distribution { values: values.collect(), failed };
         let documents: u64 = seconds.iter().map(|second| second.documents).sum();
         let length = seconds.len().max(1) as f64;
         let mut run = Run {
             started_s,
-            arrivals: whole.count() + failed,
+            arrivals: whole.count(),
             failed,
-            requests_per_s: whole.count() as f64 / length,
+            requests_per_s: whole.ok() as f64 / length,
             documents_per_s: documents as f64 / length,
-            parts: [(Part::Response, Distribution::new(&whole, failed))].into(),
+            parts: [(Part::Response, whole)].into(),
             stretches: Vec::new(),
             latencies: Vec::new(),
         };
@@ -149,32 +155,25 @@ impl Run {
 
     fn set_stretches(&mut self, seconds: &[Second]) {
         let length = seconds.len().div_ceil(STRETCHES_MAX).max(1);
-        let mut places = BTreeMap::new();
-        let buckets: Vec<Vec<(u128, u32)>> = seconds
-            .iter()
-            .map(|second| {
-                let buckets = second.response.buckets();
-                buckets.map(|(value, count)| (value.as_nanos(), count as u32)).collect()
-            })
-            .collect();
-        buckets.iter().flatten().for_each(|(ns, _)| {
-            places.insert(*ns, 0u32);
-        });
-        for ((ns, place), index) in places.iter_mut().zip(0..) {
-            *place = index;
-            self.latencies.push(*ns as f64 / 1e6);
-        }
-        let chunks = seconds.chunks(length).zip(buckets.chunks(length));
+        let buckets = || seconds.iter().flat_map(|second| &second.response);
+        let mut places: Vec<u64> = buckets().map(|(ns, _)| *ns).collect();
+        places.sort_unstable();
+        places.dedup();
+        let place = |ns: u64| places.partition_point(|other| *other < ns) as u32;
+        let counts = |second: &Second| -> Vec<(u32, u32)> {
+            second.response.iter().map(|(ns, count)| (place(*ns), *count)).collect()
+        };
         // A shorter rest would count as much as the others.
-        let whole = chunks.filter(|(chunk, _)| chunk.len() == length);
-        self.stretches = whole
-            .map(|(seconds, buckets)| Stretch {
-                counts: buckets.iter().flatten().map(|(ns, count)| (places[ns], *count)).collect(),
-                ok: seconds.iter().map(|second| second.response.count()).sum(),
+        self.stretches = seconds
+            .chunks_exact(length)
+            .map(|seconds| Stretch {
+                counts: seconds.iter().flat_map(counts).collect(),
+                ok: seconds.iter().map(Second::ok).sum(),
                 failed: seconds.iter().map(|second| second.failed).sum(),
                 documents: seconds.iter().map(|second| second.documents).sum(),
             })
             .collect();
+        self.latencies = places.into_iter().map(|ns| ns as f64 / 1e6).collect();
     }
 
     /// The names of its Executors.
@@ -297,7 +296,7 @@ impl Run {
 
     /// By stretch, how many more requests than expected were slower than a quantile of the run: what
     /// moves that quantile.
-    fn exceedances(&self, quantile: f64) -> Vec<f64> {
+    pub(super) fn exceedances(&self, quantile: f64) -> Vec<f64> {
         let Some(limit) = self.value(&Metric::response(quantile)) else { return Vec::new() };
         let slower = |stretch: &Stretch| {
             let counts = stretch.counts.iter();
@@ -307,6 +306,28 @@ impl Run {
             f64::from(slow) + stretch.failed as f64 - (1.0 - quantile) * all
         };
         self.stretches.iter().map(slower).collect()
+    }
+
+    /// The standard deviation of the logarithm of p50 between stretches.
+    pub(super) fn second_deviation(&self) -> f64 {
+        let medians = self.stretches.iter().filter_map(|stretch| {
+            let values = stretch.counts.iter();
+            let values =
+                values.map(|(place, count)| (self.latencies[*place as usize], u64::from(*count)));
+            Statistic::Quantile(0.5).of(values, stretch.ok, 0).map(super::metric::log)
+        });
+        let medians: Vec<f64> = medians.collect();
+        (super::effect::squares(&medians) / (medians.len() as f64 - 1.0).max(1.0)).sqrt()
+    }
+
+    /// The share of stretches of which more than 5 % lie above the run's p99.
+    pub(super) fn bad_seconds(&self) -> f64 {
+        let above = self.exceedances(0.99);
+        let bad = above
+            .iter()
+            .zip(&self.stretches)
+            .filter(|(above, stretch)| **above > 0.04 * (stretch.ok + stretch.failed) as f64);
+        bad.count() as f64 / above.len().max(1) as f64
     }
 
     /// How many times more the share above the median varies than if requests were independent.
@@ -321,11 +342,18 @@ impl Run {
 }
 
 impl Second {
+    fn ok(&self) -> u64 {
+        self.response.iter().map(|(_, count)| u64::from(*count)).sum()
+    }
+
     fn of_timeline(second: &TimelineSecond) -> Result<Second, HistogramError> {
-        let response = match &second.histogram {
+        let histogram = match &second.histogram {
             Some(text) => Histogram::from_base64(text)?,
             None => Histogram::new(),
         };
+        let response = histogram.buckets();
+        let response = response.map(|(value, count)| (value.as_nanos() as u64, count as u32));
+        let response = response.collect();
         let failed = second.errors + second.dropped;
         Ok(Second { response, failed, documents: second.documents })
     }
@@ -377,7 +405,7 @@ impl Distribution {
 }
 
 /// How much a value of the series says about the next.
-fn autocorrelation(series: &[f64]) -> f64 {
+pub(super) fn autocorrelation(series: &[f64]) -> f64 {
     if series.is_empty() {
         return 0.0;
     }
@@ -389,18 +417,13 @@ fn autocorrelation(series: &[f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     /// A run whose seconds all have the same hundred latencies, moved by a factor each.
     fn run(factors: &[f64]) -> Run {
         let second = |factor: &f64| {
-            let mut response = Histogram::new();
-            for i in 1..=100 {
-                response.record(Duration::from_secs_f64(factor * 1e-3 * f64::from(i)));
-            }
-            Second { response, failed: 0, documents: 100 }
+            let ns = |i: u32| ((factor * 1e6 * f64::from(i)) as u64, 1);
+            Second { response: (1..=100).map(ns).collect(), failed: 0, documents: 100 }
         };
         Run::of_seconds(0.0, &factors.iter().map(second).collect::<Vec<_>>())
     }
@@ -416,8 +439,7 @@ mod tests {
 
     #[test]
     fn what_failed_ranks_as_slowest() {
-        let mut seconds = vec![Second { failed: 2, ..Second::default() }];
-        seconds[0].response.record(Duration::from_millis(1));
+        let seconds = [Second { response: vec![(1_000_000, 1)], failed: 2, documents: 1 }];
         let run = Run::of_seconds(0.0, &seconds);
         assert_eq!(run.value(&Metric::response(0.3)), Some(1.0));
         assert_eq!(run.value(&Metric::response(0.5)), Some(f64::INFINITY));

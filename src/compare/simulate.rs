@@ -3,22 +3,23 @@
 //!
 //! A latency is a draw from a body with a heavy tail, times what its second, its run and the hour
 //! have in common with their neighbours; now and then a burst slows a share of some seconds, and now
-//! and then a whole run is slow.
-
-use std::time::Duration;
+//! and then a whole run is slow. How much of each there is on a real machine, a
+//! [`Portrait`](super::portrait::Portrait) of its runs shows.
 
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution as _, Exp1, StandardNormal};
 
+use super::looks::candidate_first;
 use super::sample::{Run, Second};
 use crate::random::Key;
-use crate::record::Histogram;
 
 /// How noisy runs are. Deviations are those of logarithms, so parts of the value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Noise {
     /// Between runs: the luck of each.
     pub run: f64,
+    /// Between runs: the luck of the hour, and how much of it the next run still has.
+    pub hour: (f64, f64),
     /// The chance that a run is an outlier, and how much slower it is then.
     pub outlier: (f64, f64),
     /// Between seconds of a run.
@@ -30,21 +31,28 @@ pub struct Noise {
     pub bursts: f64,
     /// From the first run of both sides to the last, all get slower by this.
     pub drift: f64,
+    /// The share of requests that fail, and how much it differs between seconds.
+    pub failures: (f64, f64),
 }
 
 /// What a pair of sides is made of.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pair {
-    /// Runs of each side.
-    pub runs: usize,
+    /// Runs of base and candidate.
+    pub runs: [usize; 2],
     /// Length of a run.
     pub seconds: usize,
     /// Requests a second.
     pub rate: usize,
+    /// Whether clients send their next request when the last is answered, as many as make about
+    /// [`Pair::rate`] on a quiet machine; else requests follow the clock.
+    pub closed: bool,
     /// The noise of both sides.
     pub noise: Noise,
     /// What is true of the candidate.
     pub change: TrueChange,
+    /// One run of this side (0 is the base) is this many times slower, whatever the noise does.
+    pub spoiled: Option<(usize, f64)>,
     /// Whether the sides take turns (A B B A); else the base is all measured before.
     pub turns: bool,
 }
@@ -56,55 +64,102 @@ pub enum TrueChange {
     All(f64),
     /// Those above p90 are: the body stays.
     Tail(f64),
+    /// So many more of all requests fail.
+    Failures(f64),
 }
 
 impl Noise {
+    /// No two runs differ but by chance.
+    pub const NONE: Noise = Noise {
+        run: 0.0,
+        hour: (0.0, 0.0),
+        outlier: (0.0, 0.0),
+        second: 0.0,
+        memory: 0.0,
+        bursts: 0.0,
+        drift: 0.0,
+        failures: (0.0, 0.0),
+    };
+
     /// A machine of one's own in a shared rack: what the published table is made with.
     pub const USUAL: Noise = Noise {
-        run: 0.01,
+        run: 0.008,
+        hour: (0.004, 0.5),
         outlier: (0.01, 0.15),
-        second: 0.03,
-        memory: 0.7,
+        second: 0.04,
+        memory: 0.5,
         bursts: 0.000_1,
-        drift: 0.03,
+        drift: 0.02,
+        failures: (0.000_2, 0.5),
+    };
+
+    /// A machine that others use as well.
+    pub const ROUGH: Noise = Noise {
+        run: 0.05,
+        hour: (0.04, 0.7),
+        outlier: (0.05, 0.5),
+        second: 0.08,
+        memory: 0.8,
+        bursts: 0.005,
+        drift: 0.10,
+        failures: (0.000_2, 1.0),
     };
 }
 
 impl Pair {
+    /// Ten runs a side of a minute at 500/s, in turns, on a machine of one's own, and nothing
+    /// changed.
+    pub const USUAL: Pair = Pair {
+        runs: [10, 10],
+        seconds: 60,
+        rate: 500,
+        closed: false,
+        noise: Noise::USUAL,
+        change: TrueChange::All(1.0),
+        spoiled: None,
+        turns: true,
+    };
+
     /// Both sides.
     pub fn draw(&self, seed: u64) -> (Vec<Run>, Vec<Run>) {
-        let key = Key::new(seed);
-        let mut sides = (Vec::new(), Vec::new());
-        for place in 0..2 * self.runs {
-            // A B B A A B B A …
-            let candidate =
-                if self.turns { matches!(place % 4, 1 | 2) } else { place >= self.runs };
-            let run = self.run(place, candidate, key.index(place as u64));
-            if candidate { sides.1.push(run) } else { sides.0.push(run) }
-        }
-        sides
+        let side = |side: usize| (0..self.runs[side]).map(|n| self.run(seed, side, n)).collect();
+        (side(0), side(1))
     }
 
-    fn run(&self, place: usize, candidate: bool, key: Key) -> Run {
-        let mut rng = key.rng();
+    /// The `n`-th run of a side (0 is the base); beyond [`Pair::runs`] there are as many more as
+    /// are wanted, with the same noise.
+    pub fn run(&self, seed: u64, side: usize, n: usize) -> Run {
+        let candidate = side == 1;
+        let place = match self.turns {
+            // A B B A A B B A …
+            true => 2 * n + usize::from(candidate_first(n) != candidate),
+            false => side * self.runs[0] + n,
+        };
         let noise = self.noise;
-        let mut normal = |deviation: f64| -> f64 {
-            let drawn: f64 = StandardNormal.sample(&mut rng);
-            deviation * drawn
-        };
-        let share = place as f64 / (2 * self.runs - 1) as f64;
-        let own = normal(noise.run) + noise.drift * share;
-        let mut rng = key.part("run").rng();
-        let slow = rng.random_bool(noise.outlier.0);
-        let level = own + if slow { noise.outlier.1.ln_1p() } else { 0.0 };
-        let mut luck = {
-            let drawn: f64 = StandardNormal.sample(&mut rng);
-            noise.second * drawn
-        };
+        let all = Key::new(seed);
+        let hour = (0..=place).fold(0.0, |hour, place| {
+            let fresh = normal(&mut all.part("hour").index(place as u64).rng());
+            let (deviation, memory) = noise.hour;
+            if place == 0 {
+                return deviation * fresh;
+            }
+            memory * hour + (1.0 - memory * memory).sqrt() * deviation * fresh
+        });
+        let mut rng = all.index(place as u64).rng();
+        let share = place as f64 / (self.runs[0] + self.runs[1]).saturating_sub(1).max(1) as f64;
+        let mut level = hour + noise.run * normal(&mut rng) + noise.drift * share;
+        if rng.random_bool(noise.outlier.0) {
+            level += noise.outlier.1.ln_1p();
+        }
+        // Not the first, which is never in the middle of its side.
+        if let Some((_, factor)) = self.spoiled.filter(|(of, _)| (*of, 1) == (side, n)) {
+            level += factor.ln();
+        }
+        let mut luck = noise.second * normal(&mut rng);
         let mut burst = 0u32;
         let seconds: Vec<Second> = (0..self.seconds)
             .map(|_| {
-                let fresh: f64 = StandardNormal.sample(&mut rng);
+                let fresh = normal(&mut rng);
                 let own = (1.0 - noise.memory * noise.memory).sqrt() * noise.second * fresh;
                 luck = noise.memory * luck + own;
                 burst = burst.saturating_sub(1);
@@ -118,41 +173,67 @@ impl Pair {
     }
 
     fn second(&self, factor: f64, burst: bool, candidate: bool, rng: &mut impl Rng) -> Second {
-        let mut response = Histogram::new();
-        for _ in 0..self.rate {
+        let (all, tail, more) = match self.change {
+            _ if !candidate => (1.0, 1.0, 0.0),
+            TrueChange::All(change) => (change, 1.0, 0.0),
+            TrueChange::Tail(change) => (1.0, change, 0.0),
+            TrueChange::Failures(more) => (1.0, 1.0, more),
+        };
+        let (failing, spread) = self.noise.failures;
+        let failing = (failing * (spread * normal(rng)).exp() + more).min(1.0);
+        let mut latencies: Vec<u64> = Vec::with_capacity(self.rate);
+        let mut failed = 0;
+        // What clients have between them, in ms.
+        let mut left = self.rate as f64 * TYPICAL_MS;
+        let mut requests = 0;
+        while if self.closed { left > 0.0 } else { requests < self.rate } {
+            requests += 1;
             let (ms, above) = latency(rng);
-            let change = match self.change {
-                _ if !candidate => 1.0,
-                TrueChange::All(change) => change,
-                TrueChange::Tail(change) => {
-                    if above {
-                        change
-                    } else {
-                        1.0
-                    }
-                }
-            };
             let hit = burst && rng.random_bool(0.2);
             let slowed = if hit { rng.random_range(2.0..3.0) } else { 1.0 };
-            response.record(Duration::from_secs_f64(ms * factor * change * slowed / 1e3));
+            let ms = ms * factor * all * slowed * if above { tail } else { 1.0 };
+            left -= ms;
+            if failing > 0.0 && rng.random_bool(failing) {
+                failed += 1;
+            } else {
+                latencies.push(three_digits((ms * 1e3) as u64));
+            }
         }
-        Second { response, failed: 0, documents: self.rate as u64 }
+        latencies.sort_unstable();
+        let response: Vec<(u64, u32)> = latencies
+            .chunk_by(|a, b| a == b)
+            .map(|equal| (equal[0] * 1_000, equal.len() as u32))
+            .collect();
+        Second { response, failed, documents: latencies.len() as u64 }
     }
 }
 
+/// As exact as histograms are: what differs by less than a thousandth is the same.
+fn three_digits(us: u64) -> u64 {
+    let shift = (u64::BITS - us.leading_zeros()).saturating_sub(11);
+    us >> shift << shift
+}
+
+fn normal(rng: &mut impl Rng) -> f64 {
+    StandardNormal.sample(rng)
+}
+
+/// The mean of [`latency`].
+const TYPICAL_MS: f64 = 10.48;
+
 /// A latency in ms, and whether it lies above p90: lognormal around 10 ms, and above p90 with a tail
-/// that falls like the fourth power.
+/// that falls like the fifth power.
 fn latency(rng: &mut impl Rng) -> (f64, bool) {
     const SIGMA: f64 = 0.25;
     /// Of the standard normal distribution.
     const Z90: f64 = 1.281_551_565_545;
     if rng.random_bool(0.1) {
         let above: f64 = Exp1.sample(rng);
-        (10.0 * (SIGMA * Z90 + above / 4.0).exp(), true)
+        (10.0 * (SIGMA * Z90 + above / 5.0).exp(), true)
     } else {
         // The rest is the lognormal below its p90.
         let below = loop {
-            let drawn: f64 = StandardNormal.sample(rng);
+            let drawn = normal(rng);
             if drawn < Z90 {
                 break drawn;
             }

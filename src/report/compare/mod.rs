@@ -164,6 +164,11 @@ fn sentence(gate: &GateResult) -> String {
             format!("changed by {by} ({around} {unit}), wholly within the {allowed} allowed")
         }
         Verdict::CantTell => {
+            if let Some(reason) = &gate.reason {
+                return format!(
+                    "changed by {by} ({around} {unit}), beyond the {allowed} allowed, but {reason}"
+                );
+            }
             let needed = match gate.runs_needed {
                 Some(runs) => format!("about {runs} runs a side would tell"),
                 None => "it is so near that no number of runs within reason would tell".into(),
@@ -247,10 +252,9 @@ fn warnings(comparison: &Comparison) -> Vec<String> {
         warnings.push(format!("new in the candidate: {}", comparison.new.join(", ")));
     }
     warnings.extend(comparison.notes.iter().cloned());
-    let few = comparison.base.len().min(comparison.candidate.len()) < 6;
-    if few && !comparison.noise_measured {
+    if comparison.noise_assumed {
         warnings.push(
-            "how much runs differ on this machine is partly assumed: make six runs a side or more, \
+            "how much runs differ on this machine is partly assumed: make three runs a side or more, \
              or measure it with `flowbench noise`"
                 .into(),
         );
