@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use flowbench::compare::simulate::{Noise, Pair, TrueChange};
-use flowbench::compare::{ALPHA, Gate, Sample, Verdict, judge};
+use flowbench::compare::simulate::{Pair, TrueChange};
+use flowbench::compare::{ALPHA, Gate, Sample, Saved, Verdict, judge, noise};
 use flowbench::record::Histogram;
 use flowbench::record::summary::{
-    ExecutorSummary, Latency, Requests, ScenarioSummary, Summary, Throughput, TimelineSecond,
+    EndReason, ExecutorSummary, Latency, Requests, ScenarioSummary, Summary, Throughput,
+    TimelineSecond,
 };
+use serde_json::json;
 use tempfile::TempDir;
 
 /// A folder of results, in which the program runs.
@@ -65,6 +67,11 @@ impl Place {
     }
 }
 
+/// A text with its blanks and line ends made one blank each.
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 impl Ran {
     #[track_caller]
     fn ends(self, code: i32) -> Ran {
@@ -75,8 +82,9 @@ impl Ran {
     #[track_caller]
     fn says(self, text: &str) -> Ran {
         // Lines are broken where the terminal ends.
-        let said = format!("{} {}", self.out, self.err);
-        let said: String = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        // What Markdown escapes is said all the same.
+        let said = words(&format!("{} {}", self.out, self.err));
+        let said = said.replace("&#58;", ":").replace("\\`", "`");
         assert!(said.contains(text), "`{text}` is not in:\n{}\n{}", self.out, self.err);
         self
     }
@@ -159,8 +167,23 @@ fn a_gate_holds_or_not_or_cannot_be_told() {
     against("slower", &executor).ends(1).says("1 of 2 gates did not hold");
     // 20 % more are exactly what is allowed: no number of runs can tell.
     against("slower", &["--gate", "p50 +20%"]).ends(4).says("can't tell");
-    let policy = ["--gate", "p50 +20%", "--inconclusive", "warn"];
-    against("slower", &policy).ends(0).says("let pass with this warning");
+    let policy = |policy: &str| {
+        let format = ["--format", "junit", "-o", "open.xml"];
+        let gate = ["--gate", "p50 +20%", "--inconclusive", policy];
+        against("slower", &[&gate[..], &format].concat());
+        (against("slower", &gate), place.read("open.xml"))
+    };
+    let open = "these runs cannot tell whether the gate holds";
+    let (ran, junit) = policy("fail");
+    ran.ends(4).says(&format!("can't tell: {open}. (10 runs"));
+    assert!(junit.contains(r#"failures="1""#) && junit.contains("<failure"), "{junit}");
+    let (ran, junit) = policy("warn");
+    ran.ends(0).says(&format!("can't tell: {open}; that is let pass with this warning."));
+    assert!(junit.contains(r#"failures="0" skipped="1""#), "{junit}");
+    let (ran, junit) = policy("pass");
+    ran.ends(0).says(&format!("can't tell: {open}; that is let pass."));
+    assert!(junit.contains(r#"failures="0" skipped="1""#), "{junit}");
+    against("slower", &["--gate", "p99 +5%", "--inconclusive", "pass"]).ends(1);
     against("slower", &["--gate", "p99 +10% +10ms"]).ends(0);
     // Without a gate there is nothing to hold.
     against("slower", &[]).ends(0).says("compared: there are no gates");
@@ -196,7 +219,73 @@ fn what_cannot_be_compared_is_refused_or_forced_visibly() {
         .says("`search`: in other.json it is not valid: the generator was late");
     for format in ["terminal", "markdown", "html", "json", "junit"] {
         let forced = [&sides[..], &["--force", "--format", format, "--gate", "p99 +50%"]].concat();
-        place.run(&forced).ends(0).says("the seed differs");
+        let ran =
+            place.run(&forced).ends(0).says("the seed differs: 7 in base.json, 8 in other.json");
+        let said = if format == "json" { "\"forced\": [" } else { "compared by force although" };
+        ran.says(said);
+    }
+}
+
+#[test]
+fn each_difference_that_forbids_to_compare_is_named_with_both_values() {
+    type Change = fn(&mut Summary);
+    let changes: [(Change, &str); 11] = [
+        (|s| s.seed = 8, "the seed differs: 7 in base.json, 8 in other.json"),
+        (
+            |s| s.environment.cpu = Some("Z80".into()),
+            "the machine differs: , 0 × unknown processor in base.json, , 0 × Z80 in other.json",
+        ),
+        (|s| s.interrupted = true, "other.json was interrupted"),
+        (
+            |s| s.scenarios[0].load = "50/s for 20 s".into(),
+            "`search`: the load differs: 100/s for 20 s in base.json, 50/s for 20 s in other.json",
+        ),
+        (
+            |s| s.scenarios[0].warmup.duration_s = 5.0,
+            "`search`: the warmup differs: 0 s in base.json, 5 s in other.json",
+        ),
+        (
+            |s| s.scenarios[0].target.protocol = "http".into(),
+            "`search`: the protocol differs: in base.json, http in other.json",
+        ),
+        (
+            |s| s.scenarios[0].target.tls = true,
+            "`search`: the encryption differs: without in base.json, with TLS in other.json",
+        ),
+        (
+            |s| s.scenarios[0].target.family = Some("v1".into()),
+            "`search`: the family differs: unknown in base.json, v1 in other.json",
+        ),
+        (
+            |s| s.scenarios[0].end.reason = EndReason::Aborted,
+            "`search`: in other.json it did not run to its end",
+        ),
+        (
+            |s| {
+                s.scenarios[0].validity.valid = false;
+                s.scenarios[0].validity.reasons = vec!["our CPU was saturated".into()];
+            },
+            "`search`: in other.json it is not valid: our CPU was saturated",
+        ),
+        (
+            |s| s.resolved = Some(json!({"scenarios": [{"name": "search", "request_size": 10}]})),
+            "`search`: the `request_size` differs: 1 in base.json, 10 in other.json",
+        ),
+    ];
+    let place = Place::new();
+    let resolved = json!({"scenarios": [{"name": "search", "request_size": 1}]});
+    let plain = || Summary { resolved: Some(resolved.clone()), ..result(1.0, 0) };
+    place.save("base.json", plain());
+    for (change, said) in changes {
+        let mut other = plain();
+        change(&mut other);
+        place.save("other.json", other);
+        let ran = place.run(&["compare", "base.json", "--", "other.json"]).ends(4);
+        let said = format!(
+            "error: these results cannot be compared: {said} = help: measure both sides alike \
+             (`flowbench gate` does), or compare all the same with --force"
+        );
+        assert_eq!(words(&ran.err), said);
     }
 }
 
@@ -204,11 +293,16 @@ fn what_cannot_be_compared_is_refused_or_forced_visibly() {
 fn bad_input_is_told_with_what_to_do() {
     let place = Place::new();
     place.save("base.json", result(1.0, 0));
-    place
-        .run(&["compare", "none.json", "--", "base.json"])
-        .ends(2)
-        .says("there is no baseline `none.json`")
-        .says("flowbench noise SUITE --out none.json");
+    std::fs::write(place.path("suite.yaml"), SUITE).expect("there is room");
+    let missing = "error: there is no baseline `none` = help: make one of the version to compare with: \
+                   `flowbench noise SUITE --out none` makes ten runs and learns how much they differ; \
+                   `flowbench run SUITE --out FOLDER` makes one, `FOLDER/report.json`";
+    for arguments in [
+        &["compare", "none", "--", "base.json"][..],
+        &["run", "suite.yaml", "--baseline", "none", "--gate", "p50 +5%"],
+    ] {
+        assert_eq!(words(&place.run(arguments).ends(2).err), missing);
+    }
     std::fs::write(place.path("foreign.json"), "{}").expect("there is room");
     place.run(&["compare", "base.json", "--", "foreign.json"]).ends(2).says("foreign.json");
     let gate = |gate: &str| {
@@ -239,6 +333,14 @@ fn mixed_suites_are_paired_by_name_and_what_is_left_is_listed() {
         .ends(0)
         .says("missing in the candidate: index")
         .says("new in the candidate: suggest");
+    for format in ["markdown", "html", "json", "junit"] {
+        let sides = ["compare", "base.json", "--", "candidate.json", "--format", format];
+        let ran = place.run(&sides).ends(0);
+        match format {
+            "json" => ran.says("\"missing\": [ \"index\" ], \"new\": [ \"suggest\" ]"),
+            _ => ran.says("missing in the candidate: index").says("new in the candidate: suggest"),
+        };
+    }
     place.save("else.json", renamed(["a", "b"]));
     place.run(&["compare", "base.json", "--", "else.json"]).ends(2).says(
         "no scenario is on both sides: the base has `index`, `search`, the candidate has `a`, `b`",
@@ -343,6 +445,54 @@ fn noise_is_learned_kept_beside_the_baseline_and_respected() {
     place.run(&["run", "suite.yaml", "--gate", "p50 +5%"]).ends(2).says("--baseline");
 }
 
+#[test]
+fn a_gate_tighter_than_the_measured_noise_is_refused_before_it_is_judged() {
+    let place = Place::new();
+    let results = (0..10).map(|run| {
+        let summary = result(1.0 + 0.01 * ((run * 7) % 10) as f64, run);
+        place.save(&format!("baseline/run-{run:03}.json"), summary.clone());
+        Saved { label: format!("run {run}"), summary }
+    });
+    let noise = noise::Noise::learn(&results.collect::<Vec<_>>(), ALPHA).expect("they are alike");
+    let text = serde_json::to_vec(&noise).expect("it can be written");
+    std::fs::write(place.path("baseline/noise.json"), text).expect("there is room");
+    place.side("same", 3, 1.04);
+    let compare = |rest: &[&str]| {
+        let sides = ["compare", "baseline", "--", "same-0.json", "same-1.json", "same-2.json"];
+        place.run(&[&sides[..], rest].concat())
+    };
+    let ran = compare(&["--gate", "p50 +2%"]).ends(2);
+    assert_eq!(
+        words(&ran.err),
+        "error: gate `p50 +2%` on `search` is tighter than the noise of this machine: 10 runs of the \
+         same thing differed by 2.9 % (standard deviation), so 10 against 3 cannot tell less than 4.9 % \
+         from nothing; allow more, or make 25 runs a side = help: such a gate would be decided by luck; \
+         --force judges it all the same"
+    );
+    // What the baseline's own runs show needs no assumption.
+    let ran = compare(&["--gate", "p50 +10%"]);
+    assert!(!ran.out.contains("assumed"), "{}", ran.out);
+    ran.ends(0).says("held: the gate held");
+    compare(&["--gate", "p50 +2%", "--force"]).ends(4).says("can't tell");
+}
+
+#[test]
+fn a_budget_ends_a_gate_and_is_told() {
+    let place = Place::new();
+    std::fs::write(place.path("suite.yaml"), SUITE).expect("there is room");
+    let gate = |candidate: &str, gate: &str, budget: &str| {
+        let sides = ["gate", "suite.yaml", "--base-flow", "base", "--candidate-flow", candidate];
+        place.run(&[&sides[..], &["--gate", gate, "--force", "--budget", budget]].concat())
+    };
+    // A round takes two seconds: after the first there is no time for another.
+    gate("same", "p50 +1%", "3s").ends(4).says("ended after 1 run a side: the budget was used");
+    // Nor to repeat what looks like a regression, which then is none.
+    gate("slow", "p50 +100%", "3s")
+        .ends(4)
+        .says("beyond the +100 % allowed, but the budget leaves no time to repeat it");
+    gate("same", "p50 +1%", "soon").ends(2).says("--budget");
+}
+
 /// How many of so many simulated pairs get each verdict: regressed, held, can't tell.
 fn verdicts(pair: Pair, gate: &str, pairs: u64) -> [usize; 3] {
     let gate: Gate = gate.parse().expect("it is a gate");
@@ -363,23 +513,16 @@ fn verdicts(pair: Pair, gate: &str, pairs: u64) -> [usize; 3] {
 
 #[test]
 fn simulated_pairs_are_told_apart_as_often_as_promised() {
-    let same = Pair {
-        runs: 10,
-        seconds: 10,
-        rate: 100,
-        noise: Noise::USUAL,
-        change: TrueChange::All(1.0),
-        turns: true,
-    };
+    let same = Pair { seconds: 10, rate: 100, ..Pair::USUAL };
     let [regressed, ..] = verdicts(same, "p50 +0%", 20);
     assert_eq!(regressed, 0, "nothing changed");
-    let few = Pair { runs: 3, ..same };
+    let few = Pair { runs: [3, 3], ..same };
     let [regressed, ..] = verdicts(few, "p50 +2%", 20);
     assert_eq!(regressed, 0, "nothing changed, three runs");
     let slower = Pair { change: TrueChange::All(1.2), ..same };
     let [regressed, held, _] = verdicts(slower, "p50 +5%", 20);
     assert!(regressed >= 19 && held == 0, "{regressed} {held}");
-    let [regressed, held, _] = verdicts(Pair { runs: 3, ..slower }, "p50 +5%", 20);
+    let [regressed, held, _] = verdicts(Pair { runs: [3, 3], ..slower }, "p50 +5%", 20);
     assert!(regressed >= 18 && held == 0, "{regressed} {held}");
 }
 
@@ -395,102 +538,5 @@ fn the_documentation_names_files_that_are_there() {
                 assert!(root.join("docs").join(path).exists(), "{page}: {path}");
             }
         }
-    }
-}
-
-/// Blocks of a language in a page, by the word behind the language.
-fn blocks<'a>(page: &'a str, kind: &str) -> Vec<&'a str> {
-    let fence = format!("```yaml {kind}\n");
-    page.split(&*fence).skip(1).filter_map(|rest| rest.split("```").next()).collect()
-}
-
-fn yaml(text: &str) -> serde_json::Value {
-    serde_yaml::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
-}
-
-#[test]
-fn the_jobs_of_the_documentation_are_ones_that_ci_reads() {
-    let page = include_str!("../../docs/ci.md");
-    let action = yaml(include_str!("../../action.yml"));
-    let inputs = action["inputs"].as_object().expect("it has inputs");
-    assert_eq!(action["runs"]["using"], "composite");
-    for step in action["runs"]["steps"].as_array().expect("it has steps") {
-        assert!(step["run"].is_string() && step["shell"] == "bash", "{step}");
-    }
-    let workflows = blocks(page, "github");
-    assert_eq!(workflows.len(), 2);
-    for workflow in workflows {
-        let workflow = yaml(workflow);
-        assert!(!workflow["on"].is_null(), "{workflow}");
-        let steps = workflow["jobs"]["gate"]["steps"].as_array().expect("it has steps");
-        let ours = |step: &&serde_json::Value| {
-            step["uses"].as_str().is_some_and(|uses| uses.starts_with("OWNER/flowbench@"))
-        };
-        let gate = steps.iter().find(ours).expect("it uses our action");
-        let given = gate["with"].as_object().expect("it is told what to do");
-        for name in given.keys() {
-            assert!(inputs.contains_key(name), "the action has no input `{name}`");
-        }
-        for (name, input) in inputs {
-            let required = input["required"] == true;
-            assert!(!required || given.contains_key(name), "`{name}` is required");
-        }
-        for gate in given["gates"].as_str().expect("it has gates").lines() {
-            gate.parse::<Gate>().unwrap_or_else(|error| panic!("{error}"));
-        }
-    }
-    let gitlab = yaml(blocks(page, "gitlab")[0]);
-    let job = &gitlab["performance"];
-    assert_eq!(job["script"][0], "bash .flowbench/source/.ci/gate");
-    assert_eq!(job["artifacts"]["reports"]["junit"], "flowbench-results/gate.xml");
-    let place = Place::new();
-    std::fs::write(place.path("suite.yaml"), blocks(page, "suite")[0]).expect("there is room");
-    place.run(&["check", "suite.yaml"]).ends(0);
-}
-
-#[cfg(unix)]
-#[test]
-fn the_script_of_the_jobs_makes_a_baseline_and_judges_in_turns() {
-    let place = Place::new();
-    std::fs::write(place.path("suite.yaml"), SUITE).expect("there is room");
-    let binary = Path::new(env!("CARGO_BIN_EXE_flowbench"));
-    let path = std::env::var("PATH").unwrap_or_default();
-    let path = format!("{}:{path}", binary.parent().expect("it is in a folder").display());
-    let gate = |settings: &[(&str, &str)]| {
-        Command::new("bash")
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/gate"))
-            .current_dir(place.0.path())
-            .env("PATH", &path)
-            .env("SUITE", "suite.yaml")
-            .env("GITHUB_STEP_SUMMARY", place.path("summary.md"))
-            .envs(settings.iter().copied())
-            .output()
-            .expect("there is a shell")
-    };
-    let turns = [
-        ("BASE_FLOW", "base"),
-        ("CANDIDATE_FLOW", "slow"),
-        ("GATES", "p50 +100%\n\nerror_rate +50%\n"),
-        ("RUNS", "4"),
-    ];
-    let ran = gate(&turns);
-    // Runs that this machine is too busy for are no fault of the script.
-    if ran.status.code() != Some(4) {
-        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
-        assert_eq!(ran.status.code(), Some(1), "{said}");
-        assert!(place.read("summary.md").contains("regressed"));
-        assert!(place.read("flowbench-results/gate.xml").contains("<failure"));
-    }
-    let missing = gate(&[("BASE_FLOW", "base")]);
-    assert!(String::from_utf8_lossy(&missing.stderr).contains("the Flow to judge"));
-    let stored =
-        [("BASELINE", "stored"), ("RUNS", "5"), ("GATES", "p50 +10s"), ("OUT", "of-stored")];
-    let ran = gate(&stored);
-    if ran.status.success() {
-        assert!(place.path("stored/noise.json").is_file());
-        assert!(place.read("summary.md").contains("There was no baseline"));
-        let ran = gate(&stored);
-        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
-        assert!(matches!(ran.status.code(), Some(0 | 4)), "{said}");
     }
 }

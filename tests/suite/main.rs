@@ -4,6 +4,7 @@ mod architecture;
 mod book;
 mod capacity;
 mod chromium;
+mod ci;
 mod client;
 mod commands;
 mod compare;
