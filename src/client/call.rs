@@ -69,6 +69,18 @@ pub enum Body {
     GraphQl(Bytes),
 }
 
+impl Body {
+    /// Its bytes, still encoded.
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks for it")]
+    pub fn len(&self) -> usize {
+        match self {
+            Body::Message { bytes, .. } | Body::GraphQl(bytes) => bytes.len(),
+            Body::Stream(replies) => replies.iter().map(Bytes::len).sum(),
+            Body::Empty => 0,
+        }
+    }
+}
+
 /// The instants of one request on the wire. When it was *due* only the engine knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Answer;
 use super::exchange::exchange;
+use super::order::InOrder;
 use crate::assertion::{Assertion, Exchange, Reads};
 use crate::plan::{Action, Callbacks, Step};
 use crate::random::Key;
@@ -190,11 +191,23 @@ impl Examiner {
         self.examined.clone()
     }
 
-    /// Looks at answers until all senders are gone. Blocks: for a thread of its own.
-    pub fn run(self, mut answers: mpsc::Receiver<Answer>) {
+    /// Looks at answers until all senders are gone, as they come or in the order of their requests.
+    /// Blocks: for a thread of its own.
+    pub fn run(self, mut answers: mpsc::Receiver<Answer>, in_order: bool) {
+        let mut order = InOrder::new();
         while let Some(answer) = answers.blocking_recv() {
-            self.examine(&answer);
+            if !in_order {
+                self.examine(&answer);
+                continue;
+            }
+            let (index, is_last) = (answer.index, answer.finished.ends);
+            let bytes = answer.finished.reply.as_ref().map_or(0, |reply| reply.body.len());
+            order.push(index, answer, bytes, is_last);
+            while let Some(answer) = order.pop() {
+                self.examine(&answer);
+            }
         }
+        order.rest().for_each(|answer| self.examine(&answer));
         self.flush();
     }
 

@@ -22,6 +22,7 @@ pub mod examine;
 mod exchange;
 pub mod feed;
 pub mod make;
+mod order;
 pub mod schedule;
 pub mod source;
 

@@ -118,7 +118,9 @@ async fn carry_out(
         context.saves.clone(),
         stop.drain.clone(),
     );
-    let (answers, examined, examining) = look_at_answers(examiner);
+    // As `client.post` has it: a load has no order that anybody would ask for.
+    let in_order = matches!(scenario.load, Load::Once) && scenario.client.results_in_order;
+    let (answers, examined, examining) = look_at_answers(examiner, in_order);
 
     let began = Instant::now();
     let plan = Timing::new(scenario, began, context.plan.seed);
@@ -259,6 +261,7 @@ type Examining = oneshot::Receiver<()>;
 /// Puts the examiner on a thread of its own.
 fn look_at_answers(
     examiner: Option<Examiner>,
+    in_order: bool,
 ) -> (Option<mpsc::Sender<crate::engine::Answer>>, Arc<Mutex<examine::Examined>>, Option<Examining>)
 {
     let Some(examiner) = examiner else { return (None, Arc::default(), None) };
@@ -266,7 +269,7 @@ fn look_at_answers(
     let (answers, queue) = mpsc::channel(examine::WAITING_MAX);
     let (done, is_done) = oneshot::channel();
     let thread = std::thread::Builder::new().name("examiner".into()).spawn(move || {
-        examiner.run(queue);
+        examiner.run(queue, in_order);
         let _ = done.send(());
     });
     // Without a thread the queue is gone, and workers see that nobody looks.

@@ -19,6 +19,7 @@ mod library;
 mod readme;
 mod reference;
 mod report;
+mod responses;
 mod run;
 mod scenario;
 mod schema;

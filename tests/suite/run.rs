@@ -7,45 +7,45 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// A folder with a suite, in which the program runs.
-struct Place(TempDir);
+pub(crate) struct Place(TempDir);
 
 /// What the program did.
-struct Ran {
+pub(crate) struct Ran {
     code: Option<i32>,
-    out: String,
-    err: String,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Place {
-    fn new(suite: &str) -> Place {
+    pub(crate) fn new(suite: &str) -> Place {
         let folder = tempfile::tempdir().expect("a folder for the test");
         std::fs::write(folder.path().join("suite.yaml"), suite).expect("it can be written");
         Place(folder)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_flowbench"));
         command.current_dir(self.0.path()).args(["run", "suite.yaml"]).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
         Ran::new(self.command(arguments).output().expect("the binary was built"))
     }
 
     /// The saved result of a run with `--out out`.
-    fn report(&self) -> Value {
+    pub(crate) fn report(&self) -> Value {
         report(&self.path("out"))
     }
 }
 
 impl Ran {
-    fn new(output: Output) -> Ran {
+    pub(crate) fn new(output: Output) -> Ran {
         Ran {
             code: output.status.code(),
             out: String::from_utf8(output.stdout).expect("it prints text"),
@@ -54,7 +54,7 @@ impl Ran {
     }
 
     #[track_caller]
-    fn ends(&self, code: i32) -> &Ran {
+    pub(crate) fn ends(&self, code: i32) -> &Ran {
         assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.out, self.err);
         self
     }
@@ -70,12 +70,12 @@ fn report(folder: &Path) -> Value {
 }
 
 /// One scenario with these keys, on a Flow that echoes.
-fn suite(keys: &str) -> Place {
+pub(crate) fn suite(keys: &str) -> Place {
     Place::new(&format!("scenarios:\n  - name: echo\n    {}\n", keys.replace('\n', "\n    ")))
 }
 
 #[track_caller]
-fn counts_are_conserved(scenario: &Value) {
+pub(crate) fn counts_are_conserved(scenario: &Value) {
     let count = |name: &str| scenario["requests"][name].as_u64().expect(name);
     assert_eq!(count("arrivals"), count("sent") + count("dropped"), "{}", scenario["requests"]);
     let ended = ["ok", "response_errors", "transport_errors", "timeouts", "abandoned"];
@@ -462,110 +462,6 @@ scenarios:
     assert_eq!(scenario["requests"]["arrivals"], 50);
     assert!(scenario["requests"]["dropped"].as_u64() > Some(0));
     assert!(scenario["warmup"]["sent"].as_u64() > Some(0));
-}
-
-#[test]
-fn callbacks_are_counted_and_save_what_came_back() {
-    let place = suite(
-        "documents: {id: 'd${{ i }}', text: hello, count: 3}
-request_size: 1
-load: {clients: 1}
-on_done: [{save: docs.jsonl}, {count: done}, {check: \"response.docs[0].id != 'd1'\"}]
-on_always: [{count: always}]",
-    );
-    place.run(&["--out", "out"]).ends(0);
-    let scenario = &place.report()["scenarios"][0];
-    assert_eq!(scenario["callbacks"]["on_done"]["fired"], 3);
-    assert_eq!(scenario["callbacks"]["on_done"]["failed"], 1);
-    assert_eq!(scenario["callbacks"]["on_error"]["fired"], 0);
-    assert_eq!(scenario["counters"]["done"], 3);
-    assert_eq!(scenario["counters"]["always"], 3);
-    let saved = std::fs::read_to_string(place.path("docs.jsonl")).expect("it was saved");
-    let ids: Vec<Value> =
-        saved.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    assert_eq!(ids.iter().map(|doc| &doc["id"]).collect::<Vec<_>>(), ["d0", "d1", "d2"]);
-}
-
-#[test]
-fn steps_hand_on_what_they_keep_and_thresholds_may_name_them() {
-    let place = Place::new(
-        "scenarios:
-  - name: s
-    load: {clients: 2, requests: 12}
-    thresholds: [second.requests == 12, second.error_rate == 0]
-    steps:
-      - {name: first, documents: {id: 'd${{ i }}', text: one}, request_size: 1,
-         capture: {id: 'response.docs[0].id'}}
-      - name: second
-        parameters: {id: '${{ captured.id }}'}
-        assert: [response.parameters.id is startingwith 'd']",
-    );
-    place.run(&["--out", "out"]).ends(0);
-    let scenario = &place.report()["scenarios"][0];
-    counts_are_conserved(scenario);
-    assert_eq!(scenario["requests"]["ok"], 12);
-    assert_eq!(scenario["documents"]["sent"], 12);
-    assert_eq!(scenario["assertions"][0]["passed"], 12);
-    let steps = scenario["steps"].as_array().expect("a list");
-    assert_eq!(steps.iter().map(|s| &s["name"]).collect::<Vec<_>>(), ["first", "second"]);
-    assert!(steps.iter().all(|step| step["requests"]["ok"] == 12));
-    let ms = |of: &Value| of["mean"].as_f64().expect("a number");
-    let both = steps.iter().map(|step| ms(&step["response_time_ms"])).sum::<f64>();
-    assert!(ms(&scenario["response_time_ms"]) >= both * 0.999, "an iteration is all its steps");
-}
-
-#[test]
-fn a_response_that_has_not_what_the_next_step_needs_fails_its_iteration() {
-    let place = Place::new(
-        "scenarios:
-  - name: s
-    load: {clients: 1, requests: 3}
-    steps:
-      - {name: first, capture: {id: 'response.docs[7].id'}}
-      - {name: second, parameters: {id: '${{ captured.id }}'}}",
-    );
-    place.run(&["--out", "out"]).ends(1);
-    let scenario = &place.report()["scenarios"][0];
-    counts_are_conserved(scenario);
-    assert_eq!(scenario["requests"]["response_errors"], 3);
-    assert_eq!(scenario["errors"][0]["kind"], "capture");
-    assert_eq!(scenario["steps"][1]["requests"]["sent"], 0);
-}
-
-#[test]
-fn a_streaming_endpoint_answers_each_document_with_many() {
-    let place = Place::new(
-        "flows: {f: {embedded: {family: v2, executors: [{name: e, endpoints: {/stream: {stream: {count: 3, every: 20ms}}}}]}}}
-scenarios:
-  - name: s
-    on: /stream
-    stream: true
-    documents: {count: 5, text: \"tell ${{ i }}\"}
-    assert: [response.docs | length == 3, 'request.docs[0].text is startingwith \"tell\"']",
-    );
-    place.run(&["--out", "out"]).ends(0);
-    let scenario = &place.report()["scenarios"][0];
-    counts_are_conserved(scenario);
-    assert_eq!(scenario["documents"], serde_json::json!({"sent": 5, "received": 15}));
-    assert_eq!(scenario["first_response_ms"]["count"], 5);
-    let first = scenario["first_response_ms"]["max"].as_f64().expect("a time");
-    let last = scenario["response_time_ms"]["min"].as_f64().expect("a time");
-    assert!(first >= 20.0 && last >= 60.0, "{first} {last}");
-}
-
-#[test]
-fn an_abort_action_ends_the_scenario_and_no_other() {
-    let place = Place::new(
-        "documents: {d: {text: hi}}
-scenarios:
-  - {name: ends, documents: d, load: {clients: 1, duration: 1h}, on_done: [abort]}
-  - {name: goes on, documents: d, load: {clients: 1, requests: 20}}",
-    );
-    place.run(&["--out", "out"]).ends(0);
-    let report = place.report();
-    assert_eq!(report["interrupted"], false);
-    assert_eq!(report["scenarios"][0]["end"]["reason"], "aborted");
-    assert_eq!(report["scenarios"][1]["requests"]["ok"], 20);
 }
 
 #[test]

@@ -1,0 +1,127 @@
+//! What a scenario does with responses: callbacks, steps, streams.
+
+use serde_json::Value;
+
+use crate::run::{Place, counts_are_conserved, suite};
+
+#[test]
+fn callbacks_are_counted_and_save_what_came_back() {
+    let place = suite(
+        "documents: {id: 'd${{ i }}', text: hello, count: 3}
+request_size: 1
+load: {clients: 1}
+on_done: [{save: docs.jsonl}, {count: done}, {check: \"response.docs[0].id != 'd1'\"}]
+on_always: [{count: always}]",
+    );
+    place.run(&["--out", "out"]).ends(0);
+    let scenario = &place.report()["scenarios"][0];
+    assert_eq!(scenario["callbacks"]["on_done"]["fired"], 3);
+    assert_eq!(scenario["callbacks"]["on_done"]["failed"], 1);
+    assert_eq!(scenario["callbacks"]["on_error"]["fired"], 0);
+    assert_eq!(scenario["counters"]["done"], 3);
+    assert_eq!(scenario["counters"]["always"], 3);
+    let saved = std::fs::read_to_string(place.path("docs.jsonl")).expect("it was saved");
+    let ids: Vec<Value> =
+        saved.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(ids.iter().map(|doc| &doc["id"]).collect::<Vec<_>>(), ["d0", "d1", "d2"]);
+}
+
+#[test]
+fn steps_hand_on_what_they_keep_and_thresholds_may_name_them() {
+    let place = Place::new(
+        "scenarios:
+  - name: s
+    load: {clients: 2, requests: 12}
+    thresholds: [second.requests == 12, second.error_rate == 0]
+    steps:
+      - {name: first, documents: {id: 'd${{ i }}', text: one}, request_size: 1,
+         capture: {id: 'response.docs[0].id'}}
+      - name: second
+        parameters: {id: '${{ captured.id }}'}
+        assert: [response.parameters.id is startingwith 'd']",
+    );
+    place.run(&["--out", "out"]).ends(0);
+    let scenario = &place.report()["scenarios"][0];
+    counts_are_conserved(scenario);
+    assert_eq!(scenario["requests"]["ok"], 12);
+    assert_eq!(scenario["documents"]["sent"], 12);
+    assert_eq!(scenario["assertions"][0]["passed"], 12);
+    let steps = scenario["steps"].as_array().expect("a list");
+    assert_eq!(steps.iter().map(|s| &s["name"]).collect::<Vec<_>>(), ["first", "second"]);
+    assert!(steps.iter().all(|step| step["requests"]["ok"] == 12));
+    let ms = |of: &Value| of["mean"].as_f64().expect("a number");
+    let both = steps.iter().map(|step| ms(&step["response_time_ms"])).sum::<f64>();
+    assert!(ms(&scenario["response_time_ms"]) >= both * 0.999, "an iteration is all its steps");
+}
+
+#[test]
+fn a_response_that_has_not_what_the_next_step_needs_fails_its_iteration() {
+    let place = Place::new(
+        "scenarios:
+  - name: s
+    load: {clients: 1, requests: 3}
+    steps:
+      - {name: first, capture: {id: 'response.docs[7].id'}}
+      - {name: second, parameters: {id: '${{ captured.id }}'}}",
+    );
+    place.run(&["--out", "out"]).ends(1);
+    let scenario = &place.report()["scenarios"][0];
+    counts_are_conserved(scenario);
+    assert_eq!(scenario["requests"]["response_errors"], 3);
+    assert_eq!(scenario["errors"][0]["kind"], "capture");
+    assert_eq!(scenario["steps"][1]["requests"]["sent"], 0);
+}
+
+#[test]
+fn a_streaming_endpoint_answers_each_document_with_many() {
+    let place = Place::new(
+        "flows: {f: {embedded: {family: v2, executors: [{name: e, endpoints: {/stream: {stream: {count: 3, every: 20ms}}}}]}}}
+scenarios:
+  - name: s
+    on: /stream
+    stream: true
+    documents: {count: 5, text: \"tell ${{ i }}\"}
+    assert: [response.docs | length == 3, 'request.docs[0].text is startingwith \"tell\"']",
+    );
+    place.run(&["--out", "out"]).ends(0);
+    let scenario = &place.report()["scenarios"][0];
+    counts_are_conserved(scenario);
+    assert_eq!(scenario["documents"], serde_json::json!({"sent": 5, "received": 15}));
+    assert_eq!(scenario["first_response_ms"]["count"], 5);
+    let first = scenario["first_response_ms"]["max"].as_f64().expect("a time");
+    let last = scenario["response_time_ms"]["min"].as_f64().expect("a time");
+    assert!(first >= 20.0 && last >= 60.0, "{first} {last}");
+}
+
+#[test]
+fn an_abort_action_ends_the_scenario_and_no_other() {
+    let place = Place::new(
+        "documents: {d: {text: hi}}
+scenarios:
+  - {name: ends, documents: d, load: {clients: 1, duration: 1h}, on_done: [abort]}
+  - {name: goes on, documents: d, load: {clients: 1, requests: 20}}",
+    );
+    place.run(&["--out", "out"]).ends(0);
+    let report = place.report();
+    assert_eq!(report["interrupted"], false);
+    assert_eq!(report["scenarios"][0]["end"]["reason"], "aborted");
+    assert_eq!(report["scenarios"][1]["requests"]["ok"], 20);
+}
+
+#[test]
+fn responses_are_taken_in_the_order_of_their_requests_where_that_is_asked_for() {
+    let place = Place::new(
+        "flows: {f: {embedded: {executors: [{name: e, service_time: {uniform: {min: 0s, max: 30ms}}}]}}}
+scenarios:
+  - name: s
+    documents: {count: 60, id: 'd${{ i }}', text: a}
+    request_size: 1
+    results_in_order: true
+    on_done: [{save: docs.jsonl}]",
+    );
+    place.run(&["--out", "out"]).ends(0);
+    let saved = std::fs::read_to_string(place.path("docs.jsonl")).expect("it was saved");
+    let docs = saved.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let ids: Vec<String> = docs.map(|doc| doc["id"].as_str().expect("an id").to_owned()).collect();
+    assert_eq!(ids, (0..60).map(|n| format!("d{n}")).collect::<Vec<_>>());
+}
