@@ -15,6 +15,10 @@
 //! at nothing. Its cost is the kernel's: a wake-up, a read and a write for each response.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
+#[path = "measure/clock.rs"]
+mod clock;
+#[path = "measure/closed.rs"]
+mod closed;
 #[expect(dead_code, reason = "the tests need more of it")]
 #[path = "../tests/suite/interop/flow.rs"]
 mod flow;
@@ -31,9 +35,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use flowbench::client::{Call, Client, ClientConfig, Request};
+use flowbench::client::{Client, ClientConfig, Request};
 use flowbench::wire::{DataRequest, Document, Header, Protocol, RequestId, Target};
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
 use serde::{Deserialize, Serialize};
 
 use flow::{RealFlow, Setup};
@@ -253,9 +257,9 @@ fn measure(who: &str, target: Target, size: usize, requests: u64) -> Result<Cost
         }),
         "load" => runtime.block_on(async {
             let request = Request::Post { message, endpoint: "/".into() };
-            load(&session, &request, first).await?;
+            closed::load(&session, &request, first, IN_FLIGHT).await?;
             let started = now();
-            load(&session, &request, requests).await?;
+            closed::load(&session, &request, requests, IN_FLIGHT).await?;
             Ok(since(started))
         }),
         _ => least(&target, &message.with_id(RequestId { sender: 1, number: 1 }), requests),
@@ -268,28 +272,6 @@ async fn post(client: &Client, size: usize, requests: u64) -> Result<(), Box<dyn
     let documents = (0..requests * size as u64).map(|_| document());
     client.post("/").inputs(documents).request_size(size).on_done(|_| answered += 1).run().await?;
     if answered == requests { Ok(()) } else { Err("not all requests were answered".into()) }
-}
-
-/// Sends the same body again and again, as a closed load of [`IN_FLIGHT`] clients does.
-async fn load(session: &impl Call, request: &Request, requests: u64) -> Result<(), Box<dyn Error>> {
-    let left = std::sync::Arc::new(std::sync::atomic::AtomicI64::new(requests as i64));
-    let mut clients = tokio::task::JoinSet::new();
-    for _ in 0..IN_FLIGHT {
-        let (session, request, left) = (session.clone(), request.clone(), left.clone());
-        clients.spawn(async move {
-            while left.fetch_sub(1, std::sync::atomic::Ordering::Relaxed) > 0 {
-                let reply = session.call(request.clone()).await?;
-                if let Some(error) = reply.failure() {
-                    return Err(Box::<dyn Error + Send + Sync>::from(error));
-                }
-            }
-            Ok(())
-        });
-    }
-    while let Some(ended) = clients.join_next().await {
-        ended?.map_err(|error| error as Box<dyn Error>)?;
-    }
-    Ok(())
 }
 
 /// Writes a frame for each frame that it reads, and has [`IN_FLIGHT`] of them under way.
@@ -361,16 +343,13 @@ fn document() -> Document {
     Document::from_text("x".repeat(96))
 }
 
-/// CPU time of this process, of all its threads.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
 fn now() -> (Instant, Duration) {
-    (Instant::now(), cpu_time())
+    (Instant::now(), clock::read(ClockId::ProcessCPUTime))
 }
 
 fn since((wall, cpu): (Instant, Duration)) -> Cost {
-    Cost { cpu_s: (cpu_time() - cpu).as_secs_f64(), wall_s: wall.elapsed().as_secs_f64() }
+    Cost {
+        cpu_s: (clock::read(ClockId::ProcessCPUTime) - cpu).as_secs_f64(),
+        wall_s: wall.elapsed().as_secs_f64(),
+    }
 }

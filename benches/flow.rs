@@ -7,15 +7,18 @@
 //! what Flow and client can do.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
+#[path = "measure/clock.rs"]
+mod clock;
+#[path = "measure/closed.rs"]
+mod closed;
+
 use std::error::Error;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use flowbench::client::{Call, Client, ClientConfig, Request};
+use flowbench::client::{Client, ClientConfig, Request};
 use flowbench::flow::{Flow, FlowConfig};
 use flowbench::wire::{DataRequest, Document, Header, Protocol, Target};
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
 use tokio::sync::mpsc;
 
 const ROUNDS: usize = 5;
@@ -82,8 +85,7 @@ impl Server {
                 let targets = protocols.map(|protocol| flow.target(protocol).cloned());
                 let _ = up.send(targets.into_iter().flatten().collect());
                 while let Some(answer) = asked.recv().await {
-                    let time = clock_gettime(ClockId::ThreadCPUTime);
-                    let _ = answer.send(Duration::new(time.tv_sec as u64, time.tv_nsec as u32));
+                    let _ = answer.send(clock::read(ClockId::ThreadCPUTime));
                 }
             });
         });
@@ -108,34 +110,12 @@ async fn rounds(target: Target, server: &Server) -> Result<Vec<Round>, Box<dyn E
         ..DataRequest::default()
     })?;
     let request = Request::Post { message, endpoint: "/".into() };
-    load(&session, &request, REQUESTS / 20).await?;
+    closed::load(&session, &request, REQUESTS / 20, IN_FLIGHT).await?;
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
         let (wall, cpu) = (Instant::now(), server.cpu_time()?);
-        load(&session, &request, REQUESTS).await?;
+        closed::load(&session, &request, REQUESTS, IN_FLIGHT).await?;
         rounds.push(Round { cpu: server.cpu_time()? - cpu, wall: wall.elapsed() });
     }
     Ok(rounds)
-}
-
-/// Sends the same body again and again, with [`IN_FLIGHT`] requests under way.
-async fn load(session: &impl Call, request: &Request, requests: u64) -> Result<(), Box<dyn Error>> {
-    let left = Arc::new(AtomicI64::new(i64::try_from(requests)?));
-    let mut clients = tokio::task::JoinSet::new();
-    for _ in 0..IN_FLIGHT {
-        let (session, request, left) = (session.clone(), request.clone(), left.clone());
-        clients.spawn(async move {
-            while left.fetch_sub(1, Ordering::Relaxed) > 0 {
-                let reply = session.call(request.clone()).await?;
-                if let Some(error) = reply.failure() {
-                    return Err(Box::<dyn Error + Send + Sync>::from(error));
-                }
-            }
-            Ok(())
-        });
-    }
-    while let Some(ended) = clients.join_next().await {
-        ended?.map_err(|error| error as Box<dyn Error>)?;
-    }
-    Ok(())
 }

@@ -6,6 +6,9 @@
 //! it. With `PYTHON=…/bin/python`, one that has docarray 0.21, `generation.py` makes the same kinds.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
+#[path = "measure/clock.rs"]
+mod clock;
+
 use std::collections::HashMap;
 use std::error::Error;
 use std::fmt::Write;
@@ -17,7 +20,7 @@ use flowbench::plan::{self, Plan, Work};
 use flowbench::scenario::{self, Options};
 use flowbench::wire::{DataRequest, Family, Form, Header};
 use rayon::prelude::*;
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
 
 /// The generators: what they are, as the suite has it, and Documents of a request.
 const KINDS: [(&str, &str, usize); 4] = [
@@ -116,20 +119,15 @@ fn speed(plan: &Plan, size: usize) -> Speed {
         let request = DataRequest { header, parameters: Default::default(), routes: vec![], data };
         form.encode_request(&request).expect("it can be sent").len() as u64
     };
-    let (start, cpu) = (Instant::now(), cpu_time());
+    let (start, cpu) = (Instant::now(), clock::read(ClockId::ProcessCPUTime));
     let (mut requests, mut bytes) = (0, 0);
     while start.elapsed() < TIME {
         bytes += (requests..requests + 32).into_par_iter().map(make).sum::<u64>();
         requests += 32;
     }
-    let seconds = (cpu_time() - cpu).as_secs_f64() / rayon::current_num_threads() as f64;
+    let seconds = (clock::read(ClockId::ProcessCPUTime) - cpu).as_secs_f64()
+        / rayon::current_num_threads() as f64;
     Speed { documents: (requests * size as u64) as f64 / seconds, bytes: bytes as f64 / seconds }
-}
-
-/// What all threads of this process have taken.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// What `generation.py` prints: a line for each kind, with Documents and bytes a second.

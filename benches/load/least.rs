@@ -3,10 +3,13 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
+use rustix::thread::clock_nanosleep_absolute;
+use rustix::time::{ClockId, Timespec};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{Error, IN_FLIGHT, Path, http2};
+use super::{Error, IN_FLIGHT, Path, clock, http2};
 
 /// Sends so many requests of these bytes.
 pub(crate) fn run(path: Path, port: u16, message: &[u8], requests: u64) -> Result<(), Error> {
@@ -30,9 +33,7 @@ fn one_socket(path: Path, port: u16, message: &[u8], requests: u64) -> Result<()
     if path == Path::Stream {
         http2::frame(http2::HEADERS, 4, 1, head, &mut out);
     }
-    let mut grpc = vec![0];
-    grpc.extend_from_slice(&(message.len() as u32).to_be_bytes());
-    grpc.extend_from_slice(message);
+    let grpc = prefixed(message);
     let mut stream = 1;
     let mut request = |out: &mut Vec<u8>| match path {
         Path::Stream => http2::frame(http2::DATA, 0, 1, &grpc, out),
@@ -73,6 +74,42 @@ fn one_socket(path: Path, port: u16, message: &[u8], requests: u64) -> Result<()
         }
     }
     Ok(())
+}
+
+/// Writes requests on one stream, each as long after the one before, and looks at no answer. Gives the
+/// instant at which the first was due, in ns of the monotonic clock.
+pub(crate) fn paced(
+    port: u16,
+    message: &[u8],
+    every: Duration,
+    requests: u64,
+) -> Result<u64, Error> {
+    let mut socket = TcpStream::connect(("127.0.0.1", port))?;
+    socket.set_nodelay(true)?;
+    let mut reading = socket.try_clone()?;
+    std::thread::spawn(move || std::io::copy(&mut reading, &mut std::io::sink()));
+    let mut hello = http2::PREFACE.to_vec();
+    hello.extend_from_slice(&http2::greeting());
+    http2::frame(http2::HEADERS, 4, 1, b"\x83\x86", &mut hello);
+    socket.write_all(&hello)?;
+    let mut request = Vec::new();
+    http2::frame(http2::DATA, 0, 1, &prefixed(message), &mut request);
+    let start = clock::read(ClockId::Monotonic) + Duration::from_millis(10);
+    for n in 0..requests {
+        let due = start + every * u32::try_from(n)?;
+        let due = Timespec { tv_sec: due.as_secs() as i64, tv_nsec: due.subsec_nanos().into() };
+        clock_nanosleep_absolute(ClockId::Monotonic, &due)?;
+        socket.write_all(&request)?;
+    }
+    Ok(start.as_nanos() as u64)
+}
+
+/// A message as gRPC frames it.
+fn prefixed(message: &[u8]) -> Vec<u8> {
+    let mut grpc = vec![0];
+    grpc.extend_from_slice(&(message.len() as u32).to_be_bytes());
+    grpc.extend_from_slice(message);
+    grpc
 }
 
 /// A tokio socket for each request in flight.

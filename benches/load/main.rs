@@ -8,6 +8,8 @@
 //! bytes out, answers counted by their lengths.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its tables")]
 
+#[path = "../measure/clock.rs"]
+mod clock;
 mod http2;
 mod least;
 mod server;
@@ -25,7 +27,7 @@ use flowbench::record::Recording;
 use flowbench::selftest::rig::Rig;
 use flowbench::wire::{DataRequest, Document, Family, Header, Protocol, RequestId, Target};
 use rustix::thread::{CpuSet, sched_setaffinity};
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
 use serde::{Deserialize, Serialize};
 use server::{Manner, Script, Server};
 
@@ -72,6 +74,13 @@ enum Task {
         per_s: f64,
         seconds: u64,
     },
+    /// The same from a thread that does nothing but wait and write, over [`Path::Stream`].
+    Paced {
+        port: u16,
+        message: Vec<u8>,
+        per_s: f64,
+        seconds: u64,
+    },
     /// Bytes a connection, and bytes a request in flight, at 1000 of each.
     Memory {
         path: Path,
@@ -79,22 +88,61 @@ enum Task {
     },
 }
 
+/// Makes the task of an open load: way, port, rate and seconds.
+type Paced = fn(&Prepared, u16, f64, u64) -> Task;
+
+impl Task {
+    fn rated(prepared: &Prepared, port: u16, per_s: f64, seconds: u64) -> Task {
+        Task::Rate { path: prepared.path, port, per_s, seconds }
+    }
+
+    fn paced(prepared: &Prepared, port: u16, per_s: f64, seconds: u64) -> Task {
+        Task::Paced { port, message: prepared.message.clone(), per_s, seconds }
+    }
+}
+
 fn main() -> Result<(), Error> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["--child", file] => child(serde_json::from_slice(&std::fs::read(file)?)?),
-        _ => tables(),
+        // Cargo adds `--bench`.
+        ref words => {
+            tables(&words.iter().copied().filter(|word| *word != "--bench").collect::<Vec<_>>())
+        }
     }
 }
 
-fn tables() -> Result<(), Error> {
+/// The tables with one of these names, or all without any.
+fn tables(names: &[&str]) -> Result<(), Error> {
+    type Table = fn(&[Prepared]) -> Result<(), Error>;
+    const TABLES: [(&str, Table); 5] = [
+        ("cost", cost),
+        ("arrivals", arrivals),
+        ("stall", stall),
+        ("memory", memory),
+        ("start-up", starting),
+    ];
+    if let Some(unknown) = names.iter().find(|name| TABLES.iter().all(|(known, _)| known != *name))
+    {
+        let known = TABLES.map(|(name, _)| name).join(", ");
+        return Err(format!("there is no table `{unknown}`; there are {known}").into());
+    }
     let runtime = tokio::runtime::Runtime::new()?;
     let prepared: Vec<Prepared> =
         PATHS.into_iter().map(|path| runtime.block_on(prepare(path))).collect::<Result<_, _>>()?;
+    for (name, table) in TABLES {
+        if names.is_empty() || names.contains(&name) {
+            table(&prepared)?;
+            println!();
+        }
+    }
+    Ok(())
+}
 
+fn cost(prepared: &[Prepared]) -> Result<(), Error> {
     println!("CPU seconds of the client for a million requests of 1 KB, {IN_FLIGHT} in flight\n");
     println!("| way | `least` | `ours` | `ours` / `least` |\n|{}", " --- |".repeat(4));
-    for prepared in &prepared {
+    for prepared in prepared {
         let server = Running::start(&prepared.script(Manner::Answer))?;
         let (path, port, message) = (prepared.path, server.port, prepared.message.clone());
         let requests: u64 = if path == Path::Stream { 192_000 } else { 64_000 };
@@ -107,55 +155,89 @@ fn tables() -> Result<(), Error> {
         let [least, ours] = [least, ours].map(|all| median(all) * 1e6 / requests as f64);
         println!("| {} | {least:.2} | {ours:.2} | {:.1} |", name(path), ours / least);
     }
+    Ok(())
+}
 
-    println!("\n|arrival − schedule| at the server in µs, p50 / p99\n");
+fn arrivals(prepared: &[Prepared]) -> Result<(), Error> {
+    println!("|arrival − schedule| at the server in µs, p50 / p99\n");
     println!("| way | 1000/s | 5000/s |\n|{}", " --- |".repeat(3));
-    for prepared in &prepared {
-        let mut server = Running::start(&prepared.script(Manner::Answer))?;
-        let (path, port) = (prepared.path, server.port);
-        let mut cells = Vec::new();
-        for per_s in [1000.0, 5000.0] {
-            let (mut p50, mut p99) = (Vec::new(), Vec::new());
-            for _ in 0..ROUNDS {
-                server.arrivals()?;
-                let rated: Rated = run(&Task::Rate { path, port, per_s, seconds: 4 })?;
-                let mut off: Vec<f64> = server
-                    .arrivals()?
-                    .iter()
-                    .enumerate()
-                    .map(|(n, at)| {
-                        let due = rated.start_ns as f64 + n as f64 * 1e9 / per_s;
-                        (*at as f64 - due).abs() / 1e3
-                    })
-                    .collect();
-                off.sort_by(f64::total_cmp);
-                p50.push(off[off.len() / 2]);
-                p99.push(off[off.len() * 99 / 100]);
+    for prepared in prepared {
+        for (who, tells) in [("`least`", Task::paced as Paced), ("`ours`", Task::rated)] {
+            // One socket is one socket.
+            if who == "`least`" && prepared.path != Path::Stream {
+                continue;
             }
-            cells.push(format!("{:.0} / {:.0}", median(p50), median(p99)));
+            let mut server = Running::start(&prepared.script(Manner::Answer))?;
+            let mut cells = Vec::new();
+            for per_s in [1000.0, 5000.0] {
+                let (mut p50, mut p99) = (Vec::new(), Vec::new());
+                for _ in 0..ROUNDS {
+                    server.arrivals()?;
+                    let rated: Rated = run(&tells(prepared, server.port, per_s, 4))?;
+                    let off = since_due(&server.arrivals()?, &rated, per_s);
+                    let off = off.into_iter().map(f64::abs).collect();
+                    let at = quantiles(off, [0.5, 0.99]);
+                    p50.push(at[0] / 1e3);
+                    p99.push(at[1] / 1e3);
+                }
+                cells.push(format!("{:.0} / {:.0}", median(p50), median(p99)));
+            }
+            println!("| {}, {who} | {} |", name(prepared.path), cells.join(" | "));
         }
-        println!("| {} | {} |", name(path), cells.join(" | "));
     }
+    Ok(())
+}
 
-    println!("\nResponse time in ms when the server stands still for 1 s in every 5 s, 1000/s\n");
-    println!("| way | p90 (truth 500) | p99 (truth 950) |\n|{}", " --- |".repeat(3));
-    for prepared in &prepared {
-        let server = Running::start(&prepared.script(Manner::Stall))?;
-        let (path, port) = (prepared.path, server.port);
-        let rated: Rated = run(&Task::Rate { path, port, per_s: 1000.0, seconds: 20 })?;
-        println!("| {} | {:.1} | {:.1} |", name(path), rated.p90_ms, rated.p99_ms);
+fn stall(prepared: &[Prepared]) -> Result<(), Error> {
+    println!(
+        "Response time in ms when the server stands still for 1 s in every 5 s, 1000/s: from due to \
+         answered, as the server saw it / as we report it\n"
+    );
+    println!("| way | p90 | p99 |\n|{}", " --- |".repeat(3));
+    for prepared in prepared {
+        let mut server = Running::start(&prepared.script(Manner::Stall))?;
+        let port = server.port;
+        let rated: Rated = run(&Task::rated(prepared, port, 1000.0, 20))?;
+        let mut answered = server.arrivals()?;
+        answered.sort_unstable();
+        let seen = quantiles(since_due(&answered, &rated, 1000.0), [0.9, 0.99]);
+        println!(
+            "| {} | {:.1} / {:.1} | {:.1} / {:.1} |",
+            name(prepared.path),
+            seen[0] / 1e6,
+            rated.p90_ms,
+            seen[1] / 1e6,
+            rated.p99_ms
+        );
     }
+    Ok(())
+}
 
-    println!("\nMemory at 1000 connections and 1000 requests in flight, in KB each\n");
+/// How long after they were due requests came, in ns.
+fn since_due(came: &[u64], rated: &Rated, per_s: f64) -> Vec<f64> {
+    let due = |n: usize| rated.start_ns as f64 + n as f64 * 1e9 / per_s;
+    came.iter().enumerate().map(|(n, at)| *at as f64 - due(n)).collect()
+}
+
+fn quantiles<const N: usize>(mut values: Vec<f64>, shares: [f64; N]) -> [f64; N] {
+    values.sort_by(f64::total_cmp);
+    shares.map(|share| values[((values.len() as f64 * share) as usize).min(values.len() - 1)])
+}
+
+fn memory(prepared: &[Prepared]) -> Result<(), Error> {
+    println!("Memory at 1000 connections and 1000 requests in flight, in KB each\n");
     println!("| way | a connection | a request in flight |\n|{}", " --- |".repeat(3));
-    for prepared in &prepared {
+    for prepared in prepared {
         let server = Running::start(&prepared.script(Manner::Mute))?;
         let (path, port) = (prepared.path, server.port);
         let [connection, request]: [f64; 2] = run(&Task::Memory { path, port })?;
         println!("| {} | {:.1} | {:.1} |", name(path), connection / 1e3, request / 1e3);
     }
+    Ok(())
+}
 
-    println!("\nFrom the start of the program to the first request at the server, in ms\n");
+fn starting(prepared: &[Prepared]) -> Result<(), Error> {
+    println!("From the start of the program to the first request at the server, in ms\n");
     let stream = &prepared[0];
     let mut server = Running::start(&stream.script(Manner::Answer))?;
     let mut times = Vec::new();
@@ -175,9 +257,8 @@ fn name(path: Path) -> &'static str {
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+fn median(values: Vec<f64>) -> f64 {
+    quantiles(values, [0.5])[0]
 }
 
 /// What a real gateway's answer looks like, as our own Flow gives it.
@@ -346,6 +427,12 @@ fn child(task: Task) -> Result<(), Error> {
             };
             tell(&Rated { start_ns, p90_ms: at(0.9), p99_ms: at(0.99) })
         }),
+        Task::Paced { port, message, per_s, seconds } => {
+            let requests = (per_s * seconds as f64) as u64;
+            let start_ns =
+                least::paced(port, &message, Duration::from_secs_f64(1.0 / per_s), requests)?;
+            tell(&Rated { start_ns, p90_ms: 0.0, p99_ms: 0.0 })
+        }
         Task::Memory { path, port } => on_one_thread(async {
             const COUNT: usize = 1000;
             // What the first of each kind takes once and for all.
@@ -423,11 +510,9 @@ fn pin(processor: usize) {
 }
 
 fn cpu_s() -> f64 {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+    clock::read(ClockId::ProcessCPUTime).as_secs_f64()
 }
 
 fn monotonic_ns() -> u64 {
-    let time = clock_gettime(ClockId::Monotonic);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    clock::read(ClockId::Monotonic).as_nanos() as u64
 }

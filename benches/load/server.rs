@@ -157,9 +157,13 @@ impl Server {
             let mut output = Vec::new();
             let mut at = 0;
             let mut requests = 0;
-            while let Some((payload, whole)) = masked_frame(&input[at..]) {
-                requests += 1;
+            while let Some((kind, payload, whole)) = masked_frame(&input[at..]) {
                 at += whole;
+                // A client that leaves says goodbye.
+                if kind != BINARY {
+                    continue;
+                }
+                requests += 1;
                 output.extend_from_slice(&[0x82, 126]);
                 output.extend_from_slice(&(self.script.answer.len() as u16).to_be_bytes());
                 self.answer(&payload, &mut output);
@@ -240,8 +244,10 @@ impl Server {
     }
 }
 
-/// The payload of a client's frame and the length of the whole, if all of it is there.
-fn masked_frame(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
+const BINARY: u8 = 2;
+
+/// The kind of a client's frame, its payload and the length of the whole, if all of it is there.
+fn masked_frame(bytes: &[u8]) -> Option<(u8, Vec<u8>, usize)> {
     let (head, length) = match *bytes.get(1)? & 0x7f {
         126 => (4, usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?]))),
         127 => return None,
@@ -250,5 +256,5 @@ fn masked_frame(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     let mask = bytes.get(head..head + 4)?;
     let masked = bytes.get(head + 4..head + 4 + length)?;
     let payload = masked.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask);
-    Some((payload.collect(), head + 4 + length))
+    Some((bytes[0] & 0xf, payload.collect(), head + 4 + length))
 }

@@ -10,6 +10,8 @@
 //!   others: when the schedule is behind, arrivals are due without pause, and it is the replies
 //!   (and the connections' own tasks) that must get their turn. Hence no `biased`, and a yield
 //!   every few turns.
+//! - Waiting for them all costs more than sending a request, for each wait registers with timers and
+//!   signals anew. So what is there without waiting (a due arrival, a reply) is taken first, by turns.
 //! - The body is fetched *before* the wait for its due time, so that making it late is told apart
 //!   from waking late.
 //! - An arrival past the bound of requests in flight is dropped and counted. Waiting for a slot
@@ -26,9 +28,11 @@ mod order;
 pub mod schedule;
 pub mod source;
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::Either;
@@ -134,9 +138,9 @@ impl Stop {
     }
 }
 
-/// Turns of the loop after which the runtime's other tasks get theirs: few enough that replies are
-/// read within some tens of microseconds, enough that yielding costs nothing.
-const TURNS_BEFORE_YIELD: u32 = 16;
+/// Turns of the loop after which the runtime's other tasks and the signals get theirs: few enough that
+/// replies are read within some tens of microseconds, enough that yielding costs nothing.
+const TURNS_BEFORE_WAIT: u32 = 16;
 
 /// How often listeners hear that time goes by.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
@@ -170,7 +174,8 @@ where
 
     let ended = loop {
         turns = turns.wrapping_add(1);
-        if turns.is_multiple_of(TURNS_BEFORE_YIELD) {
+        let may_wait = turns.is_multiple_of(TURNS_BEFORE_WAIT);
+        if may_wait {
             tokio::task::yield_now().await;
         }
         let arrival = match source.upcoming() {
@@ -181,25 +186,36 @@ where
         let measured = arrival.is_some_and(|arrival| arrival.measured);
         // A body of the warmup is of no use any more when the first measured arrival is next.
         ready = ready.filter(|ready| arrival.is_none() || ready.measured == measured);
+        let wanting = arrival.is_some() && ready.is_none();
         let bodies = if measured { &mut feed } else { &mut warmup };
-        tokio::select! {
-            () = stop.drain.cancelled() => break Ended::Stopped,
-            () = until(source.end().map(|end| end + grace)) => {
-                // We are hopelessly late: what was due and not sent is dropped, and says so.
-                let at = Instant::now();
-                while let Some(arrival) = source.take(at) {
-                    listener.on(Event::Arrived(arrival));
-                    listener.on(Event::Dropped { arrival, at, late: true });
-                }
-                break Ended::Complete(Over::Time);
+        let at_once = poll_fn(|cx| {
+            if may_wait {
+                return Poll::Ready(None);
             }
-            () = until(source.end()), if arrival.is_none() => break Ended::Complete(Over::Time),
-            (made, waited) = next_of(bodies, &mut waiting), if arrival.is_some() && ready.is_none() => match made {
-                Ok(Some(batch)) => ready = Some(Ready { batch, measured, waited }),
-                Ok(None) => break Ended::Documents,
-                Err(error) => break Ended::Feed(error),
+            if wanting {
+                return Poll::Ready(there(poll_body(bodies, &mut waiting, cx).map(Turn::Body)));
+            }
+            let is_due = arrival.is_some_and(|arrival| arrival.due <= Instant::now());
+            if is_due && turns.is_multiple_of(2) {
+                return Poll::Ready(Some(Turn::Due));
+            }
+            let landed = there(flight.poll_landed(cx).map(Turn::Landed));
+            Poll::Ready(landed.or_else(|| is_due.then_some(Turn::Due)))
+        });
+        let turn = match at_once.await {
+            Some(turn) => turn,
+            None => tokio::select! {
+                () = stop.drain.cancelled() => Turn::Stop,
+                () = until(source.end().map(|end| end + grace)) => Turn::Late,
+                () = until(source.end()), if arrival.is_none() => Turn::End,
+                body = poll_fn(|cx| poll_body(bodies, &mut waiting, cx)), if wanting => Turn::Body(body),
+                () = wait(clock, arrival), if ready.is_some() => Turn::Due,
+                landed = poll_fn(|cx| flight.poll_landed(cx)) => Turn::Landed(landed),
+                _ = tick.tick() => Turn::Tick,
             },
-            () = wait(clock, arrival), if ready.is_some() => {
+        };
+        match turn {
+            Turn::Due => {
                 let at = Instant::now();
                 let Some(arrival) = source.take(at) else { continue };
                 listener.on(Event::Arrived(arrival));
@@ -209,12 +225,28 @@ where
                     flight.begin(arrival, ready, at, listener);
                 }
             }
-            Some(landed) = flight.requests.next() => {
+            Turn::Landed(landed) => {
                 if let Some(at) = flight.land(landed, listener) {
                     source.over(at);
                 }
-            },
-            _ = tick.tick() => listener.on(Event::Tick(Instant::now())),
+            }
+            Turn::Body((Ok(Some(batch)), waited)) => {
+                ready = Some(Ready { batch, measured, waited });
+            }
+            Turn::Body((Ok(None), _)) => break Ended::Documents,
+            Turn::Body((Err(error), _)) => break Ended::Feed(error),
+            Turn::Tick => listener.on(Event::Tick(Instant::now())),
+            Turn::Stop => break Ended::Stopped,
+            Turn::End => break Ended::Complete(Over::Time),
+            Turn::Late => {
+                // We are hopelessly late: what was due and not sent is dropped, and says so.
+                let at = Instant::now();
+                while let Some(arrival) = source.take(at) {
+                    listener.on(Event::Arrived(arrival));
+                    listener.on(Event::Dropped { arrival, at, late: true });
+                }
+                break Ended::Complete(Over::Time);
+            }
         }
     };
 
@@ -224,7 +256,7 @@ where
         tokio::select! {
             biased;
             () = stop.abort.cancelled() => break,
-            Some(landed) = flight.requests.next() => {
+            landed = poll_fn(|cx| flight.poll_landed(cx)) => {
                 flight.land(landed, listener);
             },
             () = &mut deadline => break,
@@ -236,21 +268,41 @@ where
     ended
 }
 
-/// The next body, and from when to when it had to be waited for. May be dropped and called again: a
-/// wait that goes on is told from a loop that was late to ask.
-async fn next_of(
-    bodies: &mut Feed,
-    since: &mut Option<Instant>,
-) -> (Result<Option<Batch>, FeedError>, Option<(Instant, Instant)>) {
-    let made = std::future::poll_fn(|cx| {
-        let made = bodies.poll_next(cx);
-        if made.is_pending() {
-            since.get_or_insert_with(Instant::now);
-        }
-        made
-    })
-    .await;
-    (made, since.take().map(|since| (since, Instant::now())))
+/// What a turn of the loop is about.
+enum Turn {
+    /// An arrival is due, and its body is there.
+    Due,
+    /// Something is not in flight any more.
+    Landed(Landed),
+    /// The next body is there, or will never be.
+    Body(Body),
+    /// Time goes by.
+    Tick,
+    /// No new arrivals.
+    Stop,
+    /// The time is over, and nobody is waited for.
+    End,
+    /// The time and the grace are over.
+    Late,
+}
+
+/// The next body, and from when to when it had to be waited for.
+type Body = (Result<Option<Batch>, FeedError>, Option<(Instant, Instant)>);
+
+/// A wait that goes on from one poll to the next is told from a loop that was late to ask.
+fn poll_body(bodies: &mut Feed, since: &mut Option<Instant>, cx: &mut Context<'_>) -> Poll<Body> {
+    let made = bodies.poll_next(cx);
+    if made.is_pending() {
+        since.get_or_insert_with(Instant::now);
+    }
+    made.map(|made| (made, since.take().map(|since| (since, Instant::now()))))
+}
+
+fn there(turn: Poll<Turn>) -> Option<Turn> {
+    match turn {
+        Poll::Ready(turn) => Some(turn),
+        Poll::Pending => None,
+    }
 }
 
 /// Waits until an arrival is due.
@@ -385,6 +437,14 @@ where
 
     fn count(&mut self, arrival: Arrival) -> &mut u64 {
         if arrival.measured { &mut self.measured } else { &mut self.warmup }
+    }
+
+    /// Something that is not in flight any more. Never ready while nothing is.
+    fn poll_landed(&mut self, cx: &mut Context<'_>) -> Poll<Landed> {
+        match self.requests.poll_next_unpin(cx) {
+            Poll::Ready(Some(landed)) => Poll::Ready(landed),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
     }
 
     /// Tells of what landed; gives the instant at which its client is free, once it is.

@@ -226,7 +226,12 @@ impl Call for Session {
     async fn call(&self, request: Request) -> Result<Reply, Failure> {
         let Inner { transport, info, config, connector, elsewhere } = &*self.0;
         let attempt = |request| transport.attempt(request, info.family);
-        let mut outcome = retry::with_retries(&config.retry, request, attempt).await;
+        // What is rare and large waits in a place of its own, so that it is no part of every request
+        // in flight.
+        let mut outcome = match config.retry.max_attempts {
+            0 | 1 => attempt(request).await,
+            _ => Box::pin(retry::with_retries(&config.retry, request, attempt)).await,
+        };
         // A WebSocket gateway answers all that opening an HTTP session asks, and has no endpoints.
         if let (Transport::Http(_), Err(Failure { error, .. })) = (transport, &mut outcome)
             && matches!(error, CallError::Gateway { code, .. } if code == "HTTP 404")
@@ -235,7 +240,7 @@ impl Call for Session {
                 let explained = probe::explain(connector, error.clone()).await;
                 matches!(explained, CallError::Protocol { .. }).then_some(explained)
             };
-            if let Some(explained) = elsewhere.get_or_init(explain).await {
+            if let Some(explained) = Box::pin(elsewhere.get_or_init(explain)).await {
                 *error = explained.clone();
             }
         }

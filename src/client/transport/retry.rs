@@ -19,9 +19,6 @@ pub(super) async fn with_retries<F>(
 where
     F: Future<Output = Result<Reply, Failure>>,
 {
-    if retry.max_attempts <= 1 {
-        return call(request).await;
-    }
     let mut attempt = 1;
     loop {
         let mut failure = match call(request.clone()).await {

@@ -24,9 +24,9 @@ use super::super::connect::Connector;
 use super::super::pending::Arrival;
 use super::super::tls;
 use super::frame::{Broken, Incoming, Messages, Outgoing};
-use super::status;
+use super::{SINGLE, status};
 use crate::client::{CallError, ClientConfig, Compression, ConfigError};
-use crate::wire::Target;
+use crate::wire::{Protocol, Target};
 
 /// What Jina's gateway and client use, in bytes: enough that a large message is not sent in pieces
 /// with a round trip each.
@@ -58,6 +58,8 @@ pub(super) struct Channel {
 pub(super) struct Headers {
     target: Target,
     map: HeaderMap,
+    /// Of what is called once for every request.
+    uris: [(&'static str, Uri); 1],
     compression: Compression,
     limit: usize,
 }
@@ -96,6 +98,7 @@ impl Headers {
             metadata("__prefetch__", HeaderValue::from(config.prefetch));
         }
         Ok(Headers {
+            uris: [SINGLE].map(|path| (path, uri(&config.target, path))),
             target: config.target.clone(),
             map,
             compression: config.compression,
@@ -104,13 +107,8 @@ impl Headers {
     }
 
     fn request(&self, path: &'static str) -> Request<()> {
-        let scheme = if self.target.tls { "https" } else { "http" };
-        let uri = Uri::builder()
-            .scheme(scheme)
-            .authority(self.target.authority())
-            .path_and_query(path)
-            .build()
-            .expect("a target's host is one that can stand in a URI");
+        let made = self.uris.iter().find(|(known, _)| *known == path);
+        let uri = made.map_or_else(|| uri(&self.target, path), |(_, uri)| uri.clone());
         let mut request = Request::new(());
         *request.method_mut() = Method::POST;
         *request.version_mut() = Version::HTTP_2;
@@ -118,6 +116,16 @@ impl Headers {
         *request.headers_mut() = self.map.clone();
         request
     }
+}
+
+fn uri(target: &Target, path: &'static str) -> Uri {
+    let scheme = Protocol::Http.scheme(target.tls);
+    Uri::builder()
+        .scheme(scheme)
+        .authority(target.authority())
+        .path_and_query(path)
+        .build()
+        .expect("a target's host is one that can stand in a URI")
 }
 
 impl Channel {

@@ -130,7 +130,8 @@ impl Grpc {
                     let stream = self.lane().stream(&self.setup).await.map_err(Failure::unsent)?;
                     stream.call(message, limit).await?
                 } else {
-                    self.single(message, limit).await?
+                    // In a place of its own, so that requests on the stream do not pay for its size.
+                    Box::pin(self.single(message, limit)).await?
                 };
                 let form = Form::Protobuf(family);
                 match form.decode_head(&bytes) {
@@ -138,36 +139,39 @@ impl Grpc {
                     Err(error) => Err(Failure { error: decode_error(error), timing }),
                 }
             }
-            Request::Stream { message } => {
-                let mut replies = self.stream(message).await?;
-                let mut all = Vec::new();
-                let mut bytes_total = 0;
-                let mut reply: Option<Reply> = None;
-                while let Some(mut next) = replies.next().await? {
-                    if let Body::Stream(bodies) = &mut next.body {
-                        bytes_total += bodies.iter().map(Bytes::len).sum::<usize>();
-                        all.append(bodies);
-                    }
-                    let limit = self.setup.config.limits.message_bytes_max;
-                    if bytes_total > limit {
-                        let error = CallError::TooLarge { limit };
-                        return Err(Failure { error, timing: next.timing });
-                    }
-                    // A failure, once told, is what the whole came to.
-                    if reply.as_ref().is_none_or(|reply| reply.failure().is_none()) {
-                        reply = Some(next);
-                    } else if let Some(reply) = &mut reply {
-                        reply.timing = next.timing;
-                    }
-                }
-                match reply {
-                    Some(reply) => Ok(Reply { body: Body::Stream(all), ..reply }),
-                    None => Ok(replies.nothing()),
-                }
-            }
+            Request::Stream { message } => Box::pin(self.stream_all(message)).await,
             Request::Mutate { .. } => Err(Failure::unsent(CallError::Unsupported(
                 "a GraphQL mutation cannot be sent over gRPC; it needs an HTTP session".into(),
             ))),
+        }
+    }
+
+    /// Sends a Document to a streaming endpoint, and gathers its replies.
+    async fn stream_all(&self, message: Encoded) -> Result<Reply, Failure> {
+        let mut replies = self.stream(message).await?;
+        let mut all = Vec::new();
+        let mut bytes_total = 0;
+        let mut reply: Option<Reply> = None;
+        while let Some(mut next) = replies.next().await? {
+            if let Body::Stream(bodies) = &mut next.body {
+                bytes_total += bodies.iter().map(Bytes::len).sum::<usize>();
+                all.append(bodies);
+            }
+            let limit = self.setup.config.limits.message_bytes_max;
+            if bytes_total > limit {
+                let error = CallError::TooLarge { limit };
+                return Err(Failure { error, timing: next.timing });
+            }
+            // A failure, once told, is what the whole came to.
+            if reply.as_ref().is_none_or(|reply| reply.failure().is_none()) {
+                reply = Some(next);
+            } else if let Some(reply) = &mut reply {
+                reply.timing = next.timing;
+            }
+        }
+        match reply {
+            Some(reply) => Ok(Reply { body: Body::Stream(all), ..reply }),
+            None => Ok(replies.nothing()),
         }
     }
 

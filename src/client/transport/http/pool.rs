@@ -71,7 +71,8 @@ impl Pool {
         let turn = self.turns.acquire().await.expect("the semaphore is never closed");
         let (connection, idle) = match self.take_idle() {
             Some((connection, since)) => (connection, Some(since.elapsed())),
-            None => (self.open().await?, None),
+            // Rare and large: in a place of its own, it is no part of every request in flight.
+            None => (Box::pin(self.open()).await?, None),
         };
         Ok(Lease { pool: self, connection, idle, _turn: turn })
     }
@@ -110,7 +111,7 @@ impl Lease<'_> {
 
     /// Puts a new connection in the place of this one.
     pub(super) async fn renew(&mut self) -> Result<(), CallError> {
-        self.connection = self.pool.open().await?;
+        self.connection = Box::pin(self.pool.open()).await?;
         self.idle = None;
         Ok(())
     }

@@ -412,20 +412,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Headers after the last chunk, up to the empty line. They say nothing we ask for.
     async fn trailers(&mut self) -> Result<(), Broken> {
-        let malformed = |reason| Broken::Malformed(format!("bad trailers: {reason}"));
         loop {
-            let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-            let parsed = httparse::parse_headers(&self.input, &mut headers);
-            match parsed.map_err(|error| malformed(error.to_string()))? {
-                httparse::Status::Complete((bytes, _)) => {
-                    self.input.advance(bytes);
-                    return Ok(());
-                }
-                httparse::Status::Partial if self.input.len() > TRAILER_BYTES_MAX => {
-                    return Err(malformed(format!("more than {TRAILER_BYTES_MAX} bytes")));
-                }
-                httparse::Status::Partial => self.read_more().await?,
+            if let Some(bytes) = trailers_length(&self.input)? {
+                self.input.advance(bytes);
+                return Ok(());
             }
+            self.read_more().await?;
         }
     }
 
@@ -502,6 +494,21 @@ pub(super) fn shown(text: &str) -> String {
         words.push(if c.is_control() { ' ' } else { c });
     }
     words
+}
+
+/// How long the trailers are that these bytes begin with; `None` when more must come.
+///
+/// Apart from the reading, so that the room for headers is no part of every request in flight.
+fn trailers_length(input: &[u8]) -> Result<Option<usize>, Broken> {
+    let malformed = |reason| Broken::Malformed(format!("bad trailers: {reason}"));
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    match httparse::parse_headers(input, &mut headers).map_err(|e| malformed(e.to_string()))? {
+        httparse::Status::Complete((bytes, _)) => Ok(Some(bytes)),
+        httparse::Status::Partial if input.len() > TRAILER_BYTES_MAX => {
+            Err(malformed(format!("more than {TRAILER_BYTES_MAX} bytes")))
+        }
+        httparse::Status::Partial => Ok(None),
+    }
 }
 
 /// What every response begins with.
