@@ -140,7 +140,7 @@ impl Stop {
 
 /// Turns of the loop after which the runtime's other tasks and the signals get theirs: few enough that
 /// replies are read within some tens of microseconds, enough that yielding costs nothing.
-const TURNS_BEFORE_WAIT: u32 = 16;
+const TURNS_BEFORE_WAIT: u32 = 32;
 
 /// How often listeners hear that time goes by.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
