@@ -159,8 +159,9 @@ impl Server {
             let mut requests = 0;
             while let Some((kind, payload, whole)) = masked_frame(&input[at..]) {
                 at += whole;
-                // A client that leaves says goodbye.
-                if kind != BINARY {
+                // Before a client leaves it says so: by a message of one byte, as Jina's does, and a
+                // frame of another kind.
+                if kind != BINARY || payload.len() == 1 {
                     continue;
                 }
                 requests += 1;
