@@ -227,7 +227,7 @@ pub struct Stage {
 /// A rate, or a number of clients.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Level {
-    /// `1000/s`, in requests per second; `0/s` is allowed.
+    /// `1000/s`, in requests per second; `0/s` is allowed, in any unit.
     Rate(f64),
     /// `16`
     Clients(u64),
@@ -518,7 +518,10 @@ impl<'de> Deserialize<'de> for Level {
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Level, E> {
                 // A ramp may end in silence, which no steady rate is.
-                if text == "0/s" {
+                if let Some((number, unit)) = text.split_once('/')
+                    && number.trim().parse() == Ok(0.0)
+                    && format!("1/{unit}").parse::<Rate>().is_ok()
+                {
                     return Ok(Level::Rate(0.0));
                 }
                 if text.starts_with('-') {
