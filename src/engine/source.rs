@@ -178,7 +178,7 @@ impl Source {
 
     /// The closed model: clients of which each is due again `think_time` after its last request was
     /// over, until the budget of measured requests is used up. Those of the first stage's begin are
-    /// there from the begin of the warmup.
+    /// there from the begin of the warmup; where there are none, one is there for the warmup.
     pub fn closed(
         frame: Frame,
         clients: &[Stage<usize>],
@@ -206,8 +206,12 @@ impl Source {
             }
         };
         let mut start = frame.measured_from();
+        if clients.first().is_some_and(|stage| stage.from == 0) && !frame.warmup.is_zero() {
+            set(&mut level, 1, frame.start);
+            set(&mut level, 0, start);
+        }
         for (index, stage) in clients.iter().enumerate() {
-            let begin = if index == 0 { frame.start } else { start };
+            let begin = if index == 0 && stage.from > 0 { frame.start } else { start };
             set(&mut level, stage.from, begin);
             let Some(length) = stage.length else { break };
             let steps = stage.to.abs_diff(stage.from);

@@ -65,9 +65,7 @@ impl Timing {
                             stages.iter().map(|stage| (stage.from, stage.to, stage.length)),
                         );
                         let length = profile.length();
-                        // The warmup runs at the rate at which the load begins.
-                        let rate = profile.rate_at(Duration::ZERO);
-                        let begin = Profile::constant(rate, Some(scenario.warmup));
+                        let begin = Profile::constant(begin(stages), Some(scenario.warmup));
                         let warmup = Schedule::rate(begin, law, !seed);
                         // What is to be an exact number is that of the time there is.
                         let profile = match ends(until, length) {
@@ -78,7 +76,8 @@ impl Timing {
                     }
                     plan::Schedule::Trace { due, .. } => {
                         let trace = Schedule::trace(due, 1.0);
-                        (Schedule::trace(&[], 1.0), trace, None)
+                        // The warmup is its beginning.
+                        (trace.clone(), trace, None)
                     }
                 };
                 Timing {
@@ -116,6 +115,16 @@ impl Timing {
 /// When time ends a load: its own length or what it is to end at, whichever comes first.
 fn ends(until: &Until, length: Option<Duration>) -> Option<Duration> {
     [until.duration, length].into_iter().flatten().min()
+}
+
+/// The rate of the warmup: that at which the load begins. One that begins in silence would have
+/// nothing to warm up with: then it is the mean of the first stage that sends something.
+fn begin(stages: &[Stage<f64>]) -> f64 {
+    match stages.iter().find(|stage| stage.from > 0.0 || stage.to > 0.0) {
+        Some(Stage { from, .. }) if *from > 0.0 => *from,
+        Some(Stage { to, .. }) => to / 2.0,
+        None => 0.0,
+    }
 }
 
 fn law(arrivals: Arrivals) -> Law {
@@ -176,10 +185,15 @@ mod tests {
     /// What the clients of a closed load wait for.
     const TAKES: Duration = Duration::from_millis(50);
 
-    /// The timing of a load as written.
+    /// The timing of a load as written, without warmup or after some.
     fn timing(base: &Path, load: &str, seed: u64) -> Timing {
+        warm_timing(base, load, "0s", seed)
+    }
+
+    fn warm_timing(base: &Path, load: &str, warmup: &str, seed: u64) -> Timing {
         let text = format!(
-            "scenarios: [{{name: s, documents: {{text: a}}, request_size: 1, load: {load}}}]\n"
+            "scenarios: [{{name: s, documents: {{text: a}}, request_size: 1, warmup: {warmup}, \
+             load: {load}}}]\n"
         );
         let plan = load_text("s", text, base, &Options::default())
             .and_then(|suite| plan::resolve(&suite))
@@ -218,7 +232,7 @@ mod tests {
             // The area under 4·t is 2·t², so the n-th is due at √(n/2).
             ("{stages: [{ramp_to: 8/s, for: 2s}]}", &[0, 707, 1000, 1224, 1414, 1581, 1732, 1870]),
             (
-                "{stages: [{rate: 4/s, for: 1s}, {ramp_to: 0/s, for: 1s}]}",
+                "{stages: [{rate: 4/s, for: 1s}, {ramp_to: 0/min, for: 1s}]}",
                 &[0, 250, 500, 750, 1000, 1292],
             ),
             ("{stages: [{rate: 2/s, for: 1s}, {rate: 4/s}], requests: 4}", &[0, 500, 1000, 1250]),
@@ -240,6 +254,39 @@ mod tests {
                 assert_eq!(due, expected, "{load} on {workers}");
             }
         }
+    }
+
+    #[test]
+    fn a_warmup_is_as_the_load_begins_and_never_silent() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("trace.csv"), "0\n0.1\n0.9\n").expect("written");
+        let cases: [(&str, &[u128]); 7] = [
+            ("{rate: 10/s, duration: 100ms}", &[0, 100, 200, 300, 400]),
+            ("{stages: [{rate: 5/s, for: 200ms}, {rate: 90/s, for: 200ms}]}", &[0, 200, 400]),
+            ("{stages: [{ramp_to: 20/s, for: 200ms}]}", &[0, 100, 200, 300, 400]),
+            ("{stages: [{pause: 1s}, {rate: 5/s, for: 1s}]}", &[0, 200, 400]),
+            ("{trace: trace.csv}", &[0, 100]),
+            ("{clients: 2, think_time: 200ms, duration: 50ms}", &[0, 0, 250, 250]),
+            ("{stages: [{ramp_to: 4, for: 400ms}], think_time: 100ms}", &[0, 150, 300, 450]),
+        ];
+        for (load, expected) in cases {
+            let timing = warm_timing(folder.path(), load, "500ms", 0);
+            let before = |due: &Duration| *due < timing.frame.warmup;
+            for workers in [1, 3] {
+                let due = due(&timing, workers).into_iter().filter(before);
+                let due: Vec<u128> = due.map(|due| due.as_millis()).collect();
+                assert_eq!(due, expected, "{load} on {workers}");
+            }
+        }
+        // And what is measured is the same after it.
+        let ramp = "{stages: [{ramp_to: 2, for: 200ms}], think_time: 100ms, requests: 100}";
+        let (cold, warm) = ("0s", "500ms");
+        let measured = |warmup| {
+            let timing = warm_timing(folder.path(), ramp, warmup, 0);
+            let of_load = |due: &Duration| due.checked_sub(timing.frame.warmup);
+            due(&timing, 1).iter().filter_map(of_load).collect::<Vec<_>>()
+        };
+        assert_eq!(measured(warm), measured(cold));
     }
 
     #[test]
