@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
+use console::Term;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::words::{count, fit, latency, percent, plain, rate, verdict, width};
@@ -24,7 +25,7 @@ enum View {
 /// How often a scenario that runs is told of where lines cannot change.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The columns behind the name: heading and width. Together 80, as wide as the narrowest terminal.
+/// The columns behind the name: heading and width.
 const COLUMNS: [(&str, usize); 8] = [
     ("", 6),
     ("offered", 9),
@@ -36,8 +37,9 @@ const COLUMNS: [(&str, usize); 8] = [
     ("left", 7),
 ];
 
-/// Columns of the name.
-const NAME: usize = 15;
+/// Columns of a name where there is no room for more: with those behind it 80, as wide as the
+/// narrowest terminal.
+const NAME_MIN: usize = 15;
 
 impl Progress {
     /// On the terminal of stderr, drawn ten times a second at most.
@@ -58,6 +60,7 @@ impl Progress {
     /// # Errors
     /// Those of the writer.
     pub fn show(&mut self, scenarios: &[Live]) -> io::Result<()> {
+        let name = name_columns(scenarios, usize::from(Term::stderr().size().1));
         self.shown.resize(scenarios.len(), None);
         for (index, live) in scenarios.iter().enumerate() {
             let changed = self.shown[index].as_ref() != Some(&live.state);
@@ -78,11 +81,9 @@ impl Progress {
                         }
                     }
                     State::Connecting | State::Warmup | State::Running => {
-                        if bars.is_empty() {
-                            head.set_message(heading());
-                        }
+                        head.set_message(heading(name));
                         let bar = bars.entry(index).or_insert_with(|| all.add(bar()));
-                        bar.set_message(row(live));
+                        bar.set_message(row(live, name));
                     }
                 },
                 View::Lines { out, told } => {
@@ -118,15 +119,22 @@ fn bar() -> ProgressBar {
     ProgressBar::new_spinner().with_style(style)
 }
 
-fn heading() -> String {
+/// Columns of names: the longest fits where the terminal has room for it.
+fn name_columns(scenarios: &[Live], terminal: usize) -> usize {
+    let behind: usize = COLUMNS.iter().map(|(_, width)| width).sum();
+    let longest = scenarios.iter().map(|live| width(&live.name)).max().unwrap_or_default();
+    longest.min(terminal.saturating_sub(behind)).max(NAME_MIN)
+}
+
+fn heading(name: usize) -> String {
     let columns = COLUMNS.iter().map(|(heading, width)| format!("{heading:>width$}"));
-    format!("{:NAME$}{}", "", columns.collect::<String>())
+    format!("{:name$}{}", "", columns.collect::<String>())
 }
 
 /// A scenario that runs, below the heading.
-fn row(live: &Live) -> String {
-    let name = fit(&live.name, NAME);
-    let name = format!("{name}{:1$}", "", NAME - width(&name));
+fn row(live: &Live, columns: usize) -> String {
+    let name = fit(&live.name, columns);
+    let name = format!("{name}{:1$}", "", columns - width(&name));
     match live.state {
         State::Waiting => return format!("{name}  waiting"),
         State::Connecting => return format!("{name}  connecting"),
@@ -222,13 +230,23 @@ mod tests {
 
     #[test]
     fn a_row_has_all_figures_and_fits_a_narrow_terminal() {
-        assert_eq!(width(&heading()), 80);
+        assert_eq!(width(&heading(NAME_MIN)), 80);
         assert_eq!(
-            row(&live()),
+            row(&live(), NAME_MIN),
             "search [protoc…  46 % 12 346/s 12 344/s 5.12 ms  812 ms <0.01 %    10 000   16 s"
         );
         let wide = Live { name: "搜索搜索搜索搜索搜索".into(), ..live() };
-        assert_eq!(width(&row(&wide)), 80);
+        assert_eq!(width(&row(&wide, NAME_MIN)), 80);
+    }
+
+    #[test]
+    fn a_wide_terminal_shows_whole_names() {
+        let all = [live(), Live { name: "index".into(), ..live() }];
+        assert_eq!(name_columns(&all, 200), width(&all[0].name));
+        assert_eq!(name_columns(&all, 90), 25);
+        assert_eq!(name_columns(&all, 20), NAME_MIN);
+        assert!(row(&all[0], 40).starts_with("search [protocol=grpc, request_size=100]  46 %"));
+        assert_eq!(width(&heading(40)), width(&row(&all[1], 40)));
     }
 
     #[test]
@@ -249,6 +267,8 @@ mod tests {
     #[test]
     fn a_name_can_not_move_the_cursor() {
         let hostile = Live { name: "a\x1b[2J\nb".into(), ..live() };
-        assert!(!row(&hostile).contains('\x1b') && !line(&hostile).contains(['\x1b', '\n']));
+        assert!(
+            !row(&hostile, NAME_MIN).contains('\x1b') && !line(&hostile).contains(['\x1b', '\n'])
+        );
     }
 }

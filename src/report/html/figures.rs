@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
+
 use super::chart::{self, Axis, Line};
 use super::parts::{Figure, Mark};
 use crate::record::summary::{BreakdownSummary, ScenarioSummary, TimelineSecond, ms};
@@ -64,7 +66,7 @@ fn stretches(scenario: &ScenarioSummary) -> Result<Vec<Stretch>, HistogramError>
     // A part that was cut out of a run begins later than the load did.
     let begin = timeline.first().map_or(0.0, |second| second.t_s as f64 - 1.0);
     let end = begin + scenario.duration_s;
-    shown.chunks(seconds).map(|part| Stretch::new(part, end)).collect()
+    shown.par_chunks(seconds).map(|part| Stretch::new(part, end)).collect()
 }
 
 impl Stretch {

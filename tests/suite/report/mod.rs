@@ -11,6 +11,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use flowbench::record::{saved, summary};
+use flowbench::report::{self, Format};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use serde_json::Value;
@@ -214,6 +215,17 @@ fn the_schema_describes_it(place: &Place) {
             assert!(part["description"].is_string(), "{name}.{key} has no description");
         }
     }
+}
+
+#[test]
+fn the_example_page_is_what_its_result_renders_to() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("reports/example");
+    let result = saved::read(&folder.join("report.json")).expect("it is a result");
+    let mut page = Vec::new();
+    report::write(&result, Format::Html, &mut page).expect("a vector takes all");
+    let kept = std::fs::read(folder.join("report.html")).expect("it is there");
+    let again = "flowbench report reports/example/report.json -o reports/example/report.html";
+    assert!(page == kept, "make it anew: {again}");
 }
 
 #[test]
