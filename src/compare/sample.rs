@@ -1,6 +1,7 @@
 //! One run of one scenario as comparisons see it: whole distributions, and the response times second
 //! by second, from which the run's own noise is drawn.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use rand::RngExt;
@@ -75,13 +76,8 @@ pub struct Second {
 impl Run {
     /// A run from its seconds alone.
     pub fn of_seconds(started_s: f64, seconds: &[Second]) -> Run {
-        let mut all: Vec<(u64, u32)> =
-            seconds.iter().flat_map(|second| second.response.iter().copied()).collect();
-        all.sort_unstable();
-        let values = all.chunk_by(|a, b| a.0 == b.0).map(|equal| {
-            let count = equal.iter().map(|(_, count)| u64::from(*count)).sum();
-            (equal[0].0 as f64 / 1e6, count)
-        });
+        let values = together(seconds);
+        let values = values.into_iter().map(|(ns, count)| (ns as f64 / 1e6, count));
         let failed = seconds.iter().map(|second| second.failed).sum();
         let whole = Distribution { values: values.collect(), failed };
         let documents: u64 = seconds.iter().map(|second| second.documents).sum();
@@ -155,13 +151,15 @@ impl Run {
 
     fn set_stretches(&mut self, seconds: &[Second]) {
         let length = seconds.len().div_ceil(STRETCHES_MAX).max(1);
-        let buckets = || seconds.iter().flat_map(|second| &second.response);
-        let mut places: Vec<u64> = buckets().map(|(ns, _)| *ns).collect();
-        places.sort_unstable();
-        places.dedup();
-        let place = |ns: u64| places.partition_point(|other| *other < ns) as u32;
+        let places: Vec<u64> = together(seconds).into_iter().map(|(ns, _)| ns).collect();
         let counts = |second: &Second| -> Vec<(u32, u32)> {
-            second.response.iter().map(|(ns, count)| (place(*ns), *count)).collect()
+            // Both ascend: one walk finds all places.
+            let mut walk = places.iter().zip(0u32..);
+            let response = second.response.iter();
+            let found = response.filter_map(|(ns, count)| {
+                walk.by_ref().find(|(place, _)| *place == ns).map(|(_, place)| (place, *count))
+            });
+            found.collect()
         };
         // A shorter rest would count as much as the others.
         self.stretches = seconds
@@ -402,6 +400,29 @@ impl Distribution {
             }
         }
     }
+}
+
+/// The latencies of all seconds, ascending, each with its count.
+fn together(seconds: &[Second]) -> Vec<(u64, u64)> {
+    let mut all: Vec<(u64, u64)> = Vec::new();
+    let mut merged = Vec::new();
+    for second in seconds {
+        let mut known = all.iter().copied().peekable();
+        let mut fresh = second.response.iter().map(|(ns, n)| (*ns, u64::from(*n))).peekable();
+        merged.clear();
+        while let (Some(ours), Some(theirs)) = (known.peek().copied(), fresh.peek().copied()) {
+            merged.push(match ours.0.cmp(&theirs.0) {
+                Ordering::Less => ours,
+                Ordering::Equal => (ours.0, ours.1 + theirs.1),
+                Ordering::Greater => theirs,
+            });
+            known.next_if(|_| ours.0 <= theirs.0);
+            fresh.next_if(|_| theirs.0 <= ours.0);
+        }
+        merged.extend(known.chain(fresh));
+        std::mem::swap(&mut all, &mut merged);
+    }
+    all
 }
 
 /// How much a value of the series says about the next.

@@ -116,8 +116,11 @@ fn signed(unit: &str, change: f64) -> String {
         _ if percent.abs() >= 99.95 => format!("{:.0}", percent.abs()),
         _ => format!("{:.1}", percent.abs()),
     };
+    let zero = digits.chars().all(|c| "0.".contains(c));
     let sign = match percent {
-        _ if digits.chars().all(|c| "0.".contains(c)) => "±",
+        // Too little to be told in so many digits.
+        _ if unit == "share" && zero => return "±0".into(),
+        _ if zero => "±",
         _ if percent < 0.0 => "−",
         _ => "+",
     };

@@ -161,7 +161,11 @@ fn sentence(trend: &Trend) -> String {
     };
     let results = trend.results.len();
     let few = if results < 12 { " Fewer than twelve results show large changes only." } else { "" };
-    format!("{changes} of {:.0} % or more in {results} results.{few}", trend.effect_min * 100.0)
+    let plural = if results == 1 { "" } else { "s" };
+    format!(
+        "{changes} of {:.0} % or more in {results} result{plural}.{few}",
+        trend.effect_min * 100.0
+    )
 }
 
 /// All results in a line, from zero to the largest, the newest that fit.
