@@ -238,7 +238,7 @@ fn table(title: &str, rows: &[Row], seed: u64, pairs: u64) {
 /// from all pairs of the row) would give the right verdict on the first gate, as sure as we have to
 /// be: what not knowing it costs is the difference to the verdicts beside it.
 fn oracle(row: &Row, judged: &[Judged]) -> String {
-    if row.looking || row.gates.len() > 1 {
+    if row.looking || row.gates.len() > 1 || judged[0].allowed == 0.0 {
         return "–".into();
     }
     let mut guesses: Vec<f64> = judged.iter().map(|judged| judged.guess).collect();

@@ -128,9 +128,9 @@ mod tests {
     use crate::compare::simulate::{Noise, Pair};
 
     fn portrait(noise: Noise) -> Portrait {
-        let pair = Pair { runs: [12, 12], seconds: 30, rate: 200, noise, ..Pair::USUAL };
-        let (base, candidate) = pair.draw(1);
-        Portrait::of(&[base, candidate].concat())
+        let pair =
+            Pair { runs: [24, 0], turns: false, seconds: 30, rate: 200, noise, ..Pair::USUAL };
+        Portrait::of(&pair.draw(1).0)
     }
 
     #[test]
