@@ -188,7 +188,7 @@ fn finished(arrival: Arrival, sent: Instant, ms: f64, error: Option<CallError>) 
             from += share;
         }
         let head = Head { header: Header::default(), routes: Some(routes), documents: Some(1) };
-        Reply { head, body: Body::Empty, timing: timing.clone() }
+        Reply { head, body: Body::Empty, timing }
     });
     Finished {
         iteration: Iteration {
