@@ -261,6 +261,10 @@ impl Door {
 
 /// Sees a connection to its end: `stop` asks it to finish what it has, by `goodbye`, and `broken`
 /// drops it.
+#[expect(
+    clippy::manual_async_fn,
+    reason = "the compiler cannot prove such an `async fn` to be `Send`"
+)]
 fn until_over<C: Future<Output = hyper::Result<()>> + Send>(
     connection: C,
     goodbye: fn(Pin<&mut C>),
