@@ -139,8 +139,8 @@ impl Stop {
 }
 
 /// Turns of the loop after which the runtime's other tasks and the signals get theirs: few enough that
-/// replies are read within some tens of microseconds, enough that yielding costs nothing.
-const TURNS_BEFORE_WAIT: u32 = 32;
+/// replies are read within a fraction of a millisecond, enough that many requests go with one write.
+const TURNS_BEFORE_WAIT: u32 = 128;
 
 /// How often listeners hear that time goes by.
 pub(crate) const TICK: Duration = Duration::from_millis(250);

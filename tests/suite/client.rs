@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use flowbench::client::{CallError, Client, ClientConfig, PostError, Response};
+use flowbench::client::{Call, CallError, Client, ClientConfig, PostError, Request, Response};
 use flowbench::flow::{Flow, FlowConfig};
 use flowbench::wire::{Document, Protocol};
 use serde_json::{Value, json};
@@ -188,4 +188,13 @@ async fn a_flow_may_come_back_as_one_of_the_other_family() {
         let _ = texts(&client).await;
         assert_eq!(texts(&client).await.expect("it is known now"), ["0", "1"], "{protocol}");
     }
+}
+
+#[tokio::test]
+async fn a_request_in_flight_takes_little_memory() {
+    let flow = flow(json!({"executors": [{"name": "echo"}]})).await;
+    let session = client(&flow, Protocol::Grpc).open().await.expect("it is up");
+    // It is moved before it is polled, and there are thousands: what is large and rare lies elsewhere.
+    let bytes = size_of_val(&session.call(Request::Mutate { body: Default::default() }));
+    assert!(bytes <= 2048, "{bytes}");
 }
