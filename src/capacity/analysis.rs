@@ -1,9 +1,10 @@
-//! From trials to what they say together: the knee, models, the Executor that saturates first, and
-//! predictions for loads and replicas that were not tried.
+//! From trials to what they say together: the knee, what overload leaves, and models, tested on a
+//! load that they did not see.
 
 use serde::{Deserialize, Serialize};
 
-use super::queue::{Known, Queue};
+use super::predict::{self, Prediction, RatePrediction, Stop};
+use super::queue::{Known, Load, Queue};
 use super::result::{Outcome, Overload, TrialSummary};
 use super::search::{Answer, Kind, OVERLOADS};
 use super::stats::Estimate;
@@ -23,6 +24,8 @@ pub struct Models {
     pub executors: Vec<Stop>,
     /// What other numbers of replicas would hold.
     pub replicas: Vec<Prediction>,
+    /// How long requests would take at other rates; empty without a queue.
+    pub rates: Vec<RatePrediction>,
 }
 
 /// A load that was kept from the fits.
@@ -46,34 +49,6 @@ pub struct HeldOut {
     pub words: String,
 }
 
-/// What load does to an Executor.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Stop {
-    /// Its name.
-    pub name: String,
-    /// Its mean time under the lowest load.
-    pub unloaded_ms: f64,
-    /// Its mean time under the highest load in balance.
-    pub loaded_ms: f64,
-    /// Its part of the growth of all Executors' times, from 0 to 1.
-    pub share_of_growth: f64,
-    /// Whether it is the one that saturates first.
-    pub saturates_first: bool,
-}
-
-/// What a number of replicas would hold.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Prediction {
-    /// How many.
-    pub replicas: u32,
-    /// What they would hold.
-    pub holds_per_s: Estimate,
-    /// Whether that is beyond twice the highest load measured.
-    pub beyond: bool,
-    /// The same in a sentence.
-    pub words: String,
-}
-
 /// What else there is to know.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Circumstances {
@@ -83,13 +58,12 @@ pub struct Circumstances {
     pub arrival_variation: f64,
     /// Replicas as measured.
     pub replicas: u32,
+    /// How sure each end of the answer is.
+    pub confidence: f64,
 }
 
-/// How sure intervals are.
-const CONFIDENCE: f64 = 0.95;
-
-/// The part of the growth of all times that makes an Executor the one that saturates.
-const GROWTH_MIN: f64 = 0.5;
+/// How sure the intervals of models are.
+pub(super) const CONFIDENCE: f64 = 0.95;
 
 /// The level with the most throughput for its response time (Kleinrock's power), among loads in
 /// balance.
@@ -127,16 +101,14 @@ pub fn models(trials: &[TrialSummary], answer: &Answer, circumstances: Circumsta
         }
         same
     });
-    let known = known(trials, &loads, circumstances);
+    let executors = predict::executors(&loads, circumstances);
+    let known = known(trials, &loads, &executors, circumstances);
     let fit = |loads: &[&TrialSummary]| {
         let usl: Vec<(f64, f64)> = loads
             .iter()
             .map(|t| (concurrency(t, circumstances), t.point.throughput_per_s))
             .collect();
-        let times: Vec<(f64, f64)> = loads
-            .iter()
-            .filter_map(|t| Some((t.point.throughput_per_s, t.point.mean_ms? / 1e3)))
-            .collect();
+        let times: Vec<Load> = loads.iter().filter_map(|trial| predict::load(trial)).collect();
         let queue = known.filter(|_| !circumstances.clients);
         (Usl::fit(&usl, CONFIDENCE), queue.and_then(|known| Queue::fit(&times, known, CONFIDENCE)))
     };
@@ -148,25 +120,14 @@ pub fn models(trials: &[TrialSummary], answer: &Answer, circumstances: Circumsta
         judge(kept, usl.as_ref(), queue.as_ref(), circumstances)
     });
     let (usl, queue) = fit(&loads);
-    Models {
-        usl,
-        queue,
-        held_out,
-        executors: executors(&loads),
-        replicas: replicas(answer, trials, circumstances),
-    }
+    let rates = predict::rates(answer, trials, queue.as_ref());
+    let replicas = predict::replicas(answer, trials, circumstances);
+    Models { usl, queue, held_out, executors, replicas, rates }
 }
 
 /// Loads under which requests in flight did not grow, and that were valid.
 fn balanced(trials: &[TrialSummary]) -> impl Iterator<Item = &TrialSummary> {
-    trials.iter().filter(|trial| {
-        let point = &trial.point;
-        let kept_up = point.throughput_per_s > 0.95 * point.offered_per_s;
-        !matches!(trial.outcome, Outcome::Invalid | Outcome::Seen)
-            && !point.growing
-            && kept_up
-            && point.mean_ms.is_some()
-    })
+    trials.iter().filter(|trial| trial.is_balanced())
 }
 
 fn concurrency(trial: &TrialSummary, circumstances: Circumstances) -> f64 {
@@ -180,11 +141,12 @@ fn concurrency(trial: &TrialSummary, circumstances: Circumstances) -> f64 {
 fn known(
     trials: &[TrialSummary],
     loads: &[&TrialSummary],
+    executors: &[Stop],
     circumstances: Circumstances,
 ) -> Option<Known> {
     let lowest = loads.first()?;
-    let unloaded_s = lowest.point.mean_ms? / 1e3;
-    let deviation = lowest.point.stddev_ms.unwrap_or(0.0) / 1e3;
+    let unloaded = predict::load(lowest)?;
+    let deviation_s = lowest.point.stddev_ms.unwrap_or(0.0) / 1e3;
     let highest = loads.last()?.point.throughput_per_s;
     let full = trials.iter().filter(|trial| {
         // What failed without errors and could not keep up shows what comes out at most.
@@ -193,9 +155,12 @@ fn known(
             && trial.point.throughput_per_s < 0.97 * trial.point.offered_per_s
     });
     let saturated = full.map(|trial| trial.point.throughput_per_s).fold(0.0, f64::max);
+    // The queue is in the Executor that saturates, where one does.
+    let first = executors.iter().find(|stop| stop.saturates_first);
+    let service_s = first.map_or(unloaded.mean_s, |stop| stop.unloaded_ms / 1e3);
     Some(Known {
-        unloaded_s,
-        service_variation: (deviation / unloaded_s).powi(2),
+        service_max_s: service_s.min(unloaded.mean_s) + 2.0 * unloaded.error_s,
+        variance_s2: deviation_s.powi(2),
         arrival_variation: circumstances.arrival_variation,
         saturated_per_s: (saturated > highest).then_some(saturated),
     })
@@ -210,7 +175,11 @@ fn judge(
     let in_flight = concurrency(kept, circumstances);
     let point = &kept.point;
     let by_usl = usl.map(|usl| usl.predict(in_flight));
-    let by_queue = queue.and_then(|queue| queue.response_ms(point.throughput_per_s));
+    // What is measured there has an error of its own, too.
+    let own_ms = predict::load(kept).map_or(0.0, |load| 2.0 * load.error_s * 1e3);
+    let by_queue = queue.and_then(|queue| queue.response_ms(point.throughput_per_s)).map(|ms| {
+        Estimate::new(ms.value, (ms.low - own_ms).max(0.0), ms.high + own_ms)
+    });
     let mean_ms = point.mean_ms.unwrap_or(0.0);
     let usl_right = by_usl.is_none_or(|estimate| estimate.contains(point.throughput_per_s));
     let queue_right = by_queue.is_none_or(|estimate| estimate.contains(mean_ms));
@@ -251,89 +220,13 @@ fn judge(
     }
 }
 
-/// The Executors by how much their times grew. All that is not the gateway, which holds the others.
-fn executors(loads: &[&TrialSummary]) -> Vec<Stop> {
-    let told = loads.iter().filter(|trial| !trial.point.executors.is_empty());
-    let (Some(first), Some(last)) = (told.clone().next(), told.clone().next_back()) else {
-        return Vec::new();
-    };
-    let times = first.point.executors.iter().filter(|executor| executor.name != "gateway");
-    let mut stops: Vec<Stop> = times
-        .map(|executor| {
-            let same = last.point.executors.iter().find(|other| other.name == executor.name);
-            Stop {
-                name: executor.name.clone(),
-                unloaded_ms: executor.mean_ms,
-                loaded_ms: same.map_or(executor.mean_ms, |other| other.mean_ms),
-                share_of_growth: 0.0,
-                saturates_first: false,
-            }
-        })
-        .collect();
-    let growth = |stop: &Stop| (stop.loaded_ms - stop.unloaded_ms).max(0.0);
-    let all: f64 = stops.iter().map(growth).sum();
-    for stop in &mut stops {
-        stop.share_of_growth = if all > 0.0 { growth(stop) / all } else { 0.0 };
-        // A tenth more is what chance does.
-        let felt = growth(stop) > 0.1 * stop.unloaded_ms;
-        stop.saturates_first = felt && stop.share_of_growth >= GROWTH_MIN;
-    }
-    stops.sort_by(|a, b| b.share_of_growth.total_cmp(&a.share_of_growth));
-    stops
-}
-
-/// What one, two … times as many replicas would hold: each takes its share of the requests.
-fn replicas(
-    answer: &Answer,
-    trials: &[TrialSummary],
-    circumstances: Circumstances,
-) -> Vec<Prediction> {
-    let Answer::Edge { held, fails, estimate } = answer else { return Vec::new() };
-    if circumstances.clients {
-        return Vec::new();
-    }
-    let now = circumstances.replicas.max(1);
-    let highest = trials.iter().map(|trial| trial.point.throughput_per_s).fold(0.0, f64::max);
-    let holds = Estimate::new(*estimate, *held, fails.unwrap_or(f64::INFINITY));
-    let counts = [1, now, now + 1, now * 2, now * 3, now * 4];
-    let mut counts: Vec<u32> = counts.to_vec();
-    counts.sort_unstable();
-    counts.dedup();
-    counts
-        .into_iter()
-        .map(|count| {
-            let holds_per_s = holds.times(f64::from(count) / f64::from(now));
-            let beyond = holds_per_s.value > 2.0 * highest;
-            let high = match holds_per_s.high.is_finite() {
-                true => format!(" to {}", number(holds_per_s.high)),
-                false => " or more".into(),
-            };
-            let warning = if beyond {
-                format!(
-                    ", beyond twice the {}/s that were measured: nobody knows whether replicas still \
-                     add up there",
-                    number(highest)
-                )
-            } else {
-                String::new()
-            };
-            let plural = if count == 1 { "" } else { "s" };
-            let words = format!(
-                "{count} replica{plural} would hold {}{high}/s{warning}",
-                number(holds_per_s.low)
-            );
-            Prediction { replicas: count, holds_per_s, beyond, words }
-        })
-        .collect()
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::capacity::result::{ExecutorTime, Point};
 
     /// A trial of an M/M/1 queue that serves 100/s behind an Executor that always takes 5 ms.
-    fn trial(level: f64) -> TrialSummary {
+    pub(in crate::capacity) fn trial(level: f64) -> TrialSummary {
         let fits = level < 100.0;
         let queued = if fits { 1000.0 / (100.0 - level) } else { 5000.0 };
         let time = |name: &str, mean_ms| ExecutorTime { name: name.into(), mean_ms };
@@ -353,6 +246,7 @@ mod tests {
                     time("indexer", queued),
                     time("gateway", 5.0 + queued),
                 ],
+                drift: Some(if fits { 0.0 } else { (level - 100.0) / level }),
                 growing: !fits,
                 ..Point::default()
             },
@@ -360,12 +254,13 @@ mod tests {
             excess: 0.5,
             independent_requests: 1000.0,
             reasons: Vec::new(),
+            excused: Vec::new(),
             recovered_s: None,
         }
     }
 
-    fn circumstances() -> Circumstances {
-        Circumstances { clients: false, arrival_variation: 1.0, replicas: 2 }
+    pub(in crate::capacity) fn circumstances() -> Circumstances {
+        Circumstances { clients: false, arrival_variation: 1.0, replicas: 2, confidence: 0.99 }
     }
 
     #[test]
@@ -376,24 +271,12 @@ mod tests {
         let models = models(&trials, &answer, circumstances());
         let queue = models.queue.expect("a queue");
         assert!((queue.capacity_per_s.value / 100.0 - 1.0).abs() < 0.1, "{queue:?}");
+        assert!(queue.capacity_per_s.contains(100.0), "{queue:?}");
+        assert_eq!(queue.servers.value, 1.0);
         let held_out = models.held_out.expect("one was kept");
         assert_eq!(held_out.level, 70.0);
         let predicted = held_out.by_usl_per_s.expect("a law");
         assert!((predicted.value / 70.0 - 1.0).abs() < 0.1, "{predicted:?}");
-        assert_eq!(models.executors[0].name, "indexer");
-        assert!(models.executors[0].saturates_first && !models.executors[1].saturates_first);
-    }
-
-    #[test]
-    fn replicas_add_up_with_a_warning_where_nobody_has_been() {
-        let trials: Vec<TrialSummary> = [10.0, 55.0, 60.0].map(trial).to_vec();
-        let answer = Answer::Edge { held: 55.0, fails: Some(60.0), estimate: 57.0 };
-        let found = replicas(&answer, &trials, circumstances());
-        let counts: Vec<u32> = found.iter().map(|prediction| prediction.replicas).collect();
-        assert_eq!(counts, [1, 2, 3, 4, 6, 8]);
-        assert_eq!(found[1].words, "2 replicas would hold 55 to 60/s");
-        assert_eq!(found[3].words, "4 replicas would hold 110 to 120/s");
-        assert!(found[4].words.contains("beyond twice the 60/s that were measured"));
     }
 
     #[test]

@@ -115,8 +115,8 @@ impl Judge {
         if fails(&self.early) || fails(&self.sample) {
             return Decision::Fail;
         }
-        let enough = self.sample.blocks >= self.rule.blocks_min;
         // All limits must hold, so each is tested at the full level.
+        let enough = self.sample.blocks >= self.rule.blocks_min;
         let certain = enough && self.sample.in_favour(&self.allowed) >= -self.rule.alpha.ln();
         if certain && !self.sample.trend.grows() { Decision::Pass } else { Decision::Open }
     }

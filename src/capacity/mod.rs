@@ -16,6 +16,7 @@ mod isotonic;
 pub mod judge;
 pub mod objective;
 pub mod pareto;
+pub mod predict;
 pub mod queue;
 pub mod result;
 pub mod search;

@@ -73,6 +73,15 @@ impl Objective {
         times.fold(0.0, f64::max)
     }
 
+    /// The shortest response time that it limits, in seconds; `None` where it limits none.
+    pub fn shortest_limit_s(&self) -> Option<f64> {
+        let times = self.limits.iter().filter_map(|limit| match limit.what {
+            What::Slow(time) => Some(time.as_secs_f64()),
+            What::Failed => None,
+        });
+        times.reduce(f64::min)
+    }
+
     /// Whether a trial can be let pass before its budget is over: every condition is a share of
     /// requests, whose certainty is known.
     pub fn is_sequential(&self) -> bool {

@@ -1,26 +1,38 @@
-//! A queueing model: M/G/c, whose servers and speed are fitted to measured response times.
+//! A queueing model: M/G/c, fitted to measured response times.
 //!
 //! Mean response = overhead + service + wait; the wait is Erlang's C formula, scaled by the
 //! variability of arrivals and service (Allen and Cunneen): exact for M/M/c and M/G/1, a good
-//! approximation between. Service and its variability come from the unloaded run.
+//! approximation between. What a request takes that meets nobody, and how much that varies, is known
+//! from the lowest load and bounds service and variability.
+//!
+//! Few loads seldom tell one server from two that are half as fast. So the fit looks at a grid of
+//! queues and keeps all that explain the loads about as well as the best one does (a profile
+//! likelihood region): an interval is what those have in common, and a prediction is what they say
+//! together.
 
-use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
-use super::stats::Estimate;
-use crate::random::Key;
+use super::stats::{Estimate, student};
 
-/// A measured load: arrivals a second, and the mean response time in seconds.
-pub type Load = (f64, f64);
+/// A measured load in balance.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Load {
+    /// Requests a second.
+    pub rate: f64,
+    /// The mean response time, in seconds.
+    pub mean_s: f64,
+    /// The standard error of that mean, in seconds.
+    pub error_s: f64,
+}
 
 /// What is known besides the loads.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Known {
-    /// Mean response time without load, in seconds.
-    pub unloaded_s: f64,
-    /// The squared coefficient of variation of service: 0 constant, 1 exponential.
-    pub service_variation: f64,
-    /// The same of the gaps between arrivals: 0 uniform, 1 Poisson.
+    /// The longest that one request can be in a server, in seconds: its mean time without load.
+    pub service_max_s: f64,
+    /// The variance of response times without load, in s².
+    pub variance_s2: f64,
+    /// The squared coefficient of variation of the gaps between arrivals: 0 uniform, 1 Poisson.
     pub arrival_variation: f64,
     /// The most requests a second that came back under overload, where there was one.
     pub saturated_per_s: Option<f64>,
@@ -30,137 +42,140 @@ pub struct Known {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Queue {
     /// Requests that are worked on at a time.
-    pub servers: u32,
+    pub servers: Estimate,
     /// Requests a second when all servers are busy.
     pub capacity_per_s: Estimate,
     /// The time of one request in a server, in ms.
-    pub service_ms: f64,
-    /// What is spent outside of servers, in ms: network, gateway, client.
+    pub service_ms: Estimate,
+    /// What is spent outside of servers, in ms: network, gateway, client, Executors that do not
+    /// queue.
     pub overhead_ms: f64,
-    /// Half the sum of the squared variations: 0 constant, 1 as in M/M/c.
+    /// Half the sum of the squared variations of gaps and service: 0 constant, 1 as in M/M/c.
     pub variability: f64,
     /// How sure intervals are: 0.95.
     pub confidence: f64,
     /// The lowest and the highest rate it was fitted to.
     pub measured: [f64; 2],
-    /// Fits to resampled loads: servers, capacity, overhead in s, relative error.
-    resampled: Vec<(u32, f64, f64, f64)>,
+    /// The best queue, and those that explain the loads about as well and say the least and the
+    /// most: what predictions are made of. At most two for each of [`ENVELOPE`] rates.
+    plausible: Vec<Shape>,
+    /// How far the mean of a prediction may be off by the overhead alone, in ms.
+    error_ms: f64,
 }
 
-/// Servers that are considered.
-const SERVERS_MAX: u32 = 256;
+/// A queue.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Shape {
+    servers: u32,
+    capacity: f64,
+    variability: f64,
+    overhead_s: f64,
+}
 
-/// Resamples for the intervals.
-const RESAMPLES: u64 = 200;
+/// A shape and how well it explains the loads: the sum of squared deviations in standard errors.
+type Fitted = (Shape, f64);
+
+/// Numbers of servers that are considered: all small ones, and about every sixth larger.
+const SERVERS: [u32; 28] = [
+    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 128, 160,
+    200, 256,
+];
+
+/// Values of the variability between its bounds that are considered.
+const VARIABILITIES: usize = 7;
+
+/// The squared variation of service beyond which it is not considered: heavier tails than any.
+const VARIATION_MAX: f64 = 16.0;
+
+/// Parameters that are fitted: servers, capacity, variability, overhead.
+const PARAMETERS: usize = 4;
+
+/// How well the rate that came back under overload tells the capacity: its standard error.
+const SATURATED_ERROR: f64 = 0.02;
+
+/// How much less likely than the best a queue with fewer servers may be and is still preferred.
+const SIMPLER: f64 = 0.5;
+
+/// Rates at which the least and the most are looked for.
+const ENVELOPE: usize = 24;
 
 impl Queue {
-    /// Fits loads that were in balance. `None` with fewer than three.
+    /// Fits loads that were in balance. `None` with too few of them: four, or five where no
+    /// overload was seen.
     pub fn fit(loads: &[Load], known: Known, confidence: f64) -> Option<Queue> {
-        if loads.len() < 3 || known.unloaded_s <= 0.0 {
+        let data = loads.len() + usize::from(known.saturated_per_s.is_some());
+        let right = |load: &Load| load.rate > 0.0 && load.mean_s > 0.0 && load.error_s > 0.0;
+        if data <= PARAMETERS || known.service_max_s <= 0.0 || !loads.iter().all(right) {
             return None;
         }
-        let variability = (known.service_variation + known.arrival_variation) / 2.0;
-        let best = fitted(loads, known, variability)?;
-        // Residuals, put in other places, give other loads that might have been measured.
-        let residuals: Vec<f64> = loads
-            .iter()
-            .map(|(rate, time)| time / response(*rate, best, variability).unwrap_or(*time))
-            .collect();
-        let error = (residuals.iter().map(|r| (r - 1.0).powi(2)).sum::<f64>()
-            / residuals.len() as f64)
-            .sqrt();
-        let mut resampled = Vec::new();
-        for resample in 0..RESAMPLES {
-            let mut rng = Key::new(0).part("queue").index(resample).rng();
-            let other: Vec<Load> = loads
-                .iter()
-                .map(|(rate, time)| {
-                    let fitted = response(*rate, best, variability).unwrap_or(*time);
-                    (*rate, fitted * residuals[rng.random_range(0..residuals.len())])
-                })
-                .collect();
-            // What saturation was seen is known to a few percent only, too.
-            let known = Known {
-                saturated_per_s: known
-                    .saturated_per_s
-                    .map(|rate| rate * (1.0 + 0.02 * (rng.random::<f64>() - 0.5))),
-                ..known
-            };
-            if let Some((servers, capacity, overhead)) = fitted(&other, known, variability) {
-                resampled.push((servers, capacity, overhead, error));
-            }
+        let all = shapes(loads, known);
+        let least = all.iter().map(|(_, squares)| *squares).fold(f64::INFINITY, f64::min);
+        if !least.is_finite() {
+            return None;
         }
-        let mut capacities: Vec<f64> = resampled.iter().map(|fit| fit.1).collect();
-        let (low, high) = interval(&mut capacities, confidence)?;
-        let (servers, capacity, overhead) = best;
-        let rates = loads.iter().map(|load| load.0);
+        let freedom = data - PARAMETERS;
+        // Where no queue explains the loads within their errors, they are larger than they seem.
+        let scale = f64::max(1.0, least / freedom as f64);
+        let t = student(confidence, freedom);
+        let plausible: Vec<&Fitted> =
+            all.iter().filter(|(_, squares)| *squares <= least + scale * t * t).collect();
+        let near = plausible.iter().filter(|(_, squares)| *squares <= least + scale * SIMPLER);
+        let (best, _) = near.min_by(|(a, with_a), (b, with_b)| {
+            a.servers.cmp(&b.servers).then(with_a.total_cmp(with_b))
+        })?;
+        let over = |value: &dyn Fn(&Shape) -> f64| {
+            let values = plausible.iter().map(|(shape, _)| value(shape));
+            let low = values.clone().fold(f64::INFINITY, f64::min);
+            Estimate::new(value(best), low, values.fold(0.0, f64::max))
+        };
+        let mut capacity_per_s = over(&|shape| shape.capacity);
+        let highest = loads.iter().map(|load| load.rate).fold(0.0, f64::max);
+        // The grid has an end, capacities that are never felt have none.
+        if capacity_per_s.high >= highest * capacity_steps().last().unwrap_or(1.0) {
+            capacity_per_s.high = f64::INFINITY;
+        }
+        let servers = over(&|shape| f64::from(shape.servers));
+        let service_ms = over(&|shape| shape.service_s() * 1e3);
+        let weights: f64 = loads.iter().map(|load| load.error_s.powi(-2)).sum();
+        let rates = loads.iter().map(|load| load.rate);
         Some(Queue {
             servers,
-            capacity_per_s: Estimate::new(capacity, low, high),
-            service_ms: f64::from(servers) / capacity * 1e3,
-            overhead_ms: overhead * 1e3,
-            variability,
+            service_ms,
+            overhead_ms: best.overhead_s * 1e3,
+            variability: best.variability,
             confidence,
             measured: [rates.clone().fold(f64::INFINITY, f64::min), rates.fold(0.0, f64::max)],
-            resampled,
+            plausible: envelope(*best, &plausible, highest, capacity_per_s.value),
+            error_ms: t * (scale / weights).sqrt() * 1e3,
+            capacity_per_s,
         })
     }
 
     /// The mean response time at a rate, in ms; `None` where the queue grows without end.
     pub fn response_ms(&self, rate: f64) -> Option<Estimate> {
-        let own = (self.servers, self.capacity_per_s.value, self.overhead_ms / 1e3);
-        let value = response(rate, own, self.variability)? * 1e3;
-        let mut others: Vec<f64> = self
-            .resampled
-            .iter()
-            .map(|(servers, capacity, overhead, error)| {
-                let mean = response(rate, (*servers, *capacity, *overhead), self.variability);
-                (mean.unwrap_or(f64::INFINITY), error)
-            })
-            .flat_map(|(mean, error)| [mean * 1e3 / (1.0 + error), mean * 1e3 * (1.0 + error)])
-            .collect();
-        let (low, high) = interval(&mut others, self.confidence)?;
-        Some(Estimate::new(value, low, high))
+        let value = self.plausible.first()?.response(rate)? * 1e3;
+        let all = self.plausible.iter();
+        let times = all.map(|shape| shape.response(rate).map_or(f64::INFINITY, |s| s * 1e3));
+        let low = times.clone().fold(f64::INFINITY, f64::min) - self.error_ms;
+        let high = times.fold(0.0, f64::max) + self.error_ms;
+        Some(Estimate::new(value, low.max(0.0), high))
     }
 }
 
-/// Servers, requests a second when all are busy, overhead in seconds.
-type Shape = (u32, f64, f64);
-
-fn fitted(loads: &[Load], known: Known, variability: f64) -> Option<Shape> {
-    let highest = loads.iter().map(|load| load.0).fold(0.0, f64::max);
-    let mut best: Option<(Shape, f64)> = None;
-    let mut consider = |capacity: f64| {
-        if capacity <= highest * 1.000_1 {
-            return;
-        }
-        // A server cannot take longer than a request does that meets nobody.
-        let most = (capacity * known.unloaded_s).ceil().clamp(1.0, f64::from(SERVERS_MAX)) as u32;
-        for servers in 1..=most {
-            let service = f64::from(servers) / capacity;
-            let shape = (servers, capacity, (known.unloaded_s - service).max(0.0));
-            let error: f64 = loads
-                .iter()
-                .map(|(rate, time)| match response(*rate, shape, variability) {
-                    Some(fitted) => (fitted / time).ln().powi(2),
-                    None => f64::INFINITY,
-                })
-                .sum();
-            if best.is_none_or(|(_, known)| error < known) {
-                best = Some((shape, error));
-            }
-        }
-    };
-    match known.saturated_per_s.filter(|rate| *rate > highest * 1.000_1) {
-        Some(rate) => consider(rate),
-        // From just above what was held to where load would not be felt at all.
-        None => (0..120).for_each(|step| consider(highest * (1.001 + 0.002 * 1.06f64.powi(step)))),
+impl Shape {
+    fn service_s(&self) -> f64 {
+        f64::from(self.servers) / self.capacity
     }
-    best.map(|(shape, _)| shape)
+
+    /// The mean response time in seconds; `None` where the queue grows without end.
+    fn response(&self, rate: f64) -> Option<f64> {
+        let wait = wait(rate, self.servers, self.capacity)?;
+        Some(self.overhead_s + self.service_s() + self.variability * wait)
+    }
 }
 
-/// The mean response time in seconds.
-fn response(rate: f64, (servers, capacity, overhead): Shape, variability: f64) -> Option<f64> {
+/// The mean wait in M/M/c, in seconds.
+fn wait(rate: f64, servers: u32, capacity: f64) -> Option<f64> {
     if rate >= capacity {
         return None;
     }
@@ -170,57 +185,167 @@ fn response(rate: f64, (servers, capacity, overhead): Shape, variability: f64) -
     let blocked =
         (1..=servers).fold(1.0, |blocked, n| load * blocked / (f64::from(n) + load * blocked));
     let waits = blocked / (1.0 - load / f64::from(servers) * (1.0 - blocked));
-    let wait = waits * service / (f64::from(servers) - load);
-    Some(overhead + service + variability * wait)
+    Some(waits * service / (f64::from(servers) - load))
 }
 
-/// The middle part of values.
-fn interval(values: &mut [f64], confidence: f64) -> Option<(f64, f64)> {
-    values.sort_by(f64::total_cmp);
-    let at = |share: f64| {
-        let index = (share * (values.len().max(1) - 1) as f64).round() as usize;
-        values.get(index).copied()
+/// Capacities in terms of the highest load: from just above it to where load would not be felt.
+fn capacity_steps() -> impl Iterator<Item = f64> {
+    (0..110).map(|step| 1.001 + 0.002 * 1.08f64.powi(step))
+}
+
+/// All queues of the grid, each with the overhead that suits it best.
+fn shapes(loads: &[Load], known: Known) -> Vec<Fitted> {
+    let highest = loads.iter().map(|load| load.rate).fold(0.0, f64::max);
+    let mut capacities: Vec<f64> = capacity_steps().map(|step| highest * step).collect();
+    if let Some(saturated) = known.saturated_per_s {
+        // Known well, so looked at closely.
+        capacities.extend((-20..=20).map(|step| saturated * (1.0 + 0.004 * f64::from(step))));
+        capacities.retain(|capacity| *capacity > highest * 1.000_1);
+    }
+    let mut all = Vec::new();
+    for servers in SERVERS {
+        for &capacity in &capacities {
+            let service = f64::from(servers) / capacity;
+            if service > known.service_max_s {
+                continue;
+            }
+            let off = known.saturated_per_s.map_or(0.0, |saturated| {
+                ((capacity / saturated - 1.0) / SATURATED_ERROR).powi(2)
+            });
+            let waits: Option<Vec<f64>> =
+                loads.iter().map(|load| wait(load.rate, servers, capacity)).collect();
+            let Some(waits) = waits else { continue };
+            let (from, to) = variabilities(known, service);
+            for step in 0..VARIABILITIES {
+                let share = step as f64 / (VARIABILITIES - 1) as f64;
+                let variability = from + (to - from) * share;
+                let (overhead_s, squares) = overhead(loads, &waits, service, variability);
+                let shape = Shape { servers, capacity, variability, overhead_s };
+                all.push((shape, squares + off));
+                if to <= from {
+                    break;
+                }
+            }
+        }
+    }
+    all
+}
+
+/// The least and the most that variability can be: what varies without load may be the service, or
+/// what is around it.
+fn variabilities(known: Known, service: f64) -> (f64, f64) {
+    let most = (known.variance_s2 / (service * service)).min(VARIATION_MAX);
+    (known.arrival_variation / 2.0, (known.arrival_variation + most) / 2.0)
+}
+
+/// The overhead that suits loads best, and the squares that it leaves.
+fn overhead(loads: &[Load], waits: &[f64], service: f64, variability: f64) -> (f64, f64) {
+    let rests = || {
+        let each = loads.iter().zip(waits);
+        each.map(|(load, wait)| {
+            (load.mean_s - service - variability * wait, load.error_s.powi(-2))
+        })
     };
-    Some((at((1.0 - confidence) / 2.0)?, at((1.0 + confidence) / 2.0)?))
+    let weights: f64 = rests().map(|(_, weight)| weight).sum();
+    let sum: f64 = rests().map(|(rest, weight)| rest * weight).sum();
+    let overhead = (sum / weights).max(0.0);
+    let squares = rests().map(|(rest, weight)| weight * (rest - overhead).powi(2)).sum();
+    (overhead, squares)
+}
+
+/// The best, and of the others those that say the least and the most at some rate.
+fn envelope(best: Shape, plausible: &[&Fitted], highest: f64, capacity: f64) -> Vec<Shape> {
+    let mut kept = vec![best];
+    let end = f64::max(highest, capacity) * 2.0;
+    for step in 0..ENVELOPE {
+        let rate = end * step as f64 / ENVELOPE as f64;
+        let time = |shape: &Shape| shape.response(rate).unwrap_or(f64::INFINITY);
+        let shapes = || plausible.iter().map(|(shape, _)| *shape);
+        let order = |a: &Shape, b: &Shape| time(a).total_cmp(&time(b));
+        let ends = [shapes().min_by(order), shapes().max_by(order)];
+        for shape in ends.into_iter().flatten() {
+            if !kept.contains(&shape) {
+                kept.push(shape);
+            }
+        }
+    }
+    kept
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn mm1(rate: f64) -> Load {
-        (rate, 1.0 / (100.0 - rate))
+    /// Loads of a queue, as exact as a thousandth.
+    fn loads(rates: &[f64], of: impl Fn(f64) -> f64) -> Vec<Load> {
+        let load = |rate: &f64| {
+            let mean_s = of(*rate);
+            Load { rate: *rate, mean_s, error_s: mean_s * 0.01 }
+        };
+        rates.iter().map(load).collect()
     }
 
     #[test]
     fn a_random_queue_is_recognised_by_its_response_times() {
-        let loads = [10.0, 30.0, 50.0, 70.0, 80.0, 90.0].map(mm1);
+        // M/M/1 with 100/s, behind 3 ms that do not queue.
+        let loads = loads(&[10.0, 30.0, 50.0, 70.0, 80.0, 90.0], |rate| 0.003 + 1.0 / (100.0 - rate));
         let known = Known {
-            unloaded_s: 0.01,
-            service_variation: 1.0,
+            service_max_s: 0.0141,
+            variance_s2: 0.000_12,
             arrival_variation: 1.0,
             saturated_per_s: None,
         };
         let fit = Queue::fit(&loads, known, 0.95).expect("a fit");
-        assert_eq!(fit.servers, 1);
+        assert_eq!(fit.servers.value, 1.0);
         assert!((fit.capacity_per_s.value / 100.0 - 1.0).abs() < 0.03, "{fit:?}");
+        assert!(fit.capacity_per_s.contains(100.0) && fit.service_ms.contains(10.0), "{fit:?}");
         let predicted = fit.response_ms(85.0).expect("below capacity");
-        assert!((predicted.value / (1000.0 / 15.0) - 1.0).abs() < 0.2, "{predicted:?}");
+        assert!(predicted.contains(3.0 + 1000.0 / 15.0), "{predicted:?}");
+        assert!((predicted.value / 69.7 - 1.0).abs() < 0.1, "{predicted:?}");
         assert_eq!(fit.response_ms(200.0), None);
+    }
+
+    #[test]
+    fn how_many_servers_there_are_is_left_open_where_loads_do_not_tell() {
+        // Far below capacity two servers look like one that is twice as fast.
+        let loads = loads(&[5.0, 10.0, 15.0, 20.0, 25.0], |rate| 1.0 / (100.0 - rate));
+        let known = Known {
+            service_max_s: 0.0105,
+            variance_s2: 0.000_11,
+            arrival_variation: 1.0,
+            saturated_per_s: None,
+        };
+        let fit = Queue::fit(&loads, known, 0.95).expect("a fit");
+        assert!(fit.servers.low == 1.0 && fit.servers.high > 1.0, "{fit:?}");
+        assert!(fit.capacity_per_s.contains(100.0), "{fit:?}");
     }
 
     #[test]
     fn saturation_tells_the_capacity_where_response_times_do_not() {
         // Constant gaps and constant service: nobody waits until all servers are busy.
-        let loads = [50.0, 100.0, 200.0, 380.0].map(|rate| (rate, 0.022));
+        let loads = loads(&[50.0, 100.0, 200.0, 380.0], |_| 0.022);
         let known = Known {
-            unloaded_s: 0.022,
-            service_variation: 0.0,
+            service_max_s: 0.022,
+            variance_s2: 0.0,
             arrival_variation: 0.0,
             saturated_per_s: Some(400.0),
         };
         let fit = Queue::fit(&loads, known, 0.95).expect("a fit");
-        assert_eq!(fit.capacity_per_s.value, 400.0);
+        assert!((fit.capacity_per_s.value / 400.0 - 1.0).abs() < 0.01, "{fit:?}");
         assert!((fit.response_ms(390.0).expect("below capacity").value - 22.0).abs() < 0.5);
+    }
+
+    #[test]
+    fn loads_that_feel_nothing_give_a_capacity_without_an_upper_end() {
+        let loads = loads(&[10.0, 20.0, 40.0, 80.0, 100.0], |_| 0.005);
+        let known = Known {
+            service_max_s: 0.005,
+            variance_s2: 0.0,
+            arrival_variation: 1.0,
+            saturated_per_s: None,
+        };
+        let fit = Queue::fit(&loads, known, 0.95).expect("a fit");
+        assert_eq!(fit.capacity_per_s.high, f64::INFINITY);
+        assert_eq!(Queue::fit(&loads[..4], known, 0.95), None);
     }
 }

@@ -53,8 +53,31 @@ pub struct TrialSummary {
     pub independent_requests: f64,
     /// Why it was not valid.
     pub reasons: Vec<String>,
+    /// What was wrong on our side and cannot have changed the outcome.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excused: Vec<String>,
     /// Seconds from the end of an overload until the objective held again.
     pub recovered_s: Option<f64>,
+}
+
+/// By how much requests in flight may grow in a load in balance, a second, in terms of arrivals: a
+/// queue that is a hundredth overloaded grows by that.
+const DRIFT_MAX: f64 = 0.01;
+
+/// What must come back of it meanwhile.
+const KEPT_UP: f64 = 0.98;
+
+impl TrialSummary {
+    /// Whether it was valid and in balance: what came in went out, so that its times are those of
+    /// the load and not of the length of the trial.
+    pub fn is_balanced(&self) -> bool {
+        let point = &self.point;
+        !matches!(self.outcome, Outcome::Invalid | Outcome::Seen)
+            && !point.growing
+            && point.drift.is_some_and(|drift| drift <= DRIFT_MAX)
+            && point.throughput_per_s >= KEPT_UP * point.offered_per_s
+            && point.mean_ms.is_some()
+    }
 }
 
 /// Figures of a load.
@@ -84,6 +107,10 @@ pub struct Point {
     pub p99_ms: Option<f64>,
     /// Mean time in each Executor, where responses tell it.
     pub executors: Vec<ExecutorTime>,
+    /// By how many requests a second those in flight grew, from the first half of the trial to the
+    /// second, in terms of arrivals: a load is in balance up to a hundredth. Null for trials that
+    /// were too short to tell.
+    pub drift: Option<f64>,
     /// Whether requests in flight still grew: then latencies tell of the length of the trial.
     pub growing: bool,
 }

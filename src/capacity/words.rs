@@ -1,5 +1,6 @@
 //! Answers in words.
 
+use super::predict::next_words;
 use super::result::{Capacity, Outcome, TrialSummary, Unit};
 use super::search::Answer;
 use crate::record::summary::ThresholdSummary;
@@ -24,8 +25,8 @@ pub fn answer(
             why(*fails)
         ),
         Answer::Edge { held, fails: None, .. } => format!(
-            "holds at least {} at {goal}, {sure}; no load above it failed for certain: try a longer \
-             `trial`",
+            "holds at least {} at {goal}, {sure}; no load above it failed for certain: try a \
+             longer `trial`, or leave flowbench more of the machine where trials were not valid",
             say(*held)
         ),
         Answer::FailsAtLow { level } => {
@@ -148,6 +149,7 @@ pub fn details(capacity: &Capacity) -> Vec<String> {
             number(stop.loaded_ms)
         ));
     }
+    lines.extend(next_words(&models.executors));
     if let Some(held_out) = &models.held_out {
         lines.push(held_out.words.clone());
     }

@@ -181,6 +181,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
             _ => 0.0,
         },
         replicas: args.planning.replicas,
+        confidence: task.settings.confidence,
     };
     let documents = match &seed_of.first_step().work {
         Work::Post(post) if post.documents.is_some() => post.request_size as f64,
@@ -539,7 +540,7 @@ fn show(trial: &Trial, summary: Option<&TrialSummary>, clients: bool) {
         judged.join(", "),
         summary.seconds
     );
-    for reason in &summary.reasons {
+    for reason in summary.reasons.iter().chain(&summary.excused) {
         eprintln!("           {reason}");
     }
 }

@@ -27,6 +27,18 @@ impl Circumstances {
 /// How the one reason begins that says something of the Flow and nothing against us.
 pub const OVERLOAD: &str = "the load exceeds capacity";
 
+/// How the reason begins that our pacer was late.
+pub const LATE: &str = "the generator was late";
+
+/// How the reason begins that Documents were made too slowly.
+pub const STARVED: &str = "the document generator was the bottleneck";
+
+/// How the reasons begin that our threads had too little of the processors.
+pub const NO_CPU: &str = "our CPU was saturated";
+
+/// How the one of them ends in which others had them.
+pub const WITHHELD: &str = "withheld by the host or a quota";
+
 /// The share of a processor above which a thread has no time left to be on time.
 const BUSY_MAX: f64 = 0.9;
 
@@ -47,7 +59,7 @@ pub fn reasons(recording: &Recording, circumstances: Circumstances) -> Vec<Strin
     let allowed = (typical / 10).max(Duration::from_millis(1));
     if let Some(lag) = beyond(&totals.pacer, allowed) {
         reasons.push(format!(
-            "the generator was late: p99 of its lag is {}, allowed are {}; use a lower rate or more \
+            "{LATE}: p99 of its lag is {}, allowed are {}; use a lower rate or more \
              CPU",
             show(lag),
             show(allowed)
@@ -57,7 +69,7 @@ pub fn reasons(recording: &Recording, circumstances: Circumstances) -> Vec<Strin
     let starved = totals.starved.quantile_above_zeros(0.99, totals.lag.count());
     if let Some(lag) = starved.filter(|lag| *lag > allowed) {
         reasons.push(format!(
-            "the document generator was the bottleneck: p99 of the wait for Documents is {}, allowed \
+            "{STARVED}: p99 of the wait for Documents is {}, allowed \
              are {}; use simpler Documents or a data set",
             show(lag),
             show(allowed)
@@ -72,14 +84,14 @@ pub fn reasons(recording: &Recording, circumstances: Circumstances) -> Vec<Strin
     }
     if circumstances.busiest > BUSY_MAX {
         reasons.push(format!(
-            "our CPU was saturated: a thread that sends was busy {:.0} % of the time; use more \
+            "{NO_CPU}: a thread that sends was busy {:.0} % of the time; use more \
              connections or a lower rate",
             circumstances.busiest * 100.0
         ));
     }
     if circumstances.withheld > WITHHELD_MAX {
         reasons.push(format!(
-            "our CPU was saturated: {:.0} % of the time was withheld by the host or a quota",
+            "{NO_CPU}: {:.0} % of the time was {WITHHELD}",
             circumstances.withheld * 100.0
         ));
     }

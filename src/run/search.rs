@@ -10,8 +10,8 @@ use crate::capacity::result::{ExecutorTime, Outcome, Point, TrialSummary};
 use crate::capacity::search::{Kind, Search, Trial, TrialResult};
 use crate::plan::{Arrivals, Load, Scenario, Schedule, Stage, Until};
 use crate::record::HistogramError;
-use crate::record::summary::{EndReason, ScenarioSummary, Verdict};
-use crate::record::validity::OVERLOAD;
+use crate::record::summary::{EndReason, ScenarioSummary, Throughput, Verdict};
+use crate::record::validity::{LATE, NO_CPU, OVERLOAD, STARVED, WITHHELD};
 
 /// Sent before each trial, where the scenario has no warmup: connections are new, and the first
 /// requests over them are slower than any later.
@@ -22,6 +22,13 @@ const CALM_BLOCKS: usize = 3;
 
 /// Requests in flight, where the scenario sets no bound.
 const IN_FLIGHT_MAX: usize = 10_000;
+
+/// The lag of our own that a trial may have and still speak against a Flow: p99 of it, as a share of
+/// the shortest time that the objective limits.
+const LAG_SHARE: f64 = 0.05;
+
+/// Blocks that tell whether a load is in balance.
+const DRIFT_BLOCKS: usize = 8;
 
 /// Why there is no search.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +87,7 @@ struct Watched {
     early_pass: bool,
     cool_down: bool,
     budget_s: f64,
+    least_s: f64,
     decided: Option<Decision>,
 }
 
@@ -93,7 +101,7 @@ impl Watched {
         }
         self.blocks.push((elapsed.as_secs_f64(), block));
         if self.cool_down {
-            return self.calm_from(0.0).is_some();
+            return elapsed.as_secs_f64() >= self.least_s && self.calm_from(0.0).is_some();
         }
         let Some(judge) = &self.judge else { return false };
         match judge.decision() {
@@ -140,6 +148,7 @@ async fn one(
         early_pass: objective.is_sequential(),
         cool_down: trial.kind == Kind::CoolDown,
         budget_s: trial.budget_s,
+        least_s: trial.least_s,
         decided: None,
     }));
     let look = {
@@ -194,8 +203,6 @@ fn judged(
 ) -> Result<(TrialResult, TrialSummary), HistogramError> {
     let conditions = objective.judge(summary)?;
     let overloaded = summary.validity.reasons.iter().any(|reason| reason.starts_with(OVERLOAD));
-    let ours = summary.validity.reasons.iter().filter(|reason| !reason.starts_with(OVERLOAD));
-    let ours: Vec<String> = ours.cloned().collect();
     let evidence = watched.judge.as_ref().map_or(Evidence::default(), Judge::evidence);
     let at_end = watched.judge.as_ref().map_or(Decision::Open, Judge::last_decision);
     let decision = match (watched.decided, objective.others(&conditions)) {
@@ -206,6 +213,7 @@ fn judged(
         (_, Verdict::Held) => at_end,
         _ => Decision::Open,
     };
+    let (excused, ours) = faults(summary, decision, objective);
     let judges = trial.rule.is_some();
     let backlog =
         summary.requests.abandoned > 0 || watched.cool_down && watched.calm_from(0.0).is_none();
@@ -238,19 +246,47 @@ fn judged(
         excess: if evidence.excess.is_finite() { evidence.excess } else { f64::MAX },
         independent_requests: evidence.independent,
         reasons: ours,
+        excused,
         recovered_s,
     };
     Ok((result, summary))
 }
 
+/// What was wrong on our side: what cannot have changed the outcome, and what makes it invalid.
+///
+/// Response times count from the instant at which a request was due, so our own lag is in them: a
+/// load that held in spite of it would have held without. One that failed may have failed because of
+/// it, unless it was small beside the time that the objective limits.
+fn faults(
+    summary: &ScenarioSummary,
+    decision: Decision,
+    objective: &Objective,
+) -> (Vec<String>, Vec<String>) {
+    let small = objective.shortest_limit_s().is_some_and(|limit| {
+        summary.client.pacer_ms.p99.is_some_and(|lag| lag <= LAG_SHARE * limit * 1e3)
+    });
+    let excused = |reason: &&String| match decision {
+        Decision::Pass => [LATE, STARVED, NO_CPU].iter().any(|fault| reason.starts_with(fault)),
+        // A thread without a free moment reads answers late, too; that is in no lag.
+        Decision::Fail | Decision::Open => {
+            small && (reason.starts_with(LATE) || reason.ends_with(WITHHELD))
+        }
+    };
+    let ours = summary.validity.reasons.iter().filter(|reason| !reason.starts_with(OVERLOAD));
+    let (excused, ours): (Vec<&String>, Vec<&String>) = ours.partition(excused);
+    (excused.into_iter().cloned().collect(), ours.into_iter().cloned().collect())
+}
+
 fn point(trial: &Trial, watched: &Watched, summary: &ScenarioSummary, growing: bool) -> Point {
     // What follows an overload is not part of it.
     let blocks = watched.blocks.iter().filter(|(end, _)| *end <= trial.budget_s + 1e-9);
+    let blocks: Vec<&Block> = blocks.map(|(_, block)| block).collect();
     let (mut seconds, mut met) = (0.0, 0.0);
-    for (_, block) in blocks {
+    for block in &blocks {
         seconds += block.seconds;
         met += block.requests - block.over.iter().copied().fold(0.0, f64::max);
     }
+    let drift = (blocks.len() >= DRIFT_BLOCKS).then(|| drift(&blocks, &summary.throughput));
     let staged = trial.then.is_some();
     let response = &summary.response_time_ms;
     let executors = summary.executors.iter().flatten();
@@ -272,8 +308,22 @@ fn point(trial: &Trial, watched: &Watched, summary: &ScenarioSummary, growing: b
                 Some(ExecutorTime { name: executor.name.clone(), mean_ms })
             })
             .collect(),
+        drift,
         growing,
     }
+}
+
+/// By how many requests a second those in flight grew, in terms of arrivals.
+fn drift(blocks: &[&Block], throughput: &Throughput) -> f64 {
+    let mean = |blocks: &[&Block]| {
+        let seconds: f64 = blocks.iter().map(|block| block.seconds).sum();
+        let area: f64 = blocks.iter().map(|block| block.in_flight * block.seconds).sum();
+        (area / seconds, seconds)
+    };
+    let (first, second) = blocks.split_at(blocks.len() / 2);
+    let ((before, first_s), (after, second_s)) = (mean(first), mean(second));
+    let growth = (after - before) / ((first_s + second_s) / 2.0);
+    growth / throughput.offered_per_s.max(f64::MIN_POSITIVE)
 }
 
 fn lock(watched: &Mutex<Watched>) -> std::sync::MutexGuard<'_, Watched> {

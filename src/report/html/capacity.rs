@@ -316,13 +316,7 @@ fn models(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figure> {
     let balanced: Vec<&TrialSummary> = loads
         .iter()
         .copied()
-        .filter(|trial| {
-            let point = &trial.point;
-            trial.outcome != Outcome::Seen
-                && !point.growing
-                && point.throughput_per_s > 0.95 * point.offered_per_s
-                && point.mean_ms.is_some()
-        })
+        .filter(|trial| trial.is_balanced())
         .collect();
     let concurrency = |trial: &TrialSummary| match capacity.unit {
         Unit::Clients => trial.level,
@@ -398,7 +392,7 @@ fn models(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figure> {
             svg: plot("Mean response time over load", &x, &y, &shapes),
             note: format!(
                 "Mean response time of an M/G/{} queue with the service of the unloaded run.",
-                queue.servers
+                queue.servers.value
             )
             .into(),
             head: ["Rate", "Measured", "Fitted", "Interval"].map(Cow::Borrowed).to_vec(),
@@ -454,12 +448,10 @@ fn parameters(capacity: &Capacity) -> Vec<[String; 4]> {
     }
     if let Some(queue) = &capacity.models.queue {
         row("capacity", &queue.capacity_per_s, rate, "requests a second when all servers are busy");
-        let one = |value| Estimate { value, low: value, high: value };
-        let servers = one(f64::from(queue.servers));
-        row("servers", &servers, number, "requests that are worked on at a time");
+        row("servers", &queue.servers, number, "requests that are worked on at a time");
         row(
             "service",
-            &one(queue.service_ms),
+            &queue.service_ms,
             |ms| latency(Some(ms)),
             "of one request in a server",
         );
@@ -473,7 +465,7 @@ fn small(value: f64) -> String {
 }
 
 fn executors(capacity: &Capacity) -> Vec<[String; 5]> {
-    let row = |stop: &crate::capacity::analysis::Stop| {
+    let row = |stop: &crate::capacity::predict::Stop| {
         [
             stop.name.clone(),
             latency(Some(stop.unloaded_ms)),
@@ -486,7 +478,7 @@ fn executors(capacity: &Capacity) -> Vec<[String; 5]> {
 }
 
 fn predictions(capacity: &Capacity) -> Vec<[String; 4]> {
-    let row = |prediction: &crate::capacity::analysis::Prediction| {
+    let row = |prediction: &crate::capacity::predict::Prediction| {
         [
             prediction.replicas.to_string(),
             rate(prediction.holds_per_s.value),

@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use flowbench::capacity::judge::{Block, Decision};
+use flowbench::capacity::judge::{Block, Decision, Judge};
 use flowbench::capacity::search::{Search, Settings, Trial, TrialResult};
 use flowbench::random::Key;
 use rand::RngExt;
@@ -91,23 +91,50 @@ impl Case {
 
     /// Carries out a trial against a Flow that begins empty.
     pub(crate) fn trial(&self, trial: &Trial, early: bool, key: Key) -> TrialResult {
+        let judge = trial.judge(&self.settings().allowed).expect("these are decided");
+        let (mut seconds, mut looked) = (0.0, 0.0);
+        let judge = self.run(trial.level, judge, key, |now, _, judge| {
+            seconds = now;
+            // Looking costs more than a block does, and ever less is new.
+            if now < looked * 1.05 && now < trial.budget_s {
+                return false;
+            }
+            looked = now;
+            let decided = judge.decision() != Decision::Open || judge.is_futile(trial.budget_s);
+            now >= trial.budget_s || early && decided
+        });
+        TrialResult {
+            decision: Some(judge.last_decision()),
+            evidence: judge.evidence(),
+            seconds,
+            ..TrialResult::default()
+        }
+    }
+
+    /// Offers a level to a Flow that begins empty until `enough` says so, which sees the
+    /// time, each block and the judge of all of them.
+    pub(crate) fn run(
+        &self,
+        level: f64,
+        mut judge: Judge,
+        key: Key,
+        mut enough: impl FnMut(f64, &Block, &Judge) -> bool,
+    ) -> Judge {
         let mut rng = key.rng();
-        let mut judge = trial.judge(&self.settings().allowed).expect("these are decided");
+        let limits = self.settings().allowed.len();
         let mut state = State::new(&self.model);
         let mut running: BinaryHeap<Done> = BinaryHeap::new();
         // As fine as the real ones where requests come quickly.
-        let block_s = f64::max(0.25, 20.0 / trial.level);
+        let block_s = f64::max(0.25, 20.0 / level);
         let mut due = 0.0;
-        let mut now = 0.0;
-        let mut looked = 0;
         for block in 1.. {
             let end = f64::from(block) * block_s;
             let mut counts = Block { seconds: block_s, over: vec![0.0; 2], ..Block::default() };
             while due < end {
                 running.push(state.request(due, &mut rng));
                 due += match self.arrivals {
-                    Arrivals::Uniform => 1.0 / trial.level,
-                    Arrivals::Poisson => exponential(1.0 / trial.level, &mut rng),
+                    Arrivals::Uniform => 1.0 / level,
+                    Arrivals::Poisson => exponential(1.0 / level, &mut rng),
                 };
             }
             while let Some(done) = running.peek().filter(|done| done.at <= end).copied() {
@@ -125,25 +152,13 @@ impl Case {
             if self.slow.is_none() {
                 counts.over.remove(0);
             }
-            counts.over.truncate(self.settings().allowed.len());
+            counts.over.truncate(limits);
             judge.add(&counts);
-            now = end;
-            // Looking costs more than a block does, and ever less is new.
-            if block < looked + looked / 20 + 1 && end < trial.budget_s {
-                continue;
-            }
-            looked = block;
-            let decided = judge.decision() != Decision::Open || judge.is_futile(trial.budget_s);
-            if end >= trial.budget_s || early && decided {
+            if enough(end, &counts, &judge) {
                 break;
             }
         }
-        TrialResult {
-            decision: Some(judge.last_decision()),
-            evidence: judge.evidence(),
-            seconds: now,
-            ..TrialResult::default()
-        }
+        judge
     }
 }
 

@@ -1,0 +1,317 @@
+//! What was not measured: which Executor gives way first and which next, what other replicas would
+//! hold, and how long other rates would take.
+
+use serde::{Deserialize, Serialize};
+
+use super::analysis::{CONFIDENCE, Circumstances};
+use super::queue::{Known, Load, Queue};
+use super::result::TrialSummary;
+use super::search::Answer;
+use super::stats::Estimate;
+use super::words::number;
+
+/// What load does to an Executor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stop {
+    /// Its name.
+    pub name: String,
+    /// Its mean time under the lowest load.
+    pub unloaded_ms: f64,
+    /// Its mean time under the highest load in balance.
+    pub loaded_ms: f64,
+    /// Its part of the growth of all Executors' times, from 0 to 1.
+    pub share_of_growth: f64,
+    /// Whether it is the one that saturates first.
+    pub saturates_first: bool,
+    /// Requests a second at which it saturates, by a queue fitted to its times; the upper end is
+    /// null where its times do not grow enough to tell. Null with too few loads.
+    pub capacity_per_s: Option<Estimate>,
+}
+
+/// What a number of replicas would hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// How many.
+    pub replicas: u32,
+    /// What they would hold, if each takes its share and nothing else gives way: between what was
+    /// certain to hold and what was certain to fail, in proportion.
+    pub holds_per_s: Estimate,
+    /// How sure the interval is: as sure as both of its ends together.
+    pub confidence: f64,
+    /// Whether that is beyond twice the highest load measured.
+    pub beyond: bool,
+    /// The same in a sentence.
+    pub words: String,
+}
+
+/// How long requests would take at another rate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RatePrediction {
+    /// Requests a second.
+    pub rate_per_s: f64,
+    /// The mean response time; null where the queue would grow without end.
+    pub mean_ms: Option<Estimate>,
+    /// Whether the rate is beyond twice the highest load measured.
+    pub beyond: bool,
+    /// The same in a sentence.
+    pub words: String,
+}
+
+/// The part of the growth of all times that makes an Executor the one that saturates.
+const GROWTH_MIN: f64 = 0.5;
+
+/// A growth of a time that is no chance.
+const FELT: f64 = 0.1;
+
+/// Rates for which times are predicted, in terms of what holds.
+const RATES: [f64; 6] = [0.25, 0.5, 0.75, 0.9, 1.1, 1.25];
+
+/// The Executors by how much their times grew, the most first. All that is not the gateway, which
+/// holds the others.
+pub(super) fn executors(loads: &[&TrialSummary], circumstances: Circumstances) -> Vec<Stop> {
+    let told = loads.iter().filter(|trial| !trial.point.executors.is_empty());
+    let (Some(first), Some(last)) = (told.clone().next(), told.clone().next_back()) else {
+        return Vec::new();
+    };
+    let times = first.point.executors.iter().filter(|executor| executor.name != "gateway");
+    let mut stops: Vec<Stop> = times
+        .map(|executor| Stop {
+            name: executor.name.clone(),
+            unloaded_ms: executor.mean_ms,
+            loaded_ms: time_in(last, &executor.name).unwrap_or(executor.mean_ms),
+            share_of_growth: 0.0,
+            saturates_first: false,
+            capacity_per_s: capacity(loads, &executor.name, circumstances),
+        })
+        .collect();
+    let growth = |stop: &Stop| (stop.loaded_ms - stop.unloaded_ms).max(0.0);
+    let all: f64 = stops.iter().map(growth).sum();
+    for stop in &mut stops {
+        stop.share_of_growth = if all > 0.0 { growth(stop) / all } else { 0.0 };
+        let felt = growth(stop) > FELT * stop.unloaded_ms;
+        stop.saturates_first = felt && stop.share_of_growth >= GROWTH_MIN;
+    }
+    stops.sort_by(|a, b| b.share_of_growth.total_cmp(&a.share_of_growth));
+    stops
+}
+
+fn time_in(trial: &TrialSummary, name: &str) -> Option<f64> {
+    let executors = &trial.point.executors;
+    executors.iter().find(|executor| executor.name == name).map(|executor| executor.mean_ms)
+}
+
+/// The rate at which an Executor saturates.
+fn capacity(loads: &[&TrialSummary], name: &str, circumstances: Circumstances) -> Option<Estimate> {
+    if circumstances.clients {
+        return None;
+    }
+    let times: Vec<Load> = loads
+        .iter()
+        .filter_map(|trial| {
+            let mean_s = time_in(trial, name)? / 1e3;
+            let whole = load(trial)?;
+            // How much a single Executor's times vary is not told: no more than those of all.
+            Some(Load { mean_s, error_s: whole.error_s.max(0.01 * mean_s), ..whole })
+        })
+        .collect();
+    let first = times.first()?;
+    let deviation_s = loads.first()?.point.stddev_ms? / 1e3;
+    let known = Known {
+        service_max_s: first.mean_s + 2.0 * first.error_s,
+        variance_s2: deviation_s.powi(2),
+        arrival_variation: circumstances.arrival_variation,
+        saturated_per_s: None,
+    };
+    Some(Queue::fit(&times, known, CONFIDENCE)?.capacity_per_s)
+}
+
+/// A trial as a load to fit a queue to.
+pub(super) fn load(trial: &TrialSummary) -> Option<Load> {
+    let point = &trial.point;
+    let mean_s = point.mean_ms? / 1e3;
+    let deviation_s = point.stddev_ms.unwrap_or(0.0) / 1e3;
+    let error_s = deviation_s / trial.independent_requests.max(1.0).sqrt();
+    // A machine is not the same from minute to minute: a hundredth is what no sample takes away.
+    let error_s = error_s.hypot(0.01 * mean_s);
+    Some(Load { rate: point.throughput_per_s, mean_s, error_s })
+}
+
+/// The Executor that gives way once the first one has more replicas.
+pub fn next(executors: &[Stop]) -> Option<&Stop> {
+    executors.first().filter(|stop| stop.saturates_first)?;
+    let lowest = |stop: &&Stop| stop.capacity_per_s.map_or(f64::INFINITY, |capacity| capacity.low);
+    let rest = executors.iter().skip(1);
+    rest.min_by(|a, b| {
+        lowest(a).total_cmp(&lowest(b)).then(b.unloaded_ms.total_cmp(&a.unloaded_ms))
+    })
+}
+
+/// Which Executor is the next, in a sentence.
+pub fn next_words(executors: &[Stop]) -> Option<String> {
+    let (first, next) = (executors.first()?, next(executors)?);
+    let when = match next.capacity_per_s {
+        Some(capacity) if capacity.high.is_finite() => {
+            format!("it takes {} to {}/s", number(capacity.low), number(capacity.high))
+        }
+        Some(capacity) => {
+            format!("it takes at least {}/s, and how much more was not seen", number(capacity.low))
+        }
+        None => "how much it takes was not seen".to_owned(),
+    };
+    Some(format!(
+        "with more replicas of `{}` alone, `{}` gives way next: {when}",
+        first.name, next.name
+    ))
+}
+
+/// What one, two … times as many replicas would hold: each takes its share of the requests.
+pub(super) fn replicas(
+    answer: &Answer,
+    trials: &[TrialSummary],
+    circumstances: Circumstances,
+) -> Vec<Prediction> {
+    let Answer::Edge { held, fails, estimate } = answer else { return Vec::new() };
+    if circumstances.clients {
+        return Vec::new();
+    }
+    let now = circumstances.replicas.max(1);
+    let highest = highest(trials);
+    let holds = Estimate::new(*estimate, *held, fails.unwrap_or(f64::INFINITY));
+    // Either end may be wrong.
+    let sides = if fails.is_some() { 2.0 } else { 1.0 };
+    let confidence = 1.0 - sides * (1.0 - circumstances.confidence);
+    let mut counts = vec![1, now, now + 1, now * 2, now * 3, now * 4];
+    counts.sort_unstable();
+    counts.dedup();
+    counts
+        .into_iter()
+        .map(|replicas| {
+            let holds_per_s = holds.times(f64::from(replicas) / f64::from(now));
+            let beyond = holds_per_s.value > 2.0 * highest;
+            let between = match holds_per_s.high.is_finite() {
+                true => format!("{} to {}/s", number(holds_per_s.low), number(holds_per_s.high)),
+                false => format!("{}/s or more", number(holds_per_s.low)),
+            };
+            let plural = if replicas == 1 { "" } else { "s" };
+            let sure = number(confidence * 100.0);
+            let words = format!(
+                "{replicas} replica{plural} would hold {between}, {sure} % sure if nothing else gives \
+                 way{}",
+                warning(beyond, highest, "replicas still add up")
+            );
+            Prediction { replicas, holds_per_s, confidence, beyond, words }
+        })
+        .collect()
+}
+
+/// How long requests would take at rates around what holds.
+pub(super) fn rates(
+    answer: &Answer,
+    trials: &[TrialSummary],
+    queue: Option<&Queue>,
+) -> Vec<RatePrediction> {
+    let (Some(held), Some(queue)) = (answer.held(), queue) else { return Vec::new() };
+    let highest = highest(trials);
+    let rate = |factor: f64| {
+        let rate_per_s = held * factor;
+        let mean_ms = queue.response_ms(rate_per_s);
+        let beyond = rate_per_s > 2.0 * highest;
+        let takes = match mean_ms {
+            Some(ms) if ms.high.is_finite() => format!(
+                "a request would take {} ms in the mean ({} to {})",
+                number(ms.value),
+                number(ms.low),
+                number(ms.high)
+            ),
+            Some(ms) => format!(
+                "a request would take {} ms in the mean (at least {})",
+                number(ms.value),
+                number(ms.low)
+            ),
+            None => "the queue would grow without end".to_owned(),
+        };
+        let words = format!(
+            "at {}/s {takes}{}",
+            number(rate_per_s),
+            warning(beyond, highest, "the queue is the same")
+        );
+        RatePrediction { rate_per_s, mean_ms, beyond, words }
+    };
+    RATES.map(rate).to_vec()
+}
+
+/// The most that came back of any load.
+fn highest(trials: &[TrialSummary]) -> f64 {
+    trials.iter().map(|trial| trial.point.throughput_per_s).fold(0.0, f64::max)
+}
+
+/// What is to be said in the same sentence where nobody has been.
+fn warning(beyond: bool, highest: f64, what: &str) -> String {
+    if !beyond {
+        return String::new();
+    }
+    format!(
+        ", beyond twice the {}/s that were measured: nobody knows whether {what} there",
+        number(highest)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::analysis::tests::{circumstances, trial};
+    use super::*;
+
+    #[test]
+    fn replicas_add_up_with_a_warning_where_nobody_has_been() {
+        let trials: Vec<TrialSummary> = [10.0, 55.0, 60.0].map(trial).to_vec();
+        let answer = Answer::Edge { held: 55.0, fails: Some(60.0), estimate: 57.0 };
+        let found = replicas(&answer, &trials, circumstances());
+        let counts: Vec<u32> = found.iter().map(|prediction| prediction.replicas).collect();
+        assert_eq!(counts, [1, 2, 3, 4, 6, 8]);
+        assert_eq!(
+            found[1].words,
+            "2 replicas would hold 55 to 60/s, 98 % sure if nothing else gives way"
+        );
+        assert!((found[3].confidence - 0.98).abs() < 1e-9);
+        assert!(found[4].words.contains("beyond twice the 60/s that were measured"));
+        let open = Answer::Edge { held: 55.0, fails: None, estimate: 55.0 };
+        let found = replicas(&open, &trials, circumstances());
+        assert!(found[3].words.starts_with("4 replicas would hold 110/s or more, 99 % sure"));
+        assert!((found[3].confidence - 0.99).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_executor_whose_time_grows_saturates_first_and_another_is_the_next() {
+        let trials: Vec<TrialSummary> = [5.0, 10.0, 20.0, 40.0, 55.0, 70.0].map(trial).to_vec();
+        let loads: Vec<&TrialSummary> = trials.iter().collect();
+        let found = executors(&loads, circumstances());
+        assert_eq!(found[0].name, "indexer");
+        assert!(found[0].saturates_first && !found[1].saturates_first);
+        let capacity = found[0].capacity_per_s.expect("enough loads");
+        assert!(capacity.contains(100.0), "{capacity:?}");
+        assert_eq!(next(&found).expect("there is another").name, "encoder");
+        let words = next_words(&found).expect("there is another");
+        assert!(
+            words.starts_with("with more replicas of `indexer` alone, `encoder` gives way next"),
+            "{words}"
+        );
+    }
+
+    #[test]
+    fn other_rates_have_intervals_and_an_end() {
+        let trials: Vec<TrialSummary> = [5.0, 10.0, 20.0, 40.0, 55.0, 70.0].map(trial).to_vec();
+        let loads: Vec<Load> = trials.iter().filter_map(load).collect();
+        let known = Known {
+            service_max_s: 0.0151,
+            variance_s2: 0.000_11,
+            arrival_variation: 1.0,
+            saturated_per_s: Some(100.0),
+        };
+        let queue = Queue::fit(&loads, known, CONFIDENCE).expect("a fit");
+        let found = rates(&Answer::HoldsAtHigh { level: 90.0 }, &trials, Some(&queue));
+        let half = found[1].mean_ms.expect("below capacity");
+        // 5 ms in one Executor, 1000 / (100 - 45) in the other.
+        assert!(half.contains(5.0 + 1000.0 / 55.0), "{half:?}");
+        assert_eq!(found[5].words, "at 113/s the queue would grow without end");
+    }
+}

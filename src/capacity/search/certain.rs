@@ -1,0 +1,150 @@
+//! The two trials that must be certain: one that holds, one above it that fails.
+
+use super::{Answer, Search, Stage, TRIES_MAX};
+use crate::capacity::judge::Decision;
+
+/// A level at which the search tries to be certain that it holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Attempt {
+    pub(super) level: f64,
+    /// Levels that were tried before this one.
+    pub(super) tries: u32,
+    /// Trials at this level that passed and failed.
+    pub(super) passed: u32,
+    pub(super) failed: u32,
+}
+
+impl Attempt {
+    pub(super) fn first(level: f64) -> Attempt {
+        Attempt { level, tries: 0, passed: 0, failed: 0 }
+    }
+}
+
+impl Search {
+    pub(super) fn confirmed(&mut self, attempt: Attempt, decision: Decision) {
+        let Attempt { level, mut passed, mut failed, .. } = attempt;
+        match decision {
+            Decision::Pass => passed += 1,
+            Decision::Fail => failed += 1,
+            Decision::Open => (),
+        }
+        let again = Stage::Confirm(Attempt { passed, failed, ..attempt });
+        // One failure may be noise; two are not, and after one it takes two to hold.
+        match (decision, passed, failed) {
+            (Decision::Pass, _, 0) | (Decision::Pass, 2, 1) => {
+                if failed == 1 {
+                    let say = self.say(level);
+                    self.notes.push(format!("{say} failed once and passed twice"));
+                }
+                self.holds(level);
+            }
+            (Decision::Fail, 0, 1) if self.passed_before(level) => self.stage = again,
+            (Decision::Pass, 1, 1) => self.stage = again,
+            (decision, ..) => {
+                if decision == Decision::Fail {
+                    self.fails = Some(level);
+                }
+                let say = self.say(level);
+                self.step_down(attempt, &format!("{say} is too near to the edge to tell"));
+            }
+        }
+    }
+
+    /// A level is certain to hold: one above it must fail.
+    fn holds(&mut self, level: f64) {
+        let settings = &self.settings;
+        self.held = Some(level);
+        self.stage = if level >= settings.high {
+            Stage::Done(Answer::HoldsAtHigh { level })
+        } else {
+            let level = self.above_by(level, 1.0 + settings.precision);
+            Stage::Above { level, tries: 0 }
+        };
+    }
+
+    /// Tries a lower level, as this one is not certain to hold; `why` not.
+    pub(super) fn step_down(&mut self, Attempt { level, tries, .. }: Attempt, why: &str) {
+        let settings = &self.settings;
+        // What is too near to the edge to tell is left in ever larger steps: a lower answer that is
+        // certain is worth more than none.
+        let step = (1.0 + settings.precision).powf(0.5 * f64::from(1u32 << tries.min(4)));
+        let next =
+            if settings.clients { (level / step).floor() } else { settings.tidy(level / step) };
+        let next = next.max(settings.low);
+        if level <= settings.low {
+            self.stage = Stage::Done(match self.fails {
+                Some(fails) if fails <= level => Answer::FailsAtLow { level },
+                _ => Answer::Unclear { held: None, reason: why.to_owned() },
+            });
+        } else if tries + 1 >= TRIES_MAX {
+            self.end(why.to_owned());
+        } else {
+            self.stage = Stage::Confirm(Attempt { tries: tries + 1, ..Attempt::first(next) });
+        }
+    }
+
+    pub(super) fn above(&mut self, level: f64, decision: Decision, tries: u32) {
+        match decision {
+            Decision::Fail => {
+                self.fails = Some(level);
+                self.beyond();
+            }
+            // The Flow holds more than it seemed to.
+            Decision::Pass => {
+                self.held = Some(level);
+                if level >= self.settings.high {
+                    self.stage = Stage::Done(Answer::HoldsAtHigh { level });
+                } else if tries + 1 >= TRIES_MAX {
+                    self.beyond();
+                } else {
+                    // What failed above by mistake may be far away: go in ever larger steps.
+                    let by = (1.0 + self.settings.precision).powi(1 << tries.min(3));
+                    let level = self.above_by(level, by);
+                    self.stage = Stage::Above { level, tries: tries + 1 };
+                }
+            }
+            Decision::Open if tries + 1 < TRIES_MAX && level < self.settings.high => {
+                let level = self.above_by(level, (1.0 + self.settings.precision).sqrt());
+                self.stage = Stage::Above { level, tries: tries + 1 };
+            }
+            Decision::Open => self.beyond(),
+        }
+    }
+
+    /// A level above that could not be judged: the one that failed while looking for the edge is
+    /// farther away, and fails more clearly.
+    pub(super) fn above_unjudged(&mut self, level: f64, tries: u32) {
+        match self.boundary().1 {
+            Some(hi) if hi > level && tries + 1 < TRIES_MAX => {
+                self.stage = Stage::Above { level: hi, tries: tries + 1 };
+            }
+            _ => self.beyond(),
+        }
+    }
+
+    /// A level that is higher by a factor, within the range.
+    fn above_by(&self, level: f64, factor: f64) -> f64 {
+        let next = self.settings.tidy(level * factor);
+        let next = if self.settings.clients { next.max(level + 1.0) } else { next };
+        next.min(self.settings.high)
+    }
+
+    /// The edge is known: sees what lies beyond it, where that is asked for.
+    pub(super) fn beyond(&mut self) {
+        // Steps upwards may have left the two far apart.
+        if let (Some(held), Some(fails)) = (self.held, self.fails)
+            && fails > held * (1.0 + self.settings.precision).powi(2)
+            && self.middles < 2
+            && let Some(middle) = self.between(held, fails)
+        {
+            self.middles += 1;
+            // The last try: whatever comes of it, this is the place.
+            self.stage = Stage::Above { level: middle, tries: TRIES_MAX - 1 };
+            return;
+        }
+        self.stage = match self.settings.overload {
+            true => Stage::Overload { done: 0 },
+            false => Stage::Done(self.edge()),
+        };
+    }
+}

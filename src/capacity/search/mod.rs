@@ -1,0 +1,373 @@
+//! The search for the highest load at which an objective holds: which trial comes next, what its
+//! result means, and what is known of the edge.
+//!
+//! From a load that passes the search doubles until one fails, then halves the ratio between the two
+//! until it is as small as half the precision asked for. These trials are decided early and may be
+//! wrong now and then. Certain are the two at the end: a long one a little below the edge, which has
+//! to pass, and one a little above it, which has to fail; where one of them surprises, the search
+//! moves on. Levels are requests a second, or clients.
+//!
+//! A trial in which the fault is ours is made again after a pause, and where that does not help the
+//! search goes on with what can be judged: the answer is wider then, or has no upper end.
+
+mod certain;
+mod settings;
+mod trial;
+
+use super::isotonic;
+use super::judge::{Decision, Rule};
+use certain::Attempt;
+pub use settings::Settings;
+pub use trial::{Answer, Kind, Trial, TrialResult, Tried};
+
+/// The search: a state machine without a clock.
+#[derive(Clone, Debug)]
+pub struct Search {
+    settings: Settings,
+    tried: Vec<Tried>,
+    stage: Stage,
+    /// Trials that come before that of the stage.
+    cool_downs: u32,
+    /// How long the next of them takes at least, in seconds.
+    pause_s: f64,
+    /// How often in a row a trial could not be judged.
+    invalid: u32,
+    /// Levels that could not be judged however often they were tried; bounded by the trials.
+    unjudged: Vec<f64>,
+    /// Certain answers so far.
+    held: Option<f64>,
+    fails: Option<f64>,
+    /// Trials between the two when they were far apart.
+    middles: u32,
+    notes: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Stage {
+    /// Looking for the edge at this level.
+    Seek { level: f64, kind: Kind },
+    /// Making certain that a level holds.
+    Confirm(Attempt),
+    /// Making certain that this level fails.
+    Above { level: f64, tries: u32 },
+    /// So many of [`OVERLOADS`] are done.
+    Overload { done: usize },
+    /// Over.
+    Done(Answer),
+}
+
+/// Loads beyond the edge that are tried, in terms of what holds.
+pub const OVERLOADS: [f64; 3] = [1.2, 1.5, 2.0];
+
+/// After the worst overload the load goes down to this share of what holds.
+const RECOVER_AT: f64 = 0.5;
+
+/// Trials of one search: far more than any needs, so that one that cannot find an end has one.
+const TRIALS_MAX: usize = 80;
+
+/// Levels at which the two certain trials may be tried before the search takes what it has.
+const TRIES_MAX: u32 = 6;
+
+/// How often a trial is made that turns out not to be valid, with ever longer pauses between: what
+/// disturbs a machine for longer than that is there to stay.
+const INVALID_MAX: u32 = 4;
+
+/// The first of these pauses, in seconds; each is twice as long as the one before.
+const PAUSE_S: f64 = 2.0;
+
+/// The least part of its budget that a trial which looks for the edge has.
+const PATIENCE_MIN: f64 = 0.05;
+
+/// The chance of an error of a trial that looks for the edge.
+const SEEK_ALPHA: f64 = 0.05;
+
+/// Blocks that a trial needs to pass.
+const BLOCKS_MIN: usize = 8;
+const BLOCKS_CONFIRM: usize = 16;
+
+impl Search {
+    /// A search that has tried nothing.
+    pub fn new(settings: Settings) -> Search {
+        let level = if settings.clients { settings.low.ceil() } else { settings.low };
+        Search {
+            settings,
+            tried: Vec::new(),
+            stage: Stage::Seek { level, kind: Kind::Bracket },
+            cool_downs: 0,
+            pause_s: 0.0,
+            invalid: 0,
+            unjudged: Vec::new(),
+            held: None,
+            fails: None,
+            middles: 0,
+            notes: Vec::new(),
+        }
+    }
+
+    /// What it was asked for.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The trials so far, in their order.
+    pub fn tried(&self) -> &[Tried] {
+        &self.tried
+    }
+
+    /// What was surprising, a sentence each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The next trial; `None` when the answer is there.
+    pub fn next(&self) -> Option<Trial> {
+        let settings = &self.settings;
+        let budget_s = settings.trial_s;
+        if self.cool_downs > 0 && !matches!(self.stage, Stage::Done(_)) {
+            let least_s = self.pause_s;
+            return Some(Trial {
+                kind: Kind::CoolDown,
+                level: settings.low,
+                budget_s: budget_s.min(10.0).max(least_s),
+                least_s,
+                rule: None,
+                then: None,
+            });
+        }
+        let rule = |alpha, share, budget_s, blocks_min| Rule {
+            alpha,
+            settle_s: settings.settle_s(share, budget_s),
+            blocks_min,
+            may_give_up: true,
+        };
+        let certain = |kind: Kind, level: f64, tries: u32| {
+            // Several levels may be tried until one is certain: together they may be wrong as rarely
+            // as one should be.
+            let alpha = (1.0 - settings.confidence) / f64::from((tries + 1) * (tries + 2));
+            let budget_s = budget_s * Settings::CONFIRM;
+            let rule = rule(alpha, settings.precision / 2.0, budget_s, BLOCKS_CONFIRM);
+            Trial { kind, level, budget_s, least_s: 0.0, rule: Some(rule), then: None }
+        };
+        Some(match &self.stage {
+            Stage::Seek { level, kind } => {
+                let budget_s = self.patience_s();
+                let rule = rule(SEEK_ALPHA, self.distance(), budget_s, BLOCKS_MIN);
+                Trial {
+                    kind: *kind,
+                    level: *level,
+                    budget_s,
+                    least_s: 0.0,
+                    rule: Some(rule),
+                    then: None,
+                }
+            }
+            Stage::Confirm(attempt) => {
+                let again = attempt.passed + attempt.failed > 0;
+                let kind = if again { Kind::Retest } else { Kind::Confirm };
+                certain(kind, attempt.level, attempt.tries)
+            }
+            Stage::Above { level, tries } => certain(Kind::Above, *level, *tries),
+            Stage::Overload { done } => {
+                let factor = *OVERLOADS.get(*done)?;
+                let held = self.held?;
+                // A Flow with many clients too many has no backlog to recover from.
+                let last = done + 1 == OVERLOADS.len() && !settings.clients;
+                Trial {
+                    kind: Kind::Overload,
+                    level: settings.tidy(held * factor),
+                    budget_s: (budget_s / 2.0).max(2.0),
+                    least_s: 0.0,
+                    rule: None,
+                    then: last.then(|| (settings.tidy(held * RECOVER_AT), budget_s)),
+                }
+            }
+            Stage::Done(_) => return None,
+        })
+    }
+
+    /// Takes in what came of the trial that [`Search::next`] gave.
+    pub fn learn(&mut self, result: TrialResult) {
+        let Some(trial) = self.next() else { return };
+        let (kind, level) = (trial.kind, trial.level);
+        self.tried.push(Tried { trial, result: result.clone() });
+        if result.interrupted {
+            return self.end("the search was interrupted".into());
+        }
+        if self.tried.len() >= TRIALS_MAX {
+            return self.end(format!("no clear edge after {TRIALS_MAX} trials"));
+        }
+        if kind == Kind::CoolDown {
+            // After some of them the search goes on: what is left then is not going away.
+            self.cool_downs = if result.backlog { self.cool_downs - 1 } else { 0 };
+            self.pause_s = 0.0;
+            return;
+        }
+        if result.backlog {
+            self.cool_downs = 3;
+        }
+        if let (Some(reason), true) = (&result.invalid, kind != Kind::Overload) {
+            return self.cannot_judge(level, reason);
+        }
+        self.invalid = 0;
+        let decision = result.decision.unwrap_or(Decision::Open);
+        match self.stage.clone() {
+            Stage::Seek { .. } => {
+                self.seek(level, kind);
+            }
+            Stage::Confirm(attempt) => self.confirmed(attempt, decision),
+            Stage::Above { tries, .. } => self.above(level, decision, tries),
+            Stage::Overload { done } => {
+                self.stage = Stage::Overload { done: done + 1 };
+                if done + 1 == OVERLOADS.len() {
+                    self.stage = Stage::Done(self.edge());
+                }
+            }
+            Stage::Done(_) => (),
+        }
+    }
+
+    /// What is known of the edge by now.
+    pub fn edge(&self) -> Answer {
+        if let Stage::Done(answer) = &self.stage {
+            return answer.clone();
+        }
+        let (lo, hi) = self.boundary();
+        match self.held {
+            Some(held) => {
+                let estimate = match self.fails {
+                    Some(fails) => (held * fails).sqrt(),
+                    None => held,
+                };
+                Answer::Edge { held, fails: self.fails, estimate }
+            }
+            None if lo.is_none() && hi == Some(self.settings.low) => {
+                Answer::FailsAtLow { level: self.settings.low }
+            }
+            None => Answer::Unclear { held: lo, reason: "the search is not over".into() },
+        }
+    }
+
+    fn end(&mut self, reason: String) {
+        let answer = match self.edge() {
+            Answer::Unclear { held, .. } => Answer::Unclear { held, reason },
+            answer => {
+                self.notes.push(reason);
+                answer
+            }
+        };
+        self.stage = Stage::Done(answer);
+    }
+
+    /// A fault of our own may pass. If it does not, the search goes on without this level.
+    fn cannot_judge(&mut self, level: f64, reason: &str) {
+        self.invalid += 1;
+        if self.invalid < INVALID_MAX {
+            self.cool_downs = self.cool_downs.max(1);
+            self.pause_s = PAUSE_S * f64::from(1u32 << (self.invalid - 1));
+            return;
+        }
+        self.invalid = 0;
+        self.unjudged.push(level);
+        let said = format!("{} could not be judged: {reason}", self.say(level));
+        match self.stage.clone() {
+            Stage::Seek { .. } => match self.boundary().0.filter(|lo| *lo < level) {
+                // What holds below is an answer, even if there is more that nobody can tell.
+                Some(lo) => self.stage = Stage::Confirm(Attempt::first(lo)),
+                None => return self.end(said),
+            },
+            Stage::Confirm(attempt) => self.step_down(attempt, &said),
+            Stage::Above { level, tries } => self.above_unjudged(level, tries),
+            Stage::Overload { .. } | Stage::Done(_) => (),
+        }
+        // An answer that cannot tell gives this reason already.
+        if !matches!(self.stage, Stage::Done(Answer::Unclear { .. })) {
+            self.notes.push(said);
+        }
+    }
+
+    /// What to do after a trial that looked for the edge.
+    fn seek(&mut self, level: f64, kind: Kind) {
+        let settings = &self.settings;
+        let (lo, hi) = self.boundary();
+        let new = |level| Stage::Confirm(Attempt::first(level));
+        self.stage = match (lo, hi) {
+            (None, _) if kind == Kind::Bracket => {
+                // A first trial may fail for reasons that have nothing to do with the load.
+                Stage::Seek { level, kind: Kind::Retest }
+            }
+            (None, _) => Stage::Done(Answer::FailsAtLow { level }),
+            (Some(lo), None) if lo >= settings.high => new(settings.high),
+            (Some(lo), None) => {
+                let level = settings.tidy(lo * 2.0).min(settings.high);
+                Stage::Seek { level, kind: Kind::Bracket }
+            }
+            (Some(lo), Some(hi)) => match self.between(lo, hi) {
+                Some(level) => Stage::Seek { level, kind: Kind::Bisect },
+                None => new(self.below(lo, hi)),
+            },
+        };
+    }
+
+    /// The level to try between two, if they are not near enough.
+    fn between(&self, lo: f64, hi: f64) -> Option<f64> {
+        let settings = &self.settings;
+        let middle = settings.tidy((lo * hi).sqrt());
+        let near = hi / lo <= 1.0 + settings.precision / 2.0;
+        let new = middle > lo && middle < hi && !self.unjudged.contains(&middle);
+        (!near && new).then_some(middle)
+    }
+
+    /// The level to confirm when the edge is between two: half the precision below where it probably
+    /// is, so that both certain trials are as far from it as they can be.
+    fn below(&self, lo: f64, hi: f64) -> f64 {
+        let settings = &self.settings;
+        if settings.clients {
+            return lo;
+        }
+        let edge = match isotonic::boundary(&self.tried) {
+            (Some(lo), Some(hi)) => isotonic::crossing(lo, hi),
+            _ => (lo * hi).sqrt(),
+        };
+        let level = edge / (1.0 + settings.precision).sqrt();
+        settings.tidy(level).max(settings.low)
+    }
+
+    /// The relative distance of the levels between which the edge lies.
+    fn distance(&self) -> f64 {
+        match self.boundary() {
+            (Some(lo), Some(hi)) => ((hi / lo - 1.0) / 2.0).max(self.settings.precision / 2.0),
+            _ => 0.5,
+        }
+    }
+
+    /// The budget of a trial that looks for the edge, in seconds. Half as far from it takes four times
+    /// as long: what is still undecided then is nearer than such a trial has to tell.
+    fn patience_s(&self) -> f64 {
+        let whole = self.settings.trial_s;
+        let decided = self.tried.iter().filter(|tried| {
+            let certain = tried.result.decision.is_some_and(|decision| decision != Decision::Open);
+            certain && tried.result.invalid.is_none()
+        });
+        match decided.map(|tried| tried.result.seconds).reduce(f64::max) {
+            Some(longest) => (2.0 * longest).clamp(whole * PATIENCE_MIN, whole),
+            None => whole,
+        }
+    }
+
+    fn passed_before(&self, level: f64) -> bool {
+        let passed = |tried: &&Tried| {
+            tried.trial.level >= level && tried.result.decision == Some(Decision::Pass)
+        };
+        self.tried.iter().any(|tried| passed(&tried))
+    }
+
+    fn boundary(&self) -> (Option<f64>, Option<f64>) {
+        let (lo, hi) = isotonic::boundary(&self.tried);
+        (lo.map(|point| point.level), hi.map(|point| point.level))
+    }
+
+    fn say(&self, level: f64) -> String {
+        if self.settings.clients { format!("{level} clients") } else { format!("{level}/s") }
+    }
+}
+
