@@ -169,8 +169,7 @@ fn laws() {
     println!("| --- | --- | --- | --- | --- |");
     let levels = [1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 18.0, 27.0, 40.0];
     for (sigma, kappa) in [(0.05, 0.001), (0.1, 0.0), (0.02, 0.0005), (0.0, 0.002)] {
-        let law =
-            |n: f64| 100.0 * n / (1.0 + sigma * (n - 1.0) + kappa * n * (n - 1.0));
+        let law = |n: f64| 100.0 * n / (1.0 + sigma * (n - 1.0) + kappa * n * (n - 1.0));
         let mut within = [0; 4];
         for seed in 0..FITS {
             let mut rng = Key::new(8).index(seed).rng();
@@ -193,7 +192,9 @@ fn laws() {
 /// How often intervals of the queueing model hold the truth.
 fn queues() {
     const FITS: u64 = 100;
-    println!("\n| queue | servers within | capacity within | a new load within | capacity, lowest to highest |");
+    println!(
+        "\n| queue | servers within | capacity within | a new load within | capacity, lowest to highest |"
+    );
     println!("| --- | --- | --- | --- | --- |");
     for case in cases::all() {
         let Model::Queues(stations) = &case.model else { continue };
@@ -243,7 +244,9 @@ fn queues() {
             highs[highs.len() / 2] / capacity,
         );
     }
-    println!("\n{FITS} fits a row to seven loads of 30 s from 8 to 80 % of capacity; 95 % is stated.");
+    println!(
+        "\n{FITS} fits a row to seven loads of 30 s from 8 to 80 % of capacity; 95 % is stated."
+    );
 }
 
 /// A load of a Flow as a trial of 30 seconds tells it, and the variance of its response times.

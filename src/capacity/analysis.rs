@@ -177,9 +177,9 @@ fn judge(
     let by_usl = usl.map(|usl| usl.predict(in_flight));
     // What is measured there has an error of its own, too.
     let own_ms = predict::load(kept).map_or(0.0, |load| 2.0 * load.error_s * 1e3);
-    let by_queue = queue.and_then(|queue| queue.response_ms(point.throughput_per_s)).map(|ms| {
-        Estimate::new(ms.value, (ms.low - own_ms).max(0.0), ms.high + own_ms)
-    });
+    let by_queue = queue
+        .and_then(|queue| queue.response_ms(point.throughput_per_s))
+        .map(|ms| Estimate::new(ms.value, (ms.low - own_ms).max(0.0), ms.high + own_ms));
     let mean_ms = point.mean_ms.unwrap_or(0.0);
     let usl_right = by_usl.is_none_or(|estimate| estimate.contains(point.throughput_per_s));
     let queue_right = by_queue.is_none_or(|estimate| estimate.contains(mean_ms));

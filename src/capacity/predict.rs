@@ -312,6 +312,6 @@ mod tests {
         let half = found[1].mean_ms.expect("below capacity");
         // 5 ms in one Executor, 1000 / (100 - 45) in the other.
         assert!(half.contains(5.0 + 1000.0 / 55.0), "{half:?}");
-        assert_eq!(found[5].words, "at 113/s the queue would grow without end");
+        assert_eq!(found[5].words, "at 112/s the queue would grow without end");
     }
 }

@@ -77,8 +77,8 @@ type Fitted = (Shape, f64);
 
 /// Numbers of servers that are considered: all small ones, and about every sixth larger.
 const SERVERS: [u32; 28] = [
-    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 128, 160,
-    200, 256,
+    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 128,
+    160, 200, 256,
 ];
 
 /// Values of the variability between its bounds that are considered.
@@ -117,8 +117,7 @@ impl Queue {
         // Where no queue explains the loads within their errors, they are larger than they seem.
         let scale = f64::max(1.0, least / freedom as f64);
         let t = student(confidence, freedom);
-        let plausible: Vec<&Fitted> =
-            all.iter().filter(|(_, squares)| *squares <= least + scale * t * t).collect();
+        let plausible = with_neighbours(&all, least + scale * t * t);
         let near = plausible.iter().filter(|(_, squares)| *squares <= least + scale * SIMPLER);
         let (best, _) = near.min_by(|(a, with_a), (b, with_b)| {
             a.servers.cmp(&b.servers).then(with_a.total_cmp(with_b))
@@ -209,9 +208,9 @@ fn shapes(loads: &[Load], known: Known) -> Vec<Fitted> {
             if service > known.service_max_s {
                 continue;
             }
-            let off = known.saturated_per_s.map_or(0.0, |saturated| {
-                ((capacity / saturated - 1.0) / SATURATED_ERROR).powi(2)
-            });
+            let off = known
+                .saturated_per_s
+                .map_or(0.0, |saturated| ((capacity / saturated - 1.0) / SATURATED_ERROR).powi(2));
             let waits: Option<Vec<f64>> =
                 loads.iter().map(|load| wait(load.rate, servers, capacity)).collect();
             let Some(waits) = waits else { continue };
@@ -231,6 +230,36 @@ fn shapes(loads: &[Load], known: Known) -> Vec<Fitted> {
     all
 }
 
+/// Those that leave no more than so many squares, and those next to them on the grid of capacities: the
+/// end of what is plausible lies between the two.
+fn with_neighbours(all: &[Fitted], squares_max: f64) -> Vec<&Fitted> {
+    let is_plausible = |(_, squares): &Fitted| *squares <= squares_max;
+    let same = |a: &Fitted, b: &Fitted| (a.0.servers, a.0.capacity) == (b.0.servers, b.0.capacity);
+    let has_plausible = |group: &[Fitted]| group.iter().any(is_plausible);
+    let mut groups: Vec<&[Fitted]> = all.chunk_by(same).collect();
+    groups.sort_by(|a, b| {
+        let place = |group: &[Fitted]| (group[0].0.servers, group[0].0.capacity);
+        let ((servers, capacity), (others, other)) = (place(a), place(b));
+        servers.cmp(&others).then(capacity.total_cmp(&other))
+    });
+    let mut kept = Vec::new();
+    for (n, group) in groups.iter().enumerate() {
+        let next_to = |other: Option<&&[Fitted]>| {
+            other.is_some_and(|other| {
+                other[0].0.servers == group[0].0.servers && has_plausible(other)
+            })
+        };
+        if has_plausible(group) {
+            kept.extend(group.iter().filter(|fitted| is_plausible(fitted)));
+        } else if next_to(n.checked_sub(1).and_then(|n| groups.get(n)))
+            || next_to(groups.get(n + 1))
+        {
+            kept.extend(group.iter().min_by(|(_, a), (_, b)| a.total_cmp(b)));
+        }
+    }
+    kept
+}
+
 /// The least and the most that variability can be: what varies without load may be the service, or
 /// what is around it.
 fn variabilities(known: Known, service: f64) -> (f64, f64) {
@@ -242,9 +271,7 @@ fn variabilities(known: Known, service: f64) -> (f64, f64) {
 fn overhead(loads: &[Load], waits: &[f64], service: f64, variability: f64) -> (f64, f64) {
     let rests = || {
         let each = loads.iter().zip(waits);
-        each.map(|(load, wait)| {
-            (load.mean_s - service - variability * wait, load.error_s.powi(-2))
-        })
+        each.map(|(load, wait)| (load.mean_s - service - variability * wait, load.error_s.powi(-2)))
     };
     let weights: f64 = rests().map(|(_, weight)| weight).sum();
     let sum: f64 = rests().map(|(rest, weight)| rest * weight).sum();
@@ -276,7 +303,7 @@ fn envelope(best: Shape, plausible: &[&Fitted], highest: f64, capacity: f64) -> 
 mod tests {
     use super::*;
 
-    /// Loads of a queue, as exact as a thousandth.
+    /// Loads of a queue, with errors of a hundredth.
     fn loads(rates: &[f64], of: impl Fn(f64) -> f64) -> Vec<Load> {
         let load = |rate: &f64| {
             let mean_s = of(*rate);
@@ -288,7 +315,8 @@ mod tests {
     #[test]
     fn a_random_queue_is_recognised_by_its_response_times() {
         // M/M/1 with 100/s, behind 3 ms that do not queue.
-        let loads = loads(&[10.0, 30.0, 50.0, 70.0, 80.0, 90.0], |rate| 0.003 + 1.0 / (100.0 - rate));
+        let loads =
+            loads(&[10.0, 30.0, 50.0, 70.0, 80.0, 90.0], |rate| 0.003 + 1.0 / (100.0 - rate));
         let known = Known {
             service_max_s: 0.0141,
             variance_s2: 0.000_12,
@@ -308,7 +336,7 @@ mod tests {
     #[test]
     fn how_many_servers_there_are_is_left_open_where_loads_do_not_tell() {
         // Far below capacity two servers look like one that is twice as fast.
-        let loads = loads(&[5.0, 10.0, 15.0, 20.0, 25.0], |rate| 1.0 / (100.0 - rate));
+        let loads = loads(&[22.0, 24.0, 26.0, 28.0, 30.0], |rate| 1.0 / (100.0 - rate));
         let known = Known {
             service_max_s: 0.0105,
             variance_s2: 0.000_11,

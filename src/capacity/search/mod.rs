@@ -370,4 +370,3 @@ impl Search {
         if self.settings.clients { format!("{level} clients") } else { format!("{level}/s") }
     }
 }
-

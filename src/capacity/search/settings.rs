@@ -63,4 +63,3 @@ impl Settings {
         (level * digits).round() / digits
     }
 }
-

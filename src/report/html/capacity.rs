@@ -313,11 +313,8 @@ fn executors_over_load(capacity: &Capacity, loads: &[&TrialSummary]) -> Option<F
 
 fn models(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figure> {
     let mut figures = Vec::new();
-    let balanced: Vec<&TrialSummary> = loads
-        .iter()
-        .copied()
-        .filter(|trial| trial.is_balanced())
-        .collect();
+    let balanced: Vec<&TrialSummary> =
+        loads.iter().copied().filter(|trial| trial.is_balanced()).collect();
     let concurrency = |trial: &TrialSummary| match capacity.unit {
         Unit::Clients => trial.level,
         Unit::Rate => trial.point.throughput_per_s * trial.point.mean_ms.unwrap_or(0.0) / 1e3,
@@ -449,12 +446,7 @@ fn parameters(capacity: &Capacity) -> Vec<[String; 4]> {
     if let Some(queue) = &capacity.models.queue {
         row("capacity", &queue.capacity_per_s, rate, "requests a second when all servers are busy");
         row("servers", &queue.servers, number, "requests that are worked on at a time");
-        row(
-            "service",
-            &queue.service_ms,
-            |ms| latency(Some(ms)),
-            "of one request in a server",
-        );
+        row("service", &queue.service_ms, |ms| latency(Some(ms)), "of one request in a server");
     }
     rows
 }
