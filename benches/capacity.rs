@@ -41,9 +41,19 @@ fn main() {
     }
 }
 
+/// What a search found and took.
+struct Found {
+    /// How far the load that holds is from the true one, as a share of it.
+    off: f64,
+    /// Whether it is known what fails.
+    bounded: bool,
+    trials: f64,
+    seconds: f64,
+}
+
 /// A row: so many searches of a Flow, against trials of a fixed length.
 fn searched(case: &Case, searches: u64) {
-    let found: Vec<(f64, bool, usize, f64)> = (0..searches)
+    let found: Vec<Found> = (0..searches)
         .into_par_iter()
         .map(|seed| {
             let outcome = case.search(seed, true);
@@ -51,16 +61,14 @@ fn searched(case: &Case, searches: u64) {
                 Answer::Edge { held, fails, .. } => (held, fails.is_some()),
                 _ => (0.0, false),
             };
-            (held / case.holds - 1.0, bounded, outcome.search.tried().len(), outcome.seconds)
+            let trials = outcome.search.tried().len() as f64;
+            Found { off: held / case.holds - 1.0, bounded, trials, seconds: outcome.seconds }
         })
         .collect();
-    let near = found.iter().filter(|(off, ..)| off.abs() <= 0.05).count();
-    let bounded = found.iter().filter(|(_, bounded, ..)| *bounded).count();
-    let mean = |of: &dyn Fn(&(f64, bool, usize, f64)) -> f64| {
-        found.iter().map(of).sum::<f64>() / searches as f64
-    };
-    let trials = mean(&|(_, _, trials, _)| *trials as f64);
-    let seconds = mean(&|(_, _, _, seconds)| *seconds);
+    let near = found.iter().filter(|found| found.off.abs() <= 0.05).count();
+    let bounded = found.iter().filter(|found| found.bounded).count();
+    let mean = |of: fn(&Found) -> f64| found.iter().map(of).sum::<f64>() / searches as f64;
+    let (trials, seconds) = (mean(|found| found.trials), mean(|found| found.seconds));
     let (length, fixed) = fixed(case);
     println!(
         "| {} | {:.0}/s | {near} | {bounded} | {trials:.1} | {seconds:.0} s | {length:.0} s | {fixed:.0} s | {:.0} % |",

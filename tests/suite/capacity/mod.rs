@@ -23,7 +23,6 @@ fn the_load_that_holds_is_within_five_percent_of_theory_in_half_the_time() {
         let seeds = match (case.arrivals, case.name) {
             (Arrivals::Uniform, _) => 10,
             (_, "M/D/2" | "two Executors") => 2,
-            (_, "M/M/2") => 1,
             _ => 0,
         };
         for seed in 0..seeds {
