@@ -28,9 +28,9 @@ fn main() {
     let name = given.next().unwrap_or_default();
     let started = Instant::now();
     println!(
-        "| Flow | holds | within 5 % | with an upper end | trials | time | fixed trials | time with them | part of it |"
+        "| Flow | holds | budget of a trial | within 5 % | with an upper end | trials | time | fixed trials | time with them | part of it |"
     );
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for case in cases::all().iter().filter(|case| case.name.contains(&name)) {
         searched(case, searches);
     }
@@ -71,28 +71,27 @@ fn searched(case: &Case, searches: u64) {
     let (trials, seconds) = (mean(|found| found.trials), mean(|found| found.seconds));
     let (length, fixed) = fixed(case);
     println!(
-        "| {} | {:.0}/s | {near} | {bounded} | {trials:.1} | {seconds:.0} s | {length:.0} s | {fixed:.0} s | {:.0} % |",
+        "| {} | {:.0}/s | {:.0} s | {near} | {bounded} | {trials:.1} | {seconds:.0} s | {length:.0} s | {fixed:.0} s | {:.0} % |",
         case.name,
         case.holds,
+        case.trial_s,
         seconds / fixed * 100.0
     );
 }
 
 /// Searches with trials of a fixed length that are made to find that length.
-const FIXED_SEARCHES: u64 = 40;
-
-/// How sure a trial of a fixed length is, as those at the end of a search are.
-const CONFIDENCE: f64 = 0.99;
+const FIXED_SEARCHES: u64 = 100;
 
 /// The shortest trial of a fixed length with which searches are as right: 95 of 100 within 5 % and
-/// with an upper end. They make the same steps; each trial looks at its samples once, at its end,
-/// by the exact binomial test. It is long enough to certify the lowest level of the range and to have
-/// the blocks that a certain trial must have. Also how long such searches take in the mean.
+/// with an upper end. They make the same steps, and each trial may be wrong as rarely as the one it
+/// stands for, but looks at its samples once, at its end, by the exact binomial test. It is long
+/// enough to certify the lowest level of the range and to have the blocks that a certain trial must
+/// have. Also how long such searches take in the mean.
 fn fixed(case: &Case) -> (f64, f64) {
     let needed = (0.95 * FIXED_SEARCHES as f64).ceil() as usize;
     let settings = case.settings();
     let strictest = settings.allowed.iter().copied().fold(1.0, f64::min);
-    let requests = (1.0 - CONFIDENCE).ln() / (1.0 - strictest).ln();
+    let requests = (1.0 - settings.confidence).ln() / (1.0 - strictest).ln();
     let settle_s = settings.limit_s / (settings.precision / 2.0);
     // Sixteen blocks of a quarter of a second.
     let mut length = f64::max(4.0, requests / settings.low) + settle_s;
@@ -125,14 +124,15 @@ fn fixed_search(case: &Case, length: f64, seed: u64) -> (Answer, f64) {
     let mut seconds = 0.0;
     while let Some(trial) = search.next() {
         let key = Key::new(seed).part(case.name).part("fixed").index(search.tried().len() as u64);
-        let settle_s = trial.rule.map_or(0.0, |rule| rule.settle_s).min(0.4 * length);
-        let rule = Rule { alpha: 0.01, settle_s, blocks_min: 8, may_give_up: false };
+        let (alpha, settle_s) = trial.rule.map_or((0.0, 0.0), |rule| (rule.alpha, rule.settle_s));
+        let settle_s = settle_s.min(0.4 * length);
+        let rule = Rule { alpha, settle_s, blocks_min: 8, may_give_up: false };
         let judge = Judge::new(&allowed, rule);
         let judge = case.run(trial.level, judge, key, |now, _, _| now >= length);
         seconds += length;
         let evidence = judge.evidence();
         search.learn(TrialResult {
-            decision: Some(binomial(&evidence, allowed[0])),
+            decision: Some(binomial(&evidence, allowed[0], alpha)),
             evidence,
             seconds: length,
             ..TrialResult::default()
@@ -141,13 +141,13 @@ fn fixed_search(case: &Case, length: f64, seed: u64) -> (Answer, f64) {
     (search.edge(), seconds)
 }
 
-/// What the exact binomial test says.
-fn binomial(evidence: &Evidence, allowed: f64) -> Decision {
+/// What the exact binomial test says, which is wrong with the chance `alpha` at most.
+fn binomial(evidence: &Evidence, allowed: f64, alpha: f64) -> Decision {
     let requests = evidence.independent.floor();
     let over = evidence.excess * allowed * requests;
-    if at_most(over.ceil(), requests, allowed) <= 1.0 - CONFIDENCE && !evidence.growing {
+    if at_most(over.ceil(), requests, allowed) <= alpha && !evidence.growing {
         Decision::Pass
-    } else if 1.0 - at_most(over.floor() - 1.0, requests, allowed) <= 1.0 - CONFIDENCE {
+    } else if 1.0 - at_most(over.floor() - 1.0, requests, allowed) <= alpha {
         Decision::Fail
     } else {
         Decision::Open

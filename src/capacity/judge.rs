@@ -138,7 +138,7 @@ impl Judge {
             return false;
         }
         // Early on, chance says more than the load.
-        if measured < 0.3 * (budget_s - self.rule.settle_s) {
+        if measured < 0.2 * (budget_s - self.rule.settle_s) {
             return false;
         }
         // Far from the limit evidence comes quickly, once there are requests.

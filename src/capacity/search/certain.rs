@@ -1,7 +1,13 @@
 //! The two trials that must be certain: one that holds, one above it that fails.
 
-use super::{Answer, Search, Stage, TRIES_MAX};
+use super::{Answer, Kind, Search, Stage, TRIES_MAX};
 use crate::capacity::judge::Decision;
+
+/// The two certain levels are far apart beyond this power of the ratio that was asked for.
+const MIDDLE_BEYOND: f64 = 1.2;
+
+/// Levels between the two that are tried then.
+const MIDDLES_MAX: u32 = 2;
 
 /// A level at which the search tries to be certain that it holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -129,22 +135,41 @@ impl Search {
         next.min(self.settings.high)
     }
 
-    /// The edge is known: sees what lies beyond it, where that is asked for.
+    /// The edge is known: brings both sides of it together where they are far apart, and sees what
+    /// lies beyond it, where that is asked for.
     pub(super) fn beyond(&mut self) {
-        // Steps upwards may have left the two far apart.
+        // A level between them that could not be told from the edge has left them that far apart.
         if let (Some(held), Some(fails)) = (self.held, self.fails)
-            && fails > held * (1.0 + self.settings.precision).powi(2)
-            && self.middles < 2
-            && let Some(middle) = self.between(held, fails)
+            && fails > held * (1.0 + self.settings.precision).powf(MIDDLE_BEYOND)
+            && self.middles < MIDDLES_MAX
+            && let Some(level) = self.between(held, self.too_near(held).unwrap_or(fails))
         {
             self.middles += 1;
-            // The last try: whatever comes of it, this is the place.
-            self.stage = Stage::Above { level: middle, tries: TRIES_MAX - 1 };
+            self.stage = Stage::Middle { level };
             return;
         }
         self.stage = match self.settings.overload {
             true => Stage::Overload { done: 0 },
             false => Stage::Done(self.edge()),
         };
+    }
+
+    /// The lowest level above this one that a certain trial could not tell from the edge.
+    fn too_near(&self, held: f64) -> Option<f64> {
+        let open = self.tried.iter().filter(|tried| {
+            matches!(tried.trial.kind, Kind::Confirm | Kind::Retest | Kind::Above)
+                && tried.result.decision == Some(Decision::Open)
+        });
+        open.map(|tried| tried.trial.level).filter(|level| *level > held).reduce(f64::min)
+    }
+
+    pub(super) fn middle(&mut self, level: f64, decision: Decision) {
+        match decision {
+            Decision::Pass => self.held = Some(level),
+            Decision::Fail => self.fails = Some(level),
+            // It is as near to the edge as such trials can tell.
+            Decision::Open => self.middles = MIDDLES_MAX,
+        }
+        self.beyond();
     }
 }

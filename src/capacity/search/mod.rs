@@ -50,6 +50,8 @@ enum Stage {
     Confirm(Attempt),
     /// Making certain that this level fails.
     Above { level: f64, tries: u32 },
+    /// Bringing the level that holds and the one that fails closer together by this one.
+    Middle { level: f64 },
     /// So many of [`OVERLOADS`] are done.
     Overload { done: usize },
     /// Over.
@@ -167,6 +169,7 @@ impl Search {
                 certain(kind, attempt.level, attempt.tries)
             }
             Stage::Above { level, tries } => certain(Kind::Above, *level, *tries),
+            Stage::Middle { level } => certain(Kind::Above, *level, self.middles),
             Stage::Overload { done } => {
                 let factor = *OVERLOADS.get(*done)?;
                 let held = self.held?;
@@ -216,6 +219,7 @@ impl Search {
             }
             Stage::Confirm(attempt) => self.confirmed(attempt, decision),
             Stage::Above { tries, .. } => self.above(level, decision, tries),
+            Stage::Middle { level } => self.middle(level, decision),
             Stage::Overload { done } => {
                 self.stage = Stage::Overload { done: done + 1 };
                 if done + 1 == OVERLOADS.len() {
@@ -277,6 +281,7 @@ impl Search {
             },
             Stage::Confirm(attempt) => self.step_down(attempt, &said),
             Stage::Above { level, tries } => self.above_unjudged(level, tries),
+            Stage::Middle { level } => self.middle(level, Decision::Open),
             Stage::Overload { .. } | Stage::Done(_) => (),
         }
         // An answer that cannot tell gives this reason already.

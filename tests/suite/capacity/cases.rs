@@ -77,9 +77,14 @@ pub(crate) fn all() -> Vec<Case> {
 }
 
 fn slow(name: &'static str, model: Model, arrivals: Arrivals, limit_s: f64, holds: f64) -> Case {
-    // Near the edge of a single random server an objective changes slowly with the rate, and
-    // neighbouring requests tell almost the same: that takes a million of them.
-    let trial_s = if matches!(name, "M/D/1" | "M/M/1") { 3600.0 } else { 1200.0 };
+    // Near the edge of a random server an objective changes slowly with the rate, and neighbouring
+    // requests tell almost the same: with one server that takes a million of them.
+    let trial_s = match name {
+        "M/M/1" => 3000.0,
+        "M/D/1" => 1500.0,
+        "M/D/2" | "M/D/8" | "M/M/8" => 600.0,
+        _ => 1000.0,
+    };
     let range = (holds / 11.0, holds * 7.0);
     Case { name, model, arrivals, slow: Some((0.01, limit_s)), failed: None, holds, range, trial_s }
 }
