@@ -3,6 +3,8 @@
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
+use crate::units::Rate;
+
 /// What is expected, and what is wanted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wanted {
@@ -82,7 +84,10 @@ pub enum ForecastError {
     #[error("there is no line with a time and a rate, such as `2027-01-01,3000/s`")]
     Empty,
     /// Written on the command line.
-    #[error("expected a growth such as `8%/month`, found `{0}`")]
+    #[error(
+        "expected a growth such as `8%/month`, by week, month, quarter or year, above -100% and at \
+         most 1000%, found `{0}`"
+    )]
     Growth(String),
 }
 
@@ -136,12 +141,13 @@ impl Growth {
 }
 
 /// Reads a table of times and rates: `2027-01-01,3000` or `2027-01,3000/s`, in any order. A first
-/// line that is neither is a header.
+/// line in which nothing is either is a header. Of several times of one day the highest rate counts.
 ///
 /// # Errors
 /// The first line that is wrong.
 pub fn read(text: &str) -> Result<Vec<Peak>, ForecastError> {
-    let mut peaks = Vec::new();
+    let mut peaks: Vec<Peak> = Vec::new();
+    let mut first = true;
     for (index, line) in text.lines().enumerate() {
         let line = line.trim().trim_start_matches('\u{feff}');
         if line.is_empty() || line.starts_with('#') {
@@ -152,25 +158,33 @@ pub fn read(text: &str) -> Result<Vec<Peak>, ForecastError> {
             .split_once([',', ';', '\t'])
             .ok_or_else(|| wrong(format!("expected a time and a rate, found `{line}`")))?;
         let (time, rate) = (time.trim().trim_matches('"'), rate.trim().trim_matches('"'));
-        let Some(from) = date(time) else {
-            if peaks.is_empty() && index == 0 {
-                continue;
-            }
-            return Err(wrong(format!("expected a date such as `2027-01-31`, found `{time}`")));
-        };
-        let per_s = rate
-            .parse::<f64>()
-            .ok()
-            .or_else(|| Some(rate.parse::<crate::units::Rate>().ok()?.per_second()))
-            .filter(|per_s| per_s.is_finite() && *per_s >= 0.0)
-            .ok_or_else(|| wrong(format!("expected a rate such as `3000/s`, found `{rate}`")))?;
+        let (from, per_s) = (date(time), per_s(rate));
+        if std::mem::take(&mut first) && from.is_none() && per_s.is_none() {
+            continue;
+        }
+        let from = from.ok_or_else(|| {
+            wrong(format!("expected a date such as `2027-01-31`, found `{time}`"))
+        })?;
+        let per_s = per_s.ok_or_else(|| {
+            wrong(format!(
+                "expected a rate such as `3000/s`, at most {}, found `{rate}`",
+                Rate::MAX
+            ))
+        })?;
         if peaks.len() == PEAKS_MAX {
             return Err(wrong(format!("more than {PEAKS_MAX} lines")));
         }
         peaks.push(Peak { from, per_s });
     }
-    peaks.sort_by_key(|peak| peak.from);
+    peaks.sort_by(|a, b| a.from.cmp(&b.from).then(b.per_s.total_cmp(&a.per_s)));
+    peaks.dedup_by_key(|peak| peak.from);
     if peaks.is_empty() { Err(ForecastError::Empty) } else { Ok(peaks) }
+}
+
+/// A rate, with or without its unit. A stretch of time may have none at all.
+fn per_s(text: &str) -> Option<f64> {
+    let number = text.parse().ok().filter(|per_s| (0.0..=Rate::MAX.per_second()).contains(per_s));
+    number.or_else(|| Some(text.parse::<Rate>().ok()?.per_second()))
 }
 
 /// A day; a month stands for its first, a time for its day.
@@ -330,6 +344,8 @@ mod tests {
             ("", "there is no line"),
             ("2027-01-01", "line 1: expected a time and a rate"),
             ("time,rate\nsoon,5", "line 2: expected a date"),
+            ("2027-02-30,5/s", "line 1: expected a date"),
+            ("2027-01-01,1e300", "at most 1000000000/s, found `1e300`"),
             ("2027-01-01,fast", "line 1: expected a rate"),
         ] {
             let error = read(text).expect_err(text).to_string();

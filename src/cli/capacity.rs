@@ -1,7 +1,8 @@
 //! `flowbench capacity`.
 
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -12,7 +13,7 @@ use super::run::{chain, default_folder, output};
 use super::signals::watch_signals;
 use super::suite::Changes;
 use crate::capacity::analysis::{self, Circumstances};
-use crate::capacity::forecast::{self, Growth, Peak, Wanted};
+use crate::capacity::forecast::{self, ForecastError, Growth, Peak, Wanted};
 use crate::capacity::objective::Objective;
 use crate::capacity::pareto::{self, Pareto};
 use crate::capacity::result::{self, Capacity, Outcome, TrialSummary, Unit};
@@ -71,10 +72,10 @@ pub(super) struct Args {
     #[arg(long)]
     skip_overload: bool,
     /// Also try these numbers of Documents a request, as in 1,10,100
-    #[arg(long, value_name = "SIZES", value_delimiter = ',')]
+    #[arg(long, value_name = "SIZES", value_delimiter = ',', value_parser = whole)]
     request_size: Vec<usize>,
     /// Also try these numbers of connections, as in 1,4
-    #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', value_parser = whole)]
     connections: Vec<usize>,
     #[command(flatten)]
     planning: Planning,
@@ -105,16 +106,26 @@ struct Planning {
     #[arg(long, value_name = "SHARE", default_value = "30%")]
     headroom: Percentage,
     /// Replicas of the Flow that is measured
-    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = replicas)]
     replicas: u32,
     /// What one replica costs, as in 1.20/h
     #[arg(long, value_name = "PRICE", value_parser = cost)]
     cost: Option<f64>,
 }
 
+/// One of several numbers.
+fn whole(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| format!("expected whole numbers such as `1,10,100`, found `{text}`"))
+}
+
+fn replicas(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| (1..=100_000).contains(number));
+    number.ok_or_else(|| format!("expected a whole number from 1 to 100000, found `{text}`"))
+}
+
 /// A price an hour.
 fn cost(text: &str) -> Result<f64, String> {
-    let wrong = || format!("expected a price an hour such as `1.20/h`, found `{text}`");
+    let wrong = || format!("expected a price such as `1.20/h`, by h, day or month, found `{text}`");
     let (amount, hours) = match text.split_once('/') {
         Some((amount, "h" | "hour")) => (amount, 1.0),
         Some((amount, "d" | "day")) => (amount, 24.0),
@@ -387,20 +398,30 @@ fn task(args: &Args, plan: &Plan) -> Result<Task, Problem> {
         }
     };
     if low < 1.0 && clients {
-        return Err(Problem::usage("`--clients` begins at 1 at least"));
+        return Err(Problem::usage(format!("`--clients` begins at 1 at least, found {low}")));
     }
     if low >= high {
-        return Err(Problem::usage("a search needs a range with two ends, as in `50/s..5000/s`"));
+        // What a block says was refused where it stands.
+        let (range, unit, example) = match clients {
+            true => ("`--clients`", "", "1..256"),
+            false => ("`--rate`", "/s", "50/s..5000/s"),
+        };
+        return Err(Problem::usage(format!(
+            "{range} is searched from one end to a higher one, as in `{example}`, found only `{low}{unit}`"
+        )));
     }
-    let percent = |given: Percentage| given.fraction();
-    let precision =
-        args.precision.or(block.map(|block| block.precision)).map_or(PRECISION / 100.0, percent);
+    let precision = args.precision.or(block.map(|block| block.precision));
+    let found = precision.map_or(String::new(), |precision| format!(", found `{precision}`"));
+    let precision = precision.map_or(PRECISION / 100.0, Percentage::fraction);
     if !(0.005..=0.5).contains(&precision) {
-        return Err(Problem::usage("`--precision` is from 0.5% to 50%"));
+        return Err(Problem::usage(format!("`--precision` is from 0.5% to 50%{found}")));
     }
     let confidence = args.confidence.fraction();
     if !(0.8..=0.9999).contains(&confidence) {
-        return Err(Problem::usage("`--confidence` is from 80% to 99.99%"));
+        return Err(Problem::usage(format!(
+            "`--confidence` is from 80% to 99.99%, found `{}`",
+            args.confidence
+        )));
     }
     let trial = args.trial.map(Span::get).or(block.map(|block| block.trial)).unwrap_or(TRIAL);
     let settings = Settings {
@@ -422,7 +443,8 @@ fn task(args: &Args, plan: &Plan) -> Result<Task, Problem> {
 /// Refuses what no trial could ever decide.
 fn certifiable(settings: &Settings, conditions: &[Condition]) -> Result<(), Problem> {
     if settings.trial_s < 1.0 {
-        return Err(Problem::usage("a trial takes at least 1s"));
+        let found = Span::new(Duration::from_secs_f64(settings.trial_s)).unwrap_or_default();
+        return Err(Problem::usage(format!("a trial takes at least 1s, found `{found}`")));
     }
     let needed = settings.seconds_needed();
     // How fast clients are shows only when they run.
@@ -477,12 +499,8 @@ fn variants(args: &Args, plan: &Plan, scenario: usize) -> Result<Vec<(usize, usi
         |given: &[usize], own: usize| if given.is_empty() { vec![own] } else { given.to_vec() };
     let sizes = or(&args.request_size, own_size);
     let connections = or(&args.connections, scenario.crew(1).connections);
-    if sizes.iter().any(|size| !(1..=1_000_000).contains(size)) {
-        return Err(Problem::usage("`--request-size` is from 1 to 1000000"));
-    }
-    if connections.iter().any(|connections| !(1..=1000).contains(connections)) {
-        return Err(Problem::usage("`--connections` is from 1 to 1000"));
-    }
+    within("--request-size", &sizes, 1_000_000)?;
+    within("--connections", &connections, 1000)?;
     let all: Vec<(usize, usize)> = sizes
         .iter()
         .flat_map(|size| connections.iter().map(|connections| (*size, *connections)))
@@ -496,21 +514,66 @@ fn variants(args: &Args, plan: &Plan, scenario: usize) -> Result<Vec<(usize, usi
     Ok(all)
 }
 
+fn within(option: &str, given: &[usize], most: usize) -> Result<(), Problem> {
+    match given.iter().find(|number| !(1..=most).contains(number)) {
+        Some(found) => {
+            Err(Problem::usage(format!("`{option}` is from 1 to {most}, found `{found}`")))
+        }
+        None => Ok(()),
+    }
+}
+
 fn peaks(planning: &Planning) -> Result<Option<Vec<Peak>>, Problem> {
     if planning.headroom.fraction() > 0.95 {
-        return Err(Problem::usage("`--headroom` is at most 95%"));
+        return Err(Problem::usage(format!(
+            "`--headroom` is at most 95%, found `{}`",
+            planning.headroom
+        )));
     }
     if let Some(path) = &planning.forecast {
-        let wrong = |error: &dyn std::fmt::Display| {
-            Problem::usage(format!("--forecast: `{}`: {error}", path.display()))
-        };
-        let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
-        return forecast::read(&text).map(Some).map_err(|error| wrong(&error));
+        return read_forecast(path).map(Some);
+    }
+    if planning.cost.is_some() && planning.peak.is_none() {
+        return Err(Problem::usage(
+            "`--cost` needs a load to plan for: `--peak 3000/s` or `--forecast forecast.csv`",
+        ));
     }
     let Some(peak) = planning.peak else { return Ok(None) };
     let today = jiff::Zoned::now().date();
     let growth = planning.growth.unwrap_or(Growth { monthly: 1.0 });
     Ok(Some(growth.peaks(peak.per_second(), today)))
+}
+
+/// More than any forecast has; a device that never ends is not read to its end.
+const FORECAST_BYTES_MAX: u64 = 4 << 20;
+
+fn read_forecast(path: &Path) -> Result<Vec<Peak>, Problem> {
+    let shown = path.display();
+    let mut bytes = Vec::new();
+    let opened =
+        File::open(path).and_then(|file| file.take(FORECAST_BYTES_MAX + 1).read_to_end(&mut bytes));
+    opened.map_err(|error| {
+        Problem::usage(format!("--forecast: could not read `{shown}`: {error}"))
+    })?;
+    if bytes.len() as u64 > FORECAST_BYTES_MAX {
+        let message = format!("--forecast: `{shown}` is larger than 4 MiB: is it a forecast?");
+        return Err(Problem::usage(message));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        Problem::usage(format!(
+            "--forecast: expected text in UTF-8, found other bytes\n --> {shown}:{line}"
+        ))
+    })?;
+    forecast::read(&text).map_err(|error| {
+        Problem::usage(match error {
+            ForecastError::Line { line, reason } => {
+                format!("--forecast: {reason}\n --> {shown}:{line}")
+            }
+            other => format!("--forecast: {other}\n --> {shown}"),
+        })
+    })
 }
 
 /// A line for each trial, when it is over.

@@ -309,17 +309,23 @@ impl<'a> Resolver<'a> {
             let at = at.key("objective").index(index);
             self.step_is_known(condition, &scenarios[scenario].steps, at);
         }
-        let precision =
-            written.precision.or(Percentage::new(5.0)).filter(|part| *part > Percentage::ZERO);
-        let Some(precision) = precision else {
-            let message = "`precision` must be above 0%";
+        let precision = written.precision.or(Percentage::new(5.0));
+        let precision = precision.filter(|share| (0.005..=0.5).contains(&share.fraction()));
+        if precision.is_none() {
+            let message = "`precision` must be from 0.5% to 50%";
             at.key("precision").problem(self.problems, message, |problem| problem);
-            return None;
-        };
-        let trial = written.trial.map_or(Duration::from_secs(20), Span::get);
-        if trial.is_zero() {
-            at.key("trial").problem(self.problems, "`trial` must be above 0s", |problem| problem);
         }
+        let trial = written.trial.map_or(Duration::from_secs(20), Span::get);
+        if trial < Duration::from_secs(1) {
+            let message = "`trial` must be at least 1s";
+            at.key("trial").problem(self.problems, message, |problem| problem);
+        }
+        if written.rate.low() == written.rate.high() {
+            let message =
+                "`rate` must be a range with a lower and a higher end, as in `50/s..5000/s`";
+            at.key("rate").problem(self.problems, message, |problem| problem);
+        }
+        let precision = precision?;
         Some(Capacity {
             scenario,
             objective: written.objective,

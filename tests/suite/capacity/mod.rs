@@ -1,7 +1,10 @@
 //! The search for capacity, on simulated Flows whose capacity is known; a hundred searches of each
 //! are in `benches/capacity.rs`.
 
+mod bad;
 mod cases;
+mod options;
+mod real;
 mod simulator;
 
 use flowbench::capacity::search::{Answer, Search};
