@@ -240,19 +240,19 @@ pub fn plan(holds_per_s: f64, wanted: &Wanted) -> Plan {
 fn words(steps: &[Step], outgrown: Option<Date>, wanted: &Wanted, holds: f64) -> String {
     use super::words::number;
 
-    let setup = match wanted.replicas {
-        1 => "the one replica of today".to_owned(),
-        replicas => format!("the {replicas} replicas of today"),
+    let (setup, s, does) = match wanted.replicas {
+        1 => ("the one replica of today".to_owned(), "s", "does"),
+        replicas => (format!("the {replicas} replicas of today"), "", "do"),
     };
     let headroom = number(wanted.headroom * 100.0);
     let first = match (outgrown, steps.first()) {
-        (None, _) => format!("{setup} hold all of the forecast with {headroom} % to spare"),
+        (None, _) => format!("{setup} hold{s} all of the forecast with {headroom} % to spare"),
         (Some(from), Some(step)) if step.from == from => format!(
-            "{setup} do not hold today's peak of {}/s with {headroom} % to spare",
+            "{setup} {does} not hold today's peak of {}/s with {headroom} % to spare",
             number(step.per_s)
         ),
         (Some(from), _) => format!(
-            "{setup} no longer hold the peak with {headroom} % to spare from {} on",
+            "{setup} no longer hold{s} the peak with {headroom} % to spare from {} on",
             from.strftime("%B %Y")
         ),
     };
@@ -270,9 +270,10 @@ fn words(steps: &[Step], outgrown: Option<Date>, wanted: &Wanted, holds: f64) ->
         String::new()
     };
     format!(
-        "{first}; {} needs {} replicas for {}/s, {} with one to spare{cost}{beyond}",
+        "{first}; {} needs {} replica{} for {}/s, {} with one to spare{cost}{beyond}",
         last.from.strftime("%B %Y"),
         last.replicas,
+        if last.replicas == 1 { "" } else { "s" },
         number(last.per_s),
         last.with_spare
     )
@@ -359,5 +360,12 @@ mod tests {
         let plan = plan(1000.0, &wanted(peaks));
         assert_eq!((plan.outgrown, plan.steps[0].replicas), (None, 1));
         assert!(plan.words.starts_with("the 2 replicas of today hold all of the forecast"));
+        let one =
+            Wanted { replicas: 1, ..wanted(vec![Peak { from: day("2027-01-01"), per_s: 5.0 }]) };
+        assert_eq!(
+            super::plan(1000.0, &one).words,
+            "the one replica of today holds all of the forecast with 30 % to spare; January 2027 needs \
+             1 replica for 5/s, 2 with one to spare, 13.33 per million Documents at the peak"
+        );
     }
 }

@@ -37,7 +37,7 @@ Examples:
   flowbench capacity capacity.yaml --peak 3000/s --growth 8%/month --replicas 2 --cost 1.20/h
 
 The search offers more than the Flow holds, twice as much at the end: mind who else uses it.
-What is known of the plan options: docs/capacity.md.
+docs/capacity.md explains the answer and the plan.
 
 Exit codes: 0 the load that holds was found; 1 not even the lowest load holds; 2 the file or the \
 command line is wrong; 3 a target could not be reached or started; 4 it cannot be told; 5 a report \
@@ -219,7 +219,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
         models: analysis::models(&summaries, &answer, circumstances),
         pareto,
         plan: task.peaks.and_then(|peaks| {
-            let holds = answer.held()?;
+            let holds = held_per_s(&answer, &summaries, unit)?;
             let wanted = Wanted {
                 peaks,
                 headroom: args.planning.headroom.fraction(),
@@ -245,6 +245,20 @@ async fn run(args: Args) -> Result<Exit, Problem> {
         Answer::FailsAtLow { .. } => Exit::Failed,
         Answer::Unclear { .. } => Exit::NotJudged,
     })
+}
+
+/// Requests a second at the load that holds; clients make as many as they get answers.
+fn held_per_s(answer: &Answer, trials: &[TrialSummary], unit: Unit) -> Option<f64> {
+    let level = answer.held()?;
+    match unit {
+        Unit::Rate => Some(level),
+        Unit::Clients => confirmed(level, trials).map(|trial| trial.point.throughput_per_s),
+    }
+}
+
+/// The last trial at a level that held.
+fn confirmed(level: f64, trials: &[TrialSummary]) -> Option<&TrialSummary> {
+    trials.iter().rfind(|trial| trial.level == level && trial.outcome == Outcome::Held)
 }
 
 type Found = (Search, Vec<TrialSummary>, Option<Pareto>);
@@ -312,9 +326,7 @@ fn chosen(
     let level = search.edge().held();
     let holds = level.is_some();
     let trial = match level {
-        Some(level) => {
-            tried.iter().rfind(|trial| trial.level == level && trial.outcome == Outcome::Held)
-        }
+        Some(level) => confirmed(level, tried),
         None => tried.first(),
     }?;
     let point = &trial.point;

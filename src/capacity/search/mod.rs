@@ -64,6 +64,10 @@ pub const OVERLOADS: [f64; 3] = [1.2, 1.5, 2.0];
 /// After the worst overload the load goes down to this share of what holds.
 const RECOVER_AT: f64 = 0.5;
 
+/// How long it is watched then, in budgets: half a budget of twice the load takes a queue a whole one
+/// to work off, and then it has to be seen to be calm.
+const RECOVER_BUDGETS: f64 = 1.5;
+
 /// Trials of one search: far more than any needs, so that one that cannot find an end has one.
 const TRIALS_MAX: usize = 80;
 
@@ -181,7 +185,8 @@ impl Search {
                     budget_s: (budget_s / 2.0).max(2.0),
                     least_s: 0.0,
                     rule: None,
-                    then: last.then(|| (settings.tidy(held * RECOVER_AT), budget_s)),
+                    then: last
+                        .then(|| (settings.tidy(held * RECOVER_AT), budget_s * RECOVER_BUDGETS)),
                 }
             }
             Stage::Done(_) => return None,

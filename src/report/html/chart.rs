@@ -65,6 +65,17 @@ impl Axis {
         Axis { scale: Scale::Linear { from, to }, ticks, label }
     }
 
+    /// From the first of these to the last, which ascend, with ticks at some of them.
+    pub(super) fn at(marks: Vec<(f64, String)>, label: &'static str) -> Axis {
+        const TICKS_MAX: usize = 6;
+        let from = marks.first().map_or(0.0, |mark| mark.0);
+        let to = marks.last().map_or(0.0, |mark| mark.0);
+        let to = if to > from { to } else { from + 1.0 };
+        let every = marks.len().div_ceil(TICKS_MAX).max(1);
+        let ticks = marks.into_iter().step_by(every).collect();
+        Axis { scale: Scale::Linear { from, to }, ticks, label }
+    }
+
     /// Powers of ten around `from` and `to`, with 2 and 5 between where there is room.
     pub(super) fn log(from: f64, to: f64, show: Show, label: &'static str) -> Axis {
         let from = if from > 0.0 && from.is_finite() { from } else { 1e-3 };
@@ -504,6 +515,8 @@ mod tests {
         );
         assert_eq!(ticks(&Axis::log(1.5, 40.0, plain, "")), ["1", "2", "5", "10", "20", "50"]);
         assert_eq!(ticks(&Axis::log(0.15, 900.0, plain, "")), ["0.1", "1", "10", "100", "1000"]);
+        let months = (0..13).map(|month| (f64::from(month), month.to_string())).collect();
+        assert_eq!(ticks(&Axis::at(months, "")), ["0", "3", "6", "9", "12"]);
         assert_eq!(ticks(&Axis::nines(3)), ["0", "50", "90", "99", "99.9"]);
     }
 
@@ -512,6 +525,7 @@ mod tests {
         for axis in [Axis::from_zero(f64::NAN, plain, ""), Axis::exact(0.0, 0.0, 1.0, plain, "")] {
             assert!(axis.ticks.len() > 1);
         }
+        assert_eq!(ticks(&Axis::at(vec![(3.0, "once".into())], "")), ["once"]);
         assert!(Axis::log(0.0, 0.0, plain, "").ticks.len() > 1);
         assert!(Axis::log(f64::INFINITY, 0.0, plain, "").ticks.len() > 1);
     }

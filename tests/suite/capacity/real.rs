@@ -13,7 +13,7 @@ const ATTEMPTS: usize = 3;
 const OFF_MAX: f64 = 0.05;
 
 /// What `flowbench capacity` writes about a Flow of these Executors.
-fn search(protocol: &str, executors: &str, range: &str) -> Value {
+fn search(protocol: &str, executors: &str, levels: [&str; 2], more: &[&str]) -> Value {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let suite = format!(
         "flows: {{f: {{embedded: {{executors: [{executors}]}}}}}}\nscenarios: [{{name: s, protocol: \
@@ -25,8 +25,10 @@ fn search(protocol: &str, executors: &str, range: &str) -> Value {
     for _ in 0..ATTEMPTS {
         let ran = Command::new(env!("CARGO_BIN_EXE_flowbench"))
             .current_dir(folder.path())
-            .args(["capacity", "suite.yaml", "--objective", "p90 < 60ms", "--rate", range])
+            .args(["capacity", "suite.yaml", "--objective", "p90 < 60ms"])
+            .args(levels)
             .args(["--trial", "15s", "--skip-overload", "--out", "out", "--json"])
+            .args(more)
             .stdin(Stdio::null())
             .output()
             .expect("the binary was built");
@@ -67,20 +69,34 @@ fn saturates_first(capacity: &Value) -> Vec<&str> {
 #[test]
 fn one_at_a_time_holds_the_inverse_of_its_service_time() {
     let one = "{name: e, service_time: 10ms, concurrency: 1}";
-    is_found(&search("grpc", one, "60/s..170/s"), 100.0);
+    is_found(&search("grpc", one, ["--rate", "60/s..170/s"], &[]), 100.0);
 }
 
 #[test]
 fn eight_at_a_time_hold_eight_times_as_much() {
     let eight = "{name: e, service_time: 40ms, concurrency: 8}";
-    is_found(&search("http", eight, "120/s..340/s"), 200.0);
+    is_found(&search("http", eight, ["--rate", "120/s..340/s"], &[]), 200.0);
 }
 
 #[test]
 fn of_two_executors_the_narrow_one_sets_the_capacity_and_is_named() {
     let two = "{name: wide, service_time: 10ms, concurrency: 4}, \
                {name: narrow, service_time: 10ms, concurrency: 1}";
-    let found = search("websocket", two, "60/s..170/s");
+    let found = search("websocket", two, ["--rate", "60/s..170/s"], &[]);
     is_found(&found, 100.0);
     assert_eq!(saturates_first(&found), ["narrow"]);
+}
+
+#[test]
+fn clients_that_wait_are_as_many_as_their_time_allows_and_planned_for_by_their_rate() {
+    // One at a time, 10 ms each: n clients wait 10 ms · n, and make 100 requests a second.
+    let one = "{name: e, service_time: 10ms, concurrency: 1}";
+    let plan = ["--peak", "140/s", "--headroom", "30%"];
+    let found = search("grpc", one, ["--clients", "1..32"], &plan);
+    let edge = &found["answer"]["edge"];
+    assert_eq!((edge["held"].as_f64(), edge["fails"].as_f64()), (Some(5.0), Some(6.0)));
+    let holds = found["plan"]["holds_per_s"].as_f64().expect("a rate");
+    assert!((holds / 100.0 - 1.0).abs() <= OFF_MAX, "{holds}");
+    let needed = (200.0 / holds).ceil();
+    assert_eq!(found["plan"]["steps"][0]["replicas"].as_f64(), Some(needed), "{}", found["plan"]);
 }

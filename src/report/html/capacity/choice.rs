@@ -1,0 +1,132 @@
+//! What there is to choose: sizes and connections, replicas over time.
+
+use std::borrow::Cow;
+
+use super::Part;
+use crate::capacity::forecast::money;
+use crate::capacity::result::Capacity;
+use crate::capacity::words::number;
+use crate::report::html::chart::{Axis, Shape, plot};
+use crate::report::html::parts::{Figure, Key, Mark};
+use crate::report::words::{latency, rate};
+
+pub(super) fn pareto(capacity: &Capacity) -> Option<Part> {
+    let pareto = capacity.pareto.as_ref()?;
+    let timed: Vec<_> = pareto.variants.iter().filter(|variant| variant.p99_ms.is_some()).collect();
+    let at = |variant: &crate::capacity::pareto::Variant| {
+        (variant.p99_ms.unwrap_or(0.0), variant.documents_per_s)
+    };
+    let times = timed.iter().map(|variant| at(variant).0);
+    let (low, high) = (times.clone().fold(f64::INFINITY, f64::min), times.fold(0.0, f64::max));
+    let most = timed.iter().map(|variant| variant.documents_per_s).fold(0.0, f64::max);
+    let x = Axis::log(low, high, |ms| latency(Some(ms)), "p99 of the response time");
+    let y = Axis::from_zero(most, number, "Documents/s");
+    let mut front: Vec<(f64, f64)> =
+        timed.iter().filter(|variant| variant.on_front).map(|variant| at(variant)).collect();
+    front.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let rest: Vec<(f64, f64)> =
+        timed.iter().filter(|variant| !variant.on_front).map(|variant| at(variant)).collect();
+    let shapes = [Shape::Curve(0, front.clone()), Shape::Dots(0, front), Shape::Dots(1, rest)];
+    let head =
+        ["Documents a request", "Connections", "Documents/s", "Requests/s", "Mean", "p99", ""];
+    let rows: Vec<Vec<String>> = pareto
+        .variants
+        .iter()
+        .enumerate()
+        .map(|(index, variant)| {
+            vec![
+                variant.request_size.to_string(),
+                variant.connections.to_string(),
+                rate(variant.documents_per_s),
+                rate(variant.requests_per_s),
+                latency(variant.mean_ms),
+                latency(variant.p99_ms),
+                match (pareto.recommended == Some(index), variant.holds, variant.on_front) {
+                    (true, ..) => "recommended".into(),
+                    (_, false, _) => "does not hold".into(),
+                    (_, _, true) => "on the front".into(),
+                    _ => String::new(),
+                },
+            ]
+        })
+        .collect();
+    let head = head.map(Cow::Borrowed).to_vec();
+    let figure = Figure {
+        title: "Documents against latency".into(),
+        legend: vec![
+            Key { name: "the front".into(), mark: Mark::Line },
+            Key { name: "beaten by another".into(), mark: Mark::Dots },
+        ],
+        svg: plot("Documents against latency", &x, &y, &shapes),
+        note: "Each point is the most that one combination holds. Of those on the front none is \
+               better than another in every way."
+            .into(),
+        head: head.clone(),
+        rows: rows.clone(),
+        ..Figure::default()
+    };
+    Some(Part { words: pareto.words.clone(), figure, head, rows })
+}
+
+pub(super) fn plan(capacity: &Capacity) -> Option<Part> {
+    let plan = capacity.plan.as_ref()?;
+    let day = |date: jiff::civil::Date| {
+        let since = jiff::civil::date(1970, 1, 1).until(date).ok();
+        since.map_or(0.0, |span| f64::from(span.get_days()))
+    };
+    let at: Vec<f64> = plan.steps.iter().map(|step| day(step.from)).collect();
+    let marks = at.iter().zip(&plan.steps).map(|(at, step)| (*at, step.from.to_string()));
+    let x = Axis::at(marks.collect(), "from");
+    let most = plan.steps.iter().map(|step| f64::from(step.with_spare)).fold(0.0, f64::max);
+    let y = Axis::from_zero(most, number, "replicas");
+    let stairs = |of: fn(&crate::capacity::forecast::Step) -> u32| -> Vec<(f64, f64)> {
+        let mut points: Vec<(f64, f64)> = Vec::new();
+        for (at, step) in at.iter().zip(&plan.steps) {
+            if let Some((_, before)) = points.last().copied() {
+                points.push((*at, before));
+            }
+            points.push((*at, f64::from(of(step))));
+        }
+        points
+    };
+    let shapes = [
+        Shape::Level(f64::from(plan.replicas), "today".into()),
+        Shape::Curve(0, stairs(|step| step.replicas)),
+        Shape::Curve(1, stairs(|step| step.with_spare)),
+    ];
+    let head =
+        ["From", "Peak", "Replicas", "With one to spare", "Cost an hour", "Per million Documents"];
+    let rows: Vec<Vec<String>> = plan
+        .steps
+        .iter()
+        .map(|step| {
+            let price = |amount: Option<f64>| amount.map_or("–".into(), money);
+            let guess = if step.beyond { " *" } else { "" };
+            vec![
+                step.from.to_string(),
+                rate(step.per_s),
+                format!("{}{guess}", step.replicas),
+                step.with_spare.to_string(),
+                price(step.cost_per_hour),
+                price(step.cost_per_million),
+            ]
+        })
+        .collect();
+    let head = head.map(Cow::Borrowed).to_vec();
+    let figure = Figure {
+        title: "Replicas over time".into(),
+        legend: Mark::Line.legend(["needed", "with one to spare"]),
+        svg: plot("Replicas over time", &x, &y, &shapes),
+        note: format!(
+            "For the peak of each step with {} % of capacity to spare. An asterisk marks what lies \
+             beyond twice the measured load.",
+            number(plan.headroom * 100.0)
+        )
+        .into(),
+        head: head.clone(),
+        rows: rows.clone(),
+        across: x.across(&at),
+        ..Figure::default()
+    };
+    Some(Part { words: plan.words.clone(), figure, head, rows })
+}

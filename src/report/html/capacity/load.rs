@@ -1,0 +1,177 @@
+//! Times, throughput and Executors over the load.
+
+use std::borrow::Cow;
+
+use crate::capacity::result::{Capacity, TrialSummary, Unit};
+use crate::capacity::search::Answer;
+use crate::capacity::words::{level, number};
+use crate::report::html::chart::{Axis, Shape, plot};
+use crate::report::html::parts::{Figure, Mark};
+use crate::report::words::{latency, percent, rate};
+
+fn axis_of_levels(capacity: &Capacity, loads: &[&TrialSummary]) -> Axis {
+    let levels = loads.iter().map(|trial| trial.level);
+    let low = levels.clone().fold(f64::INFINITY, f64::min);
+    let high = levels.fold(0.0, f64::max);
+    let label = match capacity.unit {
+        Unit::Rate => "offered load, requests/s",
+        Unit::Clients => "clients",
+    };
+    Axis::log(low, high, number, label)
+}
+
+/// Where the edge lies: between what holds and what fails.
+fn edge(capacity: &Capacity) -> Option<Shape> {
+    let word = |held: f64| format!("holds {}", level(held, capacity.unit));
+    match capacity.answer {
+        Answer::Edge { held, fails, .. } => {
+            Some(Shape::Stretch(held, fails.unwrap_or(held), word(held)))
+        }
+        Answer::HoldsAtHigh { level } => Some(Shape::Stretch(level, level, word(level))),
+        _ => None,
+    }
+}
+
+pub(super) fn figures(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    if loads.is_empty() {
+        return figures;
+    }
+    let unit = capacity.unit;
+    let x = axis_of_levels(capacity, loads);
+    let timed: Vec<&TrialSummary> =
+        loads.iter().copied().filter(|trial| trial.point.p50_ms.is_some()).collect();
+    let times = |of: fn(&TrialSummary) -> Option<f64>| -> Vec<(f64, f64)> {
+        timed.iter().filter_map(|trial| Some((trial.level, of(trial)?))).collect()
+    };
+    let (p50, p99) = (times(|trial| trial.point.p50_ms), times(|trial| trial.point.p99_ms));
+    let limits: Vec<(f64, String)> = capacity
+        .trials
+        .first()
+        .iter()
+        .flat_map(|trial| &trial.objective)
+        .filter(|judged| judged.unit == "ms")
+        .filter_map(|judged| Some((limit_ms(&judged.that)?, judged.that.clone())))
+        .collect();
+    let all = p50.iter().chain(&p99).map(|point| point.1).chain(limits.iter().map(|l| l.0));
+    let (low, high) = (all.clone().fold(f64::INFINITY, f64::min), all.fold(0.0, f64::max));
+    if low.is_finite() {
+        let y = Axis::log(low, high, |ms| latency(Some(ms)), "response time");
+        let mut shapes: Vec<Shape> = edge(capacity).into_iter().collect();
+        shapes.extend(limits.into_iter().map(|(limit, word)| Shape::Level(limit, word)));
+        for (colour, points) in [(0, &p50), (1, &p99)] {
+            shapes.push(Shape::Curve(colour, points.clone()));
+            shapes.push(Shape::Dots(colour, points.clone()));
+        }
+        figures.push(Figure {
+            title: "Response time over load".into(),
+            legend: Mark::Line.legend(["median", "p99"]),
+            svg: plot("Response time over load", &x, &y, &shapes),
+            note: "The shaded stretch is where the edge lies: what is left of it holds, what is right \
+                   of it fails, each with the stated confidence. Beyond it a queue grows, and times \
+                   tell of the length of the trial."
+                .into(),
+            head: ["Load", "Median", "p99"].map(Cow::Borrowed).to_vec(),
+            rows: timed
+                .iter()
+                .map(|trial| {
+                    let point = &trial.point;
+                    vec![level(trial.level, unit), latency(point.p50_ms), latency(point.p99_ms)]
+                })
+                .collect(),
+            across: x.across(&timed.iter().map(|trial| trial.level).collect::<Vec<_>>()),
+            ..Figure::default()
+        });
+    }
+    let through = |of: fn(&TrialSummary) -> f64| -> Vec<(f64, f64)> {
+        loads.iter().map(|trial| (trial.level, of(trial))).collect()
+    };
+    let done = through(|trial| trial.point.throughput_per_s);
+    let good = through(|trial| trial.point.goodput_per_s);
+    let most = done.iter().chain(&good).map(|point| point.1).fold(0.0, f64::max);
+    let y = Axis::from_zero(most, number, "requests/s");
+    let mut shapes: Vec<Shape> = edge(capacity).into_iter().collect();
+    for (colour, points) in [(0, &done), (1, &good)] {
+        shapes.push(Shape::Curve(colour, points.clone()));
+        shapes.push(Shape::Dots(colour, points.clone()));
+    }
+    figures.push(Figure {
+        title: "Throughput over load".into(),
+        legend: Mark::Line.legend(["throughput", "goodput"]),
+        svg: plot("Throughput over load", &x, &y, &shapes),
+        note:
+            "Throughput is what came back, goodput what came back and met the objective by itself."
+                .into(),
+        head: ["Load", "Throughput", "Goodput"].map(Cow::Borrowed).to_vec(),
+        rows: loads
+            .iter()
+            .map(|trial| {
+                let point = &trial.point;
+                vec![
+                    level(trial.level, unit),
+                    rate(point.throughput_per_s),
+                    rate(point.goodput_per_s),
+                ]
+            })
+            .collect(),
+        across: x.across(&loads.iter().map(|trial| trial.level).collect::<Vec<_>>()),
+        ..Figure::default()
+    });
+    figures.extend(executors_over_load(capacity, loads));
+    figures
+}
+
+/// The limit of `p99 < 100ms` in ms.
+fn limit_ms(that: &str) -> Option<f64> {
+    let condition: crate::scenario::condition::Condition = that.parse().ok()?;
+    Some(condition.limit).filter(|limit| *limit > 0.0)
+}
+
+fn executors_over_load(capacity: &Capacity, loads: &[&TrialSummary]) -> Option<Figure> {
+    let told: Vec<&TrialSummary> =
+        loads.iter().copied().filter(|trial| !trial.point.executors.is_empty()).collect();
+    if told.len() < 2 {
+        return None;
+    }
+    let names: Vec<String> =
+        capacity.models.executors.iter().map(|stop| stop.name.clone()).collect();
+    let time = |trial: &TrialSummary, name: &str| {
+        let found = trial.point.executors.iter().find(|executor| executor.name == name);
+        found.map(|executor| executor.mean_ms)
+    };
+    let share = |trial: &TrialSummary, name: &str| {
+        let all: f64 = names.iter().filter_map(|name| time(trial, name)).sum();
+        time(trial, name).filter(|_| all > 0.0).map(|ms| ms / all)
+    };
+    let x = axis_of_levels(capacity, &told);
+    let y = Axis::from_zero(1.0, percent, "share of the time in Executors");
+    let mut shapes: Vec<Shape> = edge(capacity).into_iter().collect();
+    for (colour, name) in names.iter().enumerate() {
+        let points: Vec<(f64, f64)> =
+            told.iter().filter_map(|trial| Some((trial.level, share(trial, name)?))).collect();
+        shapes.push(Shape::Curve(colour, points.clone()));
+        shapes.push(Shape::Dots(colour, points));
+    }
+    let mut head: Vec<Cow<'static, str>> = vec!["Load".into()];
+    head.extend(names.iter().cloned().map(Cow::Owned));
+    Some(Figure {
+        title: "Executors over load".into(),
+        legend: Mark::Line.legend(names.clone()),
+        svg: plot("Executors over load", &x, &y, &shapes),
+        note: "An Executor whose share grows with the load is the one that saturates.".into(),
+        head,
+        rows: told
+            .iter()
+            .map(|trial| {
+                let mut row = vec![level(trial.level, capacity.unit)];
+                row.extend(names.iter().map(|name| {
+                    let share = share(trial, name).map_or("–".into(), percent);
+                    format!("{share} ({})", latency(time(trial, name)))
+                }));
+                row
+            })
+            .collect(),
+        across: x.across(&told.iter().map(|trial| trial.level).collect::<Vec<_>>()),
+        ..Figure::default()
+    })
+}

@@ -1,0 +1,204 @@
+//! `capacity.html`: what a Flow holds, for those who decide at the top and for those who measure
+//! below.
+
+mod choice;
+mod load;
+mod model;
+
+use std::borrow::Cow;
+use std::io;
+
+use serde::Serialize;
+
+use super::parts::{Fact, Figure};
+use crate::capacity::result::{Capacity, Outcome, TrialSummary, Unit};
+use crate::capacity::search::{Answer, Kind};
+use crate::capacity::words::{condition, level, number};
+use crate::report::words::{latency, percent, rate, time};
+
+pub(in crate::report) fn write(capacity: &Capacity, out: &mut dyn io::Write) -> io::Result<()> {
+    super::render("capacity.html", &Page::new(capacity), out)
+}
+
+#[derive(Serialize)]
+struct Page {
+    title: String,
+    class: &'static str,
+    headline: String,
+    paragraph: String,
+    words: String,
+    key: Vec<Fact>,
+    notes: Vec<String>,
+    load: Vec<Figure>,
+    models: Vec<Figure>,
+    parameters: Vec<[String; 4]>,
+    held_out: Option<String>,
+    executors: Vec<[String; 5]>,
+    predictions: Vec<[String; 4]>,
+    pareto: Option<Part>,
+    plan: Option<Part>,
+    trials: Vec<TrialRow>,
+    facts: Vec<Fact>,
+}
+
+/// A section of one chart.
+#[derive(Serialize)]
+struct Part {
+    words: String,
+    figure: Figure,
+    head: Vec<Cow<'static, str>>,
+    rows: Vec<Vec<String>>,
+}
+
+#[derive(Serialize)]
+struct TrialRow {
+    level: String,
+    kind: &'static str,
+    verdict: &'static str,
+    class: &'static str,
+    took: String,
+    throughput: String,
+    p50: String,
+    p99: String,
+    failed: String,
+    excess: String,
+    objective: String,
+    reasons: Vec<String>,
+}
+
+impl Page {
+    fn new(capacity: &Capacity) -> Page {
+        let unit = capacity.unit;
+        let (class, headline) = match &capacity.answer {
+            Answer::Edge { held, .. } => ("passed", format!("Holds {}", level(*held, unit))),
+            Answer::HoldsAtHigh { level: high } => {
+                ("passed", format!("Holds {} and more", level(*high, unit)))
+            }
+            Answer::FailsAtLow { level: low } => {
+                ("failed", format!("Fails already at {}", level(*low, unit)))
+            }
+            Answer::Unclear { .. } => ("unjudged", "Cannot tell".into()),
+        };
+        let mut loads: Vec<&TrialSummary> = capacity
+            .trials
+            .iter()
+            .filter(|trial| trial.kind != Kind::CoolDown && trial.outcome != Outcome::Invalid)
+            .collect();
+        loads.sort_by(|a, b| a.level.total_cmp(&b.level));
+        // Of several trials at one load the longest says most.
+        loads.dedup_by(|b, a| {
+            let same = a.level == b.level;
+            if same && b.seconds > a.seconds {
+                *a = b;
+            }
+            same
+        });
+        Page {
+            title: format!("{}: {}", capacity.suite, capacity.scenario),
+            class,
+            headline,
+            paragraph: capacity.paragraph.clone(),
+            words: capacity.words.clone(),
+            key: key(capacity),
+            notes: capacity.notes.clone(),
+            load: load::figures(capacity, &loads),
+            models: model::figures(capacity, &loads),
+            parameters: model::parameters(capacity),
+            held_out: capacity.models.held_out.as_ref().map(|held_out| held_out.words.clone()),
+            executors: model::executors(capacity),
+            predictions: model::predictions(capacity),
+            pareto: choice::pareto(capacity),
+            plan: choice::plan(capacity),
+            trials: capacity.trials.iter().map(|trial| row(trial, unit)).collect(),
+            facts: facts(capacity),
+        }
+    }
+}
+
+fn key(capacity: &Capacity) -> Vec<Fact> {
+    let unit = capacity.unit;
+    let fact = |name, value| Fact { name, value };
+    let mut facts = Vec::new();
+    if let Some(held) = capacity.answer.held() {
+        facts.push(fact("holds", level(held, unit)));
+    }
+    if let Answer::Edge { fails: Some(fails), .. } = capacity.answer {
+        facts.push(fact("fails at", level(fails, unit)));
+    }
+    if let Some(knee) = capacity.knee {
+        facts.push(fact("knee", level(knee, unit)));
+    }
+    for overload in &capacity.overload {
+        let name = match overload.factor {
+            f if f < 1.3 => "goodput at 120 %",
+            f if f < 1.7 => "goodput at 150 %",
+            _ => "goodput at 200 %",
+        };
+        facts.push(fact(name, rate(overload.goodput_per_s)));
+    }
+    if let Some(seconds) = capacity.recovered_s {
+        facts.push(fact("recovers within", time(seconds)));
+    }
+    facts
+}
+
+fn row(trial: &TrialSummary, unit: Unit) -> TrialRow {
+    let kind = match trial.kind {
+        Kind::Bracket => "bracket",
+        Kind::Bisect => "bisect",
+        Kind::Confirm => "confirm",
+        Kind::Retest => "once more",
+        Kind::Above => "must fail",
+        Kind::Overload => "overload",
+        Kind::CoolDown => "cool down",
+    };
+    let (verdict, class) = match trial.outcome {
+        Outcome::Held => ("held", "passed"),
+        Outcome::Failed => ("failed", "failed"),
+        Outcome::Undecided => ("undecided", "unjudged"),
+        Outcome::Invalid => ("not valid", "unjudged"),
+        Outcome::Seen => ("seen", ""),
+    };
+    let judged = trial.outcome != Outcome::Seen;
+    let conditions: Vec<String> = trial.objective.iter().map(condition).collect();
+    TrialRow {
+        level: level(trial.level, unit),
+        kind,
+        verdict,
+        class,
+        took: time(trial.seconds),
+        throughput: rate(trial.point.throughput_per_s),
+        p50: latency(trial.point.p50_ms),
+        p99: latency(trial.point.p99_ms),
+        failed: percent(trial.point.error_rate),
+        excess: match trial.excess {
+            excess if judged && excess < 1e6 => format!("{} %", number(excess * 100.0)),
+            _ => "–".into(),
+        },
+        objective: conditions.join(", "),
+        reasons: trial.reasons.clone(),
+    }
+}
+
+fn facts(capacity: &Capacity) -> Vec<Fact> {
+    let fact = |name, value| Fact { name, value };
+    let environment = &capacity.environment;
+    let cpu = environment.cpu.clone().unwrap_or_else(|| environment.arch.clone());
+    vec![
+        fact("objective", capacity.objective.join(" and ")),
+        fact(
+            "searched",
+            format!(
+                "{} to {}",
+                level(capacity.range[0], capacity.unit),
+                level(capacity.range[1], capacity.unit)
+            ),
+        ),
+        fact("precision", percent(capacity.precision)),
+        fact("confidence", percent(capacity.confidence)),
+        fact("started", capacity.started_at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()),
+        fact("took", time(capacity.duration_s)),
+        fact("machine", format!("{cpu}, {} cores, {}", environment.cores, environment.os)),
+        fact("flowbench", environment.flowbench.clone()),
+    ]
+}

@@ -1,0 +1,186 @@
+//! What the models say: the scalability law, the queue, Executors and replicas.
+
+use std::borrow::Cow;
+
+use crate::capacity::Estimate;
+use crate::capacity::result::{Capacity, TrialSummary, Unit};
+use crate::capacity::words::number;
+use crate::report::html::chart::{Axis, Shape, plot};
+use crate::report::html::parts::{Figure, Key, Mark};
+use crate::report::words::{latency, percent, rate};
+
+/// Points at which a curve is drawn.
+const CURVE_POINTS: usize = 80;
+
+pub(super) fn figures(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    let balanced: Vec<&TrialSummary> =
+        loads.iter().copied().filter(|trial| trial.is_balanced()).collect();
+    let concurrency = |trial: &TrialSummary| match capacity.unit {
+        Unit::Clients => trial.level,
+        Unit::Rate => trial.point.throughput_per_s * trial.point.mean_ms.unwrap_or(0.0) / 1e3,
+    };
+    if let Some(usl) = &capacity.models.usl {
+        let end = usl.measured[1] * 1.5;
+        let x = Axis::from_zero(end, number, "requests in flight");
+        let ns: Vec<f64> =
+            (1..=CURVE_POINTS).map(|n| end * n as f64 / CURVE_POINTS as f64).collect();
+        let predicted: Vec<Estimate> = ns.iter().map(|n| usl.predict(*n)).collect();
+        let points: Vec<(f64, f64)> = balanced
+            .iter()
+            .map(|trial| (concurrency(trial), trial.point.throughput_per_s))
+            .collect();
+        let highest = points.iter().map(|point| point.1).fold(0.0, f64::max);
+        let most = predicted.iter().map(|estimate| estimate.value).fold(highest, f64::max) * 1.1;
+        let y = Axis::from_zero(most, number, "requests/s");
+        let area = ns.iter().zip(&predicted).map(|(n, e)| (*n, e.low.max(0.0), e.high.min(most)));
+        let curve = ns.iter().zip(&predicted).map(|(n, estimate)| (*n, estimate.value));
+        let shapes = [
+            Shape::Area(0, area.collect()),
+            Shape::Curve(0, curve.collect()),
+            Shape::Dots(1, points.clone()),
+        ];
+        figures.push(Figure {
+            title: "Scalability law".into(),
+            legend: fitted_and_measured(),
+            svg: plot("Throughput over concurrency", &x, &y, &shapes),
+            note: format!(
+                "Throughput over requests in flight by the Universal Scalability Law, with its {} % \
+                 interval for a measurement.",
+                number(usl.confidence * 100.0)
+            )
+            .into(),
+            head: ["In flight", "Measured", "Fitted", "Interval"].map(Cow::Borrowed).to_vec(),
+            rows: points
+                .iter()
+                .map(|(n, measured)| {
+                    let estimate = usl.predict(*n);
+                    vec![number(*n), rate(*measured), rate(estimate.value), interval(&estimate, rate)]
+                })
+                .collect(),
+            across: x.across(&points.iter().map(|point| point.0).collect::<Vec<_>>()),
+            ..Figure::default()
+        });
+    }
+    if let Some(queue) = &capacity.models.queue {
+        let end = queue.capacity_per_s.value;
+        let x = Axis::from_zero(end, number, "requests/s");
+        let rates: Vec<f64> =
+            (0..CURVE_POINTS).map(|n| end * 0.995 * n as f64 / CURVE_POINTS as f64).collect();
+        let points: Vec<(f64, f64)> = balanced
+            .iter()
+            .filter_map(|trial| Some((trial.point.throughput_per_s, trial.point.mean_ms?)))
+            .collect();
+        let most = points.iter().map(|point| point.1).fold(0.0, f64::max) * 1.5;
+        let y = Axis::from_zero(most, |ms| latency(Some(ms)), "mean response time");
+        let fitted = |rate: f64| queue.response_ms(rate);
+        let curve = rates.iter().filter_map(|rate| Some((*rate, fitted(*rate)?.value)));
+        let area = rates.iter().filter_map(|rate| {
+            let estimate = fitted(*rate)?;
+            Some((*rate, estimate.low, estimate.high.min(most)))
+        });
+        let shapes = [
+            Shape::Area(0, area.collect()),
+            Shape::Curve(0, curve.filter(|(_, ms)| *ms <= most).collect()),
+            Shape::Dots(1, points.clone()),
+        ];
+        figures.push(Figure {
+            title: "Queue".into(),
+            legend: fitted_and_measured(),
+            svg: plot("Mean response time over load", &x, &y, &shapes),
+            note: format!(
+                "Mean response time of an M/G/{} queue with the service of the unloaded run.",
+                queue.servers.value
+            )
+            .into(),
+            head: ["Rate", "Measured", "Fitted", "Interval"].map(Cow::Borrowed).to_vec(),
+            rows: points
+                .iter()
+                .map(|(at, measured)| {
+                    let estimate = fitted(*at);
+                    let show = |ms: f64| latency(Some(ms));
+                    vec![
+                        rate(*at),
+                        latency(Some(*measured)),
+                        latency(estimate.map(|estimate| estimate.value)),
+                        estimate.map_or("–".into(), |estimate| interval(&estimate, show)),
+                    ]
+                })
+                .collect(),
+            across: x.across(&points.iter().map(|point| point.0).collect::<Vec<_>>()),
+            ..Figure::default()
+        });
+    }
+    figures
+}
+
+/// A curve, and what was measured.
+fn fitted_and_measured() -> Vec<Key> {
+    vec![
+        Key { name: "fitted".into(), mark: Mark::Line },
+        Key { name: "measured".into(), mark: Mark::Dots },
+    ]
+}
+
+fn interval(estimate: &Estimate, show: fn(f64) -> String) -> String {
+    match estimate.high.is_finite() {
+        true => format!("{} to {}", show(estimate.low), show(estimate.high)),
+        false => format!("at least {}", show(estimate.low)),
+    }
+}
+
+pub(super) fn parameters(capacity: &Capacity) -> Vec<[String; 4]> {
+    let mut rows = Vec::new();
+    let mut row = |name: &str, estimate: &Estimate, show: fn(f64) -> String, meaning: &str| {
+        rows.push([name.into(), show(estimate.value), interval(estimate, show), meaning.into()]);
+    };
+    if let Some(usl) = &capacity.models.usl {
+        row("λ", &usl.lambda, rate, "what one request at a time would make");
+        row(
+            "σ",
+            &usl.sigma,
+            number,
+            "contention: the share that waits for something there is one of",
+        );
+        row("κ", &usl.kappa, small, "coherency: what it costs that those at work have to agree");
+    }
+    if let Some(queue) = &capacity.models.queue {
+        row("capacity", &queue.capacity_per_s, rate, "requests a second when all servers are busy");
+        row("servers", &queue.servers, number, "requests that are worked on at a time");
+        row("service", &queue.service_ms, |ms| latency(Some(ms)), "of one request in a server");
+    }
+    rows
+}
+
+/// A number that may be very small.
+fn small(value: f64) -> String {
+    if value != 0.0 && value.abs() < 0.001 { format!("{value:.2e}") } else { number(value) }
+}
+
+pub(super) fn executors(capacity: &Capacity) -> Vec<[String; 5]> {
+    let row = |stop: &crate::capacity::predict::Stop| {
+        [
+            stop.name.clone(),
+            latency(Some(stop.unloaded_ms)),
+            latency(Some(stop.loaded_ms)),
+            percent(stop.share_of_growth),
+            if stop.saturates_first { "saturates first".into() } else { String::new() },
+        ]
+    };
+    capacity.models.executors.iter().map(row).collect()
+}
+
+pub(super) fn predictions(capacity: &Capacity) -> Vec<[String; 4]> {
+    let row = |prediction: &crate::capacity::predict::Prediction| {
+        [
+            prediction.replicas.to_string(),
+            rate(prediction.holds_per_s.value),
+            interval(&prediction.holds_per_s, rate),
+            match prediction.beyond {
+                true => "beyond twice what was measured: a guess".into(),
+                false => String::new(),
+            },
+        ]
+    };
+    capacity.models.replicas.iter().map(row).collect()
+}
