@@ -157,13 +157,14 @@ fn small(value: f64) -> String {
     if value != 0.0 && value.abs() < 0.001 { format!("{value:.2e}") } else { number(value) }
 }
 
-pub(super) fn executors(capacity: &Capacity) -> Vec<[String; 5]> {
+pub(super) fn executors(capacity: &Capacity) -> Vec<[String; 6]> {
     let row = |stop: &crate::capacity::predict::Stop| {
         [
             stop.name.clone(),
             latency(Some(stop.unloaded_ms)),
             latency(Some(stop.loaded_ms)),
             percent(stop.share_of_growth),
+            stop.capacity_per_s.as_ref().map_or("–".into(), |capacity| interval(capacity, rate)),
             if stop.saturates_first { "saturates first".into() } else { String::new() },
         ]
     };
@@ -183,4 +184,23 @@ pub(super) fn predictions(capacity: &Capacity) -> Vec<[String; 4]> {
         ]
     };
     capacity.models.replicas.iter().map(row).collect()
+}
+
+/// How long requests would take at rates that were not measured.
+pub(super) fn rates(capacity: &Capacity) -> Vec<[String; 4]> {
+    let row = |prediction: &crate::capacity::predict::RatePrediction| {
+        let show = |ms: f64| latency(Some(ms));
+        let mean = prediction.mean_ms.as_ref();
+        [
+            rate(prediction.rate_per_s),
+            mean.map_or("no end".into(), |mean| show(mean.value)),
+            mean.map_or("–".into(), |mean| interval(mean, show)),
+            match (mean, prediction.beyond) {
+                (_, true) => "beyond twice what was measured: a guess".into(),
+                (None, _) => "the queue would grow".into(),
+                _ => String::new(),
+            },
+        ]
+    };
+    capacity.models.rates.iter().map(row).collect()
 }
