@@ -44,7 +44,8 @@ pub(super) fn figures(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figur
     let times = |of: fn(&TrialSummary) -> Option<f64>| -> Vec<(f64, f64)> {
         timed.iter().filter_map(|trial| Some((trial.level, of(trial)?))).collect()
     };
-    let (p50, p99) = (times(|trial| trial.point.p50_ms), times(|trial| trial.point.p99_ms));
+    let (name, slow) = tail(capacity);
+    let (p50, slowest) = (times(|trial| trial.point.p50_ms), times(slow));
     let limits: Vec<(f64, String)> = capacity
         .trials
         .first()
@@ -53,30 +54,30 @@ pub(super) fn figures(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figur
         .filter(|judged| judged.unit == "ms")
         .filter_map(|judged| Some((limit_ms(&judged.that)?, judged.that.clone())))
         .collect();
-    let all = p50.iter().chain(&p99).map(|point| point.1).chain(limits.iter().map(|l| l.0));
+    let all = p50.iter().chain(&slowest).map(|point| point.1).chain(limits.iter().map(|l| l.0));
     let (low, high) = (all.clone().fold(f64::INFINITY, f64::min), all.fold(0.0, f64::max));
     if low.is_finite() {
         let y = Axis::log(low, high, |ms| latency(Some(ms)), "response time");
         let mut shapes: Vec<Shape> = edge(capacity).into_iter().collect();
         shapes.extend(limits.into_iter().map(|(limit, word)| Shape::Level(limit, word)));
-        for (colour, points) in [(0, &p50), (1, &p99)] {
+        for (colour, points) in [(0, &p50), (1, &slowest)] {
             shapes.push(Shape::Curve(colour, points.clone()));
             shapes.push(Shape::Dots(colour, points.clone()));
         }
         figures.push(Figure {
             title: "Response time over load".into(),
-            legend: Mark::Line.legend(["median", "p99"]),
+            legend: Mark::Line.legend(["median", name]),
             svg: plot("Response time over load", &x, &y, &shapes),
             note: "The shaded stretch is where the edge lies: what is left of it holds, what is right \
                    of it fails, each with the stated confidence. Beyond it a queue grows, and times \
                    tell of the length of the trial."
                 .into(),
-            head: ["Load", "Median", "p99"].map(Cow::Borrowed).to_vec(),
+            head: ["Load", "Median", name].map(Cow::Borrowed).to_vec(),
             rows: timed
                 .iter()
                 .map(|trial| {
                     let point = &trial.point;
-                    vec![level(trial.level, unit), latency(point.p50_ms), latency(point.p99_ms)]
+                    vec![level(trial.level, unit), latency(point.p50_ms), latency(slow(trial))]
                 })
                 .collect(),
             across: x.across(&timed.iter().map(|trial| trial.level).collect::<Vec<_>>()),
@@ -119,6 +120,16 @@ pub(super) fn figures(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figur
     });
     figures.extend(executors_over_load(capacity, loads));
     figures
+}
+
+/// The percentile to draw beside the median: the one that the objective limits, p99 where it limits
+/// none of those that are kept.
+fn tail(capacity: &Capacity) -> (&'static str, fn(&TrialSummary) -> Option<f64>) {
+    let limits = |name: &str| capacity.objective.iter().any(|that| that.starts_with(name));
+    match limits("p95") && !limits("p99") {
+        true => ("p95", |trial| trial.point.p95_ms),
+        false => ("p99", |trial| trial.point.p99_ms),
+    }
 }
 
 /// The limit of `p99 < 100ms` in ms.
