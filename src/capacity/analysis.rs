@@ -65,9 +65,18 @@ pub struct Circumstances {
 /// How sure the intervals of models are.
 pub(super) const CONFIDENCE: f64 = 0.95;
 
+/// Different loads that there must be for one of them to be a knee: it has others on both sides.
+const KNEE_LEVELS_MIN: usize = 3;
+
 /// The level with the most throughput for its response time (Kleinrock's power), among loads in
-/// balance.
+/// balance; `None` with fewer than three of them.
 pub fn knee(trials: &[TrialSummary]) -> Option<f64> {
+    let mut levels: Vec<f64> = balanced(trials).map(|trial| trial.level).collect();
+    levels.sort_by(f64::total_cmp);
+    levels.dedup();
+    if levels.len() < KNEE_LEVELS_MIN {
+        return None;
+    }
     let power = |trial: &TrialSummary| {
         Some((trial.level, trial.point.throughput_per_s / trial.point.mean_ms?))
     };
@@ -284,5 +293,6 @@ pub(super) mod tests {
         let trials: Vec<TrialSummary> = [10.0, 20.0, 40.0, 60.0, 80.0].map(trial).to_vec();
         // Of an M/M/1 queue alone it is half its capacity; a fixed time before it moves it up.
         assert_eq!(knee(&trials), Some(60.0));
+        assert_eq!(knee(&[trial(10.0), trial(20.0), trial(20.0)]), None);
     }
 }

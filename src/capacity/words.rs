@@ -24,11 +24,10 @@ pub fn answer(
             say(*fails),
             why(*fails)
         ),
-        Answer::Edge { held, fails: None, .. } => format!(
-            "holds at least {} at {goal}, {sure}; no load above it failed for certain: try a \
-             longer `trial`, or leave flowbench more of the machine where trials were not valid",
-            say(*held)
-        ),
+        Answer::Edge { held, fails: None, .. } => {
+            let above = above(trials, *held, unit);
+            format!("holds at least {} at {goal}, {sure}; {above}", say(*held))
+        }
         Answer::FailsAtLow { level } => {
             let tenth = match unit {
                 Unit::Rate => level / 10.0,
@@ -58,14 +57,39 @@ pub fn answer(
     }
 }
 
+/// Why it is not known which load above the one that holds fails.
+fn above(trials: &[TrialSummary], held: f64, unit: Unit) -> String {
+    let of = |outcome| {
+        let there = trials.iter().filter(|trial| trial.level > held && trial.outcome == outcome);
+        there.map(|trial| trial.level).reduce(f64::min).map(|lowest| level(lowest, unit))
+    };
+    match (of(Outcome::Undecided), of(Outcome::Invalid)) {
+        (Some(level), None) => {
+            format!("{level} could not be told in the time a trial has: try a longer `trial`")
+        }
+        (_, Some(level)) => format!(
+            "{level} could not be judged, as trials were not valid: leave flowbench more of the machine"
+        ),
+        (None, None) => "no load above it failed for certain: try a longer `trial`".into(),
+    }
+}
+
 /// Which condition failed at a level, and how: "p99 163 ms".
 fn why(trials: &[TrialSummary], level: f64) -> Option<String> {
     let at = |trial: &&TrialSummary| trial.level == level && trial.outcome == Outcome::Failed;
     let trial = trials.iter().rfind(at)?;
     let mut failed = trial.objective.iter().filter(|judged| !judged.passed).map(condition);
-    failed.next().or_else(|| {
+    let failed = failed.next().or_else(|| {
         let growing = trial.point.growing;
         growing.then(|| "requests in flight grew without end".to_owned())
+    });
+    // Answers that came in after it was decided may have made the whole look better.
+    let excess = (1.0 < trial.excess && trial.excess < f64::MAX).then_some(trial.excess);
+    failed.or_else(|| {
+        let excess = number(excess?);
+        Some(format!(
+            "{excess} times as many requests over the limit as it allows when it was decided"
+        ))
     })
 }
 
@@ -220,6 +244,7 @@ pub fn paragraph(capacity: &Capacity) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capacity::analysis::tests::trial;
 
     #[test]
     fn numbers_are_short_and_exact_enough() {
@@ -236,5 +261,42 @@ mod tests {
         );
         assert!(words(Answer::FailsAtLow { level: 50.0 }).contains("begin lower, at 5/s"));
         assert!(words(Answer::HoldsAtHigh { level: 5000.0 }).contains("end higher, at 20 000/s"));
+    }
+
+    #[test]
+    fn an_answer_without_an_upper_end_says_why() {
+        let words = |above: &[(f64, Outcome)]| {
+            let trials: Vec<TrialSummary> = above
+                .iter()
+                .map(|(level, outcome)| TrialSummary { outcome: *outcome, ..trial(*level) })
+                .collect();
+            let edge = Answer::Edge { held: 40.0, fails: None, estimate: 40.0 };
+            answer(&edge, &trials, &["p99 < 100ms".into()], Unit::Rate, 0.99)
+        };
+        let begins = "holds at least 40/s at p99 < 100ms, 99 % sure; ";
+        for (above, ends) in [
+            (&[][..], "no load above it failed for certain: try a longer `trial`"),
+            (
+                &[(44.0, Outcome::Undecided), (42.0, Outcome::Undecided), (39.0, Outcome::Invalid)],
+                "42/s could not be told in the time a trial has: try a longer `trial`",
+            ),
+            (
+                &[(42.0, Outcome::Undecided), (44.0, Outcome::Invalid)],
+                "44/s could not be judged, as trials were not valid: leave flowbench more of the machine",
+            ),
+        ] {
+            assert_eq!(words(above), format!("{begins}{ends}"));
+        }
+    }
+
+    #[test]
+    fn what_fails_always_has_a_reason() {
+        let failed = TrialSummary { excess: 1.34, ..trial(80.0) };
+        let edge = Answer::Edge { held: 76.0, fails: Some(80.0), estimate: 78.0 };
+        assert_eq!(
+            answer(&edge, &[failed], &["p99 < 100ms".into()], Unit::Rate, 0.99),
+            "holds at least 76/s at p99 < 100ms, 99 % sure; 80/s fails (1.34 times as many requests \
+             over the limit as it allows when it was decided)"
+        );
     }
 }

@@ -20,7 +20,7 @@ use crate::capacity::result::{self, Capacity, Outcome, TrialSummary, Unit};
 use crate::capacity::search::{Answer, Kind, Search, Settings, Trial};
 use crate::capacity::words;
 use crate::engine::Stop;
-use crate::plan::{Load, Plan, Schedule, Work};
+use crate::plan::{self, Load, Plan, Schedule, Work};
 use crate::record::summary::EndReason;
 use crate::report;
 use crate::run::search::{SearchError, Variant, search};
@@ -436,6 +436,10 @@ fn task(args: &Args, plan: &Plan) -> Result<Task, Problem> {
         )));
     }
     let trial = args.trial.map(Span::get).or(block.map(|block| block.trial)).unwrap_or(TRIAL);
+    if !plan::Capacity::TRIALS.contains(&trial) {
+        let found = args.trial.map_or(String::new(), |found| format!(", found `{found}`"));
+        return Err(Problem::usage(format!("`--trial` is from 1s to 24h{found}")));
+    }
     let settings = Settings {
         low,
         high,
@@ -454,10 +458,6 @@ fn task(args: &Args, plan: &Plan) -> Result<Task, Problem> {
 
 /// Refuses what no trial could ever decide.
 fn certifiable(settings: &Settings, conditions: &[Condition]) -> Result<(), Problem> {
-    if settings.trial_s < 1.0 {
-        let found = Span::new(Duration::from_secs_f64(settings.trial_s)).unwrap_or_default();
-        return Err(Problem::usage(format!("a trial takes at least 1s, found `{found}`")));
-    }
     let needed = settings.seconds_needed();
     // How fast clients are shows only when they run.
     if settings.clients || needed <= settings.trial_s {

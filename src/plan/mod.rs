@@ -323,6 +323,12 @@ pub struct Capacity {
     pub trial: Duration,
 }
 
+impl Capacity {
+    /// Trials of less have no blocks to judge by; longer ones are no searches any more.
+    pub const TRIALS: std::ops::RangeInclusive<Duration> =
+        Duration::from_secs(1)..=Duration::from_hours(24);
+}
+
 impl Scenario {
     /// The one request of a scenario without `steps`, the first one's of a scenario with them.
     pub fn first_step(&self) -> &Step {

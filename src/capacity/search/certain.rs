@@ -2,6 +2,7 @@
 
 use super::{Answer, Kind, Search, Stage, TRIES_MAX};
 use crate::capacity::judge::Decision;
+use crate::capacity::words::number;
 
 /// The two certain levels are far apart beyond this power of the ratio that was asked for.
 const MIDDLE_BEYOND: f64 = 1.2;
@@ -50,8 +51,8 @@ impl Search {
                 if decision == Decision::Fail {
                     self.fails = Some(level);
                 }
-                let say = self.say(level);
-                self.step_down(attempt, &format!("{say} is too near to the edge to tell"));
+                let why = self.too_near(level);
+                self.step_down(attempt, &why);
             }
         }
     }
@@ -71,9 +72,7 @@ impl Search {
     /// Tries a lower level, as this one is not certain to hold; `why` not.
     pub(super) fn step_down(&mut self, Attempt { level, tries, .. }: Attempt, why: &str) {
         let settings = &self.settings;
-        // What is too near to the edge to tell is left in ever larger steps: a lower answer that is
-        // certain is worth more than none.
-        let step = (1.0 + settings.precision).powf(0.5 * f64::from(1u32 << tries.min(4)));
+        let step = self.away(tries);
         let next =
             if settings.clients { (level / step).floor() } else { settings.tidy(level / step) };
         let next = next.max(settings.low);
@@ -110,7 +109,7 @@ impl Search {
                 }
             }
             Decision::Open if tries + 1 < TRIES_MAX && level < self.settings.high => {
-                let level = self.above_by(level, (1.0 + self.settings.precision).sqrt());
+                let level = self.above_by(level, self.away(tries));
                 self.stage = Stage::Above { level, tries: tries + 1 };
             }
             Decision::Open => self.beyond(),
@@ -128,6 +127,12 @@ impl Search {
         }
     }
 
+    /// The factor by which to leave a level that is too near to the edge to tell, in ever larger steps:
+    /// an answer that is less precise but certain is worth more than none.
+    fn away(&self, tries: u32) -> f64 {
+        (1.0 + self.settings.precision).powf(0.5 * f64::from(1u32 << tries.min(4)))
+    }
+
     /// A level that is higher by a factor, within the range.
     fn above_by(&self, level: f64, factor: f64) -> f64 {
         let next = self.settings.tidy(level * factor);
@@ -139,10 +144,9 @@ impl Search {
     /// lies beyond it, where that is asked for.
     pub(super) fn beyond(&mut self) {
         // A level between them that could not be told from the edge has left them that far apart.
-        if let (Some(held), Some(fails)) = (self.held, self.fails)
-            && fails > held * (1.0 + self.settings.precision).powf(MIDDLE_BEYOND)
+        if let Some((held, fails)) = self.far_apart()
             && self.middles < MIDDLES_MAX
-            && let Some(level) = self.between(held, self.too_near(held).unwrap_or(fails))
+            && let Some(level) = self.between(held, self.untold_above(held).unwrap_or(fails))
         {
             self.middles += 1;
             self.stage = Stage::Middle { level };
@@ -154,8 +158,30 @@ impl Search {
         };
     }
 
+    /// What holds and what fails, where they lie further apart than was asked for.
+    fn far_apart(&self) -> Option<(f64, f64)> {
+        let (held, fails) = (self.held?, self.fails?);
+        let adjacent = self.settings.clients && fails <= held + 1.0;
+        let asked = held * (1.0 + self.settings.precision).powf(MIDDLE_BEYOND);
+        (!adjacent && fails > asked).then_some((held, fails))
+    }
+
+    /// At the end an answer that is less precise than was asked for says so.
+    pub(super) fn say_how_far_apart(&mut self) {
+        if let (Stage::Done(Answer::Edge { .. }), Some((held, fails))) =
+            (&self.stage, self.far_apart())
+        {
+            self.notes.push(format!(
+                "what holds and what fails lie {} % apart instead of {} %: loads between them \
+                 could not be told in the time a trial has; a longer `trial` brings them closer",
+                number((fails / held - 1.0) * 100.0),
+                number(self.settings.precision * 100.0)
+            ));
+        }
+    }
+
     /// The lowest level above this one that a certain trial could not tell from the edge.
-    fn too_near(&self, held: f64) -> Option<f64> {
+    fn untold_above(&self, held: f64) -> Option<f64> {
         let open = self.tried.iter().filter(|tried| {
             matches!(tried.trial.kind, Kind::Confirm | Kind::Retest | Kind::Above)
                 && tried.result.decision == Some(Decision::Open)

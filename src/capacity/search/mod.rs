@@ -233,6 +233,7 @@ impl Search {
             }
             Stage::Done(_) => (),
         }
+        self.say_how_far_apart();
     }
 
     /// What is known of the edge by now.
@@ -240,7 +241,6 @@ impl Search {
         if let Stage::Done(answer) = &self.stage {
             return answer.clone();
         }
-        let (lo, hi) = self.boundary();
         match self.held {
             Some(held) => {
                 let estimate = match self.fails {
@@ -249,10 +249,9 @@ impl Search {
                 };
                 Answer::Edge { held, fails: self.fails, estimate }
             }
-            None if lo.is_none() && hi == Some(self.settings.low) => {
-                Answer::FailsAtLow { level: self.settings.low }
+            None => {
+                Answer::Unclear { held: self.boundary().0, reason: "the search is not over".into() }
             }
-            None => Answer::Unclear { held: lo, reason: "the search is not over".into() },
         }
     }
 
@@ -305,7 +304,8 @@ impl Search {
                 // A first trial may fail for reasons that have nothing to do with the load.
                 Stage::Seek { level, kind: Kind::Retest }
             }
-            (None, _) => Stage::Done(Answer::FailsAtLow { level }),
+            (None, _) if self.failed_at(level) => Stage::Done(Answer::FailsAtLow { level }),
+            (None, _) => Stage::Done(Answer::Unclear { held: None, reason: self.too_near(level) }),
             (Some(lo), None) if lo >= settings.high => new(settings.high),
             (Some(lo), None) => {
                 let level = settings.tidy(lo * 2.0).min(settings.high);
@@ -364,6 +364,13 @@ impl Search {
         }
     }
 
+    fn failed_at(&self, level: f64) -> bool {
+        let failed = |tried: &Tried| {
+            tried.trial.level == level && tried.result.decision == Some(Decision::Fail)
+        };
+        self.tried.iter().any(failed)
+    }
+
     fn passed_before(&self, level: f64) -> bool {
         let passed = |tried: &&Tried| {
             tried.trial.level >= level && tried.result.decision == Some(Decision::Pass)
@@ -374,6 +381,10 @@ impl Search {
     fn boundary(&self) -> (Option<f64>, Option<f64>) {
         let (lo, hi) = isotonic::boundary(&self.tried);
         (lo.map(|point| point.level), hi.map(|point| point.level))
+    }
+
+    fn too_near(&self, level: f64) -> String {
+        format!("{} is too near to the edge to tell in the time a trial has", self.say(level))
     }
 
     fn say(&self, level: f64) -> String {

@@ -316,8 +316,8 @@ impl<'a> Resolver<'a> {
             at.key("precision").problem(self.problems, message, |problem| problem);
         }
         let trial = written.trial.map_or(Duration::from_secs(20), Span::get);
-        if trial < Duration::from_secs(1) {
-            let message = "`trial` must be at least 1s";
+        if !Capacity::TRIALS.contains(&trial) {
+            let message = "`trial` must be from 1s to 24h";
             at.key("trial").problem(self.problems, message, |problem| problem);
         }
         if written.rate.low() == written.rate.high() {

@@ -100,7 +100,8 @@ fn options_out_of_their_range_say_what_was_found_and_what_is_allowed() {
         ("--confidence", "50%", "`--confidence` is from 80% to 99.99%, found `50%`"),
         ("--confidence", "100%", "`--confidence` is from 80% to 99.99%, found `100%`"),
         ("--headroom", "100%", "`--headroom` is at most 95%, found `100%`"),
-        ("--trial", "200ms", "a trial takes at least 1s, found `200ms`"),
+        ("--trial", "200ms", "`--trial` is from 1s to 24h, found `200ms`"),
+        ("--trial", "1000h", "`--trial` is from 1s to 24h, found `1000h`"),
         ("--request-size", "1,0", "`--request-size` is from 1 to 1000000, found `0`"),
         ("--connections", "1001", "`--connections` is from 1 to 1000, found `1001`"),
         (
@@ -372,5 +373,7 @@ fn an_interrupted_search_writes_what_it_has_the_second_time_at_once() {
         assert_eq!(report["interrupted"], true);
         assert!(!report["trials"].as_array().expect("trials").is_empty());
         assert!(report.to_string().contains("the search was interrupted"), "{report}");
+        // Nothing came back in the second one: that is no reason to say that it fails.
+        assert!(report["answer"]["unclear"].is_object() || interrupts == 1, "{report}");
     }
 }

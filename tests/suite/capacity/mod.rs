@@ -3,6 +3,7 @@
 
 mod bad;
 mod cases;
+mod ends;
 mod options;
 mod real;
 mod simulator;
