@@ -13,7 +13,7 @@ mod simulator;
 
 use std::time::Instant;
 
-use flowbench::capacity::judge::{Decision, Evidence, Judge, Rule};
+use flowbench::capacity::judge::{Decision, Evidence, Judge, Limit, Rule};
 use flowbench::capacity::queue::{Known, Load, Queue};
 use flowbench::capacity::search::{Answer, Search, Settings, TrialResult};
 use flowbench::capacity::usl::Usl;
@@ -90,9 +90,10 @@ const FIXED_SEARCHES: u64 = 100;
 fn fixed(case: &Case) -> (f64, f64) {
     let needed = (0.95 * FIXED_SEARCHES as f64).ceil() as usize;
     let settings = case.settings();
-    let strictest = settings.allowed.iter().copied().fold(1.0, f64::min);
-    let requests = (1.0 - settings.confidence).ln() / (1.0 - strictest).ln();
-    let settle_s = settings.limit_s / (settings.precision / 2.0);
+    let Limit { allowed, time } = settings.limits[0];
+    let requests = (1.0 - settings.confidence).ln() / (1.0 - allowed).ln();
+    let limit_s = time.map_or(0.0, |time| time.as_secs_f64());
+    let settle_s = limit_s / (settings.precision / 2.0);
     // Sixteen blocks of a quarter of a second.
     let mut length = f64::max(4.0, requests / settings.low) + settle_s;
     loop {
@@ -120,19 +121,19 @@ fn fixed(case: &Case) -> (f64, f64) {
 
 fn fixed_search(case: &Case, length: f64, seed: u64) -> (Answer, f64) {
     let mut search = Search::new(Settings { trial_s: length, ..case.settings() });
-    let allowed = case.settings().allowed;
+    let limits = case.settings().limits;
     let mut seconds = 0.0;
     while let Some(trial) = search.next() {
         let key = Key::new(seed).part(case.name).part("fixed").index(search.tried().len() as u64);
         let (alpha, settle_s) = trial.rule.map_or((0.0, 0.0), |rule| (rule.alpha, rule.settle_s));
         let settle_s = settle_s.min(0.4 * length);
         let rule = Rule { alpha, settle_s, blocks_min: 8, may_give_up: false };
-        let judge = Judge::new(&allowed, rule);
+        let judge = Judge::new(&limits, rule);
         let judge = case.run(trial.level, judge, key, |now, _, _| now >= length);
         seconds += length;
         let evidence = judge.evidence();
         search.learn(TrialResult {
-            decision: Some(binomial(&evidence, allowed[0], alpha)),
+            decision: Some(binomial(&evidence, limits[0].allowed, alpha)),
             evidence,
             seconds: length,
             ..TrialResult::default()
@@ -261,7 +262,7 @@ fn queues() {
 /// A load of a Flow as a trial of 30 seconds tells it, and the variance of its response times.
 fn measured(case: &Case, rate: f64, seed: u64) -> (Load, f64) {
     let rule = Rule { alpha: 0.01, settle_s: 0.0, blocks_min: 8, may_give_up: false };
-    let judge = Judge::new(&case.settings().allowed, rule);
+    let judge = Judge::new(&case.settings().limits, rule);
     let key = Key::new(2).part(case.name).index(seed).index(rate as u64);
     let (mut requests, mut sum_s, mut squares_s2) = (0.0, 0.0, 0.0);
     let judge = case.run(rate, judge, key, |now, block, _| {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::judge::Block;
+use super::judge::{Block, Limit};
 use crate::record::Recording;
 use crate::record::summary::{ScenarioSummary, ThresholdSummary, Verdict};
 use crate::record::{Histogram, HistogramError};
@@ -16,22 +16,6 @@ pub struct Objective {
     conditions: Vec<Condition>,
     /// Those of them that are a share of requests that may exceed something.
     limits: Vec<Limit>,
-}
-
-/// A share of requests that may exceed something.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Limit {
-    what: What,
-    /// From 0 to below 1.
-    allowed: f64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum What {
-    /// Takes longer, or fails.
-    Slow(Duration),
-    /// Fails.
-    Failed,
 }
 
 impl Objective {
@@ -59,27 +43,21 @@ impl Objective {
         &self.conditions
     }
 
-    /// The shares of requests that may exceed each limit.
-    pub fn allowed(&self) -> Vec<f64> {
-        self.limits.iter().map(|limit| limit.allowed).collect()
+    /// Those of its conditions that limit a share of requests.
+    pub fn limits(&self) -> &[Limit] {
+        &self.limits
     }
 
-    /// The longest response time that it allows, in seconds; 0 where it allows any.
-    pub fn limit_s(&self) -> f64 {
-        let times = self.limits.iter().map(|limit| match limit.what {
-            What::Slow(time) => time.as_secs_f64(),
-            What::Failed => 0.0,
-        });
-        times.fold(0.0, f64::max)
+    /// The condition that one of the limits is of.
+    pub fn condition_of(&self, index: usize) -> Option<&Condition> {
+        let limiting = |condition: &&Condition| matches!(limit(condition), Ok(Some(_)));
+        self.conditions.iter().filter(limiting).nth(index)
     }
 
     /// The shortest response time that it limits, in seconds; `None` where it limits none.
     pub fn shortest_limit_s(&self) -> Option<f64> {
-        let times = self.limits.iter().filter_map(|limit| match limit.what {
-            What::Slow(time) => Some(time.as_secs_f64()),
-            What::Failed => None,
-        });
-        times.reduce(f64::min)
+        let times = self.limits.iter().filter_map(|limit| limit.time);
+        times.min().map(|time| time.as_secs_f64())
     }
 
     /// Whether a trial can be let pass before its budget is over: every condition is a share of
@@ -151,13 +129,11 @@ fn limit(condition: &Condition) -> Result<Option<Limit>, String> {
     }
     Ok(match metric {
         Metric::ResponseTime(Statistic::Quantile(quantile)) => Some(Limit {
-            what: What::Slow(
-                Duration::try_from_secs_f64(condition.limit / 1e3).unwrap_or(Duration::MAX),
-            ),
             allowed: 1.0 - quantile.get(),
+            time: Some(Duration::try_from_secs_f64(condition.limit / 1e3).unwrap_or(Duration::MAX)),
         }),
         Metric::ErrorRate if condition.limit < 1.0 => {
-            Some(Limit { what: What::Failed, allowed: condition.limit })
+            Some(Limit { allowed: condition.limit, time: None })
         }
         _ => None,
     })
@@ -211,9 +187,9 @@ impl Meter {
         let ok = totals.ok();
         let failed = totals.failed() as f64;
         let requests = ok.count() as f64 + failed;
-        let over = self.limits.iter().map(|limit| match limit.what {
-            What::Slow(time) => requests - ok.count_up_to(time) as f64,
-            What::Failed => failed,
+        let over = self.limits.iter().map(|limit| match limit.time {
+            Some(time) => requests - ok.count_up_to(time) as f64,
+            None => failed,
         });
         let (sum_s, squares_s2) = moments(ok);
         Snapshot {
@@ -249,11 +225,12 @@ mod tests {
     fn quantiles_and_error_rates_are_shares_of_requests() {
         let found = objective(&["p99 < 100ms", "error_rate < 1%"]).expect("an objective");
         assert!(found.is_sequential());
-        assert_eq!(found.limit_s(), 0.1);
-        let allowed = found.allowed();
-        assert!((allowed[0] - 0.01).abs() < 1e-12 && allowed[1] == 0.01, "{allowed:?}");
+        assert_eq!(found.shortest_limit_s(), Some(0.1));
+        let [slow, failed] = found.limits() else { panic!("{:?}", found.limits()) };
+        assert!((slow.allowed - 0.01).abs() < 1e-12, "{slow:?}");
+        assert_eq!(*failed, Limit { allowed: 0.01, time: None });
         let none = objective(&["error_rate == 0"]).expect("an objective");
-        assert_eq!(none.allowed(), [0.0]);
+        assert_eq!(none.limits(), [Limit { allowed: 0.0, time: None }]);
         let mean = objective(&["mean < 10ms", "search.p99 < 5ms"]).expect("an objective");
         assert!(!mean.is_sequential());
     }

@@ -57,16 +57,23 @@ impl Pareto {
             .map(|(index, _)| index);
         let words = match recommended.map(|index| &variants[index]) {
             Some(variant) => format!(
-                "the most Documents within {objective}: {} a request over {} connection{}, {}/s",
-                variant.request_size,
-                variant.connections,
-                if variant.connections == 1 { "" } else { "s" },
-                number(variant.documents_per_s)
+                "the most Documents a second within {objective}: {}, with {}",
+                number(variant.documents_per_s),
+                combination(variant.request_size, variant.connections)
             ),
             None => format!("no combination meets {objective}"),
         };
         Pareto { variants, recommended, words }
     }
+}
+
+/// "10 Documents a request over 1 connection".
+pub fn combination(request_size: usize, connections: usize) -> String {
+    let many = |count: usize, what: &str| match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    };
+    format!("{} a request over {}", many(request_size, "Document"), many(connections, "connection"))
 }
 
 #[cfg(test)]
@@ -96,7 +103,8 @@ mod tests {
         assert_eq!(found.recommended, Some(1));
         assert_eq!(
             found.words,
-            "the most Documents within p99 < 50ms: 10 a request over 1 connection, 800/s"
+            "the most Documents a second within p99 < 50ms: 800, with 10 Documents a request over 1 \
+             connection"
         );
     }
 }

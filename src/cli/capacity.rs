@@ -295,7 +295,8 @@ async fn carry_out(trials: &mut Trials, task: &Task, args: &Args) -> Result<Foun
             break;
         }
         if !args.quiet && !args.json {
-            eprintln!("with {request_size} Documents a request over {connections} connections");
+            let sizes = pareto::combination(request_size, connections);
+            eprintln!("with {sizes}");
         }
         let settings = Settings {
             precision: VARIANT_PRECISION,
@@ -447,26 +448,23 @@ fn task(args: &Args, plan: &Plan) -> Result<Task, Problem> {
         precision,
         confidence,
         trial_s: trial.as_secs_f64(),
-        allowed: objective.allowed(),
-        limit_s: objective.limit_s(),
+        limits: objective.limits().to_vec(),
         overload: !args.skip_overload,
     };
-    certifiable(&settings, &conditions)?;
+    certifiable(&settings, &objective)?;
     let variants = variants(args, plan, scenario)?;
     Ok(Task { scenario, objective, settings, peaks: peaks(&args.planning)?, variants })
 }
 
 /// Refuses what no trial could ever decide.
-fn certifiable(settings: &Settings, conditions: &[Condition]) -> Result<(), Problem> {
+fn certifiable(settings: &Settings, objective: &Objective) -> Result<(), Problem> {
     let needed = settings.seconds_needed();
     // How fast clients are shows only when they run.
     if settings.clients || needed <= settings.trial_s {
         return Ok(());
     }
-    let strictest = settings.allowed.iter().copied().filter(|allowed| *allowed > 0.0);
-    let strictest = strictest.fold(1.0, f64::min);
-    let index = settings.allowed.iter().position(|allowed| *allowed == strictest).unwrap_or(0);
-    let condition = conditions.get(index).map(Condition::to_string).unwrap_or_default();
+    let strictest = settings.strictest().and_then(|index| objective.condition_of(index));
+    let condition = strictest.map(Condition::to_string).unwrap_or_default();
     Err(Problem::usage(format!(
         "`{condition}` cannot be certified at {}/s within a trial of {}: without a single request over \
          the limit it takes {}s\n  help: use `trial: {}s`, begin the range at {}/s, or state a lower \

@@ -143,7 +143,7 @@ async fn one(
     });
     let watched = Arc::new(Mutex::new(Watched {
         meter: objective.meter(),
-        judge: rule.map(|rule| Judge::new(&objective.allowed(), rule)),
+        judge: rule.map(|rule| Judge::new(objective.limits(), rule)),
         blocks: Vec::new(),
         early_pass: objective.is_sequential(),
         cool_down: trial.kind == Kind::CoolDown,

@@ -1,6 +1,6 @@
 //! What to search for, and how well.
 
-use crate::capacity::judge::Judge;
+use crate::capacity::judge::{Judge, Limit};
 
 /// What to search for, and how well.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,10 +17,8 @@ pub struct Settings {
     pub confidence: f64,
     /// The budget of a trial, in seconds. Those at the end have [`Settings::CONFIRM`] times as much.
     pub trial_s: f64,
-    /// For each limit of the objective, the share of requests that may exceed it.
-    pub allowed: Vec<f64>,
-    /// The longest response time the objective allows, in seconds; 0 where it allows any.
-    pub limit_s: f64,
+    /// The limits of the objective.
+    pub limits: Vec<Limit>,
     /// Whether to offer more than the Flow holds in the end, to see what it does then.
     pub overload: bool,
 }
@@ -32,24 +30,30 @@ impl Settings {
     /// The time that the lowest level needs so that a trial can pass at all, in seconds, when no
     /// request exceeds a limit.
     pub fn seconds_needed(&self) -> f64 {
-        let strictest = self.allowed.iter().copied().filter(|allowed| *allowed > 0.0);
-        let allowed = strictest.fold(1.0, f64::min);
-        if allowed >= 1.0 {
+        let Some(Limit { allowed, .. }) = self.strictest().map(|index| self.limits[index]) else {
             return 0.0;
-        }
+        };
         // The certain trials need more, and have more than in proportion.
         let seek = Judge::requests_needed(allowed, super::SEEK_ALPHA) / self.low;
         let settle = self.settle_s(1.0, f64::INFINITY);
         seek + settle
     }
 
+    /// Which of the limits allows the fewest requests over it, but some.
+    pub fn strictest(&self) -> Option<usize> {
+        let some = (0..self.limits.len()).filter(|index| self.limits[*index].allowed > 0.0);
+        some.min_by(|a, b| self.limits[*a].allowed.total_cmp(&self.limits[*b].allowed))
+    }
+
     /// How long a queue needs until an overload by `share` has grown to the limit, so that a load
     /// above the edge does not pass before it shows.
     pub(super) fn settle_s(&self, share: f64, budget_s: f64) -> f64 {
+        let longest = self.limits.iter().filter_map(|limit| limit.time).max();
+        let limit_s = longest.map_or(0.0, |time| time.as_secs_f64());
         let settle = match self.clients {
             // Clients wait for their answers: the queue is full after as long as it takes.
-            true => 3.0 * self.limit_s,
-            false => self.limit_s / share,
+            true => 3.0 * limit_s,
+            false => limit_s / share,
         };
         settle.min(0.4 * budget_s)
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::capacity::judge::{Decision, Evidence, Judge, Rule};
+use crate::capacity::judge::{Decision, Evidence, Judge, Limit, Rule};
 
 /// One trial.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,7 +113,7 @@ pub struct Tried {
 
 impl Trial {
     /// A judge of its samples; `None` where it takes its whole budget.
-    pub fn judge(&self, allowed: &[f64]) -> Option<Judge> {
-        self.rule.map(|rule| Judge::new(allowed, rule))
+    pub fn judge(&self, limits: &[Limit]) -> Option<Judge> {
+        self.rule.map(|rule| Judge::new(limits, rule))
     }
 }

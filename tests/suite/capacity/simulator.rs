@@ -3,8 +3,9 @@
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
+use std::time::Duration;
 
-use flowbench::capacity::judge::{Block, Decision, Judge};
+use flowbench::capacity::judge::{Block, Decision, Judge, Limit};
 use flowbench::capacity::search::{Search, Settings, Trial, TrialResult};
 use flowbench::random::Key;
 use rand::RngExt;
@@ -69,10 +70,18 @@ impl Case {
             precision: 0.05,
             confidence: 0.99,
             trial_s: self.trial_s,
-            allowed: self.slow.map(|slow| slow.0).into_iter().chain(self.failed).collect(),
-            limit_s: self.slow.map_or(0.0, |slow| slow.1),
+            limits: self.limits(),
             overload: false,
         }
+    }
+
+    fn limits(&self) -> Vec<Limit> {
+        let slow = self.slow.map(|(allowed, limit_s)| Limit {
+            allowed,
+            time: Some(Duration::from_secs_f64(limit_s)),
+        });
+        let failed = self.failed.map(|allowed| Limit { allowed, time: None });
+        slow.into_iter().chain(failed).collect()
     }
 
     /// Searches from beginning to end; `early`: trials end as soon as they are decided, and not
@@ -91,7 +100,7 @@ impl Case {
 
     /// Carries out a trial against a Flow that begins empty.
     pub(crate) fn trial(&self, trial: &Trial, early: bool, key: Key) -> TrialResult {
-        let judge = trial.judge(&self.settings().allowed).expect("these are decided");
+        let judge = trial.judge(&self.limits()).expect("these are decided");
         let (mut seconds, mut looked) = (0.0, 0.0);
         let judge = self.run(trial.level, judge, key, |now, _, judge| {
             seconds = now;
@@ -121,7 +130,7 @@ impl Case {
         mut enough: impl FnMut(f64, &Block, &Judge) -> bool,
     ) -> Judge {
         let mut rng = key.rng();
-        let limits = self.settings().allowed.len();
+        let limits = self.limits().len();
         let mut state = State::new(&self.model);
         let mut running: BinaryHeap<Done> = BinaryHeap::new();
         // As fine as the real ones where requests come quickly.

@@ -1,0 +1,209 @@
+//! What was seen of a trial, and how much it says for and against each limit.
+
+use super::dispersion::Dispersion;
+use super::trend::Trend;
+use super::{Block, Limit};
+
+/// Ratios of odds whose likelihoods are mixed, for and against. Coarse where much evidence comes
+/// quickly, fine near 1.
+const BELOW: [f64; 8] = [0.0, 0.15, 0.3, 0.5, 0.65, 0.77, 0.86, 0.93];
+const ABOVE: [f64; 10] = [1.07, 1.15, 1.3, 1.5, 2.0, 3.0, 6.0, 15.0, 50.0, 500.0];
+
+/// The weight of "nothing ever exceeds it": the usual case far below capacity.
+const WEIGHT_OF_NONE: f64 = 0.3;
+
+/// What was seen of a stretch of a trial.
+#[derive(Clone, Debug)]
+pub(super) struct Sample {
+    pub(super) limits: Vec<Limit>,
+    seconds: f64,
+    /// Blocks with requests in them.
+    pub(super) blocks: usize,
+    pub(super) requests: f64,
+    /// Requests over each limit.
+    over: Vec<f64>,
+    sum_s: f64,
+    squares_s2: f64,
+    /// Of the requests over each limit.
+    counts: Vec<Dispersion>,
+    /// Of the response times.
+    times: Dispersion,
+    /// Of requests in flight.
+    pub(super) trend: Trend,
+    /// Of the mean response time, in seconds.
+    slowing: Trend,
+}
+
+impl Sample {
+    pub(super) fn new(limits: &[Limit]) -> Sample {
+        Sample {
+            limits: limits.to_vec(),
+            seconds: 0.0,
+            blocks: 0,
+            requests: 0.0,
+            over: vec![0.0; limits.len()],
+            sum_s: 0.0,
+            squares_s2: 0.0,
+            counts: vec![Dispersion::default(); limits.len()],
+            times: Dispersion::default(),
+            trend: Trend::default(),
+            slowing: Trend::default(),
+        }
+    }
+
+    pub(super) fn add(&mut self, block: &Block) {
+        self.trend.add(block.in_flight);
+        if block.requests <= 0.0 {
+            return;
+        }
+        self.slowing.add(block.sum_s / block.requests);
+        self.seconds += block.seconds;
+        self.blocks += 1;
+        self.requests += block.requests;
+        self.sum_s += block.sum_s;
+        self.squares_s2 += block.squares_s2;
+        self.times.add(block.sum_s, block.requests);
+        for ((sum, counts), over) in self.over.iter_mut().zip(&mut self.counts).zip(&block.over) {
+            *sum += over;
+            counts.add(*over, block.requests);
+        }
+    }
+
+    /// Whether there is enough to let a trial fail. Slow requests come in clusters, and a single one
+    /// may be all there is in the first blocks; but where most requests are slow it is no cluster.
+    pub(super) fn may_fail(&self, blocks_min: usize) -> bool {
+        let most = self.over.iter().copied().fold(0.0, f64::max);
+        self.blocks >= blocks_min || self.blocks >= 3 && most >= 20.0 && most > 0.5 * self.requests
+    }
+
+    /// The share of requests over a limit in terms of what it allows, for the limit that is nearest
+    /// to failing.
+    pub(super) fn excess(&self) -> f64 {
+        let shares = self.over.iter().zip(&self.limits).map(|(over, limit)| match limit.allowed {
+            // What must never happen is either held or broken beyond measure.
+            0.0 => {
+                if *over > 0.0 {
+                    f64::INFINITY
+                } else {
+                    0.0
+                }
+            }
+            allowed => over / self.requests.max(1.0) / allowed,
+        });
+        shares.fold(0.0, f64::max)
+    }
+
+    /// How many times more a sum over these requests varies than one over independent ones, by the
+    /// limit of which most is so.
+    pub(super) fn design_effect(&self) -> f64 {
+        (0..self.limits.len()).map(|index| self.effect(index)).fold(1.0, f64::max)
+    }
+
+    /// The same for one of them. The response times tell of it even while no request exceeds the limit:
+    /// they show how long the queue remembers.
+    fn effect(&self, index: usize) -> f64 {
+        if self.requests < 2.0 {
+            return 1.0;
+        }
+        let limit = self.limits[index];
+        let mean = self.sum_s / self.requests;
+        let variance = self.squares_s2 / self.requests - mean * mean;
+        let slowing = self.slowing.rise() > SLOWING_MAX * self.seconds / 2.0;
+        let of_times = match slowing || matters(limit, mean, variance) {
+            true => self.times.factor(mean, variance),
+            false => 1.0,
+        };
+        match self.over[index] / self.requests {
+            share if share > 0.0 && share < 1.0 && limit.allowed > 0.0 => {
+                self.counts[index].factor(share, share * (1.0 - share)).max(of_times)
+            }
+            _ => of_times,
+        }
+    }
+
+    /// ln of the evidence that every limit holds.
+    pub(super) fn in_favour(&self) -> f64 {
+        let each = (0..self.limits.len()).map(|index| {
+            let (over, allowed) = (self.over[index], self.limits[index].allowed);
+            match allowed {
+                0.0 if over > 0.0 => f64::NEG_INFINITY,
+                0.0 => f64::INFINITY,
+                allowed => {
+                    let effect = self.effect(index);
+                    let rest = (1.0 - WEIGHT_OF_NONE) / (BELOW.len() - 1) as f64;
+                    let weight = |ratio: f64| if ratio == 0.0 { WEIGHT_OF_NONE } else { rest };
+                    let ratios = BELOW.iter().map(|ratio| (*ratio, weight(*ratio)));
+                    mixture(self.requests / effect, over / effect, allowed, ratios)
+                }
+            }
+        });
+        each.fold(f64::INFINITY, f64::min)
+    }
+
+    /// ln of the evidence that some limit does not hold.
+    pub(super) fn against(&self) -> f64 {
+        let each = (0..self.limits.len()).map(|index| {
+            let (over, allowed) = (self.over[index], self.limits[index].allowed);
+            match allowed {
+                0.0 if over > 0.0 => f64::INFINITY,
+                0.0 => f64::NEG_INFINITY,
+                allowed => {
+                    let effect = self.effect(index);
+                    let weight = 1.0 / ABOVE.len() as f64;
+                    let ratios = ABOVE.iter().map(|ratio| (*ratio, weight));
+                    mixture(self.requests / effect, over / effect, allowed, ratios)
+                }
+            }
+        });
+        each.fold(f64::NEG_INFINITY, f64::max)
+    }
+}
+
+/// By how many seconds a second response times may grow, and still be in balance: a load that is this
+/// much above capacity, as a share of it, lets them grow by that.
+const SLOWING_MAX: f64 = 0.002;
+
+/// The standard deviation of response times in terms of their mean below which they tell nothing of
+/// requests that fail.
+const SPREAD_MIN: f64 = 0.1;
+
+/// Whether response times that vary like this have to do with a limit at all. Times in a narrow band
+/// far below it may depend on one another for as long as they like: by Cantelli's inequality no more
+/// of them exceed a time by k standard deviations than 1 in 1 + k².
+fn matters(limit: Limit, mean_s: f64, variance_s2: f64) -> bool {
+    let deviation_s = variance_s2.max(0.0).sqrt();
+    // Times that hardly differ say nothing of a queue.
+    if deviation_s <= 1e-3 * mean_s {
+        return false;
+    }
+    match limit.time {
+        None => deviation_s > SPREAD_MIN * mean_s,
+        Some(time) => {
+            let most = (1.0 / limit.allowed - 1.0).sqrt();
+            deviation_s * most > time.as_secs_f64() - mean_s
+        }
+    }
+}
+
+/// Requests without any over the limit that are evidence enough, when they are independent.
+pub(super) fn requests_needed(allowed: f64, alpha: f64) -> f64 {
+    (-(alpha * WEIGHT_OF_NONE).ln() / -(1.0 - allowed).ln()).ceil()
+}
+
+/// ln of the likelihood of `k` among `n` under a mixture of shares, each given by the ratio of its
+/// odds to those of `allowed`, against that under `allowed`.
+fn mixture(n: f64, k: f64, allowed: f64, ratios: impl Iterator<Item = (f64, f64)>) -> f64 {
+    let odds = allowed / (1.0 - allowed);
+    let logs: Vec<f64> = ratios
+        .map(|(ratio, weight)| {
+            let share = odds * ratio / (1.0 + odds * ratio);
+            let hits = if k > 0.0 { k * (share / allowed).ln() } else { 0.0 };
+            weight.ln() + hits + (n - k) * ((1.0 - share) / (1.0 - allowed)).ln()
+        })
+        .collect();
+    let most = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if most == f64::NEG_INFINITY {
+        return most;
+    }
+    most + logs.iter().map(|log| (log - most).exp()).sum::<f64>().ln()
+}
