@@ -2,8 +2,8 @@
 //! the truth: simulated Flows whose capacity theory knows, searched as `flowbench capacity` would.
 //!
 //! `cargo bench --bench capacity` prints the tables of `docs/benchmarks.md`; an argument is the number of
-//! searches a row (100 without one), a second one a part of the name of the Flows to search. The
-//! same seeds make the same tables on every machine.
+//! searches a row (100 without one), a second one a part of the name of the Flows to search, or
+//! `models` for the models alone. The same seeds make the same tables on every machine.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its tables")]
 
 #[path = "../tests/suite/capacity/cases.rs"]
@@ -35,7 +35,7 @@ fn main() {
         searched(case, searches);
     }
     println!("\n{searches} searches a row, {:.0} s.", started.elapsed().as_secs_f64());
-    if name.is_empty() {
+    if name.is_empty() || name == "models" {
         laws();
         queues();
     }

@@ -32,8 +32,8 @@ pub struct Variant {
     pub p99_ms: Option<f64>,
     /// Whether the objective held.
     pub holds: bool,
-    /// Whether no other has more Documents a second and a lower p99: such a one would be better in
-    /// every way.
+    /// Whether it holds, and none other that does has more Documents a second and a lower p99: such a
+    /// one would be better in every way.
     pub on_front: bool,
 }
 
@@ -46,10 +46,13 @@ impl Pareto {
                 && time(a) <= time(b)
                 && (a.documents_per_s > b.documents_per_s || time(a) < time(b))
         };
-        let beaten: Vec<bool> =
-            variants.iter().map(|one| variants.iter().any(|other| better(other, one))).collect();
-        for (variant, beaten) in variants.iter_mut().zip(beaten) {
-            variant.on_front = !beaten;
+        let beats = |other: &Variant, one: &Variant| other.holds && better(other, one);
+        let on_front: Vec<bool> = variants
+            .iter()
+            .map(|one| one.holds && !variants.iter().any(|other| beats(other, one)))
+            .collect();
+        for (variant, on_front) in variants.iter_mut().zip(on_front) {
+            variant.on_front = on_front;
         }
         let holds = variants.iter().enumerate().filter(|(_, variant)| variant.holds);
         let recommended = holds
@@ -99,7 +102,7 @@ mod tests {
         let all = all.map(|(size, rate, p99)| variant(size, rate, p99));
         let found = Pareto::new(all.to_vec(), "p99 < 50ms");
         let front: Vec<bool> = found.variants.iter().map(|variant| variant.on_front).collect();
-        assert_eq!(front, [true, true, false, true]);
+        assert_eq!(front, [true, true, false, false]);
         assert_eq!(found.recommended, Some(1));
         assert_eq!(
             found.words,

@@ -29,9 +29,9 @@ pub struct Usl {
     pub points: usize,
     /// The relative error of a point, its standard deviation.
     pub error: f64,
-    /// 1/λ, σ/λ, κ/λ without bounds, and their covariances: what predictions are made of.
+    /// 1/λ, σ/λ, κ/λ, and the squares of how far they may be off together: what predictions are made of.
     coefficients: [f64; 3],
-    covariances: [[f64; 3]; 3],
+    spread: [[f64; 3]; 3],
 }
 
 /// Rounds of reweighting: errors are relative, so weights depend on what is fitted.
@@ -57,27 +57,31 @@ impl Usl {
             weights = fitted.map(|y| 1.0 / (y * y)).collect();
             solved = solve(&points, &weights)?;
         }
-        let (coefficients, inverse) = solved;
-        let squares: f64 = points
-            .iter()
-            .zip(&weights)
-            .map(|((n, x), weight)| weight * (n / x - value(&coefficients, *n)).powi(2))
-            .sum();
+        let (free, inverse) = solved;
+        let coefficients = bounded(&points, &weights, free)?;
+        let squares = |coefficients: &[f64; 3]| -> f64 {
+            let each = points.iter().zip(&weights);
+            each.map(|((n, x), weight)| weight * (n / x - value(coefficients, *n)).powi(2)).sum()
+        };
         let freedom = points.len() - 3;
-        let variance = squares / freedom as f64;
-        let covariances = inverse.map(|row| row.map(|cell| cell * variance));
+        let (least, most) = (squares(&free), squares(&coefficients));
+        let variance = most / freedom as f64;
+        // A value is in an interval when the best fit with it is not much worse than the best that is
+        // allowed, which is the best of all unless that one is negative somewhere. So what is estimated
+        // lies in its interval.
         let t = student(confidence, freedom);
+        let reach = (most - least).max(0.0) + t * t * variance;
+        let spread = inverse.map(|row| row.map(|cell| cell * reach));
 
-        let bounded = bounded(&points, &weights, coefficients)?;
-        let [a, b, c] = bounded;
-        let slope = t * covariances[0][0].max(0.0).sqrt();
+        let [a, b, c] = coefficients;
+        let slope = spread[0][0].max(0.0).sqrt();
         let lambda = Estimate::new(
             1.0 / a,
-            1.0 / (coefficients[0] + slope),
-            if coefficients[0] > slope { 1.0 / (coefficients[0] - slope) } else { f64::INFINITY },
+            1.0 / (free[0] + slope),
+            if free[0] > slope { 1.0 / (free[0] - slope) } else { f64::INFINITY },
         );
         let ratio = |index: usize, value: f64| {
-            let (low, high) = fieller(&coefficients, &covariances, index, t);
+            let (low, high) = fieller(&free, &spread, index);
             Estimate::new(value, low.max(0.0), high.max(0.0))
         };
         let (sigma, kappa) = (ratio(1, b / a), ratio(2, c / a));
@@ -98,7 +102,7 @@ impl Usl {
             points: points.len(),
             error: variance.sqrt(),
             coefficients,
-            covariances,
+            spread,
         })
     }
 
@@ -112,13 +116,13 @@ impl Usl {
     pub fn predict(&self, n: f64) -> Estimate {
         let x = [1.0, n - 1.0, n * (n - 1.0)];
         let y = value(&self.coefficients, n);
-        let mut variance = (self.error * y).powi(2);
-        for (i, row) in self.covariances.iter().enumerate() {
+        let mut squares = (student(self.confidence, self.points - 3) * self.error * y).powi(2);
+        for (i, row) in self.spread.iter().enumerate() {
             for (j, cell) in row.iter().enumerate() {
-                variance += x[i] * cell * x[j];
+                squares += x[i] * cell * x[j];
             }
         }
-        let off = student(self.confidence, self.points - 3) * variance.max(0.0).sqrt();
+        let off = squares.max(0.0).sqrt();
         let high = if y > off { n / (y - off) } else { f64::INFINITY };
         Estimate::new(self.throughput(n), n / (y + off).max(f64::MIN_POSITIVE), high)
     }
@@ -215,12 +219,13 @@ fn least_squares(points: &[(f64, f64)], weights: &[f64], kept: &[usize]) -> Opti
     Some(found)
 }
 
-/// The interval of a coefficient over the first (Fieller's theorem).
-fn fieller(of: &[f64; 3], variances: &[[f64; 3]; 3], index: usize, t: f64) -> (f64, f64) {
-    let (a, b, t2) = (of[0], of[index], t * t);
-    let square = a * a - t2 * variances[0][0];
-    let half = a * b - t2 * variances[0][index];
-    let rest = b * b - t2 * variances[index][index];
+/// The interval of a coefficient over the first (Fieller's theorem); `spread` holds the squares of how
+/// far coefficients may be off together.
+fn fieller(of: &[f64; 3], spread: &[[f64; 3]; 3], index: usize) -> (f64, f64) {
+    let (a, b) = (of[0], of[index]);
+    let square = a * a - spread[0][0];
+    let half = a * b - spread[0][index];
+    let rest = b * b - spread[index][index];
     let root = half * half - square * rest;
     if square <= 0.0 || root < 0.0 {
         // The denominator may be zero: nothing is known of the ratio.
@@ -283,6 +288,12 @@ mod tests {
         let points = [(1.0, 100.0), (2.0, 210.0), (4.0, 430.0), (8.0, 900.0), (16.0, 1850.0)];
         let fit = Usl::fit(&points, 0.95).expect("a fit");
         assert!(fit.sigma.value >= 0.0 && fit.kappa.value >= 0.0, "{fit:?}");
+        // What is at its bound is not known exactly because of that.
+        for estimate in [fit.lambda, fit.sigma, fit.kappa] {
+            assert!(estimate.contains(estimate.value), "{fit:?}");
+        }
+        assert!(fit.sigma.high > 0.0, "{fit:?}");
+        assert!(fit.predict(8.0).contains(fit.throughput(8.0)), "{fit:?}");
         assert_eq!(fit.peak, None);
         assert_eq!(Usl::fit(&points[..3], 0.95), None);
         assert_eq!(Usl::fit(&[(4.0, 100.0); 6], 0.95), None);

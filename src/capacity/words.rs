@@ -19,9 +19,10 @@ pub fn answer(
     let why = |level: f64| why(trials, level).map_or(String::new(), |why| format!(" ({why})"));
     match answer {
         Answer::Edge { held, fails: Some(fails), .. } => format!(
-            "holds at least {} at {goal}, {sure}; {} fails{}",
+            "holds at least {} at {goal}, {sure}; {} {}{}",
             say(*held),
             say(*fails),
+            if unit == Unit::Clients && *fails > 1.0 { "fail" } else { "fails" },
             why(*fails)
         ),
         Answer::Edge { held, fails: None, .. } => {
@@ -216,7 +217,7 @@ pub fn paragraph(capacity: &Capacity) -> String {
     };
     if let Some(stop) = capacity.models.executors.iter().find(|stop| stop.saturates_first) {
         text.push_str(&format!(
-            " What gives way first is the Executor `{}`: to hold more, begin there.",
+            " What gives way first is the Executor “{}”: to hold more, begin there.",
             stop.name
         ));
     }
@@ -261,6 +262,15 @@ mod tests {
         );
         assert!(words(Answer::FailsAtLow { level: 50.0 }).contains("begin lower, at 5/s"));
         assert!(words(Answer::HoldsAtHigh { level: 5000.0 }).contains("end higher, at 20 000/s"));
+    }
+
+    #[test]
+    fn clients_are_many() {
+        let edge = Answer::Edge { held: 5.0, fails: Some(6.0), estimate: 5.5 };
+        assert_eq!(
+            answer(&edge, &[], &["p90 < 60ms".into()], Unit::Clients, 0.99),
+            "holds at least 5 clients at p90 < 60ms, 99 % sure; 6 clients fail"
+        );
     }
 
     #[test]

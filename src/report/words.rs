@@ -194,6 +194,18 @@ pub(super) fn capital(text: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
+/// A text in which no number is broken at a line's end: `1 372/s`, `99 %`.
+pub(super) fn whole_numbers(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(char) = chars.next() {
+        let after = out.ends_with(|before: char| before.is_ascii_digit());
+        let before = chars.peek().is_some_and(|next| next.is_ascii_digit() || *next == '%');
+        out.push(if char == ' ' && after && before { '\u{a0}' } else { char });
+    }
+    out
+}
+
 /// Breaks a text at spaces into lines of at most so many columns.
 pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
@@ -263,6 +275,12 @@ mod tests {
         assert_eq!(wrap("one two three", 7), ["one two", "three"]);
         assert_eq!(wrap("abcdefghij", 4), ["abcd", "efgh", "ij"]);
         assert_eq!(wrap("搜索搜索", 3), ["搜", "索", "搜", "索"]);
+    }
+
+    #[test]
+    fn numbers_stay_whole() {
+        let whole = whole_numbers("holds 1 372/s, 99 % sure; 2 of 3");
+        assert_eq!(whole, "holds 1\u{a0}372/s, 99\u{a0}% sure; 2 of 3");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use crate::report::escape::xml;
 use crate::report::words::plain;
@@ -199,9 +200,40 @@ pub(super) enum Shape {
     Stretch(f64, f64, String),
 }
 
+/// How wide a letter of a word in a chart is, and how high a line of them.
+const LETTER: f64 = 6.5;
+const LINE: f64 = 14.0;
+
+/// How often lines and dots touch a rectangle of the drawing: looked at in steps along each line.
+fn crossings(x: &Axis, y: &Axis, shapes: &[Shape], across: Range<f64>, down: Range<f64>) -> usize {
+    const STEPS: usize = 32;
+    let inside = |(at, height): (f64, f64)| across.contains(&at) && down.contains(&height);
+    let place = |(at, value): &(f64, f64)| (x.x(*at), y.y(*value));
+    let touched = |shape: &Shape| match shape {
+        Shape::Curve(_, points) => {
+            let pieces = points.windows(2).map(|pair| (place(&pair[0]), place(&pair[1])));
+            pieces
+                .flat_map(|(a, b)| {
+                    (0..=STEPS).map(move |step| {
+                        let part = step as f64 / STEPS as f64;
+                        (a.0 + (b.0 - a.0) * part, a.1 + (b.1 - a.1) * part)
+                    })
+                })
+                .filter(|place| inside(*place))
+                .count()
+        }
+        Shape::Dots(_, points) => points.iter().filter(|point| inside(place(point))).count(),
+        Shape::Level(value, _) => usize::from(down.contains(&y.y(*value))),
+        Shape::Area(..) | Shape::Stretch(..) => 0,
+    };
+    shapes.iter().map(touched).sum()
+}
+
 /// Shapes over one another, the first at the back.
 pub(super) fn plot(title: &str, x: &Axis, y: &Axis, shapes: &[Shape]) -> String {
     let mut svg = frame(title, x, y);
+    // Over everything else, whatever they belong to.
+    let mut words = String::new();
     let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
     for shape in shapes {
         match shape {
@@ -235,10 +267,10 @@ pub(super) fn plot(title: &str, x: &Axis, y: &Axis, shapes: &[Shape]) -> String 
             }
             Shape::Level(value, word) => {
                 let at = y.y(*value);
+                let _ = write!(svg, r#"<path class="limit" d="M{LEFT} {}H{right}"/>"#, short(at));
                 let _ = write!(
-                    svg,
-                    r#"<path class="limit" d="M{LEFT} {}H{right}"/><text class="name" x="{}" y="{}">{}</text>"#,
-                    short(at),
+                    words,
+                    r#"<text class="name" x="{}" y="{}">{}</text>"#,
                     LEFT + 6.0,
                     short(if at < TOP + 18.0 { at + 15.0 } else { at - 5.0 }),
                     escaped(word)
@@ -246,24 +278,36 @@ pub(super) fn plot(title: &str, x: &Axis, y: &Axis, shapes: &[Shape]) -> String 
             }
             Shape::Stretch(from, to, word) => {
                 let (left, width) = (x.x(*from), (x.x(*to) - x.x(*from)).max(2.0));
-                // Beside it, on the side where there is room.
-                let (at, anchor) = match left > (LEFT + right) / 2.0 {
-                    true => (left - 4.0, "end"),
-                    false => (left + width + 4.0, "start"),
+                // Beside it, on the side where there is room, below or where lines leave more of it.
+                let long = word.chars().count() as f64 * LETTER;
+                let (at, anchor, begin) = match left > (LEFT + right) / 2.0 {
+                    true => (left - 4.0, "end", left - 4.0 - long),
+                    false => (left + width + 4.0, "start", left + width + 4.0),
                 };
+                let heights = [bottom - 6.0, TOP + 14.0, (TOP + bottom) / 2.0];
+                let under = |height: &f64| {
+                    let top = height - LINE;
+                    crossings(x, y, shapes, begin..begin + long, top..height + 4.0)
+                };
+                let height = heights.into_iter().min_by_key(under).unwrap_or(heights[0]);
                 let _ = write!(
                     svg,
-                    r#"<rect class="stretch" x="{}" y="{TOP}" width="{}" height="{}"/><text class="name" x="{}" y="{}" text-anchor="{anchor}">{}</text>"#,
+                    r#"<rect class="stretch" x="{}" y="{TOP}" width="{}" height="{}"/>"#,
                     short(left),
                     short(width),
-                    short(bottom - TOP),
+                    short(bottom - TOP)
+                );
+                let _ = write!(
+                    words,
+                    r#"<text class="name" x="{}" y="{}" text-anchor="{anchor}">{}</text>"#,
                     short(at),
-                    short(bottom - 6.0),
+                    short(height),
                     escaped(word)
                 );
             }
         }
     }
+    svg.push_str(&words);
     svg.push_str("</svg>");
     svg
 }

@@ -17,7 +17,7 @@ use minijinja::value::Serde;
 use minijinja::{Environment, context};
 use serde::Serialize;
 
-use super::words::capital;
+use super::words::{capital, whole_numbers};
 use crate::record::summary::Summary;
 
 pub(super) use capacity::write as write_capacity;
@@ -47,6 +47,7 @@ pub(super) fn render(
     }
     // The one that comes with minijinja makes all other letters small.
     environment.add_filter("capital", |text: String| capital(&text));
+    environment.add_filter("whole", |text: String| whole_numbers(&text));
     let template = environment.get_template(template).map_err(io::Error::other)?;
     let style = include_str!("report.css");
     let script = include_str!("report.js");

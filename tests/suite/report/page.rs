@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use flowbench::capacity::result::Capacity;
 use flowbench::report::{self, Format};
 use serde::Deserialize;
 use serde_json::Value;
@@ -105,6 +106,56 @@ async fn look(browser: &mut Browser, path: &Path, width: u32) -> Look {
         assert!(figure.axes.len() != 1, "{name}: {:?}", figure.axes);
     }
     page
+}
+
+/// Results of real searches, with what their pages show.
+const SEARCHES: [(&str, &str, &str, &[&str]); 5] = [
+    (
+        "rate",
+        include_str!("../../capacity/rate.json"),
+        "Holds ",
+        &[
+            "Response time over load",
+            "Throughput over load",
+            "Executors over load",
+            "Replicas over time",
+            "Plan",
+            "Trials",
+        ],
+    ),
+    ("clients", include_str!("../../capacity/clients.json"), "Holds ", &["Throughput over load"]),
+    (
+        "sizes",
+        include_str!("../../capacity/sizes.json"),
+        "Holds ",
+        &["Sizes and connections", "Documents against latency"],
+    ),
+    ("fails-at-low", include_str!("../../capacity/fails-at-low.json"), "Fails already at ", &[]),
+    ("interrupted", include_str!("../../capacity/interrupted.json"), "Cannot tell", &["Trials"]),
+];
+
+#[tokio::test]
+async fn capacity_pages_work_from_disk_in_a_browser() {
+    let Some(mut browser) = Browser::open().await else { return };
+    for (name, json, answer, parts) in SEARCHES {
+        let folder = folder().join("capacity").join(name);
+        std::fs::create_dir_all(&folder).expect("target/ can be written");
+        let capacity: Capacity = serde_json::from_str(json).expect("a result");
+        report::capacity::save(&folder, &capacity).expect("it can be written");
+        let path = folder.join("capacity.html");
+        let wide = look(&mut browser, &path, 1280).await;
+        let narrow = look(&mut browser, &path, 390).await;
+        assert_eq!(wide.answer, narrow.answer);
+        assert!(wide.answer.starts_with(answer), "{name}: {}", wide.answer);
+        let titles: Vec<&str> = wide.figures.iter().map(|figure| &*figure.title).collect();
+        for part in parts {
+            let there = titles.contains(part) || wide.headings.iter().any(|h| h == part);
+            assert!(there, "{name}: {part} is missing in {titles:?} and {:?}", wide.headings);
+        }
+        let text = wide.text.replace('\u{a0}', " ");
+        assert!(text.contains(&capacity.paragraph), "{name}: {text}");
+    }
+    browser.close().await;
 }
 
 #[tokio::test]

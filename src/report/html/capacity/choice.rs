@@ -7,7 +7,7 @@ use crate::capacity::forecast::money;
 use crate::capacity::result::Capacity;
 use crate::capacity::words::number;
 use crate::report::html::chart::{Axis, Shape, plot};
-use crate::report::html::parts::{Figure, Key, Mark};
+use crate::report::html::parts::{Figure, Mark};
 use crate::report::words::{latency, rate};
 
 pub(super) fn pareto(capacity: &Capacity) -> Option<Part> {
@@ -24,9 +24,19 @@ pub(super) fn pareto(capacity: &Capacity) -> Option<Part> {
     let mut front: Vec<(f64, f64)> =
         timed.iter().filter(|variant| variant.on_front).map(|variant| at(variant)).collect();
     front.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let rest: Vec<(f64, f64)> =
-        timed.iter().filter(|variant| !variant.on_front).map(|variant| at(variant)).collect();
-    let shapes = [Shape::Curve(0, front.clone()), Shape::Dots(0, front), Shape::Dots(1, rest)];
+    let others = |holds: bool| -> Vec<(f64, f64)> {
+        let others = timed.iter().filter(|variant| !variant.on_front && variant.holds == holds);
+        others.map(|variant| at(variant)).collect()
+    };
+    let (beaten, failing) = (others(true), others(false));
+    let mut legend = Mark::Line.legend(["the front"]);
+    legend.extend(Mark::Dots.legend(["beaten by another", "does not hold"]));
+    let shapes = [
+        Shape::Curve(0, front.clone()),
+        Shape::Dots(0, front),
+        Shape::Dots(1, beaten),
+        Shape::Dots(2, failing),
+    ];
     let head =
         ["Documents a request", "Connections", "Documents/s", "Requests/s", "Mean", "p99", ""];
     let rows: Vec<Vec<String>> = pareto
@@ -53,19 +63,17 @@ pub(super) fn pareto(capacity: &Capacity) -> Option<Part> {
     let head = head.map(Cow::Borrowed).to_vec();
     let figure = Figure {
         title: "Documents against latency".into(),
-        legend: vec![
-            Key { name: "the front".into(), mark: Mark::Line },
-            Key { name: "beaten by another".into(), mark: Mark::Dots },
-        ],
+        legend,
         svg: plot("Documents against latency", &x, &y, &shapes),
-        note: "Each point is the most that one combination holds. Of those on the front none is \
-               better than another in every way."
-            .into(),
+        note:
+            "Each point is the most that one combination holds, or the least that it fails at. Of \
+               those on the front none is better than another in every way."
+                .into(),
         head: head.clone(),
         rows: rows.clone(),
         ..Figure::default()
     };
-    Some(Part { words: pareto.words.clone(), figure, head, rows })
+    Some(Part { words: pareto.words.clone(), figure: Some(figure), head, rows })
 }
 
 pub(super) fn plan(capacity: &Capacity) -> Option<Part> {
@@ -113,7 +121,7 @@ pub(super) fn plan(capacity: &Capacity) -> Option<Part> {
         })
         .collect();
     let head = head.map(Cow::Borrowed).to_vec();
-    let figure = Figure {
+    let drawn = || Figure {
         title: "Replicas over time".into(),
         legend: Mark::Line.legend(["needed", "with one to spare"]),
         svg: plot("Replicas over time", &x, &y, &shapes),
@@ -128,5 +136,7 @@ pub(super) fn plan(capacity: &Capacity) -> Option<Part> {
         across: x.across(&at),
         ..Figure::default()
     };
+    // One day is no time to draw anything over.
+    let figure = (plan.steps.len() > 1).then(drawn);
     Some(Part { words: plan.words.clone(), figure, head, rows })
 }

@@ -146,6 +146,10 @@ fn executors_over_load(capacity: &Capacity, loads: &[&TrialSummary]) -> Option<F
     }
     let names: Vec<String> =
         capacity.models.executors.iter().map(|stop| stop.name.clone()).collect();
+    // One alone always has all of it.
+    if names.len() < 2 {
+        return None;
+    }
     let time = |trial: &TrialSummary, name: &str| {
         let found = trial.point.executors.iter().find(|executor| executor.name == name);
         found.map(|executor| executor.mean_ms)

@@ -42,11 +42,11 @@ struct Page {
     facts: Vec<Fact>,
 }
 
-/// A section of one chart.
+/// A section of a table and at most one chart.
 #[derive(Serialize)]
 struct Part {
     words: String,
-    figure: Figure,
+    figure: Option<Figure>,
     head: Vec<Cow<'static, str>>,
     rows: Vec<Vec<String>>,
 }

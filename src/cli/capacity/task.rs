@@ -1,0 +1,249 @@
+//! What options and the suite ask a search for, refused where it cannot work.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+
+use super::super::problem::Problem;
+use super::{Args, Planning};
+use crate::capacity::forecast::{self, ForecastError, Peak};
+use crate::capacity::objective::Objective;
+use crate::capacity::search::Settings;
+use crate::capacity::words;
+use crate::plan::{self, Plan, Work};
+use crate::scenario::condition::Condition;
+use crate::units::{Percentage, Span, nearest};
+
+/// Unless the block or an option says so.
+const PRECISION: f64 = 5.0;
+const TRIAL: Duration = Duration::from_secs(20);
+
+/// Combinations of sizes and connections: each is a search of its own.
+const VARIANTS_MAX: usize = 50;
+
+/// What is to be searched.
+pub(super) struct Task {
+    pub(super) scenario: usize,
+    pub(super) objective: Objective,
+    pub(super) settings: Settings,
+    pub(super) peaks: Option<Vec<Peak>>,
+    pub(super) variants: Vec<(usize, usize)>,
+}
+
+/// What block and options ask for, refused where it cannot work.
+pub(super) fn task(args: &Args, plan: &Plan) -> Result<Task, Problem> {
+    let block = plan.capacity.as_ref();
+    let scenario = scenario(args, plan)?;
+    let conditions = match (&args.objective[..], block) {
+        ([], Some(block)) => block.objective.clone(),
+        ([], None) => {
+            return Err(Problem::usage(
+                "the file has no `capacity:` block: say what must hold with `--objective 'p99 < \
+                 100ms'` and where to look with `--rate 50/s..5000/s`",
+            ));
+        }
+        (given, _) => given.to_vec(),
+    };
+    let steps: Vec<&str> =
+        plan.scenarios[scenario].steps.iter().map(|step| step.name.as_str()).collect();
+    for condition in &conditions {
+        if let Some(step) = &condition.step
+            && !steps.contains(&step.as_str())
+        {
+            return Err(Problem::usage(format!("`{condition}`: there is no step `{step}`")));
+        }
+    }
+    let objective = Objective::new(&conditions).map_err(|problems| {
+        let reasons: Vec<String> = problems.into_iter().map(|(_, reason)| reason).collect();
+        Problem::usage(reasons.join("\nerror: "))
+    })?;
+    let (low, high, clients) = match (&args.rate, &args.clients, block) {
+        (_, Some(clients), _) => (clients.low().0 as f64, clients.high().0 as f64, true),
+        (Some(rate), ..) => (rate.low().per_second(), rate.high().per_second(), false),
+        (None, None, Some(block)) => {
+            (block.rate_min.per_second(), block.rate_max.per_second(), false)
+        }
+        (None, None, None) => {
+            return Err(Problem::usage(
+                "where to look is missing: `--rate 50/s..5000/s` or `--clients 1..256`",
+            ));
+        }
+    };
+    if low < 1.0 && clients {
+        return Err(Problem::usage(format!("`--clients` begins at 1 at least, found {low}")));
+    }
+    if low >= high {
+        // What a block says was refused where it stands.
+        let (range, unit, example) = match clients {
+            true => ("`--clients`", "", "1..256"),
+            false => ("`--rate`", "/s", "50/s..5000/s"),
+        };
+        return Err(Problem::usage(format!(
+            "{range} is searched from one end to a higher one, as in `{example}`, found only `{low}{unit}`"
+        )));
+    }
+    let precision = args.precision.or(block.map(|block| block.precision));
+    let found = precision.map_or(String::new(), |precision| format!(", found `{precision}`"));
+    let precision = precision.map_or(PRECISION / 100.0, Percentage::fraction);
+    if !(0.005..=0.5).contains(&precision) {
+        return Err(Problem::usage(format!("`--precision` is from 0.5% to 50%{found}")));
+    }
+    let confidence = args.confidence.fraction();
+    if !(0.8..=0.9999).contains(&confidence) {
+        return Err(Problem::usage(format!(
+            "`--confidence` is from 80% to 99.99%, found `{}`",
+            args.confidence
+        )));
+    }
+    let trial = args.trial.map(Span::get).or(block.map(|block| block.trial)).unwrap_or(TRIAL);
+    if !plan::Capacity::TRIALS.contains(&trial) {
+        let found = args.trial.map_or(String::new(), |found| format!(", found `{found}`"));
+        return Err(Problem::usage(format!("`--trial` is from 1s to 24h{found}")));
+    }
+    let settings = Settings {
+        low,
+        high,
+        clients,
+        precision,
+        confidence,
+        trial_s: trial.as_secs_f64(),
+        limits: objective.limits().to_vec(),
+        overload: !args.skip_overload,
+    };
+    certifiable(&settings, &objective)?;
+    let variants = variants(args, plan, scenario)?;
+    Ok(Task { scenario, objective, settings, peaks: peaks(&args.planning)?, variants })
+}
+
+/// Refuses what no trial could ever decide.
+fn certifiable(settings: &Settings, objective: &Objective) -> Result<(), Problem> {
+    let needed = settings.seconds_needed();
+    // How fast clients are shows only when they run.
+    if settings.clients || needed <= settings.trial_s {
+        return Ok(());
+    }
+    let strictest = settings.strictest().and_then(|index| objective.condition_of(index));
+    let condition = strictest.map(Condition::to_string).unwrap_or_default();
+    Err(Problem::usage(format!(
+        "`{condition}` cannot be certified at {}/s within a trial of {}: without a single request over \
+         the limit it takes {}s\n  help: use `trial: {}s`, begin the range at {}/s, or state a lower \
+         percentile",
+        words::number(settings.low),
+        Span::new(Duration::from_secs_f64(settings.trial_s)).unwrap_or_default(),
+        needed.ceil(),
+        needed.ceil(),
+        words::number((settings.low * needed / settings.trial_s).ceil()),
+    )))
+}
+
+fn scenario(args: &Args, plan: &Plan) -> Result<usize, Problem> {
+    let names: Vec<&str> = plan.scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
+    match (&args.scenario, &plan.capacity) {
+        (Some(name), _) => names.iter().position(|known| known == name).ok_or_else(|| {
+            let hint = match nearest(name, names.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("there are {}", names.join(", ")),
+            };
+            Problem::usage(format!("--scenario: no scenario `{name}`, {hint}"))
+        }),
+        (None, Some(block)) => Ok(block.scenario),
+        (None, None) if names.len() == 1 => Ok(0),
+        (None, None) => Err(Problem::usage(format!(
+            "the file has several scenarios: choose one with `--scenario`; there are {}",
+            names.join(", ")
+        ))),
+    }
+}
+
+fn variants(args: &Args, plan: &Plan, scenario: usize) -> Result<Vec<(usize, usize)>, Problem> {
+    if args.request_size.is_empty() && args.connections.is_empty() {
+        return Ok(Vec::new());
+    }
+    let scenario = &plan.scenarios[scenario];
+    let own_size = match &scenario.first_step().work {
+        Work::Post(post) => post.request_size,
+        Work::Mutate { .. } => 1,
+    };
+    let or =
+        |given: &[usize], own: usize| if given.is_empty() { vec![own] } else { given.to_vec() };
+    let sizes = or(&args.request_size, own_size);
+    let connections = or(&args.connections, scenario.crew(1).connections);
+    within("--request-size", &sizes, 1_000_000)?;
+    within("--connections", &connections, 1000)?;
+    let all: Vec<(usize, usize)> = sizes
+        .iter()
+        .flat_map(|size| connections.iter().map(|connections| (*size, *connections)))
+        .collect();
+    if all.len() > VARIANTS_MAX {
+        return Err(Problem::usage(format!(
+            "{} combinations are too many: each is a search of its own, at most {VARIANTS_MAX}",
+            all.len()
+        )));
+    }
+    Ok(all)
+}
+
+fn within(option: &str, given: &[usize], most: usize) -> Result<(), Problem> {
+    match given.iter().find(|number| !(1..=most).contains(number)) {
+        Some(found) => {
+            Err(Problem::usage(format!("`{option}` is from 1 to {most}, found `{found}`")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn peaks(planning: &Planning) -> Result<Option<Vec<Peak>>, Problem> {
+    if planning.headroom.fraction() > 0.95 {
+        return Err(Problem::usage(format!(
+            "`--headroom` is at most 95%, found `{}`",
+            planning.headroom
+        )));
+    }
+    if let Some(path) = &planning.forecast {
+        return read_forecast(path).map(Some);
+    }
+    if planning.cost.is_some() && planning.peak.is_none() {
+        return Err(Problem::usage(
+            "`--cost` needs a load to plan for: `--peak 3000/s` or `--forecast forecast.csv`",
+        ));
+    }
+    let Some(peak) = planning.peak else { return Ok(None) };
+    let today = jiff::Zoned::now().date();
+    Ok(Some(match planning.growth {
+        Some(growth) => growth.peaks(peak.per_second(), today),
+        None => vec![Peak { from: today, per_s: peak.per_second() }],
+    }))
+}
+
+/// More than any forecast has; a device that never ends is not read to its end.
+const FORECAST_BYTES_MAX: u64 = 4 << 20;
+
+fn read_forecast(path: &Path) -> Result<Vec<Peak>, Problem> {
+    let shown = path.display();
+    let mut bytes = Vec::new();
+    let opened =
+        File::open(path).and_then(|file| file.take(FORECAST_BYTES_MAX + 1).read_to_end(&mut bytes));
+    opened.map_err(|error| {
+        Problem::usage(format!("--forecast: could not read `{shown}`: {error}"))
+    })?;
+    if bytes.len() as u64 > FORECAST_BYTES_MAX {
+        let message = format!("--forecast: `{shown}` is larger than 4 MiB: is it a forecast?");
+        return Err(Problem::usage(message));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        Problem::usage(format!(
+            "--forecast: expected text in UTF-8, found other bytes\n --> {shown}:{line}"
+        ))
+    })?;
+    forecast::read(&text).map_err(|error| {
+        Problem::usage(match error {
+            ForecastError::Line { line, reason } => {
+                format!("--forecast: {reason}\n --> {shown}:{line}")
+            }
+            other => format!("--forecast: {other}\n --> {shown}"),
+        })
+    })
+}
