@@ -326,7 +326,7 @@ pub struct Capacity {
 impl Capacity {
     /// Trials of less have no blocks to judge by; longer ones are no searches any more.
     pub const TRIALS: std::ops::RangeInclusive<Duration> =
-        Duration::from_secs(1)..=Duration::from_hours(24);
+        Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 }
 
 impl Scenario {
