@@ -2,8 +2,8 @@
 //! the truth: simulated Flows whose capacity theory knows, searched as `flowbench capacity` would.
 //!
 //! `cargo bench --bench capacity` prints the tables of `docs/benchmarks.md`; an argument is the number of
-//! searches a row (100 without one), a second one a part of the name of the Flows to search, or
-//! `models` for the models alone. The same seeds make the same tables on every machine.
+//! searches a row (100 without one), a second one a part of the name of the Flows to search, `hurried`
+//! for searches with little time alone, or `models` for the models. The same seeds make the same tables on every machine.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its tables")]
 
 #[path = "../tests/suite/capacity/cases.rs"]
@@ -13,7 +13,7 @@ mod simulator;
 
 use std::time::Instant;
 
-use flowbench::capacity::judge::{Decision, Evidence, Judge, Limit, Rule};
+use flowbench::capacity::judge::{Decision, Evidence, Judge, Rule};
 use flowbench::capacity::queue::{Known, Load, Queue};
 use flowbench::capacity::search::{Answer, Search, Settings, TrialResult};
 use flowbench::capacity::usl::Usl;
@@ -28,13 +28,16 @@ fn main() {
     let name = given.next().unwrap_or_default();
     let started = Instant::now();
     println!(
-        "| Flow | holds | budget of a trial | within 5 % | with an upper end | trials | time | fixed trials | time with them | part of it |"
+        "| Flow | holds | budget of a trial | within 5 % | with an upper end | what holds does | what fails does | trials | time | fixed trials | time with them | part of it |"
     );
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for case in cases::all().iter().filter(|case| case.name.contains(&name)) {
         searched(case, searches);
     }
     println!("\n{searches} searches a row, {:.0} s.", started.elapsed().as_secs_f64());
+    if name.is_empty() || name == "hurried" {
+        hurried(searches);
+    }
     if name.is_empty() || name == "models" {
         laws();
         queues();
@@ -45,33 +48,54 @@ fn main() {
 struct Found {
     /// How far the load that holds is from the true one, as a share of it.
     off: f64,
-    /// Whether it is known what fails.
-    bounded: bool,
+    /// How far what fails is from what holds, as a share of it, where that is known.
+    apart: Option<f64>,
+    /// Whether what it says holds, does, and whether what it says fails, does.
+    holds: bool,
+    fails: bool,
     trials: f64,
     seconds: f64,
 }
 
+/// What a hundred searches of a Flow found.
+fn found(case: &Case, searches: u64) -> Vec<Found> {
+    let found = |seed| {
+        let outcome = case.search(seed, true);
+        let (held, failing) = match outcome.search.edge() {
+            Answer::Edge { held, fails, .. } => (held, fails),
+            _ => (0.0, None),
+        };
+        Found {
+            off: held / case.holds - 1.0,
+            apart: failing.map(|failing| failing / held - 1.0),
+            holds: held <= case.holds,
+            fails: failing.is_none_or(|failing| failing >= case.holds),
+            trials: outcome.search.tried().len() as f64,
+            seconds: outcome.seconds,
+        }
+    };
+    (0..searches).into_par_iter().map(found).collect()
+}
+
+fn count(found: &[Found], of: fn(&Found) -> bool) -> usize {
+    found.iter().filter(|found| of(found)).count()
+}
+
+fn mean(found: &[Found], of: fn(&Found) -> f64) -> f64 {
+    found.iter().map(of).sum::<f64>() / found.len() as f64
+}
+
 /// A row: so many searches of a Flow, against trials of a fixed length.
 fn searched(case: &Case, searches: u64) {
-    let found: Vec<Found> = (0..searches)
-        .into_par_iter()
-        .map(|seed| {
-            let outcome = case.search(seed, true);
-            let (held, bounded) = match outcome.search.edge() {
-                Answer::Edge { held, fails, .. } => (held, fails.is_some()),
-                _ => (0.0, false),
-            };
-            let trials = outcome.search.tried().len() as f64;
-            Found { off: held / case.holds - 1.0, bounded, trials, seconds: outcome.seconds }
-        })
-        .collect();
-    let near = found.iter().filter(|found| found.off.abs() <= 0.05).count();
-    let bounded = found.iter().filter(|found| found.bounded).count();
-    let mean = |of: fn(&Found) -> f64| found.iter().map(of).sum::<f64>() / searches as f64;
-    let (trials, seconds) = (mean(|found| found.trials), mean(|found| found.seconds));
+    let found = found(case, searches);
+    let near = count(&found, |found| found.off.abs() <= 0.05);
+    let (holds, fails) = (count(&found, |found| found.holds), count(&found, |found| found.fails));
+    let bounded = count(&found, |found| found.apart.is_some());
+    let (trials, seconds) =
+        (mean(&found, |found| found.trials), mean(&found, |found| found.seconds));
     let (length, fixed) = fixed(case);
     println!(
-        "| {} | {:.0}/s | {:.0} s | {near} | {bounded} | {trials:.1} | {seconds:.0} s | {length:.0} s | {fixed:.0} s | {:.0} % |",
+        "| {} | {:.0}/s | {:.0} s | {near} | {bounded} | {holds} | {fails} | {trials:.1} | {seconds:.0} s | {length:.0} s | {fixed:.0} s | {:.0} % |",
         case.name,
         case.holds,
         case.trial_s,
@@ -79,39 +103,61 @@ fn searched(case: &Case, searches: u64) {
     );
 }
 
+/// A table: searches that have little time.
+fn hurried(searches: u64) {
+    println!(
+        "\n| M/M/8, 5.2 ms | holds | what holds does | what fails does | apart | time |\n| --- | --- | --- | --- | --- | --- |"
+    );
+    for case in cases::short() {
+        let found = found(&case, searches);
+        println!(
+            "| {} | {:.0}/s | {} | {} | {:.0} % | {:.0} s |",
+            case.name,
+            case.holds,
+            count(&found, |found| found.holds),
+            count(&found, |found| found.fails),
+            mean(&found, |found| found.apart.unwrap_or(f64::INFINITY)) * 100.0,
+            mean(&found, |found| found.seconds),
+        );
+    }
+    println!("\n{searches} searches a row.");
+}
+
 /// Searches with trials of a fixed length that are made to find that length.
 const FIXED_SEARCHES: u64 = 100;
 
-/// The shortest trial of a fixed length with which searches are as right: 95 of 100 within 5 % and
-/// with an upper end. They make the same steps, and each trial may be wrong as rarely as the one it
-/// stands for, but looks at its samples once, at its end, by the exact binomial test. It is long
-/// enough to certify the lowest level of the range and to have the blocks that a certain trial must
-/// have. Also how long such searches take in the mean.
+/// The shortest trial of a fixed length with which searches are as right: 95 of 100 within 5 %, and what
+/// they say of each end as true as they say they are. They make the same steps, and each trial may be
+/// wrong as rarely as the one it stands for, but looks at its samples once, at its end, by the exact
+/// binomial test. It is long enough to certify the lowest level of the range and to have the blocks that
+/// a certain trial must have. Also how long such searches take in the mean.
 fn fixed(case: &Case) -> (f64, f64) {
-    let needed = (0.95 * FIXED_SEARCHES as f64).ceil() as usize;
     let settings = case.settings();
-    let Limit { allowed, time } = settings.limits[0];
-    let requests = (1.0 - settings.confidence).ln() / (1.0 - allowed).ln();
-    let limit_s = time.map_or(0.0, |time| time.as_secs_f64());
+    let limit = settings.limits[0];
+    let requests = (1.0 - settings.confidence).ln() / (1.0 - limit.allowed).ln();
+    let limit_s = limit.time().map_or(0.0, |time| time.as_secs_f64());
     let settle_s = limit_s / (settings.precision / 2.0);
     // Sixteen blocks of a quarter of a second.
     let mut length = f64::max(4.0, requests / settings.low) + settle_s;
     loop {
-        let found: Vec<(bool, f64)> = (0..FIXED_SEARCHES)
+        let found: Vec<([bool; 3], f64)> = (0..FIXED_SEARCHES)
             .into_par_iter()
             .map(|seed| {
                 let (edge, seconds) = fixed_search(case, length, seed);
                 let right = match edge {
-                    Answer::Edge { held, fails: Some(_), .. } => {
-                        (held / case.holds - 1.0).abs() <= 0.05
+                    Answer::Edge { held, fails: Some(fails), .. } => {
+                        let near = (held / case.holds - 1.0).abs() <= 0.05;
+                        [near, held <= case.holds, fails >= case.holds]
                     }
-                    _ => false,
+                    _ => [false; 3],
                 };
                 (right, seconds)
             })
             .collect();
-        let right = found.iter().filter(|(right, _)| *right).count();
-        if right >= needed {
+        let count = |of: usize| found.iter().filter(|(right, _)| right[of]).count() as f64;
+        let share = |of: usize| count(of) / FIXED_SEARCHES as f64;
+        let certain = settings.confidence;
+        if share(0) >= 0.95 && share(1) >= certain && share(2) >= certain {
             let seconds: f64 = found.iter().map(|(_, seconds)| seconds).sum();
             return (length, seconds / FIXED_SEARCHES as f64);
         }
@@ -127,7 +173,7 @@ fn fixed_search(case: &Case, length: f64, seed: u64) -> (Answer, f64) {
         let key = Key::new(seed).part(case.name).part("fixed").index(search.tried().len() as u64);
         let (alpha, settle_s) = trial.rule.map_or((0.0, 0.0), |rule| (rule.alpha, rule.settle_s));
         let settle_s = settle_s.min(0.4 * length);
-        let rule = Rule { alpha, settle_s, blocks_min: 8, may_give_up: false };
+        let rule = Rule { alpha, settle_s, patience_s: 0.0, blocks_min: 8, may_give_up: false };
         let judge = Judge::new(&limits, rule);
         let judge = case.run(trial.level, judge, key, |now, _, _| now >= length);
         seconds += length;
@@ -261,7 +307,8 @@ fn queues() {
 
 /// A load of a Flow as a trial of 30 seconds tells it, and the variance of its response times.
 fn measured(case: &Case, rate: f64, seed: u64) -> (Load, f64) {
-    let rule = Rule { alpha: 0.01, settle_s: 0.0, blocks_min: 8, may_give_up: false };
+    let rule =
+        Rule { alpha: 0.01, settle_s: 0.0, patience_s: 0.0, blocks_min: 8, may_give_up: false };
     let judge = Judge::new(&case.settings().limits, rule);
     let key = Key::new(2).part(case.name).index(seed).index(rate as u64);
     let (mut requests, mut sum_s, mut squares_s2) = (0.0, 0.0, 0.0);

@@ -1,6 +1,7 @@
 //! From trials to what they say together: the knee, what overload leaves, and models, tested on a
 //! load that they did not see.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::predict::{self, Prediction, RatePrediction, Stop};
@@ -12,7 +13,7 @@ use super::usl::Usl;
 use super::words::number;
 
 /// Models of a Flow and what they say.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Models {
     /// Throughput over concurrency; null with too few loads.
     pub usl: Option<Usl>,
@@ -29,7 +30,7 @@ pub struct Models {
 }
 
 /// A load that was kept from the fits.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HeldOut {
     /// Requests a second, or clients.
     pub level: f64,
@@ -56,10 +57,6 @@ pub struct Circumstances {
     pub clients: bool,
     /// The squared coefficient of variation of the gaps between arrivals.
     pub arrival_variation: f64,
-    /// Replicas as measured.
-    pub replicas: u32,
-    /// How sure each end of the answer is.
-    pub confidence: f64,
 }
 
 /// How sure the intervals of models are.
@@ -69,19 +66,24 @@ pub(super) const CONFIDENCE: f64 = 0.95;
 const KNEE_LEVELS_MIN: usize = 3;
 
 /// The level with the most throughput for its response time (Kleinrock's power), among loads in
-/// balance; `None` with fewer than three of them.
-pub fn knee(trials: &[TrialSummary]) -> Option<f64> {
-    let mut levels: Vec<f64> = balanced(trials).map(|trial| trial.level).collect();
-    levels.sort_by(f64::total_cmp);
-    levels.dedup();
-    if levels.len() < KNEE_LEVELS_MIN {
+/// balance, and the levels next to it between which it lies; `None` with fewer than three loads in
+/// balance.
+pub fn knee(trials: &[TrialSummary]) -> Option<Estimate> {
+    let mut loads: Vec<&TrialSummary> = balanced(trials).collect();
+    loads.sort_by(|a, b| a.level.total_cmp(&b.level));
+    loads.dedup_by_key(|trial| trial.level);
+    if loads.len() < KNEE_LEVELS_MIN {
         return None;
     }
-    let power = |trial: &TrialSummary| {
-        Some((trial.level, trial.point.throughput_per_s / trial.point.mean_ms?))
-    };
-    let powers = balanced(trials).filter_map(power);
-    powers.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(level, _)| level)
+    let power =
+        |trial: &TrialSummary| trial.point.mean_ms.map(|ms| trial.point.throughput_per_s / ms);
+    let powers = loads.iter().enumerate().filter_map(|(at, trial)| Some((at, power(trial)?)));
+    let (at, _) = powers.max_by(|a, b| a.1.total_cmp(&b.1))?;
+    let level = loads[at].level;
+    let below = at.checked_sub(1).map_or(level, |below| loads[below].level);
+    // One that is out of balance lies beyond it as well.
+    let above = trials.iter().map(|trial| trial.level).filter(|other| *other > level);
+    Some(Estimate::new(level, below, above.fold(f64::INFINITY, f64::min)))
 }
 
 /// What came of the loads beyond what holds.
@@ -94,11 +96,13 @@ pub fn overload(trials: &[TrialSummary]) -> Vec<Overload> {
             level: trial.level,
             goodput_per_s: trial.point.goodput_per_s,
             error_rate: trial.point.error_rate,
+            reasons: trial.reasons.clone(),
         })
         .collect()
 }
 
-/// Fits what can be fitted.
+/// Fits what can be fitted. What other numbers of replicas would hold is left to
+/// [`super::result::Capacity::plan_for`].
 pub fn models(trials: &[TrialSummary], answer: &Answer, circumstances: Circumstances) -> Models {
     let mut loads: Vec<&TrialSummary> = balanced(trials).collect();
     loads.sort_by(|a, b| a.level.total_cmp(&b.level));
@@ -130,8 +134,7 @@ pub fn models(trials: &[TrialSummary], answer: &Answer, circumstances: Circumsta
     });
     let (usl, queue) = fit(&loads);
     let rates = predict::rates(answer, trials, queue.as_ref());
-    let replicas = predict::replicas(answer, trials, circumstances);
-    Models { usl, queue, held_out, executors, replicas, rates }
+    Models { usl, queue, held_out, executors, replicas: Vec::new(), rates }
 }
 
 /// Loads under which requests in flight did not grow, and that were valid.
@@ -232,7 +235,8 @@ fn judge(
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::capacity::result::{ExecutorTime, Point};
+    use crate::capacity::result::{Capacity, ExecutorTime, Point, SCHEMA, Unit};
+    use crate::record::summary::Environment;
 
     /// A trial of an M/M/1 queue that serves 100/s behind an Executor that always takes 5 ms.
     pub(in crate::capacity) fn trial(level: f64) -> TrialSummary {
@@ -269,7 +273,39 @@ pub(super) mod tests {
     }
 
     pub(in crate::capacity) fn circumstances() -> Circumstances {
-        Circumstances { clients: false, arrival_variation: 1.0, replicas: 2, confidence: 0.99 }
+        Circumstances { clients: false, arrival_variation: 1.0 }
+    }
+
+    /// What a search came to that tried these levels of it, with two replicas.
+    pub(in crate::capacity) fn capacity_of(answer: Answer, levels: &[f64]) -> Capacity {
+        Capacity {
+            schema: SCHEMA.into(),
+            suite: "suite".into(),
+            scenario: "search".into(),
+            started_at: jiff::Timestamp::UNIX_EPOCH,
+            duration_s: 60.0,
+            objective: vec!["p99 < 100ms".into()],
+            unit: Unit::Rate,
+            range: [5.0, 500.0],
+            precision: 0.05,
+            confidence: 0.99,
+            burstiness: Some(1.0),
+            replicas: 2,
+            documents_per_request: 10.0,
+            answer,
+            words: String::new(),
+            paragraph: String::new(),
+            notes: Vec::new(),
+            interrupted: false,
+            trials: levels.iter().copied().map(trial).collect(),
+            knee: None,
+            overload: Vec::new(),
+            recovered_s: None,
+            models: Models::default(),
+            pareto: None,
+            plan: None,
+            environment: Environment::default(),
+        }
     }
 
     #[test]
@@ -292,7 +328,10 @@ pub(super) mod tests {
     fn the_knee_is_where_throughput_costs_least_time() {
         let trials: Vec<TrialSummary> = [10.0, 20.0, 40.0, 60.0, 80.0].map(trial).to_vec();
         // Of an M/M/1 queue alone it is half its capacity; a fixed time before it moves it up.
-        assert_eq!(knee(&trials), Some(60.0));
+        assert_eq!(knee(&trials), Some(Estimate::new(60.0, 40.0, 80.0)));
+        // What is out of balance lies beyond it.
+        let few: Vec<TrialSummary> = [10.0, 20.0, 40.0, 160.0].map(trial).to_vec();
+        assert_eq!(knee(&few), Some(Estimate::new(40.0, 20.0, 160.0)));
         assert_eq!(knee(&[trial(10.0), trial(20.0), trial(20.0)]), None);
     }
 }

@@ -1,6 +1,7 @@
 //! A plan: how many replicas a load that changes over the months needs, and what they cost.
 
 use jiff::civil::Date;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::units::Rate;
@@ -21,16 +22,17 @@ pub struct Wanted {
 }
 
 /// The most that is asked in a stretch of time.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Peak {
     /// When it begins.
+    #[schemars(with = "String")]
     pub from: Date,
     /// Requests a second.
     pub per_s: f64,
 }
 
 /// A plan.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// The share of capacity that stays free.
     pub headroom: f64,
@@ -44,15 +46,17 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// When the replicas as measured no longer hold the peak with the headroom; null: they always
     /// do.
+    #[schemars(with = "Option<String>")]
     pub outgrown: Option<Date>,
     /// The same in a sentence.
     pub words: String,
 }
 
 /// What a stretch of time needs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
     /// When it begins.
+    #[schemars(with = "String")]
     pub from: Date,
     /// The peak.
     pub per_s: f64,

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use super::judge::{Block, Limit};
+use super::judge::{Block, Limit, Over};
 use crate::record::Recording;
 use crate::record::summary::{ScenarioSummary, ThresholdSummary, Verdict};
+use crate::record::tally::Tally;
 use crate::record::{Histogram, HistogramError};
-use crate::scenario::condition::{Comparison, Condition, Metric, Statistic};
+use crate::scenario::condition::{Condition, Metric, Statistic};
 use crate::threshold::Evidence;
 
 /// Conditions that must all hold.
@@ -24,17 +25,14 @@ impl Objective {
     /// # Errors
     /// The indices of those that cannot be an objective, and why.
     pub fn new(conditions: &[Condition]) -> Result<Objective, Vec<(usize, String)>> {
-        let mut limits = Vec::new();
-        let mut problems = Vec::new();
-        for (index, condition) in conditions.iter().enumerate() {
-            match limit(condition) {
-                Ok(limit) => limits.extend(limit),
-                Err(reason) => problems.push((index, reason)),
-            }
-        }
+        let each = conditions.iter().enumerate();
+        let problems: Vec<(usize, String)> = each
+            .filter_map(|(index, condition)| Some((index, condition.check_objective().err()?)))
+            .collect();
         if !problems.is_empty() {
             return Err(problems);
         }
+        let limits = conditions.iter().filter_map(limit).collect();
         Ok(Objective { conditions: conditions.to_vec(), limits })
     }
 
@@ -50,14 +48,12 @@ impl Objective {
 
     /// The condition that one of the limits is of.
     pub fn condition_of(&self, index: usize) -> Option<&Condition> {
-        let limiting = |condition: &&Condition| matches!(limit(condition), Ok(Some(_)));
-        self.conditions.iter().filter(limiting).nth(index)
+        self.conditions.iter().filter(|condition| limit(condition).is_some()).nth(index)
     }
 
     /// The shortest response time that it limits, in seconds; `None` where it limits none.
     pub fn shortest_limit_s(&self) -> Option<f64> {
-        let times = self.limits.iter().filter_map(|limit| limit.time);
-        times.min().map(|time| time.as_secs_f64())
+        self.limits.iter().filter_map(|limit| limit.time()).min().map(|time| time.as_secs_f64())
     }
 
     /// Whether a trial can be let pass before its budget is over: every condition is a share of
@@ -78,14 +74,30 @@ impl Objective {
         let mut evidence = Evidence::of(summary)?;
         evidence.invalid = None;
         evidence.steps.iter_mut().for_each(|(_, step)| step.invalid = None);
-        Ok(self.conditions.iter().map(|condition| evidence.judge(condition)).collect())
+        Ok(self.judged(&evidence))
+    }
+
+    /// Its conditions on what had happened at a moment, `elapsed` after the beginning; `wrong` counts
+    /// the assertions that did not hold, `steps` are the names of the scenario's.
+    pub fn judge_window(
+        &self,
+        tally: &Tally,
+        wrong: u64,
+        elapsed: Duration,
+        steps: &[&str],
+    ) -> Vec<ThresholdSummary> {
+        self.judged(&Evidence::of_window(tally, elapsed, wrong, steps))
+    }
+
+    fn judged(&self, evidence: &Evidence) -> Vec<ThresholdSummary> {
+        self.conditions.iter().map(|condition| evidence.judge(condition)).collect()
     }
 
     /// What the conditions that are no share of requests add up to; `Held` where there are none.
     pub fn others(&self, judged: &[ThresholdSummary]) -> Verdict {
         let others = self.conditions.iter().zip(judged);
         others
-            .filter(|(condition, _)| limit(condition).is_ok_and(|limit| limit.is_none()))
+            .filter(|(condition, _)| limit(condition).is_none())
             .fold(Verdict::Held, |verdict, (_, judged)| verdict.and(judged.verdict))
     }
 
@@ -96,47 +108,20 @@ impl Objective {
 }
 
 /// The share of requests that a condition limits; `None` for what is judged at the end.
-fn limit(condition: &Condition) -> Result<Option<Limit>, String> {
-    let upper = matches!(condition.comparison, Comparison::Less | Comparison::AtMost);
-    let none = condition.comparison == Comparison::Equal && condition.limit == 0.0;
-    let metric = condition.metric;
-    match metric {
-        Metric::Throughput | Metric::DocumentsPerSecond | Metric::Requests => {
-            return Err(format!(
-                "`{condition}` is no objective of a search, which varies the load itself; use a \
-                 latency or `error_rate`"
-            ));
-        }
-        Metric::ResponseTime(_) | Metric::ServiceTime(_) if !upper => {
-            return Err(format!(
-                "an objective limits a latency from above, as in `p99 < 100ms`, found `{condition}`"
-            ));
-        }
-        Metric::ErrorRate | Metric::Errors | Metric::Dropped | Metric::AssertionFailures
-            if !upper && !none =>
-        {
-            return Err(format!(
-                "an objective limits failures from above, as in `error_rate < 1%`, found `{condition}`"
-            ));
-        }
-        _ if condition.comparison == Comparison::Less && condition.limit == 0.0 => {
-            return Err(format!("nothing is ever below zero: `{condition}` cannot hold"));
-        }
-        _ => (),
-    }
+fn limit(condition: &Condition) -> Option<Limit> {
     if condition.step.is_some() {
-        return Ok(None);
+        return None;
     }
-    Ok(match metric {
-        Metric::ResponseTime(Statistic::Quantile(quantile)) => Some(Limit {
-            allowed: 1.0 - quantile.get(),
-            time: Some(Duration::try_from_secs_f64(condition.limit / 1e3).unwrap_or(Duration::MAX)),
-        }),
-        Metric::ErrorRate if condition.limit < 1.0 => {
-            Some(Limit { allowed: condition.limit, time: None })
+    let (allowed, over) = match condition.metric {
+        Metric::ResponseTime(Statistic::Quantile(quantile)) => {
+            let time = Duration::try_from_secs_f64(condition.limit / 1e3).unwrap_or(Duration::MAX);
+            (1.0 - quantile.get(), Over::Slow(time))
         }
-        _ => None,
-    })
+        Metric::ErrorRate if condition.limit < 1.0 => (condition.limit, Over::Failed),
+        Metric::AssertionFailures if condition.limit == 0.0 => (0.0, Over::Wrong),
+        _ => return None,
+    };
+    Some(Limit { allowed, over })
 }
 
 /// Cuts a growing recording into blocks.
@@ -161,10 +146,17 @@ struct Snapshot {
 const BLOCK_MIN_S: f64 = 0.2;
 
 impl Meter {
-    /// What happened since the last block, when that is long enough to be one. `last`: the trial is
-    /// over, and what there is is a block however short.
-    pub fn block(&mut self, recording: &Recording, elapsed: Duration, last: bool) -> Option<Block> {
-        let now = self.snapshot(recording, elapsed);
+    /// What happened since the last block, when that is long enough to be one; `wrong` counts the
+    /// assertions that did not hold so far. `last`: the trial is over, and what there is is a block
+    /// however short.
+    pub fn block(
+        &mut self,
+        recording: &Recording,
+        wrong: u64,
+        elapsed: Duration,
+        last: bool,
+    ) -> Option<Block> {
+        let now = self.snapshot(recording, wrong, elapsed);
         let seconds = now.at_s - self.last.at_s;
         if seconds < BLOCK_MIN_S && !(last && seconds > 0.0) {
             return None;
@@ -182,14 +174,15 @@ impl Meter {
         })
     }
 
-    fn snapshot(&self, recording: &Recording, elapsed: Duration) -> Snapshot {
+    fn snapshot(&self, recording: &Recording, wrong: u64, elapsed: Duration) -> Snapshot {
         let totals = &recording.totals;
         let ok = totals.ok();
         let failed = totals.failed() as f64;
         let requests = ok.count() as f64 + failed;
-        let over = self.limits.iter().map(|limit| match limit.time {
-            Some(time) => requests - ok.count_up_to(time) as f64,
-            None => failed,
+        let over = self.limits.iter().map(|limit| match limit.over {
+            Over::Slow(time) => requests - ok.count_up_to(time) as f64,
+            Over::Failed => failed,
+            Over::Wrong => wrong as f64,
         });
         let (sum_s, squares_s2) = moments(ok);
         Snapshot {
@@ -228,9 +221,12 @@ mod tests {
         assert_eq!(found.shortest_limit_s(), Some(0.1));
         let [slow, failed] = found.limits() else { panic!("{:?}", found.limits()) };
         assert!((slow.allowed - 0.01).abs() < 1e-12, "{slow:?}");
-        assert_eq!(*failed, Limit { allowed: 0.01, time: None });
+        assert_eq!(*failed, Limit { allowed: 0.01, over: Over::Failed });
         let none = objective(&["error_rate == 0"]).expect("an objective");
-        assert_eq!(none.limits(), [Limit { allowed: 0.0, time: None }]);
+        assert_eq!(none.limits(), [Limit { allowed: 0.0, over: Over::Failed }]);
+        let right = objective(&["assertion_failures == 0"]).expect("an objective");
+        assert!(right.is_sequential());
+        assert_eq!(right.limits(), [Limit { allowed: 0.0, over: Over::Wrong }]);
         let mean = objective(&["mean < 10ms", "search.p99 < 5ms"]).expect("an objective");
         assert!(!mean.is_sequential());
     }
@@ -256,7 +252,7 @@ mod tests {
             for ms in times {
                 recording.totals.response[0].record(Duration::from_millis(*ms));
             }
-            meter.block(&recording, Duration::from_millis(at), false)
+            meter.block(&recording, 0, Duration::from_millis(at), false)
         };
         let first = add(&[10, 20, 200], 250).expect("long enough");
         assert_eq!((first.requests, first.over[0]), (3.0, 1.0));

@@ -1,11 +1,12 @@
 //! Sizes of requests and numbers of connections: which of them are worth choosing.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::words::number;
 
 /// All combinations that were tried.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Pareto {
     /// In the order they were tried.
     pub variants: Vec<Variant>,
@@ -16,7 +17,7 @@ pub struct Pareto {
 }
 
 /// One combination.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Variant {
     /// Documents a request.
     pub request_size: usize,

@@ -1,17 +1,18 @@
 //! What was not measured: which Executor gives way first and which next, what other replicas would
 //! hold, and how long other rates would take.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::analysis::{CONFIDENCE, Circumstances};
 use super::queue::{Known, Load, Queue};
-use super::result::TrialSummary;
+use super::result::{Capacity, TrialSummary, Unit};
 use super::search::Answer;
 use super::stats::Estimate;
 use super::words::number;
 
 /// What load does to an Executor.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Stop {
     /// Its name.
     pub name: String,
@@ -29,7 +30,7 @@ pub struct Stop {
 }
 
 /// What a number of replicas would hold.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Prediction {
     /// How many.
     pub replicas: u32,
@@ -45,7 +46,7 @@ pub struct Prediction {
 }
 
 /// How long requests would take at another rate.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RatePrediction {
     /// Requests a second.
     pub rate_per_s: f64,
@@ -164,22 +165,19 @@ pub fn next_words(executors: &[Stop]) -> Option<String> {
     ))
 }
 
-/// What one, two … times as many replicas would hold: each takes its share of the requests.
-pub(super) fn replicas(
-    answer: &Answer,
-    trials: &[TrialSummary],
-    circumstances: Circumstances,
-) -> Vec<Prediction> {
-    let Answer::Edge { held, fails, estimate } = answer else { return Vec::new() };
-    if circumstances.clients {
+/// What one, two … times as many replicas as measured would hold: each takes its share of the
+/// requests.
+pub(super) fn replicas(capacity: &Capacity) -> Vec<Prediction> {
+    let Answer::Edge { held, fails, estimate } = &capacity.answer else { return Vec::new() };
+    if capacity.unit == Unit::Clients {
         return Vec::new();
     }
-    let now = circumstances.replicas.max(1);
-    let highest = highest(trials);
+    let now = capacity.replicas.max(1);
+    let highest = highest(&capacity.trials);
     let holds = Estimate::new(*estimate, *held, fails.unwrap_or(f64::INFINITY));
     // Either end may be wrong.
     let sides = if fails.is_some() { 2.0 } else { 1.0 };
-    let confidence = 1.0 - sides * (1.0 - circumstances.confidence);
+    let confidence = 1.0 - sides * (1.0 - capacity.confidence);
     let mut counts = vec![1, now, now + 1, now * 2, now * 3, now * 4];
     counts.sort_unstable();
     counts.dedup();
@@ -258,14 +256,14 @@ fn warning(beyond: bool, highest: f64, what: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::analysis::tests::{circumstances, trial};
+    use super::super::analysis::tests::{capacity_of, circumstances, trial};
     use super::*;
 
     #[test]
     fn replicas_add_up_with_a_warning_where_nobody_has_been() {
-        let trials: Vec<TrialSummary> = [10.0, 55.0, 60.0].map(trial).to_vec();
         let answer = Answer::Edge { held: 55.0, fails: Some(60.0), estimate: 57.0 };
-        let found = replicas(&answer, &trials, circumstances());
+        let mut capacity = capacity_of(answer, &[10.0, 55.0, 60.0]);
+        let found = replicas(&capacity);
         let counts: Vec<u32> = found.iter().map(|prediction| prediction.replicas).collect();
         assert_eq!(counts, [1, 2, 3, 4, 6, 8]);
         assert_eq!(
@@ -274,8 +272,8 @@ mod tests {
         );
         assert!((found[3].confidence - 0.98).abs() < 1e-9);
         assert!(found[4].words.contains("beyond twice the 60/s that were measured"));
-        let open = Answer::Edge { held: 55.0, fails: None, estimate: 55.0 };
-        let found = replicas(&open, &trials, circumstances());
+        capacity.answer = Answer::Edge { held: 55.0, fails: None, estimate: 55.0 };
+        let found = replicas(&capacity);
         assert!(found[3].words.starts_with("4 replicas would hold 110/s or more, 99 % sure"));
         assert!((found[3].confidence - 0.99).abs() < 1e-9);
     }

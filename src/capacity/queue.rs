@@ -10,6 +10,7 @@
 //! likelihood region): an interval is what those have in common, and a prediction is what they say
 //! together.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::stats::{Estimate, student};
@@ -39,7 +40,7 @@ pub struct Known {
 }
 
 /// A fitted queue.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Queue {
     /// Requests that are worked on at a time.
     pub servers: Estimate,
@@ -64,7 +65,7 @@ pub struct Queue {
 }
 
 /// A queue.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 struct Shape {
     servers: u32,
     capacity: f64,

@@ -3,19 +3,25 @@
 //! Names and units are part of the contract with users; `docs/capacity.md` describes them. Latencies
 //! are in milliseconds, times in seconds, shares from 0 to 1.
 
+use std::path::Path;
+
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::analysis::Models;
-use super::forecast::Plan;
+use super::forecast::{Peak, Plan};
 use super::pareto::Pareto;
 use super::search::{Answer, Kind};
+use super::stats::Estimate;
+use super::{forecast, predict, words};
+use crate::record::saved::{self, ReadError, ReadProblem};
 use crate::record::summary::{Environment, ThresholdSummary};
 
 /// The schema this version writes.
 pub const SCHEMA: &str = "flowbench.capacity/1";
 
 /// What came of a trial.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The objective held.
@@ -31,7 +37,7 @@ pub enum Outcome {
 }
 
 /// One trial.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TrialSummary {
     /// What it was for.
     pub kind: Kind,
@@ -81,7 +87,7 @@ impl TrialSummary {
 }
 
 /// Figures of a load.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Point {
     /// Arrivals a second.
     pub offered_per_s: f64,
@@ -116,7 +122,7 @@ pub struct Point {
 }
 
 /// Time in one Executor.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ExecutorTime {
     /// Its name; `gateway` for the gateway, which includes all others.
     pub name: String,
@@ -125,7 +131,7 @@ pub struct ExecutorTime {
 }
 
 /// A search for capacity and what it found.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Capacity {
     /// [`SCHEMA`].
     pub schema: String,
@@ -134,6 +140,7 @@ pub struct Capacity {
     /// The scenario's name.
     pub scenario: String,
     /// RFC 3339, UTC.
+    #[schemars(with = "String")]
     pub started_at: jiff::Timestamp,
     /// From the first trial's start to the last one's end.
     pub duration_s: f64,
@@ -147,6 +154,13 @@ pub struct Capacity {
     pub precision: f64,
     /// How sure what holds and what fails is.
     pub confidence: f64,
+    /// The standard deviation of the gaps between arrivals in mean gaps: 0 uniform, 1 Poisson. Null
+    /// for clients.
+    pub burstiness: Option<f64>,
+    /// Replicas of the Flow that was measured.
+    pub replicas: u32,
+    /// Documents of one request, as sent.
+    pub documents_per_request: f64,
     /// What was found.
     pub answer: Answer,
     /// The same in a sentence.
@@ -159,8 +173,9 @@ pub struct Capacity {
     pub interrupted: bool,
     /// All trials, in their order.
     pub trials: Vec<TrialSummary>,
-    /// The level with the most throughput for its response time.
-    pub knee: Option<f64>,
+    /// The level with the most throughput for its response time, and those next to it: it lies between
+    /// them.
+    pub knee: Option<Estimate>,
     /// What the Flow does under more than it holds.
     pub overload: Vec<Overload>,
     /// Seconds from the end of the worst overload until the objective held again; null: it did not
@@ -176,8 +191,102 @@ pub struct Capacity {
     pub environment: Environment,
 }
 
+/// What a plan is made for, besides what was measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Planning {
+    /// The peak of each stretch of time, in their order.
+    pub peaks: Vec<Peak>,
+    /// The share of capacity that stays free at the peak: 0.3.
+    pub headroom: f64,
+    /// What one replica costs an hour.
+    pub cost_per_hour: Option<f64>,
+}
+
+impl Capacity {
+    /// Requests a second at the load that holds; clients make as many as they get answers.
+    pub fn holds_per_s(&self) -> Option<f64> {
+        let level = self.answer.held()?;
+        match self.unit {
+            Unit::Rate => Some(level),
+            Unit::Clients => Some(confirmed(&self.trials, level)?.point.throughput_per_s),
+        }
+    }
+
+    /// Plans with it, instead of what was planned before; `replicas`: as many were measured.
+    pub fn plan_for(&mut self, replicas: u32, planning: Option<Planning>) {
+        self.replicas = replicas;
+        self.models.replicas = predict::replicas(self);
+        self.plan = planning.and_then(|planning| {
+            let wanted = forecast::Wanted {
+                peaks: planning.peaks,
+                headroom: planning.headroom,
+                replicas,
+                cost_per_hour: planning.cost_per_hour,
+                documents_per_request: self.documents_per_request,
+            };
+            Some(forecast::plan(self.holds_per_s()?, &wanted))
+        });
+        self.paragraph = words::paragraph(self);
+    }
+}
+
+/// The last trial at a level that held.
+pub fn confirmed(trials: &[TrialSummary], level: f64) -> Option<&TrialSummary> {
+    trials.iter().rfind(|trial| trial.level == level && trial.outcome == Outcome::Held)
+}
+
+/// The JSON schema of `capacity.json`. Its descriptions are those of the types.
+pub fn schema() -> serde_json::Value {
+    let settings = schemars::generate::SchemaSettings::draft2020_12();
+    let mut schema = settings.into_generator().into_root_schema_for::<Capacity>();
+    schema.insert("title".into(), "flowbench capacity".into());
+    schema.to_value()
+}
+
+/// Reads a `capacity.json`.
+///
+/// # Errors
+/// When it cannot be read, or is not one of a schema known here.
+pub fn read(path: &Path) -> Result<Capacity, ReadError> {
+    saved::read_by(path, parse)
+}
+
+/// Reads the text of a `capacity.json`.
+///
+/// # Errors
+/// As [`read`].
+pub fn parse(text: &str) -> Result<Capacity, ReadProblem> {
+    let capacity: Capacity = saved::parse_as(text, SCHEMA)?;
+    check(&capacity).map_err(|(field, why)| ReadProblem::Field { field, why })?;
+    Ok(capacity)
+}
+
+/// What no search writes, and what no page could be made of.
+fn check(capacity: &Capacity) -> Result<(), (String, String)> {
+    let above_zero = |field: String, value: f64| match value > 0.0 && value <= LEVEL_MAX {
+        true => Ok(()),
+        false => Err((field, format!("is {value}, expected a number above 0"))),
+    };
+    for (index, end) in capacity.range.into_iter().enumerate() {
+        above_zero(format!("range[{index}]"), end)?;
+    }
+    for (index, trial) in capacity.trials.iter().enumerate() {
+        above_zero(format!("trials[{index}].level"), trial.level)?;
+    }
+    let (field, level) = match &capacity.answer {
+        Answer::Edge { held, .. } => ("answer.edge.held", *held),
+        Answer::FailsAtLow { level } => ("answer.fails_at_low.level", *level),
+        Answer::HoldsAtHigh { level } => ("answer.holds_at_high.level", *level),
+        Answer::Unclear { .. } => return Ok(()),
+    };
+    above_zero(field.into(), level)
+}
+
+/// Levels above it are none that anybody measured.
+const LEVEL_MAX: f64 = 1e12;
+
 /// What varies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// Requests a second.
@@ -187,7 +296,7 @@ pub enum Unit {
 }
 
 /// A load beyond what holds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Overload {
     /// In terms of what holds: 1.2.
     pub factor: f64,
@@ -197,4 +306,6 @@ pub struct Overload {
     pub goodput_per_s: f64,
     /// Failed requests among all.
     pub error_rate: f64,
+    /// Why it tells of our own side more than of the Flow, where that is so.
+    pub reasons: Vec<String>,
 }

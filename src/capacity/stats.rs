@@ -1,9 +1,10 @@
 //! What the models share: estimates with an interval, and Student's quantiles.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A value and the interval it lies in with a stated confidence.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Estimate {
     /// The best guess.
     pub value: f64,
@@ -11,6 +12,7 @@ pub struct Estimate {
     pub low: f64,
     /// Its upper end; null where there is none.
     #[serde(with = "unbounded")]
+    #[schemars(with = "Option<f64>")]
     pub high: f64,
 }
 

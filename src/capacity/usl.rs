@@ -6,12 +6,13 @@
 //! fit is a weighted linear regression without a search that could fail to converge, and intervals
 //! of the ratios are Fieller's, which hold for few points too.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::stats::{Estimate, student};
 
 /// A fitted law.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Usl {
     /// Requests a second of a single one in flight.
     pub lambda: Estimate,

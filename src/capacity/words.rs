@@ -2,8 +2,9 @@
 
 use super::predict::next_words;
 use super::result::{Capacity, Outcome, TrialSummary, Unit};
-use super::search::Answer;
-use crate::record::summary::ThresholdSummary;
+use super::search::{Answer, Kind, Settings};
+use crate::record::summary::{ThresholdSummary, Verdict};
+use crate::scenario::condition::Condition;
 
 /// An answer in a sentence: "holds at least 412/s at p99 < 100ms, 99 % sure; 431/s fails (p99 163 ms)".
 pub fn answer(
@@ -79,8 +80,8 @@ fn above(trials: &[TrialSummary], held: f64, unit: Unit) -> String {
 fn why(trials: &[TrialSummary], level: f64) -> Option<String> {
     let at = |trial: &&TrialSummary| trial.level == level && trial.outcome == Outcome::Failed;
     let trial = trials.iter().rfind(at)?;
-    let mut failed = trial.objective.iter().filter(|judged| !judged.passed).map(condition);
-    let failed = failed.next().or_else(|| {
+    let failed = trial.objective.iter().find(|judged| is_broken(judged)).map(condition);
+    let failed = failed.or_else(|| {
         let growing = trial.point.growing;
         growing.then(|| "requests in flight grew without end".to_owned())
     });
@@ -92,6 +93,13 @@ fn why(trials: &[TrialSummary], level: f64) -> Option<String> {
             "{excess} times as many requests over the limit as it allows when it was decided"
         ))
     })
+}
+
+/// Whether a condition does not hold, though there may be too few requests to judge it by themselves.
+fn is_broken(judged: &ThresholdSummary) -> bool {
+    let holds = |actual: f64| judged.that.parse().is_ok_and(|that: Condition| that.holds(actual));
+    judged.verdict == Verdict::Failed
+        || judged.verdict == Verdict::NotJudged && !judged.actual.is_some_and(holds)
 }
 
 /// A condition's metric and its value: "p99 163 ms".
@@ -107,6 +115,50 @@ pub fn condition(judged: &ThresholdSummary) -> String {
         (Some(value), _) => number(value),
     };
     format!("{metric} {value}")
+}
+
+/// What a search is going to do, and how long that may take.
+pub fn outlook(settings: &Settings) -> String {
+    let unit = if settings.clients { Unit::Clients } else { Unit::Rate };
+    let (trials, seconds) = settings.outlook();
+    let most = |seconds: f64| match seconds {
+        _ if seconds < 120.0 => format!("{} s", number(seconds.ceil())),
+        _ => format!("{} min", number((seconds / 60.0).ceil())),
+    };
+    let overload = if settings.overload { ", then up to twice of what holds" } else { "" };
+    format!(
+        "{} to {} in some {trials} trials of at most {} and two of at most {}{overload}: {} where none \
+         ends early, as most do",
+        level(settings.low, unit),
+        level(settings.high, unit),
+        most(settings.trial_s),
+        most(settings.trial_s * Settings::CONFIRM),
+        most(seconds)
+    )
+}
+
+/// What a trial is for.
+pub fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Bracket => "bracket",
+        Kind::Bisect => "bisect",
+        Kind::Confirm => "confirm",
+        Kind::Retest => "once more",
+        Kind::Above => "must fail",
+        Kind::Overload => "overload",
+        Kind::CoolDown => "cool down",
+    }
+}
+
+/// What came of a trial.
+pub fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Held => "held",
+        Outcome::Failed => "failed",
+        Outcome::Undecided => "undecided",
+        Outcome::Invalid => "not valid",
+        Outcome::Seen => "seen",
+    }
 }
 
 /// A level: "412/s", "16 clients".
@@ -149,14 +201,17 @@ pub fn details(capacity: &Capacity) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(knee) = capacity.knee {
         lines.push(format!(
-            "the knee is at {}: beyond it, time is paid for throughput",
-            level(knee, unit)
+            "the knee is at {} (between {} and {}): beyond it, time is paid for throughput",
+            level(knee.value, unit),
+            number(knee.low),
+            level(knee.high, unit)
         ));
     }
     if !capacity.overload.is_empty() {
         let each = capacity.overload.iter().map(|overload| {
             let percent = number(overload.factor * 100.0);
-            format!("{}/s at {percent} %", number(overload.goodput_per_s))
+            let doubt = if overload.reasons.is_empty() { "" } else { " (not valid)" };
+            format!("{}/s at {percent} %{doubt}", number(overload.goodput_per_s))
         });
         lines.push(format!("goodput under overload: {}", each.collect::<Vec<_>>().join(", ")));
     }
@@ -183,8 +238,19 @@ pub fn details(capacity: &Capacity) -> Vec<String> {
     }
     lines.extend(capacity.pareto.iter().map(|pareto| pareto.words.clone()));
     lines.extend(capacity.plan.iter().map(|plan| plan.words.clone()));
-    lines.extend(capacity.notes.iter().cloned());
+    lines.extend(notes(capacity));
     lines
+}
+
+/// What one has to know to make use of it.
+pub fn notes(capacity: &Capacity) -> impl Iterator<Item = String> {
+    let even = capacity.burstiness == Some(0.0) && capacity.answer.held().is_some();
+    let even = even.then(|| {
+        "requests came in even gaps, as those of independent users do not: with `arrivals: poisson` a \
+         Flow holds less"
+            .to_owned()
+    });
+    capacity.notes.iter().cloned().chain(even)
 }
 
 /// A paragraph for those who decide.
@@ -262,6 +328,32 @@ mod tests {
         );
         assert!(words(Answer::FailsAtLow { level: 50.0 }).contains("begin lower, at 5/s"));
         assert!(words(Answer::HoldsAtHigh { level: 5000.0 }).contains("end higher, at 20 000/s"));
+    }
+
+    #[test]
+    fn a_search_says_beforehand_how_long_it_may_take() {
+        let settings = Settings {
+            low: 100.0,
+            high: 5000.0,
+            clients: false,
+            precision: 0.1,
+            confidence: 0.99,
+            trial_s: 30.0,
+            limits: Vec::new(),
+            overload: true,
+        };
+        // 100 to 6400 in seven loads, 2 to 1.05 in four halvings; 17 · 30 s, 3 · 15 s and 45 s.
+        assert_eq!(
+            outlook(&settings),
+            "100/s to 5 000/s in some 11 trials of at most 30 s and two of at most 90 s, then up to \
+             twice of what holds: 10 min where none ends early, as most do"
+        );
+        let clients = Settings { low: 1.0, high: 32.0, clients: true, overload: false, ..settings };
+        assert_eq!(
+            outlook(&clients),
+            "1 client to 32 clients in some 10 trials of at most 30 s and two of at most 90 s: 8 min \
+             where none ends early, as most do"
+        );
     }
 
     #[test]

@@ -58,7 +58,7 @@ enum Command {
     Plan(plan::Args),
     /// Render a saved result again, in any format.
     Report(report::Args),
-    /// Print the JSON schema of a suite, for editors, or of a report.
+    /// Print the JSON schema of a suite, for editors, or of a result.
     Schema(schema::Args),
     /// Send Documents to a Flow: curl for Flows.
     Post(post::Args),

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Exit;
 use super::problem::Problem;
 use super::suite::Changes;
+use super::{Exit, capacity};
+use crate::capacity::words;
 use crate::plan::forecast::{self, Amount, Forecast, LevelUnit, Limits};
 use crate::plan::{Plan, Scenario};
 use crate::units::Span;
@@ -30,9 +31,17 @@ pub(super) fn main(args: Args) -> Exit {
     for (scenario, forecast) in plan.scenarios.iter().zip(&forecasts) {
         println!("{}", shown(&plan, scenario, forecast, &limits));
     }
-    match forecast::check(&suite, &plan, &forecasts, &limits) {
-        Ok(()) => Exit::Held,
-        Err(problems) => Problem::from(&problems).print(),
+    if let Err(problems) = forecast::check(&suite, &plan, &forecasts, &limits) {
+        return Problem::from(&problems).print();
+    }
+    match capacity::of_block(&plan) {
+        Ok(settings) => {
+            if let Some(settings) = settings {
+                println!("capacity\n  {:<12} {}\n", "search", words::outlook(&settings));
+            }
+            Exit::Held
+        }
+        Err(problem) => problem.print(),
     }
 }
 

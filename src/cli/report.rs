@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::Exit;
+use super::capacity;
 use super::problem::Problem;
 use super::run::{colored, not_written};
 use crate::record::saved::{self, ReadError};
@@ -24,12 +25,13 @@ Examples:
   flowbench report out/journal.jsonl -o report.html
   flowbench report out/report.json --threshold 'p99 < 80ms' --from 30s --to 90s
   flowbench report out/report.json --format markdown >> \"$GITHUB_STEP_SUMMARY\"
+  flowbench report out/capacity.json -o capacity.html
 
 Exit codes: 0 written, and with --threshold all held; 1 one did not; 2 the command line is wrong, or \
 a result cannot be read; 4 a threshold cannot be judged; 5 the report could not be written.")]
 pub(super) struct Args {
     /// Results: each a report.json, or the journal.jsonl of a run that was killed. Several make one
-    /// report of all their scenarios
+    /// report of all their scenarios. Or the capacity.json of a search
     #[arg(required = true, value_name = "RESULT")]
     results: Vec<PathBuf>,
     /// [default: by the ending of the output's name; without -o terminal]
@@ -60,7 +62,7 @@ enum Kind {
     Junit,
     /// For a comment or $GITHUB_STEP_SUMMARY
     Markdown,
-    /// The timelines, a row a second
+    /// The timelines, a row a second; of a search the trials
     Csv,
     /// HdrHistogram's interval log
     Hlog,
@@ -77,6 +79,9 @@ pub(super) fn main(args: Args) -> Exit {
 fn run(args: &Args) -> Result<Exit, Problem> {
     let window = window(args)?;
     let kind = kind(args)?;
+    if let Some(path) = args.results.iter().find(|path| capacity::is_result(path)) {
+        return render_search(args, path, kind);
+    }
     let results = args.results.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>();
     let mut summary = Summary::join(results.map_err(Problem::usage)?);
     if let Some((from, to)) = window {
@@ -85,27 +90,53 @@ fn run(args: &Args) -> Result<Exit, Problem> {
     if window.is_some() || !args.thresholds.is_empty() {
         judge(&mut summary, &args.thresholds)?;
     }
-    let write = |out: &mut dyn Write| report::write(&summary, kind, out);
-    match &args.output {
-        Some(path) => files::whole(path, write).map_err(not_written)?,
-        None => {
-            let mut out = io::stdout().lock();
-            match write(&mut out).and_then(|()| out.flush()) {
-                // Who reads has seen enough.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => (),
-                written => written.map_err(|error| Problem {
-                    exit: Exit::NotWritten,
-                    text: format!("error: could not write the report: {error}"),
-                })?,
-            }
-        }
-    }
+    put(args, |out| report::write(&summary, kind, out))?;
     Ok(match summary.verdict {
         _ if args.thresholds.is_empty() => Exit::Held,
         Verdict::Held => Exit::Held,
         Verdict::Failed => Exit::Failed,
         Verdict::NotJudged => Exit::NotJudged,
     })
+}
+
+/// Renders the result of a search for capacity.
+fn render_search(args: &Args, path: &Path, kind: Format) -> Result<Exit, Problem> {
+    let shown = path.display();
+    if args.results.len() > 1 {
+        let why = format!("`{shown}` is the result of a search for capacity, which stands alone");
+        return Err(Problem::usage(why));
+    }
+    if args.from.is_some() || args.to.is_some() || !args.thresholds.is_empty() {
+        return Err(Problem::usage(format!(
+            "`{shown}` is the result of a search for capacity: it has an objective and trials of its \
+             own, so there is no `--threshold`, `--from` or `--to`"
+        )));
+    }
+    if !report::capacity::can_be(kind) {
+        return Err(Problem::usage(format!(
+            "`{shown}` is the result of a search for capacity, which can be html, json, markdown, csv \
+             and terminal"
+        )));
+    }
+    let capacity = crate::capacity::result::read(path).map_err(Problem::usage)?;
+    put(args, |out| report::capacity::write(&capacity, kind, out))?;
+    Ok(Exit::Held)
+}
+
+/// Writes to where the arguments say.
+fn put(args: &Args, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Problem> {
+    if let Some(path) = &args.output {
+        return files::whole(path, write).map_err(not_written);
+    }
+    let mut out = io::stdout().lock();
+    match write(&mut out).and_then(|()| out.flush()) {
+        // Who reads has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|error| Problem {
+            exit: Exit::NotWritten,
+            text: format!("error: could not write the report: {error}"),
+        }),
+    }
 }
 
 fn read(path: &Path) -> Result<Summary, ReadError> {

@@ -4,7 +4,7 @@ use clap::ValueEnum;
 
 use super::Exit;
 
-/// Prints the JSON schema of a suite, with which editors complete and check, or of a report.
+/// Prints the JSON schema of a suite, with which editors complete and check, or of a result.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -25,12 +25,15 @@ enum Of {
     Suite,
     /// A report.json
     Report,
+    /// A capacity.json
+    Capacity,
 }
 
 pub(super) fn main(args: Args) -> Exit {
     let schema = match args.of {
         Of::Suite => crate::scenario::schema(),
         Of::Report => crate::record::summary::schema(),
+        Of::Capacity => crate::capacity::result::schema(),
     };
     println!("{schema:#}");
     Exit::Held

@@ -24,6 +24,11 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 impl Changes {
+    /// Whether nothing is changed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.set.is_empty()
+    }
+
     /// Reads the suite at `path` and plans it.
     pub(super) fn suite(&self, path: &Path) -> Result<(LoadedSuite, Plan), Problem> {
         self.suite_onto(path, None)

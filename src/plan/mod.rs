@@ -9,6 +9,7 @@ mod loads;
 mod resolve;
 mod show;
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use crate::flow::FlowConfig;
 use crate::random::Key;
 use crate::scenario::condition::Condition;
 use crate::template::{Scope, Template, TemplateError};
-use crate::units::{Percentage, Rate};
+use crate::units::{Count, Percentage, Range, Rate};
 use crate::wire::{Map, Protocol};
 
 /// One suite, ready to run.
@@ -37,7 +38,7 @@ pub struct Plan {
     pub flows: Vec<Flow>,
     /// In the order of the file, matrices expanded.
     pub scenarios: Vec<Scenario>,
-    /// A search for the highest rate that holds, where the file asks for one.
+    /// A search for the highest load that holds, where the file asks for one.
     pub capacity: Option<Capacity>,
 }
 
@@ -306,27 +307,46 @@ pub enum Action {
     Abort,
 }
 
-/// A search for the highest rate at which the objective holds.
+/// A search for the highest load at which the objective holds.
 #[derive(Clone, Debug)]
 pub struct Capacity {
-    /// Index into [`Plan::scenarios`]; its load is replaced by the rates that are tried.
+    /// Index into [`Plan::scenarios`]; its load is replaced by those that are tried.
     pub scenario: usize,
     /// All must hold.
     pub objective: Vec<Condition>,
-    /// The lowest rate to try.
-    pub rate_min: Rate,
-    /// The highest rate to try.
-    pub rate_max: Rate,
-    /// The result is known this well.
+    /// Where to look.
+    pub levels: Levels,
+    /// How far what holds and what fails may lie apart.
     pub precision: Percentage,
-    /// How long one rate is tried.
+    /// How sure both are to be.
+    pub confidence: Percentage,
+    /// How long one load is tried.
     pub trial: Duration,
 }
 
+/// The loads of a search.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Levels {
+    /// Requests a second, by the clock.
+    Rate(Range<Rate>),
+    /// Clients that wait for their answers.
+    Clients(Range<Count>),
+}
+
 impl Capacity {
+    /// Finer ones take longer than anybody waits, coarser ones are no answers.
+    pub const PRECISIONS: RangeInclusive<f64> = 0.005..=0.5;
+    /// Unless said otherwise, in percent.
+    pub const PRECISION: f64 = 5.0;
+    /// Below, one is as well off without a test; above, none ever ends.
+    pub const CONFIDENCES: RangeInclusive<f64> = 0.8..=0.9999;
+    /// Unless said otherwise, in percent.
+    pub const CONFIDENCE: f64 = 99.0;
     /// Trials of less have no blocks to judge by; longer ones are no searches any more.
-    pub const TRIALS: std::ops::RangeInclusive<Duration> =
+    pub const TRIALS: RangeInclusive<Duration> =
         Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+    /// Unless said otherwise.
+    pub const TRIAL: Duration = Duration::from_secs(20);
 }
 
 impl Scenario {

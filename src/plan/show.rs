@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{
-    Action, Arrivals, Callbacks, Capacity, ClientOverrides, Connections, Flow, Load, Origin,
-    Parameters, Plan, Post, Scenario, Schedule, Stage, Step, Until, Work,
+    Action, Arrivals, Callbacks, Capacity, ClientOverrides, Connections, Flow, Levels, Load,
+    Origin, Parameters, Plan, Post, Scenario, Schedule, Stage, Step, Until, Work,
 };
 use crate::client::{ClientConfig, Compression, FamilyChoice};
 use crate::documents::Documents;
@@ -97,11 +97,16 @@ impl Plan {
     }
 
     fn show_capacity(&self, capacity: &Capacity) -> Value {
+        let (key, levels) = match capacity.levels {
+            Levels::Rate(range) => ("rate", range.to_string()),
+            Levels::Clients(range) => ("clients", range.to_string()),
+        };
         json!({
             "scenario": self.scenarios[capacity.scenario].name,
             "objective": capacity.objective.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "rate": format!("{}..{}", capacity.rate_min, capacity.rate_max),
+            key: levels,
             "precision": capacity.precision,
+            "confidence": capacity.confidence,
             "trial": span(capacity.trial),
         })
     }

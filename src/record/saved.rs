@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use super::Histogram;
@@ -39,8 +40,13 @@ pub enum ReadProblem {
     #[error("is not a result of flowbench: {0}")]
     Foreign(String),
     /// A version after this one wrote it.
-    #[error("`schema` is `{0}`, of a newer flowbench; this one reads `{SCHEMA}`")]
-    Newer(String),
+    #[error("`schema` is `{found}`, of a newer flowbench; this one reads `{known}`")]
+    Newer {
+        /// The schema that wrote it.
+        found: String,
+        /// The one that is known here.
+        known: &'static str,
+    },
     /// Something in it is not what flowbench writes.
     #[error("`{field}`: {why}")]
     Field {
@@ -62,6 +68,27 @@ const SECONDS_MAX: f64 = 1e9;
 /// # Errors
 /// When it cannot be read, is not a result of a schema known here, or contradicts itself.
 pub fn read(path: &Path) -> Result<Summary, ReadError> {
+    read_by(path, parse)
+}
+
+/// Reads the text of a saved result.
+///
+/// # Errors
+/// As [`read`].
+pub fn parse(text: &str) -> Result<Summary, ReadProblem> {
+    let summary = parse_as::<Summary>(text, SCHEMA)?;
+    check(&summary)?;
+    Ok(summary)
+}
+
+/// Reads a file by what reads its text.
+///
+/// # Errors
+/// When there is no such text, and what `parse` finds in it.
+pub fn read_by<T>(
+    path: &Path,
+    parse: impl FnOnce(&str) -> Result<T, ReadProblem>,
+) -> Result<T, ReadError> {
     let problem = |problem| ReadError { path: path.to_owned(), problem };
     let text = std::fs::read_to_string(path).map_err(|error| {
         problem(match error.kind() {
@@ -72,11 +99,11 @@ pub fn read(path: &Path) -> Result<Summary, ReadError> {
     parse(&text).map_err(problem)
 }
 
-/// Reads the text of a saved result.
+/// Reads the text of a result of any kind: one whose `schema` is this.
 ///
 /// # Errors
-/// As [`read`].
-pub fn parse(text: &str) -> Result<Summary, ReadProblem> {
+/// When it is not JSON, of another schema, or not what that says.
+pub fn parse_as<T: DeserializeOwned>(text: &str, schema: &'static str) -> Result<T, ReadProblem> {
     #[derive(Deserialize)]
     struct Head {
         schema: Option<serde_json::Value>,
@@ -87,11 +114,13 @@ pub fn parse(text: &str) -> Result<Summary, ReadProblem> {
     }
     // The schema first: of another one, any complaint about a field would mislead.
     let head: Head = serde_json::from_str(text).map_err(not_json)?;
-    match head.schema.as_ref().map(|schema| schema.as_str()) {
-        Some(Some(SCHEMA)) => (),
-        Some(Some(other)) if is_newer(other) => return Err(ReadProblem::Newer(other.into())),
-        Some(Some(other)) => {
-            return Err(ReadProblem::Foreign(format!("`schema` is `{other}`, not `{SCHEMA}`")));
+    match head.schema.as_ref().map(|found| found.as_str()) {
+        Some(Some(found)) if found == schema => (),
+        Some(Some(found)) if is_newer(found, schema) => {
+            return Err(ReadProblem::Newer { found: found.into(), known: schema });
+        }
+        Some(Some(found)) => {
+            return Err(ReadProblem::Foreign(format!("`schema` is `{found}`, not `{schema}`")));
         }
         Some(None) => return Err(ReadProblem::Foreign("`schema` is not text".into())),
         None => return Err(ReadProblem::Foreign("it has no `schema`".into())),
@@ -100,14 +129,12 @@ pub fn parse(text: &str) -> Result<Summary, ReadProblem> {
     let read = serde_json::from_str(text).or_else(|_| {
         serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(text))
     });
-    let summary: Summary = read.map_err(|error| {
+    read.map_err(|error: serde_path_to_error::Error<serde_json::Error>| {
         let (field, why) = (error.path().to_string(), error.into_inner().to_string());
         // The place in the text says nothing that the path does not.
         let why = why.rfind(" at line ").map_or(&*why, |end| &why[..end]).to_owned();
         ReadProblem::Field { field, why }
-    })?;
-    check(&summary)?;
-    Ok(summary)
+    })
 }
 
 fn not_json(error: serde_json::Error) -> ReadProblem {
@@ -117,11 +144,16 @@ fn not_json(error: serde_json::Error) -> ReadProblem {
     }
 }
 
-fn is_newer(schema: &str) -> bool {
-    let number = |schema: &str| -> Option<u32> {
-        schema.strip_prefix("flowbench.report/").and_then(|number| number.parse().ok())
+/// Whether a schema is a later version of one known here.
+fn is_newer(found: &str, known: &str) -> bool {
+    let parts = |schema: &str| {
+        let (name, number) = schema.rsplit_once('/')?;
+        Some((name.to_owned(), number.parse::<u32>().ok()?))
     };
-    number(schema) > number(SCHEMA)
+    match (parts(found), parts(known)) {
+        (Some((name, number)), Some((own, version))) => name == own && number > version,
+        _ => false,
+    }
 }
 
 /// A field and what is wrong with it, while the path to it is being put together.

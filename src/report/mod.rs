@@ -16,6 +16,7 @@ mod markdown;
 pub mod progress;
 mod prometheus;
 mod terminal;
+pub mod trials;
 pub(crate) mod words;
 
 use std::io;

@@ -62,7 +62,7 @@ pub(super) fn percent(share: f64) -> String {
 }
 
 /// A length of time.
-pub(super) fn time(seconds: f64) -> String {
+pub(crate) fn time(seconds: f64) -> String {
     let Ok(duration) = Duration::try_from_secs_f64(seconds) else { return "–".into() };
     let whole = duration.as_secs();
     match whole {

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 pub use live::{Live, State};
 pub use machine::environment;
-pub use trials::{Conduct, Look, Trials};
+pub use trials::{Conduct, Look, Seen, Trials};
 
 use crate::engine::Stop;
 use crate::engine::examine::{Output, Saves};

@@ -12,6 +12,7 @@ use super::live::{Live, State};
 use super::machine::{Withheld, cores, max_rss};
 use super::summarize::{Measured, empty, family, found, not_run, summarize, target};
 use super::timing::Timing;
+use super::trials::Seen;
 use super::worker::{self, Order, Ready, Report, WorkerError};
 use super::{Context, seconds};
 use crate::client::ClientConfig;
@@ -329,7 +330,8 @@ impl Watch<'_> {
     fn look_closer(&self, recording: &Recording) -> bool {
         let Some(look) = &self.context.look else { return false };
         let elapsed = Instant::now().saturating_duration_since(self.plan.frame.measured_from());
-        lock(look)(recording, elapsed)
+        let wrong = lock(self.examined).assertion_failures();
+        lock(look)(&Seen { recording, wrong, elapsed })
     }
 
     fn broken(&self, recording: &Recording, elapsed: Duration) -> Option<String> {

@@ -3,15 +3,29 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
+use super::live::Live;
 use super::summarize::Outline;
 use super::{Context, Options, RunError, scenario};
 use crate::plan::{Connections, Load, Plan};
 use crate::record::Recording;
 use crate::record::summary::ScenarioSummary;
 
-/// Looks at what was measured so far, some times a second and once when all is over; the time is
-/// that since the end of the warmup. Says whether that is enough.
-pub type Look = Box<dyn FnMut(&Recording, Duration) -> bool + Send>;
+/// What was measured so far.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// All that ended.
+    pub recording: &'a Recording,
+    /// Assertions that did not hold.
+    pub wrong: u64,
+    /// Since the end of the warmup.
+    pub elapsed: Duration,
+}
+
+/// Looks at what was measured, some times a second and once when all is over. Says whether that is
+/// enough.
+pub type Look = Box<dyn FnMut(&Seen<'_>) -> bool + Send>;
 
 /// Flows that run, for one trial after another.
 pub struct Trials {
@@ -66,6 +80,11 @@ impl Trials {
         self.context.plan.scenarios[index] = own;
         self.context.outlines[index] = outline;
         summary
+    }
+
+    /// The state of all scenarios, some times a second while one runs.
+    pub fn live(&self) -> watch::Receiver<Vec<Live>> {
+        self.context.options.live.subscribe()
     }
 
     /// The plan.

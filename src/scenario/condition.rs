@@ -153,6 +153,36 @@ impl Condition {
             Comparison::NotEqual => !actual.is_nan() && actual != self.limit,
         }
     }
+
+    /// Whether it can be an objective of a search for capacity: it limits, from above, what more load
+    /// makes worse.
+    ///
+    /// # Errors
+    /// Why it cannot, in words.
+    pub fn check_objective(&self) -> Result<(), String> {
+        let upper = matches!(self.comparison, Comparison::Less | Comparison::AtMost);
+        let none = self.comparison == Comparison::Equal && self.limit == 0.0;
+        Err(match self.metric {
+            Metric::Throughput | Metric::DocumentsPerSecond | Metric::Requests => format!(
+                "`{self}` is no objective of a search, which varies the load itself; use a latency or \
+                 `error_rate`"
+            ),
+            Metric::ResponseTime(_) | Metric::ServiceTime(_) if !upper => format!(
+                "an objective limits a latency from above, as in `p99 < 100ms`, found `{self}`"
+            ),
+            Metric::ErrorRate | Metric::Errors | Metric::Dropped | Metric::AssertionFailures
+                if !upper && !none =>
+            {
+                format!(
+                    "an objective limits failures from above, as in `error_rate < 1%`, found `{self}`"
+                )
+            }
+            _ if self.comparison == Comparison::Less && self.limit == 0.0 => {
+                format!("nothing is ever below zero: `{self}` cannot hold")
+            }
+            _ => return Ok(()),
+        })
+    }
 }
 
 impl Metric {

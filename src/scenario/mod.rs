@@ -29,7 +29,7 @@ pub use starter::{FlowFacts, starter};
 
 use crate::documents::DocumentsSpec;
 use crate::template::Template;
-use crate::units::{Percentage, Range, Rate, Span};
+use crate::units::{Count, Percentage, Range, Rate, Span};
 use condition::Condition;
 
 /// One file: Flows, Documents and the scenarios that run.
@@ -325,19 +325,24 @@ pub enum Action {
     Abort,
 }
 
-/// A search for the highest rate at which the objective holds.
+/// A search for the highest load at which the objective holds.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub struct Capacity {
-    /// The scenario whose rate is searched for.
+    /// The scenario whose load is varied.
     pub scenario: String,
-    /// Conditions that must all hold.
+    /// Conditions that must all hold: latencies and failures, limited from above. Where the scenario
+    /// has assertions and none is about them, `assertion_failures == 0` is one more.
     pub objective: Vec<Condition>,
-    /// The rates to search, as in `50/s..5000/s`.
-    pub rate: Range<Rate>,
-    /// How well the result is to be known. `5%` unless set.
+    /// The rates to search, as in `50/s..5000/s`; this or `clients`.
+    pub rate: Option<Range<Rate>>,
+    /// The numbers of clients to search, which wait for their answers, as in `1..256`; this or `rate`.
+    pub clients: Option<Range<Count>>,
+    /// How far what holds and what fails may lie apart. `5%` unless set.
     pub precision: Option<Percentage>,
-    /// How long one rate is tried. `20s` unless set.
+    /// How sure both are to be. `99%` unless set.
+    pub confidence: Option<Percentage>,
+    /// How long one load is tried. `20s` unless set.
     pub trial: Option<Span>,
 }
 

@@ -398,7 +398,7 @@ const SUITE: &str = "
 flows:
   base: {embedded: {executors: [{name: e, service_time: 2ms}]}}
   same: {embedded: {executors: [{name: e, service_time: 2ms}]}}
-  slow: {embedded: {executors: [{name: e, service_time: 40ms}]}}
+  slow: {embedded: {executors: [{name: e, service_time: 400ms}]}}
 scenarios:
   - {name: search, flow: base, documents: {text: hello}, request_size: 1, load: {rate: 20/s, duration: 1s}}
 ";

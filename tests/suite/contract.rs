@@ -196,5 +196,6 @@ fn a_capacity_search_is_planned() {
     let plan = Suite::new(&(block("capacity", &[]) + scenario)).read().expect("a plan");
     let capacity = plan.capacity.expect("a search");
     assert_eq!((capacity.scenario, capacity.objective.len()), (0, 2));
-    assert_eq!((capacity.rate_min.per_second(), capacity.rate_max.per_second()), (50.0, 5000.0));
+    let rates = "50/s..5000/s".parse().expect("a range of rates");
+    assert_eq!(capacity.levels, flowbench::plan::Levels::Rate(rates));
 }

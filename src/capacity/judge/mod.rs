@@ -23,8 +23,29 @@ use sample::Sample;
 pub struct Limit {
     /// From 0 to below 1.
     pub allowed: f64,
-    /// Those exceed it that take longer than this, or fail; `None`: those that fail.
-    pub time: Option<Duration>,
+    /// Which requests exceed it.
+    pub over: Over,
+}
+
+/// What makes a request exceed a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// It takes longer than this, or fails.
+    Slow(Duration),
+    /// It fails.
+    Failed,
+    /// An assertion does not hold for its response.
+    Wrong,
+}
+
+impl Limit {
+    /// The response time that it limits, if it does.
+    pub fn time(&self) -> Option<Duration> {
+        match self.over {
+            Over::Slow(time) => Some(time),
+            Over::Failed | Over::Wrong => None,
+        }
+    }
 }
 
 /// What happened in a stretch of a trial.
@@ -51,6 +72,9 @@ pub struct Rule {
     pub alpha: f64,
     /// What is seen before this many seconds cannot let it pass: a queue needs time to fill.
     pub settle_s: f64,
+    /// Nor what is seen before this many seconds, unless response times are far below every limit: near
+    /// saturation a queue may be short for longer than one would think.
+    pub patience_s: f64,
     /// Blocks that are needed to let it pass: with fewer, nobody knows how dependent requests are.
     pub blocks_min: usize,
     /// Whether an undecided trial may end before its budget when the rest would not decide it.
@@ -121,8 +145,9 @@ impl Judge {
             return Decision::Fail;
         }
         // All limits must hold, so each is tested at the full level.
-        let enough = self.sample.blocks >= self.rule.blocks_min;
-        let certain = enough && self.sample.in_favour() >= -self.rule.alpha.ln();
+        let patient = self.elapsed_s >= self.rule.patience_s || self.sample.is_far_below();
+        let certain =
+            self.is_settled() && patient && self.sample.in_favour() >= -self.rule.alpha.ln();
         if certain && !self.sample.trend.grows() { Decision::Pass } else { Decision::Open }
     }
 
@@ -139,7 +164,7 @@ impl Judge {
     pub fn is_futile(&self, budget_s: f64) -> bool {
         let measured = self.elapsed_s - self.rule.settle_s;
         let left = budget_s - self.elapsed_s;
-        if !self.rule.may_give_up || self.sample.blocks < self.rule.blocks_min || left <= 0.0 {
+        if !self.rule.may_give_up || !self.is_settled() || left <= 0.0 {
             return false;
         }
         // Early on, chance says more than the load.
@@ -152,6 +177,11 @@ impl Judge {
         }
         let best = self.sample.in_favour().max(self.sample.against());
         best.max(0.0) * (1.0 + left / measured) < -self.rule.alpha.ln() / 2.0
+    }
+
+    /// Whether there are blocks enough to let it pass, so that it is known how dependent requests are.
+    pub fn is_settled(&self) -> bool {
+        self.sample.blocks >= self.rule.blocks_min
     }
 
     /// How much it says.
@@ -186,11 +216,11 @@ mod tests {
 
     /// This share of requests may take longer.
     fn limit(allowed: f64) -> Limit {
-        Limit { allowed, time: Some(Duration::from_millis(250)) }
+        Limit { allowed, over: Over::Slow(Duration::from_millis(250)) }
     }
 
     fn rule() -> Rule {
-        Rule { alpha: 0.05, settle_s: 0.0, blocks_min: 8, may_give_up: false }
+        Rule { alpha: 0.05, settle_s: 0.0, patience_s: 0.0, blocks_min: 8, may_give_up: false }
     }
 
     /// Blocks of 50 requests of which each exceeds the limit with this chance.
@@ -297,6 +327,32 @@ mod tests {
     }
 
     #[test]
+    fn no_failures_at_all_are_certain_while_times_stay_far_below_what_is_limited() {
+        // Slow blocks take 12 ms instead of 10, a hundred of them in a row.
+        let judged = |limits: &[Limit]| {
+            let mut judge = Judge::new(limits, rule());
+            for index in 0..400 {
+                let time = if index / 100 % 2 == 0 { 0.014 } else { 0.010 };
+                judge.add(&Block {
+                    seconds: 1.0,
+                    requests: 50.0,
+                    over: vec![0.0; limits.len()],
+                    sum_s: 50.0 * time,
+                    squares_s2: 50.0 * time * time,
+                    in_flight: 1.0,
+                });
+            }
+            judge.decision()
+        };
+        let failed = Limit { allowed: 0.01, over: Over::Failed };
+        assert_eq!(judged(&[limit(0.05), failed]), Decision::Pass);
+        // Where no time is limited, nobody knows what full queues would look like.
+        assert_eq!(judged(&[failed]), Decision::Open);
+        let near = Limit { allowed: 0.05, over: Over::Slow(Duration::from_millis(15)) };
+        assert_eq!(judged(&[near, failed]), Decision::Open);
+    }
+
+    #[test]
     fn a_queue_that_fills_does_not_pass() {
         let mut judge = Judge::new(&[limit(0.01)], rule());
         for index in 0..60 {
@@ -311,6 +367,31 @@ mod tests {
             assert_ne!(judge.decision(), Decision::Pass, "{index}");
         }
         assert_eq!(judge.last_decision(), Decision::Fail);
+    }
+
+    #[test]
+    fn times_that_are_not_far_below_a_limit_take_patience() {
+        let decided = |deviation_s: f64, blocks: u32| {
+            let patience = Rule { patience_s: 600.0, ..rule() };
+            let mut judge = Judge::new(&[limit(0.01)], patience);
+            for _ in 0..blocks {
+                let (time, requests) = (0.05, 100.0);
+                let squares_s2 = requests * (time * time + deviation_s * deviation_s);
+                judge.add(&Block {
+                    seconds: 1.0,
+                    requests,
+                    over: vec![0.0],
+                    sum_s: requests * time,
+                    squares_s2,
+                    in_flight: 5.0,
+                });
+            }
+            judge.decision()
+        };
+        // A quarter of 250 ms is less than ten deviations above the mean.
+        assert_eq!(decided(0.002, 599), Decision::Open);
+        assert_eq!(decided(0.002, 600), Decision::Pass);
+        assert_eq!(decided(0.001, 20), Decision::Pass);
     }
 
     #[test]

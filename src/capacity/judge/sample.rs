@@ -1,5 +1,7 @@
 //! What was seen of a trial, and how much it says for and against each limit.
 
+use std::time::Duration;
+
 use super::dispersion::Dispersion;
 use super::trend::Trend;
 use super::{Block, Limit};
@@ -106,10 +108,9 @@ impl Sample {
             return 1.0;
         }
         let limit = self.limits[index];
-        let mean = self.sum_s / self.requests;
-        let variance = self.squares_s2 / self.requests - mean * mean;
+        let (mean, variance) = self.moments();
         let slowing = self.slowing.rise() > SLOWING_MAX * self.seconds / 2.0;
-        let of_times = match slowing || matters(limit, mean, variance) {
+        let of_times = match slowing || self.times_matter(limit) {
             true => self.times.factor(mean, variance),
             false => 1.0,
         };
@@ -118,6 +119,46 @@ impl Sample {
                 self.counts[index].factor(share, share * (1.0 - share)).max(of_times)
             }
             _ => of_times,
+        }
+    }
+
+    /// Mean and variance of the response times, in seconds and s².
+    fn moments(&self) -> (f64, f64) {
+        let mean = self.sum_s / self.requests.max(1.0);
+        (mean, (self.squares_s2 / self.requests.max(1.0) - mean * mean).max(0.0))
+    }
+
+    /// Whether more requests than a limit allows may take as long as a part of its time, by the mean and
+    /// the deviation of all: by Cantelli's inequality no more of them exceed a time by k standard
+    /// deviations than 1 in 1 + k².
+    fn reaches(&self, limit: Limit, part: f64) -> bool {
+        let (mean_s, variance_s2) = self.moments();
+        let most = (1.0 / limit.allowed - 1.0).sqrt();
+        let beyond =
+            |time: Duration| variance_s2.sqrt() * most > part * time.as_secs_f64() - mean_s;
+        limit.time().is_some_and(beyond)
+    }
+
+    /// Whether response times do not even reach a part of what any limit allows.
+    pub(super) fn is_far_below(&self) -> bool {
+        !self.limits.iter().any(|limit| self.reaches(*limit, FAR_BELOW))
+    }
+
+    /// Whether response times have to do with a limit at all. Times in a narrow band far below it may
+    /// depend on one another for as long as they like. A Flow fails requests when its queues are
+    /// full: not while times stay far below what is limited.
+    fn times_matter(&self, limit: Limit) -> bool {
+        let (mean_s, variance_s2) = self.moments();
+        // Times that hardly differ say nothing of a queue.
+        if variance_s2.sqrt() <= 1e-3 * mean_s {
+            return false;
+        }
+        if limit.time().is_some() {
+            return self.reaches(limit, 1.0);
+        }
+        match self.limits.iter().any(|limit| limit.time().is_some()) {
+            true => self.limits.iter().any(|limit| self.reaches(*limit, 1.0)),
+            false => variance_s2.sqrt() > SPREAD_MIN * mean_s,
         }
     }
 
@@ -159,31 +200,16 @@ impl Sample {
     }
 }
 
+/// The part of a limit that is far below it.
+const FAR_BELOW: f64 = 0.25;
+
 /// By how many seconds a second response times may grow, and still be in balance: a load that is this
 /// much above capacity, as a share of it, lets them grow by that.
 const SLOWING_MAX: f64 = 0.002;
 
 /// The standard deviation of response times in terms of their mean below which they tell nothing of
-/// requests that fail.
+/// requests that fail, where no time is limited.
 const SPREAD_MIN: f64 = 0.1;
-
-/// Whether response times that vary like this have to do with a limit at all. Times in a narrow band
-/// far below it may depend on one another for as long as they like: by Cantelli's inequality no more
-/// of them exceed a time by k standard deviations than 1 in 1 + k².
-fn matters(limit: Limit, mean_s: f64, variance_s2: f64) -> bool {
-    let deviation_s = variance_s2.max(0.0).sqrt();
-    // Times that hardly differ say nothing of a queue.
-    if deviation_s <= 1e-3 * mean_s {
-        return false;
-    }
-    match limit.time {
-        None => deviation_s > SPREAD_MIN * mean_s,
-        Some(time) => {
-            let most = (1.0 / limit.allowed - 1.0).sqrt();
-            deviation_s * most > time.as_secs_f64() - mean_s
-        }
-    }
-}
 
 /// Requests without any over the limit that are evidence enough, when they are independent.
 pub(super) fn requests_needed(allowed: f64, alpha: f64) -> f64 {

@@ -143,6 +143,7 @@ impl Search {
         let rule = |alpha, share, budget_s, blocks_min| Rule {
             alpha,
             settle_s: settings.settle_s(share, budget_s),
+            patience_s: 0.0,
             blocks_min,
             may_give_up: true,
         };
@@ -152,6 +153,7 @@ impl Search {
             let alpha = (1.0 - settings.confidence) / f64::from((tries + 1) * (tries + 2));
             let budget_s = budget_s * Settings::CONFIRM;
             let rule = rule(alpha, settings.precision / 2.0, budget_s, BLOCKS_CONFIRM);
+            let rule = Rule { patience_s: settings.patience_s(level, budget_s), ..rule };
             Trial { kind, level, budget_s, least_s: 0.0, rule: Some(rule), then: None }
         };
         Some(match &self.stage {
@@ -182,7 +184,7 @@ impl Search {
                 Trial {
                     kind: Kind::Overload,
                     level: settings.tidy(held * factor),
-                    budget_s: (budget_s / 2.0).max(2.0),
+                    budget_s: settings.overload_s(),
                     least_s: 0.0,
                     rule: None,
                     then: last

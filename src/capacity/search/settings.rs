@@ -39,6 +39,33 @@ impl Settings {
         seek + settle
     }
 
+    /// How many trials look for the edge, and how long the whole takes where none ends early, in
+    /// seconds: when the edge is near the upper end and nothing has to be tried again.
+    pub fn outlook(&self) -> (u32, f64) {
+        let halvings = |ratio: f64| ratio.max(1.0).log2().ceil();
+        let doublings = halvings(self.high / self.low) + 1.0;
+        let bisections = match self.clients {
+            true => halvings(self.high / 2.0),
+            false => halvings(2f64.ln() / (1.0 + self.precision / 2.0).ln()),
+        };
+        let seek = doublings + bisections;
+        let certain = 2.0 * Settings::CONFIRM;
+        let overload_s = match self.overload {
+            true => {
+                let recovery_s =
+                    if self.clients { 0.0 } else { self.trial_s * super::RECOVER_BUDGETS };
+                super::OVERLOADS.len() as f64 * self.overload_s() + recovery_s
+            }
+            false => 0.0,
+        };
+        (seek as u32, (seek + certain) * self.trial_s + overload_s)
+    }
+
+    /// How long an overload is offered, in seconds.
+    pub(super) fn overload_s(&self) -> f64 {
+        (self.trial_s / 2.0).max(2.0)
+    }
+
     /// Which of the limits allows the fewest requests over it, but some.
     pub fn strictest(&self) -> Option<usize> {
         let some = (0..self.limits.len()).filter(|index| self.limits[*index].allowed > 0.0);
@@ -48,7 +75,7 @@ impl Settings {
     /// How long a queue needs until an overload by `share` has grown to the limit, so that a load
     /// above the edge does not pass before it shows.
     pub(super) fn settle_s(&self, share: f64, budget_s: f64) -> f64 {
-        let longest = self.limits.iter().filter_map(|limit| limit.time).max();
+        let longest = self.limits.iter().filter_map(|limit| limit.time()).max();
         let limit_s = longest.map_or(0.0, |time| time.as_secs_f64());
         let settle = match self.clients {
             // Clients wait for their answers: the queue is full after as long as it takes.
@@ -56,6 +83,26 @@ impl Settings {
             false => limit_s / share,
         };
         settle.min(0.4 * budget_s)
+    }
+
+    /// How long a certain trial takes at least before it may pass where it may be near saturation, in
+    /// seconds: some times as long as its queue remembers, but most of its budget at most.
+    ///
+    /// A queue in heavy traffic whose share of times beyond a limit `L` is `p` has a spare rate of
+    /// `−ln p / L`, and forgets in four times its rate over the square of that (its relaxation time;
+    /// J. W. Cohen, "The Single Server Queue", 1982).
+    pub(super) fn patience_s(&self, level: f64, budget_s: f64) -> f64 {
+        const MEMORIES: f64 = 20.0;
+        const BUDGET: f64 = 2.0 / 3.0;
+        if self.clients {
+            return 0.0;
+        }
+        let forgets_s = |limit: &Limit| {
+            let spare = -limit.allowed.ln() / limit.time()?.as_secs_f64().max(f64::MIN_POSITIVE);
+            Some(4.0 * level / (spare * spare))
+        };
+        let longest = self.limits.iter().filter_map(forgets_s).fold(0.0, f64::max);
+        (MEMORIES * longest).min(BUDGET * budget_s)
     }
 
     /// A level as one would say it.

@@ -1,5 +1,6 @@
 //! One trial and what came of it, and the answer that they add up to.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::capacity::judge::{Decision, Evidence, Judge, Limit, Rule};
@@ -22,7 +23,7 @@ pub struct Trial {
 }
 
 /// What a trial is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// To find two levels of which one holds.
@@ -59,7 +60,7 @@ pub struct TrialResult {
 }
 
 /// What a search found.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// It holds at `held`, with the confidence asked for, and fails at `fails`.

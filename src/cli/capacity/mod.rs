@@ -1,31 +1,36 @@
 //! `flowbench capacity`.
 
+mod saved;
 mod task;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use tokio::sync::watch;
 
 use super::Exit;
 use super::problem::Problem;
-use super::run::{chain, default_folder, output};
+use super::run::{chain, default_folder, not_written, output};
 use super::signals::watch_signals;
 use super::suite::Changes;
 use crate::capacity::analysis::{self, Circumstances};
-use crate::capacity::forecast::{self, Growth, Wanted};
+use crate::capacity::forecast::Growth;
+use crate::capacity::objective::Objective;
 use crate::capacity::pareto::{self, Pareto};
-use crate::capacity::result::{self, Capacity, Outcome, TrialSummary, Unit};
-use crate::capacity::search::{Answer, Kind, Search, Settings, Trial};
+use crate::capacity::result::{self, Capacity, TrialSummary, Unit};
+use crate::capacity::search::{Answer, Search, Settings};
 use crate::capacity::words;
 use crate::engine::Stop;
-use crate::plan::{Load, Plan, Schedule, Work};
+use crate::plan::{Arrivals, Load, Plan, Schedule, Work};
 use crate::record::summary::EndReason;
 use crate::report;
-use crate::run::search::{SearchError, Variant, search};
-use crate::run::{Options, Trials, environment};
+use crate::report::trials::Trials as View;
+use crate::run::search::{SearchError, Told, Variant};
+use crate::run::{self, Options, Trials, environment};
 use crate::scenario::condition::Condition;
 use crate::units::{Count, Percentage, Range, Rate, Span};
+pub(super) use saved::is_result;
+pub(super) use task::of_block;
 use task::{Task, task};
 
 #[derive(Debug, clap::Args)]
@@ -35,6 +40,7 @@ Examples:
   flowbench capacity search.yaml --objective 'p99 < 100ms' --objective 'error_rate < 1%' --rate 50/s..5000/s
   flowbench capacity search.yaml --objective 'p99 < 100ms' --clients 1..256
   flowbench capacity capacity.yaml --peak 3000/s --growth 8%/month --replicas 2 --cost 1.20/h
+  flowbench capacity out/capacity.json --forecast forecast.csv --headroom 40%
 
 The search offers more than the Flow holds, twice as much at the end: mind who else uses it.
 docs/capacity.md explains the answer and the plan.
@@ -43,7 +49,8 @@ Exit codes: 0 the load that holds was found; 1 not even the lowest load holds; 2
 command line is wrong; 3 a target could not be reached or started; 4 it cannot be told; 5 a report \
 could not be written; 130 interrupted.")]
 pub(super) struct Args {
-    /// The suite: a YAML file, with a `capacity:` block unless the options below say it all
+    /// The suite: a YAML file, with a `capacity:` block unless the options below say it all. Or the
+    /// capacity.json of an earlier search, to plan with it again and measure nothing
     file: PathBuf,
     #[command(flatten)]
     changes: Changes,
@@ -62,9 +69,9 @@ pub(super) struct Args {
     /// How far what holds and what fails may lie apart [default: 5%]
     #[arg(long, value_name = "SHARE")]
     precision: Option<Percentage>,
-    /// How sure both are to be
-    #[arg(long, value_name = "SHARE", default_value = "99%")]
-    confidence: Percentage,
+    /// How sure both are to be [default: 99%]
+    #[arg(long, value_name = "SHARE")]
+    confidence: Option<Percentage>,
     /// How long a trial may take; those at the end may take three times as long [default: 20s]
     #[arg(long, value_name = "TIME")]
     trial: Option<Span>,
@@ -105,9 +112,9 @@ struct Planning {
     /// The share of capacity that stays free at the peak
     #[arg(long, value_name = "SHARE", default_value = "30%")]
     headroom: Percentage,
-    /// Replicas of the Flow that is measured
-    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = replicas)]
-    replicas: u32,
+    /// Replicas of the Flow that is measured [default: 1]
+    #[arg(long, value_name = "NUMBER", value_parser = replicas)]
+    replicas: Option<u32>,
     /// What one replica costs, as in 1.20/h
     #[arg(long, value_name = "PRICE", value_parser = cost)]
     cost: Option<f64>,
@@ -144,80 +151,13 @@ pub(super) async fn main(args: Args) -> Exit {
 }
 
 async fn run(args: Args) -> Result<Exit, Problem> {
-    let plan = args.changes.plan(&args.file)?;
-    let task = task(&args, &plan)?;
-    let folder = args.out.clone().unwrap_or_else(|| default_folder(&plan.name));
-    report::capacity::prepare(&folder).map_err(not_written)?;
-
-    let stop = Stop::default();
-    watch_signals(stop.clone(), args.quiet);
-    let (live, _) = watch::channel(Vec::new());
-    let options = Options { output: output(args.json), stop: stop.clone(), live, journal: None };
-    let (name, seed_of) = (plan.name.clone(), plan.scenarios[task.scenario].clone());
-    let started_at = jiff::Timestamp::now();
-    let started = std::time::Instant::now();
-    let mut trials = Trials::start(plan, options)
-        .await
-        .map_err(|error| Problem { exit: Exit::Usage, text: chain(&error) })?;
-    let found = carry_out(&mut trials, &task, &args).await;
-    trials.stop().await;
-    let (search, summaries, pareto) = found?;
-
-    let unit = if task.settings.clients { Unit::Clients } else { Unit::Rate };
-    let conditions: Vec<String> =
-        task.objective.conditions().iter().map(Condition::to_string).collect();
-    let answer = search.edge();
-    let circumstances = Circumstances {
-        clients: task.settings.clients,
-        arrival_variation: match &seed_of.load {
-            Load::Open { schedule: Schedule::Stages { arrivals, .. }, .. } => {
-                arrivals.burstiness().powi(2)
-            }
-            _ => 0.0,
-        },
-        replicas: args.planning.replicas,
-        confidence: task.settings.confidence,
+    let (folder, capacity) = match saved::read(&args)? {
+        Some(capacity) => {
+            let folder = prepared(&args, &capacity.suite)?;
+            (folder, capacity)
+        }
+        None => measured(&args).await?,
     };
-    let documents = match &seed_of.first_step().work {
-        Work::Post(post) if post.documents.is_some() => post.request_size as f64,
-        _ => 1.0,
-    };
-    let mut capacity = Capacity {
-        schema: result::SCHEMA.into(),
-        suite: name,
-        scenario: seed_of.name.clone(),
-        started_at,
-        duration_s: started.elapsed().as_secs_f64(),
-        words: words::answer(&answer, &summaries, &conditions, unit, task.settings.confidence),
-        paragraph: String::new(),
-        objective: conditions,
-        unit,
-        range: [task.settings.low, task.settings.high],
-        precision: task.settings.precision,
-        confidence: task.settings.confidence,
-        notes: search.notes().to_vec(),
-        interrupted: stop.drain.is_cancelled(),
-        knee: analysis::knee(&summaries),
-        overload: analysis::overload(&summaries),
-        recovered_s: summaries.iter().find_map(|trial| trial.recovered_s),
-        models: analysis::models(&summaries, &answer, circumstances),
-        pareto,
-        plan: task.peaks.and_then(|peaks| {
-            let holds = held_per_s(&answer, &summaries, unit)?;
-            let wanted = Wanted {
-                peaks,
-                headroom: args.planning.headroom.fraction(),
-                replicas: args.planning.replicas,
-                cost_per_hour: args.planning.cost,
-                documents_per_request: documents,
-            };
-            Some(forecast::plan(holds, &wanted))
-        }),
-        answer,
-        trials: summaries,
-        environment: environment(),
-    };
-    capacity.paragraph = words::paragraph(&capacity);
     let paths = report::capacity::save(&folder, &capacity).map_err(not_written)?;
     tell(&args, &capacity, &paths).map_err(|error| Problem {
         exit: Exit::NotWritten,
@@ -231,29 +171,101 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     })
 }
 
-/// Requests a second at the load that holds; clients make as many as they get answers.
-fn held_per_s(answer: &Answer, trials: &[TrialSummary], unit: Unit) -> Option<f64> {
-    let level = answer.held()?;
-    match unit {
-        Unit::Rate => Some(level),
-        Unit::Clients => confirmed(level, trials).map(|trial| trial.point.throughput_per_s),
-    }
+/// The folder of the reports, in which they can be written.
+fn prepared(args: &Args, suite: &str) -> Result<PathBuf, Problem> {
+    let folder = args.out.clone().unwrap_or_else(|| default_folder(suite));
+    report::capacity::prepare(&folder).map_err(not_written)?;
+    Ok(folder)
 }
 
-/// The last trial at a level that held.
-fn confirmed(level: f64, trials: &[TrialSummary]) -> Option<&TrialSummary> {
-    trials.iter().rfind(|trial| trial.level == level && trial.outcome == Outcome::Held)
+/// Searches, and what came of it.
+async fn measured(args: &Args) -> Result<(PathBuf, Capacity), Problem> {
+    let plan = args.changes.plan(&args.file)?;
+    let task = task(args, &plan)?;
+    let folder = prepared(args, &plan.name)?;
+    let stop = Stop::default();
+    watch_signals(stop.clone(), args.quiet);
+    let (live, _) = watch::channel(Vec::new());
+    let options = Options { output: output(args.json), stop: stop.clone(), live, journal: None };
+    let (name, scenario) = (plan.name.clone(), plan.scenarios[task.scenario].clone());
+    let started_at = jiff::Timestamp::now();
+    let started = std::time::Instant::now();
+    let mut trials = Trials::start(plan, options)
+        .await
+        .map_err(|error| Problem { exit: Exit::Usage, text: chain(&error) })?;
+    let unit = if task.settings.clients { Unit::Clients } else { Unit::Rate };
+    let mut view = (!args.quiet).then(|| match io::stderr().is_terminal() {
+        true => View::terminal(unit),
+        false => View::lines(io::stderr(), unit),
+    });
+    let found = carry_out(&mut trials, &task, view.as_mut()).await;
+    if let Some(view) = view {
+        view.finish();
+    }
+    trials.stop().await;
+    let (search, summaries, pareto) = found?;
+
+    let Settings { low, high, clients, precision, confidence, .. } = task.settings;
+    let objective: Vec<String> =
+        task.objective.conditions().iter().map(Condition::to_string).collect();
+    let answer = search.edge();
+    let burstiness = match &scenario.load {
+        Load::Open { schedule: Schedule::Stages { arrivals, .. }, .. } => arrivals.burstiness(),
+        _ => Arrivals::default().burstiness(),
+    };
+    let circumstances = Circumstances { clients, arrival_variation: burstiness.powi(2) };
+    let documents = scenario.steps.iter().map(|step| match &step.work {
+        Work::Post(post) if post.documents.is_some() => post.request_size as f64,
+        _ => 1.0,
+    });
+    let mut capacity = Capacity {
+        schema: result::SCHEMA.into(),
+        suite: name,
+        scenario: scenario.name.clone(),
+        started_at,
+        duration_s: started.elapsed().as_secs_f64(),
+        words: words::answer(&answer, &summaries, &objective, unit, confidence),
+        paragraph: String::new(),
+        objective,
+        unit,
+        range: [low, high],
+        precision,
+        confidence,
+        burstiness: (!clients).then_some(burstiness),
+        replicas: 1,
+        documents_per_request: documents.sum(),
+        notes: search.notes().to_vec(),
+        interrupted: stop.drain.is_cancelled(),
+        knee: analysis::knee(&summaries),
+        overload: analysis::overload(&summaries),
+        recovered_s: summaries.iter().find_map(|trial| trial.recovered_s),
+        models: analysis::models(&summaries, &answer, circumstances),
+        pareto,
+        plan: None,
+        answer,
+        trials: summaries,
+        environment: environment(),
+    };
+    capacity.plan_for(args.planning.replicas.unwrap_or(1), task.planning);
+    Ok((folder, capacity))
 }
 
 type Found = (Search, Vec<TrialSummary>, Option<Pareto>);
 
 /// What is needed first, the search, and those with other sizes and connections.
-async fn carry_out(trials: &mut Trials, task: &Task, args: &Args) -> Result<Found, Problem> {
+async fn carry_out(
+    trials: &mut Trials,
+    task: &Task,
+    mut view: Option<&mut View>,
+) -> Result<Found, Problem> {
+    let say = |view: &mut Option<&mut View>, text: &str| {
+        if let Some(view) = view {
+            view.say(text);
+        }
+    };
     for index in needs(trials.plan(), task.scenario) {
         let name = trials.plan().scenarios[index].name.clone();
-        if !args.quiet {
-            eprintln!("first `{name}`, which it needs");
-        }
+        say(&mut view, &format!("first `{name}`, which it needs"));
         let summary = trials.run(index).await;
         let unreachable = matches!(summary.end.reason, EndReason::Unreachable | EndReason::Broken);
         if unreachable {
@@ -262,26 +274,17 @@ async fn carry_out(trials: &mut Trials, task: &Task, args: &Args) -> Result<Foun
             return Err(Problem { exit: Exit::Unreachable, text });
         }
     }
-    let mut told = |trial: &Trial, summary: Option<&TrialSummary>| {
-        if !args.quiet && !args.json {
-            show(trial, summary, task.settings.clients);
-        }
-    };
     let mut main = Search::new(task.settings.clone());
-    let none = Variant::default();
+    say(&mut view, &format!("searching {}", words::outlook(&task.settings)));
     let objective = &task.objective;
-    let summaries = search(trials, task.scenario, &mut main, objective, none, &mut told)
-        .await
-        .map_err(failed)?;
+    let none = Variant::default();
+    let summaries = searched(trials, task.scenario, &mut main, objective, none, &mut view).await?;
     let mut variants = Vec::new();
     for &(request_size, connections) in &task.variants {
         if main.tried().last().is_some_and(|tried| tried.result.interrupted) {
             break;
         }
-        if !args.quiet && !args.json {
-            let sizes = pareto::combination(request_size, connections);
-            eprintln!("with {sizes}");
-        }
+        say(&mut view, &format!("with {}", pareto::combination(request_size, connections)));
         let settings = Settings {
             precision: VARIANT_PRECISION,
             confidence: 0.95,
@@ -290,14 +293,32 @@ async fn carry_out(trials: &mut Trials, task: &Task, args: &Args) -> Result<Foun
         };
         let mut one = Search::new(settings);
         let variant = Variant { request_size: Some(request_size), connections: Some(connections) };
-        let tried = search(trials, task.scenario, &mut one, objective, variant, &mut told)
-            .await
-            .map_err(failed)?;
+        let tried =
+            searched(trials, task.scenario, &mut one, objective, variant, &mut view).await?;
         variants.extend(chosen(&one, &tried, request_size, connections));
     }
     let goal: Vec<String> = objective.conditions().iter().map(Condition::to_string).collect();
     let pareto = (!variants.is_empty()).then(|| Pareto::new(variants, &goal.join(" and ")));
     Ok((main, summaries, pareto))
+}
+
+/// One search, shown while it goes on.
+async fn searched(
+    trials: &mut Trials,
+    scenario: usize,
+    search: &mut Search,
+    objective: &Objective,
+    variant: Variant,
+    view: &mut Option<&mut View>,
+) -> Result<Vec<TrialSummary>, Problem> {
+    let mut told = |told: Told<'_>| {
+        if let Some(view) = view {
+            view.tell(told);
+        }
+    };
+    run::search::search(trials, scenario, search, objective, variant, &mut told)
+        .await
+        .map_err(failed)
 }
 
 /// What a combination comes to: the figures of the load it holds, or of the lowest one where it
@@ -311,7 +332,7 @@ fn chosen(
     let level = search.edge().held();
     let holds = level.is_some();
     let trial = match level {
-        Some(level) => confirmed(level, tried),
+        Some(level) => result::confirmed(tried, level),
         None => tried.first(),
     }?;
     let point = &trial.point;
@@ -351,56 +372,17 @@ fn failed(error: SearchError) -> Problem {
     Problem { exit, text: format!("error: {error}") }
 }
 
-fn not_written(error: impl std::error::Error) -> Problem {
-    Problem { exit: Exit::NotWritten, text: chain(&error) }
-}
-
-/// A line for each trial, when it is over.
-fn show(trial: &Trial, summary: Option<&TrialSummary>, clients: bool) {
-    let unit = if clients { Unit::Clients } else { Unit::Rate };
-    let Some(summary) = summary else { return };
-    let kind = match trial.kind {
-        Kind::Bracket => "bracket",
-        Kind::Bisect => "bisect",
-        Kind::Confirm => "confirm",
-        Kind::Retest => "once more",
-        Kind::Above => "above",
-        Kind::Overload => "overload",
-        Kind::CoolDown => "cool down",
-    };
-    let outcome = match summary.outcome {
-        Outcome::Held => "held",
-        Outcome::Failed => "failed",
-        Outcome::Undecided => "undecided",
-        Outcome::Invalid => "not valid",
-        Outcome::Seen => "",
-    };
-    let judged: Vec<String> = summary.objective.iter().map(words::condition).collect();
-    eprintln!(
-        "{kind:<10} {:>12}  {outcome:<10} {:<40} {:.1} s",
-        words::level(trial.level, unit),
-        judged.join(", "),
-        summary.seconds
-    );
-    for reason in summary.reasons.iter().chain(&summary.excused) {
-        eprintln!("           {reason}");
-    }
-}
-
 fn tell(args: &Args, capacity: &Capacity, paths: &[PathBuf]) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    if args.json {
-        serde_json::to_writer_pretty(&mut out, capacity)?;
-        writeln!(out)?;
-        return out.flush();
-    }
-    writeln!(out, "{}: {}", capacity.scenario, capacity.words)?;
-    if !args.quiet {
-        for line in words::details(capacity) {
-            writeln!(out, "  {line}")?;
-        }
-        for path in paths {
-            writeln!(out, "{}", path.display())?;
+    match (args.json, args.quiet) {
+        (true, _) => report::capacity::write(capacity, report::Format::Json, &mut out)?,
+        (_, true) => report::capacity::write(capacity, report::Format::Verdict, &mut out)?,
+        _ => {
+            let format = report::Format::Terminal { color: false };
+            report::capacity::write(capacity, format, &mut out)?;
+            for path in paths {
+                writeln!(out, "{}", path.display())?;
+            }
         }
     }
     out.flush()

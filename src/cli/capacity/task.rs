@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,14 +11,10 @@ use super::{Args, Planning};
 use crate::capacity::forecast::{self, ForecastError, Peak};
 use crate::capacity::objective::Objective;
 use crate::capacity::search::Settings;
-use crate::capacity::words;
-use crate::plan::{self, Plan, Work};
-use crate::scenario::condition::Condition;
+use crate::capacity::{result, words};
+use crate::plan::{Capacity, Levels, Plan, Scenario, Work};
+use crate::scenario::condition::{Condition, Metric};
 use crate::units::{Percentage, Span, nearest};
-
-/// Unless the block or an option says so.
-const PRECISION: f64 = 5.0;
-const TRIAL: Duration = Duration::from_secs(20);
 
 /// Combinations of sizes and connections: each is a search of its own.
 const VARIANTS_MAX: usize = 50;
@@ -27,7 +24,7 @@ pub(super) struct Task {
     pub(super) scenario: usize,
     pub(super) objective: Objective,
     pub(super) settings: Settings,
-    pub(super) peaks: Option<Vec<Peak>>,
+    pub(super) planning: Option<result::Planning>,
     pub(super) variants: Vec<(usize, usize)>,
 }
 
@@ -36,39 +33,102 @@ pub(super) fn task(args: &Args, plan: &Plan) -> Result<Task, Problem> {
     let block = plan.capacity.as_ref();
     let scenario = scenario(args, plan)?;
     let conditions = match (&args.objective[..], block) {
-        ([], Some(block)) => block.objective.clone(),
+        ([], Some(block)) => &block.objective,
         ([], None) => {
             return Err(Problem::usage(
                 "the file has no `capacity:` block: say what must hold with `--objective 'p99 < \
                  100ms'` and where to look with `--rate 50/s..5000/s`",
             ));
         }
-        (given, _) => given.to_vec(),
+        (given, _) => given,
     };
     let steps: Vec<&str> =
         plan.scenarios[scenario].steps.iter().map(|step| step.name.as_str()).collect();
-    for condition in &conditions {
+    for condition in conditions {
         if let Some(step) = &condition.step
             && !steps.contains(&step.as_str())
         {
             return Err(Problem::usage(format!("`{condition}`: there is no step `{step}`")));
         }
     }
-    let objective = Objective::new(&conditions).map_err(|problems| {
-        let reasons: Vec<String> = problems.into_iter().map(|(_, reason)| reason).collect();
-        Problem::usage(reasons.join("\nerror: "))
-    })?;
-    let (low, high, clients) = match (&args.rate, &args.clients, block) {
-        (_, Some(clients), _) => (clients.low().0 as f64, clients.high().0 as f64, true),
-        (Some(rate), ..) => (rate.low().per_second(), rate.high().per_second(), false),
-        (None, None, Some(block)) => {
-            (block.rate_min.per_second(), block.rate_max.per_second(), false)
-        }
+    let objective = objective(conditions, &plan.scenarios[scenario])?;
+    let levels = match (args.rate, args.clients, block) {
+        (_, Some(clients), _) => Levels::Clients(clients),
+        (Some(rate), ..) => Levels::Rate(rate),
+        (None, None, Some(block)) => block.levels,
         (None, None, None) => {
             return Err(Problem::usage(
                 "where to look is missing: `--rate 50/s..5000/s` or `--clients 1..256`",
             ));
         }
+    };
+    let precision = args.precision.or(block.map(|block| block.precision));
+    let precision = share("--precision", precision, Capacity::PRECISION, &Capacity::PRECISIONS)?;
+    let confidence = args.confidence.or(block.map(|block| block.confidence));
+    let confidence =
+        share("--confidence", confidence, Capacity::CONFIDENCE, &Capacity::CONFIDENCES)?;
+    let trial = args.trial.map(Span::get).or(block.map(|block| block.trial));
+    let trial = trial.unwrap_or(Capacity::TRIAL);
+    if !Capacity::TRIALS.contains(&trial) {
+        let found = args.trial.map_or(String::new(), |found| format!(", found `{found}`"));
+        return Err(Problem::usage(format!("`--trial` is from 1s to 24h{found}")));
+    }
+    let overload = !args.skip_overload;
+    let settings = settings(&objective, levels, precision, confidence, trial, overload)?;
+    let variants = variants(args, plan, scenario)?;
+    Ok(Task { scenario, objective, settings, planning: planning(&args.planning)?, variants })
+}
+
+/// What the block of a plan asks for, if it has one.
+pub(in crate::cli) fn of_block(plan: &Plan) -> Result<Option<Settings>, Problem> {
+    let Some(block) = &plan.capacity else { return Ok(None) };
+    let objective = objective(&block.objective, &plan.scenarios[block.scenario])?;
+    let [precision, confidence] = [block.precision, block.confidence].map(Percentage::fraction);
+    settings(&objective, block.levels, precision, confidence, block.trial, true).map(Some)
+}
+
+fn objective(conditions: &[Condition], scenario: &Scenario) -> Result<Objective, Problem> {
+    let mut conditions = conditions.to_vec();
+    // Wrong answers never look like quick ones by accident.
+    let asserts = scenario.steps.iter().any(|step| !step.assertions.is_empty());
+    let about = |condition: &Condition| condition.metric == Metric::AssertionFailures;
+    if asserts && !conditions.iter().any(about) {
+        conditions.extend("assertion_failures == 0".parse::<Condition>());
+    }
+    Objective::new(&conditions).map_err(|problems| {
+        let reasons: Vec<String> = problems.into_iter().map(|(_, reason)| reason).collect();
+        Problem::usage(reasons.join("\nerror: "))
+    })
+}
+
+fn settings(
+    objective: &Objective,
+    levels: Levels,
+    precision: f64,
+    confidence: f64,
+    trial: Duration,
+    overload: bool,
+) -> Result<Settings, Problem> {
+    let (low, high, clients) = ends(levels)?;
+    let settings = Settings {
+        low,
+        high,
+        clients,
+        precision,
+        confidence,
+        trial_s: trial.as_secs_f64(),
+        limits: objective.limits().to_vec(),
+        overload,
+    };
+    certifiable(&settings, objective)?;
+    Ok(settings)
+}
+
+/// The lowest and the highest level, and whether they are clients.
+fn ends(levels: Levels) -> Result<(f64, f64, bool), Problem> {
+    let (low, high, clients) = match levels {
+        Levels::Rate(rate) => (rate.low().per_second(), rate.high().per_second(), false),
+        Levels::Clients(clients) => (clients.low().0 as f64, clients.high().0 as f64, true),
     };
     if low < 1.0 && clients {
         return Err(Problem::usage(format!("`--clients` begins at 1 at least, found {low}")));
@@ -83,37 +143,23 @@ pub(super) fn task(args: &Args, plan: &Plan) -> Result<Task, Problem> {
             "{range} is searched from one end to a higher one, as in `{example}`, found only `{low}{unit}`"
         )));
     }
-    let precision = args.precision.or(block.map(|block| block.precision));
-    let found = precision.map_or(String::new(), |precision| format!(", found `{precision}`"));
-    let precision = precision.map_or(PRECISION / 100.0, Percentage::fraction);
-    if !(0.005..=0.5).contains(&precision) {
-        return Err(Problem::usage(format!("`--precision` is from 0.5% to 50%{found}")));
+    Ok((low, high, clients))
+}
+
+/// A share within what is allowed.
+fn share(
+    option: &str,
+    given: Option<Percentage>,
+    otherwise: f64,
+    allowed: &RangeInclusive<f64>,
+) -> Result<f64, Problem> {
+    let share = given.map_or(otherwise / 100.0, Percentage::fraction);
+    if allowed.contains(&share) {
+        return Ok(share);
     }
-    let confidence = args.confidence.fraction();
-    if !(0.8..=0.9999).contains(&confidence) {
-        return Err(Problem::usage(format!(
-            "`--confidence` is from 80% to 99.99%, found `{}`",
-            args.confidence
-        )));
-    }
-    let trial = args.trial.map(Span::get).or(block.map(|block| block.trial)).unwrap_or(TRIAL);
-    if !plan::Capacity::TRIALS.contains(&trial) {
-        let found = args.trial.map_or(String::new(), |found| format!(", found `{found}`"));
-        return Err(Problem::usage(format!("`--trial` is from 1s to 24h{found}")));
-    }
-    let settings = Settings {
-        low,
-        high,
-        clients,
-        precision,
-        confidence,
-        trial_s: trial.as_secs_f64(),
-        limits: objective.limits().to_vec(),
-        overload: !args.skip_overload,
-    };
-    certifiable(&settings, &objective)?;
-    let variants = variants(args, plan, scenario)?;
-    Ok(Task { scenario, objective, settings, peaks: peaks(&args.planning)?, variants })
+    let found = given.map_or(String::new(), |given| format!(", found `{given}`"));
+    let (low, high) = (allowed.start() * 100.0, allowed.end() * 100.0);
+    Err(Problem::usage(format!("`{option}` is from {low}% to {high}%{found}")))
 }
 
 /// Refuses what no trial could ever decide.
@@ -193,27 +239,28 @@ fn within(option: &str, given: &[usize], most: usize) -> Result<(), Problem> {
     }
 }
 
-fn peaks(planning: &Planning) -> Result<Option<Vec<Peak>>, Problem> {
-    if planning.headroom.fraction() > 0.95 {
+/// What a plan is to be made for, if one is.
+pub(super) fn planning(given: &Planning) -> Result<Option<result::Planning>, Problem> {
+    if given.headroom.fraction() > 0.95 {
         return Err(Problem::usage(format!(
             "`--headroom` is at most 95%, found `{}`",
-            planning.headroom
+            given.headroom
         )));
     }
-    if let Some(path) = &planning.forecast {
-        return read_forecast(path).map(Some);
-    }
-    if planning.cost.is_some() && planning.peak.is_none() {
+    if given.cost.is_some() && given.peak.is_none() && given.forecast.is_none() {
         return Err(Problem::usage(
             "`--cost` needs a load to plan for: `--peak 3000/s` or `--forecast forecast.csv`",
         ));
     }
-    let Some(peak) = planning.peak else { return Ok(None) };
     let today = jiff::Zoned::now().date();
-    Ok(Some(match planning.growth {
-        Some(growth) => growth.peaks(peak.per_second(), today),
-        None => vec![Peak { from: today, per_s: peak.per_second() }],
-    }))
+    let peaks = match (&given.forecast, given.peak, given.growth) {
+        (Some(path), ..) => read_forecast(path)?,
+        (None, None, _) => return Ok(None),
+        (None, Some(peak), Some(growth)) => growth.peaks(peak.per_second(), today),
+        (None, Some(peak), None) => vec![Peak { from: today, per_s: peak.per_second() }],
+    };
+    let headroom = given.headroom.fraction();
+    Ok(Some(result::Planning { peaks, headroom, cost_per_hour: given.cost }))
 }
 
 /// More than any forecast has; a device that never ends is not read to its end.

@@ -5,18 +5,21 @@ mod needs;
 mod steps;
 
 use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::flows::Flows;
 use super::loads::load;
-use super::{Capacity, ClientOverrides, Connections, Plan, Scenario, Step, Threshold, Work};
+use super::{
+    Capacity, ClientOverrides, Connections, Levels, Plan, Scenario, Step, Threshold, Work,
+};
 use crate::client::{Compression, Retry};
 use crate::documents::Documents;
 use crate::scenario::condition::{Condition, Metric};
 use crate::scenario::{self, CompressionWord, LoadedSuite, ProtocolWord, Unit};
 use crate::source::{Node, Problem, Problems, Sources, Spot};
-use crate::units::{Percentage, Span};
+use crate::units::{Count, Percentage, Range, Rate, Span};
 use crate::wire::{Map, Protocol};
 use needs::Needs;
 
@@ -308,32 +311,76 @@ impl<'a> Resolver<'a> {
         for (index, condition) in written.objective.iter().enumerate() {
             let at = at.key("objective").index(index);
             self.step_is_known(condition, &scenarios[scenario].steps, at);
+            if let Err(reason) = condition.check_objective() {
+                at.problem(self.problems, reason, |problem| problem);
+            }
         }
-        let precision = written.precision.or(Percentage::new(5.0));
-        let precision = precision.filter(|share| (0.005..=0.5).contains(&share.fraction()));
-        if precision.is_none() {
-            let message = "`precision` must be from 0.5% to 50%";
-            at.key("precision").problem(self.problems, message, |problem| problem);
-        }
-        let trial = written.trial.map_or(Duration::from_secs(20), Span::get);
+        let mut share =
+            |key: &str, given: Option<Percentage>, otherwise, allowed: &RangeInclusive<f64>| {
+                let share = given.or(Percentage::new(otherwise));
+                let share = share.filter(|share| allowed.contains(&share.fraction()));
+                if share.is_none() {
+                    let (low, high) = (allowed.start() * 100.0, allowed.end() * 100.0);
+                    let message = format!("`{key}` must be from {low}% to {high}%");
+                    at.key(key).problem(self.problems, message, |problem| problem);
+                }
+                share
+            };
+        let precision =
+            share("precision", written.precision, Capacity::PRECISION, &Capacity::PRECISIONS);
+        let confidence =
+            share("confidence", written.confidence, Capacity::CONFIDENCE, &Capacity::CONFIDENCES);
+        let trial = written.trial.map_or(Capacity::TRIAL, Span::get);
         if !Capacity::TRIALS.contains(&trial) {
             let message = "`trial` must be from 1s to 24h";
             at.key("trial").problem(self.problems, message, |problem| problem);
         }
-        if written.rate.low() == written.rate.high() {
-            let message =
-                "`rate` must be a range with a lower and a higher end, as in `50/s..5000/s`";
-            at.key("rate").problem(self.problems, message, |problem| problem);
-        }
-        let precision = precision?;
+        let levels = self.levels(written.rate, written.clients, at)?;
         Some(Capacity {
             scenario,
             objective: written.objective,
-            rate_min: written.rate.low(),
-            rate_max: written.rate.high(),
-            precision,
+            levels,
+            precision: precision?,
+            confidence: confidence?,
             trial,
         })
+    }
+
+    /// Where a search is to look.
+    fn levels(
+        &mut self,
+        rate: Option<Range<Rate>>,
+        clients: Option<Range<Count>>,
+        at: Spot<'_>,
+    ) -> Option<Levels> {
+        let (key, message) = match (rate, clients) {
+            (Some(rate), None) if rate.low() < rate.high() => return Some(Levels::Rate(rate)),
+            (None, Some(clients)) if clients.low() < clients.high() && clients.low().0 > 0 => {
+                return Some(Levels::Clients(clients));
+            }
+            (Some(_), None) => (
+                "rate",
+                "`rate` must be a range with a lower and a higher end, as in `50/s..5000/s`",
+            ),
+            (None, Some(_)) => (
+                "clients",
+                "`clients` must be a range from 1 or more to a higher end, as in `1..256`",
+            ),
+            (Some(_), Some(_)) => {
+                let other = at.name("rate").place();
+                let message = "a search has `rate` or `clients`, not both";
+                at.name("clients")
+                    .problem(self.problems, message, |problem| problem.see(other, "the other one"));
+                return None;
+            }
+            (None, None) => {
+                let message = "a search needs `rate: 50/s..5000/s` or `clients: 1..256`";
+                at.problem(self.problems, message, |problem| problem);
+                return None;
+            }
+        };
+        at.key(key).problem(self.problems, message, |problem| problem);
+        None
     }
 }
 

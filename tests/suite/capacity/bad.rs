@@ -306,6 +306,24 @@ fn a_range_that_never_passes_is_an_answer_with_a_suggestion() {
 }
 
 #[test]
+fn wrong_answers_do_not_hold_however_quick_they_are() {
+    let place = Place::new();
+    place.write(
+        "suite.yaml",
+        SUITE.replace("load:", "assert: ['response.docs[0].text == \"b\"'], load:"),
+    );
+    let range = ["--objective", "p90 < 500ms", "--rate", "10/s..20/s", "--trial", "20s"];
+    let (code, out, err) =
+        place.run(&[&["suite.yaml", "--out", "out", "--quiet"], &range[..]].concat());
+    assert_eq!((code, &*err), (Some(1), ""), "{out}");
+    assert!(out.starts_with("search: fails already at 10/s: assertion_failures "), "{out}");
+    let report = report(&place.path("out"));
+    assert_eq!(report["objective"][1], "assertion_failures == 0");
+    // One is enough: it took no time to tell.
+    assert!(report["trials"][0]["seconds"].as_f64().is_some_and(|s| s < 10.0), "{report}");
+}
+
+#[test]
 fn a_range_that_never_fails_is_an_answer_with_a_suggestion_and_can_be_planned_with() {
     let place = Place::new();
     place.write("f.csv", "2027-02,28/s\n2027-01,14/s\n");

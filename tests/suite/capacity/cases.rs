@@ -25,11 +25,31 @@ pub(crate) fn all() -> Vec<Case> {
         let model = Model::Queues(vec![(servers, Law::Exponential(0.002))]);
         let limit = Duration::from_millis(25);
         let holds = edge(
-            |rate| p99(ServiceTime::Exponential(Duration::from_millis(2)), servers, rate) < limit,
+            |rate| {
+                let law = ServiceTime::Exponential(Duration::from_millis(2));
+                quantile(law, servers, rate, 0.99) < limit
+            },
             servers as f64 / 0.002,
         );
         cases.push(slow(name, model, Arrivals::Poisson, 0.025, holds));
     }
+    // As objectives are: a percentile, and failures, of which there are none.
+    let limit = Duration::from_millis(25);
+    let holds = edge(
+        |rate| quantile(ServiceTime::Exponential(Duration::from_millis(2)), 8, rate, 0.95) < limit,
+        8.0 / 0.002,
+    );
+    cases.push(Case {
+        slow: Some((0.05, 0.025)),
+        failed: Some(0.01),
+        ..slow(
+            "M/M/8, p95 and errors",
+            Model::Queues(vec![(8, Law::Exponential(0.002))]),
+            Arrivals::Poisson,
+            0.025,
+            holds,
+        )
+    });
     // Time grows with the number in service, n: n = rate · time · (1 + growth · (n − at)).
     let (time, at, growth, limit) = (0.01, 4usize, 0.1, 0.04);
     let in_service = at as f64 + (limit / time - 1.0) / growth;
@@ -76,13 +96,42 @@ pub(crate) fn all() -> Vec<Case> {
     cases
 }
 
+/// Flows of random arrivals and service in trials as short as people make them: some seconds are as long
+/// as a few queues.
+pub(crate) fn short() -> Vec<Case> {
+    let cases = [
+        ("p95 < 30 ms, trials of 30 s", 0.95, 30, 30.0),
+        ("p95 < 30 ms, trials of 10 s", 0.95, 30, 10.0),
+        ("p99 < 50 ms, trials of 30 s", 0.99, 50, 30.0),
+        ("p99 < 100 ms, trials of 20 s", 0.99, 100, 20.0),
+    ];
+    let case = |(name, quantile, limit_ms, trial_s): (&'static str, f64, u64, f64)| {
+        let (limit, mean) = (Duration::from_millis(limit_ms), Duration::from_micros(5200));
+        let holds = edge(
+            |rate| self::quantile(ServiceTime::Exponential(mean), 8, rate, quantile) < limit,
+            8.0 / mean.as_secs_f64(),
+        );
+        Case {
+            name,
+            model: Model::Queues(vec![(8, Law::Exponential(mean.as_secs_f64()))]),
+            arrivals: Arrivals::Poisson,
+            slow: Some((1.0 - quantile, limit.as_secs_f64())),
+            failed: Some(0.01),
+            holds,
+            range: (holds / 11.0, holds * 7.0),
+            trial_s,
+        }
+    };
+    cases.map(case).to_vec()
+}
+
 fn slow(name: &'static str, model: Model, arrivals: Arrivals, limit_s: f64, holds: f64) -> Case {
     // Near the edge of a random server an objective changes slowly with the rate, and neighbouring
     // requests tell almost the same: with one server that takes a million of them.
     let trial_s = match name {
         "M/M/1" => 3000.0,
         "M/D/1" => 1500.0,
-        "M/D/2" | "M/D/8" | "M/M/8" => 600.0,
+        "M/D/2" | "M/D/8" | "M/M/8" | "M/M/8, p95 and errors" => 600.0,
         _ => 1000.0,
     };
     let range = (holds / 11.0, holds * 7.0);
@@ -99,7 +148,7 @@ fn edge(holds: impl Fn(f64) -> bool, limit: f64) -> f64 {
     low
 }
 
-fn p99(service_time: ServiceTime, servers: usize, rate: f64) -> Duration {
+fn quantile(service_time: ServiceTime, servers: usize, rate: f64, quantile: f64) -> Duration {
     let executor = ExecutorConfig {
         service_time,
         concurrency: Some(servers as u32),
@@ -107,7 +156,7 @@ fn p99(service_time: ServiceTime, servers: usize, rate: f64) -> Duration {
     };
     let rate = Rate::new(rate).expect("a rate");
     let theory = Theory::of(&executor, rate).expect("there is a closed form");
-    theory.quantile(0.99).expect("there is a closed form")
+    theory.quantile(quantile).expect("there is a closed form")
 }
 
 /// The share of requests of M/D/c that take longer than `limit`.

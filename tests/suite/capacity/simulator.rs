@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use flowbench::capacity::judge::{Block, Decision, Judge, Limit};
+use flowbench::capacity::judge::{Block, Decision, Judge, Limit, Over};
 use flowbench::capacity::search::{Search, Settings, Trial, TrialResult};
 use flowbench::random::Key;
 use rand::RngExt;
@@ -78,9 +78,9 @@ impl Case {
     fn limits(&self) -> Vec<Limit> {
         let slow = self.slow.map(|(allowed, limit_s)| Limit {
             allowed,
-            time: Some(Duration::from_secs_f64(limit_s)),
+            over: Over::Slow(Duration::from_secs_f64(limit_s)),
         });
-        let failed = self.failed.map(|allowed| Limit { allowed, time: None });
+        let failed = self.failed.map(|allowed| Limit { allowed, over: Over::Failed });
         slow.into_iter().chain(failed).collect()
     }
 

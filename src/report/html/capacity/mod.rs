@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::parts::{Fact, Figure};
 use crate::capacity::result::{Capacity, Outcome, TrialSummary, Unit};
 use crate::capacity::search::{Answer, Kind};
-use crate::capacity::words::{condition, level, number};
+use crate::capacity::words::{condition, kind, level, notes, number, outcome};
 use crate::report::words::{latency, percent, rate, time};
 
 pub(in crate::report) fn write(capacity: &Capacity, out: &mut dyn io::Write) -> io::Result<()> {
@@ -101,7 +101,7 @@ impl Page {
             paragraph: capacity.paragraph.clone(),
             words: capacity.words.clone(),
             key: key(capacity),
-            notes: capacity.notes.clone(),
+            notes: notes(capacity).map(|note| quoted(&note)).collect(),
             load: load::figures(capacity, &loads),
             models: model::figures(capacity, &loads),
             parameters: model::parameters(capacity),
@@ -117,6 +117,20 @@ impl Page {
     }
 }
 
+/// A note with quotation marks for people, in the place of backticks.
+fn quoted(note: &str) -> String {
+    let mut quoted = String::new();
+    for (index, part) in note.split('`').enumerate() {
+        quoted.push_str(match index {
+            0 => "",
+            _ if index % 2 == 1 => "“",
+            _ => "”",
+        });
+        quoted.push_str(part);
+    }
+    quoted
+}
+
 fn key(capacity: &Capacity) -> Vec<Fact> {
     let unit = capacity.unit;
     let fact = |name, value| Fact { name, value };
@@ -128,7 +142,7 @@ fn key(capacity: &Capacity) -> Vec<Fact> {
         facts.push(fact("fails at", level(fails, unit)));
     }
     if let Some(knee) = capacity.knee {
-        facts.push(fact("knee", level(knee, unit)));
+        facts.push(fact("knee", level(knee.value, unit)));
     }
     for overload in &capacity.overload {
         let name = match overload.factor {
@@ -136,7 +150,8 @@ fn key(capacity: &Capacity) -> Vec<Fact> {
             f if f < 1.7 => "goodput at 150 %",
             _ => "goodput at 200 %",
         };
-        facts.push(fact(name, rate(overload.goodput_per_s)));
+        let doubt = if overload.reasons.is_empty() { "" } else { ", not valid" };
+        facts.push(fact(name, format!("{}{doubt}", rate(overload.goodput_per_s))));
     }
     if let Some(seconds) = capacity.recovered_s {
         facts.push(fact("recovers within", time(seconds)));
@@ -145,28 +160,18 @@ fn key(capacity: &Capacity) -> Vec<Fact> {
 }
 
 fn row(trial: &TrialSummary, unit: Unit) -> TrialRow {
-    let kind = match trial.kind {
-        Kind::Bracket => "bracket",
-        Kind::Bisect => "bisect",
-        Kind::Confirm => "confirm",
-        Kind::Retest => "once more",
-        Kind::Above => "must fail",
-        Kind::Overload => "overload",
-        Kind::CoolDown => "cool down",
-    };
-    let (verdict, class) = match trial.outcome {
-        Outcome::Held => ("held", "passed"),
-        Outcome::Failed => ("failed", "failed"),
-        Outcome::Undecided => ("undecided", "unjudged"),
-        Outcome::Invalid => ("not valid", "unjudged"),
-        Outcome::Seen => ("seen", ""),
+    let class = match trial.outcome {
+        Outcome::Held => "passed",
+        Outcome::Failed => "failed",
+        Outcome::Undecided | Outcome::Invalid => "unjudged",
+        Outcome::Seen => "",
     };
     let judged = trial.outcome != Outcome::Seen;
     let conditions: Vec<String> = trial.objective.iter().map(condition).collect();
     TrialRow {
         level: level(trial.level, unit),
-        kind,
-        verdict,
+        kind: kind(trial.kind),
+        verdict: outcome(trial.outcome),
         class,
         took: time(trial.seconds),
         throughput: rate(trial.point.throughput_per_s),
@@ -186,7 +191,12 @@ fn facts(capacity: &Capacity) -> Vec<Fact> {
     let fact = |name, value| Fact { name, value };
     let environment = &capacity.environment;
     let cpu = environment.cpu.clone().unwrap_or_else(|| environment.arch.clone());
-    vec![
+    let arrivals = capacity.burstiness.map(|burstiness| match burstiness {
+        0.0 => "in even gaps".to_owned(),
+        1.0 => "at random (Poisson)".to_owned(),
+        _ => format!("in bursts, burstiness {}", number(burstiness)),
+    });
+    let mut facts = vec![
         fact("objective", capacity.objective.join(" and ")),
         fact(
             "searched",
@@ -202,5 +212,7 @@ fn facts(capacity: &Capacity) -> Vec<Fact> {
         fact("took", time(capacity.duration_s)),
         fact("machine", format!("{cpu}, {} cores, {}", environment.cores, environment.os)),
         fact("flowbench", environment.flowbench.clone()),
-    ]
+    ];
+    facts.extend(arrivals.map(|arrivals| fact("arrivals", arrivals)));
+    facts
 }

@@ -1,0 +1,65 @@
+//! A search that was made before: planned with again, measured no more.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::Args;
+use super::task::planning;
+use crate::capacity::result::{self, Capacity};
+use crate::cli::problem::Problem;
+
+/// The result of an earlier search with the plan that is asked for, where the file is one and not a
+/// suite.
+pub(super) fn read(args: &Args) -> Result<Option<Capacity>, Problem> {
+    if !is_result(&args.file) {
+        return Ok(None);
+    }
+    let mut capacity = result::read(&args.file).map_err(Problem::usage)?;
+    if let Some(option) = measures(args) {
+        return Err(Problem::usage(format!(
+            "`{option}` needs a suite to measure: `{}` is the result of a search, which one can plan \
+             with again by `--peak`, `--growth`, `--forecast`, `--headroom`, `--replicas` and `--cost`",
+            args.file.display()
+        )));
+    }
+    let Some(planning) = planning(&args.planning)? else {
+        return Err(Problem::usage(format!(
+            "`{0}` is the result of a search: say what to plan for with `--peak 3000/s` or `--forecast \
+             forecast.csv`, or render it again with `flowbench report {0}`",
+            args.file.display()
+        )));
+    };
+    let replicas = args.planning.replicas.unwrap_or(capacity.replicas);
+    capacity.plan_for(replicas, Some(planning));
+    Ok(Some(capacity))
+}
+
+/// Bytes of a file that tell a result from a suite: its schema comes first.
+const HEAD: u64 = 256;
+
+/// Whether a file holds the result of a search. One that cannot be read is told of as what it might be.
+pub(in crate::cli) fn is_result(path: &Path) -> bool {
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
+    let head = String::from_utf8_lossy(&head);
+    read.is_ok() && head.trim_start().starts_with('{') && head.contains("\"flowbench.capacity/")
+}
+
+/// An option that is given and asks for measuring.
+fn measures(args: &Args) -> Option<&'static str> {
+    let given = [
+        ("--set", !args.changes.is_empty()),
+        ("--scenario", args.scenario.is_some()),
+        ("--objective", !args.objective.is_empty()),
+        ("--rate", args.rate.is_some()),
+        ("--clients", args.clients.is_some()),
+        ("--precision", args.precision.is_some()),
+        ("--confidence", args.confidence.is_some()),
+        ("--trial", args.trial.is_some()),
+        ("--skip-overload", args.skip_overload),
+        ("--request-size", !args.request_size.is_empty()),
+        ("--connections", !args.connections.is_empty()),
+    ];
+    given.into_iter().find_map(|(option, given)| given.then_some(option))
+}

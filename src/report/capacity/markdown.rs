@@ -1,0 +1,53 @@
+//! Markdown of a search for a comment or `$GITHUB_STEP_SUMMARY`: the answer, what follows from it, and
+//! the trials.
+
+use std::io;
+
+use crate::capacity::result::Capacity;
+use crate::capacity::search::Answer;
+use crate::capacity::words::{condition, details, kind, level, outcome};
+use crate::report::escape::markdown as text;
+use crate::report::words::{capital, latency, percent, rate, time};
+
+pub(super) fn write(capacity: &Capacity, out: &mut dyn io::Write) -> io::Result<()> {
+    let sign = match capacity.answer {
+        Answer::Edge { .. } | Answer::HoldsAtHigh { .. } => "✅",
+        Answer::FailsAtLow { .. } => "❌",
+        Answer::Unclear { .. } => "⚠️",
+    };
+    let (suite, scenario) = (text(&capacity.suite), text(&capacity.scenario));
+    writeln!(out, "## {sign} {suite}: {scenario}: capacity\n")?;
+    writeln!(out, "{}.\n", text(&capital(&capacity.words)))?;
+    for detail in details(capacity) {
+        writeln!(out, "- {}", text(&capital(&detail)))?;
+    }
+    writeln!(out, "\n<details><summary>Trials</summary>\n")?;
+    writeln!(out, "| load | for | verdict | took | throughput | p50 | p99 | failed | objective |")?;
+    writeln!(out, "| ---: | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |")?;
+    for trial in &capacity.trials {
+        let judged: Vec<String> = trial.objective.iter().map(condition).collect();
+        writeln!(
+            out,
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            level(trial.level, capacity.unit),
+            kind(trial.kind),
+            outcome(trial.outcome),
+            time(trial.seconds),
+            rate(trial.point.throughput_per_s),
+            latency(trial.point.p50_ms),
+            latency(trial.point.p99_ms),
+            percent(trial.point.error_rate),
+            text(&judged.join(", ")),
+        )?;
+    }
+    let environment = &capacity.environment;
+    writeln!(
+        out,
+        "\n</details>\n\n<sub>flowbench {}, {} {}, {} cores; {}</sub>",
+        text(&environment.flowbench),
+        text(&environment.os),
+        text(&environment.arch),
+        environment.cores,
+        capacity.started_at.strftime("%Y-%m-%d %H:%M:%S UTC"),
+    )
+}

@@ -1,0 +1,252 @@
+//! The live view of a search for capacity: a line for each trial that is over, and on a terminal one
+//! that changes for the trial that runs.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::words::{latency, time};
+use crate::capacity::judge::Evidence;
+use crate::capacity::result::{Outcome, TrialSummary, Unit};
+use crate::capacity::search::{Kind, Trial};
+use crate::capacity::words::{condition, kind, level, number, outcome};
+use crate::record::summary::ms;
+use crate::run::State;
+use crate::run::search::{Progress, Told};
+
+/// Shows how a search goes.
+pub struct Trials {
+    view: View,
+    unit: Unit,
+}
+
+enum View {
+    Terminal(ProgressBar),
+    Lines { out: Box<dyn Write + Send>, told: Instant },
+}
+
+/// How often a trial that runs is told of where lines cannot change.
+const LINE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Evidence below which a trial leans neither way: as sure as a coin is.
+const LEANS: f64 = 0.5;
+
+impl Trials {
+    /// On the terminal of stderr, drawn ten times a second at most.
+    pub fn terminal(unit: Unit) -> Trials {
+        let style = ProgressStyle::with_template("{wide_msg}").expect("it is a valid template");
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+        Trials { view: View::Terminal(bar.with_style(style)), unit }
+    }
+
+    /// Line by line, for logs: when a trial is over, and every half minute of a long one.
+    pub fn lines(out: impl Write + Send + 'static, unit: Unit) -> Trials {
+        Trials { view: View::Lines { out: Box::new(out), told: Instant::now() }, unit }
+    }
+
+    /// Tells of a trial. A writer that is closed is no reason to end a search, so it is not heard of.
+    pub fn tell(&mut self, told: Told<'_>) {
+        match told {
+            Told::Goes(trial, progress) => self.goes(trial, progress),
+            Told::Over(trial, summary) => self.say(&line(trial.kind, summary, self.unit)),
+        }
+    }
+
+    /// Lines that stay.
+    pub fn say(&mut self, text: &str) {
+        match &mut self.view {
+            View::Terminal(bar) => bar.println(text),
+            View::Lines { out, told } => {
+                *told = Instant::now();
+                let _ = writeln!(out, "{text}");
+            }
+        }
+    }
+
+    fn goes(&mut self, trial: &Trial, progress: &Progress) {
+        match &mut self.view {
+            View::Terminal(bar) => bar.set_message(going(trial, progress, self.unit)),
+            View::Lines { told, .. } if told.elapsed() >= LINE_INTERVAL => {
+                self.say(&going(trial, progress, self.unit));
+            }
+            View::Lines { .. } => (),
+        }
+    }
+
+    /// Takes what changes from the terminal.
+    pub fn finish(self) {
+        if let View::Terminal(bar) = self.view {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// What all lines begin with: what it is for, its load, what came of it and how long it took.
+fn columns(of: Kind, at: f64, unit: Unit, outcome: &str, seconds: f64) -> String {
+    format!("{:<9} {:>12}  {outcome:<10} {:>9}", kind(of), level(at, unit), time(seconds))
+}
+
+/// A trial that is over, and below it what was wrong on our side.
+fn line(of: Kind, summary: &TrialSummary, unit: Unit) -> String {
+    let outcome = match summary.outcome {
+        Outcome::Seen => "",
+        judged => outcome(judged),
+    };
+    let judged: Vec<String> = summary.objective.iter().map(condition).collect();
+    let columns = columns(of, summary.level, unit, outcome, summary.seconds);
+    let mut text = format!("{columns}  {}", judged.join(", "));
+    for reason in summary.reasons.iter().chain(&summary.excused) {
+        text.push_str(&format!("\n{:10}{reason}", ""));
+    }
+    text
+}
+
+/// A trial that runs.
+fn going(trial: &Trial, progress: &Progress, unit: Unit) -> String {
+    let live = &progress.live;
+    let state = match live.state {
+        State::Waiting | State::Connecting => "connecting",
+        State::Warmup => "warming up",
+        State::Running | State::Done(..) => "running",
+    };
+    // What follows an overload is watched as well.
+    let most = trial.budget_s + trial.then.map_or(0.0, |(_, seconds)| seconds);
+    let columns = columns(trial.kind, trial.level, unit, state, progress.elapsed_s);
+    let mut text = format!("{columns}  of {}", time(most));
+    if let Some(Evidence { for_pass, for_fail, .. }) = progress.evidence {
+        // Evidence that an error with the chance p would seldom bring about is 1/p or more.
+        let sure = 1.0 - (-f64::max(for_pass, for_fail)).exp();
+        if trial.rule.is_some() && sure >= LEANS {
+            let sure = number((sure * 100.0).floor());
+            let way = if for_pass > for_fail { "holds" } else { "fails" };
+            text.push_str(&format!(", {sure} % sure it {way}"));
+        }
+    }
+    if live.p50.is_some() {
+        let (p50, p99) = (latency(live.p50.map(ms)), latency(live.p99.map(ms)));
+        text.push_str(&format!(", p50 {p50}, p99 {p99}"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::capacity::judge::Rule;
+    use crate::capacity::result::Point;
+    use crate::record::summary::{ThresholdSummary, Verdict};
+    use crate::run::Live;
+
+    fn trial() -> Trial {
+        Trial {
+            kind: Kind::Confirm,
+            level: 1369.0,
+            budget_s: 90.0,
+            least_s: 0.0,
+            rule: Some(Rule {
+                alpha: 0.005,
+                settle_s: 1.0,
+                patience_s: 0.0,
+                blocks_min: 16,
+                may_give_up: true,
+            }),
+            then: None,
+        }
+    }
+
+    fn summary() -> TrialSummary {
+        let judged = |that: &str, actual, unit: &str| ThresholdSummary {
+            that: that.into(),
+            actual: Some(actual),
+            unit: unit.into(),
+            verdict: Verdict::Held,
+            passed: true,
+            reason: None,
+        };
+        TrialSummary {
+            kind: Kind::Confirm,
+            level: 1369.0,
+            outcome: Outcome::Held,
+            seconds: 57.81,
+            budget_s: 90.0,
+            point: Point::default(),
+            objective: vec![
+                judged("p95 < 30ms", 15.7, "ms"),
+                judged("error_rate < 1%", 0.0, "share"),
+            ],
+            excess: 0.2,
+            independent_requests: 900.0,
+            reasons: Vec::new(),
+            excused: vec!["the generator was late: 2 ms".into()],
+            recovered_s: None,
+        }
+    }
+
+    fn progress(state: State, for_pass: f64, for_fail: f64) -> Progress {
+        Progress {
+            live: Live {
+                name: "search".into(),
+                state,
+                progress: Some(0.2),
+                left: None,
+                offered_per_s: 1369.0,
+                done_per_s: 1368.0,
+                p50: (state == State::Running).then_some(Duration::from_micros(5920)),
+                p99: (state == State::Running).then_some(Duration::from_micros(18_200)),
+                failed: 0,
+                sent: 24_000,
+                in_flight: 9.0,
+            },
+            elapsed_s: 12.3,
+            evidence: Some(Evidence { for_pass, for_fail, ..Evidence::default() }),
+        }
+    }
+
+    #[test]
+    fn a_trial_is_a_line_with_its_load_verdict_time_and_what_was_measured() {
+        assert_eq!(
+            line(Kind::Confirm, &summary(), Unit::Rate),
+            "confirm        1 369/s  held          57.8 s  p95 15.7 ms, error_rate 0 %\n          \
+             the generator was late: 2 ms"
+        );
+    }
+
+    #[test]
+    fn a_trial_that_runs_says_how_long_it_may_take_and_which_way_it_leans() {
+        let goes =
+            |state, holds, fails| going(&trial(), &progress(state, holds, fails), Unit::Rate);
+        let begins = "confirm        1 369/s  running       12.3 s  of 1 min 30 s";
+        assert_eq!(
+            goes(State::Running, 2.7, -3.0),
+            format!("{begins}, 93 % sure it holds, p50 5.92 ms, p99 18.2 ms")
+        );
+        assert!(goes(State::Running, -3.0, 20.0).contains(", 99 % sure it fails, "));
+        assert!(!goes(State::Running, 0.1, -3.0).contains("sure"));
+        assert_eq!(goes(State::Warmup, 0.0, 0.0), begins.replace("running   ", "warming up"));
+    }
+
+    #[test]
+    fn a_log_has_no_lines_that_change() {
+        #[derive(Clone, Default)]
+        struct Log(Arc<Mutex<Vec<u8>>>);
+        impl Write for Log {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().expect("nobody panicked").write(bytes)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let log = Log::default();
+        let mut trials = Trials::lines(log.clone(), Unit::Rate);
+        trials.tell(Told::Goes(&trial(), &progress(State::Running, 1.0, 0.0)));
+        trials.tell(Told::Over(&trial(), &summary()));
+        trials.finish();
+        let written = String::from_utf8(log.0.lock().expect("nobody panicked").clone());
+        assert_eq!(written.expect("text"), line(Kind::Confirm, &summary(), Unit::Rate) + "\n");
+    }
+}

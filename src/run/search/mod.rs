@@ -1,0 +1,183 @@
+//! A search for capacity, carried out: one trial after the other against Flows that keep running.
+
+mod outcome;
+mod watched;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::live::Live;
+use super::trials::{Conduct, Seen, Trials};
+use crate::capacity::judge::{Evidence, Rule};
+use crate::capacity::objective::Objective;
+use crate::capacity::result::TrialSummary;
+use crate::capacity::search::{Search, Trial, TrialResult};
+use crate::plan::{Arrivals, Load, Scenario, Schedule, Stage, Until};
+use crate::record::HistogramError;
+use crate::record::summary::EndReason;
+use watched::Watched;
+
+/// Sent before each trial, where the scenario has no warmup: connections are new, and the first
+/// requests over them are slower than any later.
+const WARMUP: Duration = Duration::from_millis(500);
+
+/// Requests in flight, where the scenario sets no bound.
+const IN_FLIGHT_MAX: usize = 10_000;
+
+/// How often one hears of a trial that runs.
+const TELL_EVERY: Duration = Duration::from_millis(200);
+
+/// Why there is no search.
+#[derive(Debug, thiserror::Error)]
+pub enum SearchError {
+    /// The target could not be reached or started.
+    #[error("{0}")]
+    Unreachable(String),
+    /// A request could not be made.
+    #[error("{0}")]
+    Broken(String),
+    /// Our own histograms cannot be read.
+    #[error(transparent)]
+    Histogram(#[from] HistogramError),
+}
+
+/// Other than the scenario says.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Variant {
+    /// Documents a request.
+    pub request_size: Option<usize>,
+    /// Connections.
+    pub connections: Option<usize>,
+}
+
+/// What is told of a search while it goes on.
+#[derive(Clone, Copy, Debug)]
+pub enum Told<'a> {
+    /// A trial runs, some times a second.
+    Goes(&'a Trial, &'a Progress),
+    /// It is over.
+    Over(&'a Trial, &'a TrialSummary),
+}
+
+/// A trial that runs.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// The scenario.
+    pub live: Live,
+    /// Since the end of the warmup.
+    pub elapsed_s: f64,
+    /// What it says by now; `None` while that cannot be told.
+    pub evidence: Option<Evidence>,
+}
+
+/// Carries a search out from where it is to its end; `told` hears of each trial.
+///
+/// # Errors
+/// When trials cannot be carried out at all.
+pub async fn search(
+    trials: &mut Trials,
+    scenario: usize,
+    search: &mut Search,
+    objective: &Objective,
+    variant: Variant,
+    told: &mut dyn FnMut(Told<'_>),
+) -> Result<Vec<TrialSummary>, SearchError> {
+    let mut summaries = Vec::new();
+    while let Some(trial) = search.next() {
+        let of = Of { scenario, clients: search.settings().clients, objective, variant };
+        let (result, summary) = one(trials, &trial, of, told).await?;
+        told(Told::Over(&trial, &summary));
+        search.learn(result);
+        summaries.push(summary);
+    }
+    Ok(summaries)
+}
+
+/// What all trials of a search are of.
+#[derive(Clone, Copy)]
+struct Of<'a> {
+    scenario: usize,
+    clients: bool,
+    objective: &'a Objective,
+    variant: Variant,
+}
+
+async fn one(
+    trials: &mut Trials,
+    trial: &Trial,
+    Of { scenario: index, clients, objective, variant }: Of<'_>,
+    told: &mut dyn FnMut(Told<'_>),
+) -> Result<(TrialResult, TrialSummary), SearchError> {
+    let scenario = &trials.plan().scenarios[index];
+    let warmup = if scenario.warmup.is_zero() { WARMUP } else { scenario.warmup };
+    let load = load(scenario, trial, clients);
+    // The warmup lets a queue settle as well.
+    let settle_s = |rule: &Rule| (rule.settle_s - warmup.as_secs_f64()).max(0.0);
+    let settled =
+        Trial { rule: trial.rule.map(|rule| Rule { settle_s: settle_s(&rule), ..rule }), ..*trial };
+    let judge = settled.judge(objective.limits());
+    let watched = Arc::new(Mutex::new(Watched::new(trial, objective, judge)));
+    let look = {
+        let watched = watched.clone();
+        Box::new(move |seen: &Seen<'_>| lock(&watched).look(seen))
+    };
+    let Variant { request_size, connections } = variant;
+    let conduct = Conduct { load, warmup, request_size, connections };
+    let live = trials.live();
+    let summary = {
+        let run = trials.trial(index, conduct, look);
+        tokio::pin!(run);
+        let mut tick = tokio::time::interval(TELL_EVERY);
+        loop {
+            tokio::select! {
+                summary = &mut run => break summary,
+                _ = tick.tick() => {
+                    let (elapsed_s, evidence) = lock(&watched).progress();
+                    let live = live.borrow().get(index).cloned();
+                    if let Some(live) = live {
+                        told(Told::Goes(trial, &Progress { live, elapsed_s, evidence }));
+                    }
+                }
+            }
+        }
+    };
+    let message = || summary.end.message.clone().unwrap_or_default();
+    match summary.end.reason {
+        EndReason::Unreachable => return Err(SearchError::Unreachable(message())),
+        EndReason::Broken => return Err(SearchError::Broken(message())),
+        _ => (),
+    }
+    let watched = lock(&watched);
+    Ok(outcome::judged(trial, clients, objective, &watched, &summary)?)
+}
+
+/// The load of a trial: that of the scenario, with another rate or number of clients.
+fn load(scenario: &Scenario, trial: &Trial, clients: bool) -> Load {
+    let length = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    let whole = trial.budget_s + trial.then.map_or(0.0, |(_, seconds)| seconds);
+    let until = Until { duration: Some(length(whole)), requests: None };
+    if clients {
+        let think_time = match &scenario.load {
+            Load::Closed { think_time, .. } => *think_time,
+            _ => Duration::ZERO,
+        };
+        let count = trial.level as usize;
+        let stages = vec![Stage { from: count, to: count, length: None }];
+        return Load::Closed { stages, think_time, until };
+    }
+    let (arrivals, max_in_flight) = match &scenario.load {
+        Load::Open { schedule: Schedule::Stages { arrivals, .. }, max_in_flight, .. } => {
+            (*arrivals, *max_in_flight)
+        }
+        _ => (Arrivals::default(), IN_FLIGHT_MAX),
+    };
+    let stage =
+        |level: f64, seconds: f64| Stage { from: level, to: level, length: Some(length(seconds)) };
+    let mut stages = vec![stage(trial.level, trial.budget_s)];
+    stages.extend(trial.then.map(|(level, seconds)| stage(level, seconds)));
+    Load::Open { schedule: Schedule::Stages { stages, arrivals }, until, max_in_flight }
+}
+
+fn lock(watched: &Mutex<Watched>) -> std::sync::MutexGuard<'_, Watched> {
+    watched.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,200 @@
+//! What is seen of a trial while it runs: when it is decided, and what came of each stretch of it.
+
+use std::time::Duration;
+
+use crate::capacity::judge::{Block, Decision, Evidence, Judge};
+use crate::capacity::objective::{Meter, Objective};
+use crate::capacity::search::{Kind, Trial};
+use crate::record::tally::Tally;
+use crate::run::trials::Seen;
+
+/// Blocks in a row in which the objective must hold for a Flow to have recovered.
+const CALM_BLOCKS: usize = 3;
+
+/// What is seen of a trial while it runs.
+pub(super) struct Watched {
+    meter: Meter,
+    /// The share of requests that each limit allows to exceed it.
+    allowed: Vec<f64>,
+    judge: Option<Judge>,
+    /// At most four a second, bounded by the trial's budget.
+    marks: Vec<Mark>,
+    /// Whether it may be let pass before its budget is over.
+    early_pass: bool,
+    cool_down: bool,
+    budget_s: f64,
+    least_s: f64,
+    decided: Option<Decision>,
+    offered: Option<Offered>,
+}
+
+/// What had happened when the load of a trial was no longer offered.
+pub(super) struct Offered {
+    pub(super) tally: Tally,
+    /// Assertions that did not hold.
+    pub(super) wrong: u64,
+    /// When that was.
+    pub(super) elapsed: Duration,
+}
+
+/// A block and what had happened when it was over.
+pub(super) struct Mark {
+    pub(super) end_s: f64,
+    pub(super) block: Block,
+    /// Arrivals and ok requests since the beginning.
+    pub(super) offered: u64,
+    pub(super) ok: u64,
+}
+
+impl Watched {
+    pub(super) fn new(trial: &Trial, objective: &Objective, judge: Option<Judge>) -> Watched {
+        Watched {
+            meter: objective.meter(),
+            allowed: objective.limits().iter().map(|limit| limit.allowed).collect(),
+            judge,
+            marks: Vec::new(),
+            early_pass: objective.is_sequential(),
+            cool_down: trial.kind == Kind::CoolDown,
+            budget_s: trial.budget_s,
+            least_s: trial.least_s,
+            decided: None,
+            offered: None,
+        }
+    }
+
+    /// Takes in what was measured so far; says whether that is enough.
+    pub(super) fn look(&mut self, seen: &Seen<'_>) -> bool {
+        let elapsed_s = seen.elapsed.as_secs_f64();
+        let over = elapsed_s >= self.budget_s;
+        let Some(block) = self.meter.block(seen.recording, seen.wrong, seen.elapsed, over) else {
+            return false;
+        };
+        if let Some(judge) = &mut self.judge {
+            judge.add(&block);
+        }
+        let totals = &seen.recording.totals;
+        let (offered, ok) = (totals.offered, totals.ok().count());
+        self.marks.push(Mark { end_s: elapsed_s, block, offered, ok });
+        let enough = self.is_enough(elapsed_s);
+        if self.offered.is_none() && (enough || over) {
+            let (tally, wrong) = (totals.clone(), seen.wrong);
+            self.offered = Some(Offered { tally, wrong, elapsed: seen.elapsed });
+        }
+        enough
+    }
+
+    fn is_enough(&mut self, elapsed_s: f64) -> bool {
+        if self.cool_down {
+            return elapsed_s >= self.least_s && self.calm_from(0.0).is_some();
+        }
+        let Some(judge) = &self.judge else { return false };
+        match judge.decision() {
+            Decision::Fail => self.decided = Some(Decision::Fail),
+            Decision::Pass if self.early_pass => self.decided = Some(Decision::Pass),
+            _ => return judge.is_futile(self.budget_s) && self.early_pass,
+        }
+        true
+    }
+
+    /// How long it goes, and how much it says by now where that can be told.
+    pub(super) fn progress(&self) -> (f64, Option<Evidence>) {
+        let settled = self.judge.as_ref().filter(|judge| judge.is_settled());
+        (self.marks.last().map_or(0.0, |mark| mark.end_s), settled.map(Judge::evidence))
+    }
+
+    pub(super) fn evidence(&self) -> Evidence {
+        self.judge.as_ref().map_or(Evidence::default(), Judge::evidence)
+    }
+
+    /// What was decided while it ran, and what all that came in after says.
+    pub(super) fn decisions(&self) -> (Option<Decision>, Decision) {
+        let at_end = self.judge.as_ref().map_or(Decision::Open, Judge::last_decision);
+        (self.decided, at_end)
+    }
+
+    /// Blocks that ended while the load was offered, not those of the drain or of what comes after it.
+    pub(super) fn marks(&self) -> &[Mark] {
+        let ends = |offered: &Offered| offered.elapsed.as_secs_f64();
+        let end_s = self.offered.as_ref().map_or(f64::INFINITY, ends);
+        let count = self.marks.iter().take_while(|mark| mark.end_s <= end_s).count();
+        &self.marks[..count]
+    }
+
+    /// What had happened by then; `None` where it ended before.
+    pub(super) fn while_offered(&self) -> Option<&Offered> {
+        self.offered.as_ref()
+    }
+
+    /// Seconds from `from` until the objective held again, over some blocks in a row.
+    pub(super) fn calm_from(&self, from: f64) -> Option<f64> {
+        let after = self.marks.partition_point(|mark| mark.end_s <= from);
+        let after = &self.marks[after..];
+        let calm = |marks: &[Mark]| {
+            let sum = |of: &dyn Fn(&Block) -> f64| -> f64 {
+                marks.iter().map(|mark| of(&mark.block)).sum()
+            };
+            let requests = sum(&|block| block.requests);
+            let holds = |(index, allowed): (usize, &f64)| {
+                let over = sum(&|block| block.over.get(index).copied().unwrap_or(0.0));
+                // What is 0.1 in words is a little less than that in the computer.
+                over <= allowed * requests + 1e-6
+            };
+            marks.iter().all(|mark| mark.block.requests > 0.0)
+                && self.allowed.iter().enumerate().all(holds)
+        };
+        let start = after.windows(CALM_BLOCKS).position(calm)?;
+        let Mark { end_s, block, .. } = &after[start];
+        Some((end_s - block.seconds - from).max(0.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Recording;
+
+    /// A cool-down after each of whose quarters of a second so many requests had been fast and slow.
+    fn watched(blocks: &[(u64, u64)]) -> Watched {
+        let objective = Objective::new(&["p90 < 100ms".parse().expect("a condition")]);
+        let objective = objective.expect("an objective");
+        let trial = Trial {
+            kind: Kind::CoolDown,
+            level: 10.0,
+            budget_s: 60.0,
+            least_s: 0.0,
+            rule: None,
+            then: None,
+        };
+        let mut watched = Watched::new(&trial, &objective, None);
+        let mut recording = Recording::default();
+        for (index, (fast, slow)) in blocks.iter().enumerate() {
+            for (count, ms) in [(fast, 10), (slow, 200)] {
+                let response = &mut recording.totals.response[0];
+                (0..*count).for_each(|_| response.record(Duration::from_millis(ms)));
+            }
+            let elapsed = Duration::from_millis(250 * (index as u64 + 1));
+            watched.look(&Seen { recording: &recording, wrong: 0, elapsed });
+        }
+        watched
+    }
+
+    #[test]
+    fn a_flow_has_recovered_when_the_objective_holds_again() {
+        let slow_then_fast = watched(&[(0, 9), (0, 9), (9, 0), (9, 0), (9, 0)]);
+        assert_eq!(slow_then_fast.calm_from(0.0), Some(0.5));
+        // One in ten may be slow, and an empty block says nothing.
+        assert_eq!(watched(&[(9, 1), (9, 1), (9, 1)]).calm_from(0.0), Some(0.0));
+        assert_eq!(watched(&[(9, 0), (0, 0), (9, 0), (9, 0)]).calm_from(0.0), None);
+        assert_eq!(watched(&[(8, 2), (9, 1), (9, 1)]).calm_from(0.0), None);
+    }
+
+    #[test]
+    fn what_comes_after_the_load_is_no_part_of_it() {
+        let mut watched = watched(&[(5, 0), (5, 0), (5, 0), (5, 0)]);
+        // It was calm after three blocks, so the fourth is of the drain.
+        assert_eq!(watched.marks().len(), 3);
+        assert_eq!(watched.while_offered().map(|offered| offered.tally.ok().count()), Some(15));
+        watched.offered = None;
+        assert_eq!(watched.marks().len(), 4);
+    }
+}
