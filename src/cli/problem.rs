@@ -56,6 +56,7 @@ impl From<&CallError> for Problem {
             | CallError::Executor { .. }
             | CallError::GraphQl(_)
             | CallError::TooLarge { .. }
+            | CallError::NoRoom { .. }
             | CallError::Decode(_) => Exit::Failed,
         };
         Problem { exit, text: describe(error) }

@@ -75,6 +75,15 @@ pub enum CallError {
         /// `Limits::message_bytes_max`.
         limit: usize,
     },
+    /// A response for which our own memory had no room; it was not read to its end.
+    #[error(
+        "no room for the response: all that are coming in, or not done with, may take {bytes_max} \
+         bytes together (a limit of flowbench's own, `max_response_memory`)"
+    )]
+    NoRoom {
+        /// What they may take together, in bytes: [`super::ResponseMemory`].
+        bytes_max: usize,
+    },
     /// A response that cannot be decoded.
     #[error("response cannot be decoded: {0}")]
     Decode(Arc<DecodeError>),
@@ -146,7 +155,7 @@ pub enum ConfigError {
 
 impl CallError {
     /// A stable, short name: `connect`, `tls`, `timeout`, `lost`, `protocol`, `gateway`, `executor`,
-    /// `graphql`, `too_large`, `decode`, `encode`, `unsupported`, `config`. Errors are counted
+    /// `graphql`, `too_large`, `no_room`, `decode`, `encode`, `unsupported`, `config`. Errors are counted
     /// under it.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -159,11 +168,24 @@ impl CallError {
             CallError::Executor { .. } => "executor",
             CallError::GraphQl(_) => "graphql",
             CallError::TooLarge { .. } => "too_large",
+            CallError::NoRoom { .. } => "no_room",
             CallError::Decode(_) => "decode",
             CallError::Encode(_) => "encode",
             CallError::Unsupported(_) => "unsupported",
             CallError::Config(_) => "config",
         }
+    }
+
+    /// Whether there is no connection to the Flow, or none any more: the next request will hardly fare
+    /// better at once.
+    pub fn is_of_connection(&self) -> bool {
+        matches!(
+            self,
+            CallError::Connect { .. }
+                | CallError::Tls { .. }
+                | CallError::Lost { .. }
+                | CallError::Protocol { .. }
+        )
     }
 
     /// Whether a session of its own may fare better: new connections, the family asked for again.
@@ -194,6 +216,7 @@ impl CallError {
             | CallError::Executor { .. }
             | CallError::GraphQl(_)
             | CallError::TooLarge { .. }
+            | CallError::NoRoom { .. }
             | CallError::Decode(_)
             | CallError::Encode(_) => false,
         }

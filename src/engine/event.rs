@@ -139,6 +139,7 @@ impl Outcome {
             | CallError::Lost { .. }
             | CallError::Protocol { .. }
             | CallError::TooLarge { .. }
+            | CallError::NoRoom { .. }
             | CallError::Decode(_)
             | CallError::Encode(_)
             | CallError::Config(_)

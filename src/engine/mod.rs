@@ -14,9 +14,13 @@
 //!   signals anew. So what is there without waiting (a due arrival, a reply) is taken first, by turns.
 //! - The body is fetched *before* the wait for its due time, so that making it late is told apart
 //!   from waking late.
+//! - Answers may come in without end, and then something in flight is always ready to go on. It may
+//!   use up all that tokio grants a task for one turn, after which timers are not ready either. So
+//!   where only answers are waited for, signals and deadlines are looked at before them.
 //! - An arrival past the bound of requests in flight is dropped and counted. Waiting for a slot
 //!   would hide the slowness we came to measure.
 
+mod backoff;
 pub mod busy;
 pub mod chain;
 pub mod event;
@@ -41,9 +45,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{Call, Request};
+use crate::client::{Call, CallError, Request};
 use crate::clock::Clock;
 use crate::wire::Map;
+use backoff::Backoff;
 use busy::Busy;
 use chain::{Chain, Kept};
 use event::{Arrival, Event, Finished, Iteration, Listener, Outcome};
@@ -170,6 +175,7 @@ where
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut ready: Option<Ready> = None;
     let mut waiting = None;
+    let mut backoff = Backoff::default();
     let mut turns = 0u32;
 
     let ended = loop {
@@ -226,8 +232,8 @@ where
                 }
             }
             Turn::Landed(landed) => {
-                if let Some(at) = flight.land(landed, listener) {
-                    source.over(at);
+                if let Some(Free { at, reached }) = flight.land(landed, listener) {
+                    source.over(backoff.free_at(at, reached));
                 }
             }
             Turn::Body((Ok(Some(batch)), waited)) => {
@@ -256,11 +262,11 @@ where
         tokio::select! {
             biased;
             () = stop.abort.cancelled() => break,
+            () = &mut deadline => break,
+            _ = tick.tick() => listener.on(Event::Tick(Instant::now())),
             landed = poll_fn(|cx| flight.poll_landed(cx)) => {
                 flight.land(landed, listener);
             },
-            () = &mut deadline => break,
-            _ = tick.tick() => listener.on(Event::Tick(Instant::now())),
         }
     }
     flight.abandon(listener);
@@ -347,7 +353,14 @@ enum Landed {
     /// The request of an iteration's next step was made, or could not be.
     Next { iteration: Iteration, step: usize, due: Instant, made: Result<(Batch, Kept), String> },
     /// Somebody took an answer that had to wait until they had time.
-    Taken(Instant),
+    Taken(Free),
+}
+
+/// A client whose iteration is over.
+struct Free {
+    at: Instant,
+    /// Whether there was a connection to the Flow.
+    reached: bool,
 }
 
 /// One request, from release to its last reply.
@@ -447,8 +460,8 @@ where
         }
     }
 
-    /// Tells of what landed; gives the instant at which its client is free, once it is.
-    fn land(&mut self, landed: Landed, listener: &mut impl Listener) -> Option<Instant> {
+    /// Tells of what landed; gives its client, once that is free.
+    fn land(&mut self, landed: Landed, listener: &mut impl Listener) -> Option<Free> {
         match landed {
             Landed::Request(finished, kept) => self.answered(*finished, kept, listener),
             Landed::Next { iteration, step, due, made: Ok((batch, kept)) } => {
@@ -460,11 +473,11 @@ where
                 *self.count(iteration.arrival) -= 1;
                 listener.on(Event::Broken { iteration, at, reason: &reason });
                 self.slots.give_back(1);
-                Some(at)
+                Some(Free { at, reached: true })
             }
-            Landed::Taken(at) => {
+            Landed::Taken(free) => {
                 self.slots.give_back(1);
-                Some(at)
+                Some(free)
             }
         }
     }
@@ -474,9 +487,10 @@ where
         mut finished: Finished,
         kept: Option<(Request, Kept)>,
         listener: &mut impl Listener,
-    ) -> Option<Instant> {
+    ) -> Option<Free> {
         let (iteration, step) = (finished.iteration, finished.step);
         let done = finished.timing.done;
+        let reached = !finished.error.as_ref().is_some_and(CallError::is_of_connection);
         let chain = self.chain.clone().filter(|chain| step + 1 < chain.steps());
         // Where there is another step, the response is what it is made of.
         let next = match (chain, &kept, &finished.reply) {
@@ -503,7 +517,7 @@ where
         });
         if next.is_none() && behind.is_none() {
             self.slots.give_back(1);
-            return Some(done);
+            return Some(Free { at: done, reached });
         }
         self.requests.push(Either::Right(Box::pin(async move {
             if let Some((answer, answers)) = behind {
@@ -514,7 +528,7 @@ where
                     let made = chain.next(step, request, reply, kept).await;
                     Landed::Next { iteration, step: step + 1, due: done, made }
                 }
-                None => Landed::Taken(Instant::now()),
+                None => Landed::Taken(Free { at: Instant::now(), reached }),
             }
         })));
         None

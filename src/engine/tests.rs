@@ -23,6 +23,9 @@ enum Scripted {
     After(u64),
     TimeoutAfter(u64),
     Never,
+    /// Something comes in all the time, so there is always something to do.
+    Endless,
+    Refused,
 }
 
 impl Script {
@@ -47,6 +50,17 @@ impl Call for Script {
                 Err(Failure { error: CallError::Timeout(ms(wait)), timing: timing(written) })
             }
             Scripted::Never => std::future::pending().await,
+            Scripted::Endless => loop {
+                tokio::time::advance(ms(1)).await;
+                for _ in 0..1000 {
+                    tokio::task::consume_budget().await;
+                }
+            },
+            Scripted::Refused => {
+                let target = "refused".parse().unwrap();
+                let error = CallError::Connect { target, reason: "refused".into() };
+                Err(Failure { error, timing: timing(None) })
+            }
         }
     }
 }
@@ -364,4 +378,48 @@ async fn workers_together_keep_the_bound_of_requests_in_flight() {
     assert!(!slots.take());
     slots.give_back(2);
     assert!(slots.take());
+}
+
+#[tokio::test(start_paused = true)]
+async fn grace_ends_the_wait_for_answers_that_come_in_without_end() {
+    let load = Simulation { clients: Some(3), grace: 500, ..Simulation::default() };
+    let (log, ended) = simulate(load, Script::new(|_| Scripted::Endless)).await;
+    assert_eq!((log.abandoned, log.finished.len()), (3, 0));
+    assert!((1500..1600).contains(&log.abandoned_at), "{}", log.abandoned_at);
+    assert!(matches!(ended, Ended::Complete(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_is_heard_while_answers_come_in_without_end() {
+    for (duration, drain_at, abort_at) in [(1000, 300, 600), (100, 300, 600)] {
+        let stop = Stop::default();
+        let (drain, abort) = (stop.drain.clone(), stop.abort.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(ms(drain_at)).await;
+            drain.cancel();
+            tokio::time::sleep(ms(abort_at - drain_at)).await;
+            abort.cancel();
+        });
+        let load = Simulation { clients: Some(3), duration, stop, ..Simulation::default() };
+        let (log, _) = simulate(load, Script::new(|_| Scripted::Endless)).await;
+        assert_eq!(log.abandoned, 3);
+        assert!((600..700).contains(&log.abandoned_at), "{}", log.abandoned_at);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_load_backs_off_from_a_flow_that_is_gone_and_stops_when_it_is_back() {
+    let load = Simulation { clients: Some(2), duration: 6000, ..Simulation::default() };
+    let back = |n| if n < 20 { Scripted::Refused } else { Scripted::After(400) };
+    let (log, _) = simulate(load, Script::new(back)).await;
+    let both = |ms: u128| [ms, ms];
+    let tries = [0, 10, 30, 70, 150, 310, 630, 1270, 2270, 3270].map(both).concat();
+    assert_eq!(log.released[..20], tries);
+    assert_eq!(log.released[20..26], [4270, 4270, 4670, 4670, 5070, 5070]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_load_does_not_back_off() {
+    let (log, _) = simulate(Simulation::default(), Script::new(|_| Scripted::Refused)).await;
+    assert_eq!(log.released, [0, 100, 200, 300, 400, 500, 600, 700, 800, 900]);
 }
