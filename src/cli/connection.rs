@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use super::problem::Problem;
 use crate::client::{ClientConfig, Compression, FamilyChoice, Retry};
+use crate::run::response_memory;
 use crate::units::{ByteSize, Span};
 use crate::wire::{Address, Family, Protocol};
 
@@ -124,6 +125,7 @@ impl Connection {
         config.connect_timeout = self.connect_timeout.get();
         config.limits.message_bytes_max =
             usize::try_from(self.max_response.bytes()).unwrap_or(usize::MAX);
+        config.response_memory = Some(response_memory());
         config.check()?;
         Ok(config)
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use base64::Engine;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
-use super::ConfigError;
 use super::transport::check_tls;
+use super::{ConfigError, ResponseMemory};
 use crate::wire::{Family, Target};
 
 /// Everything about one client. `ClientConfig::new(target)` has Jina's defaults.
@@ -47,6 +47,9 @@ pub struct ClientConfig {
     pub stream: bool,
     /// Bounds on what a server may make us hold.
     pub limits: Limits,
+    /// What responses that are coming in, or are still held, may take together, on all sessions that
+    /// share it. `None`: no bound, for a program that collects them.
+    pub response_memory: Option<ResponseMemory>,
 }
 
 /// The family of a Flow, or the order to ask for it.
@@ -134,6 +137,7 @@ impl ClientConfig {
             results_in_order: false,
             stream: true,
             limits: Limits::default(),
+            response_memory: None,
         }
     }
 
@@ -212,6 +216,7 @@ impl fmt::Debug for ClientConfig {
             .field("results_in_order", &self.results_in_order)
             .field("stream", &self.stream)
             .field("limits", &self.limits)
+            .field("response_memory", &self.response_memory)
             .finish()
     }
 }

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Flow, Origin};
-use crate::client::{ClientConfig, ConfigError, FamilyChoice, Limits, TlsOptions};
+use crate::client::{ClientConfig, ConfigError, FamilyChoice, Limits, ResponseMemory, TlsOptions};
 use crate::flow::{FlowConfig, PathStep};
 use crate::scenario::{self, FamilyWord, Named, ProtocolWord, Tls, TlsMap};
 use crate::source::{Node, Problem, Sources, Spot};
-use crate::units::Span;
+use crate::units::{ByteSize, Span};
 use crate::wire::{Address, Family, Protocol, Target, TargetError};
 
 /// How long a started Flow may take until it answers, unless set.
@@ -16,6 +16,9 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The smallest bound on a response that lets the smallest responses in.
 const RESPONSE_BYTES_MIN: u64 = 1024;
+
+/// Below this hardly any Flow could be measured.
+const RESPONSE_MEMORY_MIN: u64 = 1 << 20;
 
 /// The Flows of a suite, with the protocols that its scenarios ask of each.
 pub(super) struct Flows<'a> {
@@ -140,6 +143,7 @@ fn check(written: &scenario::Flow, at: Spot<'_>, problems: &mut Vec<Problem>) {
         ("family", written.family.is_some()),
         ("connect_timeout", written.connect_timeout.is_some()),
         ("max_response_size", written.max_response_size.is_some()),
+        ("max_response_memory", written.max_response_memory.is_some()),
         ("command", written.command.is_some()),
     ];
     if let Some(config) = &written.embedded {
@@ -207,12 +211,14 @@ fn check(written: &scenario::Flow, at: Spot<'_>, problems: &mut Vec<Problem>) {
             at.key(key).problem(problems, format!("`{key}` must be above 0s"), |problem| problem);
         }
     }
-    if written.max_response_size.is_some_and(|size| size.bytes() < RESPONSE_BYTES_MIN) {
-        at.key("max_response_size").problem(
-            problems,
-            "`max_response_size` must be at least 1KiB",
-            |problem| problem,
-        );
+    for (key, size, least) in [
+        ("max_response_size", written.max_response_size, RESPONSE_BYTES_MIN),
+        ("max_response_memory", written.max_response_memory, RESPONSE_MEMORY_MIN),
+    ] {
+        if size.is_some_and(|size| size.bytes() < least) {
+            let least = ByteSize::new(least);
+            at.key(key).problem(problems, format!("`{key}` must be at least {least}"), |p| p);
+        }
     }
 }
 
@@ -307,10 +313,13 @@ impl Draft<'_> {
             config.log = config.log.as_ref().map(|path| named.base.join(path));
             return Flow { name, origin: Origin::Embedded(config) };
         }
+        // One for all its protocols.
+        let memory = written.max_response_memory.map(|size| ResponseMemory::new(bytes(size)));
         let clients: Vec<ClientConfig> = self
             .protocols
             .iter()
             .filter_map(|protocol| client(&written, *protocol, at, &named.base, problems))
+            .map(|client| ClientConfig { response_memory: memory.clone(), ..client })
             .collect();
         let origin = match written.command.take() {
             None => Origin::Remote(clients),
@@ -355,8 +364,7 @@ fn client(
         config.connect_timeout = timeout.get();
     }
     if let Some(size) = written.max_response_size {
-        config.limits =
-            Limits { message_bytes_max: usize::try_from(size.bytes()).unwrap_or(usize::MAX) };
+        config.limits = Limits { message_bytes_max: bytes(size) };
     }
     if let Err(error) = config.check() {
         let tls = at.key("tls");
@@ -372,6 +380,10 @@ fn client(
         at.problem(problems, error.to_string(), |problem| problem);
     }
     (problems.len() == before).then_some(config)
+}
+
+fn bytes(size: ByteSize) -> usize {
+    usize::try_from(size.bytes()).unwrap_or(usize::MAX)
 }
 
 fn tls_options(written: &TlsMap, base: &Path) -> TlsOptions {

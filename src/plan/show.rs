@@ -185,6 +185,10 @@ fn show_clients(clients: &[ClientConfig]) -> Map {
     map.insert("connect_timeout".into(), span(first.connect_timeout));
     let size = ByteSize::new(first.limits.message_bytes_max as u64);
     map.insert("max_response_size".into(), size.to_string().into());
+    if let Some(memory) = &first.response_memory {
+        let size = ByteSize::new(memory.bytes_max() as u64);
+        map.insert("max_response_memory".into(), size.to_string().into());
+    }
     map
 }
 

@@ -9,14 +9,19 @@ use futures_util::future::join_all;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
-use crate::client::{Client, ClientConfig};
+use super::machine::memory;
+use crate::client::{Client, ClientConfig, ResponseMemory};
 use crate::engine::Stop;
 use crate::flow::Flow;
 use crate::plan::{Origin, Plan};
 use crate::wire::Protocol;
 
 /// The Flows that scenarios go to, by their index in the plan.
-pub(super) struct Flows(Vec<Result<Running, String>>);
+pub(super) struct Flows {
+    all: Vec<Result<Running, String>>,
+    /// Of the responses of all that have no bound of their own.
+    memory: ResponseMemory,
+}
 
 enum Running {
     /// No scenario goes there.
@@ -59,7 +64,7 @@ impl Flows {
                 }
             }
         });
-        Flows(join_all(starts).await)
+        Flows { all: join_all(starts).await, memory: response_memory() }
     }
 
     /// How a client reaches a Flow over a protocol.
@@ -67,7 +72,7 @@ impl Flows {
     /// # Errors
     /// In words, when the Flow did not start or does not speak it.
     pub(super) fn client(&self, flow: usize, protocol: Protocol) -> Result<ClientConfig, String> {
-        let running = self.0[flow].as_ref().map_err(Clone::clone)?;
+        let running = self.all[flow].as_ref().map_err(Clone::clone)?;
         let found = match running {
             Running::Unused => None,
             Running::Embedded(flow, cert) => flow.target(protocol).map(|target| {
@@ -81,12 +86,16 @@ impl Flows {
                 clients.iter().find(|client| client.target.protocol == protocol).cloned()
             }
         };
-        found.ok_or_else(|| format!("the Flow does not offer {}", super::summarize::name(protocol)))
+        let mut config = found.ok_or_else(|| {
+            format!("the Flow does not offer {}", super::summarize::name(protocol))
+        })?;
+        config.response_memory.get_or_insert_with(|| self.memory.clone());
+        Ok(config)
     }
 
     /// Stops what was started.
     pub(super) async fn stop(self) {
-        join_all(self.0.into_iter().flatten().map(|running| async {
+        join_all(self.all.into_iter().flatten().map(|running| async {
             match running {
                 Running::Unused | Running::Remote(_) => (),
                 Running::Embedded(flow, _) => flow.stop().await,
@@ -95,6 +104,14 @@ impl Flows {
         }))
         .await;
     }
+}
+
+/// What responses may take together unless somebody says otherwise: 1 GiB, or a quarter of the memory
+/// where that is less, for the rest of the machine is not ours.
+pub fn response_memory() -> ResponseMemory {
+    const BYTES_MAX: usize = 1 << 30;
+    let quarter = memory().and_then(|bytes| usize::try_from(bytes / 4).ok());
+    ResponseMemory::new(quarter.unwrap_or(BYTES_MAX).min(BYTES_MAX))
 }
 
 /// Starts a command and waits until its Flow answers over the first of its protocols.

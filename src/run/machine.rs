@@ -11,11 +11,6 @@ pub fn environment() -> Environment {
         let line = text.lines().find(|line| line.starts_with("model name"))?;
         Some(line.split_once(':')?.1.trim().to_owned())
     });
-    let installed = read("/proc/meminfo").and_then(|text| {
-        let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
-        line.split_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1024)
-    });
-    let granted = read("/sys/fs/cgroup/memory.max").and_then(|text| text.trim().parse().ok());
     Environment {
         flowbench: env!("CARGO_PKG_VERSION").into(),
         os: std::env::consts::OS.into(),
@@ -24,8 +19,19 @@ pub fn environment() -> Environment {
         cpu,
         cores: cores(),
         cpu_quota: read("/sys/fs/cgroup/cpu.max").as_deref().and_then(quota),
-        memory_bytes: [installed, granted].into_iter().flatten().min(),
+        memory_bytes: memory(),
     }
+}
+
+/// Memory we may use, in bytes: what is installed, or what our control group grants.
+pub(super) fn memory() -> Option<u64> {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let installed = read("/proc/meminfo").and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1024)
+    });
+    let granted = read("/sys/fs/cgroup/memory.max").and_then(|text| text.trim().parse().ok());
+    [installed, granted].into_iter().flatten().min()
 }
 
 /// Processors we may use.

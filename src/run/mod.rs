@@ -19,6 +19,7 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+pub use flows::response_memory;
 pub use live::{Live, State};
 pub use machine::environment;
 pub use trials::{Conduct, Look, Seen, Trials};

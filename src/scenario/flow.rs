@@ -40,6 +40,9 @@ pub struct Flow {
     pub connect_timeout: Option<Span>,
     /// A larger response is an error and not read to its end. `256MiB` unless set.
     pub max_response_size: Option<ByteSize>,
+    /// All its responses that come in, or are not done with, may take together. `1GiB` unless set, or a
+    /// quarter of the machine's memory if that is less, together with the other flows that do not say.
+    pub max_response_memory: Option<ByteSize>,
     /// Program and arguments that start it. It is stopped at the end, with all it started.
     pub command: Option<Vec<Argument>>,
     /// With `command`, how long it may take until it answers. `60s` unless set.

@@ -3,6 +3,7 @@
 mod architecture;
 mod book;
 mod capacity;
+mod cases;
 mod chromium;
 mod ci;
 mod client;

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::connect::Connector;
 use super::http1::{self, Marks, RequestHead};
 use super::tls::{self, Alpn};
+use crate::client::memory::Bounds;
 use crate::client::{CallError, ClientConfig, TlsOptions};
 use crate::wire::{Protocol, Target};
 
@@ -35,7 +36,8 @@ pub(super) async fn get(
     let head = RequestHead::new("GET", path, &http1::header_lines(config, &[])?);
     let exchange = async {
         let mut connection = http1::Connection::new(connector.connect().await?);
-        let answer = connection.exchange(&head, None, ANSWER_MAX, &mut Marks::default()).await;
+        let bounds = Bounds::small(ANSWER_MAX);
+        let answer = connection.exchange(&head, None, &bounds, &mut Marks::default()).await;
         let answer = answer.map_err(|broken| {
             let target = connector.target();
             broken.into_error(target, name(target.protocol), ANSWER_MAX, true)

@@ -25,6 +25,7 @@ use super::super::pending::Arrival;
 use super::super::tls;
 use super::frame::{Broken, Incoming, Messages, Outgoing};
 use super::{SINGLE, status};
+use crate::client::memory::{Bounds, Claim};
 use crate::client::{CallError, ClientConfig, Compression, ConfigError};
 use crate::wire::{Protocol, Target};
 
@@ -61,7 +62,7 @@ pub(super) struct Headers {
     /// Of what is called once for every request.
     uris: [(&'static str, Uri); 1],
     compression: Compression,
-    limit: usize,
+    bounds: Bounds,
 }
 
 /// How a connection ended, for those who only hear that it did.
@@ -102,8 +103,13 @@ impl Headers {
             target: config.target.clone(),
             map,
             compression: config.compression,
-            limit: config.limits.message_bytes_max,
+            bounds: Bounds::of(config),
         })
+    }
+
+    /// On the memory of responses.
+    pub(super) fn claim(&self) -> Claim {
+        self.bounds.memory.claim()
     }
 
     fn request(&self, path: &'static str) -> Request<()> {
@@ -390,7 +396,7 @@ impl Replies {
                     if let Err(error) = self.judge(head.status, &head.headers) {
                         return self.broke(error);
                     }
-                    let messages = Messages::new(&head.headers, self.channel.headers.limit);
+                    let messages = Messages::new(&head.headers, &self.channel.headers.bounds);
                     self.state = State::Body(body, messages);
                 }
                 State::Body(body, messages) => {
@@ -439,9 +445,7 @@ impl Replies {
         let message = self.next().await?;
         let message = match message {
             Some(Incoming::Message(arrival)) => arrival,
-            Some(Incoming::TooLarge(_)) => {
-                return Err(CallError::TooLarge { limit: self.channel.headers.limit });
-            }
+            Some(Incoming::Skipped(_, why)) => return Err(why),
             None => return Err(self.channel.protocol("an OK without a message".into())),
         };
         match self.next().await? {
@@ -453,11 +457,6 @@ impl Replies {
     /// What becomes of those who still wait when the stream is over without an error of its own.
     pub(super) fn over(&self, reason: &str) -> CallError {
         CallError::Lost { target: self.channel.headers.target.clone(), reason: reason.into() }
-    }
-
-    /// Of one message, in bytes.
-    pub(super) fn limit(&self) -> usize {
-        self.channel.headers.limit
     }
 
     fn broke<T>(&mut self, error: CallError) -> Result<T, CallError> {

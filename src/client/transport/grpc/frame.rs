@@ -14,11 +14,15 @@ use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::super::pending::Arrival;
-use crate::client::Compression;
+use crate::client::memory::{Bounds, Claim};
+use crate::client::{CallError, Compression};
 use crate::wire::{Encoded, RequestId};
 
 /// Flag and length before each message.
 pub(super) const PREFIX: usize = 5;
+
+/// Between two looks at whether there is room for more, in bytes.
+const DECOMPRESSED_AT_ONCE: u64 = 1 << 20;
 
 /// As much of a message over the limit as is kept, to learn whose reply it is: the request id stands
 /// at the beginning.
@@ -105,8 +109,8 @@ const COPY_MAX: usize = 16 << 10;
 pub(super) enum Incoming {
     /// A message, uncompressed.
     Message(Arrival),
-    /// A message over the limit: how it begins. The rest is skipped.
-    TooLarge(Bytes),
+    /// A message that is skipped: how it begins, and why.
+    Skipped(Bytes, CallError),
 }
 
 /// Why bytes are no gRPC messages.
@@ -127,8 +131,10 @@ pub(super) enum Broken {
 pub(super) struct Messages {
     /// How messages with the flag 1 are compressed.
     encoding: Compression,
-    /// Of one message, decompressed, in bytes.
-    limit: usize,
+    /// Of messages, decompressed.
+    bounds: Bounds,
+    /// On the memory of the message that is coming in.
+    claim: Claim,
     /// The newest frame, as far as it is not used up.
     frame: Bytes,
     /// When it came.
@@ -143,7 +149,7 @@ pub(super) struct Messages {
 
 impl Messages {
     /// A reader of a response with these headers.
-    pub(super) fn new(headers: &HeaderMap, limit: usize) -> Messages {
+    pub(super) fn new(headers: &HeaderMap, bounds: &Bounds) -> Messages {
         let encoding = match headers.get("grpc-encoding").map(|value| value.as_bytes()) {
             Some(b"gzip") => Compression::Gzip,
             Some(b"deflate") => Compression::Deflate,
@@ -152,7 +158,8 @@ impl Messages {
         let now = Instant::now();
         Messages {
             encoding,
-            limit,
+            bounds: bounds.clone(),
+            claim: bounds.memory.claim(),
             frame: Bytes::new(),
             came: now,
             partial: BytesMut::new(),
@@ -186,7 +193,7 @@ impl Messages {
             // The rule: the message lies within the frame.
             if self.frame.len() >= PREFIX {
                 let (flag, length) = prefix(&self.frame);
-                if length <= self.limit && self.frame.len() - PREFIX >= length {
+                if length <= self.bounds.message_bytes_max && self.frame.len() - PREFIX >= length {
                     self.frame.advance(PREFIX);
                     let message = self.frame.split_to(length);
                     return self.complete(flag, message).map(Some);
@@ -198,15 +205,21 @@ impl Messages {
             return Ok(None);
         }
         let (flag, length) = prefix(&self.partial);
-        let wanted = if length > self.limit { length.min(BEGINNING) } else { length };
+        let refused = if length > self.bounds.message_bytes_max {
+            Some(self.too_large())
+        } else {
+            let grown = self.partial.len() + self.frame.len();
+            self.claim.cover(length.min(2 * grown)).err().map(CallError::from)
+        };
+        let wanted = if refused.is_some() { length.min(BEGINNING) } else { length };
         self.take(PREFIX + wanted);
         if self.partial.len() < PREFIX + wanted {
             return Ok(None);
         }
         let message = std::mem::take(&mut self.partial).freeze().slice(PREFIX..);
-        if length > self.limit {
-            self.skip = length - wanted;
-            return Ok(Some(Incoming::TooLarge(message)));
+        if let Some(refused) = refused {
+            self.skip = length - message.len();
+            return Ok(Some(self.skipped(&message, refused)));
         }
         self.complete(flag, message).map(Some)
     }
@@ -225,7 +238,7 @@ impl Messages {
         self.partial.extend_from_slice(&self.frame.split_to(missing));
     }
 
-    fn complete(&self, flag: u8, message: Bytes) -> Result<Incoming, Broken> {
+    fn complete(&mut self, flag: u8, message: Bytes) -> Result<Incoming, Broken> {
         let message = match (flag, self.encoding) {
             (0, _) => message,
             (1, Compression::Gzip) => self.decompress(GzDecoder::new(&message[..]))?,
@@ -233,18 +246,42 @@ impl Messages {
             (1, Compression::None) => return Err(Broken::Encoding),
             (flag, _) => return Err(Broken::Flag(flag)),
         };
-        if message.len() > self.limit {
-            return Ok(Incoming::TooLarge(message.slice(..BEGINNING.min(message.len()))));
+        if message.len() > self.bounds.message_bytes_max {
+            return Ok(self.skipped(&message, self.too_large()));
         }
+        if let Err(full) = self.claim.cover(message.len()) {
+            return Ok(self.skipped(&message, full.into()));
+        }
+        let message = self.claim.hold(message);
         Ok(Incoming::Message(Arrival { message, first: self.began, done: self.came }))
     }
 
-    /// Decompresses up to one byte over the limit, so that a small bomb stays small.
-    fn decompress(&self, decoder: impl Read) -> Result<Bytes, Broken> {
+    /// Decompresses up to one byte over the limit, or as far as there is room, so that a small bomb
+    /// stays small.
+    fn decompress(&mut self, decoder: impl Read) -> Result<Bytes, Broken> {
         let mut bytes = Vec::new();
-        let most = u64::try_from(self.limit).unwrap_or(u64::MAX).saturating_add(1);
-        decoder.take(most).read_to_end(&mut bytes).map_err(Broken::Decompress)?;
+        let most = u64::try_from(self.bounds.message_bytes_max).unwrap_or(u64::MAX);
+        let mut decoder = decoder.take(most.saturating_add(1));
+        // What there is no room for is refused by its length.
+        while self.claim.cover(bytes.len()).is_ok()
+            && (&mut decoder)
+                .take(DECOMPRESSED_AT_ONCE)
+                .read_to_end(&mut bytes)
+                .map_err(Broken::Decompress)?
+                > 0
+        {}
         Ok(bytes.into())
+    }
+
+    fn too_large(&self) -> CallError {
+        CallError::TooLarge { limit: self.bounds.message_bytes_max }
+    }
+
+    /// A message that is not kept, but for its beginning.
+    fn skipped(&mut self, message: &[u8], why: CallError) -> Incoming {
+        self.claim.give_back();
+        let beginning = &message[..BEGINNING.min(message.len())];
+        Incoming::Skipped(Bytes::copy_from_slice(beginning), why)
     }
 }
 
@@ -258,6 +295,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::client::ResponseMemory;
     use crate::wire::{DataRequest, Document, Family, Form};
 
     fn framed(flag: u8, message: &[u8]) -> Vec<u8> {
@@ -270,7 +308,7 @@ mod tests {
     fn reader(encoding: &'static str, limit: usize) -> Messages {
         let mut headers = HeaderMap::new();
         headers.insert("grpc-encoding", encoding.parse().unwrap());
-        Messages::new(&headers, limit)
+        Messages::new(&headers, &Bounds::small(limit))
     }
 
     /// What comes out when `bytes` come in pieces of these sizes: messages as they are, `!` and the
@@ -283,7 +321,7 @@ mod tests {
                 let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
                 out.push(match incoming {
                     Incoming::Message(arrival) => text(&arrival.message),
-                    Incoming::TooLarge(beginning) => format!("!{}", text(&beginning)),
+                    Incoming::Skipped(beginning, _) => format!("!{}", text(&beginning)),
                 });
             }
         }
@@ -310,6 +348,28 @@ mod tests {
         let bytes = [framed(0, &[b'x'; 3 * BEGINNING]), framed(0, b"next")].concat();
         let found = read(&mut reader("identity", 4), &bytes, 1000).unwrap();
         assert_eq!(found, [format!("!{}", "x".repeat(BEGINNING)), "next".into()]);
+    }
+
+    #[test]
+    fn a_message_without_room_is_skipped_and_the_next_one_read() {
+        let memory = ResponseMemory::new(200 << 10);
+        let bounds = Bounds { message_bytes_max: 1 << 30, memory };
+        let long = vec![b'x'; 300 << 10];
+        let mut gzip = GzEncoder::new(Vec::new(), Level::default());
+        gzip.write_all(&long).unwrap();
+        let packed = framed(1, &gzip.finish().unwrap());
+        for long in [framed(0, &long), packed] {
+            for piece in [1000, 100_000, long.len()] {
+                let mut headers = HeaderMap::new();
+                headers.insert("grpc-encoding", "gzip".parse().unwrap());
+                let mut reader = Messages::new(&headers, &bounds);
+                let bytes = [&long[..], &framed(0, b"next")].concat();
+                let found = read(&mut reader, &bytes, piece).unwrap();
+                let refused = format!("!{}", "x".repeat(BEGINNING));
+                assert_eq!(found, [refused, "next".into()], "in pieces of {piece}");
+                bounds.memory.claim().cover(200 << 10).expect("all of it is given back");
+            }
+        }
     }
 
     #[test]

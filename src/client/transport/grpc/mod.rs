@@ -23,7 +23,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream as streams};
 use prost::Message;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use self::channel::{Channel, Headers, Replies};
 use self::frame::{Incoming, Outgoing};
@@ -31,6 +31,7 @@ use self::stream::Stream;
 use super::connect::Connector;
 use super::pending::Arrival;
 use super::reopen::Reopen;
+use crate::client::memory::Claim;
 use crate::client::{Body, CallError, ClientConfig, Failure, Reply, Request, Timing};
 use crate::wire::proto::jina::{EndpointsProto, JinaInfoProto, StatusProto};
 use crate::wire::{DecodeError, Encoded, Family, Form, Head, RequestId};
@@ -151,16 +152,23 @@ impl Grpc {
         let mut replies = self.stream(message).await?;
         let mut all = Vec::new();
         let mut bytes_total = 0;
+        // Large ones have claims of their own.
+        let mut bytes_small = 0;
+        let mut claim = self.setup.headers.claim();
         let mut reply: Option<Reply> = None;
         while let Some(mut next) = replies.next().await? {
             if let Body::Stream(bodies) = &mut next.body {
                 bytes_total += bodies.iter().map(Bytes::len).sum::<usize>();
+                bytes_small += bodies.iter().map(Bytes::len).filter(Claim::is_free).sum::<usize>();
                 all.append(bodies);
             }
             let limit = self.setup.config.limits.message_bytes_max;
             if bytes_total > limit {
                 let error = CallError::TooLarge { limit };
                 return Err(Failure { error, timing: next.timing });
+            }
+            if let Err(full) = claim.cover(bytes_small) {
+                return Err(Failure { error: full.into(), timing: next.timing });
             }
             // A failure, once told, is what the whole came to.
             if reply.as_ref().is_none_or(|reply| reply.failure().is_none()) {
@@ -170,7 +178,12 @@ impl Grpc {
             }
         }
         match reply {
-            Some(reply) => Ok(Reply { body: Body::Stream(all), ..reply }),
+            Some(reply) => {
+                if let Some(last) = all.last_mut() {
+                    *last = claim.hold(std::mem::take(last));
+                }
+                Ok(Reply { body: Body::Stream(all), ..reply })
+            }
             None => Ok(replies.nothing()),
         }
     }
@@ -342,11 +355,9 @@ async fn limited<T>(
     work: impl Future<Output = Result<T, CallError>>,
 ) -> Result<T, CallError> {
     match (deadline, limit) {
-        (Some(deadline), Some(limit)) => tokio::select! {
-            biased;
-            result = work => result,
-            () = sleep_until(deadline) => Err(CallError::Timeout(limit)),
-        },
+        (Some(deadline), Some(limit)) => {
+            timeout_at(deadline, work).await.unwrap_or(Err(CallError::Timeout(limit)))
+        }
         _ => work.await,
     }
 }
@@ -410,9 +421,7 @@ impl DocumentReplies {
                     Err(error) => Err(self.failure(decode_error(error))),
                 }
             }
-            Ok(Some(Incoming::TooLarge(_))) => {
-                Err(self.failure(CallError::TooLarge { limit: self.call.replies.limit() }))
-            }
+            Ok(Some(Incoming::Skipped(_, why))) => Err(self.failure(why)),
             Ok(None) => Ok(None),
             Err(error) => Err(self.failure(error)),
         }

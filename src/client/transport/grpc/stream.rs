@@ -187,7 +187,7 @@ impl Reader {
                 biased;
                 received = replies.next() => match received {
                     Ok(Some(received)) => {
-                        if let Err(error) = self.on(received, replies.limit()) {
+                        if let Err(error) = self.on(received) {
                             break error;
                         }
                     }
@@ -211,8 +211,8 @@ impl Reader {
     }
 
     /// # Errors
-    /// When a message over the limit does not say whose it is.
-    fn on(&mut self, received: Incoming, limit: usize) -> Result<(), CallError> {
+    /// When a message that is skipped does not say whose it is.
+    fn on(&mut self, received: Incoming) -> Result<(), CallError> {
         // Another message follows the stub, so it did not announce the end.
         self.release_as_reply();
         match received {
@@ -224,13 +224,10 @@ impl Reader {
                     self.pending.arrived(id, arrival);
                 }
             }
-            Incoming::TooLarge(beginning) => {
-                let error = CallError::TooLarge { limit };
-                match request_id(&beginning) {
-                    Some(id) => self.pending.fail(Some(id), error),
-                    None => return Err(error),
-                }
-            }
+            Incoming::Skipped(beginning, error) => match request_id(&beginning) {
+                Some(id) => self.pending.fail(Some(id), error),
+                None => return Err(error),
+            },
         }
         Ok(())
     }

@@ -22,6 +22,7 @@ use super::super::connect::tests::config;
 use super::super::tls::Alpn;
 use super::frame::{Incoming, Messages};
 use super::*;
+use crate::client::memory::Bounds;
 use crate::client::{Compression, FamilyChoice, Limits};
 use crate::wire::proto::jina::{
     DataRequestProto, HeaderProto, RouteProto, SingleDocumentRequestProto, status_proto,
@@ -43,7 +44,7 @@ impl Incall {
         let (head, body) = request.into_parts();
         Incall {
             path: head.uri.path().into(),
-            messages: Messages::new(&head.headers, 1 << 30),
+            messages: Messages::new(&head.headers, &Bounds::small(1 << 30)),
             headers: head.headers,
             body,
             respond,

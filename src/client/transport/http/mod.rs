@@ -22,6 +22,7 @@ use self::pool::Pool;
 use super::connect::Connector;
 use super::http1::{Broken, Marks, RequestHead, Response, header_lines};
 use super::probe;
+use crate::client::memory::Bounds;
 use crate::client::{Body, CallError, ClientConfig, Failure, Reply, Request, Timing};
 use crate::wire::{Encoded, Family, Head, RequestId};
 
@@ -50,7 +51,7 @@ struct Inner {
     /// All other endpoints.
     default_path: Path,
     graphql: Path,
-    message_bytes_max: usize,
+    bounds: Bounds,
     timeout: Option<Duration>,
     /// Names this session in request ids; v2 gives them back, v1 makes its own.
     sender: u64,
@@ -101,7 +102,7 @@ impl Http {
                 head: RequestHead::new("POST", "/graphql", &graphql),
                 path: "/graphql".into(),
             },
-            message_bytes_max: config.limits.message_bytes_max,
+            bounds: Bounds::of(config),
             timeout: config.timeout,
             sender: rand::random(),
             requests: AtomicU64::new(0),
@@ -185,14 +186,14 @@ impl Inner {
         marks: &mut Marks,
     ) -> Result<Response, CallError> {
         let mut lease = self.pool.lease().await?;
-        let limit = self.message_bytes_max;
-        let mut outcome = lease.connection().exchange(head, body, limit, marks).await;
+        let bounds = &self.bounds;
+        let mut outcome = lease.connection().exchange(head, body, bounds, marks).await;
         if let Err(Broken::Ended(_)) = outcome
             && lease.was_idle_long()
             && marks.first.is_none()
             && lease.renew().await.is_ok()
         {
-            outcome = lease.connection().exchange(head, body, limit, marks).await;
+            outcome = lease.connection().exchange(head, body, bounds, marks).await;
         }
         match outcome {
             Ok(response) => {
@@ -202,6 +203,7 @@ impl Inner {
             }
             Err(broken) => {
                 let seen = marks.first.is_some() || self.answered.load(Ordering::Relaxed);
+                let limit = bounds.message_bytes_max;
                 Err(broken.into_error(&self.site.target, "HTTP", limit, seen))
             }
         }

@@ -7,6 +7,10 @@ use std::mem::MaybeUninit;
 use bytes::Bytes;
 
 use super::{Broken, HEADERS_MAX};
+use crate::client::memory::Bounds;
+
+/// So much of a body is decompressed in one turn.
+const TURN_BYTES: u64 = 1 << 20;
 
 /// What a head says about what follows it.
 pub(super) struct ParsedHead {
@@ -114,21 +118,37 @@ pub(super) fn has_empty_line(bytes: &[u8]) -> bool {
     bytes.windows(2).any(|w| w == b"\n\n") || bytes.windows(3).any(|w| w == b"\n\r\n")
 }
 
-/// Undoes a `content-encoding`, up to `limit` bytes.
-pub(super) fn decompress(coding: Coding, body: &[u8], limit: usize) -> Result<Bytes, Broken> {
-    let decoder: Box<dyn Read + '_> = match coding {
+/// Undoes a `content-encoding`, up to the bounds. What few bytes become may take long to make, so
+/// others get their turn in between.
+pub(super) async fn decompress(
+    coding: Coding,
+    body: &[u8],
+    bounds: &Bounds,
+) -> Result<Bytes, Broken> {
+    let mut decoder: Box<dyn Read + Send + '_> = match coding {
         Coding::Identity => Box::new(body),
         Coding::Gzip => Box::new(flate2::read::MultiGzDecoder::new(body)),
         // The standard means the zlib format; some servers leave its frame out.
         Coding::Deflate if is_zlib(body) => Box::new(flate2::read::ZlibDecoder::new(body)),
         Coding::Deflate => Box::new(flate2::read::DeflateDecoder::new(body)),
     };
-    let mut plain = Vec::new();
-    decoder
-        .take((limit as u64).saturating_add(1))
-        .read_to_end(&mut plain)
-        .map_err(|error| Broken::Malformed(format!("compressed body: {error}")))?;
-    if plain.len() > limit { Err(Broken::TooLarge) } else { Ok(plain.into()) }
+    let (mut plain, mut claim) = (Vec::new(), bounds.memory.claim());
+    loop {
+        let taken = (&mut decoder)
+            .take(TURN_BYTES)
+            .read_to_end(&mut plain)
+            .map_err(|error| Broken::Malformed(format!("compressed body: {error}")))?;
+        if plain.len() > bounds.message_bytes_max {
+            return Err(Broken::TooLarge);
+        }
+        if taken == 0 {
+            return Ok(claim.hold(plain.into()));
+        }
+        claim.cover(plain.capacity())?;
+        if taken as u64 == TURN_BYTES {
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 /// Whether bytes begin with zlib's header: method 8, and a multiple of 31.

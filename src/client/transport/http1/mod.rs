@@ -24,6 +24,7 @@ use tokio::time::Instant;
 
 use self::head::{Coding, Framing, ParsedHead, decompress, has_empty_line};
 use super::{probe, tls};
+use crate::client::memory::{Bounds, Claim, NoRoom};
 use crate::client::{CallError, ClientConfig, ConfigError};
 use crate::wire::Target;
 
@@ -93,6 +94,14 @@ pub(super) enum Broken {
     Malformed(String),
     /// The body is larger than the limit; it was not read to its end.
     TooLarge,
+    /// Our own memory has no room for the body; it was not read to its end.
+    NoRoom(NoRoom),
+}
+
+impl From<NoRoom> for Broken {
+    fn from(full: NoRoom) -> Broken {
+        Broken::NoRoom(full)
+    }
 }
 
 impl RequestHead {
@@ -174,6 +183,7 @@ impl Broken {
                 reason: format!("its answer is not valid HTTP: {what}"),
             },
             Broken::TooLarge => CallError::TooLarge { limit },
+            Broken::NoRoom(full) => full.into(),
         }
     }
 }
@@ -218,7 +228,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         &mut self,
         head: &RequestHead,
         body: Option<[&[u8]; 3]>,
-        limit: usize,
+        bounds: &Bounds,
         marks: &mut Marks,
     ) -> Result<Response, Broken> {
         self.reusable = false;
@@ -246,11 +256,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
         marks.written = Some(Instant::now());
         let whole = self.send(tail).await.map_err(Broken::Ended)?;
-        let (parsed, head, body) = self.receive(limit, marks).await?;
+        let (parsed, head, body) = self.receive(bounds, marks).await?;
         marks.done = Some(Instant::now());
         let body = match parsed.coding {
             Coding::Identity => body,
-            coding => decompress(coding, &body, limit)?,
+            coding => decompress(coding, &body, bounds).await?,
         };
         // Bytes beyond the response were not asked for: whatever they are, the next response would
         // be taken for what it is not.
@@ -294,7 +304,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Reads one response: its head, understood and as it came, and its body.
     async fn receive(
         &mut self,
-        limit: usize,
+        bounds: &Bounds,
         marks: &mut Marks,
     ) -> Result<(ParsedHead, Bytes, Bytes), Broken> {
         let mut interim = 0;
@@ -310,12 +320,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return Err(Broken::Malformed("one interim response after the other".into()));
             }
         };
+        let (limit, mut claim) = (bounds.message_bytes_max, bounds.memory.claim());
         let body = match parsed.framing {
-            Framing::Length(length) => self.sized_body(length, limit).await?,
-            Framing::Chunked => self.chunked_body(limit).await?,
-            Framing::UntilClose => self.rest_of_connection(limit).await?,
+            Framing::Length(length) => self.sized_body(length, limit, &mut claim).await?,
+            Framing::Chunked => self.chunked_body(limit, &mut claim).await?,
+            Framing::UntilClose => self.rest_of_connection(limit, &mut claim).await?,
         };
-        Ok((parsed, head, body))
+        Ok((parsed, head, claim.hold(body)))
     }
 
     /// Reads until a whole head is in `input`.
@@ -346,7 +357,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    async fn sized_body(&mut self, length: u64, limit: usize) -> Result<Bytes, Broken> {
+    async fn sized_body(
+        &mut self,
+        length: u64,
+        limit: usize,
+        claim: &mut Claim,
+    ) -> Result<Bytes, Broken> {
         let length = usize::try_from(length).ok().filter(|&length| length <= limit);
         let length = length.ok_or(Broken::TooLarge)?;
         while self.input.len() < length {
@@ -354,13 +370,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if self.input.capacity() == self.input.len() {
                 let missing = length - self.input.len();
                 self.input.reserve(missing.min(self.input.len().max(READ_BYTES)));
+                claim.cover(self.input.capacity())?;
             }
             self.read_more().await?;
         }
         Ok(self.input.split_to(length).freeze())
     }
 
-    async fn chunked_body(&mut self, limit: usize) -> Result<Bytes, Broken> {
+    async fn chunked_body(&mut self, limit: usize, claim: &mut Claim) -> Result<Bytes, Broken> {
         let mut body = BytesMut::new();
         loop {
             let mut missing = self.chunk_size().await?;
@@ -377,6 +394,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 let count = self.input.len().min(usize::try_from(missing).unwrap_or(usize::MAX));
                 body.extend_from_slice(&self.input[..count]);
+                claim.cover(body.capacity())?;
                 self.input.advance(count);
                 missing -= count as u64;
             }
@@ -421,11 +439,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    async fn rest_of_connection(&mut self, limit: usize) -> Result<Bytes, Broken> {
+    async fn rest_of_connection(
+        &mut self,
+        limit: usize,
+        claim: &mut Claim,
+    ) -> Result<Bytes, Broken> {
         loop {
             if self.input.len() > limit {
                 return Err(Broken::TooLarge);
             }
+            claim.cover(self.input.capacity())?;
             if poll_fn(|cx| self.poll_read(cx)).await.map_err(Broken::Ended)? == 0 {
                 return Ok(self.input.split().freeze());
             }

@@ -6,6 +6,7 @@ use flate2::Compression;
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
+use crate::client::ResponseMemory;
 
 const LIMIT: usize = 1000;
 
@@ -25,7 +26,7 @@ async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
     connection: &mut Connection<S>,
 ) -> Result<Response, Broken> {
     let body: [&[u8]; 3] = [b"{", b"\"a\"", b": 1}"];
-    connection.exchange(&head(), Some(body), LIMIT, &mut Marks::default()).await
+    connection.exchange(&head(), Some(body), &Bounds::small(LIMIT), &mut Marks::default()).await
 }
 
 /// What comes of a server that says `pieces` one after the other and hangs up: the status and
@@ -46,6 +47,7 @@ async fn outcome(pieces: &[&[u8]]) -> (Result<(u16, Bytes), String>, bool) {
         Broken::NotHttp(_) => "not HTTP".into(),
         Broken::Malformed(reason) => format!("malformed: {reason}"),
         Broken::TooLarge => "too large".into(),
+        Broken::NoRoom(_) => "no room".into(),
     });
     (outcome, connection.reusable)
 }
@@ -75,7 +77,8 @@ async fn a_request_goes_out_as_it_is() {
     let mut marks = Marks::default();
     let long = vec![b'x'; COPY_BYTES_MAX];
     let body: [&[u8]; 3] = [b"{", b"id", &long];
-    let response = connection.exchange(&head(), Some(body), LIMIT, &mut marks).await.unwrap();
+    let response =
+        connection.exchange(&head(), Some(body), &Bounds::small(LIMIT), &mut marks).await.unwrap();
     assert_eq!((response.status, &response.body[..]), (200, &b"{}"[..]));
     assert!(marks.written <= marks.first && marks.first.is_some());
     let mut seen = vec![0; 4096 + COPY_BYTES_MAX];
@@ -226,7 +229,8 @@ async fn an_announced_length_claims_no_memory() {
         connection(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\nhello");
     let mut marks = Marks::default();
     let request = head();
-    let exchange = connection.exchange(&request, None, usize::MAX, &mut marks);
+    let bounds = Bounds::small(usize::MAX);
+    let exchange = connection.exchange(&request, None, &bounds, &mut marks);
     let poll = pin!(exchange).poll(&mut Context::from_waker(Waker::noop()));
     assert!(poll.is_pending());
     assert!(marks.first.is_some());
@@ -255,7 +259,8 @@ async fn an_answer_before_the_end_of_the_request_is_read() {
     let long = vec![b'x'; 100_000];
     let mut marks = Marks::default();
     let body: [&[u8]; 3] = [b"", b"", &long];
-    let response = connection.exchange(&head(), Some(body), LIMIT, &mut marks).await.unwrap();
+    let response =
+        connection.exchange(&head(), Some(body), &Bounds::small(LIMIT), &mut marks).await.unwrap();
     assert_eq!(response.status, 413);
     assert!(!connection.is_open(), "the rest of the request is still to come");
 }
@@ -268,7 +273,7 @@ async fn a_server_that_hangs_up_while_it_is_written_to_ends_the_exchange() {
     let long = vec![b'x'; 100_000];
     let mut marks = Marks::default();
     let body: [&[u8]; 3] = [b"", b"", &long];
-    let outcome = connection.exchange(&head(), Some(body), LIMIT, &mut marks).await;
+    let outcome = connection.exchange(&head(), Some(body), &Bounds::small(LIMIT), &mut marks).await;
     assert!(matches!(outcome, Err(Broken::Ended(_))));
     assert_eq!(marks.first, None);
 }
@@ -322,4 +327,43 @@ fn arbitrary_bytes_end_in_an_answer_or_an_error() {
 fn a_head_does_not_show_its_secrets() {
     let head = RequestHead::new("GET", "/", "authorization: Basic c2VjcmV0\r\n");
     assert_eq!(format!("{head:?}"), "RequestHead(…)");
+}
+
+#[tokio::test]
+async fn a_body_for_which_there_is_no_room_is_refused_and_gives_its_room_back() {
+    let kib = 1 << 10;
+    let chunks = |count: usize| {
+        let chunk = [b"400\r\n".as_slice(), &[b'x'; 1 << 10], b"\r\n"].concat();
+        [&b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"[..], &chunk.repeat(count)]
+            .concat()
+    };
+    let sized = [&b"HTTP/1.1 200 OK\r\ncontent-length: 204800\r\n\r\n"[..], &[b'x'; 200 << 10]];
+    let closed = [&b"HTTP/1.1 200 OK\r\n\r\n"[..], &[b'x'; 200 << 10]].concat();
+    let bomb = {
+        let gzip = gzip(&vec![b'x'; 2 << 20]);
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n",
+            gzip.len()
+        );
+        [head.into_bytes(), gzip].concat()
+    };
+    let bounds = Bounds { message_bytes_max: 1 << 30, memory: ResponseMemory::new(150 * kib) };
+    for said in [chunks(200), sized.concat(), closed, bomb] {
+        let (mut connection, server) = connection(&said);
+        drop(server);
+        let mut marks = Marks::default();
+        let outcome =
+            connection.exchange(&head(), Some([b"", b"", b""]), &bounds, &mut marks).await;
+        assert!(matches!(outcome, Err(Broken::NoRoom(_))), "{:.60}", said.escape_ascii());
+        bounds.memory.claim().cover(150 * kib).expect("all of it is given back");
+    }
+    // One that fits keeps its room for as long as it is kept.
+    let (mut connection, _server) = connection(&[chunks(65), b"0\r\n\r\n".to_vec()].concat());
+    let mut marks = Marks::default();
+    let response =
+        connection.exchange(&head(), Some([b"", b"", b""]), &bounds, &mut marks).await.unwrap();
+    assert_eq!(response.body.len(), 65 * kib);
+    bounds.memory.claim().cover(100 * kib).expect_err("the response is not done with");
+    drop(response);
+    bounds.memory.claim().cover(150 * kib).expect("it is now");
 }

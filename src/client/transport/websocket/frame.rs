@@ -6,6 +6,8 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use crate::client::memory::{Bounds, Claim, NoRoom};
+
 const CONTINUATION: u8 = 0;
 const TEXT: u8 = 1;
 /// A DataRequest, or the end of requests.
@@ -37,6 +39,8 @@ pub(super) struct Reader {
     /// Bytes still to come of a frame that is passed over.
     skip: u64,
     message_bytes_max: usize,
+    /// On the memory of the message that is coming in.
+    claim: Claim,
 }
 
 /// A message that comes in several frames, up to now.
@@ -46,8 +50,17 @@ enum Unfinished {
     None,
     /// Its parts, at most the limit.
     Parts(BytesMut),
-    /// It went over the limit, and was told of; the rest is passed over.
+    /// It is passed over, and was told of.
+    Passed,
+}
+
+/// Why a message is passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passed {
+    /// It is over the limit.
     TooLarge,
+    /// There is no room for it.
+    NoRoom(NoRoom),
 }
 
 /// What comes from the server.
@@ -55,8 +68,8 @@ enum Unfinished {
 pub(super) enum Event {
     /// A whole binary message.
     Message(Bytes),
-    /// The beginning of a message over the limit, whose rest is passed over.
-    TooLarge(Bytes),
+    /// The beginning of a message whose rest is passed over, and why.
+    Passed(Bytes, Passed),
     /// To be answered with a pong.
     Ping(Bytes),
     /// The server's last word. No code is what RFC 6455 calls 1005.
@@ -78,8 +91,14 @@ struct FrameHeader {
 
 impl Reader {
     /// `input` is what was read beyond the handshake.
-    pub(super) fn new(input: BytesMut, message_bytes_max: usize) -> Reader {
-        Reader { input, unfinished: Unfinished::None, skip: 0, message_bytes_max }
+    pub(super) fn new(input: BytesMut, bounds: &Bounds) -> Reader {
+        Reader {
+            input,
+            unfinished: Unfinished::None,
+            skip: 0,
+            message_bytes_max: bounds.message_bytes_max,
+            claim: bounds.memory.claim(),
+        }
     }
 
     /// Whether a message has begun that is not yet whole.
@@ -97,24 +116,35 @@ impl Reader {
                 return Ok(None);
             }
             let Some(header) = FrameHeader::parse(&self.input)? else { return Ok(None) };
+            if header.opcode == CONTINUATION && matches!(self.unfinished, Unfinished::Passed) {
+                self.input.advance(header.bytes);
+                self.skip = header.payload;
+                if header.is_final {
+                    self.unfinished = Unfinished::None;
+                }
+                continue;
+            }
             let so_far = match &self.unfinished {
                 Unfinished::Parts(parts) => parts.len(),
-                Unfinished::None | Unfinished::TooLarge => 0,
+                Unfinished::None | Unfinished::Passed => 0,
             };
             let length = usize::try_from(header.payload)
                 .ok()
                 .filter(|&length| header.is_control() || length <= self.message_bytes_max - so_far);
+            let length = length.ok_or(Passed::TooLarge).and_then(|length| {
+                self.room(&header, length).map_err(Passed::NoRoom)?;
+                Ok(length)
+            });
             let event = match length {
-                Some(length) => {
+                Ok(length) => {
                     if self.input.len() < header.bytes + length {
-                        self.make_room(header.bytes + length);
                         return Ok(None);
                     }
                     self.input.advance(header.bytes);
                     let payload = self.input.split_to(length);
                     self.frame(&header, payload)?
                 }
-                None => {
+                Err(why) => {
                     let beginning = header.payload.min(BEGINNING as u64) as usize;
                     if self.input.len() < header.bytes + beginning {
                         return Ok(None);
@@ -122,7 +152,7 @@ impl Reader {
                     self.input.advance(header.bytes);
                     self.skip = header.payload;
                     let beginning = Bytes::copy_from_slice(&self.input[..beginning]);
-                    self.frame_over_limit(&header, beginning)?
+                    self.pass_over(&header, beginning, why)?
                 }
             };
             if event.is_some() {
@@ -149,53 +179,56 @@ impl Reader {
                 parts.extend_from_slice(&payload);
                 parts
             }
-            (CONTINUATION, Unfinished::TooLarge) => {
-                if !header.is_final {
-                    self.unfinished = Unfinished::TooLarge;
-                }
-                return Ok(None);
-            }
             (opcode, unfinished) => return Err(out_of_place(opcode, &unfinished)),
         };
         if header.is_final {
-            return Ok(Some(Event::Message(message.freeze())));
+            return Ok(Some(Event::Message(self.claim.hold(message.freeze()))));
         }
         self.unfinished = Unfinished::Parts(message);
         Ok(None)
     }
 
-    /// A data frame that makes its message longer than allowed.
-    fn frame_over_limit(
+    /// A data frame that makes its message longer than allowed, or than there is room.
+    fn pass_over(
         &mut self,
         header: &FrameHeader,
         beginning: Bytes,
+        why: Passed,
     ) -> Result<Option<Event>, Violation> {
         let event = match (header.opcode, self.take_unfinished()) {
-            (BINARY, Unfinished::None) => Some(Event::TooLarge(beginning)),
+            (BINARY, Unfinished::None) => Event::Passed(beginning, why),
             (CONTINUATION, Unfinished::Parts(parts)) => {
                 let beginning = &parts[..parts.len().min(BEGINNING)];
-                Some(Event::TooLarge(Bytes::copy_from_slice(beginning)))
+                Event::Passed(Bytes::copy_from_slice(beginning), why)
             }
-            (CONTINUATION, Unfinished::TooLarge) => None,
             (opcode, unfinished) => return Err(out_of_place(opcode, &unfinished)),
         };
         if !header.is_final {
-            self.unfinished = Unfinished::TooLarge;
+            self.unfinished = Unfinished::Passed;
         }
-        Ok(event)
+        self.claim.give_back();
+        Ok(Some(event))
     }
 
     fn take_unfinished(&mut self) -> Unfinished {
         std::mem::replace(&mut self.unfinished, Unfinished::None)
     }
 
-    /// Lets `input` grow towards a frame of `bytes`, at most to twice what has come: a header alone
-    /// claims no memory.
-    fn make_room(&mut self, bytes: usize) {
-        if self.input.capacity() == self.input.len() {
-            let missing = bytes - self.input.len();
-            self.input.reserve(missing.min(self.input.len()));
+    /// Makes room for a frame that is not yet here: `input` grows at most to twice what has come, for a
+    /// header alone claims no memory.
+    fn room(&mut self, header: &FrameHeader, length: usize) -> Result<(), NoRoom> {
+        let (bytes, here) = (header.bytes + length, self.input.len());
+        if here < bytes && self.input.capacity() == here {
+            self.input.reserve((bytes - here).min(here));
         }
+        if header.is_control() {
+            return Ok(());
+        }
+        let parts = match &self.unfinished {
+            Unfinished::Parts(parts) => parts.capacity(),
+            Unfinished::None | Unfinished::Passed => 0,
+        };
+        self.claim.cover(parts + length.min(2 * here))
     }
 }
 
@@ -296,6 +329,7 @@ mod tests {
     use tokio_tungstenite::tungstenite::{self, Message};
 
     use super::*;
+    use crate::client::ResponseMemory;
 
     const LIMIT: usize = 10_000;
 
@@ -314,9 +348,41 @@ mod tests {
         Event::Message(Bytes::copy_from_slice(payload))
     }
 
+    #[test]
+    fn a_message_without_room_is_passed_over_and_the_next_one_read() {
+        let memory = ResponseMemory::new(200 << 10);
+        let bounds = Bounds { message_bytes_max: 1 << 30, memory };
+        let long = vec![b'x'; 300 << 10];
+        let whole = frame(0x82, &long);
+        let parts = [
+            frame(2, &long[..1000]),
+            frame(0, &long[..100_000]),
+            frame(0, &long),
+            frame(0x80, b"end"),
+        ];
+        for long in [whole, parts.concat()] {
+            for piece in [1000, 1 << 20] {
+                let mut reader = Reader::new(BytesMut::new(), &bounds);
+                let mut events = Vec::new();
+                for piece in [&long[..], &frame(0x82, b"next")].concat().chunks(piece) {
+                    reader.input.extend_from_slice(piece);
+                    while let Some(event) = reader.next().unwrap() {
+                        events.push(match event {
+                            Event::Passed(beginning, Passed::NoRoom(_)) => beginning.slice(..1000),
+                            Event::Message(message) => message,
+                            other => panic!("{other:?}"),
+                        });
+                    }
+                }
+                assert_eq!(events, [&b"x".repeat(1000)[..], b"next"], "in pieces of {piece}");
+                bounds.memory.claim().cover(200 << 10).expect("all of it is given back");
+            }
+        }
+    }
+
     /// All events of a stream that comes in `pieces`, and the violation that ends it, if one does.
     fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Event>, Option<&'static str>) {
-        let mut reader = Reader::new(BytesMut::new(), LIMIT);
+        let mut reader = Reader::new(BytesMut::new(), &Bounds::small(LIMIT));
         let mut events = Vec::new();
         for piece in pieces {
             reader.input.extend_from_slice(piece);
@@ -391,7 +457,8 @@ mod tests {
             frame(0x82, b"next"),
         ]
         .concat();
-        let told = Event::TooLarge(Bytes::copy_from_slice(&long[..BEGINNING]));
+        let beginning = Bytes::copy_from_slice(&long[..BEGINNING]);
+        let told = Event::Passed(beginning, Passed::TooLarge);
         let ping = Event::Ping(Bytes::new());
         for size in [1, 1000, 100_000] {
             let events = read(whole.chunks(size)).0;
@@ -425,7 +492,7 @@ mod tests {
     #[test]
     fn an_announced_length_claims_no_memory() {
         for length in [9_999_999u64, u64::MAX] {
-            let mut reader = Reader::new(BytesMut::new(), 10_000_000);
+            let mut reader = Reader::new(BytesMut::new(), &Bounds::small(10_000_000));
             let header = [&b"\x82\x7f"[..], &length.to_be_bytes()].concat();
             for byte in header.into_iter().chain([0; 100]) {
                 reader.input.extend_from_slice(&[byte]);

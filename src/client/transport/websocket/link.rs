@@ -18,8 +18,9 @@ use super::super::connect::{Connection, Connector};
 use super::super::http1::{self, Marks, RequestHead, Response, ending};
 use super::super::pending::{Arrival, Pending, request_id};
 use super::super::tls;
-use super::frame::{self, Event, Reader, Violation};
+use super::frame::{self, Event, Passed, Reader, Violation};
 use crate::client::CallError;
+use crate::client::memory::Bounds;
 use crate::wire::{Encoded, Form, RequestId, Target};
 
 /// Requests that wait for the socket. Those in flight are bounded by who sends them; this many of
@@ -57,7 +58,7 @@ pub(super) struct Opening {
     /// Header lines of the handshake but for WebSocket's own.
     pub(super) headers: String,
     pub(super) form: Form,
-    pub(super) message_bytes_max: usize,
+    pub(super) bounds: Bounds,
 }
 
 impl Opening {
@@ -74,7 +75,7 @@ impl Opening {
         let (queue, outgoing) = mpsc::channel(QUEUE);
         let driver = Driver {
             io,
-            reader: Reader::new(input, self.message_bytes_max),
+            reader: Reader::new(input, &self.bounds),
             first: None,
             out: Vec::new(),
             out_at: 0,
@@ -82,7 +83,7 @@ impl Opening {
             pending: pending.clone(),
             target: self.connector.target().clone(),
             form: self.form,
-            message_bytes_max: self.message_bytes_max,
+            message_bytes_max: self.bounds.message_bytes_max,
         };
         tokio::spawn(driver.run());
         Ok(Link { queue, pending })
@@ -98,8 +99,9 @@ impl Opening {
         let head = RequestHead::new("GET", "/", &headers);
         let mut connection = http1::Connection::new(io);
         let mut marks = Marks::default();
-        let limit = self.message_bytes_max;
-        let response = connection.exchange(&head, None, limit, &mut marks).await.map_err(|b| {
+        let limit = self.bounds.message_bytes_max;
+        let exchange = connection.exchange(&head, None, &self.bounds, &mut marks).await;
+        let response = exchange.map_err(|b| {
             b.into_error(self.connector.target(), "WebSocket", limit, marks.first.is_some())
         })?;
         match response.status {
@@ -294,9 +296,12 @@ impl Driver {
                     let first = self.first.take().unwrap_or(now);
                     self.deliver(message, first, now)?;
                 }
-                Ok(Some(Event::TooLarge(beginning))) => {
+                Ok(Some(Event::Passed(beginning, why))) => {
                     self.first = None;
-                    let error = CallError::TooLarge { limit: self.message_bytes_max };
+                    let error = match why {
+                        Passed::TooLarge => CallError::TooLarge { limit: self.message_bytes_max },
+                        Passed::NoRoom(full) => full.into(),
+                    };
                     match request_id(&beginning) {
                         Some(id) => self.pending.fail(Some(id), error),
                         // It may be anyone's.

@@ -19,6 +19,7 @@ use super::connect::Connector;
 use super::http1::header_lines;
 use super::pending::Pending;
 use super::reopen::Reopen;
+use crate::client::memory::Bounds;
 use crate::client::{Body, CallError, ClientConfig, Failure, Reply, Request, Timing};
 use crate::wire::{Encoded, Family, Form};
 
@@ -68,7 +69,7 @@ impl WebSocket {
             connector,
             headers: header_lines(config, &[])?,
             form: Form::Protobuf(family),
-            message_bytes_max: config.limits.message_bytes_max,
+            bounds: Bounds::of(config),
         };
         let in_turn = config.connections.max(1);
         let places = if config.prefetch == 0 { in_turn * OVERFLOW_MAX } else { in_turn };
