@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::cut;
+
 use super::summary::{BreakdownSummary, StopKind};
 
 /// Times in stops, by classes of response time.
@@ -151,6 +153,7 @@ impl Class {
 
 /// The place of an Executor's times, made when it is new; `None` when there are too many.
 fn place(names: &mut Vec<String>, name: &str) -> Option<usize> {
+    let name = &*cut(name);
     let known = names.iter().position(|known| known == name);
     let place = known.or_else(|| {
         (names.len() < EXECUTORS_MAX).then(|| {

@@ -4,6 +4,7 @@
 //! merges those of all workers by addition; a [`summary::Summary`] is what is saved and judged.
 
 pub mod breakdown;
+mod cut;
 mod histogram;
 mod part;
 mod recorder;
@@ -15,6 +16,7 @@ pub mod summary;
 pub mod tally;
 pub mod validity;
 
+pub use cut::cut;
 pub use histogram::{Histogram, HistogramError};
 pub use recorder::{Delta, Recorder};
 pub use recording::{Compact, Recording, Second};

@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::Histogram;
 use super::breakdown::Stop;
 use super::tally::{ErrorCount, SlowRequest, Tally};
+use super::{Histogram, cut};
 use crate::client::CallError;
 use crate::engine::event::{Event, Finished, Iteration, Listener, Outcome};
 use crate::wire::Route;
@@ -185,7 +185,7 @@ impl Recorder {
         if let Some(error) = &finished.error {
             tally.errors.record(ErrorCount {
                 kind: error.kind().into(),
-                message: error.to_string(),
+                message: cut(&error.to_string()).into_owned(),
                 count: 1,
                 first_at: done.saturating_duration_since(start),
                 details: details(error),
@@ -282,7 +282,10 @@ fn answered(tally: &mut Tally, finished: &Finished, start: Instant) {
             response,
             service,
             lag: response.saturating_sub(service),
-            routes: routes.iter().map(|route| (route.executor.clone(), time_in(route))).collect(),
+            routes: routes
+                .iter()
+                .map(|route| (cut(&route.executor).into_owned(), time_in(route)))
+                .collect(),
         });
     }
 }
@@ -322,7 +325,7 @@ fn details(error: &CallError) -> Option<String> {
         lines.push(format!("Executor `{executor}` ({})", exception.executor));
     }
     lines.extend(exception.stacks.iter().map(|line| line.trim_end().to_owned()));
-    (!lines.is_empty()).then(|| lines.join("\n"))
+    (!lines.is_empty()).then(|| cut(&lines.join("\n")).into_owned())
 }
 
 impl Listener for Recorder {
@@ -357,7 +360,7 @@ impl Listener for Recorder {
                 tally.response[Outcome::ResponseError as usize].record(response);
                 tally.errors.record(ErrorCount {
                     kind: "capture".into(),
-                    message: reason.to_owned(),
+                    message: cut(reason).into_owned(),
                     count: 1,
                     first_at: at.saturating_duration_since(start),
                     details: None,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Histogram;
 use super::breakdown::{Breakdown, EXECUTORS_MAX};
+use super::cut;
 use crate::engine::event::Outcome;
 
 /// Counts and latencies of a stretch of time, part of the load or all of it.
@@ -329,6 +330,7 @@ impl Tally {
     /// The histogram of an Executor, made when it is new. A Flow has few, so a list is searched
     /// faster than a map; a gateway that makes names up gets one for all beyond [`EXECUTORS_MAX`].
     pub fn executor(&mut self, name: &str) -> &mut Histogram {
+        let name = &*cut(name);
         let at = match self.executors.iter().position(|executor| executor.name == name) {
             Some(at) => at,
             None if self.executors.len() >= EXECUTORS_MAX && name != Tally::OTHER_EXECUTORS => {

@@ -209,46 +209,55 @@ pub(super) fn whole_numbers(text: &str) -> String {
 /// Breaks a text at spaces into lines of at most so many columns.
 pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
-    for word in plain(text).split(' ').filter(|word| !word.is_empty()) {
-        let mut word = word.to_owned();
-        loop {
+    let text = plain(text);
+    for mut rest in text.split(' ').filter(|word| !word.is_empty()) {
+        while !rest.is_empty() {
             let line = lines.last_mut().expect("there is always one");
             let used = width(line);
             let gap = usize::from(used > 0);
-            if used + gap + width(&word) <= columns {
+            let fits = beginning(rest, columns.saturating_sub(used + gap));
+            if fits.len() == rest.len() {
                 if gap > 0 {
                     line.push(' ');
                 }
-                line.push_str(&word);
-                break;
-            }
-            if used > 0 {
+            } else if used > 0 {
                 lines.push(String::new());
                 continue;
             }
-            // A word longer than a line.
-            let mut taken = 0;
-            let end = word
-                .char_indices()
-                .find(|(_, c)| {
-                    taken += c.width().unwrap_or(0);
-                    taken > columns
-                })
-                .map_or(word.len(), |(at, c)| at.max(c.len_utf8()));
-            line.push_str(&word[..end]);
-            word = word.split_off(end);
-            if word.is_empty() {
-                break;
-            }
-            lines.push(String::new());
+            // Of a word longer than a line, a line; at least a character, however wide.
+            let taken = fits.len().max(rest.chars().next().map_or(0, char::len_utf8));
+            line.push_str(&rest[..taken]);
+            rest = &rest[taken..];
         }
     }
     lines
 }
 
+/// As much of a text as takes so many columns. Looks at no more than that.
+fn beginning(text: &str, columns: usize) -> &str {
+    let mut taken = 0;
+    let end = text.char_indices().find(|(_, c)| {
+        taken += c.width().unwrap_or(0);
+        taken > columns
+    });
+    end.map_or(text, |(at, _)| &text[..at])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_is_wrapped_at_spaces_and_long_words_anywhere() {
+        assert_eq!(wrap("a bc  def", 4), ["a bc", "def"]);
+        assert_eq!(wrap("ab 123456789 c", 4), ["ab", "1234", "5678", "9 c"]);
+        assert_eq!(wrap("漢字漢字", 3), ["漢", "字", "漢", "字"]);
+        assert_eq!(wrap("漢", 1), ["漢"]);
+        assert_eq!(wrap("", 4), [""]);
+        // Many a megabyte, in one word: done in a moment, not in minutes.
+        let long = "x".repeat(5 << 20);
+        assert_eq!(wrap(&long, 100).len(), (5 << 20) / 100 + 1);
+    }
 
     #[test]
     fn numbers_have_three_digits_that_matter() {

@@ -27,7 +27,7 @@ use crate::record::summary::{
     ClientSummary, End, EndReason, ScenarioSummary, TargetSummary, Throughput, Verdict,
 };
 use crate::record::validity::Circumstances;
-use crate::record::{Delta, Recorder, Recording, Window};
+use crate::record::{Delta, Recorder, Recording, Window, cut};
 use crate::threshold::Evidence;
 use crate::wire::Form;
 
@@ -100,8 +100,8 @@ async fn carry_out(
         return Err(Obstacle::Unreachable("no worker was started".into()));
     };
     target.family = Some(family(first.info.family).into());
-    target.jina.clone_from(&first.info.jina);
-    target.docarray.clone_from(&first.info.docarray);
+    target.jina = first.info.jina.as_deref().map(|told| cut(told).into_owned());
+    target.docarray = first.info.docarray.as_deref().map(|told| cut(told).into_owned());
     let form = first.form;
     // Making the first requests may take a while, and must not hold up the runtime.
     let (steps, warm) = (scenario.steps.clone(), !scenario.warmup.is_zero());

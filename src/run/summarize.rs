@@ -14,7 +14,7 @@ use crate::record::summary::{
     ScenarioSummary, TargetSummary, Validity,
 };
 use crate::record::validity::{self, Circumstances};
-use crate::record::{Recording, Window};
+use crate::record::{Recording, Window, cut};
 use crate::scenario::condition::Condition;
 use crate::threshold;
 use crate::wire::{Family, Protocol};
@@ -110,6 +110,7 @@ pub(super) fn not_run(
 ) -> ScenarioSummary {
     let mut summary = empty(&context.plan, index);
     summary.started_at_s = seconds(context.started.elapsed());
+    let message = cut(&message).into_owned();
     summary.end = End { reason, message: Some(message.clone()) };
     summary.validity = Validity::new(vec![message]);
     threshold::judge(&mut summary, &context.outlines[index].thresholds)
