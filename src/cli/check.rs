@@ -1,7 +1,10 @@
 //! `flowbench check`.
 
-use super::Exit;
+use std::path::Path;
+
 use super::suite::{Changes, Files};
+use super::{Exit, print};
+use crate::plan::Plan;
 use crate::source;
 
 /// Reads suites as `run` would and tells all that is wrong with them. Nothing is sent.
@@ -21,31 +24,38 @@ pub(super) fn main(args: Args) -> Exit {
     let mut exit = Exit::Held;
     for path in &args.files.files {
         match args.changes.plan(path) {
-            Ok(plan) if args.resolved => {
-                if args.files.files.len() > 1 {
-                    println!("# {}", path.display());
-                }
-                print!("{}", source::to_yaml(&plan.resolved()));
-            }
             Ok(plan) => {
-                let count = |count: usize, word: &str| match count {
-                    1 => format!("1 {word}"),
-                    count => format!("{count} {word}s"),
-                };
-                println!(
-                    "{}: {} on {}",
-                    path.display(),
-                    count(plan.scenarios.len(), "scenario"),
-                    count(plan.flows.len(), "flow"),
-                );
+                if let Err(problem) = print::text_out(args.told(path, &plan)) {
+                    return problem.print();
+                }
             }
             Err(problem) => {
                 if exit != Exit::Held {
-                    eprintln!();
+                    print::tell("");
                 }
                 exit = problem.print();
             }
         }
     }
     exit
+}
+
+impl Args {
+    /// What is told of a suite in which nothing is wrong.
+    fn told(&self, path: &Path, plan: &Plan) -> String {
+        let path = path.display();
+        if self.resolved {
+            let resolved = source::to_yaml(&plan.resolved());
+            return match self.files.files.len() {
+                1 => resolved,
+                _ => format!("# {path}\n{resolved}"),
+            };
+        }
+        let count = |count: usize, word: &str| match count {
+            1 => format!("1 {word}"),
+            count => format!("{count} {word}s"),
+        };
+        let scenarios = count(plan.scenarios.len(), "scenario");
+        format!("{path}: {scenarios} on {}\n", count(plan.flows.len(), "flow"))
+    }
 }

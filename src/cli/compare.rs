@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
-use super::Exit;
 use super::problem::Problem;
-use super::run::{colored, not_written};
+use super::run::not_written;
+use super::{Exit, print};
 use crate::compare::noise::{self, Noise};
 use crate::compare::{
     self, ALPHA, CompareError, Comparison, Gate, Inconclusive, Options, Saved, Verdict,
@@ -168,15 +168,15 @@ impl<'a> Baseline<'a> {
         let endings = ["json", "html", "md", "xml"].map(|e| folder.join(format!("comparison.{e}")));
         let telling = Telling { format: None, output: endings.to_vec() };
         let outputs = telling.outputs()?;
-        let print = |out: &mut dyn Write| {
-            let color = colored(&io::stdout());
+        let terminal = |out: &mut dyn Write| {
+            let color = print::colored();
             report::compare::write(&comparison, CompareFormat::Terminal { color }, out)
         };
         Telling::files(&outputs, |format, out| report::compare::write(&comparison, format, out))?;
         if !quiet {
-            println!();
-            printed(print)?;
-            endings.iter().for_each(|path| println!("{}", path.display()));
+            print::line("")?;
+            print::written(terminal)?;
+            endings.iter().try_for_each(|path| print::line(path.display()))?;
         }
         Ok(exit(&comparison))
     }
@@ -227,7 +227,7 @@ impl From<&CompareError> for Problem {
             CompareError::Incomparable(_) => Exit::NotJudged,
             _ => Exit::Usage,
         };
-        Problem { exit, text: format!("error: {error}{help}") }
+        Problem::new(exit, format!("error: {error}{help}"))
     }
 }
 
@@ -251,7 +251,7 @@ impl Telling {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
             if folder.is_some_and(|folder| !folder.is_dir()) {
                 let text = format!("error: --output: there is no folder for `{}`", path.display());
-                return Err(Problem { exit: Exit::NotWritten, text });
+                return Err(Problem::new(Exit::NotWritten, text));
             }
             let kind = self.format.map_or_else(|| by_ending(path), Ok)?;
             outputs.push((path.clone(), kind.format(false)));
@@ -278,8 +278,8 @@ impl Telling {
         if self.format.is_some() && !outputs.is_empty() {
             return Ok(());
         }
-        let format = self.format.unwrap_or(Kind::Terminal).format(colored(&io::stdout()));
-        printed(|out| write(format, out))
+        let format = self.format.unwrap_or(Kind::Terminal).format(print::colored());
+        print::written(|out| write(format, out))
     }
 
     fn files(
@@ -290,19 +290,6 @@ impl Telling {
             files::whole(path, |out| write(*format, out)).map_err(not_written)?;
         }
         Ok(())
-    }
-}
-
-/// Prints to stdout.
-fn printed(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Problem> {
-    let mut out = io::stdout().lock();
-    match write(&mut out).and_then(|()| out.flush()) {
-        // Who reads has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|error| Problem {
-            exit: Exit::NotWritten,
-            text: format!("error: could not print the comparison: {error}"),
-        }),
     }
 }
 

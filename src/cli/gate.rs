@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::Exit;
 use super::compare::{Judging, Telling, exit};
 use super::problem::Problem;
 use super::rounds::{once, unusable};
 use super::run::not_written;
 use super::signals::watch_signals;
 use super::suite::Changes;
+use super::{Exit, print};
 use crate::compare::looks::{self, CONFIRMATION, Looks, candidate_first, keep_decided};
 use crate::compare::noise::Noise;
 use crate::compare::{ALPHA, Comparison, Saved, Verdict};
@@ -76,9 +76,10 @@ async fn run(args: &Args) -> Result<Exit, Problem> {
     ];
     let outputs = args.telling.outputs()?;
     if let Some(folder) = &args.out {
-        std::fs::create_dir_all(folder).map_err(|error| Problem {
-            exit: Exit::NotWritten,
-            text: format!("error: --out: cannot make the folder `{}`: {error}", folder.display()),
+        std::fs::create_dir_all(folder).map_err(|error| {
+            let text =
+                format!("error: --out: cannot make the folder `{}`: {error}", folder.display());
+            Problem::new(Exit::NotWritten, text)
         })?;
     }
     let noise = args.judging.noise(args.out.as_deref())?;
@@ -198,10 +199,10 @@ impl Course<'_> {
                     if self.bad > most || !self.has_time_for(1) {
                         let text =
                             format!("error: too many runs cannot be used; the last: {reason}");
-                        return Err(Problem { exit: Exit::NotJudged, text });
+                        return Err(Problem::new(Exit::NotJudged, text));
                     }
                     if !self.args.quiet {
-                        eprintln!("made again: {reason}");
+                        print::tell(format_args!("made again: {reason}"));
                     }
                 }
                 _ => {
@@ -235,8 +236,8 @@ impl Course<'_> {
             return Ok(());
         }
         if !self.args.quiet {
-            eprintln!(
-                "this looks like a regression: {CONFIRMATION} fresh runs a side must repeat it"
+            print::tell(
+                "this looks like a regression: {CONFIRMATION} fresh runs a side must repeat it",
             );
         }
         let used = self.sides[0].len();

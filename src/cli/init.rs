@@ -4,8 +4,8 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
 
-use super::Exit;
 use super::problem::Problem;
+use super::{Exit, print};
 use crate::scenario::{FlowFacts, starter};
 
 /// Writes a commented suite to begin with.
@@ -40,8 +40,7 @@ fn write(args: &Args) -> Result<(), Problem> {
     };
     let text = starter(flow.as_ref());
     if args.file.as_os_str() == "-" {
-        print!("{text}");
-        return Ok(());
+        return print::text_out(text);
     }
     let name = args.file.display();
     // Somebody's work may be there already.
@@ -54,10 +53,8 @@ fn write(args: &Args) -> Result<(), Problem> {
                 _ => Problem::usage(format_args!("could not write `{name}`: {error}")),
             }
         })?;
-    file.write_all(text.as_bytes()).map_err(|error| Problem {
-        exit: Exit::NotWritten,
-        text: format!("error: could not write `{name}`: {error}"),
+    file.write_all(text.as_bytes()).map_err(|error| {
+        Problem::new(Exit::NotWritten, format!("error: could not write `{name}`: {error}"))
     })?;
-    println!("{name}");
-    Ok(())
+    print::line(name)
 }

@@ -1,6 +1,5 @@
 //! Arguments, exit codes, printing; one file a subcommand. Nothing below prints or reads the
 //! environment.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where printing belongs")]
 
 mod capacity;
 mod check;
@@ -12,6 +11,7 @@ mod mutate;
 mod noise;
 mod plan;
 mod post;
+mod print;
 mod problem;
 mod ready;
 mod report;
@@ -24,6 +24,7 @@ mod signals;
 mod suite;
 mod trend;
 
+use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -115,15 +116,19 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse_from(compare::with_sides(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { Exit::Usage as u8 } else { 0 });
+            let printed = error.print();
+            return ExitCode::from(match printed {
+                _ if error.use_stderr() => Exit::Usage as u8,
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Exit::NotWritten as u8,
+                _ => Exit::Held as u8,
+            });
         }
     };
     raise_file_limit();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: could not start the runtime: {error}");
+            print::tell(format_args!("error: could not start the runtime: {error}"));
             return ExitCode::from(Exit::Unreachable as u8);
         }
     };

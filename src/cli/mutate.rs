@@ -1,10 +1,8 @@
 //! `flowbench mutate`.
 
-use std::io::{self, Write};
-
-use super::Exit;
 use super::connection::Connection;
 use super::problem::{Problem, json};
+use super::{Exit, print};
 use crate::client::Client;
 use crate::wire::{Map, Protocol, Target};
 
@@ -67,11 +65,5 @@ async fn run(args: Args) -> Result<(), Problem> {
         mutate = mutate.variables(json::<Map>("--variables", "a JSON object", given)?);
     }
     let response = mutate.send().await.map_err(|error| Problem::from(&error))?;
-    match writeln!(io::stdout(), "{response:#}") {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Problem {
-            exit: Exit::NotWritten,
-            text: format!("error: cannot write to stdout: {error}"),
-        }),
-        _ => Ok(()),
-    }
+    print::line(format_args!("{response:#}"))
 }

@@ -1,14 +1,15 @@
 //! `flowbench noise`.
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::Exit;
 use super::compare::NOISE_FILE;
 use super::problem::Problem;
 use super::rounds::{once, unusable};
 use super::run::not_written;
 use super::signals::watch_signals;
 use super::suite::Changes;
+use super::{Exit, print};
 use crate::compare::ALPHA;
 use crate::compare::noise::{Noise, RUNS_MIN};
 use crate::engine::Stop;
@@ -71,10 +72,10 @@ async fn run(args: &Args) -> Result<Exit, Problem> {
             bad += 1;
             if bad > args.runs {
                 let text = format!("error: too many runs cannot be used; the last: {reason}");
-                return Err(Problem { exit: Exit::NotJudged, text });
+                return Err(Problem::new(Exit::NotJudged, text));
             }
             if !args.quiet {
-                eprintln!("{}: made again: {reason}", saved.label);
+                print::tell(format_args!("{}: made again: {reason}", saved.label));
             }
             continue;
         }
@@ -90,15 +91,16 @@ async fn run(args: &Args) -> Result<Exit, Problem> {
         writeln!(out)
     })
     .map_err(not_written)?;
-    tell(&noise, &path);
+    print::written(|out| tell(&noise, &path, out))?;
     Ok(Exit::Held)
 }
 
 /// Makes the folder; one that holds something else's results stays as it is.
 fn prepare(folder: &Path) -> Result<(), Problem> {
-    let failed = |error: std::io::Error| Problem {
-        exit: Exit::NotWritten,
-        text: format!("error: --out: cannot make the folder `{}`: {error}", folder.display()),
+    let failed = |error: io::Error| {
+        let folder = folder.display();
+        let text = format!("error: --out: cannot make the folder `{folder}`: {error}");
+        Problem::new(Exit::NotWritten, text)
     };
     std::fs::create_dir_all(folder).map_err(failed)?;
     let entries = folder.read_dir().map_err(failed)?;
@@ -113,21 +115,22 @@ fn prepare(folder: &Path) -> Result<(), Problem> {
     Ok(())
 }
 
-fn tell(noise: &Noise, path: &Path) {
+fn tell(noise: &Noise, path: &Path, out: &mut dyn Write) -> io::Result<()> {
     let runs = noise.runs;
-    println!("{:44}{:>14}{:>20}", "", "runs differ by", format!("{runs} v. {runs} can tell"));
+    writeln!(out, "{:44}{:>14}{:>20}", "", "runs differ by", format!("{runs} v. {runs} can tell"))?;
     for scenario in &noise.scenarios {
-        println!("{}", scenario.name);
+        writeln!(out, "{}", scenario.name)?;
         for metric in &scenario.metrics {
             let unit = if metric.unit == "share" { "points" } else { "%" };
             let show = |value: f64| format!("{:.2} {unit}", value * 100.0);
-            println!(
+            writeln!(
+                out,
                 "  {:42}{:>14}{:>20}",
                 metric.metric,
                 show(metric.deviation),
                 show(metric.floor)
-            );
+            )?;
         }
     }
-    println!("\n{}", path.display());
+    writeln!(out, "\n{}", path.display())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::problem::Problem;
 use super::suite::Changes;
-use super::{Exit, capacity};
+use super::{Exit, capacity, print};
 use crate::capacity::words;
 use crate::plan::forecast::{self, Amount, Forecast, LevelUnit, Limits};
 use crate::plan::{Plan, Scenario};
@@ -22,27 +22,23 @@ pub(super) struct Args {
 }
 
 pub(super) fn main(args: Args) -> Exit {
-    let (suite, plan) = match args.changes.suite(&args.file) {
-        Ok(read) => read,
-        Err(problem) => return problem.print(),
-    };
+    tell(&args).map_or_else(|problem| problem.print(), |()| Exit::Held)
+}
+
+fn tell(args: &Args) -> Result<(), Problem> {
+    let (suite, plan) = args.changes.suite(&args.file)?;
     let limits = limits();
     let forecasts = plan.forecast(limits.cores);
     for (scenario, forecast) in plan.scenarios.iter().zip(&forecasts) {
-        println!("{}", shown(&plan, scenario, forecast, &limits));
+        print::line(shown(&plan, scenario, forecast, &limits))?;
     }
-    if let Err(problems) = forecast::check(&suite, &plan, &forecasts, &limits) {
-        return Problem::from(&problems).print();
+    forecast::check(&suite, &plan, &forecasts, &limits)
+        .map_err(|problems| Problem::from(&problems))?;
+    if let Some(settings) = capacity::of_block(&plan)? {
+        let outlook = words::outlook(&settings);
+        print::line(format_args!("capacity\n  {:<12} {outlook}\n", "search"))?;
     }
-    match capacity::of_block(&plan) {
-        Ok(settings) => {
-            if let Some(settings) = settings {
-                println!("capacity\n  {:<12} {}\n", "search", words::outlook(&settings));
-            }
-            Exit::Held
-        }
-        Err(problem) => problem.print(),
-    }
+    Ok(())
 }
 
 /// What the machine gives.

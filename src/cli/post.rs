@@ -1,7 +1,7 @@
 //! `flowbench post`.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -13,9 +13,10 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use uuid::Uuid;
 
-use super::Exit;
 use super::connection::{Connection, Sending};
+use super::print::Out;
 use super::problem::{Problem, in_line, json, not_json};
+use super::{Exit, print};
 use crate::client::{BoxError, CallError, Client, RequestSize, Response};
 use crate::wire::{Document, Map, Protocol};
 
@@ -283,12 +284,12 @@ impl Iterator for Lines {
 /// Writes responses to stdout and failures to stderr.
 struct Printer {
     show: Show,
-    out: io::StdoutLock<'static>,
+    out: Out,
     /// What one response gives, written at once.
     buffer: Vec<u8>,
     failures: u64,
     exit: Exit,
-    /// Nobody reads any more, as with `| head`. That is no failure.
+    /// stdout takes no more.
     closed: bool,
 }
 
@@ -296,7 +297,7 @@ impl Printer {
     fn new(show: Show) -> Printer {
         Printer {
             show,
-            out: io::stdout().lock(),
+            out: Out::plain(),
             buffer: Vec::new(),
             failures: 0,
             exit: Exit::Held,
@@ -314,17 +315,10 @@ impl Printer {
             return self.failure((&error).into());
         }
         // Whoever reads shall have it now, not when the next response is there.
-        let written = self.out.write_all(&self.buffer).and_then(|()| self.out.flush());
-        match written {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.closed = true,
-            Err(error) => {
-                self.failure(Problem {
-                    exit: Exit::NotWritten,
-                    text: format!("error: cannot write to stdout: {error}"),
-                });
-                self.closed = true;
-            }
+        let written = self.out.write_all(&self.buffer);
+        self.closed = written.is_err() || self.out.is_closed();
+        if let Err(error) = written {
+            self.failure(print::not_printed(error));
         }
     }
 
@@ -361,7 +355,7 @@ impl Printer {
 
     fn finish(self) -> Exit {
         if let Some(more @ 1..) = self.failures.checked_sub(TOLD_FAILURES) {
-            eprintln!("error: {more} more failures like these");
+            print::tell(format_args!("error: {more} more failures like these"));
         }
         self.exit
     }
@@ -383,7 +377,7 @@ struct Progress {
 
 impl Progress {
     fn new(wanted: bool) -> Progress {
-        let bar = if wanted && io::stderr().is_terminal() {
+        let bar = if wanted && print::err_is_terminal() {
             let bar = ProgressBar::new_spinner();
             bar.enable_steady_tick(Duration::from_millis(100));
             bar

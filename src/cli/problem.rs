@@ -6,8 +6,9 @@ use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
 use serde::de::DeserializeOwned;
 
-use super::Exit;
+use super::{Exit, print};
 use crate::client::{CallError, ConfigError, PostError};
+use crate::source::Problems;
 use crate::wire::TargetError;
 
 /// Why a command ends, and how.
@@ -16,17 +17,33 @@ pub(super) struct Problem {
     pub(super) exit: Exit,
     /// What is printed, `error: ` included, without a line break at its end.
     pub(super) text: String,
+    /// The text is free of all that others could say to a terminal, and has colours of ours.
+    colored: bool,
 }
 
 impl Problem {
+    /// A text of any origin.
+    pub(super) fn new(exit: Exit, text: String) -> Problem {
+        Problem { exit, text, colored: false }
+    }
+
+    /// What is wrong with a file, shown in its lines.
+    pub(super) fn shown(problems: &Problems) -> Problem {
+        let text = problems.render(print::err_is_terminal());
+        Problem { exit: Exit::Usage, text, colored: true }
+    }
+
     /// The command line is wrong.
     pub(super) fn usage(message: impl std::fmt::Display) -> Problem {
-        Problem { exit: Exit::Usage, text: format!("error: {message}") }
+        Problem::new(Exit::Usage, format!("error: {message}"))
     }
 
     /// Shows it on stderr, gives the exit code.
     pub(super) fn print(&self) -> Exit {
-        eprintln!("{}", self.text);
+        match self.colored {
+            true => print::tell_colored(&self.text),
+            false => print::tell(&self.text),
+        }
         self.exit
     }
 }
@@ -59,7 +76,7 @@ impl From<&CallError> for Problem {
             | CallError::NoRoom { .. }
             | CallError::Decode(_) => Exit::Failed,
         };
-        Problem { exit, text: describe(error) }
+        Problem::new(exit, describe(error))
     }
 }
 
@@ -68,7 +85,7 @@ impl From<&PostError> for Problem {
         match error {
             PostError::Call(error) => error.into(),
             // It says itself what of the inputs is wrong and where.
-            PostError::Input(error) => Problem { exit: Exit::Usage, text: error.to_string() },
+            PostError::Input(error) => Problem::new(Exit::Usage, error.to_string()),
             other => Problem::usage(other),
         }
     }
@@ -154,7 +171,7 @@ pub(super) fn in_line(
         .line_start(line)
         .annotation(AnnotationKind::Primary.span(at..end));
     let report = [Level::ERROR.primary_title(title).element(snippet)];
-    Problem { exit: Exit::Usage, text: Renderer::plain().term_width(100).render(&report) }
+    Problem::new(Exit::Usage, Renderer::plain().term_width(100).render(&report))
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::Exit;
 use super::connection::Connection;
 use super::problem::Problem;
+use super::{Exit, print};
 use crate::client::{CallError, Client, FlowInfo};
 use crate::units::Span;
 use crate::wire::{Family, Protocol};
@@ -34,10 +34,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 pub(super) async fn main(args: Args) -> Exit {
     match run(args).await {
-        Ok(said) => {
-            println!("{said}");
-            Exit::Held
-        }
+        Ok(said) => print::line(said).map_or_else(|problem| problem.print(), |()| Exit::Held),
         Err(problem) => problem.print(),
     }
 }
@@ -70,10 +67,10 @@ async fn run(args: Args) -> Result<String, Problem> {
                         Some(wait) => format!(" after {wait}"),
                         None => String::new(),
                     };
-                    return Err(Problem {
-                        exit: Exit::Unreachable,
-                        text: format!("error: {target} is not ready{waited}: {error}"),
-                    });
+                    return Err(Problem::new(
+                        Exit::Unreachable,
+                        format!("error: {target} is not ready{waited}: {error}"),
+                    ));
                 }
             },
         }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::Exit;
-use super::capacity;
 use super::problem::Problem;
-use super::run::{colored, not_written};
+use super::run::not_written;
+use super::{capacity, print};
 use crate::record::saved::{self, ReadError};
 use crate::record::summary::{Summary, Verdict};
 use crate::report::{self, Format, files};
@@ -128,15 +128,7 @@ fn put(args: &Args, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Res
     if let Some(path) = &args.output {
         return files::whole(path, write).map_err(not_written);
     }
-    let mut out = io::stdout().lock();
-    match write(&mut out).and_then(|()| out.flush()) {
-        // Who reads has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|error| Problem {
-            exit: Exit::NotWritten,
-            text: format!("error: could not write the report: {error}"),
-        }),
-    }
+    print::written(write)
 }
 
 fn read(path: &Path) -> Result<Summary, ReadError> {
@@ -213,8 +205,6 @@ fn kind(args: &Args) -> Result<Format, Problem> {
         Kind::Csv => Format::Csv,
         Kind::Hlog => Format::Hlog,
         Kind::Prometheus => Format::Prometheus,
-        Kind::Terminal => {
-            Format::Terminal { color: args.output.is_none() && colored(&io::stdout()) }
-        }
+        Kind::Terminal => Format::Terminal { color: args.output.is_none() && print::colored() },
     })
 }

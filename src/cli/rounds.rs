@@ -1,12 +1,11 @@
 //! A plan carried out several times: what `gate` and `noise` are made of.
 
-use std::io::IsTerminal;
-
 use tokio::sync::watch;
 
 use super::Exit;
+use super::print::{self, output};
 use super::problem::Problem;
-use super::run::{chain, output, show};
+use super::run::{chain, show};
 use crate::compare::Saved;
 use crate::engine::Stop;
 use crate::plan::Plan;
@@ -26,22 +25,20 @@ pub(super) async fn once(
 ) -> Result<Saved, Problem> {
     let (live, states) = watch::channel(Vec::new());
     // One line a run is enough for a log; a terminal shows how far it is.
-    let shown = (!quiet && std::io::stderr().is_terminal()).then(|| tokio::spawn(show(states)));
+    let shown = (!quiet && print::err_is_terminal()).then(|| tokio::spawn(show(states)));
     let options = run::Options { output: output(true), stop: stop.clone(), live, journal: None };
     let outcome = run::run(plan.clone(), options).await;
     if let Some(shown) = shown {
         // It ends with the run, whose end of the channel is gone.
         let _ = shown.await;
     }
-    let summary = outcome.map_err(|error| Problem { exit: Exit::Usage, text: chain(&error) })?;
+    let summary = outcome.map_err(|error| Problem::new(Exit::Usage, chain(&error)))?;
     if !quiet {
-        eprintln!("{label}: {}", told(&summary));
+        print::tell(format_args!("{label}: {}", told(&summary)));
     }
     if summary.interrupted {
-        return Err(Problem {
-            exit: Exit::Interrupted,
-            text: "interrupted: nothing is judged".into(),
-        });
+        let text = "interrupted: nothing is judged".into();
+        return Err(Problem::new(Exit::Interrupted, text));
     }
     for scenario in &summary.scenarios {
         let exit = match scenario.end.reason {
@@ -51,7 +48,7 @@ pub(super) async fn once(
         };
         let why = scenario.end.message.clone().unwrap_or_default();
         let text = format!("error: {label}: scenario `{}` did not run: {why}", scenario.name);
-        return Err(Problem { exit, text });
+        return Err(Problem::new(exit, text));
     }
     Ok(Saved { label, summary })
 }

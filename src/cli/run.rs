@@ -1,20 +1,17 @@
 //! `flowbench run`.
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::Exit;
 use super::compare::{Baseline, Judging};
 use super::problem::Problem;
 use super::signals::watch_signals;
 use super::suite::Changes;
+use super::{Exit, print};
 use crate::engine::Stop;
-use crate::engine::examine::Output;
 use crate::plan::{Plan, forecast};
 use crate::record::summary::{EndReason, Summary, Verdict};
 use crate::report::files::Files;
@@ -91,7 +88,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     watch_signals(stop.clone(), args.quiet);
     let (live, states) = watch::channel(Vec::new());
     let shown = (!args.quiet).then(|| tokio::spawn(show(states)));
-    let options = run::Options { output: output(args.json), stop, live, journal: notes };
+    let options = run::Options { output: print::output(args.json), stop, live, journal: notes };
     let outcome = run::run(plan, options).await;
     if let Some(shown) = shown {
         // It ends with the run, whose end of the channel is gone.
@@ -101,18 +98,17 @@ async fn run(args: Args) -> Result<Exit, Problem> {
         Ok(summary) => summary,
         Err(error) => {
             files.discard();
-            return Err(Problem { exit: Exit::Usage, text: chain(&error) });
+            return Err(Problem::new(Exit::Usage, chain(&error)));
         }
     };
     if let Some(Err(error)) = journal.map(Journal::finish) {
-        eprintln!("warning: could not write {}: {error}", files.journal().display());
+        let journal = files.journal().display();
+        print::tell(format_args!("warning: could not write {journal}: {error}"));
     }
     let journal = files.journal().to_owned();
     let written = files.write(&summary);
-    tell(&args, &summary).map_err(|error| Problem {
-        exit: Exit::NotWritten,
-        text: format!("error: could not print the result: {error}"),
-    })?;
+    // What stdout does not take is in the files all the same.
+    let told = tell(&args, &summary);
     let paths = written.map_err(|error| {
         let mut problem = not_written(error);
         let journal = journal.display();
@@ -121,12 +117,12 @@ async fn run(args: Args) -> Result<Exit, Problem> {
             .push_str(&format!("\n  what was measured is in {journal}: `flowbench report`"));
         problem
     })?;
-    if !args.json {
-        for path in paths {
-            println!("{}", path.display());
-        }
-    }
-    let exit = exit(&summary);
+    let named = || match args.json {
+        true => Ok(()),
+        false => paths.iter().try_for_each(|path| print::line(path.display())),
+    };
+    let told = told.and_then(|()| named()).map_or_else(|problem| problem.print(), |()| Exit::Held);
+    let exit = exit(&summary).or(told);
     match baseline {
         // What was interrupted has not been measured.
         Some(baseline) if exit != Exit::Interrupted => {
@@ -203,9 +199,9 @@ pub(super) fn default_folder(suite: &str) -> PathBuf {
 
 /// Shows how it goes until the run is over.
 pub(super) async fn show(mut states: watch::Receiver<Vec<Live>>) {
-    let mut progress = match io::stderr().is_terminal() {
+    let mut progress = match print::err_is_terminal() {
         true => Progress::terminal(),
-        false => Progress::lines(io::stderr()),
+        false => Progress::lines(print::err()),
     };
     loop {
         let over = states.changed().await.is_err();
@@ -219,27 +215,14 @@ pub(super) async fn show(mut states: watch::Receiver<Vec<Live>>) {
     progress.finish();
 }
 
-/// Where actions print: stdout, unless that is for the result.
-pub(super) fn output(json: bool) -> Output {
-    if json { Arc::new(Mutex::new(io::stderr())) } else { Arc::new(Mutex::new(io::stdout())) }
-}
-
 /// Prints the result.
-fn tell(args: &Args, summary: &Summary) -> io::Result<()> {
-    let stdout = io::stdout();
+fn tell(args: &Args, summary: &Summary) -> Result<(), Problem> {
     let format = match (args.json, args.quiet) {
         (true, _) => Format::Json,
         (false, true) => Format::Verdict,
-        (false, false) => Format::Terminal { color: colored(&stdout) },
+        (false, false) => Format::Terminal { color: print::colored() },
     };
-    let mut out = stdout.lock();
-    report::write(summary, format, &mut out)?;
-    out.flush()
-}
-
-pub(super) fn colored(stream: &impl IsTerminal) -> bool {
-    // https://no-color.org: set and not empty.
-    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    print::written(|out| report::write(summary, format, out))
 }
 
 fn exit(summary: &Summary) -> Exit {
@@ -255,7 +238,7 @@ fn exit(summary: &Summary) -> Exit {
 }
 
 pub(super) fn not_written(error: impl std::error::Error) -> Problem {
-    Problem { exit: Exit::NotWritten, text: chain(&error) }
+    Problem::new(Exit::NotWritten, chain(&error))
 }
 
 /// An error and what caused it, in one line.

@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use super::Exit;
+use super::{Exit, print};
 
 /// Prints the JSON schema of a suite, with which editors complete and check, or of a result.
 #[derive(Debug, clap::Args)]
@@ -35,6 +35,5 @@ pub(super) fn main(args: Args) -> Exit {
         Of::Report => crate::record::summary::schema(),
         Of::Capacity => crate::capacity::result::schema(),
     };
-    println!("{schema:#}");
-    Exit::Held
+    print::line(format_args!("{schema:#}")).map_or_else(|problem| problem.print(), |()| Exit::Held)
 }

@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
-use super::Exit;
 use super::problem::Problem;
+use super::{Exit, print};
 use crate::engine::Stop;
 use crate::selftest::{self, Check, Measure, Report, Rung, SelftestError, Told};
 
@@ -31,41 +31,35 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     let mut written = Ok(());
     let mut tell = |told: Told<'_>| {
         if !args.json && written.is_ok() {
-            written = show(told);
+            written = print::written(|out| show(told, out));
         }
     };
     if !args.json {
-        println!("flowbench selftest: less than two minutes; leave the machine alone meanwhile.\n");
+        let text =
+            "flowbench selftest: less than two minutes; leave the machine alone meanwhile.\n";
+        print::line(text)?;
     }
-    let report = selftest::run(&stop, &mut tell).await.map_err(|error| Problem {
-        exit: match error {
+    let report = selftest::run(&stop, &mut tell).await.map_err(|error| {
+        let exit = match error {
             SelftestError::Interrupted => Exit::Interrupted,
             SelftestError::Io(_) | SelftestError::Run { .. } => Exit::Unreachable,
-        },
-        text: super::run::chain(&error),
+        };
+        Problem::new(exit, super::run::chain(&error))
     })?;
-    written.and_then(|()| conclude(&report, args.json)).map_err(|error| Problem {
-        exit: Exit::NotWritten,
-        text: format!("error: could not print the result: {error}"),
-    })?;
+    written.and_then(|()| print::written(|out| conclude(&report, args.json, out)))?;
     Ok(if report.passed { Exit::Held } else { Exit::Failed })
 }
 
-fn show(told: Told<'_>) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+fn show(told: Told<'_>, out: &mut dyn Write) -> io::Result<()> {
     match told {
-        Told::Begins(name) => {
-            if io::IsTerminal::is_terminal(&out) {
-                write!(out, "…       {name}\r")?;
-            }
-        }
-        Told::Checked(check) => checked(check, &mut out)?,
-        Told::Tried(rung) => tried(rung, &mut out)?,
+        Told::Begins(name) if print::out_is_terminal() => write!(out, "…       {name}\r"),
+        Told::Begins(_) => Ok(()),
+        Told::Checked(check) => checked(check, out),
+        Told::Tried(rung) => tried(rung, out),
     }
-    out.flush()
 }
 
-fn checked(check: &Check, out: &mut impl Write) -> io::Result<()> {
+fn checked(check: &Check, out: &mut dyn Write) -> io::Result<()> {
     let word = if check.passed { "passed" } else { "FAILED" };
     writeln!(out, "{word}  {}", check.name)?;
     // Those of many runs are told only where something is wrong.
@@ -90,7 +84,7 @@ fn words(measure: &Measure) -> String {
     }
 }
 
-fn tried(rung: &Rung, out: &mut impl Write) -> io::Result<()> {
+fn tried(rung: &Rung, out: &mut dyn Write) -> io::Result<()> {
     let ms = |ms: Option<f64>| ms.map_or("–".into(), |ms| format!("{ms:.3} ms"));
     let word = if rung.trusted { "trust" } else { "TOO MUCH" };
     writeln!(
@@ -106,10 +100,9 @@ fn tried(rung: &Rung, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn conclude(report: &Report, json: bool) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+fn conclude(report: &Report, json: bool, out: &mut dyn Write) -> io::Result<()> {
     if json {
-        serde_json::to_writer_pretty(&mut out, report)?;
+        serde_json::to_writer_pretty(&mut *out, report)?;
         return writeln!(out);
     }
     let failed = report.checks.iter().filter(|check| !check.passed).count();

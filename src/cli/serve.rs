@@ -1,13 +1,13 @@
 //! `flowbench serve`: the embedded Flow, for others to talk to.
 
-use std::io::{IsTerminal, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
-use super::Exit;
+use super::problem::Problem;
 use super::signals::Signals;
+use super::{Exit, print};
 use crate::flow::{FamilyName, Flow, FlowConfig, PathStep, ProtocolName, Theory, TlsFiles};
 use crate::source::{Problems, Sources, Spot};
 use crate::units::Rate;
@@ -63,52 +63,39 @@ enum FamilyArg {
 }
 
 pub(super) async fn main(args: Args) -> Exit {
+    run(args).await.unwrap_or_else(|problem| problem.print())
+}
+
+async fn run(args: Args) -> Result<Exit, Problem> {
     let offered = args.offered;
-    let config = match config(args) {
-        Ok(config) => config,
-        Err(message) => {
-            eprintln!("{message}");
-            return Exit::Usage;
-        }
-    };
+    let config = config(args)?;
     let protocols = config.protocols.clone();
     let theory = offered.map(|rate| theory(&config, rate)).unwrap_or_default();
-    let flow = match Flow::start(config).await {
-        Ok(flow) => flow,
-        Err(error) => {
-            eprintln!("error: {error}");
-            let mut cause = std::error::Error::source(&error);
-            while let Some(error) = cause {
-                eprintln!("  caused by: {error}");
-                cause = error.source();
-            }
-            return Exit::Unreachable;
-        }
-    };
+    let flow = Flow::start(config)
+        .await
+        .map_err(|error| Problem::new(Exit::Unreachable, not_started(&error)))?;
     // Before anybody is told of the Flow, who may then end it at once.
     let mut signals = Signals::new();
-    // Whoever started us reads the addresses through a pipe, and may have closed it.
-    let mut out = std::io::stdout().lock();
-    for protocol in protocols {
-        if let Some(target) = flow.target(protocol.into()) {
-            let _ = writeln!(out, "{target}");
-        }
-    }
-    for line in theory {
-        let _ = writeln!(out, "{line}");
-    }
-    let _ = out.flush();
-    drop(out);
+    // All at once, for whoever started us and may close the pipe after a line.
+    let targets = protocols.into_iter().filter_map(|protocol| flow.target(protocol.into()));
+    let lines = targets.map(|target| target.to_string()).chain(theory);
+    print::text_out(lines.map(|line| line + "\n").collect::<String>())?;
     signals.next().await;
     // A second signal ends at once what the first one lets finish.
     tokio::select! {
-        () = flow.stop() => Exit::Held,
-        () = signals.next() => Exit::Interrupted,
+        () = flow.stop() => Ok(Exit::Held),
+        () = signals.next() => Ok(Exit::Interrupted),
     }
 }
 
+/// An error and what caused it, a line each.
+fn not_started(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(format!("error: {error}"), |text, cause| format!("{text}\n  caused by: {cause}"))
+}
+
 /// The configuration of file and options; else what is wrong with them.
-fn config(args: Args) -> Result<FlowConfig, String> {
+fn config(args: Args) -> Result<FlowConfig, Problem> {
     let file = match &args.config {
         None => None,
         Some(path) => Some(File::read(path)?),
@@ -120,10 +107,9 @@ fn config(args: Args) -> Result<FlowConfig, String> {
     }
     let (ports, protocols) = (args.port.len(), config.protocols.len());
     if ports != 0 && ports != protocols && args.port != [0] {
-        return Err(format!(
-            "error: `--port` gives {ports} ports for {protocols} protocols; give one each, or 0 \
-             for free ones"
-        ));
+        return Err(Problem::usage(format_args!(
+            "`--port` gives {ports} ports for {protocols} protocols; give one each, or 0 for free ones"
+        )));
     }
     config.ports.extend(config.protocols.iter().copied().zip(args.port));
     config.host = args.host.unwrap_or(config.host);
@@ -140,8 +126,8 @@ fn config(args: Args) -> Result<FlowConfig, String> {
     Err(match file {
         Some(file) => file.problems(problems),
         None => {
-            let lines = problems.iter().map(|problem| format!("error: {problem}"));
-            lines.collect::<Vec<_>>().join("\n")
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            Problem::usage(lines.join("\nerror: "))
         }
     })
 }
@@ -154,10 +140,10 @@ struct File {
 }
 
 impl File {
-    fn read(path: &Path) -> Result<File, String> {
+    fn read(path: &Path) -> Result<File, Problem> {
         let name = path.display().to_string();
         let text = std::fs::read_to_string(path)
-            .map_err(|error| format!("error: could not read {name}: {error}"))?;
+            .map_err(|error| Problem::usage(format_args!("could not read {name}: {error}")))?;
         let (mut sources, mut problems) = (Sources::new(), Vec::new());
         let mut node = sources.parse(&name, text, None, &mut problems);
         let config: Option<FlowConfig> =
@@ -167,13 +153,13 @@ impl File {
                 let base = path.parent().unwrap_or(Path::new(""));
                 Ok(File { sources, node, config: beside(config, base) })
             }
-            (_, _, Some(problems)) => Err(shown(&problems)),
-            (_, _, None) => Err(format!("error: {name} holds no Flow")),
+            (_, _, Some(problems)) => Err(Problem::shown(&problems)),
+            (_, _, None) => Err(Problem::usage(format_args!("{name} holds no Flow"))),
         }
     }
 
     /// What is wrong, each shown in its line.
-    fn problems(&self, found: Vec<crate::flow::FlowProblem>) -> String {
+    fn problems(&self, found: Vec<crate::flow::FlowProblem>) -> Problem {
         let mut problems = Vec::new();
         for problem in found {
             let spot = problem.path.iter().fold(Spot::of(&self.node), |spot, step| match step {
@@ -182,12 +168,9 @@ impl File {
             });
             spot.problem(&mut problems, problem.message, |problem| problem);
         }
-        Problems::new(&self.sources, problems).map(|problems| shown(&problems)).unwrap_or_default()
+        let problems = Problems::new(&self.sources, problems).expect("there is one at least");
+        Problem::shown(&problems)
     }
-}
-
-fn shown(problems: &Problems) -> String {
-    problems.render(std::io::stderr().is_terminal())
 }
 
 /// Files that a configuration names stand beside it.

@@ -1,5 +1,6 @@
 //! What asks the program to end: Ctrl-C and SIGTERM.
 
+use super::print;
 use crate::engine::Stop;
 
 /// SIGINT and SIGTERM, from now on. One that cannot be watched ends the process, which is what it
@@ -54,7 +55,7 @@ pub(super) fn watch_signals(stop: Stop, quiet: bool) {
     tokio::spawn(async move {
         signals.next().await;
         if !quiet {
-            eprintln!("interrupted: waiting for what is in flight; once more to end at once");
+            print::tell("interrupted: waiting for what is in flight; once more to end at once");
         }
         stop.drain.cancel();
         signals.next().await;

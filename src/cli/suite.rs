@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Exit;
 use super::problem::Problem;
 use crate::plan::{self, Plan};
 use crate::scenario::{self, LoadedSuite, Options};
@@ -62,8 +61,7 @@ impl Changes {
 
 impl From<&Problems> for Problem {
     fn from(problems: &Problems) -> Problem {
-        let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-        Problem { exit: Exit::Usage, text: problems.render(colours) }
+        Problem::shown(problems)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a Flow sent and what a suite's author wrote is data: here it is made text of a format.
 
-use super::words::plain;
+use super::words::{is_command, plain};
 
 /// Text for an attribute or an element. XML 1.0 has no way to write most control characters.
 pub(super) fn xml(text: &str) -> String {
@@ -13,7 +13,7 @@ pub(super) fn xml(text: &str) -> String {
             '"' => out.push_str("&quot;"),
             '\n' => out.push_str("&#10;"),
             '\t' => out.push_str("&#9;"),
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('\u{fffd}'),
+            c if is_command(c) || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('\u{fffd}'),
             c => out.push(c),
         }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::words::{latency, time};
+use super::words::{latency, plain, time};
 use crate::capacity::judge::Evidence;
 use crate::capacity::result::{Outcome, TrialSummary, Unit};
 use crate::capacity::search::{Kind, Trial};
@@ -55,6 +55,8 @@ impl Trials {
 
     /// Lines that stay.
     pub fn say(&mut self, text: &str) {
+        let lines: Vec<String> = text.lines().map(plain).collect();
+        let text = lines.join("\n");
         match &mut self.view {
             View::Terminal(bar) => bar.println(text),
             View::Lines { out, told } => {

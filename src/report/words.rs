@@ -177,15 +177,21 @@ pub(super) fn fit(text: &str, columns: usize) -> String {
     cut
 }
 
-/// What a Flow sent is data: it must not be able to speak to the terminal.
+/// What a Flow sent is data: it must not be able to speak to the terminal, nor to turn a line around.
 pub(super) fn plain(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             '\n' | '\t' => ' ',
-            c if c.is_control() => '\u{fffd}',
+            c if is_command(c) => char::REPLACEMENT_CHARACTER,
             c => c,
         })
         .collect()
+}
+
+/// Whether a character is an order to who shows a text: to a terminal, or to write from the other side,
+/// by which a text can look like another.
+pub(crate) fn is_command(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A text as a sentence begins.
@@ -295,5 +301,6 @@ mod tests {
     #[test]
     fn what_a_flow_sent_can_not_move_the_cursor() {
         assert_eq!(fit("a\x1b[2Jb\n", 20), "a\u{fffd}[2Jb ");
+        assert_eq!(fit("gpj.\u{202e}exe \u{2067}x", 20), "gpj.\u{fffd}exe \u{fffd}x");
     }
 }

@@ -174,3 +174,14 @@ fn paths_are_found_in_every_way_of_writing_them() {
     let expected = ["wire", "client", "flow", "units"].map(String::from);
     assert_eq!(crate_paths(code), expected.into());
 }
+
+#[test]
+fn one_file_alone_writes_to_stdout_and_stderr() {
+    let others = sources().into_iter().filter(|(_, path, _)| *path != Path::new("cli/print.rs"));
+    let printing = ["io::stdout()", "io::stderr()", "print!(", "println!("];
+    let found: Vec<_> = others
+        .filter(|(_, _, code)| printing.iter().any(|word| code.contains(word)))
+        .map(|(_, path, _)| path)
+        .collect();
+    assert!(found.is_empty(), "{found:?} print past cli/print.rs");
+}

@@ -3,16 +3,16 @@
 mod saved;
 mod task;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use tokio::sync::watch;
 
-use super::Exit;
 use super::problem::Problem;
-use super::run::{chain, default_folder, not_written, output};
+use super::run::{chain, default_folder, not_written};
 use super::signals::watch_signals;
 use super::suite::Changes;
+use super::{Exit, print};
 use crate::capacity::analysis::{self, Circumstances};
 use crate::capacity::forecast::Growth;
 use crate::capacity::objective::Objective;
@@ -159,10 +159,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
         None => measured(&args).await?,
     };
     let paths = report::capacity::save(&folder, &capacity).map_err(not_written)?;
-    tell(&args, &capacity, &paths).map_err(|error| Problem {
-        exit: Exit::NotWritten,
-        text: format!("error: could not print the result: {error}"),
-    })?;
+    print::written(|out| tell(&args, &capacity, &paths, out))?;
     Ok(match &capacity.answer {
         _ if capacity.interrupted => Exit::Interrupted,
         Answer::Edge { .. } | Answer::HoldsAtHigh { .. } => Exit::Held,
@@ -186,17 +183,18 @@ async fn measured(args: &Args) -> Result<(PathBuf, Capacity), Problem> {
     let stop = Stop::default();
     watch_signals(stop.clone(), args.quiet);
     let (live, _) = watch::channel(Vec::new());
-    let options = Options { output: output(args.json), stop: stop.clone(), live, journal: None };
+    let options =
+        Options { output: print::output(args.json), stop: stop.clone(), live, journal: None };
     let (name, scenario) = (plan.name.clone(), plan.scenarios[task.scenario].clone());
     let started_at = jiff::Timestamp::now();
     let started = std::time::Instant::now();
     let mut trials = Trials::start(plan, options)
         .await
-        .map_err(|error| Problem { exit: Exit::Usage, text: chain(&error) })?;
+        .map_err(|error| Problem::new(Exit::Usage, chain(&error)))?;
     let unit = if task.settings.clients { Unit::Clients } else { Unit::Rate };
-    let mut view = (!args.quiet).then(|| match io::stderr().is_terminal() {
+    let mut view = (!args.quiet).then(|| match print::err_is_terminal() {
         true => View::terminal(unit),
-        false => View::lines(io::stderr(), unit),
+        false => View::lines(print::err(), unit),
     });
     let found = carry_out(&mut trials, &task, view.as_mut()).await;
     if let Some(view) = view {
@@ -271,7 +269,7 @@ async fn carry_out(
         if unreachable {
             let reason = summary.end.message.unwrap_or_default();
             let text = format!("error: `{name}`, which the search needs, did not run: {reason}");
-            return Err(Problem { exit: Exit::Unreachable, text });
+            return Err(Problem::new(Exit::Unreachable, text));
         }
     }
     let mut main = Search::new(task.settings.clone());
@@ -369,21 +367,25 @@ fn failed(error: SearchError) -> Problem {
         SearchError::Unreachable(_) => Exit::Unreachable,
         SearchError::Broken(_) | SearchError::Histogram(_) => Exit::Usage,
     };
-    Problem { exit, text: format!("error: {error}") }
+    Problem::new(exit, format!("error: {error}"))
 }
 
-fn tell(args: &Args, capacity: &Capacity, paths: &[PathBuf]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+fn tell(
+    args: &Args,
+    capacity: &Capacity,
+    paths: &[PathBuf],
+    out: &mut dyn Write,
+) -> io::Result<()> {
     match (args.json, args.quiet) {
-        (true, _) => report::capacity::write(capacity, report::Format::Json, &mut out)?,
-        (_, true) => report::capacity::write(capacity, report::Format::Verdict, &mut out)?,
+        (true, _) => report::capacity::write(capacity, report::Format::Json, out)?,
+        (_, true) => report::capacity::write(capacity, report::Format::Verdict, out)?,
         _ => {
             let format = report::Format::Terminal { color: false };
-            report::capacity::write(capacity, format, &mut out)?;
+            report::capacity::write(capacity, format, out)?;
             for path in paths {
                 writeln!(out, "{}", path.display())?;
             }
         }
     }
-    out.flush()
+    Ok(())
 }

@@ -13,11 +13,11 @@ pub(super) mod parts;
 
 use std::io;
 
-use minijinja::value::Serde;
-use minijinja::{Environment, context};
+use minijinja::value::{Serde, Value};
+use minijinja::{Environment, context, escape_formatter};
 use serde::Serialize;
 
-use super::words::{capital, whole_numbers};
+use super::words::{capital, is_command, whole_numbers};
 use crate::record::summary::Summary;
 
 pub(super) use capacity::write as write_capacity;
@@ -48,6 +48,15 @@ pub(super) fn render(
     // The one that comes with minijinja makes all other letters small.
     environment.add_filter("capital", |text: String| capital(&text));
     environment.add_filter("whole", |text: String| whole_numbers(&text));
+    // Escaping is for the browser; no text may look like another to who reads the page, either.
+    let command = |c| is_command(c) && !['\n', '\t'].contains(&c);
+    environment.set_formatter(move |out, state, value| match value.as_str() {
+        Some(text) if text.contains(command) => {
+            let shown = Value::from(text.replace(command, "\u{fffd}"));
+            escape_formatter(out, state, &shown)
+        }
+        _ => escape_formatter(out, state, value),
+    });
     let template = environment.get_template(template).map_err(io::Error::other)?;
     let style = include_str!("report.css");
     let script = include_str!("report.js");

@@ -1,0 +1,200 @@
+//! stdout and stderr: nothing else in the program writes to them.
+//!
+//! A reader that has seen enough (`| head`) is no failure: what it does not read is dropped. What stdout
+//! cannot take, as on a full disk, ends with [`Exit::NotWritten`]; of stderr nobody could be told. On
+//! a terminal no text that others wrote can move the cursor, and on stderr nowhere, for what is told
+//! there ends up on one.
+
+use std::fmt::Display;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::sync::{Arc, Mutex};
+
+use super::Exit;
+use super::problem::Problem;
+use crate::engine::examine::Output;
+use crate::report::words::is_command;
+
+/// Prints a line to stdout.
+pub(super) fn line(text: impl Display) -> Result<(), Problem> {
+    text_out(format_args!("{text}\n"))
+}
+
+/// Prints to stdout.
+pub(super) fn text_out(text: impl Display) -> Result<(), Problem> {
+    written(|out| write!(out, "{text}"))
+}
+
+/// Prints what is written, with its colours, to stdout.
+pub(super) fn written(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Problem> {
+    // At once, so that no character and no colour is cut in two.
+    let mut text = Vec::new();
+    let result = write(&mut text).and_then(|()| Out::new(Colors::Kept).write_all(&text));
+    result.map_err(not_printed)
+}
+
+/// Tells something on stderr, a line or several.
+pub(super) fn tell(text: impl Display) {
+    let _ = Err { colors: Colors::Dropped }.write_all(format!("{text}\n").as_bytes());
+}
+
+/// The same for text that has our own colours in it.
+pub(super) fn tell_colored(text: &str) {
+    let _ = Err { colors: Colors::Kept }.write_all(format!("{text}\n").as_bytes());
+}
+
+/// stderr, for text of any origin.
+pub(super) fn err() -> impl Write + Send + 'static {
+    Err { colors: Colors::Dropped }
+}
+
+/// Where actions print: stdout, unless that is for the result.
+pub(super) fn output(json: bool) -> Output {
+    if json { Arc::new(Mutex::new(err())) } else { Arc::new(Mutex::new(Out::new(Colors::Dropped))) }
+}
+
+/// Whether somebody looks at stderr.
+pub(super) fn err_is_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// Whether somebody looks at stdout.
+pub(super) fn out_is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Whether stdout is to have colours.
+pub(super) fn colored() -> bool {
+    // https://no-color.org: set and not empty.
+    out_is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// What stdout did not take.
+pub(super) fn not_printed(error: io::Error) -> Problem {
+    Problem::new(Exit::NotWritten, format!("error: cannot write to stdout: {error}"))
+}
+
+/// What becomes of sequences that colour a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Colors {
+    Kept,
+    Dropped,
+}
+
+/// stdout, for others' text. Each write is a text of its own.
+#[derive(Debug)]
+pub(super) struct Out {
+    terminal: bool,
+    colors: Colors,
+    /// Nobody reads any more.
+    closed: bool,
+}
+
+impl Out {
+    fn new(colors: Colors) -> Out {
+        Out { terminal: out_is_terminal(), colors, closed: false }
+    }
+
+    /// For text of any origin.
+    pub(super) fn plain() -> Out {
+        Out::new(Colors::Dropped)
+    }
+
+    /// Whether nobody reads any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// A reader that is gone takes everything.
+    fn taken(&mut self, result: io::Result<()>) -> io::Result<()> {
+        match result {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                self.closed = true;
+                Ok(())
+            }
+            result => result,
+        }
+    }
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.closed {
+            // Past the buffer of stdout, which would keep what failed and try it again at the end.
+            let mut out = io::stdout().lock();
+            let result = match self.terminal {
+                true => out.write_all(shown(bytes, self.colors).as_bytes()),
+                false => out.write_all(bytes),
+            };
+            self.taken(result.and_then(|()| out.flush()))?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// stderr.
+struct Err {
+    colors: Colors,
+}
+
+impl Write for Err {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        io::stderr().lock().write_all(shown(bytes, self.colors).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A text without anything that a terminal would obey, but for line breaks, tabs, its bell and, where
+/// they are ours, colours.
+fn shown(bytes: &[u8], colors: Colors) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let mut out = String::with_capacity(text.len());
+    let mut rest = &*text;
+    while let Some(c) = rest.chars().next() {
+        let color = if colors == Colors::Kept { color_len(rest) } else { None };
+        let len = color.unwrap_or(c.len_utf8());
+        match c {
+            '\n' | '\t' | '\x07' => out.push(c),
+            c if is_command(c) && color.is_none() => out.push(char::REPLACEMENT_CHARACTER),
+            _ => out.push_str(&rest[..len]),
+        }
+        rest = &rest[len..];
+    }
+    out
+}
+
+/// Bytes of the sequence for a colour that a text begins with.
+fn color_len(text: &str) -> Option<usize> {
+    let inner = text.strip_prefix("\x1b[")?;
+    let end = inner.find(|c: char| !c.is_ascii_digit() && c != ';')?;
+    inner[end..].starts_with('m').then_some("\x1b[".len() + end + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_of_others_can_speak_to_a_terminal() {
+        let hostile = "a\x1b]0;title\x07b\u{9b}2J\u{202e}c\x1b[31md\n\te\r\u{2066}";
+        assert_eq!(
+            shown(hostile.as_bytes(), Colors::Dropped),
+            "a\u{fffd}]0;title\x07b\u{fffd}2J\u{fffd}c\u{fffd}[31md\n\te\u{fffd}\u{fffd}"
+        );
+        assert_eq!(shown(b"\xff\x9b2J", Colors::Dropped), "\u{fffd}\u{fffd}2J");
+    }
+
+    #[test]
+    fn our_own_colours_stay_and_nothing_else_does() {
+        let text = "\x1b[1;32mpassed\x1b[0m \x1b[2J \x1b[3";
+        let expected = "\x1b[1;32mpassed\x1b[0m \u{fffd}[2J \u{fffd}[3";
+        assert_eq!(shown(text.as_bytes(), Colors::Kept), expected);
+    }
+}
