@@ -66,6 +66,7 @@ impl From<&CallError> for Problem {
             CallError::Connect { .. }
             | CallError::Tls { .. }
             | CallError::Lost { .. }
+            | CallError::NotTaken { .. }
             | CallError::Protocol { .. } => Exit::Unreachable,
             CallError::Encode(_) | CallError::Unsupported(_) | CallError::Config(_) => Exit::Usage,
             CallError::Timeout(_)

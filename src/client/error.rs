@@ -38,6 +38,15 @@ pub enum CallError {
         /// How it ended.
         reason: String,
     },
+    /// The gateway said that it did not look at the request: its connection is about to end, or it has
+    /// as many requests as it takes; or the connection ended with the request still on our side.
+    #[error("{target} did not take the request: {reason}")]
+    NotTaken {
+        /// Where to.
+        target: Target,
+        /// Its words, or ours.
+        reason: String,
+    },
     /// The other side does not speak the protocol.
     #[error("{target} does not speak {expected}: {reason}")]
     Protocol {
@@ -162,7 +171,7 @@ impl CallError {
             CallError::Connect { .. } => "connect",
             CallError::Tls { .. } => "tls",
             CallError::Timeout(_) => "timeout",
-            CallError::Lost { .. } => "lost",
+            CallError::Lost { .. } | CallError::NotTaken { .. } => "lost",
             CallError::Protocol { .. } => "protocol",
             CallError::Gateway { .. } => "gateway",
             CallError::Executor { .. } => "executor",
@@ -184,6 +193,7 @@ impl CallError {
             CallError::Connect { .. }
                 | CallError::Tls { .. }
                 | CallError::Lost { .. }
+                | CallError::NotTaken { .. }
                 | CallError::Protocol { .. }
         )
     }
@@ -196,6 +206,7 @@ impl CallError {
             CallError::Connect { .. }
                 | CallError::Tls { .. }
                 | CallError::Lost { .. }
+                | CallError::NotTaken { .. }
                 | CallError::Protocol { .. }
                 | CallError::Gateway { .. }
                 | CallError::Decode(_)
@@ -212,6 +223,7 @@ impl CallError {
             | CallError::Config(_) => true,
             CallError::Timeout(_)
             | CallError::Lost { .. }
+            | CallError::NotTaken { .. }
             | CallError::Gateway { .. }
             | CallError::Executor { .. }
             | CallError::GraphQl(_)

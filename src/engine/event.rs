@@ -137,6 +137,7 @@ impl Outcome {
             CallError::Connect { .. }
             | CallError::Tls { .. }
             | CallError::Lost { .. }
+            | CallError::NotTaken { .. }
             | CallError::Protocol { .. }
             | CallError::TooLarge { .. }
             | CallError::NoRoom { .. }

@@ -71,7 +71,7 @@ where
 /// what could not be sent), made the same for all protocols.
 fn may_heal(failure: &Failure) -> bool {
     match &failure.error {
-        CallError::Connect { .. } => true,
+        CallError::Connect { .. } | CallError::NotTaken { .. } => true,
         CallError::Lost { .. } => failure.timing.written.is_none(),
         error => cannot_serve_now(error),
     }

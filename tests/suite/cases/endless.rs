@@ -15,7 +15,7 @@ use tokio::process::Command;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs a suite and gives its result and the sizes of its reports.
-async fn run(suite: &str) -> (Value, Vec<(String, u64)>) {
+pub(super) async fn run(suite: &str) -> (Value, Vec<(String, u64)>) {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let (file, out) = (folder.path().join("suite.yaml"), folder.path().join("out"));
     std::fs::write(&file, suite).expect("it can be written");
@@ -42,7 +42,7 @@ async fn run(suite: &str) -> (Value, Vec<(String, u64)>) {
 }
 
 /// The suite of a case, with another address.
-fn suite(case: &str, address: (&str, &str)) -> String {
+pub(super) fn suite(case: &str, address: (&str, &str)) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
     let text = std::fs::read_to_string(folder.join(case).join("suite.yaml")).expect("a case");
     assert!(text.contains(address.0), "{text}");

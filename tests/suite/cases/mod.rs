@@ -2,3 +2,4 @@
 //! word on what is right.
 
 mod endless;
+mod goaway;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// A release of Jina, each with its own pins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Release {
+pub(crate) enum Release {
     /// 3.12 with docarray 0.21.
     V1,
     /// 3.6.5 with docarray 0.21: one protocol a Flow.
@@ -20,7 +20,7 @@ pub(super) enum Release {
 
 impl Release {
     /// As in the names of the pins, `v1-3.6.5`.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Release::V1 => "v1",
             Release::V1Old => "v1-3.6.5",
@@ -30,7 +30,7 @@ impl Release {
 
     /// The interpreter of this release's environment; `None` where it cannot be had and need not
     /// be, which is then said.
-    pub(super) fn python(self) -> Option<&'static Path> {
+    pub(crate) fn python(self) -> Option<&'static Path> {
         static PYTHONS: [OnceLock<Result<PathBuf, String>>; 3] = [const { OnceLock::new() }; 3];
         asked_for(&PYTHONS[self as usize], self.name(), "jina")
     }

@@ -6,19 +6,20 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use h2::client::{ResponseFuture, SendRequest};
-use h2::{Ping, PingPong, RecvStream, SendStream};
+use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE, USER_AGENT};
 use http::{Method, Request, StatusCode, Uri, Version};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::super::connect::Connector;
 use super::super::pending::Arrival;
@@ -49,7 +50,8 @@ const PONG_WITHIN: Duration = Duration::from_secs(60);
 /// An open HTTP/2 connection. The last clone of its `Arc` closes it.
 #[derive(Debug)]
 pub(super) struct Channel {
-    requests: SendRequest<Bytes>,
+    /// In an `Arc` of its own, so that whoever drives the connection can look without keeping it open.
+    requests: Arc<SendRequest<Bytes>>,
     headers: Arc<Headers>,
     fate: Arc<Fate>,
 }
@@ -69,6 +71,9 @@ pub(super) struct Headers {
 #[derive(Debug, Default)]
 struct Fate {
     closed: AtomicBool,
+    /// Cancelled when the gateway says goodbye (GOAWAY): what is under way may end, and new calls
+    /// belong on a new connection.
+    leaving: CancellationToken,
     /// The first error of the socket or of TLS, which h2 would pass on as a string only; or our own
     /// decision to give the connection up.
     error: OnceLock<CallError>,
@@ -185,9 +190,20 @@ impl Channel {
                 return Err(CallError::Protocol { target, expected: "gRPC", reason });
             }
         };
+        let requests = Arc::new(requests);
         tokio::spawn({
-            let fate = fate.clone();
+            let (fate, requests) = (fate.clone(), Arc::downgrade(&requests));
             async move {
+                let mut connection = pin!(connection);
+                let connection = poll_fn(|cx| {
+                    let ended = connection.as_mut().poll(cx);
+                    if !fate.leaving.is_cancelled()
+                        && requests.upgrade().is_some_and(|requests| is_leaving(&requests))
+                    {
+                        fate.leaving.cancel();
+                    }
+                    ended
+                });
                 // Either ends the other: an error shows in every stream, a dropped connection too.
                 tokio::select! {
                     _ = connection => (),
@@ -204,7 +220,18 @@ impl Channel {
 
     /// Whether new calls can be made on it, as far as we know.
     pub(super) fn is_open(&self) -> bool {
-        !self.fate.closed.load(Ordering::Acquire)
+        !self.fate.closed.load(Ordering::Acquire) && !self.fate.leaving.is_cancelled()
+    }
+
+    /// Cancelled when the gateway says goodbye.
+    pub(super) fn leaving(&self) -> &CancellationToken {
+        &self.fate.leaving
+    }
+
+    /// That a request is still on our side, and why it will not go out on this connection.
+    pub(super) fn not_taken(&self, reason: impl ToString) -> CallError {
+        let target = self.headers.target.clone();
+        CallError::NotTaken { target, reason: reason.to_string() }
     }
 
     /// Calls that the gateway allows at a time.
@@ -226,7 +253,7 @@ impl Channel {
         path: &'static str,
     ) -> Result<(Sending, Replies), CallError> {
         let began = async {
-            let mut requests = self.requests.clone().ready().await?;
+            let mut requests = SendRequest::clone(&self.requests).ready().await?;
             requests.send_request(self.headers.request(path), false)
         };
         match began.await {
@@ -245,9 +272,23 @@ impl Channel {
         explain(&self.headers.target, &self.fate, error)
     }
 
+    /// The same of a call whose response has begun: whatever the gateway says, it has looked at it.
+    fn explain_begun(&self, error: &h2::Error) -> CallError {
+        match self.explain(error) {
+            CallError::NotTaken { target, reason } => CallError::Lost { target, reason },
+            error => error,
+        }
+    }
+
     fn protocol(&self, reason: String) -> CallError {
         CallError::Protocol { target: self.headers.target.clone(), expected: "gRPC", reason }
     }
+}
+
+/// Whether the gateway has said that it takes no more calls. h2 tells whoever would make one.
+fn is_leaving(requests: &SendRequest<Bytes>) -> bool {
+    let ready = requests.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
+    matches!(ready, Poll::Ready(Err(error)) if error.is_go_away() && error.is_remote())
 }
 
 /// Ends when the gateway gives no sign of life.
@@ -272,6 +313,16 @@ fn silent(target: &Target) -> CallError {
 
 /// Who ended it, and how.
 fn explain(target: &Target, fate: &Fate, error: &h2::Error) -> CallError {
+    // A stream beyond the last one that a GOAWAY names, and one that is refused, was not looked at.
+    let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
+    if error.is_remote() && (error.is_go_away() || refused) {
+        let said = if refused { "it refused the stream" } else { "it said goodbye" };
+        let words = match error.reason() {
+            Some(Reason::NO_ERROR | Reason::REFUSED_STREAM) | None => String::new(),
+            Some(reason) => format!(" ({reason:?})"),
+        };
+        return CallError::NotTaken { target: target.clone(), reason: format!("{said}{words}") };
+    }
     if let Some(error) = fate.error.get() {
         return error.clone();
     }
@@ -281,10 +332,9 @@ fn explain(target: &Target, fate: &Fate, error: &h2::Error) -> CallError {
         let reason = format!("what it sends is not HTTP/2{reason}");
         return CallError::Protocol { target: target.clone(), expected: "gRPC", reason };
     }
-    match (error.is_io(), error.is_go_away(), error.is_reset()) {
-        (true, ..) => silent(target),
-        (_, true, _) => lost(format!("the gateway said goodbye{reason}")),
-        (_, _, true) => lost(format!("the gateway reset the stream{reason}")),
+    match (error.is_io(), error.is_reset()) {
+        (true, _) => silent(target),
+        (_, true) => lost(format!("the gateway reset the stream{reason}")),
         _ => lost(error.to_string()),
     }
 }
@@ -412,12 +462,12 @@ impl Replies {
                             let _ = body.flow_control().release_capacity(frame.len());
                             messages.push(frame);
                         }
-                        Some(Err(error)) => return self.broke(self.channel.explain(&error)),
+                        Some(Err(error)) => return self.broke(self.channel.explain_begun(&error)),
                         None => {
                             let half = messages.end();
                             let ended = match body.trailers().await {
                                 Ok(trailers) => trailers.as_ref().and_then(status::read),
-                                Err(error) => Some(Err(self.channel.explain(&error))),
+                                Err(error) => Some(Err(self.channel.explain_begun(&error))),
                             };
                             self.state = State::Ended;
                             return match (ended, half) {

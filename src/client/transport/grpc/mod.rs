@@ -23,7 +23,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream as streams};
 use prost::Message;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use self::channel::{Channel, Headers, Replies};
 use self::frame::{Incoming, Outgoing};
@@ -127,12 +127,22 @@ impl Grpc {
                     ))));
                 }
                 let limit = self.setup.config.timeout;
-                let (bytes, timing) = if self.setup.config.stream {
-                    let stream = self.lane().stream(&self.setup).await.map_err(Failure::unsent)?;
-                    stream.call(message, limit).await?
-                } else {
-                    // In a place of its own, so that requests on the stream do not pay for its size.
-                    Box::pin(self.single(message, limit)).await?
+                let mut anew = Anew::new(limit);
+                let (bytes, timing) = loop {
+                    let (message, limit) = (message.clone(), anew.left());
+                    let outcome = if self.setup.config.stream {
+                        let lane = self.lane();
+                        let stream = lane.stream(&self.setup).await.map_err(Failure::unsent)?;
+                        stream.call(message, limit).await
+                    } else {
+                        // In a place of its own, so that requests on the stream do not pay for its
+                        // size.
+                        Box::pin(self.single(message, limit)).await
+                    };
+                    match outcome {
+                        Ok(answered) => break answered,
+                        Err(failure) => Box::pin(anew.after(failure)).await?,
+                    }
                 };
                 let form = Form::Protobuf(family);
                 match form.decode_head(&bytes) {
@@ -149,7 +159,20 @@ impl Grpc {
 
     /// Sends a Document to a streaming endpoint, and gathers its replies.
     async fn stream_all(&self, message: Encoded) -> Result<Reply, Failure> {
-        let mut replies = self.stream(message).await?;
+        let mut anew = Anew::new(self.setup.config.timeout);
+        loop {
+            let gathered = match self.stream_within(&message, anew.left()).await {
+                Ok(replies) => self.gather(replies).await,
+                Err(failure) => Err(failure),
+            };
+            match gathered {
+                Ok(reply) => return Ok(reply),
+                Err(failure) => anew.after(failure).await?,
+            }
+        }
+    }
+
+    async fn gather(&self, mut replies: DocumentReplies) -> Result<Reply, Failure> {
         let mut all = Vec::new();
         let mut bytes_total = 0;
         // Large ones have claims of their own.
@@ -190,16 +213,25 @@ impl Grpc {
 
     /// Sends a Document to a streaming endpoint; replies come one by one.
     pub(super) async fn stream(&self, message: Encoded) -> Result<DocumentReplies, Failure> {
-        let deadline = self.setup.config.timeout.map(|limit| Instant::now() + limit);
+        let mut anew = Anew::new(self.setup.config.timeout);
+        loop {
+            match self.stream_within(&message, anew.left()).await {
+                Ok(replies) => return Ok(replies),
+                Err(failure) => anew.after(failure).await?,
+            }
+        }
+    }
+
+    async fn stream_within(
+        &self,
+        message: &Encoded,
+        limit: Option<Duration>,
+    ) -> Result<DocumentReplies, Failure> {
+        let deadline = limit.map(|limit| Instant::now() + limit);
         let channel = self.lane().channel(&self.setup).await.map_err(Failure::unsent)?;
-        let call = Call::begin(&channel, STREAM_DOC, outgoing(message));
-        match limited(deadline, self.setup.config.timeout, call).await {
-            Ok(call) => Ok(DocumentReplies {
-                call,
-                deadline,
-                limit: self.setup.config.timeout,
-                first: None,
-            }),
+        let call = Call::begin(&channel, STREAM_DOC, outgoing(message.clone()));
+        match limited(deadline, limit, call).await {
+            Ok(call) => Ok(DocumentReplies { call, deadline, limit, first: None }),
             Err(error) => Err(Failure::unsent(error)),
         }
     }
@@ -349,6 +381,53 @@ fn outgoing(message: Encoded) -> Outgoing {
     Outgoing::Request { message, id: RequestId { sender: rand::random(), number: rand::random() } }
 }
 
+/// A request that the gateway says it did not look at, or that never left us, is sent this often again.
+/// That it happens once is a gateway that goes; more often, one that takes nothing.
+const SENT_ANEW_MAX: u32 = 5;
+
+/// Before it is sent for the third time; the wait doubles from then on.
+const ANEW_WAIT: Duration = Duration::from_millis(5);
+
+/// Sends a request until it is taken, all together within its limit. That is no retry: what was not
+/// taken cannot have been worked on, and the server has seen one attempt.
+struct Anew {
+    limit: Option<Duration>,
+    start: Instant,
+    times: u32,
+}
+
+impl Anew {
+    fn new(limit: Option<Duration>) -> Anew {
+        Anew { limit, start: Instant::now(), times: 0 }
+    }
+
+    /// Of the limit.
+    fn left(&self) -> Option<Duration> {
+        self.limit.map(|limit| limit.saturating_sub(self.start.elapsed()))
+    }
+
+    /// Waits until it is time to send it anew.
+    ///
+    /// # Errors
+    /// The failure, if that is how it ends.
+    async fn after(&mut self, failure: Failure) -> Result<(), Failure> {
+        match (&failure.error, self.limit) {
+            (CallError::NotTaken { .. }, _) if self.times < SENT_ANEW_MAX => {
+                if self.times > 0 {
+                    sleep(ANEW_WAIT * (1 << self.times)).await;
+                }
+                self.times += 1;
+                Ok(())
+            }
+            // The limit that was set, not what was left of it.
+            (CallError::Timeout(_), Some(limit)) => {
+                Err(Failure { error: CallError::Timeout(limit), ..failure })
+            }
+            _ => Err(failure),
+        }
+    }
+}
+
 async fn limited<T>(
     deadline: Option<Instant>,
     limit: Option<Duration>,
@@ -385,7 +464,11 @@ impl Call {
         message: Outgoing,
         written: &Arc<OnceLock<Instant>>,
     ) -> Result<Call, CallError> {
-        let (sending, replies) = channel.begin(path).await?;
+        let (sending, replies) = match channel.begin(path).await {
+            // It ended since it was last looked at.
+            Err(CallError::Lost { reason, .. }) => return Err(channel.not_taken(reason)),
+            begun => begun?,
+        };
         let call = Call { replies, written: written.clone() };
         let sent = sending.only(message, || {
             let _ = written.set(Instant::now());

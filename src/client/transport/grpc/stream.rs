@@ -1,6 +1,7 @@
 //! One long-lived `/jina.JinaRPC/Call` stream: many requests down, their replies up in any order.
 
 use std::future::pending;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::super::pending::{Arrival, Pending, Waiter, request_id};
 use super::Setup;
@@ -40,6 +42,7 @@ const STUB: usize = 36;
 pub(super) struct Stream {
     pending: Arc<Pending>,
     queue: mpsc::Sender<Outgoing>,
+    channel: Arc<Channel>,
     /// Dropped with the stream: tells the reader.
     _open: oneshot::Sender<()>,
 }
@@ -55,9 +58,11 @@ impl Stream {
         let (queue, queued) = mpsc::channel(QUEUE);
         let (open, closed) = oneshot::channel();
         tokio::spawn({
-            let (pending, compression) = (pending.clone(), channel.compression());
+            let (pending, channel) = (pending.clone(), channel.clone());
             async move {
-                if let Err(error) = send(queued, sending, &pending, compression).await {
+                let (compression, leaving) = (channel.compression(), channel.leaving());
+                let sent = send(queued, sending, &pending, compression, leaving).await;
+                if let Err(error) = sent {
                     // As a rule the reader hears of the end too, and with it the gateway's reason.
                     sleep(GRACE).await;
                     pending.end(error);
@@ -66,12 +71,12 @@ impl Stream {
         });
         let reader = Reader { pending: pending.clone(), terse: setup.terse.clone(), held: None };
         tokio::spawn(reader.run(replies, closed));
-        Ok(Stream { pending, queue, _open: open })
+        Ok(Stream { pending, queue, channel: channel.clone(), _open: open })
     }
 
     /// Whether requests can be sent on it, as far as we know.
     pub(super) fn is_open(&self) -> bool {
-        !self.pending.has_ended()
+        !self.pending.has_ended() && !self.channel.leaving().is_cancelled()
     }
 
     /// Whether a gateway with Jina's own bound takes no more requests from it for now.
@@ -82,7 +87,7 @@ impl Stream {
     /// Sends a request and waits for its reply, for at most `limit` in all.
     ///
     /// # Errors
-    /// `Timeout`, and whatever ended the stream.
+    /// `Timeout`, `NotTaken` when it may go out again on another stream, and whatever ended the stream.
     pub(super) async fn call(
         &self,
         message: Encoded,
@@ -96,35 +101,66 @@ impl Stream {
         let outgoing = Outgoing::Request { message, id: waiter.id() };
         let limit = match self.queue.try_send(outgoing) {
             Ok(()) => limit,
-            // The stream has ended; the waiter knows why, or will in a moment.
-            Err(mpsc::error::TrySendError::Closed(_)) => limit,
+            // The stream has ended; the waiter knows why, or will in a moment. Or it drains.
+            Err(mpsc::error::TrySendError::Closed(_)) => match self.refusal() {
+                Some(refusal) => return Err(refusal),
+                None => limit,
+            },
             Err(mpsc::error::TrySendError::Full(outgoing)) => {
                 let queued = self.queue.send(outgoing);
-                match limit {
-                    None => {
-                        let _ = queued.await;
-                        None
-                    }
+                let (queued, limit) = match limit {
+                    None => (queued.await, None),
                     Some(limit) => match timeout(limit, queued).await {
-                        Ok(_) => Some(limit.saturating_sub(start.elapsed())),
+                        Ok(queued) => (queued, Some(limit.saturating_sub(start.elapsed()))),
                         Err(_) => return Err(Failure::unsent(CallError::Timeout(limit))),
                     },
+                };
+                match queued.err().and_then(|_| self.refusal()) {
+                    Some(refusal) => return Err(refusal),
+                    None => limit,
                 }
             }
         };
-        waiter.reply(limit).await
+        let mut outcome = waiter.reply(limit).await;
+        if let Err(Failure { error, timing }) = &mut outcome
+            && timing.written.is_none()
+            && let CallError::Lost { reason, .. } = error
+        {
+            *error = self.channel.not_taken(reason);
+        }
+        outcome
+    }
+
+    /// Why a request that the queue did not take will never go out, if that is known by now.
+    fn refusal(&self) -> Option<Failure> {
+        let leaving = self.channel.leaving().is_cancelled();
+        leaving.then(|| Failure::unsent(self.channel.not_taken("it said goodbye")))
     }
 }
 
-/// Sends what is queued until nobody can queue any more.
+/// Sends what is queued until nobody can queue any more, or the gateway says goodbye: then our half ends
+/// with what is queued by now, and replies go on coming in.
 async fn send(
     mut queued: mpsc::Receiver<Outgoing>,
     mut sending: Sending,
     pending: &Pending,
     compression: Compression,
+    leaving: &CancellationToken,
 ) -> Result<(), CallError> {
     let mut chunk = BytesMut::new();
-    while let Some(mut next) = queued.recv().await {
+    let mut leaving = pin!(leaving.cancelled());
+    let mut drains = false;
+    loop {
+        let next = tokio::select! {
+            biased;
+            () = &mut leaving, if !drains => {
+                queued.close();
+                drains = true;
+                continue;
+            }
+            next = queued.recv() => next,
+        };
+        let Some(mut next) = next else { break };
         sending.room((PREFIX + next.len()).min(CHUNK)).await?;
         loop {
             // The instant called `written`: flow control lets the message go. The connection's task

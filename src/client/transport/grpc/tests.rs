@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
-use futures_util::future::{join_all, pending};
+use futures_util::future::{BoxFuture, FutureExt, join_all, pending};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Response, StatusCode};
@@ -147,13 +147,25 @@ fn stub(id: &str) -> Vec<u8> {
 }
 
 /// Serves one connection: every call goes to `script`, with its number from 0.
-async fn serve<S, F>(io: impl AsyncRead + AsyncWrite + Unpin, calls: Arc<AtomicU32>, script: S)
-where
+async fn serve<S, F>(
+    io: impl AsyncRead + AsyncWrite + Unpin,
+    calls: Arc<AtomicU32>,
+    farewell: Arc<Notify>,
+    script: S,
+) where
     S: Fn(u32, Incall) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
     let Ok(mut connection) = h2::server::handshake(io).await else { return };
-    while let Some(Ok((request, respond))) = connection.accept().await {
+    loop {
+        let accepted = tokio::select! {
+            accepted = connection.accept() => accepted,
+            () = farewell.notified() => {
+                connection.graceful_shutdown();
+                continue;
+            }
+        };
+        let Some(Ok((request, respond))) = accepted else { return };
         let number = calls.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(script(number, Incall::new(request, respond)));
     }
@@ -164,6 +176,8 @@ struct Gateway {
     port: u16,
     connections: Arc<Mutex<Vec<AbortHandle>>>,
     calls: Arc<AtomicU32>,
+    /// Has all connections say that they take no more calls.
+    farewell: Arc<Notify>,
     _accepting: JoinHandle<()>,
 }
 
@@ -176,17 +190,19 @@ impl Gateway {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let connections = Arc::new(Mutex::new(Vec::new()));
-        let calls = Arc::new(AtomicU32::new(0));
+        let (calls, farewell) = (Arc::new(AtomicU32::new(0)), Arc::new(Notify::new()));
         let accepting = tokio::spawn({
             let (connections, calls) = (connections.clone(), calls.clone());
+            let farewell = farewell.clone();
             async move {
                 while let Ok((tcp, _)) = listener.accept().await {
-                    let serving = tokio::spawn(serve(tcp, calls.clone(), script.clone()));
+                    let serving = serve(tcp, calls.clone(), farewell.clone(), script.clone());
+                    let serving = tokio::spawn(serving);
                     connections.lock().unwrap().push(serving.abort_handle());
                 }
             }
         });
-        Gateway { port, connections, calls, _accepting: accepting }
+        Gateway { port, connections, calls, farewell, _accepting: accepting }
     }
 
     fn config(&self) -> ClientConfig {
@@ -236,7 +252,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let (ours, theirs) = duplex(1 << 20);
-    tokio::spawn(async move { serve(theirs, Arc::default(), script).await });
+    tokio::spawn(async move { serve(theirs, Arc::default(), Arc::default(), script).await });
     let config = Arc::new(config(Protocol::Grpc, 1, false));
     let headers = Arc::new(Headers::new(&config).unwrap());
     let limit = Duration::from_secs(10);
@@ -1009,4 +1025,135 @@ async fn noise_in_a_stream_ends_in_an_error() {
         *kinds.entry(failure.error.kind()).or_insert(0) += 1;
     }
     assert!(kinds.keys().all(|kind| ["protocol", "lost"].contains(kind)), "{kinds:?}");
+}
+
+/// Answers each request after a while, and notes how the client ends its half of a call.
+fn slow(ends: Arc<Mutex<Vec<u32>>>) -> impl Fn(u32, Incall) -> BoxFuture<'static, ()> + Clone {
+    move |number, mut call| {
+        let ends = ends.clone();
+        let answer = async move {
+            let first = call.id().await;
+            let more = async {
+                let next = call.next().await;
+                ends.lock().unwrap().push(number);
+                next
+            };
+            let more = tokio::time::timeout(Duration::from_millis(200), more).await;
+            call.reply(&first);
+            match more {
+                Ok(Some(second)) => call.reply(&id(&second)),
+                Ok(None) => (),
+                // Still open: others may follow.
+                Err(_) => return call.echo().await,
+            }
+            call.status("0", "");
+        };
+        answer.boxed()
+    }
+}
+
+#[tokio::test]
+async fn after_a_goodbye_new_requests_take_a_new_connection_and_the_old_one_drains() {
+    for stream in [true, false] {
+        let ends = Arc::default();
+        let gateway = Gateway::start(slow(Arc::clone(&ends))).await;
+        let grpc = open(ClientConfig { stream, ..gateway.config() }).await;
+        let during = async {
+            sleep(Duration::from_millis(50)).await;
+            gateway.farewell.notify_waiters();
+            sleep(Duration::from_millis(50)).await;
+            let drained = ends.lock().unwrap().clone();
+            (drained, outcome(&grpc).await)
+        };
+        let (before, (drained, after)) = tokio::join!(outcome(&grpc), during);
+        assert_eq!([before, after], ["ok", "ok"]);
+        assert_eq!(drained, [0], "our half of the first call is closed while its reply is awaited");
+        assert_eq!(gateway.seen(), (2, 2));
+    }
+}
+
+#[tokio::test]
+async fn a_request_whose_stream_is_refused_is_sent_anew_and_that_is_no_retry() {
+    for stream in [true, false] {
+        let gateway = Gateway::start(|number, mut call: Incall| async move {
+            if number < 2 {
+                call.id().await;
+                return call.reset(Reason::REFUSED_STREAM);
+            }
+            let id = call.id().await;
+            call.reply(&id);
+            call.status("0", "");
+        });
+        let gateway = gateway.await;
+        let grpc = open(ClientConfig { stream, ..gateway.config() }).await;
+        assert_eq!(call(&grpc).await.unwrap().timing.attempts, 1);
+        assert_eq!(gateway.seen(), (3, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_takes_nothing_is_left_alone_after_a_few_times() {
+    for stream in [true, false] {
+        let gateway = Gateway::start(|_, mut call: Incall| async move {
+            call.reset(Reason::REFUSED_STREAM);
+        });
+        let gateway = gateway.await;
+        let grpc = open(ClientConfig { stream, ..gateway.config() }).await;
+        let expected = format!(
+            "grpc://127.0.0.1:{} did not take the request: it refused the stream",
+            gateway.port
+        );
+        assert_eq!(outcome(&grpc).await, expected);
+        assert_eq!(gateway.seen(), (1 + SENT_ANEW_MAX, 1));
+    }
+}
+
+#[tokio::test]
+async fn what_a_goodbye_says_was_not_processed_is_sent_anew_and_what_may_have_been_is_not() {
+    // The last stream that is said to be processed, and whether our only one is beyond it.
+    for (last, anew) in [(0u32, true), (1, false)] {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let served = tokio::spawn(async move {
+            let (mut tcp, _) = listener.accept().await.unwrap();
+            goodbye_at_the_first_call(&mut tcp, last).await;
+            drop(tcp);
+            let (tcp, _) = listener.accept().await.unwrap();
+            serve(tcp, Arc::default(), Arc::default(), |_, call| call.echo()).await;
+        });
+        let family = FamilyChoice::Is(Family::V1);
+        let config = ClientConfig { family, ..config(Protocol::Grpc, port, false) };
+        let grpc = open(config).await;
+        let outcome = call(&grpc).await;
+        assert_eq!(outcome.is_ok(), anew, "{outcome:?}");
+        served.abort();
+    }
+}
+
+/// Frames by hand: settings, answers to pings, and GOAWAY as soon as a call begins.
+async fn goodbye_at_the_first_call(tcp: &mut tokio::net::TcpStream, last: u32) {
+    const PREFACE: usize = 24;
+    let mut preface = [0; PREFACE];
+    tcp.read_exact(&mut preface).await.unwrap();
+    tcp.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+    loop {
+        let mut head = [0; 9];
+        tcp.read_exact(&mut head).await.unwrap();
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        tcp.read_exact(&mut payload).await.unwrap();
+        match (head[3], head[4]) {
+            (4, 0) => tcp.write_all(&[0, 0, 0, 4, 1, 0, 0, 0, 0]).await.unwrap(),
+            (6, 0) => {
+                tcp.write_all(&[0, 0, 8, 6, 1, 0, 0, 0, 0]).await.unwrap();
+                tcp.write_all(&payload).await.unwrap();
+            }
+            // The request has come, so it is not one that never left.
+            (0, _) => {
+                let head: [u8; 9] = [0, 0, 8, 7, 0, 0, 0, 0, 0];
+                let goodbye = [&head[..], &last.to_be_bytes(), &[0; 4]].concat();
+                return tcp.write_all(&goodbye).await.unwrap();
+            }
+            _ => (),
+        }
+    }
 }
