@@ -240,7 +240,13 @@ pub fn judge(
             scenario.validity.reasons.push(reason);
             scenario.validity.valid = false;
         }
-        scenario.thresholds.push(evidence.judge(condition));
+        let mut judged = evidence.judge(condition);
+        if let Some(reason) = &scenario.end.unfinished() {
+            judged.verdict = Verdict::NotJudged;
+            judged.passed = false;
+            judged.reason = Some(reason.clone());
+        }
+        scenario.thresholds.push(judged);
     }
     scenario.verdict = overall(scenario.thresholds.iter().map(|threshold| threshold.verdict));
     scenario.passed = scenario.verdict == Verdict::Held;

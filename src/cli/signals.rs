@@ -1,18 +1,22 @@
-//! What asks the program to end: Ctrl-C and SIGTERM.
+//! What asks the program to end: Ctrl-C, SIGTERM, and a terminal that is closed.
 
 use super::print;
 use crate::engine::Stop;
 
-/// SIGINT and SIGTERM, from now on. One that cannot be watched ends the process, which is what it
-/// is for.
+/// SIGINT, SIGTERM and SIGHUP, from now on. One that cannot be watched ends the process, which is what
+/// it is for.
 #[cfg(unix)]
-pub(super) struct Signals([Option<tokio::signal::unix::Signal>; 2]);
+pub(super) struct Signals([Option<tokio::signal::unix::Signal>; 3]);
 
 #[cfg(unix)]
 impl Signals {
     pub(super) fn new() -> Signals {
         use tokio::signal::unix::{SignalKind, signal};
-        Signals([SignalKind::interrupt(), SignalKind::terminate()].map(|kind| signal(kind).ok()))
+        let [interrupt, terminate] =
+            [SignalKind::interrupt(), SignalKind::terminate()].map(|kind| signal(kind).ok());
+        // Who started us with nohup wants us to go on.
+        let hangup = (!ignores_hangup()).then(|| signal(SignalKind::hangup()).ok()).flatten();
+        Signals([interrupt, terminate, hangup])
     }
 
     /// Waits for one of them.
@@ -20,13 +24,24 @@ impl Signals {
         async fn recv(signal: &mut Option<tokio::signal::unix::Signal>) -> Option<()> {
             signal.as_mut()?.recv().await
         }
-        let [interrupt, terminate] = &mut self.0;
+        let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
             Some(()) = recv(interrupt) => (),
             Some(()) = recv(terminate) => (),
+            Some(()) = recv(hangup) => (),
             else => std::future::pending().await,
         }
     }
+}
+
+/// Whether the process was started with SIGHUP ignored, as far as the system tells.
+#[cfg(unix)]
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // The first bit is that of signal 1, which SIGHUP is.
+    mask.is_some_and(|mask| mask & 1 == 1)
 }
 
 /// Ctrl-C.

@@ -2,15 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::process::Stdio;
-use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::process::{Child, Command};
-use tokio::time::Instant;
 
+use super::command::Started;
 use super::machine::memory;
-use crate::client::{Client, ClientConfig, ResponseMemory};
+use crate::client::{ClientConfig, ResponseMemory};
 use crate::engine::Stop;
 use crate::flow::Flow;
 use crate::plan::{Origin, Plan};
@@ -29,14 +26,8 @@ enum Running {
     /// With the certificate it shows, if it encrypts.
     Embedded(Flow, Option<PathBuf>),
     Remote(Vec<ClientConfig>),
-    Command(Child, Vec<ClientConfig>),
+    Command(Started),
 }
-
-/// How long a command may take to end after it was asked to.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How often a Flow that starts is asked whether it is ready.
-const READY_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Flows {
     /// Starts what has to be started, all at once. A Flow that does not start fails the scenarios
@@ -59,7 +50,9 @@ impl Flows {
                         .map_err(|error| crate::engine::make::chain(&error)),
                     Origin::Remote(clients) => Ok(Running::Remote(clients.clone())),
                     Origin::Command { command, ready_timeout, clients } => {
-                        launch(command, *ready_timeout, clients, stop).await
+                        Started::start(command, *ready_timeout, clients, stop)
+                            .await
+                            .map(Running::Command)
                     }
                 }
             }
@@ -82,9 +75,11 @@ impl Flows {
                 config.http_target = flow.target(Protocol::Http).cloned();
                 config
             }),
-            Running::Remote(clients) | Running::Command(_, clients) => {
-                clients.iter().find(|client| client.target.protocol == protocol).cloned()
-            }
+            Running::Remote(clients) => of(clients, protocol),
+            Running::Command(started) => match started.why_ended() {
+                Some(reason) => return Err(reason),
+                None => of(started.clients(), protocol),
+            },
         };
         let mut config = found.ok_or_else(|| {
             format!("the Flow does not offer {}", super::summarize::name(protocol))
@@ -93,17 +88,38 @@ impl Flows {
         Ok(config)
     }
 
-    /// Stops what was started.
-    pub(super) async fn stop(self) {
-        join_all(self.all.into_iter().flatten().map(|running| async {
-            match running {
-                Running::Unused | Running::Remote(_) => (),
-                Running::Embedded(flow, _) => flow.stop().await,
-                Running::Command(child, _) => end(child).await,
-            }
-        }))
-        .await;
+    /// Why the command that started a Flow has ended without having been asked to, if it has.
+    pub(super) fn why_ended(&self, flow: usize) -> Option<String> {
+        match &self.all[flow] {
+            Ok(Running::Command(started)) => started.why_ended(),
+            _ => None,
+        }
     }
+
+    /// Waits for that.
+    pub(super) async fn end(&self, flow: usize) -> String {
+        match &self.all[flow] {
+            Ok(Running::Command(started)) => started.end().await,
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Stops what was started. Gives of each Flow why its command had ended before, if it had.
+    pub(super) async fn stop(self) -> Vec<Option<String>> {
+        join_all(self.all.into_iter().map(|running| async {
+            match running {
+                Ok(Running::Embedded(flow, _)) => flow.stop().await,
+                Ok(Running::Command(started)) => return started.stop().await,
+                Ok(Running::Unused | Running::Remote(_)) | Err(_) => (),
+            }
+            None
+        }))
+        .await
+    }
+}
+
+fn of(clients: &[ClientConfig], protocol: Protocol) -> Option<ClientConfig> {
+    clients.iter().find(|client| client.target.protocol == protocol).cloned()
 }
 
 /// What responses may take together unless somebody says otherwise: 1 GiB, or a quarter of the memory
@@ -112,78 +128,4 @@ pub fn response_memory() -> ResponseMemory {
     const BYTES_MAX: usize = 1 << 30;
     let quarter = memory().and_then(|bytes| usize::try_from(bytes / 4).ok());
     ResponseMemory::new(quarter.unwrap_or(BYTES_MAX).min(BYTES_MAX))
-}
-
-/// Starts a command and waits until its Flow answers over the first of its protocols.
-async fn launch(
-    command: &[String],
-    ready_timeout: Duration,
-    clients: &[ClientConfig],
-    stop: &Stop,
-) -> Result<Running, String> {
-    let Some((program, arguments)) = command.split_first() else {
-        return Err("the command is empty".into());
-    };
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        // Our stdout may be a report for a program to read.
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
-        // Its own processes (Jina starts several) end with it, and an interrupt is ours to pass on.
-        .process_group(0)
-        .spawn()
-        .map_err(|error| format!("could not start `{program}`: {error}"))?;
-    let deadline = Instant::now() + ready_timeout;
-    let mut last = String::from("it was never asked");
-    let ready = async {
-        loop {
-            let mut waiting = clients.iter();
-            match waiting.next() {
-                None => return,
-                Some(config) => match Client::new(config.clone()).open().await {
-                    Ok(session) => match session.dry_run().await {
-                        Ok(()) => return,
-                        Err(error) => last = error.to_string(),
-                    },
-                    Err(error) => last = error.to_string(),
-                },
-            }
-            tokio::time::sleep(READY_INTERVAL).await;
-        }
-    };
-    let outcome = tokio::select! {
-        ready = tokio::time::timeout_at(deadline, ready) => ready.map_err(|_| None),
-        status = child.wait() => Err(Some(match status {
-            Ok(status) => format!("`{program}` ended before its Flow was ready: {status}"),
-            Err(error) => format!("`{program}` could not be watched: {error}"),
-        })),
-        () = stop.drain.cancelled() => Err(Some("the run ended while the Flow was starting".into())),
-    };
-    match outcome {
-        Ok(()) => Ok(Running::Command(child, clients.to_vec())),
-        Err(reason) => {
-            let timed_out = || {
-                format!("the Flow of `{program}` was not ready within {ready_timeout:?}: {last}")
-            };
-            let reason = reason.unwrap_or_else(timed_out);
-            end(child).await;
-            Err(reason)
-        }
-    }
-}
-
-/// Asks a command and the processes it started to end, and makes them end when they do not.
-async fn end(mut child: Child) {
-    use rustix::process::{Pid, Signal, kill_process_group};
-
-    // Without an id it has ended, and somebody has waited for it.
-    let Some(group) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) else { return };
-    // Signals fail when the group is gone, which is what they are for.
-    let _ = kill_process_group(group, Signal::TERM);
-    let ended = tokio::time::timeout(STOP_TIMEOUT, child.wait()).await;
-    let _ = kill_process_group(group, Signal::KILL);
-    if ended.is_err() {
-        let _ = child.wait().await;
-    }
 }

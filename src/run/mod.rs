@@ -1,5 +1,6 @@
 //! A plan carried out: Flows started, scenarios run in their order, what was measured summed up.
 
+mod command;
 mod flows;
 pub mod journal;
 mod live;
@@ -104,11 +105,10 @@ pub async fn run(plan: Plan, options: Options) -> Result<Summary, RunError> {
     });
     let scenarios = join_all(scenarios).await;
 
-    let (stop, started) = (context.options.stop.clone(), context.started);
-    context.end().await;
-    summary.duration_s = seconds(started.elapsed());
-    summary.interrupted = stop.drain.is_cancelled();
+    summary.duration_s = seconds(context.started.elapsed());
+    summary.interrupted = context.options.stop.drain.is_cancelled();
     summary.scenarios = scenarios;
+    context.end(&mut summary.scenarios).await;
     judge(&mut summary);
     Ok(summary)
 }
@@ -134,13 +134,18 @@ impl Context {
         Ok((Context { plan, outlines, flows, saves, options, started, look: None }, summary))
     }
 
-    /// Stops the Flows.
-    async fn end(self) {
-        let Context { flows, options, .. } = self;
-        tokio::select! {
-            () = flows.stop() => (),
+    /// Stops the Flows. What went to one whose command has ended, at any time, was not measured of it.
+    async fn end(self, scenarios: &mut [ScenarioSummary]) {
+        let Context { plan, outlines, flows, options, .. } = self;
+        let ended = tokio::select! {
+            ended = flows.stop() => ended,
             // What is left in a Flow ends with it.
-            () = options.stop.abort.cancelled() => (),
+            () = options.stop.abort.cancelled() => return,
+        };
+        for (index, summary) in scenarios.iter_mut().enumerate() {
+            if let Some(reason) = &ended[plan.scenarios[index].flow] {
+                summarize::lost(summary, &outlines[index], reason);
+            }
         }
     }
 

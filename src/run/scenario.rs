@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::journal::{Entry, Examined, Told};
 use super::live::{Live, State};
 use super::machine::{Withheld, cores, max_rss};
-use super::summarize::{Measured, empty, family, found, not_run, summarize, target};
+use super::summarize::{Measured, empty, family, found, lost, not_run, summarize, target};
 use super::timing::Timing;
 use super::trials::Seen;
 use super::worker::{self, Order, Ready, Report, WorkerError};
@@ -67,7 +67,12 @@ pub(super) async fn run(context: &Context, index: usize) -> ScenarioSummary {
         Ok((measured, began)) => {
             let started_at_s = seconds(began - context.started);
             let empty = ScenarioSummary { started_at_s, ..empty(&context.plan, index) };
-            summarize(empty, &context.outlines[index], measured)
+            let outline = &context.outlines[index];
+            let mut summary = summarize(empty, outline, measured);
+            if let Some(reason) = context.flows.why_ended(scenario.flow) {
+                lost(&mut summary, outline, &reason);
+            }
+            summary
         }
         Err(Obstacle::Unreachable(reason)) => {
             not_run(context, index, EndReason::Unreachable, reason)
@@ -169,6 +174,10 @@ async fn carry_out(
     let reports = loop {
         tokio::select! {
             reports = &mut running => break reports,
+            reason = context.flows.end(scenario.flow), if aborted.is_none() => {
+                aborted = Some(reason);
+                stop.drain.cancel();
+            }
             Some(delta) = received.recv() => {
                 note(&delta, &recording);
                 recording.add(delta);

@@ -101,6 +101,19 @@ pub(super) fn found(examined: &examine::Examined) -> Examined {
     }
 }
 
+/// Has a summary say that the command of its Flow ended: whatever was measured, was not measured of a
+/// Flow that works.
+pub(super) fn lost(summary: &mut ScenarioSummary, outline: &Outline, reason: &str) {
+    // One that never began has its own reason.
+    if matches!(summary.end.reason, EndReason::Skipped | EndReason::Unreachable) {
+        return;
+    }
+    summary.end = End { reason: EndReason::Unreachable, message: Some(reason.to_owned()) };
+    summary.validity.valid = false;
+    summary.validity.reasons.insert(0, reason.to_owned());
+    threshold::judge(summary, &outline.thresholds).expect("we have just written these histograms");
+}
+
 /// The summary of a scenario that sent nothing.
 pub(super) fn not_run(
     context: &Context,

@@ -94,6 +94,6 @@ impl Trials {
 
     /// Stops the Flows.
     pub async fn stop(self) {
-        self.context.end().await;
+        self.context.end(&mut []).await;
     }
 }

@@ -458,6 +458,18 @@ impl Validity {
     }
 }
 
+impl End {
+    /// Why nothing that was measured until then can be judged, where that is so.
+    pub fn unfinished(&self) -> Option<String> {
+        let words = match self.reason {
+            EndReason::Unreachable => "the target was not reached",
+            _ => return None,
+        };
+        let message = self.message.as_ref();
+        Some(message.map_or_else(|| words.into(), |message| format!("{words}: {message}")))
+    }
+}
+
 impl Verdict {
     /// The worse of two: a failure is known to be one, whatever could not be judged.
     pub fn and(self, other: Verdict) -> Verdict {

@@ -3,3 +3,10 @@
 
 mod endless;
 mod goaway;
+mod started;
+
+/// A file of a case.
+fn input(case: &str, file: &str) -> String {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(case);
+    std::fs::read_to_string(folder.join(file)).expect("the case has it")
+}
