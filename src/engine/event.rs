@@ -67,6 +67,8 @@ pub enum Event<'a> {
 pub struct Arrival {
     /// When. In the closed model that is when its client is free.
     pub due: Instant,
+    /// The client that sends it, by its number at the worker; 0 in the open model.
+    pub client: u32,
     /// Whether it counts; those of the warmup do not.
     pub measured: bool,
 }

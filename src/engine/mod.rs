@@ -186,7 +186,7 @@ where
         }
         let arrival = match source.upcoming() {
             Next::Due(arrival) => Some(arrival),
-            Next::Client => None,
+            Next::Idle => None,
             Next::Over(over) => break Ended::Complete(over),
         };
         let measured = arrival.is_some_and(|arrival| arrival.measured);
@@ -232,8 +232,8 @@ where
                 }
             }
             Turn::Landed(landed) => {
-                if let Some(Free { at, reached }) = flight.land(landed, listener) {
-                    source.over(backoff.free_at(at, reached));
+                if let Some(Free { arrival, at, reached }) = flight.land(landed, listener) {
+                    source.over(arrival, backoff.free_at(at, reached));
                 }
             }
             Turn::Body((Ok(Some(batch)), waited)) => {
@@ -358,6 +358,7 @@ enum Landed {
 
 /// A client whose iteration is over.
 struct Free {
+    arrival: Arrival,
     at: Instant,
     /// Whether there was a connection to the Flow.
     reached: bool,
@@ -473,7 +474,7 @@ where
                 *self.count(iteration.arrival) -= 1;
                 listener.on(Event::Broken { iteration, at, reason: &reason });
                 self.slots.give_back(1);
-                Some(Free { at, reached: true })
+                Some(Free { arrival: iteration.arrival, at, reached: true })
             }
             Landed::Taken(free) => {
                 self.slots.give_back(1);
@@ -517,7 +518,7 @@ where
         });
         if next.is_none() && behind.is_none() {
             self.slots.give_back(1);
-            return Some(Free { at: done, reached });
+            return Some(Free { arrival: iteration.arrival, at: done, reached });
         }
         self.requests.push(Either::Right(Box::pin(async move {
             if let Some((answer, answers)) = behind {
@@ -528,7 +529,10 @@ where
                     let made = chain.next(step, request, reply, kept).await;
                     Landed::Next { iteration, step: step + 1, due: done, made }
                 }
-                None => Landed::Taken(Free { at: Instant::now(), reached }),
+                None => {
+                    let arrival = iteration.arrival;
+                    Landed::Taken(Free { arrival, at: Instant::now(), reached })
+                }
             }
         })));
         None

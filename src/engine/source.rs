@@ -4,7 +4,7 @@
 //! tells when a request is over.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -29,13 +29,21 @@ pub struct Source {
 enum Kind {
     Open(Box<Open>),
     Closed {
+        /// The clients that are not in flight and will send again.
         free: BinaryHeap<Reverse<Client>>,
-        /// At each of these instants the number of clients falls by one: the first client that is
-        /// due from then on goes.
-        leave: VecDeque<Instant>,
+        /// When each client takes part, by its number: stretches in their order that do not overlap.
+        stays: Vec<Vec<Stay>>,
         think_time: Duration,
         budget: Budget,
     },
+}
+
+/// A stretch of time in which a client sends. A request that it began may end later.
+#[derive(Clone, Copy, Debug)]
+struct Stay {
+    from: Instant,
+    /// The first instant outside; `None`: without end.
+    until: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -48,9 +56,18 @@ struct Open {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Client {
     due: Instant,
-    /// It has not sent anything yet. Many may begin at once, one after another as we get to them,
-    /// so the first request of each is due when it is its turn.
+    number: u32,
+    /// It has not sent anything in this stay yet. Many may begin at once, one after another as we get
+    /// to them, so the first request of each is due when it is its turn.
     new: bool,
+}
+
+impl Client {
+    /// The client as it waits when it is ready to send at `ready`; `None` when it sends no more.
+    fn waiting(number: u32, stays: &[Stay], ready: Instant) -> Option<Client> {
+        let stay = stays.iter().find(|stay| stay.until.is_none_or(|until| ready < until))?;
+        Some(Client { due: ready.max(stay.from), number, new: ready <= stay.from })
+    }
 }
 
 /// One worker's part of a schedule: every so many-th arrival.
@@ -68,9 +85,9 @@ struct Walk {
 pub enum Next {
     /// An arrival.
     Due(Arrival),
-    /// A client to become free.
-    Client,
-    /// Nothing: no arrival will come any more.
+    /// Nothing, until a request in flight is over or the load's time is.
+    Idle,
+    /// No arrival will come any more.
     Over(Over),
 }
 
@@ -186,77 +203,76 @@ impl Source {
         budget: Budget,
         share: Share,
     ) -> Source {
-        let mut free = BinaryHeap::new();
-        let mut leave = VecDeque::new();
+        // Client `k` is the worker's whose turn it is, whenever it comes and goes.
+        let ours = |k: usize| (k % share.workers == share.worker).then_some(k / share.workers);
+        let mut stays: Vec<Vec<Stay>> = Vec::new();
         let mut level = 0;
-        let mut set = |level: &mut usize, to: usize, at: Instant| {
-            // Client `k` is the worker's whose turn it is, whenever it comes and goes.
-            let ours = |k: usize| k % share.workers == share.worker;
-            while *level < to {
-                if ours(*level) {
-                    free.push(Reverse(Client { due: at, new: true }));
+        let mut set = |to: usize, at: Instant| {
+            for number in (level..to).filter_map(ours) {
+                if stays.len() <= number {
+                    stays.resize_with(number + 1, Vec::new);
                 }
-                *level += 1;
+                stays[number].push(Stay { from: at, until: None });
             }
-            while *level > to {
-                *level -= 1;
-                if ours(*level) {
-                    leave.push_back(at);
+            for number in (to..level).filter_map(ours) {
+                if let Some(stay) = stays[number].last_mut() {
+                    stay.until = Some(at);
                 }
             }
+            level = to;
         };
         let mut start = frame.measured_from();
         if clients.first().is_some_and(|stage| stage.from == 0) && !frame.warmup.is_zero() {
-            set(&mut level, 1, frame.start);
-            set(&mut level, 0, start);
+            set(1, frame.start);
+            set(0, start);
         }
         for (index, stage) in clients.iter().enumerate() {
             let begin = if index == 0 && stage.from > 0 { frame.start } else { start };
-            set(&mut level, stage.from, begin);
+            set(stage.from, begin);
             let Some(length) = stage.length else { break };
             let steps = stage.to.abs_diff(stage.from);
             for step in 1..=steps {
                 // In a straight line from one level to the other, reached at the end.
                 let at = start + length.mul_f64(step as f64 / steps as f64);
                 let up = stage.to > stage.from;
-                set(&mut level, if up { stage.from + step } else { stage.from - step }, at);
+                set(if up { stage.from + step } else { stage.from - step }, at);
             }
             start += length;
         }
+        for stays in &mut stays {
+            stays.retain(|stay| stay.until != Some(stay.from));
+        }
+        let waiting = |(number, stays): (usize, &Vec<Stay>)| {
+            Client::waiting(u32::try_from(number).ok()?, stays, frame.start)
+        };
+        let free = stays.iter().enumerate().filter_map(waiting).map(Reverse).collect();
         Source {
-            kind: Kind::Closed { free, leave, think_time, budget },
+            kind: Kind::Closed { free, stays, think_time, budget },
             measured_from: frame.measured_from(),
             end: frame.end(),
         }
     }
 
     /// What comes next, without taking it.
-    pub fn upcoming(&mut self) -> Next {
-        let due = match &mut self.kind {
+    pub fn upcoming(&self) -> Next {
+        let (due, client) = match &self.kind {
             Kind::Open(open) => match open.warmup.next.or(open.steady.next) {
-                Some(due) => due,
+                Some(due) => (due, 0),
                 None if open.steady.arrivals.is_limited() => return Next::Over(Over::Requests),
+                None if self.end.is_some() => return Next::Idle,
                 None => return Next::Over(Over::Time),
             },
-            Kind::Closed { free, leave, budget, .. } => {
-                if budget.is_empty() {
-                    return Next::Over(Over::Requests);
-                }
-                loop {
-                    let Some(Reverse(client)) = free.peek() else { return Next::Client };
-                    let due = client.due;
-                    if leave.front().is_none_or(|leaves| *leaves > due) {
-                        break due;
-                    }
-                    leave.pop_front();
-                    free.pop();
-                }
-            }
+            Kind::Closed { budget, .. } if budget.is_empty() => return Next::Over(Over::Requests),
+            Kind::Closed { free, .. } => match free.peek() {
+                Some(Reverse(client)) => (client.due, client.number),
+                None => return Next::Idle,
+            },
         };
         if self.end.is_some_and(|end| due >= end) {
-            return Next::Over(Over::Time);
+            // A client in flight may yet be free before the end.
+            return Next::Idle;
         }
-        Next::Due(Arrival { due, measured: due >= self.measured_from })
+        Next::Due(Arrival { due, client, measured: due >= self.measured_from })
     }
 
     /// Takes the arrival that [`Source::upcoming`] told of; none when there is none, or another worker
@@ -285,9 +301,10 @@ impl Source {
     }
 
     /// A request was over at `at`: in the closed model its client thinks, and is free.
-    pub fn over(&mut self, at: Instant) {
-        if let Kind::Closed { free, think_time, .. } = &mut self.kind {
-            free.push(Reverse(Client { due: at + *think_time, new: false }));
+    pub fn over(&mut self, arrival: Arrival, at: Instant) {
+        if let Kind::Closed { free, stays, think_time, .. } = &mut self.kind {
+            let stays = stays.get(arrival.client as usize).map_or(&[][..], Vec::as_slice);
+            free.extend(Client::waiting(arrival.client, stays, at + *think_time).map(Reverse));
         }
     }
 
@@ -368,7 +385,7 @@ mod tests {
         while let Next::Due(arrival) = source.upcoming() {
             all.push((arrival.due - frame.start).as_millis());
             source.take(arrival.due);
-            source.over(arrival.due);
+            source.over(arrival, arrival.due);
         }
         all
     }
@@ -396,11 +413,11 @@ mod tests {
         let think = Duration::from_millis(100);
         let mut source =
             Source::closed(frame, &[stage(1, 1, None)], think, Budget::new(2), Share::WHOLE);
-        assert!(source.take(frame.start).is_some());
-        assert_eq!(source.upcoming(), Next::Client);
-        source.over(frame.start + Duration::from_millis(30));
+        let first = source.take(frame.start).expect("one is due");
+        assert_eq!(source.upcoming(), Next::Idle);
+        source.over(first, frame.start + Duration::from_millis(30));
         let due = frame.start + Duration::from_millis(130);
-        assert_eq!(source.upcoming(), Next::Due(Arrival { due, measured: true }));
+        assert_eq!(source.upcoming(), Next::Due(Arrival { due, client: 0, measured: true }));
         assert!(source.take(frame.start).is_some());
         assert_eq!(source.upcoming(), Next::Over(Over::Requests));
     }
@@ -415,10 +432,10 @@ mod tests {
             Budget::new(1),
             Share::WHOLE,
         );
-        assert!(source.take(frame.start).is_some());
-        source.over(frame.start + Duration::from_millis(50));
-        assert!(source.take(frame.start).is_some());
-        source.over(frame.start + Duration::from_millis(150));
+        for over_ms in [50, 150] {
+            let arrival = source.take(frame.start).expect("one is due");
+            source.over(arrival, frame.start + Duration::from_millis(over_ms));
+        }
         assert!(source.take(frame.start).is_some());
         assert_eq!(source.upcoming(), Next::Over(Over::Requests));
     }

@@ -280,7 +280,7 @@ async fn what_is_in_flight_after_the_grace_period_is_abandoned() {
             .await;
     assert_eq!(log.finished.len(), 4);
     assert_eq!(log.abandoned, 6);
-    assert_eq!(log.abandoned_at, 900 + 2000);
+    assert_eq!(log.abandoned_at, 1000 + 2000);
 }
 
 #[tokio::test(start_paused = true)]

@@ -400,7 +400,7 @@ mod tests {
 
     /// A request that was answered the moment it was due.
     fn answered(at: Instant) -> Finished {
-        let arrival = Arrival { due: at, measured: true };
+        let arrival = Arrival { due: at, client: 0, measured: true };
         Finished {
             iteration: Iteration {
                 arrival,

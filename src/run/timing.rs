@@ -176,14 +176,29 @@ pub(super) fn describe(load: &Load) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::path::Path;
+
+    use proptest::prelude::*;
 
     use super::*;
     use crate::engine::source::Next;
+    use crate::plan::forecast::{area, level};
     use crate::scenario::{Options, load_text};
 
     /// What the clients of a closed load wait for.
     const TAKES: Duration = Duration::from_millis(50);
+
+    /// The plan of one scenario with this load.
+    fn planned(base: &Path, load: &str, warmup: &str) -> plan::Plan {
+        let text = format!(
+            "scenarios: [{{name: s, documents: {{text: a}}, request_size: 1, warmup: {warmup}, \
+             load: {load}}}]\n"
+        );
+        load_text("s", text, base, &Options::default())
+            .and_then(|suite| plan::resolve(&suite))
+            .unwrap_or_else(|problems| panic!("{problems}"))
+    }
 
     /// The timing of a load as written, without warmup or after some.
     fn timing(base: &Path, load: &str, seed: u64) -> Timing {
@@ -191,29 +206,49 @@ mod tests {
     }
 
     fn warm_timing(base: &Path, load: &str, warmup: &str, seed: u64) -> Timing {
-        let text = format!(
-            "scenarios: [{{name: s, documents: {{text: a}}, request_size: 1, warmup: {warmup}, \
-             load: {load}}}]\n"
-        );
-        let plan = load_text("s", text, base, &Options::default())
-            .and_then(|suite| plan::resolve(&suite))
-            .unwrap_or_else(|problems| panic!("{problems}"));
+        let plan = planned(base, load, warmup);
         Timing::new(&plan.scenarios[0], Instant::now(), seed)
     }
 
-    /// When its requests are due, from the start, carried out by so many workers.
-    fn due(timing: &Timing, workers: usize) -> Vec<Duration> {
+    /// When its requests are due and when they are over, from the start, carried out by so many
+    /// workers, as time goes by. The `n`-th of a worker takes `takes(n)`.
+    fn carried_out(
+        timing: &Timing,
+        workers: usize,
+        takes: impl Fn(usize) -> Duration,
+    ) -> Vec<(Duration, Duration)> {
         let mut all = Vec::new();
         for worker in 0..workers {
             let mut source = timing.source(Share { worker, workers });
-            while let Next::Due(arrival) = source.upcoming() {
-                source.take(arrival.due).expect("it was upcoming");
-                source.over(arrival.due + TAKES);
-                all.push(arrival.due - timing.frame.start);
+            let mut in_flight = BTreeMap::new();
+            for n in 0.. {
+                let next = loop {
+                    let landed = in_flight.first_key_value().map(|(&(at, _), _)| at);
+                    match source.upcoming() {
+                        Next::Due(arrival) if landed.is_none_or(|at| at > arrival.due) => {
+                            break Some(arrival);
+                        }
+                        Next::Over(_) => break None,
+                        Next::Due(_) | Next::Idle => match in_flight.pop_first() {
+                            Some(((at, _), arrival)) => source.over(arrival, at),
+                            None => break None,
+                        },
+                    }
+                };
+                let Some(next) = next else { break };
+                let arrival = source.take(next.due).expect("it was upcoming");
+                let over = arrival.due + takes(n);
+                in_flight.insert((over, n), arrival);
+                all.push((arrival.due - timing.frame.start, over - timing.frame.start));
             }
         }
         all.sort();
         all
+    }
+
+    /// When its requests are due, from the start, where each takes [`TAKES`].
+    fn due(timing: &Timing, workers: usize) -> Vec<Duration> {
+        carried_out(timing, workers, |_| TAKES).into_iter().map(|(due, _)| due).collect()
     }
 
     #[test]
@@ -334,6 +369,74 @@ mod tests {
                 ("{stages: [{rate: 100/s, for: 9s}], arrivals: poisson_exact, duration: 1s}", 100),
             ] {
                 assert_eq!(due(&timing(Path::new(""), load, seed), 1).len(), count, "{load}");
+            }
+        }
+    }
+
+    /// Stages of clients or of rates as they are written, and how long they take together.
+    fn stages(unit: &'static str) -> impl Strategy<Value = (String, u64)> {
+        let stage = prop_oneof![
+            (0u32..9, 200u64..3000).prop_map(move |(level, ms)| match unit {
+                "" => (format!("{{clients: {level}, for: {ms}ms}}"), ms),
+                _ => (format!("{{rate: {}{unit}, for: {ms}ms}}", level + 1), ms),
+            }),
+            (0u32..9, 200u64..3000)
+                .prop_map(move |(level, ms)| (format!("{{ramp_to: {level}{unit}, for: {ms}ms}}"), ms)),
+            (200u64..3000).prop_map(|ms| (format!("{{pause: {ms}ms}}"), ms)),
+        ];
+        let stages = proptest::collection::vec(stage, 1..6);
+        let sends = |(text, _): &(String, u64)| !text.contains("pause") && !text.contains(" 0");
+        let stages = stages.prop_filter("some stage sends", move |all| all.iter().any(sends));
+        stages.prop_map(|stages| {
+            let texts: Vec<&str> = stages.iter().map(|(text, _)| text.as_str()).collect();
+            (texts.join(", "), stages.iter().map(|(_, ms)| ms).sum())
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        /// Whoever takes part is in flight or thinks, so those who do either are as many as drawn: less
+        /// than one away from a straight line, more only while those who go finish.
+        #[test]
+        fn clients_come_and_go_as_the_plan_draws_them(
+            (stages, total_ms) in stages(""),
+            takes in proptest::collection::vec(1u64..700, 1..20),
+            think_ms in prop_oneof![Just(0u64), 1u64..500],
+            workers in 1usize..4,
+        ) {
+            let load = format!("{{stages: [{stages}], think_time: {think_ms}ms}}");
+            let plan = planned(Path::new(""), &load, "0s");
+            let Load::Closed { stages, .. } = &plan.scenarios[0].load else { unreachable!() };
+            let timing = timing(Path::new(""), &load, 0);
+            let busy: Vec<_> = carried_out(&timing, workers, |n| Duration::from_millis(takes[n % takes.len()]))
+                .into_iter()
+                .map(|(due, over)| (due.as_millis() as u64, over.as_millis() as u64 + think_ms))
+                .collect();
+            let longest = takes.iter().max().expect("there is one") + think_ms;
+            let drawn = |ms: u64| level(stages, |n| n as f64, ms as f64 / 1000.0);
+            for at in (0..total_ms).step_by(37) {
+                let there = busy.iter().filter(|(due, over)| *due <= at && at < *over).count() as f64;
+                let most = (at.saturating_sub(longest)..=at).map(drawn).fold(0.0, f64::max);
+                prop_assert!(drawn(at) - 1.0 < there, "{there} of {} at {at} ms: {load}", drawn(at));
+                prop_assert!(there < most + 1.0, "{there} of at most {most} at {at} ms: {load}");
+            }
+        }
+
+        #[test]
+        fn arrivals_are_due_as_the_plan_draws_them(
+            (stages, total_ms) in stages("/s"),
+            workers in 1usize..4,
+        ) {
+            let load = format!("{{stages: [{stages}]}}");
+            let plan = planned(Path::new(""), &load, "0s");
+            let Load::Open { schedule: plan::Schedule::Stages { stages, .. }, .. } =
+                &plan.scenarios[0].load else { unreachable!() };
+            let due = due(&timing(Path::new(""), &load, 0), workers);
+            for at in (0..total_ms).step_by(37).map(Duration::from_millis) {
+                let drawn = area(stages, |rate| rate, at);
+                let count = due.iter().filter(|due| **due < at).count() as f64;
+                prop_assert!((count - drawn).abs() < 1.001, "{count} of {drawn} by {at:?}: {load}");
             }
         }
     }

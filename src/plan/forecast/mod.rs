@@ -351,7 +351,7 @@ fn total<T>(stages: &[Stage<T>]) -> Option<Duration> {
 }
 
 /// The area under the levels up to a time.
-fn area<T: Copy>(stages: &[Stage<T>], number: impl Fn(T) -> f64, until: Duration) -> f64 {
+pub(crate) fn area<T: Copy>(stages: &[Stage<T>], number: impl Fn(T) -> f64, until: Duration) -> f64 {
     let mut left = until.as_secs_f64();
     let mut sum = 0.0;
     for stage in stages {
@@ -366,7 +366,7 @@ fn area<T: Copy>(stages: &[Stage<T>], number: impl Fn(T) -> f64, until: Duration
 }
 
 /// The level at a time.
-fn level<T: Copy>(stages: &[Stage<T>], number: impl Fn(T) -> f64, at: f64) -> f64 {
+pub(crate) fn level<T: Copy>(stages: &[Stage<T>], number: impl Fn(T) -> f64, at: f64) -> f64 {
     let mut start = 0.0;
     for stage in stages {
         let (from, to) = (number(stage.from), number(stage.to));

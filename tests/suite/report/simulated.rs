@@ -120,7 +120,7 @@ impl Load {
                 }
             }
             land(&mut flying, due, &mut recorder);
-            let arrival = Arrival { due, measured: true };
+            let arrival = Arrival { due, client: 0, measured: true };
             recorder.on(Event::Arrived(arrival));
             let fate = (self.fate)(at, &mut random);
             if let Fate::Dropped = fate {
