@@ -91,14 +91,20 @@ impl Evidence {
         let steps = names.iter().enumerate().map(|(index, name)| {
             // A step that was never reached has counted nothing.
             let step = tally.steps.get(index).cloned().unwrap_or_default();
-            let requests = step.requests();
-            let per_s = requests.ok as f64 / window.length.as_secs_f64().max(1e-3);
+            let requests_per_s = step.requests_per_s(window);
+            // What is in flight now was not given up.
+            let Requests { sent, abandoned, .. } = step.requests();
+            let ended = sent - abandoned;
             let evidence = Evidence {
                 response: step.response[0].clone(),
-                service: step.service,
-                // What is in flight now was not given up.
-                requests: Requests { abandoned: 0, ..requests },
-                throughput: Throughput { requests_per_s: per_s, ..Throughput::default() },
+                service: step.service.clone(),
+                requests: Requests {
+                    abandoned: 0,
+                    arrivals: ended,
+                    sent: ended,
+                    ..step.requests()
+                },
+                throughput: Throughput { requests_per_s, ..Throughput::default() },
                 assertion_failures: None,
                 invalid: None,
                 steps: Vec::new(),
@@ -108,7 +114,7 @@ impl Evidence {
         Evidence {
             response: tally.ok().clone(),
             service: tally.service.clone(),
-            requests: Requests::new(tally),
+            requests: Requests::ended(tally),
             throughput: Throughput::new(tally, window),
             assertion_failures: Some(assertion_failures),
             invalid: None,

@@ -59,6 +59,7 @@ struct Stretch {
     counts: Vec<(u32, u32)>,
     ok: u64,
     failed: u64,
+    completed: u64,
     documents: u64,
 }
 
@@ -69,7 +70,9 @@ pub struct Second {
     pub response: Vec<(u64, u32)>,
     /// Requests that ended without success, or were dropped.
     pub failed: u64,
-    /// Documents of ok requests.
+    /// Ok requests that throughput counts: those due before the first second among them.
+    pub completed: u64,
+    /// Their Documents.
     pub documents: u64,
 }
 
@@ -81,12 +84,13 @@ impl Run {
         let failed = seconds.iter().map(|second| second.failed).sum();
         let whole = Distribution { values: values.collect(), failed };
         let documents: u64 = seconds.iter().map(|second| second.documents).sum();
+        let completed: u64 = seconds.iter().map(|second| second.completed).sum();
         let length = seconds.len().max(1) as f64;
         let mut run = Run {
             started_s,
             arrivals: whole.count(),
             failed,
-            requests_per_s: whole.ok() as f64 / length,
+            requests_per_s: completed as f64 / length,
             documents_per_s: documents as f64 / length,
             parts: [(Part::Response, whole)].into(),
             stretches: Vec::new(),
@@ -168,6 +172,7 @@ impl Run {
                 counts: seconds.iter().flat_map(counts).collect(),
                 ok: seconds.iter().map(Second::ok).sum(),
                 failed: seconds.iter().map(|second| second.failed).sum(),
+                completed: seconds.iter().map(|second| second.completed).sum(),
                 documents: seconds.iter().map(|second| second.documents).sum(),
             })
             .collect();
@@ -244,7 +249,7 @@ impl Run {
         let mut counts = vec![0u64; self.latencies.len()];
         for _ in 0..RESAMPLES {
             counts.fill(0);
-            let (mut ok, mut failed, mut documents) = (0, 0, 0);
+            let (mut ok, mut failed, mut completed, mut documents) = (0, 0, 0u64, 0);
             let mut left = n;
             while left > 0 {
                 let start = rng.random_range(0..=n - block);
@@ -254,6 +259,7 @@ impl Run {
                     }
                     ok += stretch.ok;
                     failed += stretch.failed;
+                    completed += stretch.completed;
                     documents += stretch.documents;
                 }
                 left = left.saturating_sub(block);
@@ -265,7 +271,7 @@ impl Run {
                         let values = self.latencies.iter().copied().zip(counts.iter().copied());
                         metric.scale(statistic.of(values, ok, failed).unwrap_or_default())
                     }
-                    Measure::Throughput => metric.scale(ok as f64),
+                    Measure::Throughput => metric.scale(completed as f64),
                     Measure::DocumentsPerSecond => metric.scale(documents as f64),
                     Measure::ErrorRate => failed as f64 / all,
                 };
@@ -353,7 +359,8 @@ impl Second {
         let response = response.map(|(value, count)| (value.as_nanos() as u64, count as u32));
         let response = response.collect();
         let failed = second.errors + second.dropped;
-        Ok(Second { response, failed, documents: second.documents })
+        let (completed, documents) = (second.completed(), second.completed_documents());
+        Ok(Second { response, failed, completed, documents })
     }
 }
 
@@ -444,7 +451,8 @@ mod tests {
     fn run(factors: &[f64]) -> Run {
         let second = |factor: &f64| {
             let ns = |i: u32| ((factor * 1e6 * f64::from(i)) as u64, 1);
-            Second { response: (1..=100).map(ns).collect(), failed: 0, documents: 100 }
+            let response = (1..=100).map(ns).collect();
+            Second { response, failed: 0, completed: 100, documents: 100 }
         };
         Run::of_seconds(0.0, &factors.iter().map(second).collect::<Vec<_>>())
     }
@@ -460,7 +468,8 @@ mod tests {
 
     #[test]
     fn what_failed_ranks_as_slowest() {
-        let seconds = [Second { response: vec![(1_000_000, 1)], failed: 2, documents: 1 }];
+        let response = vec![(1_000_000, 1)];
+        let seconds = [Second { response, failed: 2, completed: 1, documents: 1 }];
         let run = Run::of_seconds(0.0, &seconds);
         assert_eq!(run.value(&Metric::response(0.3)), Some(1.0));
         assert_eq!(run.value(&Metric::response(0.5)), Some(f64::INFINITY));

@@ -204,7 +204,8 @@ impl Pair {
             .chunk_by(|a, b| a == b)
             .map(|equal| (equal[0] * 1_000, equal.len() as u32))
             .collect();
-        Second { response, failed, documents: latencies.len() as u64 }
+        let completed = latencies.len() as u64;
+        Second { response, failed, completed, documents: completed }
     }
 }
 

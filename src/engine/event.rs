@@ -37,6 +37,8 @@ pub enum Event<'a> {
         at: Instant,
         /// How many Documents it carries.
         documents: u64,
+        /// Iterations in flight with it, those of all workers.
+        in_flight: usize,
     },
     /// It was answered, or failed.
     Finished(&'a Finished),

@@ -124,11 +124,17 @@ impl Slots {
         Slots { used: Arc::default(), max }
     }
 
-    fn take(&self) -> bool {
+    /// Takes one and tells how many are taken with it; `None` when none is free.
+    fn take(&self) -> Option<usize> {
         // Only the count is shared, so no order with other memory is needed.
         self.used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < self.max).then(|| n + 1))
-            .is_ok()
+            .ok()
+            .map(|before| before + 1)
+    }
+
+    fn taken(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
     }
 
     fn give_back(&self, count: usize) {
@@ -225,10 +231,14 @@ where
                 let at = Instant::now();
                 let Some(arrival) = source.take(at) else { continue };
                 listener.on(Event::Arrived(arrival));
-                if !flight.slots.take() {
+                let Some(in_flight) = flight.slots.take() else {
                     listener.on(Event::Dropped { arrival, at, late: false });
-                } else if let Some(ready) = ready.take() {
-                    flight.begin(arrival, ready, at, listener);
+                    continue;
+                };
+                if let Some(Ready { batch, waited, .. }) = ready.take() {
+                    let documents = batch.documents;
+                    listener.on(Event::Released { arrival, step: 0, at, documents, in_flight });
+                    flight.begin(arrival, batch, waited, at);
                 }
             }
             Turn::Landed(landed) => {
@@ -416,34 +426,36 @@ where
         Flight { send, requests, measured: 0, warmup: 0, chain, slots, answers }
     }
 
-    /// Sends the first request of an iteration, which has its slot.
-    fn begin(&mut self, arrival: Arrival, ready: Ready, at: Instant, listener: &mut impl Listener) {
+    /// Sends the first request of an iteration, which has its slot. `waited`: from when to when its
+    /// body had to be waited for.
+    fn begin(
+        &mut self,
+        arrival: Arrival,
+        batch: Batch,
+        waited: Option<(Instant, Instant)>,
+        at: Instant,
+    ) {
         // Only what it waited past its due time delayed the request.
-        let starved = ready.waited.map_or(Duration::ZERO, |(from, to)| {
+        let starved = waited.map_or(Duration::ZERO, |(from, to)| {
             to.saturating_duration_since(from.max(arrival.due))
         });
         let blocked = Duration::ZERO;
         let iteration = Iteration { arrival, released: at, written: None, starved, blocked };
         *self.count(arrival) += 1;
-        let kept = Kept { index: ready.batch.index, captured: Map::new() };
-        self.release(iteration, 0, arrival.due, at, ready.batch, kept, listener);
+        let kept = Kept { index: batch.index, captured: Map::new() };
+        self.release(iteration, 0, arrival.due, batch, kept);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a request is all of this")]
     fn release(
         &mut self,
         iteration: Iteration,
         step: usize,
         due: Instant,
-        at: Instant,
         batch: Batch,
         kept: Kept,
-        listener: &mut impl Listener,
     ) {
         let Batch { request, documents, .. } = batch;
-        let arrival = iteration.arrival;
-        listener.on(Event::Released { arrival, step, at, documents });
-        let looked_at = arrival.measured && self.answers.is_some();
+        let looked_at = iteration.arrival.measured && self.answers.is_some();
         let kept = (looked_at || self.chain.is_some()).then(|| (request.clone(), kept));
         let sending = Sending { iteration, step, due, documents, kept };
         self.requests.push(Either::Left((self.send)(sending, request)));
@@ -466,7 +478,11 @@ where
         match landed {
             Landed::Request(finished, kept) => self.answered(*finished, kept, listener),
             Landed::Next { iteration, step, due, made: Ok((batch, kept)) } => {
-                self.release(iteration, step, due, Instant::now(), batch, kept, listener);
+                let Iteration { arrival, .. } = iteration;
+                let (at, documents) = (Instant::now(), batch.documents);
+                let in_flight = self.slots.taken();
+                listener.on(Event::Released { arrival, step, at, documents, in_flight });
+                self.release(iteration, step, due, batch, kept);
                 None
             }
             Landed::Next { iteration, made: Err(reason), .. } => {

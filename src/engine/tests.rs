@@ -374,10 +374,10 @@ async fn a_stalled_flow_shows_in_every_request_that_was_due_meanwhile() {
 #[tokio::test(start_paused = true)]
 async fn workers_together_keep_the_bound_of_requests_in_flight() {
     let slots = Slots::new(3);
-    assert!(slots.take() && slots.clone().take() && slots.take());
-    assert!(!slots.take());
+    assert_eq!([slots.take(), slots.clone().take(), slots.take()], [Some(1), Some(2), Some(3)]);
+    assert_eq!(slots.take(), None);
     slots.give_back(2);
-    assert!(slots.take());
+    assert_eq!(slots.take(), Some(3));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,8 +1,6 @@
 //! Results cut and joined: the seconds between two moments of each scenario, the scenarios of several
 //! runs.
 
-use std::time::Duration;
-
 use super::summary::{
     CallbackCounts, ClientSummary, DocumentCounts, Environment, ErrorSummary, InFlightSummary, Lag,
     Latency, PartSummary, Requests, ScenarioSummary, Summary, Throughput, TimelineSecond,
@@ -123,8 +121,14 @@ impl ScenarioSummary {
         let per_s = |count: u64| if length > 0.0 { count as f64 / length } else { 0.0 };
         let throughput = Throughput {
             offered_per_s: per_s(seconds.iter().map(|second| second.offered).sum()),
-            requests_per_s: per_s(in_load().map(|second| second.ok).sum()),
-            documents_per_s: per_s(in_load().map(|second| second.documents).sum()),
+            requests_per_s: per_s(in_load().map(TimelineSecond::completed).sum()),
+            documents_per_s: per_s(in_load().map(TimelineSecond::completed_documents).sum()),
+        };
+        // A second that is cut short by the load's end has the drain in it, too.
+        let whole = || seconds.iter().filter(|second| second.t_s as f64 <= end);
+        let in_flight = match whole().count() {
+            0 => seconds.iter().map(|second| second.in_flight).sum::<f64>() / length.max(1e-9),
+            count => whole().map(|second| second.in_flight).sum::<f64>() / count as f64,
         };
         let mut validity = self.validity;
         if seconds.is_empty() {
@@ -133,7 +137,6 @@ impl ScenarioSummary {
         }
         let within = |due_s: f64| due_s >= from as f64 && due_s < to as f64;
         let errors = errors(&seconds, &self.errors);
-        let mean = |sum: f64| if length > 0.0 { sum / length } else { 0.0 };
         Ok(ScenarioSummary {
             part: Some(PartSummary { from_s: from, to_s: to }),
             duration_s: length,
@@ -167,9 +170,10 @@ impl ScenarioSummary {
                     ..Lag::default()
                 },
                 in_flight: InFlightSummary {
-                    mean: mean(seconds.iter().map(|second| second.in_flight).sum()),
-                    by_littles_law: mean(spent(&response).as_secs_f64()),
-                    max: 0,
+                    mean: in_flight,
+                    by_littles_law: throughput.requests_per_s
+                        * response.mean().unwrap_or_default().as_secs_f64(),
+                    max: None,
                 },
                 ..ClientSummary::default()
             },
@@ -178,10 +182,6 @@ impl ScenarioSummary {
             ..self
         })
     }
-}
-
-fn spent(response: &Histogram) -> Duration {
-    response.mean().unwrap_or_default().saturating_mul(response.count().min(u32::MAX.into()) as u32)
 }
 
 fn requests(seconds: &[TimelineSecond]) -> Requests {

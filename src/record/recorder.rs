@@ -15,6 +15,10 @@ use crate::wire::Route;
 /// What a recorder hands over from time to time, to be merged with the others'.
 #[derive(Clone, Debug, Default)]
 pub struct Delta {
+    /// Which worker tells.
+    pub worker: usize,
+    /// Until when it has told all, from the start of what is measured: for ever where it is done.
+    pub told: Duration,
     /// Measured requests, by the second (from the start of what is measured) they belong to.
     pub seconds: Vec<(u64, Tally)>,
     /// Requests of the warmup.
@@ -47,20 +51,25 @@ pub struct Recorder {
     last_done: Option<Instant>,
     in_flight: u64,
     in_flight_since: Instant,
-    /// The sum of the instants (from the start) at which those in flight were released.
+    /// The sum of the instants at which those in flight were released, from the start: those released
+    /// before it were there at the start.
     released_sum: f64,
+    /// The same of instants that were not after the end.
+    released_in_time_sum: f64,
     /// How often tallies are handed over.
     tells_every: Duration,
-    /// The stretch of that length in which the last were.
-    told: u128,
+    /// The stretch of that length in which the last were, counted from the start.
+    told: Option<i128>,
+    worker: usize,
     /// Room for a few: a taker that is behind gets the same counts later, added up.
     deltas: mpsc::Sender<Delta>,
 }
 
 impl Recorder {
-    /// A recorder of iterations of so many `steps`, from `start` on; what is told as not measured is
-    /// kept apart.
+    /// A recorder of a worker's iterations of so many `steps`, from `start` on; what is told as not
+    /// measured is kept apart.
     pub fn new(
+        worker: usize,
         start: Instant,
         end: Option<Instant>,
         steps: usize,
@@ -79,8 +88,10 @@ impl Recorder {
             in_flight: 0,
             in_flight_since: start,
             released_sum: 0.0,
+            released_in_time_sum: 0.0,
             tells_every: Recorder::TELLS_EVERY,
-            told: 0,
+            told: None,
+            worker,
             deltas,
         }
     }
@@ -97,11 +108,21 @@ impl Recorder {
 
     /// What has not been handed over.
     pub fn finish(mut self) -> Delta {
-        self.take()
+        self.take(Duration::MAX)
     }
 
-    fn take(&mut self) -> Delta {
+    /// Tells that nothing more will come but what [`Recorder::finish`] gives, so that nobody waits for
+    /// this worker. Where there is no room for it they wait until all are done.
+    pub fn done(&mut self) {
+        if let Ok(room) = self.deltas.clone().try_reserve() {
+            room.send(self.take(Duration::MAX));
+        }
+    }
+
+    fn take(&mut self, told: Duration) -> Delta {
         Delta {
+            worker: self.worker,
+            told,
             seconds: std::mem::take(&mut self.seconds),
             warmup: std::mem::take(&mut self.warmup),
             warmup_seconds: std::mem::take(&mut self.warmup_seconds),
@@ -133,17 +154,47 @@ impl Recorder {
             let since = self.in_flight_since;
             let second = (since - self.start).as_secs() + 1;
             let until = at.min(self.start + Duration::from_secs(second));
-            let area = self.in_flight as f64 * (until - since).as_secs_f64();
-            if area > 0.0 {
-                self.second(since).in_flight.area += area;
+            let number = self.in_flight as f64;
+            if number > 0.0 {
+                let in_time = self.in_time_s(until) - self.in_time_s(since);
+                let in_flight = &mut self.second(since).in_flight;
+                in_flight.area += number * (until - since).as_secs_f64();
+                in_flight.area_in_time += number * in_time;
             }
             self.in_flight_since = until;
         }
         self.in_flight = self.in_flight.saturating_add_signed(change);
-        let in_flight = self.in_flight;
-        if change > 0 {
-            let max = &mut self.second(at).in_flight.max;
-            *max = in_flight.max(*max);
+    }
+
+    /// An instant as seconds from the start; 0 for what was before.
+    fn since_start_s(&self, at: Instant) -> f64 {
+        at.saturating_duration_since(self.start).as_secs_f64()
+    }
+
+    /// The same, and for what is after the end that.
+    fn in_time_s(&self, at: Instant) -> f64 {
+        self.since_start_s(self.end.map_or(at, |end| at.min(end)))
+    }
+
+    /// A request came back ok: it counts to the throughput of when that was, whenever it was due.
+    fn completed(&mut self, finished: &Finished) {
+        let done = finished.timing.done;
+        if done <= self.start {
+            return;
+        }
+        let in_time = u64::from(self.end.is_none_or(|end| done <= end));
+        let warmup = u64::from(!finished.iteration.arrival.measured);
+        let (ends, documents) = (u64::from(finished.ends), finished.documents);
+        let steps = self.steps;
+        let tally = self.second(done);
+        tally.ok_in_time += in_time * ends;
+        tally.documents_in_time += in_time * documents;
+        tally.warmup_ok += warmup * ends;
+        tally.warmup_documents += warmup * documents;
+        if steps > 1 {
+            let step = tally.step(finished.step);
+            step.ok_in_time += in_time;
+            step.warmup_ok += warmup;
         }
     }
 
@@ -158,8 +209,10 @@ impl Recorder {
         if finished.ends {
             self.over(iteration, done);
         }
+        if finished.outcome == Outcome::Ok {
+            self.completed(finished);
+        }
         let (start, steps) = (self.start, self.steps);
-        let in_time = self.end.is_none_or(|end| done <= end);
         let tally = self.tally(measured, done);
         let outcome = finished.outcome;
         tally.retries += u64::from(finished.timing.attempts.saturating_sub(1));
@@ -193,8 +246,6 @@ impl Recorder {
         }
         if outcome == Outcome::Ok {
             tally.documents_ok += finished.documents;
-            tally.documents_in_time += if in_time { finished.documents } else { 0 };
-            tally.ok_in_time += u64::from(in_time && finished.ends);
             if finished.ends {
                 // Of several steps: from the writing of the first to the end of the last.
                 let service = iteration.written.map_or(Duration::ZERO, |written| done - written);
@@ -223,10 +274,18 @@ impl Recorder {
 
     /// An iteration is in flight no more.
     fn over(&mut self, iteration: &Iteration, at: Instant) {
+        self.in_flight(at, -1);
+        let released = iteration.released;
+        let (from, until) = (self.since_start_s(released), self.since_start_s(at));
+        let (in_time_from, in_time_until) = (self.in_time_s(released), self.in_time_s(at));
+        self.released_sum -= from;
+        self.released_in_time_sum -= in_time_from;
+        if until > 0.0 {
+            let in_flight = &mut self.second(at).in_flight;
+            in_flight.spent += until - from;
+            in_flight.spent_in_time += in_time_until - in_time_from;
+        }
         if iteration.arrival.measured {
-            self.in_flight(at, -1);
-            self.released_sum -= (iteration.released - self.start).as_secs_f64();
-            self.second(at).in_flight.spent += (at - iteration.released).as_secs_f64();
             self.last_done = self.last_done.max(Some(at));
         }
     }
@@ -338,7 +397,7 @@ impl Listener for Recorder {
                 tally.drops.record(at.saturating_duration_since(arrival.due));
                 tally.dropped_late += u64::from(late);
             }
-            Event::Released { arrival, step, at, documents } => {
+            Event::Released { arrival, step, at, documents, in_flight } => {
                 let steps = self.steps;
                 let tally = self.tally(arrival.measured, at);
                 tally.documents_sent += documents;
@@ -346,9 +405,13 @@ impl Listener for Recorder {
                 if steps > 1 {
                     tally.step(step).sent += 1;
                 }
-                if arrival.measured && step == 0 {
+                if arrival.measured {
+                    tally.in_flight.max = tally.in_flight.max.max(in_flight as u64);
+                }
+                if step == 0 {
                     self.in_flight(at, 1);
-                    self.released_sum += (at - self.start).as_secs_f64();
+                    self.released_sum += self.since_start_s(at);
+                    self.released_in_time_sum += self.in_time_s(at);
                 }
             }
             Event::Finished(finished) => self.finished(finished),
@@ -368,23 +431,27 @@ impl Listener for Recorder {
             }
             Event::Abandoned { measured, warmup, at } => {
                 self.last_done = self.last_done.max(Some(at));
-                self.in_flight(at, -i64::try_from(measured).unwrap_or(i64::MAX));
-                let at_s = (at - self.start).as_secs_f64();
-                let spent = measured as f64 * at_s - self.released_sum;
+                let all = measured + warmup;
+                self.in_flight(at, -i64::try_from(all).unwrap_or(i64::MAX));
+                let spent = all as f64 * self.since_start_s(at) - self.released_sum;
+                let in_time = all as f64 * self.in_time_s(at) - self.released_in_time_sum;
                 let tally = self.second(at);
                 tally.abandoned += measured;
                 tally.in_flight.spent += spent;
+                tally.in_flight.spent_in_time += in_time;
                 self.warmup.abandoned += warmup;
             }
             Event::Tick(at) => {
                 self.in_flight(at, 0);
-                let since = at.saturating_duration_since(self.start).as_millis();
-                let stretch = since / self.tells_every.as_millis().max(1);
-                if stretch != self.told
+                let since = at.saturating_duration_since(self.start);
+                let before = self.start.saturating_duration_since(at).as_millis() as i128;
+                let every = self.tells_every.as_millis().max(1) as i128;
+                let stretch = (since.as_millis() as i128 - before).div_euclid(every);
+                if self.told != Some(stretch)
                     && let Ok(room) = self.deltas.clone().try_reserve()
                 {
-                    self.told = stretch;
-                    room.send(self.take());
+                    self.told = Some(stretch);
+                    room.send(self.take(since));
                 }
             }
         }
@@ -428,7 +495,7 @@ mod tests {
             let start = Instant::now();
             let at = |ms: u64| start + Duration::from_millis(ms);
             let (deltas, mut taken) = mpsc::channel(4);
-            let mut recorder = Recorder::new(start, None, 1, deltas);
+            let mut recorder = Recorder::new(0, start, None, 1, deltas);
             let mut handed = 0;
             for ms in (0..5000).step_by(EVERY_MS as usize) {
                 recorder.on(Event::Finished(&answered(at(ms))));

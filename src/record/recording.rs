@@ -28,6 +28,8 @@ pub struct Recording {
     timeline: Vec<Second>,
     /// The last seconds in full, newest last.
     recent: VecDeque<(u64, Tally)>,
+    /// Until when each worker has told all, from the start of what is measured.
+    told: Vec<Duration>,
 }
 
 /// One second of the timeline.
@@ -45,6 +47,10 @@ pub struct Second {
     pub abandoned: u64,
     /// Documents of the requests that were answered with success in it.
     pub documents_ok: u64,
+    /// Ok requests that ended in it and within the load's time, those of the warmup among them.
+    pub ok_in_time: u64,
+    /// Their Documents.
+    pub documents_in_time: u64,
     /// Requests · seconds in flight, which for one second is the mean number in flight.
     pub in_flight: f64,
     /// Quantiles of the lag of the requests that ended in it: p50, p99.
@@ -117,6 +123,8 @@ impl Second {
             outcomes: Outcome::ALL.map(|outcome| tally.count(outcome)),
             abandoned: tally.abandoned,
             documents_ok: tally.documents_ok,
+            ok_in_time: tally.ok_in_time,
+            documents_in_time: tally.documents_in_time,
             in_flight: tally.in_flight.area,
             lag: [0.5, 0.99].map(|quantile| tally.lag.quantile(quantile)),
             response: Compact::new(tally.ok()),
@@ -154,6 +162,8 @@ impl Second {
         }
         self.abandoned += late.abandoned;
         self.documents_ok += late.documents_ok;
+        self.ok_in_time += late.ok_in_time;
+        self.documents_in_time += late.documents_in_time;
         self.in_flight += late.in_flight;
         for (mine, late) in self.lag.iter_mut().zip(late.lag) {
             *mine = (*mine).max(late);
@@ -172,8 +182,16 @@ impl Recording {
     /// Seconds kept in full, which bounds what [`Recording::last`] can look back.
     pub const RECENT: usize = 12;
 
+    /// A recording of so many workers.
+    pub fn of(workers: usize) -> Recording {
+        Recording { told: vec![Duration::ZERO; workers], ..Recording::default() }
+    }
+
     /// Merges what a worker hands over.
     pub fn add(&mut self, delta: Delta) {
+        if let Some(told) = self.told.get_mut(delta.worker) {
+            *told = delta.told.max(*told);
+        }
         self.warmup.merge(&delta.warmup);
         for (second, histogram) in delta.warmup_seconds {
             let known = self.warmup_seconds.entry(second).or_default();
@@ -213,14 +231,22 @@ impl Recording {
         }
     }
 
-    /// The last `seconds` together, [`Recording::RECENT`] at most: what the sliding window of an
-    /// `abort` threshold and the live view look at.
-    pub fn last(&self, seconds: usize) -> Tally {
+    /// How many seconds from the first on are over and known in full: every worker has told of them.
+    pub fn complete(&self) -> u64 {
+        self.told.iter().min().map_or(0, Duration::as_secs)
+    }
+
+    /// The last of the first `until` seconds together, `seconds` of them or as many as are still
+    /// known, and how many that are: what the sliding window of an `abort` threshold and the live view
+    /// look at. A second that is not over, or not told of by all, would look like half of one.
+    pub fn last(&self, until: u64, seconds: u64) -> (Tally, u64) {
+        let until = until.min(self.complete());
+        let from = until.saturating_sub(seconds).max(self.timeline.len() as u64);
         let mut window = Tally::default();
-        for (_, tally) in self.recent.iter().rev().take(seconds) {
+        for (_, tally) in self.recent.iter().filter(|(second, _)| (from..until).contains(second)) {
             window.merge(tally);
         }
-        window
+        (window, until.saturating_sub(from))
     }
 
     /// Seconds so far.
@@ -321,11 +347,28 @@ mod tests {
     }
 
     #[test]
-    fn the_window_holds_the_last_seconds_alone() {
-        let mut recording = Recording::default();
-        (0..30).for_each(|second| recording.add(delta(second, &[second])));
-        let window = recording.last(10);
-        assert_eq!(window.ok().min(), Some(Duration::from_millis(20)));
-        assert_eq!(window.ok().count(), 10);
+    fn the_window_holds_the_last_whole_seconds_alone() {
+        let mut recording = Recording::of(2);
+        let told = |worker, seconds, ms: u64| Delta {
+            worker,
+            told: Duration::from_millis(ms),
+            ..delta(seconds, &[seconds])
+        };
+        (0..30).for_each(|second| recording.add(told(0, second, second * 1000 + 700)));
+        assert_eq!(recording.last(100, 10).1, 0, "the other worker has told of none");
+        recording.add(told(1, 28, 28_900));
+        // The 28 seconds from 0 to 27 are over for both.
+        let (window, seconds) = recording.last(100, 10);
+        assert_eq!((seconds, window.ok().count()), (10, 10));
+        assert_eq!(window.ok().min(), Some(Duration::from_millis(18)));
+        assert_eq!(window.ok().max(), Some(Duration::from_millis(27)));
+        // Of a load that ends after 25 s, what comes in later is none of it.
+        let (window, seconds) = recording.last(25, 3);
+        assert_eq!((seconds, window.ok().max()), (3, Some(Duration::from_millis(24))));
+        // And a quiet second is a second.
+        recording.add(Delta { worker: 0, told: Duration::MAX, ..Delta::default() });
+        recording.add(Delta { worker: 1, told: Duration::from_secs(33), ..Delta::default() });
+        let (window, seconds) = recording.last(33, 5);
+        assert_eq!((seconds, window.ok().count()), (5, 3));
     }
 }

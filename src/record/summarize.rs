@@ -10,7 +10,7 @@ use super::summary::{
     Requests, RouteSummary, ScenarioSummary, SlowSummary, StepSummary, Throughput, TimelineSecond,
     WarmupSummary, ms,
 };
-use super::tally::{StepTally, Tally};
+use super::tally::{InFlight, StepTally, Tally};
 use crate::engine::event::Outcome;
 
 /// The time that rates refer to, and what was done in it.
@@ -39,9 +39,33 @@ impl StepTally {
             ..Requests::default()
         }
     }
+
+    /// Ok requests of the step a second; zero for a window without length.
+    pub fn requests_per_s(&self, window: Window) -> f64 {
+        let ok = match window.timed {
+            true => self.ok_in_time,
+            false => self.response[Outcome::Ok as usize].count() + self.warmup_ok,
+        };
+        window.per_s(ok)
+    }
+}
+
+impl Window {
+    /// So many of something, a second; zero for a window without length.
+    fn per_s(self, count: u64) -> f64 {
+        let seconds = self.length.as_secs_f64();
+        if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
+    }
 }
 
 impl Requests {
+    /// What ended, of a stretch of a load that goes on: the arrivals are those whose fate is known.
+    pub fn ended(tally: &Tally) -> Requests {
+        let all = Requests::new(tally);
+        let sent = all.ok + all.errors() + all.abandoned;
+        Requests { sent, arrivals: sent + all.dropped, ..all }
+    }
+
     /// What became of the requests of a tally.
     pub fn new(tally: &Tally) -> Requests {
         Requests {
@@ -91,17 +115,16 @@ impl Requests {
 impl Throughput {
     /// The rates of a tally over a window; zero for a window without length.
     pub fn new(tally: &Tally, window: Window) -> Throughput {
-        let seconds = window.length.as_secs_f64();
-        let per_s = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
         let (ok, documents) = if window.timed {
             (tally.ok_in_time, tally.documents_in_time)
         } else {
-            (tally.count(Outcome::Ok), tally.documents_ok)
+            let documents = tally.documents_ok + tally.warmup_documents;
+            (tally.count(Outcome::Ok) + tally.warmup_ok, documents)
         };
         Throughput {
-            offered_per_s: per_s(tally.offered),
-            requests_per_s: per_s(ok),
-            documents_per_s: per_s(documents),
+            offered_per_s: window.per_s(tally.offered),
+            requests_per_s: window.per_s(ok),
+            documents_per_s: window.per_s(documents),
         }
     }
 }
@@ -119,6 +142,8 @@ impl TimelineSecond {
             kinds: second.kinds.clone(),
             dropped: second.dropped,
             documents: second.documents_ok,
+            completed: Some(second.ok_in_time),
+            completed_documents: Some(second.documents_in_time),
             in_flight: second.in_flight,
             p50: response.quantile(0.5).map(ms),
             p99: response.quantile(0.99).map(ms),
@@ -167,7 +192,7 @@ impl Recording {
             slowest: self.slowest(),
             steps: self.steps(steps, window),
             warmup: self.warmup_summary(warmup),
-            client: self.client(),
+            client: self.client(window),
             ..known
         }
     }
@@ -221,15 +246,13 @@ impl Recording {
     /// The requests of each step, by its name; none where there is only one.
     pub fn steps(&self, names: &[&str], window: Window) -> Vec<StepSummary> {
         let names = if names.len() > 1 { names } else { &[] };
-        let seconds = window.length.as_secs_f64();
         let summary = |(index, name): (usize, &&str)| {
             // A step that was never reached has counted nothing.
             let step = self.totals.steps.get(index).cloned().unwrap_or_default();
-            let requests = step.requests();
             StepSummary {
                 name: (*name).to_owned(),
-                requests,
-                requests_per_s: if seconds > 0.0 { requests.ok as f64 / seconds } else { 0.0 },
+                requests: step.requests(),
+                requests_per_s: step.requests_per_s(window),
                 response_time_ms: Latency::new(&step.response[Outcome::Ok as usize]),
                 service_time_ms: Latency::new(&step.service),
             }
@@ -276,19 +299,22 @@ impl Recording {
     }
 
     /// Delays of our own.
-    pub fn client(&self) -> ClientSummary {
+    pub fn client(&self, window: Window) -> ClientSummary {
         let totals = &self.totals;
-        let elapsed = self.seconds() as f64;
-        let mean = |area: f64| if elapsed > 0.0 { area / elapsed } else { 0.0 };
+        let InFlight { area, area_in_time, spent, spent_in_time, max } = totals.in_flight;
+        let (area, spent) =
+            if window.timed { (area_in_time, spent_in_time) } else { (area, spent) };
+        let seconds = window.length.as_secs_f64();
+        let mean = |area: f64| if seconds > 0.0 { area / seconds } else { 0.0 };
         ClientSummary {
             lag_ms: Lag::new(&totals.lag),
             pacer_ms: Lag::new(&totals.pacer),
             generator_ms: Lag::new(&totals.starved),
             held_back_ms: Lag::new(&totals.held),
             in_flight: InFlightSummary {
-                mean: mean(totals.in_flight.area),
-                by_littles_law: mean(totals.in_flight.spent),
-                max: totals.in_flight.max,
+                mean: mean(area),
+                by_littles_law: mean(spent),
+                max: Some(max),
             },
             ..ClientSummary::default()
         }

@@ -47,7 +47,14 @@ pub struct Tally {
     /// Ok responses that do not tell how many they hold without being decoded.
     #[serde(skip_serializing_if = "is_default")]
     pub without_count: u64,
-    /// Ok requests that were done before the end of the load's time, where time ends it.
+    /// Ok requests of the warmup that were done when it was over.
+    #[serde(skip_serializing_if = "is_default")]
+    pub warmup_ok: u64,
+    /// Their Documents.
+    #[serde(skip_serializing_if = "is_default")]
+    pub warmup_documents: u64,
+    /// Ok requests, those of the warmup among them, that were done within what is measured: before
+    /// the end of the load's time, where time ends it.
     #[serde(skip_serializing_if = "is_default")]
     pub ok_in_time: u64,
     /// Their Documents.
@@ -112,6 +119,12 @@ pub struct Tally {
 pub struct StepTally {
     /// Requests handed to the client.
     pub sent: u64,
+    /// As [`Tally::warmup_ok`].
+    #[serde(default)]
+    pub warmup_ok: u64,
+    /// As [`Tally::ok_in_time`].
+    #[serde(default)]
+    pub ok_in_time: u64,
     /// Response time by outcome; a step after the first is due when the one before it ended.
     pub response: [Histogram; 4],
     /// Service time of ok requests.
@@ -119,14 +132,20 @@ pub struct StepTally {
 }
 
 /// The number of requests in flight, integrated over time. Measured on its own, not derived from
-/// latencies, so that Little's law can check one by the other.
+/// latencies, so that Little's law can check one by the other. Requests of the warmup count from its
+/// end on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct InFlight {
     /// Requests · seconds: the number in flight, integrated as it changes.
     pub area: f64,
+    /// The part of it before the end of the load's time, where time ends it.
+    pub area_in_time: f64,
     /// Seconds from release to done, added up request by request. The same by Little's law.
     pub spent: f64,
-    /// The most at any one time, by worker.
+    /// The part of it before the end of the load's time, where time ends it.
+    pub spent_in_time: f64,
+    /// The most at any one time, of all workers together.
     pub max: u64,
 }
 
@@ -281,6 +300,8 @@ impl Tally {
         self.documents_ok += other.documents_ok;
         self.documents_received += other.documents_received;
         self.without_count += other.without_count;
+        self.warmup_ok += other.warmup_ok;
+        self.warmup_documents += other.warmup_documents;
         self.ok_in_time += other.ok_in_time;
         self.documents_in_time += other.documents_in_time;
         self.without_routes += other.without_routes;
@@ -297,7 +318,9 @@ impl Tally {
         self.gateway.merge(&other.gateway);
         self.network.merge(&other.network);
         self.in_flight.area += other.in_flight.area;
+        self.in_flight.area_in_time += other.in_flight.area_in_time;
         self.in_flight.spent += other.in_flight.spent;
+        self.in_flight.spent_in_time += other.in_flight.spent_in_time;
         self.in_flight.max = self.in_flight.max.max(other.in_flight.max);
         for (index, step) in other.steps.iter().enumerate() {
             self.step(index).merge(step);
@@ -349,6 +372,8 @@ impl Tally {
 impl StepTally {
     fn merge(&mut self, other: &StepTally) {
         self.sent += other.sent;
+        self.warmup_ok += other.warmup_ok;
+        self.ok_in_time += other.ok_in_time;
         for (mine, other) in self.response.iter_mut().zip(&other.response) {
             mine.merge(other);
         }

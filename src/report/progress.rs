@@ -9,7 +9,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::words::{count, fit, latency, percent, plain, rate, verdict, width};
 use crate::record::summary::{EndReason, ms};
-use crate::run::{Live, State};
+use crate::run::{Live, Recent, State};
 
 /// Shows how a run goes, on a terminal as lines that change, elsewhere as lines one after another.
 pub struct Progress {
@@ -144,14 +144,15 @@ fn row(live: &Live, columns: usize) -> String {
         }
         State::Running | State::Done(..) => (),
     }
+    let recent = |text: fn(&Recent) -> String| live.recent.as_ref().map_or("–".into(), text);
     let figures = [
         live.progress.map_or(String::new(), |progress| format!("{:.0} %", progress * 100.0)),
-        rate(live.offered_per_s),
-        rate(live.done_per_s),
-        latency(live.p50.map(ms)),
-        latency(live.p99.map(ms)),
+        recent(|recent| rate(recent.offered_per_s)),
+        recent(|recent| rate(recent.done_per_s)),
+        recent(|recent| latency(recent.p50.map(ms))),
+        recent(|recent| latency(recent.p99.map(ms))),
         failed(live),
-        count(live.in_flight.round() as u64),
+        recent(|recent| count(recent.in_flight.round() as u64)),
         live.left.map_or("–".into(), short),
     ];
     let columns = figures.iter().zip(COLUMNS).map(|(text, (_, width))| format!("{text:>width$}"));
@@ -161,9 +162,9 @@ fn row(live: &Live, columns: usize) -> String {
 /// A scenario in words, for a log or for good.
 fn line(live: &Live) -> String {
     let name = plain(&live.name);
-    let latencies = || {
-        let (p50, p99) = (latency(live.p50.map(ms)), latency(live.p99.map(ms)));
-        format!("p50 {p50}, p99 {p99}, failed {}", failed(live))
+    let latencies = |recent: Option<&Recent>| {
+        let time = |of: fn(&Recent) -> Option<Duration>| latency(recent.and_then(of).map(ms));
+        format!("p50 {}, p99 {}, failed {}", time(|r| r.p50), time(|r| r.p99), failed(live))
     };
     match live.state {
         State::Waiting => format!("{name}: waiting"),
@@ -174,9 +175,17 @@ fn line(live: &Live) -> String {
             if let Some(progress) = live.progress {
                 text.push_str(&format!("{:.0} %, ", progress * 100.0));
             }
-            let (offered, done) = (rate(live.offered_per_s), rate(live.done_per_s));
-            text.push_str(&format!("{offered} offered, {done} done, {}, ", latencies()));
-            text.push_str(&format!("{} in flight", count(live.in_flight.round() as u64)));
+            match &live.recent {
+                Some(recent) => {
+                    let (offered, done) = (rate(recent.offered_per_s), rate(recent.done_per_s));
+                    let in_flight = count(recent.in_flight.round() as u64);
+                    let latencies = latencies(Some(recent));
+                    text.push_str(&format!(
+                        "{offered} offered, {done} done, {latencies}, {in_flight} in flight"
+                    ));
+                }
+                None => text.push_str("running"),
+            }
             match live.left {
                 Some(left) => format!("{text}, {} left", short(left)),
                 None => text,
@@ -186,16 +195,14 @@ fn line(live: &Live) -> String {
         State::Done(EndReason::Unreachable, _) => format!("{name}: target not reached"),
         State::Done(EndReason::Broken, _) => format!("{name}: broken off"),
         State::Done(_, end) => {
-            format!("{name}: {}, {} requests, {}", verdict(end), count(live.sent), latencies())
+            let latencies = latencies(live.recent.as_ref());
+            format!("{name}: {}, {} requests, {latencies}", verdict(end), count(live.sent))
         }
     }
 }
 
 fn failed(live: &Live) -> String {
-    match live.sent {
-        0 => "–".into(),
-        sent => percent(live.failed as f64 / sent as f64),
-    }
+    live.error_rate.map_or("–".into(), percent)
 }
 
 /// A time that is left, to the unit that tells.
@@ -218,13 +225,15 @@ mod tests {
             state: State::Running,
             progress: Some(0.456),
             left: Some(Duration::from_secs(16)),
-            offered_per_s: 12_345.6,
-            done_per_s: 12_344.0,
-            p50: Some(Duration::from_micros(5_120)),
-            p99: Some(Duration::from_micros(812_345)),
-            failed: 3,
+            recent: Some(Recent {
+                offered_per_s: 12_345.6,
+                done_per_s: 12_344.0,
+                p50: Some(Duration::from_micros(5_120)),
+                p99: Some(Duration::from_micros(812_345)),
+                in_flight: 9_999.6,
+            }),
+            error_rate: Some(3e-6),
             sent: 1_000_000,
-            in_flight: 9_999.6,
         }
     }
 

@@ -125,8 +125,8 @@ fn going(trial: &Trial, progress: &Progress, unit: Unit) -> String {
             text.push_str(&format!(", {sure} % sure it {way}"));
         }
     }
-    if live.p50.is_some() {
-        let (p50, p99) = (latency(live.p50.map(ms)), latency(live.p99.map(ms)));
+    if let Some(recent) = live.recent.filter(|recent| recent.p50.is_some()) {
+        let (p50, p99) = (latency(recent.p50.map(ms)), latency(recent.p99.map(ms)));
         text.push_str(&format!(", p50 {p50}, p99 {p99}"));
     }
     text
@@ -141,7 +141,7 @@ mod tests {
     use crate::capacity::judge::Rule;
     use crate::capacity::result::Point;
     use crate::record::summary::{ThresholdSummary, Verdict};
-    use crate::run::Live;
+    use crate::run::{Live, Recent};
 
     fn trial() -> Trial {
         Trial {
@@ -195,13 +195,15 @@ mod tests {
                 state,
                 progress: Some(0.2),
                 left: None,
-                offered_per_s: 1369.0,
-                done_per_s: 1368.0,
-                p50: (state == State::Running).then_some(Duration::from_micros(5920)),
-                p99: (state == State::Running).then_some(Duration::from_micros(18_200)),
-                failed: 0,
+                recent: (state == State::Running).then_some(Recent {
+                    offered_per_s: 1369.0,
+                    done_per_s: 1368.0,
+                    p50: Some(Duration::from_micros(5920)),
+                    p99: Some(Duration::from_micros(18_200)),
+                    in_flight: 9.0,
+                }),
+                error_rate: Some(0.0),
                 sent: 24_000,
-                in_flight: 9.0,
             },
             elapsed_s: 12.3,
             evidence: Some(Evidence { for_pass, for_fail, ..Evidence::default() }),

@@ -350,6 +350,8 @@ impl Replayed {
             return Err(format!("second {second} is too far off"));
         }
         self.recording.add(Delta {
+            worker: 0,
+            told: Duration::MAX,
             seconds: told.seconds,
             warmup: told.warmup.unwrap_or_default(),
             warmup_seconds: told.warmup_seconds,

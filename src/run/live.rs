@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use crate::plan::Scenario;
-use crate::record::summary::{EndReason, ScenarioSummary, Verdict};
+use crate::record::Window;
+use crate::record::summary::{EndReason, ScenarioSummary, Throughput, Verdict};
+use crate::record::tally::Tally;
 
-/// One scenario while it runs. Rates and latencies are those of the last seconds.
+/// One scenario while it runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Live {
     /// Its name.
@@ -16,6 +18,17 @@ pub struct Live {
     pub progress: Option<f64>,
     /// Until it ends, where time ends it.
     pub left: Option<Duration>,
+    /// What happened lately, and in the end on the whole; `None` before the first second is over.
+    pub recent: Option<Recent>,
+    /// The share of requests that did not end well, since the start, of those whose fate is known.
+    pub error_rate: Option<f64>,
+    /// Requests sent, since the start.
+    pub sent: u64,
+}
+
+/// Rates and latencies of the last whole seconds: the report's figures, cut to them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Recent {
     /// Arrivals a second.
     pub offered_per_s: f64,
     /// Ok requests a second.
@@ -24,10 +37,6 @@ pub struct Live {
     pub p50: Option<Duration>,
     /// The same.
     pub p99: Option<Duration>,
-    /// Requests that did not end well, since the start.
-    pub failed: u64,
-    /// Requests sent, since the start.
-    pub sent: u64,
     /// Requests in flight.
     pub in_flight: f64,
 }
@@ -47,6 +56,20 @@ pub enum State {
     Done(EndReason, Verdict),
 }
 
+impl Recent {
+    /// The figures of a window of whole seconds.
+    pub fn new(tally: &Tally, window: Window) -> Recent {
+        let rates = Throughput::new(tally, window);
+        Recent {
+            offered_per_s: rates.offered_per_s,
+            done_per_s: rates.requests_per_s,
+            p50: tally.ok().quantile(0.5),
+            p99: tally.ok().quantile(0.99),
+            in_flight: tally.in_flight.area / window.length.as_secs_f64(),
+        }
+    }
+}
+
 impl Live {
     pub(super) fn waiting(scenario: &Scenario) -> Live {
         Live {
@@ -54,13 +77,9 @@ impl Live {
             state: State::Waiting,
             progress: None,
             left: None,
-            offered_per_s: 0.0,
-            done_per_s: 0.0,
-            p50: None,
-            p99: None,
-            failed: 0,
+            recent: None,
+            error_rate: None,
             sent: 0,
-            in_flight: 0.0,
         }
     }
 
@@ -70,12 +89,14 @@ impl Live {
         self.state = State::Done(summary.end.reason, summary.verdict);
         self.progress = Some(1.0);
         self.left = None;
-        self.offered_per_s = summary.throughput.offered_per_s;
-        self.done_per_s = summary.throughput.requests_per_s;
-        self.p50 = time(summary.response_time_ms.p50);
-        self.p99 = time(summary.response_time_ms.p99);
-        self.failed = summary.requests.failed();
+        self.recent = Some(Recent {
+            offered_per_s: summary.throughput.offered_per_s,
+            done_per_s: summary.throughput.requests_per_s,
+            p50: time(summary.response_time_ms.p50),
+            p99: time(summary.response_time_ms.p99),
+            in_flight: 0.0,
+        });
+        self.error_rate = summary.error_rate;
         self.sent = summary.requests.sent;
-        self.in_flight = 0.0;
     }
 }

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub use flows::response_memory;
-pub use live::{Live, State};
+pub use live::{Live, Recent, State};
 pub use machine::environment;
 pub use trials::{Conduct, Look, Seen, Trials};
 

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::journal::{Entry, Examined, Told};
-use super::live::{Live, State};
+use super::live::{Live, Recent, State};
 use super::machine::{Withheld, cores, max_rss};
 use super::summarize::{Measured, empty, family, found, lost, not_run, summarize, target};
 use super::timing::Timing;
@@ -24,8 +24,9 @@ use crate::engine::source::{Over, Share};
 use crate::engine::{Ended, Slots};
 use crate::plan::{Crew, Load, Scenario, Step};
 use crate::record::summary::{
-    ClientSummary, End, EndReason, ScenarioSummary, TargetSummary, Throughput, Verdict,
+    ClientSummary, End, EndReason, Requests, ScenarioSummary, TargetSummary, Verdict,
 };
+use crate::record::tally::Tally;
 use crate::record::validity::Circumstances;
 use crate::record::{Delta, Recorder, Recording, Window, cut};
 use crate::threshold::Evidence;
@@ -38,8 +39,11 @@ const DELTAS_WAITING: usize = 64;
 /// A trial is over as soon as it is decided: a second more of each would be much of a search.
 const TRIAL_TELLS_EVERY: Duration = Duration::from_millis(250);
 
-/// What the window of an `abort` threshold and the live view look back on.
-const WINDOW_SECONDS: usize = 10;
+/// What the window of an `abort` threshold looks back on.
+const WINDOW_SECONDS: u64 = 10;
+
+/// What the live view looks back on.
+const LIVE_SECONDS: u64 = 2;
 
 /// What came of a scenario's load, and when it began.
 type Outcome = (Measured, Instant);
@@ -54,7 +58,10 @@ enum Obstacle {
 /// Runs a scenario; what goes wrong is part of its summary.
 pub(super) async fn run(context: &Context, index: usize) -> ScenarioSummary {
     let scenario = &context.plan.scenarios[index];
-    show(context, index, |live| live.state = State::Connecting);
+    show(context, index, |live| {
+        // Of a trial, figures of the one before it may still be there.
+        *live = Live { state: State::Connecting, ..Live::waiting(scenario) };
+    });
     let config = match context.flows.client(scenario.flow, scenario.protocol) {
         Ok(config) => with_overrides(config, scenario),
         Err(reason) => return not_run(context, index, EndReason::Unreachable, reason),
@@ -139,6 +146,7 @@ async fn carry_out(
     let running = shares.map(|(worker, ((ready, warmup), feed))| {
         let share = Share { worker, workers: count };
         ready.run(Order {
+            worker,
             frame,
             source: plan.source(share),
             warmup,
@@ -155,7 +163,7 @@ async fn carry_out(
     let running = join_all(running.collect::<Vec<_>>());
     drop((answers, deltas));
 
-    let mut recording = Recording::default();
+    let mut recording = Recording::of(count);
     let mut aborted = None;
     let mut watch = Watch { context, index, scenario, plan: &plan, examined: &examined, second: 0 };
     let mut noted = Examined::default();
@@ -293,7 +301,7 @@ struct Watch<'a> {
     scenario: &'a Scenario,
     plan: &'a Timing,
     examined: &'a Mutex<examine::Examined>,
-    /// The last second whose thresholds were judged.
+    /// How many seconds were complete when thresholds were last judged.
     second: u64,
 }
 
@@ -303,13 +311,9 @@ impl Watch<'_> {
         let frame = self.plan.frame;
         let now = Instant::now();
         let elapsed = now.saturating_duration_since(frame.measured_from());
-        let recent = recording.last(2);
-        let failed = recording.totals.failed();
-        let length = elapsed.min(Duration::from_secs(recording.seconds().min(2)));
-        let rates = Throughput::new(
-            &recent,
-            Window { length: length.max(Duration::from_millis(250)), timed: false },
-        );
+        let recent = self.window(recording, LIVE_SECONDS);
+        let recent = recent.map(|(tally, window)| Recent::new(&tally, window));
+        let requests = Requests::ended(&recording.totals);
         show(self.context, self.index, |live| {
             let warm = now < frame.measured_from();
             live.state = if warm { State::Warmup } else { State::Running };
@@ -317,22 +321,27 @@ impl Watch<'_> {
             live.progress = frame.duration.map(|duration| {
                 (elapsed.as_secs_f64() / duration.as_secs_f64().max(1e-9)).min(1.0)
             });
-            live.offered_per_s = rates.offered_per_s;
-            live.done_per_s = rates.requests_per_s;
-            live.p50 = recent.ok().quantile(0.5);
-            live.p99 = recent.ok().quantile(0.99);
-            live.failed = failed;
+            live.recent = recent;
+            live.error_rate = requests.error_rate();
             live.sent = recording.totals.sent;
-            live.in_flight = recent.in_flight.area / length.as_secs_f64().max(0.25);
         });
         if self.look_closer(recording) {
             return Some("it is decided".into());
         }
-        if elapsed.as_secs() <= self.second {
+        let complete = recording.complete();
+        if complete <= self.second {
             return None;
         }
-        self.second = elapsed.as_secs();
+        self.second = complete;
         self.broken(recording, elapsed)
+    }
+
+    /// What happened in the last whole seconds of the load; `None` before the first is over.
+    fn window(&self, recording: &Recording, seconds: u64) -> Option<(Tally, Window)> {
+        let load = self.plan.frame.duration.map_or(u64::MAX, |duration| duration.as_secs());
+        let (tally, seconds) = recording.last(load, seconds);
+        let window = Window { length: Duration::from_secs(seconds), timed: false };
+        (seconds > 0).then_some((tally, window))
     }
 
     /// Shows the recording to whoever looks for a reason to end it, and whether there is one.
@@ -347,15 +356,10 @@ impl Watch<'_> {
         let thresholds = self.scenario.thresholds.iter();
         let mut due = thresholds.filter(|t| t.abort && elapsed >= t.after).peekable();
         due.peek()?;
-        let window = recording.last(WINDOW_SECONDS);
-        let length = elapsed.min(Duration::from_secs(WINDOW_SECONDS as u64));
+        let (tally, window) = self.window(recording, WINDOW_SECONDS)?;
         let failures = lock(self.examined).assertion_failures();
-        let evidence = Evidence::of_window(
-            &window,
-            length,
-            failures,
-            &self.context.outlines[self.index].step_names(),
-        );
+        let names = self.context.outlines[self.index].step_names();
+        let evidence = Evidence::of_window(&tally, window.length, failures, &names);
         due.find(|threshold| evidence.judge(&threshold.that).verdict == Verdict::Failed)
             .map(|threshold| format!("`{}` did not hold any more", threshold.that))
     }

@@ -380,8 +380,10 @@ mod tests {
                 "" => (format!("{{clients: {level}, for: {ms}ms}}"), ms),
                 _ => (format!("{{rate: {}{unit}, for: {ms}ms}}", level + 1), ms),
             }),
-            (0u32..9, 200u64..3000)
-                .prop_map(move |(level, ms)| (format!("{{ramp_to: {level}{unit}, for: {ms}ms}}"), ms)),
+            (0u32..9, 200u64..3000).prop_map(move |(level, ms)| (
+                format!("{{ramp_to: {level}{unit}, for: {ms}ms}}"),
+                ms
+            )),
             (200u64..3000).prop_map(|ms| (format!("{{pause: {ms}ms}}"), ms)),
         ];
         let stages = proptest::collection::vec(stage, 1..6);

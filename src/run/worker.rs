@@ -27,6 +27,8 @@ pub(super) struct Ready {
 
 /// What a worker is to do.
 pub(super) struct Order {
+    /// Which worker it is, from 0.
+    pub(super) worker: usize,
     pub(super) frame: Frame,
     pub(super) source: Source,
     pub(super) warmup: Feed,
@@ -120,7 +122,8 @@ async fn work(session: crate::client::Session, order: Order) -> Result<Report, S
     let mut clock = PreciseClock::new().map_err(|error| error.to_string())?;
     let frame = order.frame;
     let steps = order.chain.as_ref().map_or(1, Chain::steps);
-    let mut recorder = Recorder::new(frame.measured_from(), frame.end(), steps, order.deltas)
+    let (from, end) = (frame.measured_from(), frame.end());
+    let mut recorder = Recorder::new(order.worker, from, end, steps, order.deltas)
         .telling_every(order.tells_every);
     let load = Load {
         call: session,
@@ -135,6 +138,7 @@ async fn work(session: crate::client::Session, order: Order) -> Result<Report, S
     };
     let (began, cpu) = (Instant::now(), thread_cpu());
     let ended = drive(load, &mut clock, &mut recorder).await;
+    recorder.done();
     Ok(Report {
         ended,
         cpu: thread_cpu().saturating_sub(cpu),

@@ -82,8 +82,8 @@ impl Rig {
             stop: self.stop,
         };
         let (deltas, mut received) = mpsc::channel(DELTAS_WAITING);
-        let mut recorder = Recorder::new(frame.measured_from(), frame.end(), 1, deltas);
-        let mut recording = Recording::default();
+        let mut recorder = Recorder::new(0, frame.measured_from(), frame.end(), 1, deltas);
+        let mut recording = Recording::of(1);
         {
             let driven = drive(load, &mut clock, &mut recorder);
             tokio::pin!(driven);

@@ -9,16 +9,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use flowbench::client::{Body, Call, CallError, Failure, Reply, Request, Timing};
 use flowbench::clock::{Clock, TokioClock};
+use flowbench::engine::event::{Arrival, Event, Finished, Iteration, Listener, Outcome};
 use flowbench::engine::schedule::Law;
 use flowbench::random::Key;
-use flowbench::record::Recording;
-use flowbench::record::summary::Requests;
+use flowbench::record::summary::{Requests, ScenarioSummary, Summary, Throughput, Verdict};
 use flowbench::record::validity::{self, Circumstances};
+use flowbench::record::{Recorder, Recording, Window};
+use flowbench::run::Recent;
 use flowbench::selftest::law;
 use flowbench::selftest::rig::Rig;
+use flowbench::threshold::Evidence;
 use flowbench::wire::Head;
 use proptest::prelude::*;
 use rand::RngExt;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 /// A server that works on one request at a time, first come, first served; or on all at once.
@@ -232,6 +236,194 @@ async fn a_closed_load_waits_with_the_server_and_its_throughput_is_the_servers()
     assert_eq!(recording.totals.ok().quantile(0.5), Some(Duration::from_secs(4)));
     counts_are_conserved(&recording);
     littles_law_holds(&recording);
+}
+
+/// What was saved of a run of so long a time.
+fn saved(recording: &Recording, warmup: Duration, length: Duration) -> Summary {
+    let window = Window { length, timed: true };
+    let scenario = recording.summary(ScenarioSummary::default(), &[], warmup, window);
+    Summary { scenarios: vec![scenario], ..Summary::default() }
+}
+
+/// A load that is offered for a minute before it counts has the same rate from its first instant to
+/// its last, however long its requests take: what is under way at the begin makes up for what is at
+/// the end.
+#[tokio::test(start_paused = true)]
+async fn throughput_is_what_comes_out_however_long_it_takes() {
+    let (warmup, length) = (Duration::from_secs(60), Duration::from_secs(5));
+    for takes_ms in [1, 101, 499, 601, 2_499, 4_901, 7_001] {
+        let takes = millis(takes_ms);
+        let server = Server { queues: false, ..Server::constant(takes) };
+        let run = Run { warmup, ..Run::open(40.0, Law::Uniform, length) };
+        let recording = against(run, &server).await;
+        let summary = saved(&recording, warmup, length);
+        for (from, to) in [(0, 1), (0, 5), (1, 4), (4, 5), (3, 60)] {
+            let part = summary.clone().part(from, to).expect("our own histograms");
+            let in_flight = part.scenarios[0].client.in_flight;
+            assert_eq!(in_flight.max, None, "nobody kept it by the second");
+            near(in_flight.mean, 40.0 * takes.as_secs_f64(), 1.0);
+            for scenario in [&summary, &part].map(|summary| &summary.scenarios[0]) {
+                near(scenario.throughput.requests_per_s, 40.0, 1.0);
+                near(scenario.throughput.documents_per_s, 40.0, 1.0);
+            }
+        }
+        let in_flight = summary.scenarios[0].client.in_flight;
+        near(in_flight.mean, 40.0 * takes.as_secs_f64(), 1.0);
+        near(in_flight.by_littles_law, 40.0 * takes.as_secs_f64(), 1.0);
+        littles_law_holds(&recording);
+        counts_are_conserved(&recording);
+    }
+    // Clients that begin together come back together: in waves, of which so many fit the time.
+    for takes_ms in [1, 100, 500, 2_500] {
+        let server = Server { queues: false, ..Server::constant(millis(takes_ms)) };
+        let run = Run::open(1.0, Law::Uniform, length);
+        let recording = against(Run { clients: Some(20), warmup, ..run }, &server).await;
+        let summary = saved(&recording, warmup, length);
+        let per_s = 20_000.0 / takes_ms as f64;
+        near(summary.scenarios[0].throughput.requests_per_s, per_s, 1.0);
+        near(summary.scenarios[0].client.in_flight.mean, 20.0, 1.0);
+        near(summary.scenarios[0].client.in_flight.by_littles_law, 20.0, 1.0);
+        assert_eq!(summary.scenarios[0].client.in_flight.max, Some(20));
+        littles_law_holds(&recording);
+    }
+}
+
+/// Without a warmup, what is under way at the end has not come out: that is what is counted, and
+/// nothing is made up for it.
+#[tokio::test(start_paused = true)]
+async fn throughput_of_a_cold_load_counts_what_came_out_in_its_time() {
+    let server = Server { queues: false, ..Server::constant(millis(600)) };
+    let run = Run::open(40.0, Law::Uniform, Duration::from_secs(5));
+    let recording = against(run, &server).await;
+    let summary = saved(&recording, Duration::ZERO, Duration::from_secs(5));
+    near(summary.scenarios[0].throughput.requests_per_s, 40.0 * 4.4 / 5.0, 1.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_that_ends_by_count_has_its_rate_up_to_the_last_response() {
+    let warmup = Duration::from_secs(2);
+    let server = Server { queues: false, ..Server::constant(millis(500)) };
+    let run = Run {
+        clients: Some(20),
+        requests: 200,
+        warmup,
+        ..Run::open(1.0, Law::Uniform, Duration::from_secs(600))
+    };
+    let recording = against(run, &server).await;
+    let length = recording.last_done.expect("some were") - recording.first_request.expect("one").0;
+    // The first was done half a second after the begin of the warmup.
+    let length = length + millis(500) - warmup;
+    let window = Window { length, timed: false };
+    near(Throughput::new(&recording.totals, window).requests_per_s, 40.0, 1.0);
+    let in_flight = recording.client(window).in_flight;
+    near(in_flight.mean, 20.0, 1.0);
+    assert_eq!(in_flight.max, Some(20));
+}
+
+/// A steady load of two workers, looked at whenever one of them tells: whatever part of a second has
+/// begun, each figure that is shown or judged while it runs is that of the whole run.
+#[test]
+fn what_is_seen_of_a_steady_load_while_it_runs_is_what_the_report_says() {
+    const TAKES_MS: u64 = 40;
+    for phase_ms in (0..250).step_by(50) {
+        let start = Instant::now();
+        let at = |ms: u64| start + millis(ms);
+        let (deltas, mut told) = mpsc::channel(64);
+        let mut recorders: Vec<Recorder> = (0..2)
+            .map(|worker| Recorder::new(worker, start, Some(at(20_000)), 1, deltas.clone()))
+            .collect();
+        let mut recording = Recording::of(2);
+        let mut seen = 0;
+        // Each sends every 20 ms; one of ten fails.
+        for ms in 0..20_100u64 {
+            for (worker, recorder) in recorders.iter_mut().enumerate() {
+                let sent = |ms: u64| ms % 20 == 10 * worker as u64 && ms < 20_000;
+                let arrival = |ms| Arrival { due: at(ms), client: 0, measured: true };
+                if sent(ms) {
+                    recorder.on(Event::Arrived(arrival(ms)));
+                    let arrival = arrival(ms);
+                    recorder.on(Event::Released {
+                        arrival,
+                        step: 0,
+                        at: at(ms),
+                        documents: 1,
+                        in_flight: 4,
+                    });
+                }
+                if let Some(due) = ms.checked_sub(TAKES_MS).filter(|due| sent(*due)) {
+                    recorder.on(Event::Finished(&finished(
+                        arrival(due),
+                        at(ms),
+                        due / 20 % 10 == 9,
+                    )));
+                }
+                if ms % 250 == (phase_ms + 130 * worker as u64) % 250 {
+                    recorder.on(Event::Tick(at(ms)));
+                }
+            }
+            while let Ok(delta) = told.try_recv() {
+                recording.add(delta);
+                for seconds in [2, 10] {
+                    let (tally, seconds) = recording.last(20, seconds);
+                    // The first second alone has the requests under way to make up.
+                    if seconds < 2 || recording.complete() < seconds + 1 {
+                        continue;
+                    }
+                    seen += 1;
+                    let window = Window { length: Duration::from_secs(seconds), timed: false };
+                    let recent = Recent::new(&tally, window);
+                    assert_eq!((recent.offered_per_s, recent.done_per_s), (100.0, 90.0), "{ms} ms");
+                    near(recent.in_flight, 4.0, 0.1);
+                    assert_eq!([recent.p50, recent.p99], [Some(millis(TAKES_MS)); 2]);
+                    let evidence = Evidence::of_window(&tally, window.length, 0, &[]);
+                    for (condition, value) in [
+                        ("throughput > 89.9/s", 90.0),
+                        ("documents_per_second > 89.9/s", 90.0),
+                        ("error_rate <= 10%", 0.1),
+                        ("errors < 1000", 10.0 * seconds as f64),
+                        ("dropped == 0", 0.0),
+                        ("requests > 1", 100.0 * seconds as f64),
+                        ("p50 < 41ms", 40.0),
+                        ("mean < 41ms", 40.0),
+                        ("max > 1s", f64::INFINITY),
+                        ("service.p50 < 41ms", 40.0),
+                    ] {
+                        let judged = evidence.judge(&condition.parse().expect(condition));
+                        assert_eq!(judged.verdict, Verdict::Held, "{condition}: {judged:?}");
+                        assert_eq!(
+                            judged.actual,
+                            Some(value).filter(|v| v.is_finite()),
+                            "{condition}"
+                        );
+                    }
+                }
+            }
+        }
+        assert!(seen > 30, "{seen}");
+    }
+}
+
+fn finished(arrival: Arrival, done: Instant, failed: bool) -> Finished {
+    let written = Some(arrival.due);
+    let error = failed.then(|| CallError::Timeout(done - arrival.due));
+    let iteration = Iteration {
+        arrival,
+        released: arrival.due,
+        written,
+        starved: Duration::ZERO,
+        blocked: Duration::ZERO,
+    };
+    Finished {
+        iteration,
+        step: 0,
+        ends: true,
+        due: arrival.due,
+        documents: 1,
+        timing: Timing { written, first: written, done, attempts: 1 },
+        outcome: error.as_ref().map_or(Outcome::Ok, Outcome::of),
+        reply: None,
+        error,
+    }
 }
 
 /// A clock that wakes late: what a busy machine does to our own send path.

@@ -351,7 +351,11 @@ fn total<T>(stages: &[Stage<T>]) -> Option<Duration> {
 }
 
 /// The area under the levels up to a time.
-pub(crate) fn area<T: Copy>(stages: &[Stage<T>], number: impl Fn(T) -> f64, until: Duration) -> f64 {
+pub(crate) fn area<T: Copy>(
+    stages: &[Stage<T>],
+    number: impl Fn(T) -> f64,
+    until: Duration,
+) -> f64 {
     let mut left = until.as_secs_f64();
     let mut sum = 0.0;
     for stage in stages {

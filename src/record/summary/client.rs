@@ -48,8 +48,8 @@ pub struct InFlightSummary {
     pub mean: f64,
     /// What it should be: requests · mean time from release to done, over the same time.
     pub by_littles_law: f64,
-    /// The most at once, the workers' maxima added up.
-    pub max: u64,
+    /// The most at once, of all workers together; null in a window that was cut out.
+    pub max: Option<u64>,
 }
 
 impl Lag {

@@ -280,10 +280,22 @@ pub struct DocumentCounts {
 pub struct Throughput {
     /// Arrivals.
     pub offered_per_s: f64,
-    /// Requests that came back ok.
+    /// Requests that came back ok in that time, whenever they were due.
     pub requests_per_s: f64,
     /// Documents of those requests.
     pub documents_per_s: f64,
+}
+
+impl TimelineSecond {
+    /// Ok requests that throughput counts.
+    pub fn completed(&self) -> u64 {
+        self.completed.unwrap_or(self.ok)
+    }
+
+    /// Documents that throughput counts.
+    pub fn completed_documents(&self) -> u64 {
+        self.completed_documents.unwrap_or(self.documents)
+    }
 }
 
 /// One second of a scenario.
@@ -308,6 +320,13 @@ pub struct TimelineSecond {
     pub dropped: u64,
     /// Documents of ok requests.
     pub documents: u64,
+    /// What throughput counts: ok requests that were done in the second and within the load's time,
+    /// those of the warmup among them. Left out in results of before 0.2, where it is `ok`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed: Option<u64>,
+    /// Their Documents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_documents: Option<u64>,
     /// Requests in flight, the mean over the second.
     pub in_flight: f64,
     /// Response time of the ok requests, ms.

@@ -93,7 +93,7 @@ impl Stretch {
             to,
             offered: per_s(|second| second.offered),
             sent: per_s(|second| second.sent),
-            done: per_s(|second| second.ok),
+            done: per_s(|second| second.completed().max(second.ok)),
             kinds,
             dropped: per_s(|second| second.dropped),
             in_flight: seconds.iter().map(|second| second.in_flight).sum::<f64>() / length,

@@ -435,7 +435,7 @@ fn details(scenario: &ScenarioSummary) -> Vec<Fact> {
             "{} mean ({} by Little’s law), {} at most",
             three_digits(client.in_flight.mean),
             three_digits(client.in_flight.by_littles_law),
-            count(client.in_flight.max)
+            client.in_flight.max.map_or("–".into(), count)
         ),
     );
     if let Some(seconds) = client.cpu_s {
