@@ -28,8 +28,13 @@ impl Place {
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        self.any(&[&["run", "suite.yaml"], arguments].concat())
+    }
+
+    /// Any command of the program in the folder.
+    pub(crate) fn any(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_flowbench"));
-        command.current_dir(self.0.path()).args(["run", "suite.yaml"]).args(arguments);
+        command.current_dir(self.0.path()).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

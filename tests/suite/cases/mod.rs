@@ -2,6 +2,7 @@
 //! word on what is right.
 
 mod endless;
+mod figures;
 mod goaway;
 mod started;
 
