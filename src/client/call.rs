@@ -1,6 +1,7 @@
 //! One request and what came of it, whatever the protocol.
 
-use std::sync::Arc;
+use std::ops::AddAssign;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -15,6 +16,63 @@ use crate::wire::{DataRequest, DecodeError, Encoded, Form, Head, Map, Route, dec
 pub trait Call: Clone + Send + Sync + 'static {
     /// Sends `request`, waits for its last reply.
     fn call(&self, request: Request) -> impl Future<Output = Result<Reply, Failure>> + Send;
+
+    /// The same, for those who may drop the future and want to know how far it came. Whoever does not
+    /// know when a request goes out says that it does at once.
+    fn call_marked(
+        &self,
+        request: Request,
+        mark: &Mark,
+    ) -> impl Future<Output = Result<Reply, Failure>> + Send {
+        mark.set(Instant::now());
+        self.call(request)
+    }
+}
+
+/// When a request went out, for whoever gives it up before there is a [`Timing`].
+#[derive(Debug, Default)]
+pub struct Mark(OnceLock<Instant>);
+
+impl Mark {
+    /// When its first byte was handed to the transport, of its first attempt; `None`: it was not, as
+    /// far as is known.
+    pub fn written(&self) -> Option<Instant> {
+        self.0.get().copied()
+    }
+
+    pub(super) fn set(&self, at: Instant) {
+        // Only the first counts.
+        let _ = self.0.set(at);
+    }
+}
+
+/// Replies that matched no request, and were dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unmatched {
+    /// They had no request id.
+    pub without_id: u64,
+    /// Their request id was never sent.
+    pub unknown_id: u64,
+    /// Their request had its reply already.
+    pub duplicate: u64,
+    /// Their request had been given up: a timeout.
+    pub late: u64,
+}
+
+impl Unmatched {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.without_id + self.unknown_id + self.duplicate + self.late
+    }
+}
+
+impl AddAssign for Unmatched {
+    fn add_assign(&mut self, other: Unmatched) {
+        self.without_id += other.without_id;
+        self.unknown_id += other.unknown_id;
+        self.duplicate += other.duplicate;
+        self.late += other.late;
+    }
 }
 
 /// What is sent. Cheap to clone, so the same request can go out a million times.

@@ -27,7 +27,7 @@ use serde_json::Value;
 use tokio::runtime;
 use tokio::sync::OnceCell;
 
-pub use call::{Body, Call, Failure, Reply, Request, Timing};
+pub use call::{Body, Call, Failure, Mark, Reply, Request, Timing, Unmatched};
 pub use callbacks::{CallbackError, CallbackReturn, Callbacks};
 pub use config::{ClientConfig, Compression, FamilyChoice, Limits, Retry, TlsOptions};
 pub use error::{CallError, ConfigError};

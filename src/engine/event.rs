@@ -57,6 +57,8 @@ pub enum Event<'a> {
         measured: u64,
         /// How many of the warmup.
         warmup: u64,
+        /// Those of either whose first request never went out.
+        unsent: &'a [Iteration],
         /// When.
         at: Instant,
     },
@@ -164,9 +166,10 @@ impl Iteration {
         (self.released - self.arrival.due).saturating_sub(self.starved) + self.blocked
     }
 
-    /// The part of the lag in which the Flow held us back: no free stream, flow control.
-    pub fn held_back(&self) -> Duration {
-        let waited = self.written.map_or(Duration::ZERO, |written| written - self.released);
+    /// The part of the lag in which the Flow held us back: no free stream, flow control. What was never
+    /// written was held back until its end.
+    pub fn held_back(&self, end: Instant) -> Duration {
+        let waited = self.written.unwrap_or(end).saturating_duration_since(self.released);
         waited.saturating_sub(self.blocked)
     }
 }

@@ -32,6 +32,7 @@ mod order;
 pub mod schedule;
 pub mod source;
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -45,7 +46,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{Call, CallError, Request};
+use crate::client::{Call, CallError, Mark, Request};
 use crate::clock::Clock;
 use crate::wire::Map;
 use backoff::Backoff;
@@ -174,8 +175,10 @@ where
     L: Listener,
 {
     let Load { call, mut source, mut warmup, mut feed, chain, slots, answers, grace, stop } = load;
-    let send =
-        |sending: Sending, request: Request| one_request(call.clone(), busy, sending, request);
+    let given_up = RefCell::default();
+    let send = |sending: Sending, request: Request| {
+        one_request(call.clone(), busy, &given_up, sending, request)
+    };
     let mut flight = Flight::new(send, chain, slots, answers);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -279,7 +282,7 @@ where
             },
         }
     }
-    flight.abandon(listener);
+    flight.abandon(&given_up, listener);
     listener.on(Event::Tick(Instant::now()));
     ended
 }
@@ -375,9 +378,19 @@ struct Free {
 }
 
 /// One request, from release to its last reply.
-async fn one_request<C: Call>(call: C, busy: &Busy, sending: Sending, request: Request) -> Landed {
+async fn one_request<C: Call>(
+    call: C,
+    busy: &Busy,
+    given_up: &RefCell<Vec<Iteration>>,
+    sending: Sending,
+    request: Request,
+) -> Landed {
     let Sending { mut iteration, step, due, documents, kept } = sending;
-    let (reply, error, timing) = match call.call(request).await {
+    let abandoned =
+        Abandoned { given_up, iteration: (step == 0).then_some(iteration), mark: Mark::default() };
+    let outcome = call.call_marked(request, &abandoned.mark).await;
+    abandoned.ended();
+    let (reply, error, timing) = match outcome {
         Ok(reply) => {
             let (error, timing) = (reply.failure(), reply.timing);
             (Some(reply), error, timing)
@@ -394,6 +407,28 @@ async fn one_request<C: Call>(call: C, busy: &Busy, sending: Sending, request: R
     let finished =
         Finished { iteration, step, ends, due, documents, timing, outcome, reply, error };
     Landed::Request(Box::new(finished), kept)
+}
+
+/// Notes an iteration that is given up before its first request went out.
+struct Abandoned<'a> {
+    given_up: &'a RefCell<Vec<Iteration>>,
+    iteration: Option<Iteration>,
+    mark: Mark,
+}
+
+impl Abandoned<'_> {
+    /// It was not given up.
+    fn ended(mut self) {
+        self.iteration = None;
+    }
+}
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        if let (Some(iteration), None) = (self.iteration, self.mark.written()) {
+            self.given_up.borrow_mut().push(iteration);
+        }
+    }
 }
 
 /// The rare waits: for those who look at answers, for the making of a later step's request.
@@ -555,12 +590,13 @@ where
     }
 
     /// Gives up what is still in flight.
-    fn abandon(&mut self, listener: &mut impl Listener) {
+    fn abandon(&mut self, given_up: &RefCell<Vec<Iteration>>, listener: &mut impl Listener) {
         self.slots.give_back(self.requests.len());
         self.requests.clear();
         if self.measured + self.warmup > 0 {
-            let (measured, warmup) = (self.measured, self.warmup);
-            listener.on(Event::Abandoned { measured, warmup, at: Instant::now() });
+            let (measured, warmup, at) = (self.measured, self.warmup, Instant::now());
+            let unsent = given_up.take();
+            listener.on(Event::Abandoned { measured, warmup, unsent: &unsent, at });
         }
     }
 }

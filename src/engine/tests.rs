@@ -102,7 +102,7 @@ impl Listener for Log {
                 self.steps.push((finished.step, response, finished.ends));
                 self.response_ms.push(finished.response_time().as_millis());
             }
-            Event::Abandoned { measured, warmup, at } => {
+            Event::Abandoned { measured, warmup, at, .. } => {
                 self.abandoned = measured + warmup;
                 self.abandoned_at = self.at(at);
             }

@@ -219,7 +219,7 @@ impl Recorder {
         if finished.step == 0 {
             tally.lag.record(iteration.lag());
             tally.pacer.record(iteration.pacer_lag());
-            tally.held.record(iteration.held_back());
+            tally.held.record(iteration.held_back(done));
             if !iteration.starved.is_zero() {
                 tally.starved.record(iteration.starved);
             }
@@ -429,7 +429,12 @@ impl Listener for Recorder {
                     details: None,
                 });
             }
-            Event::Abandoned { measured, warmup, at } => {
+            Event::Abandoned { measured, warmup, unsent, at } => {
+                for iteration in unsent {
+                    let tally = self.tally(iteration.arrival.measured, at);
+                    tally.held.record(iteration.held_back(at));
+                    tally.abandoned_unsent += 1;
+                }
                 self.last_done = self.last_done.max(Some(at));
                 let all = measured + warmup;
                 self.in_flight(at, -i64::try_from(all).unwrap_or(i64::MAX));

@@ -311,6 +311,7 @@ impl Recording {
             pacer_ms: Lag::new(&totals.pacer),
             generator_ms: Lag::new(&totals.starved),
             held_back_ms: Lag::new(&totals.held),
+            abandoned_unsent: totals.abandoned_unsent,
             in_flight: InFlightSummary {
                 mean: mean(area),
                 by_littles_law: mean(spent),

@@ -32,6 +32,9 @@ pub struct Tally {
     /// Iterations still in flight when the grace period was over.
     #[serde(skip_serializing_if = "is_default")]
     pub abandoned: u64,
+    /// Those of them that never went out: the Flow held them back.
+    #[serde(skip_serializing_if = "is_default")]
+    pub abandoned_unsent: u64,
     /// Tries beyond the first.
     #[serde(skip_serializing_if = "is_default")]
     pub retries: u64,
@@ -295,6 +298,7 @@ impl Tally {
         self.dropped_late += other.dropped_late;
         self.sent += other.sent;
         self.abandoned += other.abandoned;
+        self.abandoned_unsent += other.abandoned_unsent;
         self.retries += other.retries;
         self.documents_sent += other.documents_sent;
         self.documents_ok += other.documents_ok;

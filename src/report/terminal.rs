@@ -3,7 +3,8 @@
 use std::io;
 
 use super::words::{
-    actual, answer, count, end, fit, latency, outcome, percent, rate, time, verdict, width, wrap,
+    actual, answer, count, end, fit, latency, outcome, percent, rate, time, unanswered, verdict,
+    width, wrap,
 };
 use crate::record::summary::{ScenarioSummary, Summary, Verdict};
 
@@ -108,6 +109,7 @@ fn remarks(scenario: &ScenarioSummary, color: bool, out: &mut dyn io::Write) -> 
         let example = assertion.example.as_deref().unwrap_or_default();
         lines.push(("assertion", format!("{} – failed on {of}: {example}", assertion.name)));
     }
+    lines.extend(unanswered(scenario));
     for error in scenario.errors.iter().take(ERRORS) {
         lines.push(("error", format!("{}× {}", count(error.count), error.message)));
     }

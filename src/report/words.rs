@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use crate::record::summary::{EndReason, ScenarioSummary, Summary, ThresholdSummary, Verdict};
+use crate::record::summary::{
+    EndReason, ScenarioSummary, Summary, ThresholdSummary, UnmatchedReplies, Verdict,
+};
 
 /// A latency in ms: three digits that matter, in the unit that fits; a dash where there is none.
 pub(crate) fn latency(ms: Option<f64>) -> String {
@@ -151,6 +153,42 @@ pub(super) fn answer(summary: &Summary) -> String {
 
 fn scenarios_(count: usize) -> String {
     if count == 1 { "1 scenario".into() } else { format!("{count} scenarios") }
+}
+
+/// What became of requests that had no answer, and of answers that had no request.
+pub(super) fn unanswered(scenario: &ScenarioSummary) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    let (abandoned, client) = (scenario.requests.abandoned, &scenario.client);
+    if abandoned > 0 {
+        let unsent = match client.abandoned_unsent {
+            0 => String::new(),
+            unsent => format!(
+                "; {} of them never went out, held back by the Flow (no free stream, flow control)",
+                count(unsent)
+            ),
+        };
+        let noun = if abandoned == 1 { "request" } else { "requests" };
+        let text = format!("{} {noun} without an answer at the end{unsent}", count(abandoned));
+        lines.push(("abandoned", text));
+    }
+    if let Some(kinds) = unmatched(&client.unmatched_replies) {
+        lines.push(("unmatched", format!("replies that matched no request: {kinds}")));
+    }
+    lines
+}
+
+/// How many replies matched no request, by why; `None`: all did.
+pub(super) fn unmatched(replies: &UnmatchedReplies) -> Option<String> {
+    let kinds = [
+        (replies.without_id, "without a request id"),
+        (replies.unknown_id, "with an id that was never sent"),
+        (replies.duplicate, "to a request that had its reply"),
+        (replies.late, "to a request that had been given up"),
+    ];
+    let kinds = kinds.into_iter().filter(|(number, _)| *number > 0);
+    let kinds: Vec<String> =
+        kinds.map(|(number, kind)| format!("{} {kind}", count(number))).collect();
+    (!kinds.is_empty()).then(|| kinds.join(", "))
 }
 
 /// Columns a text takes on a terminal.

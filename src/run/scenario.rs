@@ -15,7 +15,7 @@ use super::timing::Timing;
 use super::trials::Seen;
 use super::worker::{self, Order, Ready, Report, WorkerError};
 use super::{Context, seconds};
-use crate::client::ClientConfig;
+use crate::client::{ClientConfig, Unmatched};
 use crate::engine::chain::Chain;
 use crate::engine::examine::{self, Examiner};
 use crate::engine::feed::{Feed, FeedError};
@@ -223,6 +223,8 @@ async fn carry_out(
     let interrupted = context.options.stop.drain.is_cancelled();
     let end = end(&workers, lost, aborted, interrupted);
     let window = plan.window(&recording, end.reason);
+    let mut unmatched = Unmatched::default();
+    workers.iter().for_each(|worker| unmatched += worker.unmatched);
     let busy = |worker: &Report| worker.cpu.as_secs_f64() / worker.wall.as_secs_f64().max(1e-3);
     let measured = Measured {
         end,
@@ -233,6 +235,7 @@ async fn carry_out(
             cpu_s: Some(seconds(workers.iter().map(|worker| worker.cpu).sum())),
             max_rss_bytes: max_rss(),
             workers: workers.len(),
+            unmatched_replies: unmatched.into(),
             ..ClientSummary::default()
         },
         circumstances: Circumstances {

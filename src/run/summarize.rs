@@ -71,6 +71,7 @@ pub(super) fn summarize(
     summary.client.cpu_s = client.cpu_s;
     summary.client.max_rss_bytes = client.max_rss_bytes;
     summary.client.workers = client.workers;
+    summary.client.unmatched_replies = client.unmatched_replies;
     summary.client.saturated = circumstances.is_saturated();
     threshold::judge(&mut summary, &outline.thresholds)
         .expect("we have just written these histograms");

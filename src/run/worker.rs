@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::machine::thread_cpu;
-use crate::client::{CallError, Client, ClientConfig, FlowInfo};
+use crate::client::{CallError, Client, ClientConfig, FlowInfo, Unmatched};
 use crate::clock::PreciseClock;
 use crate::engine::chain::Chain;
 use crate::engine::feed::Feed;
@@ -49,6 +49,8 @@ pub(super) struct Report {
     pub(super) ended: Ended,
     /// What it has not handed over yet.
     pub(super) rest: Delta,
+    /// Replies that matched no request.
+    pub(super) unmatched: Unmatched,
     /// CPU time of its thread while the load went on.
     pub(super) cpu: Duration,
     /// How long that was.
@@ -126,7 +128,7 @@ async fn work(session: crate::client::Session, order: Order) -> Result<Report, S
     let mut recorder = Recorder::new(order.worker, from, end, steps, order.deltas)
         .telling_every(order.tells_every);
     let load = Load {
-        call: session,
+        call: session.clone(),
         source: order.source,
         warmup: order.warmup,
         feed: order.feed,
@@ -143,6 +145,7 @@ async fn work(session: crate::client::Session, order: Order) -> Result<Report, S
         ended,
         cpu: thread_cpu().saturating_sub(cpu),
         wall: began.elapsed(),
+        unmatched: session.unmatched(),
         rest: recorder.finish(),
     })
 }

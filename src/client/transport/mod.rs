@@ -25,7 +25,7 @@ use tokio::sync::OnceCell;
 use self::connect::Connector;
 pub use self::info::{FamilySource, FlowInfo};
 use self::tls::Alpn;
-use super::{Call, CallError, ClientConfig, ConfigError, Failure, Reply, Request};
+use super::{Call, CallError, ClientConfig, ConfigError, Failure, Mark, Reply, Request, Unmatched};
 use crate::wire::{Family, Form, Protocol};
 
 /// Looks at the TLS options of a configuration, files included, without connecting.
@@ -92,14 +92,13 @@ impl Session {
         }
     }
 
-    /// Replies that nobody waited for, so far: late ones, second ones, with ids never sent. They
-    /// were discarded.
-    pub fn strays(&self) -> u64 {
+    /// Replies that matched no request, so far. They were discarded. Over HTTP, where a connection
+    /// carries one request at a time and is closed when that is given up, only second ones are seen.
+    pub fn unmatched(&self) -> Unmatched {
         match &self.0.transport {
-            Transport::Grpc(grpc) => grpc.strays(),
-            Transport::WebSocket(websocket) => websocket.strays(),
-            // A connection carries one request at a time, and is closed when that is given up.
-            Transport::Http(_) => 0,
+            Transport::Grpc(grpc) => grpc.unmatched(),
+            Transport::WebSocket(websocket) => websocket.unmatched(),
+            Transport::Http(http) => http.unmatched(),
         }
     }
 
@@ -213,19 +212,28 @@ impl Transport {
         }
     }
 
-    async fn attempt(&self, request: Request, family: Family) -> Result<Reply, Failure> {
+    async fn attempt(
+        &self,
+        request: Request,
+        family: Family,
+        mark: &Mark,
+    ) -> Result<Reply, Failure> {
         match self {
-            Transport::Grpc(grpc) => grpc.call(request, family).await,
-            Transport::Http(http) => http.call(request).await,
-            Transport::WebSocket(websocket) => websocket.call(request).await,
+            Transport::Grpc(grpc) => grpc.call(request, family, mark).await,
+            Transport::Http(http) => http.call(request, mark).await,
+            Transport::WebSocket(websocket) => websocket.call(request, mark).await,
         }
     }
 }
 
 impl Call for Session {
     async fn call(&self, request: Request) -> Result<Reply, Failure> {
+        self.call_marked(request, &Mark::default()).await
+    }
+
+    async fn call_marked(&self, request: Request, mark: &Mark) -> Result<Reply, Failure> {
         let Inner { transport, info, config, connector, elsewhere } = &*self.0;
-        let attempt = |request| transport.attempt(request, info.family);
+        let attempt = |request| transport.attempt(request, info.family, mark);
         // What is rare and large waits in a place of its own, so that it is no part of every request
         // in flight.
         let mut outcome = match config.retry.max_attempts {

@@ -12,7 +12,7 @@ use prost::encoding::{WireType, decode_key, decode_varint};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
-use crate::client::{CallError, ClientConfig, Failure, Timing};
+use crate::client::{CallError, ClientConfig, Failure, Mark, Timing, Unmatched};
 use crate::wire::RequestId;
 
 /// The requests in flight on one stream.
@@ -22,9 +22,48 @@ use crate::wire::RequestId;
 pub(super) struct Pending {
     /// Names the stream in every request id, so that a reply meant for another is told apart.
     sender: u64,
-    /// Counts replies that nobody waited for, over all streams of a session.
-    strays: Arc<AtomicU64>,
+    unmatched: Arc<UnmatchedCounts>,
     table: Mutex<Table>,
+}
+
+/// Counts replies that matched no request, over all streams of a session.
+#[derive(Debug, Default)]
+pub(super) struct UnmatchedCounts([AtomicU64; 4]);
+
+/// Why a reply matched no request, as an index of [`UnmatchedCounts`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    WithoutId,
+    UnknownId,
+    Duplicate,
+    Late,
+}
+
+impl UnmatchedCounts {
+    pub(super) fn add(&self, why: Why) {
+        self.0[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> Unmatched {
+        let count = |why: Why| self.0[why as usize].load(Ordering::Relaxed);
+        Unmatched {
+            without_id: count(Why::WithoutId),
+            unknown_id: count(Why::UnknownId),
+            duplicate: count(Why::Duplicate),
+            late: count(Why::Late),
+        }
+    }
+}
+
+/// Whose reply a message says that it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Named {
+    /// An id of the kind that we make.
+    Id(RequestId),
+    /// Another.
+    Other,
+    /// It says nothing.
+    Nothing,
 }
 
 #[derive(Debug, Default)]
@@ -41,6 +80,8 @@ struct Slot {
     /// Grows with each use of the slot: a late reply to an earlier use finds another number.
     generation: u32,
     waiting: Option<Waiting>,
+    /// Whether its uses ended by being given up: the last one is the lowest bit.
+    given_up: u64,
 }
 
 #[derive(Debug)]
@@ -69,9 +110,10 @@ pub(super) struct Arrival {
 
 /// One request that waits. Dropping it gives the request up.
 #[derive(Debug)]
-pub(super) struct Waiter {
+pub(super) struct Waiter<'a> {
     pending: Arc<Pending>,
     id: RequestId,
+    mark: &'a Mark,
     settled: oneshot::Receiver<Settled>,
     /// Whether the table may still hold us.
     listed: bool,
@@ -79,15 +121,18 @@ pub(super) struct Waiter {
 
 impl Pending {
     /// An empty table for a new stream.
-    pub(super) fn new(strays: Arc<AtomicU64>) -> Arc<Pending> {
-        Arc::new(Pending { sender: rand::random(), strays, table: Mutex::default() })
+    pub(super) fn new(unmatched: Arc<UnmatchedCounts>) -> Arc<Pending> {
+        Arc::new(Pending { sender: rand::random(), unmatched, table: Mutex::default() })
     }
 
     /// Registers a request and gives it its id.
     ///
     /// # Errors
     /// What the stream ended with, when it has ended.
-    pub(super) fn register(self: &Arc<Pending>) -> Result<Waiter, CallError> {
+    pub(super) fn register<'a>(
+        self: &Arc<Pending>,
+        mark: &'a Mark,
+    ) -> Result<Waiter<'a>, CallError> {
         let (settle, settled) = oneshot::channel();
         let mut table = self.table();
         if let Some(error) = &table.ended {
@@ -100,11 +145,12 @@ impl Pending {
         });
         let slot = &mut table.slots[index as usize];
         slot.generation = slot.generation.wrapping_add(1);
+        slot.given_up <<= 1;
         slot.waiting = Some(Waiting { settle, written: None });
         let number = (u64::from(slot.generation) << 32) | u64::from(index);
         drop(table);
         let id = RequestId { sender: self.sender, number };
-        Ok(Waiter { pending: self.clone(), id, settled, listed: true })
+        Ok(Waiter { pending: self.clone(), id, mark, settled, listed: true })
     }
 
     /// Notes that the transport takes the request now; false when it was given up meanwhile and
@@ -119,15 +165,15 @@ impl Pending {
         }
     }
 
-    /// Hands a reply to the one who waits for `id`. A reply nobody waits for (unknown, a second
-    /// one, late) is counted and dropped.
-    pub(super) fn arrived(&self, id: Option<RequestId>, arrival: Arrival) {
-        self.settle(id, Ok(arrival));
+    /// Hands a reply to the one who waits for it. A reply nobody waits for (without an id, unknown, a
+    /// second one, late) is counted and dropped.
+    pub(super) fn arrived(&self, named: Named, arrival: Arrival) {
+        self.settle(named, Ok(arrival));
     }
 
-    /// Fails one request, leaving the others alone. Counted as a stray when nobody waits for `id`.
-    pub(super) fn fail(&self, id: Option<RequestId>, error: CallError) {
-        self.settle(id, Err((error, Instant::now())));
+    /// Fails one request, leaving the others alone. Counted when nobody waits for it.
+    pub(super) fn fail(&self, id: RequestId, error: CallError) {
+        self.settle(Named::Id(id), Err((error, Instant::now())));
     }
 
     /// Ends the table: every request that waits, and every later one, gets `error`. Only the first
@@ -161,13 +207,23 @@ impl Pending {
         table.slots.len() - table.free.len() >= ClientConfig::PREFETCH
     }
 
-    fn settle(&self, id: Option<RequestId>, result: Result<Arrival, (CallError, Instant)>) {
-        let waiting = id.and_then(|id| self.table().take(self.sender, id));
-        let delivered = waiting.is_some_and(|waiting| {
-            waiting.settle.send(Settled { written: waiting.written, result }).is_ok()
-        });
-        if !delivered {
-            self.strays.fetch_add(1, Ordering::Relaxed);
+    fn settle(&self, named: Named, result: Result<Arrival, (CallError, Instant)>) {
+        let id = match named {
+            Named::Id(id) => id,
+            Named::Other => return self.unmatched.add(Why::UnknownId),
+            Named::Nothing => return self.unmatched.add(Why::WithoutId),
+        };
+        let mut table = self.table();
+        match table.take(self.sender, id, false) {
+            Some(waiting) => {
+                drop(table);
+                let settled = Settled { written: waiting.written, result };
+                if waiting.settle.send(settled).is_err() {
+                    // Given up in this very moment.
+                    self.unmatched.add(Why::Late);
+                }
+            }
+            None => self.unmatched.add(table.why(self.sender, id)),
         }
     }
 
@@ -189,15 +245,29 @@ impl Table {
         slot.waiting.as_mut()
     }
 
-    fn take(&mut self, sender: u64, id: RequestId) -> Option<Waiting> {
+    fn take(&mut self, sender: u64, id: RequestId, given_up: bool) -> Option<Waiting> {
         self.waiting(sender, id)?;
         let index = id.number as u32;
         self.free.push(index);
-        self.slots[index as usize].waiting.take()
+        let slot = &mut self.slots[index as usize];
+        slot.given_up |= u64::from(given_up);
+        slot.waiting.take()
+    }
+
+    /// Why nobody waits for a reply to `id`.
+    fn why(&self, sender: u64, id: RequestId) -> Why {
+        let slot = self.slots.get(id.number as u32 as usize).filter(|_| id.sender == sender);
+        let Some(slot) = slot else { return Why::UnknownId };
+        match slot.generation.checked_sub((id.number >> 32) as u32) {
+            None => Why::UnknownId,
+            Some(ago @ 0..64) if slot.given_up >> ago & 1 == 0 => Why::Duplicate,
+            // So long ago that we do not remember, it is late whatever it is.
+            Some(_) => Why::Late,
+        }
     }
 }
 
-impl Waiter {
+impl Waiter<'_> {
     /// The id under which the request must be sent.
     pub(super) fn id(&self) -> RequestId {
         self.id
@@ -241,14 +311,16 @@ impl Waiter {
     /// Leaves the table; `None` when the request is settled already.
     fn give_up(&mut self) -> Option<Waiting> {
         self.listed = false;
-        self.pending.table().take(self.pending.sender, self.id)
+        self.pending.table().take(self.pending.sender, self.id, true)
     }
 }
 
-impl Drop for Waiter {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        if self.listed {
-            self.give_up();
+        if self.listed
+            && let Some(Waiting { written: Some(written), .. }) = self.give_up()
+        {
+            self.mark.set(written);
         }
     }
 }
@@ -260,9 +332,22 @@ fn failure(error: CallError, written: Option<Instant>, done: Instant) -> Failure
 /// Reads the request id of an encoded `DataRequestProto`, or of the beginning of one, without
 /// decoding anything else; `None` when there is no id, or not one of ours.
 pub(super) fn request_id(message: &[u8]) -> Option<RequestId> {
-    let header = length_delimited(message, 1)?;
-    let id = length_delimited(header, 1)?;
-    RequestId::parse(std::str::from_utf8(id).ok()?)
+    match named(message) {
+        Named::Id(id) => Some(id),
+        Named::Other | Named::Nothing => None,
+    }
+}
+
+/// The same, telling an id that is not ours from none.
+pub(super) fn named(message: &[u8]) -> Named {
+    let id = length_delimited(message, 1).and_then(|header| length_delimited(header, 1));
+    match id {
+        None | Some([]) => Named::Nothing,
+        Some(id) => {
+            let id = std::str::from_utf8(id).ok().and_then(RequestId::parse);
+            id.map_or(Named::Other, Named::Id)
+        }
+    }
 }
 
 /// The first field `number` of a message, cut off where `bytes` end.
@@ -299,9 +384,13 @@ mod tests {
     use super::*;
     use crate::wire::proto::jina::{DataRequestProto, HeaderProto};
 
-    fn table() -> (Arc<Pending>, Arc<AtomicU64>) {
-        let strays = Arc::new(AtomicU64::new(0));
-        (Pending::new(strays.clone()), strays)
+    fn unmarked() -> &'static Mark {
+        Box::leak(Box::default())
+    }
+
+    fn table() -> (Arc<Pending>, Arc<UnmatchedCounts>) {
+        let unmatched = Arc::new(UnmatchedCounts::default());
+        (Pending::new(unmatched.clone()), unmatched)
     }
 
     fn arrival(text: &'static str) -> Arrival {
@@ -315,48 +404,84 @@ mod tests {
 
     #[tokio::test]
     async fn replies_find_their_requests_in_any_order() {
-        let (pending, strays) = table();
-        let first = pending.register().unwrap();
-        let second = pending.register().unwrap();
-        pending.arrived(Some(second.id()), arrival("two"));
-        pending.arrived(Some(first.id()), arrival("one"));
+        let (pending, unmatched) = table();
+        let first = pending.register(unmarked()).unwrap();
+        let second = pending.register(unmarked()).unwrap();
+        pending.arrived(Named::Id(second.id()), arrival("two"));
+        pending.arrived(Named::Id(first.id()), arrival("one"));
         assert_eq!(first.reply(None).await.unwrap().0, "one");
         assert_eq!(second.reply(None).await.unwrap().0, "two");
-        assert_eq!(strays.load(Ordering::Relaxed), 0);
+        assert_eq!(unmatched.get().total(), 0);
     }
 
     #[tokio::test]
     async fn replies_nobody_waits_for_are_counted_and_dropped() {
-        let (pending, strays) = table();
-        let waiter = pending.register().unwrap();
+        let (pending, unmatched) = table();
+        let waiter = pending.register(unmarked()).unwrap();
         let id = waiter.id();
-        pending.arrived(None, arrival("no id"));
-        pending.arrived(Some(RequestId { sender: !id.sender, ..id }), arrival("another stream's"));
-        pending.arrived(Some(RequestId { number: id.number + 1, ..id }), arrival("unknown"));
-        pending.arrived(Some(id), arrival("right"));
-        pending.arrived(Some(id), arrival("second"));
-        assert_eq!(strays.load(Ordering::Relaxed), 4);
+        pending.arrived(Named::Nothing, arrival("no id"));
+        pending.arrived(Named::Other, arrival("another client's"));
+        pending.arrived(Named::Id(RequestId { sender: !id.sender, ..id }), arrival("a stream's"));
+        pending.arrived(Named::Id(RequestId { number: id.number + 1, ..id }), arrival("unknown"));
+        let next = RequestId { number: id.number + (1 << 32), ..id };
+        pending.arrived(Named::Id(next), arrival("too early"));
+        pending.arrived(Named::Id(id), arrival("right"));
+        pending.arrived(Named::Id(id), arrival("second"));
+        let counts = Unmatched { without_id: 1, unknown_id: 4, duplicate: 1, late: 0 };
+        assert_eq!(unmatched.get(), counts);
         assert_eq!(waiter.reply(None).await.unwrap().0, "right");
     }
 
     #[tokio::test]
     async fn a_late_reply_does_not_reach_the_next_request_in_its_slot() {
-        let (pending, strays) = table();
-        let given_up = pending.register().unwrap();
+        let (pending, unmatched) = table();
+        let given_up = pending.register(unmarked()).unwrap();
         let old = given_up.id();
         drop(given_up);
-        let next = pending.register().unwrap();
+        let next = pending.register(unmarked()).unwrap();
         assert_eq!(next.id().number as u32, old.number as u32, "the slot is used again");
-        pending.arrived(Some(old), arrival("late"));
-        pending.arrived(Some(next.id()), arrival("new"));
+        pending.arrived(Named::Id(old), arrival("late"));
+        pending.arrived(Named::Id(next.id()), arrival("new"));
         assert_eq!(next.reply(None).await.unwrap().0, "new");
-        assert_eq!(strays.load(Ordering::Relaxed), 1);
+        assert_eq!(unmatched.get().total(), 1);
+    }
+
+    #[tokio::test]
+    async fn late_replies_are_told_from_second_ones_however_often_a_slot_was_used_since() {
+        let (pending, unmatched) = table();
+        let ids: Vec<RequestId> = (0..100)
+            .map(|n| {
+                let waiter = pending.register(unmarked()).unwrap();
+                let id = waiter.id();
+                if n % 3 > 0 {
+                    pending.arrived(Named::Id(id), arrival("in time"));
+                }
+                id
+            })
+            .collect();
+        assert_eq!(unmatched.get().total(), 0);
+        for id in &ids[50..] {
+            pending.arrived(Named::Id(*id), arrival("again"));
+        }
+        let counts = Unmatched { duplicate: 33, late: 17, ..Unmatched::default() };
+        assert_eq!(unmatched.get(), counts);
+    }
+
+    #[tokio::test]
+    async fn whoever_drops_a_request_learns_whether_it_went_out() {
+        let (pending, _) = table();
+        let (sent, unsent) = (unmarked(), unmarked());
+        let waiters = [pending.register(sent).unwrap(), pending.register(unsent).unwrap()];
+        pending.written(waiters[0].id());
+        drop(waiters);
+        assert!(sent.written().is_some());
+        assert_eq!(unsent.written(), None);
     }
 
     #[tokio::test]
     async fn a_request_given_up_need_not_be_sent() {
         let (pending, _) = table();
-        let waiter = pending.register().unwrap();
+        let waiter = pending.register(unmarked()).unwrap();
         let id = waiter.id();
         assert!(pending.written(id));
         drop(waiter);
@@ -365,10 +490,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_timeout_tells_whether_the_request_was_sent() {
-        let (pending, strays) = table();
+        let (pending, unmatched) = table();
         let limit = Duration::from_secs(3);
-        let (start, sent, unsent) =
-            (Instant::now(), pending.register().unwrap(), pending.register().unwrap());
+        let (start, sent, unsent) = (
+            Instant::now(),
+            pending.register(unmarked()).unwrap(),
+            pending.register(unmarked()).unwrap(),
+        );
         let id = sent.id();
         pending.written(id);
         let sent = sent.reply(Some(limit)).await.unwrap_err();
@@ -376,30 +504,32 @@ mod tests {
         assert_eq!(sent.timing.written, Some(start));
         assert_eq!(sent.timing.done, start + limit);
         assert_eq!(unsent.reply(Some(limit)).await.unwrap_err().timing.written, None);
-        pending.arrived(Some(id), arrival("late"));
-        assert_eq!(strays.load(Ordering::Relaxed), 1);
+        pending.arrived(Named::Id(id), arrival("late"));
+        assert_eq!(unmatched.get().total(), 1);
     }
 
     #[tokio::test]
     async fn the_end_of_a_stream_fails_those_who_wait_and_those_who_come() {
         let (pending, _) = table();
-        let waiters = [pending.register().unwrap(), pending.register().unwrap()];
+        let waiters =
+            [pending.register(unmarked()).unwrap(), pending.register(unmarked()).unwrap()];
         pending.end(closed());
         pending.end(CallError::Timeout(Duration::ZERO));
         for waiter in waiters {
             let error = waiter.reply(None).await.unwrap_err().error;
             assert!(matches!(error, CallError::Unsupported(_)));
         }
-        assert!(matches!(pending.register().unwrap_err(), CallError::Unsupported(_)));
+        assert!(matches!(pending.register(unmarked()).unwrap_err(), CallError::Unsupported(_)));
         assert!(pending.has_ended());
     }
 
     #[tokio::test]
     async fn one_request_can_fail_alone() {
         let (pending, _) = table();
-        let (bad, good) = (pending.register().unwrap(), pending.register().unwrap());
-        pending.fail(Some(bad.id()), closed());
-        pending.arrived(Some(good.id()), arrival("good"));
+        let (bad, good) =
+            (pending.register(unmarked()).unwrap(), pending.register(unmarked()).unwrap());
+        pending.fail(bad.id(), closed());
+        pending.arrived(Named::Id(good.id()), arrival("good"));
         assert!(bad.reply(None).await.is_err());
         assert_eq!(good.reply(None).await.unwrap().0, "good");
     }

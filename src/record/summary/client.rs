@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ms;
+use crate::client::Unmatched;
 use crate::record::Histogram;
 
 /// How we ourselves did.
@@ -23,11 +24,44 @@ pub struct ClientSummary {
     pub generator_ms: Lag,
     /// The part of it in which the Flow held us back: no free stream, flow control.
     pub held_back_ms: Lag,
+    /// Abandoned requests that never went out: the Flow held them back to the end.
+    #[serde(default)]
+    pub abandoned_unsent: u64,
+    /// Replies that matched no request, of warmup and load.
+    #[serde(default)]
+    pub unmatched_replies: UnmatchedReplies,
     /// Whether our CPU was the limit.
     pub saturated: bool,
     /// Requests in flight: the mean, measured, and what Little's law makes of throughput and
     /// response time.
     pub in_flight: InFlightSummary,
+}
+
+/// Replies that matched no request, and were dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UnmatchedReplies {
+    /// They had no request id.
+    pub without_id: u64,
+    /// Their request id was never sent.
+    pub unknown_id: u64,
+    /// Their request had its reply already.
+    pub duplicate: u64,
+    /// Their request had been given up.
+    pub late: u64,
+}
+
+impl UnmatchedReplies {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.without_id + self.unknown_id + self.duplicate + self.late
+    }
+}
+
+impl From<Unmatched> for UnmatchedReplies {
+    fn from(unmatched: Unmatched) -> UnmatchedReplies {
+        let Unmatched { without_id, unknown_id, duplicate, late } = unmatched;
+        UnmatchedReplies { without_id, unknown_id, duplicate, late }
+    }
 }
 
 /// A delay of our own; null without requests.

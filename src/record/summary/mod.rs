@@ -13,7 +13,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::client::{ClientSummary, InFlightSummary, Lag};
+pub use self::client::{ClientSummary, InFlightSummary, Lag, UnmatchedReplies};
 pub use self::latency::{Latency, ms};
 pub use self::routes::{BreakdownSummary, ExecutorSummary, RouteSummary, SlowSummary, StopKind};
 use crate::wire::Map;

@@ -10,7 +10,8 @@ use crate::record::summary::{
     CallbackCount, EndReason, Environment, Lag, ScenarioSummary, Summary, Verdict,
 };
 use crate::report::words::{
-    actual, answer, count, end, latency, outcome, percent, rate, three_digits, time, verdict,
+    actual, answer, count, end, latency, outcome, percent, rate, three_digits, time, unmatched,
+    verdict,
 };
 
 /// The whole page.
@@ -399,6 +400,12 @@ fn details(scenario: &ScenarioSummary) -> Vec<Fact> {
         if number > 0 {
             add(name, count(number));
         }
+    }
+    if client.abandoned_unsent > 0 {
+        add("… never sent, held back by the Flow", count(client.abandoned_unsent));
+    }
+    if let Some(kinds) = unmatched(&client.unmatched_replies) {
+        add("Replies that matched no request", kinds);
     }
     add("Documents sent", count(scenario.documents.sent));
     if let Some(received) = scenario.documents.received {

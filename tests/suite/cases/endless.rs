@@ -60,7 +60,7 @@ async fn endless_chunks(mut stream: TcpStream) -> std::io::Result<()> {
     }
 }
 
-async fn serve<F, S>(answer: F) -> String
+pub(super) async fn serve<F, S>(answer: F) -> String
 where
     F: Fn(TcpStream) -> S + Send + 'static,
     S: Future<Output = std::io::Result<()>> + Send + 'static,

@@ -5,6 +5,7 @@ mod endless;
 mod figures;
 mod goaway;
 mod started;
+mod unanswered;
 
 /// A file of a case.
 fn input(case: &str, file: &str) -> String {

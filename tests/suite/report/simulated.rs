@@ -146,7 +146,7 @@ impl Load {
         land(&mut flying, end, &mut recorder);
         if abandoned > 0 {
             let at = start + length + Duration::from_secs(1);
-            recorder.on(Event::Abandoned { measured: abandoned, warmup: 0, at });
+            recorder.on(Event::Abandoned { measured: abandoned, warmup: 0, unsent: &[], at });
         }
         while let Ok(delta) = told.try_recv() {
             self.add(&delta, &mut recording);

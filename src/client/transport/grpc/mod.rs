@@ -16,7 +16,7 @@ mod stream;
 mod tests;
 
 use std::future::ready;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -29,10 +29,12 @@ use self::channel::{Channel, Headers, Replies};
 use self::frame::{Incoming, Outgoing};
 use self::stream::Stream;
 use super::connect::Connector;
-use super::pending::Arrival;
+use super::pending::{Arrival, UnmatchedCounts};
 use super::reopen::Reopen;
 use crate::client::memory::Claim;
-use crate::client::{Body, CallError, ClientConfig, Failure, Reply, Request, Timing};
+use crate::client::{
+    Body, CallError, ClientConfig, Failure, Mark, Reply, Request, Timing, Unmatched,
+};
 use crate::wire::proto::jina::{EndpointsProto, JinaInfoProto, StatusProto};
 use crate::wire::{DecodeError, Encoded, Family, Form, Head, RequestId};
 
@@ -59,8 +61,7 @@ struct Setup {
     config: Arc<ClientConfig>,
     connector: Connector,
     headers: Arc<Headers>,
-    /// Replies that nobody waited for.
-    strays: Arc<AtomicU64>,
+    unmatched: Arc<UnmatchedCounts>,
     /// Whether this gateway answers with stubs and goes on: then they are replies. What one stream
     /// learns holds for the next.
     terse: Arc<AtomicBool>,
@@ -93,7 +94,7 @@ impl Grpc {
             headers: Arc::new(Headers::new(&config)?),
             config,
             connector,
-            strays: Arc::default(),
+            unmatched: Arc::default(),
             terse: Arc::default(),
         });
         let lane = |_| Lane {
@@ -110,13 +111,18 @@ impl Grpc {
         Ok(Grpc { setup, lanes, next: AtomicUsize::new(0) })
     }
 
-    /// Replies that nobody waited for, so far.
-    pub(super) fn strays(&self) -> u64 {
-        self.setup.strays.load(Ordering::Relaxed)
+    /// Replies that matched no request, so far.
+    pub(super) fn unmatched(&self) -> Unmatched {
+        self.setup.unmatched.get()
     }
 
     /// One attempt of a request. Of the family only the form of the reply depends.
-    pub(super) async fn call(&self, request: Request, family: Family) -> Result<Reply, Failure> {
+    pub(super) async fn call(
+        &self,
+        request: Request,
+        family: Family,
+        mark: &Mark,
+    ) -> Result<Reply, Failure> {
         match request {
             Request::Post { message, .. } => {
                 // Sizes have 32 bits in gRPC.
@@ -133,11 +139,11 @@ impl Grpc {
                     let outcome = if self.setup.config.stream {
                         let lane = self.lane();
                         let stream = lane.stream(&self.setup).await.map_err(Failure::unsent)?;
-                        stream.call(message, limit).await
+                        stream.call(message, limit, mark).await
                     } else {
                         // In a place of its own, so that requests on the stream do not pay for its
                         // size.
-                        Box::pin(self.single(message, limit)).await
+                        Box::pin(self.single(message, limit, mark)).await
                     };
                     match outcome {
                         Ok(answered) => break answered,
@@ -150,7 +156,7 @@ impl Grpc {
                     Err(error) => Err(Failure { error: decode_error(error), timing }),
                 }
             }
-            Request::Stream { message } => Box::pin(self.stream_all(message)).await,
+            Request::Stream { message } => Box::pin(self.stream_all(message, mark)).await,
             Request::Mutate { .. } => Err(Failure::unsent(CallError::Unsupported(
                 "a GraphQL mutation cannot be sent over gRPC; it needs an HTTP session".into(),
             ))),
@@ -158,10 +164,10 @@ impl Grpc {
     }
 
     /// Sends a Document to a streaming endpoint, and gathers its replies.
-    async fn stream_all(&self, message: Encoded) -> Result<Reply, Failure> {
+    async fn stream_all(&self, message: Encoded, mark: &Mark) -> Result<Reply, Failure> {
         let mut anew = Anew::new(self.setup.config.timeout);
         loop {
-            let gathered = match self.stream_within(&message, anew.left()).await {
+            let gathered = match self.stream_within(&message, anew.left(), mark).await {
                 Ok(replies) => self.gather(replies).await,
                 Err(failure) => Err(failure),
             };
@@ -215,7 +221,7 @@ impl Grpc {
     pub(super) async fn stream(&self, message: Encoded) -> Result<DocumentReplies, Failure> {
         let mut anew = Anew::new(self.setup.config.timeout);
         loop {
-            match self.stream_within(&message, anew.left()).await {
+            match self.stream_within(&message, anew.left(), &Mark::default()).await {
                 Ok(replies) => return Ok(replies),
                 Err(failure) => anew.after(failure).await?,
             }
@@ -226,10 +232,13 @@ impl Grpc {
         &self,
         message: &Encoded,
         limit: Option<Duration>,
+        mark: &Mark,
     ) -> Result<DocumentReplies, Failure> {
         let deadline = limit.map(|limit| Instant::now() + limit);
         let channel = self.lane().channel(&self.setup).await.map_err(Failure::unsent)?;
-        let call = Call::begin(&channel, STREAM_DOC, outgoing(message.clone()));
+        let written = Arc::default();
+        let message = outgoing(message.clone());
+        let call = Call::begin_noting(&channel, STREAM_DOC, message, &written, mark);
         match limited(deadline, limit, call).await {
             Ok(call) => Ok(DocumentReplies { call, deadline, limit, first: None }),
             Err(error) => Err(Failure::unsent(error)),
@@ -241,12 +250,13 @@ impl Grpc {
         &self,
         message: Encoded,
         limit: Option<Duration>,
+        mark: &Mark,
     ) -> Result<(Bytes, Timing), Failure> {
         let channel = self.lane().channel(&self.setup).await.map_err(Failure::unsent)?;
         let written = Arc::new(OnceLock::new());
         let exchange = async {
             let mut call =
-                Call::begin_noting(&channel, SINGLE, outgoing(message), &written).await?;
+                Call::begin_noting(&channel, SINGLE, outgoing(message), &written, mark).await?;
             call.replies.only().await
         };
         let deadline = limit.map(|limit| Instant::now() + limit);
@@ -454,7 +464,7 @@ impl Call {
         path: &'static str,
         message: Outgoing,
     ) -> Result<Call, CallError> {
-        Call::begin_noting(channel, path, message, &Arc::default()).await
+        Call::begin_noting(channel, path, message, &Arc::default(), &Mark::default()).await
     }
 
     /// Begins and sends; a refusal in the middle of the message shows in the replies, with its reason.
@@ -463,6 +473,7 @@ impl Call {
         path: &'static str,
         message: Outgoing,
         written: &Arc<OnceLock<Instant>>,
+        mark: &Mark,
     ) -> Result<Call, CallError> {
         let (sending, replies) = match channel.begin(path).await {
             // It ended since it was last looked at.
@@ -471,7 +482,9 @@ impl Call {
         };
         let call = Call { replies, written: written.clone() };
         let sent = sending.only(message, || {
-            let _ = written.set(Instant::now());
+            let now = Instant::now();
+            mark.set(now);
+            let _ = written.set(now);
         });
         // An error here is repeated, and explained, by the replies.
         let _ = sent.await;

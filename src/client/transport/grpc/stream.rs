@@ -11,12 +11,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::super::pending::{Arrival, Pending, Waiter, request_id};
+use super::super::pending::{Arrival, Named, Pending, named, request_id};
 use super::Setup;
 use super::channel::{Channel, Replies, Sending};
 use super::frame::{Incoming, Outgoing, PREFIX};
-use crate::client::{CallError, Compression, Failure, Timing};
-use crate::wire::{Encoded, RequestId};
+use crate::client::{CallError, Compression, Failure, Mark, Timing};
+use crate::wire::Encoded;
 
 /// The endpoint of the stream.
 const CALL: &str = "/jina.JinaRPC/Call";
@@ -54,7 +54,7 @@ impl Stream {
     /// When the connection takes no more of them.
     pub(super) async fn open(channel: &Arc<Channel>, setup: &Setup) -> Result<Stream, CallError> {
         let (sending, replies) = channel.begin(CALL).await?;
-        let pending = Pending::new(setup.strays.clone());
+        let pending = Pending::new(setup.unmatched.clone());
         let (queue, queued) = mpsc::channel(QUEUE);
         let (open, closed) = oneshot::channel();
         tokio::spawn({
@@ -92,9 +92,10 @@ impl Stream {
         &self,
         message: Encoded,
         limit: Option<Duration>,
+        mark: &Mark,
     ) -> Result<(Bytes, Timing), Failure> {
         let start = Instant::now();
-        let waiter: Waiter = match self.pending.register() {
+        let waiter = match self.pending.register(mark) {
             Ok(waiter) => waiter,
             Err(error) => return Err(Failure::unsent(error)),
         };
@@ -201,7 +202,7 @@ struct Reader {
     /// See [`Setup`].
     terse: Arc<AtomicBool>,
     /// A stub, until it is clear what it was.
-    held: Option<(Option<RequestId>, Arrival, Instant)>,
+    held: Option<(Named, Arrival, Instant)>,
 }
 
 impl Reader {
@@ -253,15 +254,15 @@ impl Reader {
         self.release_as_reply();
         match received {
             Incoming::Message(arrival) => {
-                let id = request_id(&arrival.message);
+                let named = named(&arrival.message);
                 if arrival.message.len() <= STUB && !self.terse.load(Ordering::Relaxed) {
-                    self.held = Some((id, arrival, Instant::now() + GRACE));
+                    self.held = Some((named, arrival, Instant::now() + GRACE));
                 } else {
-                    self.pending.arrived(id, arrival);
+                    self.pending.arrived(named, arrival);
                 }
             }
             Incoming::Skipped(beginning, error) => match request_id(&beginning) {
-                Some(id) => self.pending.fail(Some(id), error),
+                Some(id) => self.pending.fail(id, error),
                 None => return Err(error),
             },
         }
@@ -277,8 +278,8 @@ impl Reader {
     }
 
     fn release(&mut self) {
-        if let Some((id, arrival, _)) = self.held.take() {
-            self.pending.arrived(id, arrival);
+        if let Some((named, arrival, _)) = self.held.take() {
+            self.pending.arrived(named, arrival);
         }
     }
 }

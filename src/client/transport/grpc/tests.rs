@@ -29,6 +29,10 @@ use crate::wire::proto::jina::{
 };
 use crate::wire::{DataRequest, Document, Protocol};
 
+fn unmarked() -> &'static Mark {
+    Box::leak(Box::default())
+}
+
 /// One call as a gateway sees it.
 struct Incall {
     path: String,
@@ -237,7 +241,7 @@ fn post(text: &str) -> Request {
 }
 
 async fn call(grpc: &Grpc) -> Result<Reply, String> {
-    grpc.call(post("x"), Family::V1).await.map_err(|failure| failure.to_string())
+    grpc.call(post("x"), Family::V1, unmarked()).await.map_err(|failure| failure.to_string())
 }
 
 /// What became of a call, in words: `ok`, or the error.
@@ -246,7 +250,7 @@ async fn outcome(grpc: &Grpc) -> String {
 }
 
 /// A stream over memory, for paused time, where a socket would be late.
-async fn in_memory<S, F>(script: S) -> (Stream, Arc<AtomicU64>)
+async fn in_memory<S, F>(script: S) -> (Stream, Arc<UnmatchedCounts>)
 where
     S: Fn(u32, Incall) -> F + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
@@ -257,15 +261,15 @@ where
     let headers = Arc::new(Headers::new(&config).unwrap());
     let limit = Duration::from_secs(10);
     let channel = Arc::new(Channel::greet(ours, limit, headers.clone()).await.unwrap());
-    let strays = Arc::new(AtomicU64::new(0));
+    let unmatched = Arc::new(UnmatchedCounts::default());
     let setup = Setup {
         connector: Connector::new(&config, Alpn::Http2).unwrap(),
         config,
         headers,
-        strays: strays.clone(),
+        unmatched: unmatched.clone(),
         terse: Arc::default(),
     };
-    (Stream::open(&channel, &setup).await.unwrap(), strays)
+    (Stream::open(&channel, &setup).await.unwrap(), unmatched)
 }
 
 #[tokio::test]
@@ -294,7 +298,7 @@ async fn more_requests_than_the_queue_holds_are_all_answered() {
     let outcomes = join_all((0..5000).map(|_| outcome(&grpc))).await;
     assert!(outcomes.iter().all(|outcome| outcome == "ok"));
     assert_eq!(gateway.seen(), (3, 3), "a stream for each connection");
-    assert_eq!(grpc.strays(), 0);
+    assert_eq!(grpc.unmatched().total(), 0);
 }
 
 #[tokio::test]
@@ -328,7 +332,7 @@ async fn a_stub_before_a_bad_end_is_no_result() {
     let grpc = open(gateway.config()).await;
     let expected = "gateway answered UNAVAILABLE: Head or worker(s) may be down.";
     assert_eq!(join_all([outcome(&grpc), outcome(&grpc)]).await, [expected, expected]);
-    assert_eq!(grpc.strays(), 0);
+    assert_eq!(grpc.unmatched().total(), 0);
 }
 
 #[tokio::test]
@@ -353,11 +357,11 @@ async fn a_stub_in_a_stream_that_goes_on_is_a_reply_with_the_time_it_came() {
     })
     .await;
     let start = Instant::now();
-    let (_, timing) = stream.call(encoded("x"), None).await.unwrap();
+    let (_, timing) = stream.call(encoded("x"), None, unmarked()).await.unwrap();
     assert_eq!(timing.done, start + Duration::from_millis(100));
     assert!(start.elapsed() >= Duration::from_secs(1), "it was held back");
     let start = Instant::now();
-    stream.call(encoded("x"), None).await.unwrap();
+    stream.call(encoded("x"), None, unmarked()).await.unwrap();
     assert_eq!(start.elapsed(), Duration::from_millis(100), "the gateway is known by now");
 }
 
@@ -371,7 +375,8 @@ async fn a_stub_that_another_message_follows_is_a_reply() {
     })
     .await;
     let start = Instant::now();
-    let calls = [stream.call(encoded("x"), None), stream.call(encoded("x"), None)];
+    let calls =
+        [stream.call(encoded("x"), None, unmarked()), stream.call(encoded("x"), None, unmarked())];
     assert!(join_all(calls).await.iter().all(Result::is_ok));
     assert_eq!(start.elapsed(), Duration::ZERO);
 }
@@ -602,12 +607,12 @@ async fn replies_nobody_asked_for_are_counted_and_dropped() {
     let grpc = open(gateway.config()).await;
     assert_eq!(outcome(&grpc).await, "ok");
     assert_eq!(outcome(&grpc).await, "ok");
-    assert_eq!(grpc.strays(), 5);
+    assert_eq!(grpc.unmatched().total(), 5);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_timeout_releases_the_request_and_a_late_reply_is_dropped() {
-    let (stream, strays) = in_memory(|_, mut call| async move {
+    let (stream, unmatched) = in_memory(|_, mut call| async move {
         let id = call.id().await;
         sleep(Duration::from_secs(5)).await;
         call.reply(&id);
@@ -615,13 +620,13 @@ async fn a_timeout_releases_the_request_and_a_late_reply_is_dropped() {
     })
     .await;
     let (start, limit) = (Instant::now(), Duration::from_secs(2));
-    let failure = stream.call(encoded("x"), Some(limit)).await.unwrap_err();
+    let failure = stream.call(encoded("x"), Some(limit), unmarked()).await.unwrap_err();
     assert!(matches!(failure.error, CallError::Timeout(found) if found == limit));
     assert_eq!(failure.timing.written, Some(start));
     assert_eq!(failure.timing.done, start + limit);
     sleep(Duration::from_secs(10)).await;
-    assert_eq!(strays.load(Ordering::Relaxed), 1);
-    assert!(stream.call(encoded("x"), Some(limit)).await.is_ok(), "the stream goes on");
+    assert_eq!(unmatched.get().total(), 1);
+    assert!(stream.call(encoded("x"), Some(limit), unmarked()).await.is_ok(), "the stream goes on");
 }
 
 #[tokio::test(start_paused = true)]
@@ -634,7 +639,10 @@ async fn what_flow_control_holds_back_is_not_written_and_times_out() {
     .await;
     let (start, limit) = (Instant::now(), Duration::from_secs(2));
     let large = encoded(&"x".repeat(70_000));
-    let calls = [stream.call(large, Some(limit)), stream.call(encoded("x"), Some(limit))];
+    let calls = [
+        stream.call(large, Some(limit), unmarked()),
+        stream.call(encoded("x"), Some(limit), unmarked()),
+    ];
     let outcomes = join_all(calls).await;
     let written = |outcome: &Result<_, Failure>| outcome.as_ref().unwrap_err().timing.written;
     assert_eq!(written(&outcomes[0]), Some(start));
@@ -652,7 +660,7 @@ async fn a_full_queue_makes_callers_wait_within_their_time() {
     let limit = Duration::from_secs(2);
     let large = encoded(&"x".repeat(100_000));
     let start = Instant::now();
-    let calls = (0..2000).map(|_| stream.call(large.clone(), Some(limit)));
+    let calls = (0..2000).map(|_| stream.call(large.clone(), Some(limit), unmarked()));
     let outcomes = join_all(calls).await;
     assert_eq!(outcomes.len(), 2000);
     for outcome in outcomes {
@@ -790,7 +798,7 @@ async fn without_a_stream_each_request_is_a_call_of_its_own() {
     let grpc = open(ClientConfig { stream: false, timeout, ..gateway.config() }).await;
     let outcome = async |text: &str| {
         let target = grpc.setup.config.target.to_string();
-        match grpc.call(post(text), Family::V1).await {
+        match grpc.call(post(text), Family::V1, unmarked()).await {
             Ok(reply) => {
                 assert!(reply.timing.written.unwrap() <= reply.timing.first.unwrap());
                 "ok".into()
@@ -854,16 +862,16 @@ async fn replies_of_a_streaming_endpoint_come_one_by_one_or_together() {
     }
     assert_eq!(count, 3);
 
-    let reply = grpc.call(request(), Family::V2).await.unwrap();
+    let reply = grpc.call(request(), Family::V2, unmarked()).await.unwrap();
     assert!(matches!(&reply.body, Body::Stream(bodies) if bodies.len() == 3));
     assert!(reply.failure().is_none() && reply.timing.first <= Some(reply.timing.done));
-    let failure = grpc.call(request(), Family::V2).await.unwrap_err();
+    let failure = grpc.call(request(), Family::V2, unmarked()).await.unwrap_err();
     assert_eq!(failure.to_string(), "gateway answered UNAVAILABLE: down");
     assert!(failure.timing.first.is_some(), "replies had come");
-    let reply = grpc.call(request(), Family::V2).await.unwrap();
+    let reply = grpc.call(request(), Family::V2, unmarked()).await.unwrap();
     let failure = reply.failure().unwrap().to_string();
     assert_eq!(failure, "Executor failed: endpoint must be generator");
-    let failure = grpc.call(request(), Family::V2).await.unwrap_err();
+    let failure = grpc.call(request(), Family::V2, unmarked()).await.unwrap_err();
     assert_eq!(failure.to_string(), "response is larger than the limit of 1000 bytes");
 }
 
@@ -871,7 +879,7 @@ async fn replies_of_a_streaming_endpoint_come_one_by_one_or_together() {
 async fn a_mutation_is_refused() {
     let gateway = Gateway::start(|_, call| call.echo()).await;
     let grpc = open(gateway.config()).await;
-    let failure = grpc.call(Request::Mutate { body: Bytes::new() }, Family::V1).await;
+    let failure = grpc.call(Request::Mutate { body: Bytes::new() }, Family::V1, unmarked()).await;
     assert_eq!(failure.unwrap_err().error.kind(), "unsupported");
 }
 
@@ -1021,7 +1029,7 @@ async fn noise_in_a_stream_ends_in_an_error() {
     let grpc = open(gateway.config()).await;
     let mut kinds = HashMap::new();
     for _ in 0..300 {
-        let failure = grpc.call(post("x"), Family::V1).await.unwrap_err();
+        let failure = grpc.call(post("x"), Family::V1, unmarked()).await.unwrap_err();
         *kinds.entry(failure.error.kind()).or_insert(0) += 1;
     }
     assert!(kinds.keys().all(|kind| ["protocol", "lost"].contains(kind)), "{kinds:?}");

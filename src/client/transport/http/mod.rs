@@ -23,7 +23,9 @@ use super::connect::Connector;
 use super::http1::{Broken, Marks, RequestHead, Response, header_lines};
 use super::probe;
 use crate::client::memory::Bounds;
-use crate::client::{Body, CallError, ClientConfig, Failure, Reply, Request, Timing};
+use crate::client::{
+    Body, CallError, ClientConfig, Failure, Mark, Reply, Request, Timing, Unmatched,
+};
 use crate::wire::{Encoded, Family, Head, RequestId};
 
 /// `application/json` both ways; compressed answers are for proxies, no gateway makes them.
@@ -112,15 +114,20 @@ impl Http {
         Ok(Http(Arc::new(inner)))
     }
 
+    /// Answers that came beyond those to our requests, so far.
+    pub(super) fn unmatched(&self) -> Unmatched {
+        self.0.pool.unmatched()
+    }
+
     /// Sends `request` and reads its answer.
     ///
     /// # Errors
     /// See [`CallError`].
-    pub(super) async fn call(&self, request: Request) -> Result<Reply, Failure> {
+    pub(super) async fn call(&self, request: Request, mark: &Mark) -> Result<Reply, Failure> {
         let mut marks = Marks::default();
         let outcome = match self.0.timeout {
-            None => self.0.attempt(&request, &mut marks).await,
-            Some(limit) => timeout(limit, self.0.attempt(&request, &mut marks))
+            None => self.0.attempt(&request, &mut marks, mark).await,
+            Some(limit) => timeout(limit, self.0.attempt(&request, &mut marks, mark))
                 .await
                 .unwrap_or(Err(CallError::Timeout(limit))),
         };
@@ -142,17 +149,18 @@ impl Inner {
         &self,
         request: &Request,
         marks: &mut Marks,
+        mark: &Mark,
     ) -> Result<(Head, Body), CallError> {
         match request {
             Request::Post { message, endpoint } => {
                 let path = self.path(endpoint);
                 let id = self.next_id();
-                let response = self.post(path, message, id, marks).await?;
+                let response = self.post(path, message, id, marks, mark).await?;
                 self.site.reply(&path.path, id, endpoint, response)
             }
             Request::Mutate { body } => {
                 let pieces = Some([&body[..], &[], &[]]);
-                let response = self.exchange(&self.graphql.head, pieces, marks).await?;
+                let response = self.exchange(&self.graphql.head, pieces, marks, mark).await?;
                 self.site.mutation_reply(response)
             }
             Request::Stream { .. } => Err(CallError::Unsupported(
@@ -167,9 +175,10 @@ impl Inner {
         message: &Encoded,
         id: RequestId,
         marks: &mut Marks,
+        mark: &Mark,
     ) -> Result<Response, CallError> {
         let (head, id, tail) = (message.head(), id.digits(), message.tail());
-        self.exchange(&path.head, Some([&head, &id, &tail]), marks).await
+        self.exchange(&path.head, Some([&head, &id, &tail]), marks, mark).await
     }
 
     /// One request and its response, on a connection of the pool.
@@ -184,8 +193,10 @@ impl Inner {
         head: &RequestHead,
         body: Option<[&[u8]; 3]>,
         marks: &mut Marks,
+        mark: &Mark,
     ) -> Result<Response, CallError> {
         let mut lease = self.pool.lease().await?;
+        mark.set(Instant::now());
         let bounds = &self.bounds;
         let mut outcome = lease.connection().exchange(head, body, bounds, marks).await;
         if let Err(Broken::Ended(_)) = outcome

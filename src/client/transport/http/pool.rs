@@ -8,7 +8,8 @@ use tokio::time::{Duration, Instant};
 
 use super::super::connect::{self, Connector};
 use super::super::http1;
-use crate::client::CallError;
+use super::super::pending::{UnmatchedCounts, Why};
+use crate::client::{CallError, Unmatched};
 
 type Connection = http1::Connection<connect::Connection>;
 
@@ -34,6 +35,7 @@ pub(super) struct Pool {
     idle: Mutex<Vec<(Connection, Instant)>>,
     /// One permit for each connection in use.
     turns: Semaphore,
+    unmatched: UnmatchedCounts,
 }
 
 /// A connection for one exchange.
@@ -47,7 +49,12 @@ pub(super) struct Lease<'a> {
 
 impl Pool {
     pub(super) fn new(connector: Connector) -> Pool {
-        Pool { connector, idle: Mutex::default(), turns: Semaphore::new(CONNECTIONS_MAX) }
+        Pool {
+            connector,
+            idle: Mutex::default(),
+            turns: Semaphore::new(CONNECTIONS_MAX),
+            unmatched: UnmatchedCounts::default(),
+        }
     }
 
     /// Opens connections ahead of the first request.
@@ -83,8 +90,27 @@ impl Pool {
         if last.is_open() {
             return Some((last, since));
         }
-        idle.retain_mut(|(connection, _)| connection.is_open());
+        self.count_unasked(&last);
+        idle.retain_mut(|(connection, _)| {
+            let is_open = connection.is_open();
+            if !is_open {
+                self.count_unasked(connection);
+            }
+            is_open
+        });
         idle.pop()
+    }
+
+    /// Answers beyond those to our requests, so far; a connection on which one comes is used no more.
+    pub(super) fn unmatched(&self) -> Unmatched {
+        self.unmatched.get()
+    }
+
+    /// Something that came after an answer is a second one: nothing else was asked.
+    fn count_unasked(&self, connection: &Connection) {
+        if connection.has_more() {
+            self.unmatched.add(Why::Duplicate);
+        }
     }
 
     async fn open(&self) -> Result<Connection, CallError> {
@@ -118,6 +144,7 @@ impl Lease<'_> {
 
     /// Gives the connection back, if it can take another request.
     pub(super) fn give_back(self) {
+        self.pool.count_unasked(&self.connection);
         if self.connection.is_reusable() {
             self.pool.idle().push((self.connection, Instant::now()));
         }

@@ -207,6 +207,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.reusable
     }
 
+    /// Whether something came in beyond the last response.
+    pub(super) fn has_more(&self) -> bool {
+        !self.input.is_empty()
+    }
+
     /// Whether the connection can take another request: nothing has come in, no end either.
     ///
     /// Asks the socket without waiting; as long as nothing happened on it this is no system call.

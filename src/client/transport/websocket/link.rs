@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::super::connect::{Connection, Connector};
 use super::super::http1::{self, Marks, RequestHead, Response, ending};
-use super::super::pending::{Arrival, Pending, request_id};
+use super::super::pending::{Arrival, Named, Pending, named, request_id};
 use super::super::tls;
 use super::frame::{self, Event, Passed, Reader, Violation};
 use crate::client::CallError;
@@ -303,7 +303,7 @@ impl Driver {
                         Passed::NoRoom(full) => full.into(),
                     };
                     match request_id(&beginning) {
-                        Some(id) => self.pending.fail(Some(id), error),
+                        Some(id) => self.pending.fail(id, error),
                         // It may be anyone's.
                         None => return Err(error),
                     }
@@ -334,15 +334,14 @@ impl Driver {
     }
 
     fn deliver(&self, message: Bytes, first: Instant, done: Instant) -> Result<(), CallError> {
-        let id = request_id(&message);
-        if id.is_none() {
-            // Somebody else's id would be odd, and is counted; no id at all is not Jina.
-            let head = self.form.decode_head(&message);
-            if head.map_or(true, |head| head.header.request_id.is_empty()) {
-                return Err(self.protocol("it sent no DataRequest with a request id".into()));
-            }
+        let named = named(&message);
+        // An answer without an id is odd, and counted; what is no DataRequest at all is not Jina.
+        if !matches!(named, Named::Id(_))
+            && (message.is_empty() || self.form.decode_head(&message).is_err())
+        {
+            return Err(self.protocol("it sent no DataRequest with a request id".into()));
         }
-        self.pending.arrived(id, Arrival { message, first, done });
+        self.pending.arrived(named, Arrival { message, first, done });
         Ok(())
     }
 

@@ -6,7 +6,7 @@ mod link;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,10 +17,12 @@ use tokio::time::timeout;
 use self::link::{Link, Opening, Outgoing};
 use super::connect::Connector;
 use super::http1::header_lines;
-use super::pending::Pending;
+use super::pending::{Pending, UnmatchedCounts};
 use super::reopen::Reopen;
 use crate::client::memory::Bounds;
-use crate::client::{Body, CallError, ClientConfig, Failure, Reply, Request, Timing};
+use crate::client::{
+    Body, CallError, ClientConfig, Failure, Mark, Reply, Request, Timing, Unmatched,
+};
 use crate::wire::{Encoded, Family, Form};
 
 /// Handshakes at a time when connections are opened ahead; see the pool of HTTP connections.
@@ -42,8 +44,7 @@ struct Inner {
     in_turn: usize,
     turn: AtomicUsize,
     timeout: Option<Duration>,
-    /// Counts replies that nobody waited for.
-    strays: Arc<AtomicU64>,
+    unmatched: Arc<UnmatchedCounts>,
 }
 
 /// Without what is in it: headers are secrets.
@@ -79,7 +80,7 @@ impl WebSocket {
             in_turn,
             turn: AtomicUsize::new(0),
             timeout: config.timeout,
-            strays: Arc::default(),
+            unmatched: Arc::default(),
         };
         stream::iter(inner.links.iter().take(in_turn).map(Ok))
             .try_for_each_concurrent(OPENING_AT_ONCE, |place| async {
@@ -89,16 +90,16 @@ impl WebSocket {
         Ok(WebSocket(Arc::new(inner)))
     }
 
-    /// How many replies came that nobody waited for: of unknown ids, twice, or too late.
-    pub(super) fn strays(&self) -> u64 {
-        self.0.strays.load(Ordering::Relaxed)
+    /// Replies that matched no request, so far.
+    pub(super) fn unmatched(&self) -> Unmatched {
+        self.0.unmatched.get()
     }
 
     /// Sends `request` and waits for its reply.
     ///
     /// # Errors
     /// See [`CallError`].
-    pub(super) async fn call(&self, request: Request) -> Result<Reply, Failure> {
+    pub(super) async fn call(&self, request: Request, mark: &Mark) -> Result<Reply, Failure> {
         let message = match request {
             Request::Post { message, .. } => message,
             Request::Mutate { .. } => {
@@ -113,10 +114,10 @@ impl WebSocket {
             }
         };
         let turn = self.0.turn.fetch_add(1, Ordering::Relaxed) % self.0.in_turn;
-        let (bytes, timing) = match self.0.attempt(turn, &message).await {
+        let (bytes, timing) = match self.0.attempt(turn, &message, mark).await {
             // The connection ended with our request still in its queue: nobody has seen it.
             Err(Failure { error: CallError::Lost { .. }, timing }) if timing.written.is_none() => {
-                self.0.attempt(turn, &message).await?
+                self.0.attempt(turn, &message, mark).await?
             }
             outcome => outcome?,
         };
@@ -138,7 +139,12 @@ impl Inner {
         behind.find(has_room).unwrap_or(&self.links[turn])
     }
 
-    async fn attempt(&self, turn: usize, message: &Encoded) -> Result<(Bytes, Timing), Failure> {
+    async fn attempt(
+        &self,
+        turn: usize,
+        message: &Encoded,
+        mark: &Mark,
+    ) -> Result<(Bytes, Timing), Failure> {
         let mut place = self.place(turn);
         let mut link = self.link(place).await.map_err(Failure::unsent)?;
         // It may have filled while it was being opened.
@@ -146,7 +152,7 @@ impl Inner {
             place = self.place(turn);
             link = self.link(place).await.map_err(Failure::unsent)?;
         }
-        let waiter = link.pending.register().map_err(Failure::unsent)?;
+        let waiter = link.pending.register(mark).map_err(Failure::unsent)?;
         let outgoing = Outgoing { id: waiter.id(), message: message.clone() };
         // A queue that is closed belongs to a link that has ended: the waiter knows how.
         if let Err(TrySendError::Full(outgoing)) = link.queue.try_send(outgoing) {
@@ -166,7 +172,7 @@ impl Inner {
     /// The link at a place, opened anew if it has ended.
     async fn link(&self, place: &Reopen<Arc<Link>>) -> Result<Arc<Link>, CallError> {
         let open = || {
-            let (opening, pending) = (self.opening.clone(), Pending::new(self.strays.clone()));
+            let (opening, pending) = (self.opening.clone(), Pending::new(self.unmatched.clone()));
             async move { opening.open(pending).await.map(Arc::new) }
         };
         place.get(|link| !link.pending.has_ended(), open).await
