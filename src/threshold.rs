@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::record::summary::{
-    Requests, ScenarioSummary, ThresholdSummary, Throughput, Verdict, ms,
+    Requests, ScenarioSummary, Summary, ThresholdSummary, Throughput, Verdict, ms,
 };
 use crate::record::tally::Tally;
 use crate::record::validity::samples_needed;
@@ -235,6 +235,30 @@ pub fn judge(
     scenario: &mut ScenarioSummary,
     conditions: &[Condition],
 ) -> Result<(), HistogramError> {
+    let unfinished = scenario.end.unfinished();
+    judge_unless(scenario, conditions, unfinished)
+}
+
+/// The same for who knows that it was interrupted and asks for what had ended until then. The scenario's
+/// own verdict stays that it was interrupted.
+///
+/// # Errors
+/// As for [`judge`].
+pub fn judge_what_ended(
+    scenario: &mut ScenarioSummary,
+    conditions: &[Condition],
+) -> Result<(), HistogramError> {
+    let unfinished = scenario.end.unfinished();
+    let unfinished = unfinished.filter(|(verdict, _)| *verdict != Verdict::Interrupted);
+    judge_unless(scenario, conditions, unfinished)
+}
+
+/// Judges conditions, unless there is something against judging any.
+fn judge_unless(
+    scenario: &mut ScenarioSummary,
+    conditions: &[Condition],
+    unfinished: Option<(Verdict, String)>,
+) -> Result<(), HistogramError> {
     // These reasons come from the conditions of before, and stood against them alone.
     scenario.validity.reasons.retain(|reason| !reason.starts_with(TOO_FEW));
     scenario.validity.valid = scenario.validity.reasons.is_empty();
@@ -247,16 +271,25 @@ pub fn judge(
             scenario.validity.valid = false;
         }
         let mut judged = evidence.judge(condition);
-        if let Some(reason) = &scenario.end.unfinished() {
+        if let Some((_, reason)) = &unfinished {
             judged.verdict = Verdict::NotJudged;
             judged.passed = false;
             judged.reason = Some(reason.clone());
         }
         scenario.thresholds.push(judged);
     }
-    scenario.verdict = overall(scenario.thresholds.iter().map(|threshold| threshold.verdict));
+    let judged = overall(scenario.thresholds.iter().map(|threshold| threshold.verdict));
+    // Whatever held of what ended: the rest was never asked.
+    scenario.verdict = scenario.end.unfinished().map_or(judged, |(verdict, _)| verdict);
     scenario.passed = scenario.verdict == Verdict::Held;
     Ok(())
+}
+
+/// Gives a run the verdict that its scenarios add up to.
+pub fn conclude(summary: &mut Summary) {
+    let all = overall(summary.scenarios.iter().map(|scenario| scenario.verdict));
+    summary.verdict = if summary.interrupted { Verdict::Interrupted } else { all };
+    summary.passed = summary.verdict == Verdict::Held;
 }
 
 /// What thresholds add up to.

@@ -91,11 +91,14 @@ fn run(args: &Args) -> Result<Exit, Problem> {
         judge(&mut summary, &args.thresholds)?;
     }
     put(args, |out| report::write(&summary, kind, out))?;
-    Ok(match summary.verdict {
-        _ if args.thresholds.is_empty() => Exit::Held,
+    if args.thresholds.is_empty() {
+        return Ok(Exit::Held);
+    }
+    let thresholds = summary.scenarios.iter().flat_map(|scenario| &scenario.thresholds);
+    Ok(match threshold::overall(thresholds.map(|threshold| threshold.verdict)) {
         Verdict::Held => Exit::Held,
         Verdict::Failed => Exit::Failed,
-        Verdict::NotJudged => Exit::NotJudged,
+        Verdict::NotJudged | Verdict::NotReached | Verdict::Interrupted => Exit::NotJudged,
     })
 }
 
@@ -149,11 +152,13 @@ fn judge(summary: &mut Summary, given: &[Condition]) -> Result<(), Problem> {
                 })
                 .collect::<Result<Vec<Condition>, Problem>>()
         };
-        let conditions = if given.is_empty() { own()? } else { given.to_vec() };
-        threshold::judge(scenario, &conditions).map_err(Problem::usage)?;
+        let judged = match given {
+            [] => threshold::judge(scenario, &own()?),
+            given => threshold::judge_what_ended(scenario, given),
+        };
+        judged.map_err(Problem::usage)?;
     }
-    summary.verdict = threshold::overall(summary.scenarios.iter().map(|s| s.verdict));
-    summary.passed = summary.verdict == Verdict::Held;
+    threshold::conclude(summary);
     Ok(())
 }
 

@@ -101,20 +101,26 @@ async fn run(args: Args) -> Result<Exit, Problem> {
             return Err(Problem::new(Exit::Usage, chain(&error)));
         }
     };
-    if let Some(Err(error)) = journal.map(Journal::finish) {
-        let journal = files.journal().display();
-        print::tell(format_args!("warning: could not write {journal}: {error}"));
-    }
-    let journal = files.journal().to_owned();
+    // Only what it holds as a whole is worth pointing at.
+    let path = files.journal().to_owned();
+    let journal = match journal.map(Journal::finish) {
+        Some(Ok(())) => Some(path),
+        Some(Err(error)) => {
+            print::tell(format_args!("warning: could not write {}: {error}", path.display()));
+            None
+        }
+        None => None,
+    };
     let written = files.write(&summary);
     // What stdout does not take is in the files all the same.
     let told = tell(&args, &summary);
     let paths = written.map_err(|error| {
         let mut problem = not_written(error);
-        let journal = journal.display();
-        problem
-            .text
-            .push_str(&format!("\n  what was measured is in {journal}: `flowbench report`"));
+        if let Some(journal) = &journal {
+            let journal = journal.display();
+            let text = format!("\n  what was measured is in {journal}: `flowbench report`");
+            problem.text.push_str(&text);
+        }
         problem
     })?;
     let named = || match args.json {
@@ -228,9 +234,9 @@ fn tell(args: &Args, summary: &Summary) -> Result<(), Problem> {
 fn exit(summary: &Summary) -> Exit {
     let ended = |reason| summary.scenarios.iter().any(|scenario| scenario.end.reason == reason);
     match summary.verdict {
-        _ if summary.interrupted => Exit::Interrupted,
+        Verdict::Interrupted => Exit::Interrupted,
         _ if ended(EndReason::Broken) => Exit::Usage,
-        _ if ended(EndReason::Unreachable) => Exit::Unreachable,
+        Verdict::NotReached => Exit::Unreachable,
         Verdict::Failed => Exit::Failed,
         Verdict::NotJudged => Exit::NotJudged,
         Verdict::Held => Exit::Held,

@@ -3,7 +3,7 @@
 
 use super::summary::{
     CallbackCounts, ClientSummary, DocumentCounts, Environment, ErrorSummary, InFlightSummary, Lag,
-    Latency, PartSummary, Requests, ScenarioSummary, Summary, Throughput, TimelineSecond,
+    Latency, PartSummary, Requests, ScenarioSummary, Summary, Throughput, TimelineSecond, Verdict,
     WarmupSummary,
 };
 use super::{Histogram, HistogramError};
@@ -62,8 +62,11 @@ impl Summary {
             }
         }
         let verdicts = joined.scenarios.iter().map(|scenario| scenario.verdict);
-        joined.verdict = verdicts.reduce(|all, one| all.and(one)).unwrap_or_default();
-        joined.passed = joined.scenarios.iter().all(|scenario| scenario.passed);
+        joined.verdict = match joined.interrupted {
+            true => Verdict::Interrupted,
+            false => verdicts.reduce(|all, one| all.and(one)).unwrap_or_default(),
+        };
+        joined.passed = joined.verdict == Verdict::Held;
         joined
     }
 }

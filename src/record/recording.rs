@@ -110,6 +110,14 @@ impl Compact {
     }
 }
 
+impl Recording {
+    /// Takes the requests that were given up for what is not known; how many they are.
+    pub fn forget_abandoned(&mut self) -> u64 {
+        self.timeline.iter_mut().for_each(|second| second.abandoned = 0);
+        std::mem::take(&mut self.totals.abandoned)
+    }
+}
+
 impl Second {
     fn new(tally: &Tally) -> Second {
         let mut kinds = BTreeMap::new();

@@ -253,14 +253,14 @@ fn check_requests(requests: &Requests) -> Result<(), Wrong> {
     for (name, value) in requests.named() {
         count(name, value)?;
     }
-    let Requests { arrivals, sent, ok, dropped, abandoned, .. } = *requests;
+    let Requests { arrivals, sent, ok, dropped, abandoned, unknown, .. } = *requests;
     if arrivals != sent + dropped {
         return wrong(
             "arrivals",
             format!("is {arrivals}, but sent and dropped are {}", sent + dropped),
         );
     }
-    let ended = ok + requests.errors() + abandoned;
+    let ended = ok + requests.errors() + abandoned + unknown;
     if sent != ended {
         return wrong("sent", format!("is {sent}, but what became of them adds up to {ended}"));
     }
@@ -502,7 +502,7 @@ mod tests {
             (
                 "/scenarios/0/verdict",
                 json!("sung"),
-                "`scenarios[0].verdict`: unknown variant `sung`, expected one of `held`, `failed`, `not_judged`",
+                "`scenarios[0].verdict`: unknown variant `sung`, expected one of `held`, `failed`, `not_judged`, `not_reached`, `interrupted`",
             ),
             (
                 "/scenarios/0/verdict",

@@ -77,12 +77,13 @@ impl Requests {
             timeouts: tally.count(Outcome::Timeout),
             dropped: tally.dropped,
             abandoned: tally.abandoned,
+            unknown: 0,
             retries: tally.retries,
         }
     }
 
     /// All counts, by their names in the saved result.
-    pub fn named(&self) -> [(&'static str, u64); 9] {
+    pub fn named(&self) -> [(&'static str, u64); 10] {
         [
             ("arrivals", self.arrivals),
             ("sent", self.sent),
@@ -92,6 +93,7 @@ impl Requests {
             ("timeouts", self.timeouts),
             ("dropped", self.dropped),
             ("abandoned", self.abandoned),
+            ("unknown", self.unknown),
             ("retries", self.retries),
         ]
     }
@@ -106,9 +108,15 @@ impl Requests {
         self.response_errors + self.transport_errors + self.timeouts
     }
 
-    /// The share of arrivals that did not end well; `None` without arrivals.
+    /// The share of arrivals that did not end well, of those of which it is known; `None` without any.
     pub fn error_rate(&self) -> Option<f64> {
-        (self.arrivals > 0).then(|| self.failed() as f64 / self.arrivals as f64)
+        let known = self.arrivals.saturating_sub(self.unknown);
+        (known > 0).then(|| self.failed() as f64 / known as f64)
+    }
+
+    /// Has it say that nobody knows what would have become of those that were given up.
+    pub fn forget_abandoned(&mut self) {
+        self.unknown += std::mem::take(&mut self.abandoned);
     }
 }
 

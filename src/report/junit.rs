@@ -10,8 +10,15 @@ use crate::record::summary::{ScenarioSummary, Summary, Verdict};
 /// What became of a case.
 enum Outcome {
     Passed,
-    Failed { message: String, text: String },
-    Error { message: String },
+    Failed {
+        message: String,
+        text: String,
+    },
+    /// With the kind of it.
+    Error {
+        kind: &'static str,
+        message: String,
+    },
 }
 
 struct Case {
@@ -60,9 +67,9 @@ pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()
                     xml(message),
                     xml(text)
                 )?,
-                Outcome::Error { message } => writeln!(
+                Outcome::Error { kind, message } => writeln!(
                     out,
-                    "{open}>\n      <error type=\"not_judged\" message=\"{}\"/>\n    </testcase>",
+                    "{open}>\n      <error type=\"{kind}\" message=\"{}\"/>\n    </testcase>",
                     xml(message)
                 )?,
             }
@@ -83,17 +90,22 @@ fn cases(scenario: &ScenarioSummary) -> Vec<Case> {
         let outcome = match threshold.verdict {
             Verdict::Held => Outcome::Passed,
             Verdict::Failed => Outcome::Failed { message: it_is, text: errors(scenario) },
-            Verdict::NotJudged => {
+            Verdict::NotJudged | Verdict::NotReached | Verdict::Interrupted => {
                 let reason = threshold.reason.clone().unwrap_or_default();
-                Outcome::Error { message: format!("{} – not judged: {reason}", threshold.that) }
+                let message = format!("{} – not judged: {reason}", threshold.that);
+                Outcome::Error { kind: kind(scenario), message }
             }
         };
         cases.push(Case { name: threshold.that.clone(), outcome });
     }
     for assertion in &scenario.assertions {
-        let outcome = match assertion.failed {
-            0 => Outcome::Passed,
-            failed => Outcome::Failed {
+        let outcome = match (assertion.failed, scenario.end.unfinished()) {
+            (0, None) => Outcome::Passed,
+            (0, Some((_, reason))) => Outcome::Error {
+                kind: kind(scenario),
+                message: format!("held on {} responses, then: {reason}", assertion.passed),
+            },
+            (failed, _) => Outcome::Failed {
                 message: format!("{failed} of {} responses", failed + assertion.passed),
                 text: assertion.example.clone().unwrap_or_default(),
             },
@@ -107,7 +119,16 @@ fn cases(scenario: &ScenarioSummary) -> Vec<Case> {
 fn ran(scenario: &ScenarioSummary) -> Outcome {
     match end(scenario) {
         None => Outcome::Passed,
-        Some(how) => Outcome::Error { message: how },
+        Some(how) => Outcome::Error { kind: kind(scenario), message: how },
+    }
+}
+
+/// What stands against calling a case of this scenario passed or failed.
+fn kind(scenario: &ScenarioSummary) -> &'static str {
+    match scenario.end.unfinished() {
+        Some((Verdict::Interrupted, _)) => "interrupted",
+        Some((Verdict::NotReached, _)) => "not_reached",
+        _ => "not_judged",
     }
 }
 

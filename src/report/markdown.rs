@@ -64,7 +64,7 @@ fn remarks(scenario: &ScenarioSummary, out: &mut dyn io::Write) -> io::Result<()
             Verdict::Failed => {
                 lines.push(format!("{that} does not hold: it is {}", text(&actual(threshold))));
             }
-            Verdict::NotJudged => {
+            Verdict::NotJudged | Verdict::NotReached | Verdict::Interrupted => {
                 let reason = threshold.reason.as_deref().unwrap_or("there is no reason given");
                 lines.push(format!("{that} is not judged: {}", text(reason)));
             }
@@ -98,6 +98,6 @@ fn sign(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Held => "✅",
         Verdict::Failed => "❌",
-        Verdict::NotJudged => "⚠️",
+        Verdict::NotJudged | Verdict::NotReached | Verdict::Interrupted => "⚠️",
     }
 }

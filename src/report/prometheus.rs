@@ -43,6 +43,8 @@ pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()
             (Verdict::Held, "held"),
             (Verdict::Failed, "failed"),
             (Verdict::NotJudged, "not_judged"),
+            (Verdict::NotReached, "not_reached"),
+            (Verdict::Interrupted, "interrupted"),
         ] {
             let is = u8::from(scenario.verdict == verdict);
             writeln!(out, "flowbench_verdict{{{labels},verdict=\"{name}\"}} {is}")?;

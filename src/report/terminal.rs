@@ -88,7 +88,7 @@ fn remarks(scenario: &ScenarioSummary, color: bool, out: &mut dyn io::Write) -> 
             Verdict::Failed => {
                 lines.push(("failed", format!("{} – it is {}", threshold.that, actual(threshold))));
             }
-            Verdict::NotJudged => {
+            Verdict::NotJudged | Verdict::NotReached | Verdict::Interrupted => {
                 let reason = threshold.reason.clone().unwrap_or_default();
                 // Reasons against the whole run follow below.
                 let reason = if reason.starts_with("the run is not valid") {
@@ -148,7 +148,7 @@ fn painted(word: &str, verdict: Verdict, color: bool) -> String {
     let code = match verdict {
         Verdict::Held => 32,
         Verdict::Failed => 31,
-        Verdict::NotJudged => 33,
+        Verdict::NotJudged | Verdict::NotReached | Verdict::Interrupted => 33,
     };
     if color { format!("\x1b[1;{code}m{word}\x1b[0m") } else { word.into() }
 }

@@ -80,6 +80,8 @@ pub(super) fn verdict(verdict: Verdict) -> &'static str {
         Verdict::Held => "passed",
         Verdict::Failed => "failed",
         Verdict::NotJudged => "not judged",
+        Verdict::NotReached => "not reached",
+        Verdict::Interrupted => "interrupted",
     }
 }
 
@@ -136,17 +138,25 @@ pub(super) fn answer(summary: &Summary) -> String {
         Verdict::NotJudged => {
             format!("{} of {} could not be judged", having(Verdict::NotJudged), scenarios_(all))
         }
+        Verdict::NotReached => {
+            format!("{} of {} could not be run", having(Verdict::NotReached), scenarios_(all))
+        }
+        Verdict::Interrupted => {
+            let cut = scenarios.iter().filter(|s| s.end.unfinished().is_some()).count();
+            format!("{cut} of {} did not run to the end", scenarios_(all))
+        }
     };
-    let not_judged = having(Verdict::NotJudged);
-    if summary.verdict == Verdict::Failed && not_judged > 0 {
-        text.push_str(&format!(", {not_judged} could not be judged"));
+    for (verdict, words) in
+        [(Verdict::Failed, "failed"), (Verdict::NotJudged, "could not be judged")]
+    {
+        let more = having(verdict);
+        if more > 0 && summary.verdict.and(verdict) != verdict {
+            text.push_str(&format!(", {more} {words}"));
+        }
     }
     let invalid = scenarios.iter().filter(|s| !s.validity.valid).count();
     if invalid > 0 && summary.verdict == Verdict::Held {
         text.push_str(&format!("; the figures of {invalid} are not valid"));
-    }
-    if summary.interrupted {
-        text.push_str("; the run was interrupted");
     }
     text
 }

@@ -17,8 +17,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::seconds;
 use super::summarize::{Measured, Outline, summarize};
-use super::{judge, seconds};
 use crate::record::saved::{ReadError, ReadProblem};
 use crate::record::summary::{
     AssertionSummary, CallbackCounts, ClientSummary, End, EndReason, ScenarioSummary, Summary,
@@ -27,6 +27,7 @@ use crate::record::summary::{
 use crate::record::tally::{Slowest, Tally};
 use crate::record::validity::Circumstances;
 use crate::record::{Delta, Histogram, Recording, Window};
+use crate::threshold;
 
 /// The format this version writes.
 pub const FORMAT: &str = "flowbench.journal/1";
@@ -331,13 +332,13 @@ impl Replay {
     fn finish(mut self) -> Summary {
         let scenarios = self.summary.scenarios.iter_mut().zip(self.scenarios);
         for (summary, replayed) in scenarios.filter(|(_, replayed)| !replayed.ended) {
+            self.summary.interrupted = true;
             if replayed.began {
                 *summary = replayed.finish(summary.clone(), self.start);
             }
         }
         self.summary.duration_s = self.at_s;
-        self.summary.interrupted = true;
-        judge(&mut self.summary);
+        threshold::conclude(&mut self.summary);
         self.summary
     }
 }
@@ -375,20 +376,23 @@ impl Replayed {
             circumstances: Circumstances { open: self.outline.open, ..Circumstances::default() },
             examined: self.examined,
             recording: self.recording,
+            cut: true,
         };
         summarize(empty, &self.outline, measured)
     }
 
-    /// What was in flight when the run was killed was given up, and what was due and not sent yet is
-    /// dropped.
+    /// What had not ended when the run was killed counts as sent and given up. Of their time all is
+    /// known together: what they spent in flight and the others did not.
     fn give_up(&mut self) {
         let totals = &self.recording.totals;
+        let unsent = totals.offered.saturating_sub(totals.sent + totals.dropped);
         let ended = totals.count_all() + totals.abandoned;
-        let lost = Tally {
-            abandoned: totals.sent.saturating_sub(ended),
-            dropped: totals.offered.saturating_sub(totals.sent + totals.dropped),
+        let mut lost = Tally {
+            sent: unsent,
+            abandoned: (totals.sent + unsent).saturating_sub(ended),
             ..Tally::default()
         };
+        lost.in_flight.spent = (totals.in_flight.area - totals.in_flight.spent).max(0.0);
         let last = self.recording.seconds().saturating_sub(1);
         self.recording.add(Delta { seconds: vec![(last, lost)], ..Delta::default() });
     }

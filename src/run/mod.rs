@@ -28,7 +28,7 @@ pub use trials::{Conduct, Look, Seen, Trials};
 use crate::engine::Stop;
 use crate::engine::examine::{Output, Saves};
 use crate::plan::Plan;
-use crate::record::summary::{EndReason, ScenarioSummary, Summary, Verdict};
+use crate::record::summary::{EndReason, ScenarioSummary, Summary};
 use crate::threshold;
 use flows::Flows;
 use journal::{Entry, Notes};
@@ -106,10 +106,13 @@ pub async fn run(plan: Plan, options: Options) -> Result<Summary, RunError> {
     let scenarios = join_all(scenarios).await;
 
     summary.duration_s = seconds(context.started.elapsed());
-    summary.interrupted = context.options.stop.drain.is_cancelled();
+    // What came to its end before it heard of the interrupt was not interrupted.
+    let cut_short = |scenario: &ScenarioSummary| scenario.end.unfinished().is_some();
+    summary.interrupted =
+        context.options.stop.drain.is_cancelled() && scenarios.iter().any(cut_short);
     summary.scenarios = scenarios;
     context.end(&mut summary.scenarios).await;
-    judge(&mut summary);
+    threshold::conclude(&mut summary);
     Ok(summary)
 }
 
@@ -168,12 +171,6 @@ fn begin(plan: &Plan, started_at: jiff::Timestamp) -> Summary {
         scenarios: (0..plan.scenarios.len()).map(|index| summarize::empty(plan, index)).collect(),
         ..Summary::default()
     }
-}
-
-/// Gives a run the verdict that its scenarios add up to.
-fn judge(summary: &mut Summary) {
-    summary.verdict = threshold::overall(summary.scenarios.iter().map(|s| s.verdict));
-    summary.passed = summary.verdict == Verdict::Held;
 }
 
 /// Waits for what a scenario needs and for its start, then runs it.

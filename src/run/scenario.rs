@@ -243,6 +243,7 @@ async fn carry_out(
             busiest: workers.iter().map(busy).fold(0.0, f64::max),
             withheld: withheld.share(),
         },
+        cut: context.options.stop.abort.is_cancelled(),
     };
     Ok((measured, began))
 }

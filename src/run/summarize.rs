@@ -38,6 +38,8 @@ pub(super) struct Measured {
     /// The part of it that the recording does not tell.
     pub(super) client: ClientSummary,
     pub(super) circumstances: Circumstances,
+    /// Whether the run was ended at once: what was in flight might have ended in any way.
+    pub(super) cut: bool,
 }
 
 impl Outline {
@@ -61,8 +63,14 @@ pub(super) fn summarize(
     outline: &Outline,
     measured: Measured,
 ) -> ScenarioSummary {
-    let Measured { end, recording, examined, window, client, circumstances } = measured;
+    let Measured { end, mut recording, examined, window, client, circumstances, cut } = measured;
+    let unknown = if cut { recording.forget_abandoned() } else { 0 };
     let mut summary = recording.summary(empty, &outline.step_names(), outline.warmup, window);
+    if cut {
+        summary.requests.unknown = unknown;
+        summary.error_rate = summary.requests.error_rate();
+        summary.steps.iter_mut().for_each(|step| step.requests.forget_abandoned());
+    }
     summary.end = end;
     summary.validity = Validity::new(validity::reasons(&recording, circumstances));
     summary.callbacks = examined.callbacks;

@@ -11,8 +11,9 @@ pub fn begun(requests: &Requests) -> u64 {
 
 /// Requests that ended, well or not, or were given up: all that were sent.
 pub fn ended(requests: &Requests) -> u64 {
-    let Requests { ok, response_errors, transport_errors, timeouts, abandoned, .. } = *requests;
-    ok + response_errors + transport_errors + timeouts + abandoned
+    let Requests { ok, response_errors, transport_errors, timeouts, abandoned, unknown, .. } =
+        *requests;
+    ok + response_errors + transport_errors + timeouts + abandoned + unknown
 }
 
 /// What does not add up among counts; `None` when all does.

@@ -71,6 +71,11 @@ pub enum Verdict {
     /// It cannot be told from this run.
     #[default]
     NotJudged,
+    /// Nothing was asked of the target: it could not be reached or started, or the run did not get so
+    /// far.
+    NotReached,
+    /// Somebody ended the run before it could be told.
+    Interrupted,
 }
 
 /// Program and machine.
@@ -127,7 +132,8 @@ pub struct ScenarioSummary {
     pub documents: DocumentCounts,
     /// Rates.
     pub throughput: Throughput,
-    /// (Response and transport errors + timeouts + dropped + abandoned) / arrivals, from 0 to 1.
+    /// (Response and transport errors + timeouts + dropped + abandoned) / (arrivals - unknown), from 0
+    /// to 1.
     pub error_rate: Option<f64>,
     /// Due to done, of ok requests.
     pub response_time_ms: Latency,
@@ -243,7 +249,7 @@ pub struct TargetSummary {
 }
 
 /// Requests by what became of them: `arrivals = sent + dropped`, and
-/// `sent = ok + response_errors + transport_errors + timeouts + abandoned`.
+/// `sent = ok + response_errors + transport_errors + timeouts + abandoned + unknown`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Requests {
     /// Due.
@@ -262,6 +268,10 @@ pub struct Requests {
     pub dropped: u64,
     /// In flight when the grace period was over.
     pub abandoned: u64,
+    /// In flight when the run was ended at once: nobody knows what would have become of them, so they
+    /// are in no rate and no threshold. Left out where there are none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unknown: u64,
     /// Tries beyond the first.
     pub retries: u64,
 }
@@ -446,6 +456,10 @@ pub struct WarmupSummary {
     pub time_to_steady_s: Option<f64>,
 }
 
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 impl Default for Summary {
     fn default() -> Summary {
         Summary {
@@ -479,23 +493,35 @@ impl Validity {
 
 impl End {
     /// Why nothing that was measured until then can be judged, where that is so.
-    pub fn unfinished(&self) -> Option<String> {
-        let words = match self.reason {
-            EndReason::Unreachable => "the target was not reached",
-            _ => return None,
+    /// With the verdict on the scenario.
+    pub fn unfinished(&self) -> Option<(Verdict, String)> {
+        let (verdict, words) = match self.reason {
+            EndReason::Time | EndReason::Requests | EndReason::Documents => return None,
+            // What ended it judged what there was.
+            EndReason::Aborted => return None,
+            EndReason::Interrupted => (Verdict::Interrupted, "the run was interrupted"),
+            EndReason::Unreachable => (Verdict::NotReached, "the target was not reached"),
+            EndReason::Skipped => (Verdict::NotReached, "it did not run"),
+            EndReason::Broken => (Verdict::NotJudged, "it broke off"),
         };
         let message = self.message.as_ref();
-        Some(message.map_or_else(|| words.into(), |message| format!("{words}: {message}")))
+        let words = message.map_or_else(|| words.into(), |message| format!("{words}: {message}"));
+        Some((verdict, words))
     }
 }
 
 impl Verdict {
-    /// The worse of two: a failure is known to be one, whatever could not be judged.
+    /// The worse of two, in the order of the exit codes: a failure is known to be one, whatever could
+    /// not be judged, and what was not run to its end is not known at all.
     pub fn and(self, other: Verdict) -> Verdict {
-        match (self, other) {
-            (Verdict::Failed, _) | (_, Verdict::Failed) => Verdict::Failed,
-            (Verdict::NotJudged, _) | (_, Verdict::NotJudged) => Verdict::NotJudged,
-            (Verdict::Held, Verdict::Held) => Verdict::Held,
-        }
+        const ORDER: [Verdict; 5] = [
+            Verdict::Interrupted,
+            Verdict::NotReached,
+            Verdict::Failed,
+            Verdict::NotJudged,
+            Verdict::Held,
+        ];
+        let known = ORDER.into_iter().find(|verdict| [self, other].contains(verdict));
+        known.unwrap_or(Verdict::Held)
     }
 }

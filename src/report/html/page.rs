@@ -6,9 +6,7 @@ use super::figures;
 use super::matrix::{Comparison, comparisons};
 use super::parts::{Fact, Figure};
 use crate::record::HistogramError;
-use crate::record::summary::{
-    CallbackCount, EndReason, Environment, Lag, ScenarioSummary, Summary, Verdict,
-};
+use crate::record::summary::{CallbackCount, Environment, Lag, ScenarioSummary, Summary, Verdict};
 use crate::report::words::{
     actual, answer, count, end, latency, outcome, percent, rate, three_digits, time, unmatched,
     verdict,
@@ -182,16 +180,13 @@ fn reason(scenario: &ScenarioSummary) -> Option<String> {
         Verdict::NotJudged => {
             parts.push(format!("not judged: {}", judged(Verdict::NotJudged).join(", ")));
         }
+        // How it ended says why.
+        Verdict::NotReached | Verdict::Interrupted => (),
     }
     if let Some(first) = scenario.validity.reasons.first() {
         parts.push(format!("not valid, because {first}"));
     }
-    if matches!(
-        scenario.end.reason,
-        EndReason::Aborted | EndReason::Interrupted | EndReason::Broken
-    ) {
-        parts.extend(end(scenario));
-    }
+    parts.extend(end(scenario));
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
@@ -395,6 +390,7 @@ fn details(scenario: &ScenarioSummary) -> Vec<Fact> {
         ("Timeouts", requests.timeouts),
         ("Dropped", requests.dropped),
         ("Abandoned", requests.abandoned),
+        ("Unknown, in flight at the end", requests.unknown),
         ("Retries", requests.retries),
     ] {
         if number > 0 {
@@ -458,6 +454,6 @@ fn class(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Held => "passed",
         Verdict::Failed => "failed",
-        Verdict::NotJudged => "unjudged",
+        Verdict::NotJudged | Verdict::NotReached | Verdict::Interrupted => "unjudged",
     }
 }

@@ -6,6 +6,7 @@ mod figures;
 mod goaway;
 mod started;
 mod unanswered;
+mod unfinished;
 
 /// A file of a case.
 fn input(case: &str, file: &str) -> String {

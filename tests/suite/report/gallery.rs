@@ -251,7 +251,7 @@ fn expected(name: &str) -> (&'static [&'static str], &'static [&'static str]) {
         ),
         "none" => (
             &[
-                "<h1>Not judged</h1>",
+                "<h1>Not reached</h1>",
                 "not reached",
                 "target not reached: could not connect to grpc:&#x2f;&#x2f;staging.example.com:51000",
                 "not run: it needs `search`, which did not run",
@@ -274,7 +274,12 @@ fn expected(name: &str) -> (&'static [&'static str], &'static [&'static str]) {
             &[],
         ),
         "interrupted" => (
-            &["the run was interrupted", "Abandoned", "Not run: the run ended"],
+            &[
+                "<h1>Interrupted</h1>",
+                "did not run to the end",
+                "Abandoned",
+                "Not run: the run ended",
+            ],
             &["<h1>Passed</h1>"],
         ),
         "matrix" => (
