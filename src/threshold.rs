@@ -6,13 +6,14 @@
 
 use std::time::Duration;
 
+use crate::record::reason::{Code, Reason};
 use crate::record::summary::{
-    Requests, ScenarioSummary, Summary, ThresholdSummary, Throughput, Verdict, ms,
+    ClientSummary, Requests, ScenarioSummary, Summary, ThresholdSummary, Throughput, Verdict, ms,
 };
 use crate::record::tally::Tally;
 use crate::record::validity::samples_needed;
 use crate::record::{Histogram, HistogramError, Window};
-use crate::scenario::condition::{Condition, Metric, MetricUnit, Statistic};
+use crate::scenario::condition::{Comparison, Condition, Metric, MetricUnit, Statistic};
 
 /// What conditions are judged on: the figures of a saved scenario, or of the last seconds of one
 /// that runs.
@@ -28,8 +29,12 @@ pub struct Evidence {
     pub throughput: Throughput,
     /// Responses on which an assertion did not hold; `None` where that was not kept.
     pub assertion_failures: Option<u64>,
-    /// Why latencies and throughput cannot be judged, if they cannot.
-    pub invalid: Option<String>,
+    /// The reasons against quoting it, which may leave a condition inconclusive.
+    pub doubts: Vec<Reason>,
+    /// The longest that a request was held up by ourselves, ms.
+    pub own_delay_ms: f64,
+    /// The time that rates refer to.
+    pub length_s: f64,
     /// The evidence of each step alone, by its name, where iterations have several.
     pub steps: Vec<(String, Evidence)>,
 }
@@ -38,7 +43,24 @@ pub struct Evidence {
 enum Actual {
     /// In the metric's unit; infinite is beyond all that was recorded.
     Value(f64),
-    Unknown(String),
+    Unknown(Code, &'static str),
+}
+
+/// Between what a metric can have been if it had not been for a reason against the run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Span {
+    low: f64,
+    high: f64,
+}
+
+impl Span {
+    /// Whether a condition that holds, or does not, would not, or would, somewhere within.
+    fn turns(self, condition: &Condition, holds: bool) -> bool {
+        let ends = [self.low, self.high].into_iter();
+        let within = self.low < condition.limit && condition.limit < self.high;
+        let one_value = matches!(condition.comparison, Comparison::Equal | Comparison::NotEqual);
+        (one_value && within) || ends.into_iter().any(|end| condition.holds(end) != holds)
+    }
 }
 
 impl Evidence {
@@ -47,8 +69,11 @@ impl Evidence {
     /// # Errors
     /// When somebody changed its histograms.
     pub fn of(scenario: &ScenarioSummary) -> Result<Evidence, HistogramError> {
-        let invalid = scenario.validity.reasons.join("; ");
-        let invalid = (!scenario.validity.valid).then_some(invalid);
+        let mut doubts = scenario.validity.reasons.clone();
+        doubts.retain(|reason| !reason.code.is_of_one_condition());
+        let ClientSummary { pacer_ms, generator_ms, .. } = &scenario.client;
+        let own_delay_ms = pacer_ms.max.unwrap_or(0.0) + generator_ms.max.unwrap_or(0.0);
+        let length_s = scenario.duration_s;
         let mut steps = Vec::new();
         for step in &scenario.steps {
             let evidence = Evidence {
@@ -60,7 +85,9 @@ impl Evidence {
                     ..Throughput::default()
                 },
                 assertion_failures: None,
-                invalid: invalid.clone(),
+                doubts: doubts.clone(),
+                own_delay_ms,
+                length_s,
                 steps: Vec::new(),
             };
             steps.push((step.name.clone(), evidence));
@@ -74,7 +101,9 @@ impl Evidence {
                 .part
                 .is_none()
                 .then(|| scenario.assertions.iter().map(|a| a.failed).sum()),
-            invalid,
+            doubts,
+            own_delay_ms,
+            length_s,
             steps,
         })
     }
@@ -106,7 +135,9 @@ impl Evidence {
                 },
                 throughput: Throughput { requests_per_s, ..Throughput::default() },
                 assertion_failures: None,
-                invalid: None,
+                doubts: Vec::new(),
+                own_delay_ms: 0.0,
+                length_s: window.length.as_secs_f64(),
                 steps: Vec::new(),
             };
             ((*name).to_owned(), evidence)
@@ -117,7 +148,9 @@ impl Evidence {
             requests: Requests::ended(tally),
             throughput: Throughput::new(tally, window),
             assertion_failures: Some(assertion_failures),
-            invalid: None,
+            doubts: Vec::new(),
+            own_delay_ms: 0.0,
+            length_s: window.length.as_secs_f64(),
             steps: steps.collect(),
         }
     }
@@ -125,17 +158,17 @@ impl Evidence {
     /// Judges a condition.
     pub fn judge(&self, condition: &Condition) -> ThresholdSummary {
         let about = self.about(condition);
-        let no_step = || Actual::Unknown("there are no figures of that step".into());
+        let no_step = || Actual::Unknown(Code::NotKept, "there are no figures of that step");
         let actual = about.map_or_else(no_step, |about| about.actual(condition.metric));
-        let (actual, verdict, reason) = match actual {
-            Actual::Unknown(reason) => (None, Verdict::NotJudged, Some(reason)),
-            Actual::Value(value) => {
+        let (actual, verdict, reason) = match (actual, about) {
+            (Actual::Value(value), Some(about)) => {
                 let shown = value.is_finite().then_some(value);
-                match about.and_then(|about| about.obstacle(condition.metric)) {
-                    Some(reason) => (shown, Verdict::NotJudged, Some(reason)),
-                    None if condition.holds(value) => (shown, Verdict::Held, None),
-                    None => (shown, Verdict::Failed, None),
-                }
+                let (verdict, reason) = about.weigh(condition, value);
+                (shown, verdict, reason)
+            }
+            (Actual::Value(_), None) => (None, Verdict::NotJudged, None),
+            (Actual::Unknown(code, text), _) => {
+                (None, Verdict::NotJudged, Some(Reason::plain(code, text)))
             }
         };
         let passed = verdict == Verdict::Held;
@@ -146,17 +179,125 @@ impl Evidence {
             MetricUnit::Count => "count",
         };
         let that = condition.to_string();
-        ThresholdSummary { that, actual, unit: unit.into(), verdict, passed, reason }
+        let code = reason.as_ref().map(|reason| reason.code);
+        let reason = reason.map(|reason| reason.text);
+        ThresholdSummary { that, actual, unit: unit.into(), verdict, passed, reason, code }
     }
 
-    /// What stands against judging a metric whose value is known.
-    fn obstacle(&self, metric: Metric) -> Option<String> {
-        let timing = metric.is_latency()
-            || matches!(metric, Metric::Throughput | Metric::DocumentsPerSecond);
-        if let Some(reason) = self.invalid.as_ref().filter(|_| timing) {
-            return Some(format!("the run is not valid: {reason}"));
+    /// Judges a metric whose value is known. Inconclusive is only what one of the doubts, or the
+    /// requests that are missing for a percentile, could turn round.
+    fn weigh(&self, condition: &Condition, value: f64) -> (Verdict, Option<Reason>) {
+        let metric = condition.metric;
+        let spans =
+            self.doubts.iter().map(|doubt| (self.span(metric, value, doubt), doubt.clone()));
+        let few = self.too_few(metric).map(|reason| (self.span_of_missing(metric), reason));
+        let holds = condition.holds(value);
+        let turned = few.into_iter().chain(spans).find(|(span, _)| span.turns(condition, holds));
+        match turned {
+            Some((_, reason)) if reason.code == Code::TooFewRequests => {
+                (Verdict::NotJudged, Some(reason))
+            }
+            Some((_, reason)) => {
+                let text = format!("the run is not valid: {reason}");
+                (Verdict::NotJudged, Some(Reason { text, ..reason }))
+            }
+            None if holds => (Verdict::Held, None),
+            None => (Verdict::Failed, None),
         }
-        self.too_few(metric)
+    }
+
+    /// What a metric can have been but for a reason against the run. The table of `docs/report.md`.
+    fn span(&self, metric: Metric, value: f64, doubt: &Reason) -> Span {
+        let exactly = Span { low: value, high: value };
+        let anything = Span { low: f64::NEG_INFINITY, high: f64::INFINITY };
+        let up = Span { low: value, high: f64::INFINITY };
+        let delay = self.own_delay_ms;
+        let requests = &self.requests;
+        let share = |failed: u64| failed as f64 / requests.arrivals.max(1) as f64;
+        match (doubt.code, metric) {
+            (_, Metric::AssertionFailures | Metric::Requests) => exactly,
+            // Of arrivals that we never sent nobody knows how they would have ended.
+            (Code::NotSentInTime, Metric::ErrorRate | Metric::Errors | Metric::Dropped) => {
+                let missing = doubt.limit.unwrap_or(0.0) - doubt.found.unwrap_or(0.0);
+                let low = requests.failed().saturating_sub(missing as u64);
+                match metric {
+                    Metric::ErrorRate => Span { low: share(low), high: value },
+                    Metric::Errors => Span { low: value, high: value + missing },
+                    _ => Span { low: value - missing, high: value },
+                }
+            }
+            // A thread that does not run reads answers too late, and takes some for missing.
+            (
+                Code::ThreadBusy | Code::CpuWithheld | Code::CpuContended,
+                Metric::ErrorRate | Metric::Errors,
+            ) => match metric {
+                Metric::ErrorRate => {
+                    Span { low: share(requests.failed() - requests.timeouts), high: value }
+                }
+                _ => Span { low: value - requests.timeouts as f64, high: value },
+            },
+            (_, Metric::ErrorRate | Metric::Errors | Metric::Dropped) => exactly,
+            // Requests that are sent later, by `delay` at most, come back later by that at most and
+            // never earlier. So the response time, which counts from when they were due, would have
+            // been shorter by at most so much, and never longer.
+            (Code::GeneratorBehind | Code::DocumentsBehind, Metric::ResponseTime(_)) => {
+                Span { low: value - delay, high: value }
+            }
+            (Code::GeneratorBehind | Code::DocumentsBehind, Metric::ServiceTime(_)) => {
+                Span { low: value - delay, high: value + delay }
+            }
+            (
+                Code::GeneratorBehind | Code::DocumentsBehind,
+                Metric::Throughput | Metric::DocumentsPerSecond,
+            ) => Span { low: value * (1.0 - delay / 1e3 / self.length_s.max(1e-9)), ..up },
+            // The same by an amount that is not known.
+            (
+                Code::ThreadBusy | Code::CpuWithheld | Code::CpuContended,
+                Metric::ResponseTime(_),
+            ) => Span { low: 0.0, high: value },
+            (
+                Code::ThreadBusy | Code::CpuWithheld | Code::CpuContended,
+                Metric::ServiceTime(statistic),
+            ) => {
+                // What is sent later is served no longer than its response takes.
+                match self.latency(&self.response, statistic) {
+                    Actual::Value(response) => Span { low: 0.0, high: response.max(value) },
+                    Actual::Unknown(..) => anything,
+                }
+            }
+            (
+                Code::ThreadBusy | Code::CpuWithheld | Code::CpuContended | Code::NotSentInTime,
+                Metric::Throughput | Metric::DocumentsPerSecond,
+            ) => up,
+            // A longer run would have seen more of it.
+            (Code::Overload | Code::TooShort, Metric::ResponseTime(_) | Metric::ServiceTime(_)) => {
+                up
+            }
+            // What comes out of a Flow that has more than enough to do is what it can do.
+            (Code::Overload, Metric::Throughput | Metric::DocumentsPerSecond) => exactly,
+            (Code::TooShort, Metric::Throughput | Metric::DocumentsPerSecond) => up,
+            _ => anything,
+        }
+    }
+
+    /// What a percentile can be when the requests that it lacks come: all fast, or all slow.
+    fn span_of_missing(&self, metric: Metric) -> Span {
+        let high = f64::INFINITY;
+        let (Metric::ResponseTime(Statistic::Quantile(quantile))
+        | Metric::ServiceTime(Statistic::Quantile(quantile))) = metric
+        else {
+            return Span { low: 0.0, high };
+        };
+        let (needed, found) = (samples_needed(quantile.get()), self.ranked());
+        let missing = needed.saturating_sub(found) as f64;
+        let share = (quantile.get() * needed as f64 - missing) / found.max(1) as f64;
+        let histogram = match metric {
+            Metric::ServiceTime(_) => &self.service,
+            _ => &self.response,
+        };
+        let low =
+            (share > 0.0).then(|| histogram.quantile_among(share, found).map_or(f64::INFINITY, ms));
+        Span { low: low.unwrap_or(0.0), high }
     }
 
     /// The evidence that a condition is about: the whole's, or a step's, if there is any.
@@ -166,18 +307,16 @@ impl Evidence {
         found.map(|(_, evidence)| evidence)
     }
 
-    /// Why there are too few requests to judge a condition, if there are.
-    pub fn lacks_requests(&self, condition: &Condition) -> Option<String> {
-        self.about(condition)?.too_few(condition.metric)
-    }
-
-    fn too_few(&self, metric: Metric) -> Option<String> {
+    fn too_few(&self, metric: Metric) -> Option<Reason> {
         let (Metric::ResponseTime(statistic) | Metric::ServiceTime(statistic)) = metric else {
             return None;
         };
         let Statistic::Quantile(quantile) = statistic else { return None };
         let (needed, found) = (samples_needed(quantile.get()), self.ranked());
-        (found < needed).then(|| format!("{TOO_FEW}{quantile}: {found} of the {needed} it needs"))
+        (found < needed).then(|| {
+            let text = format!("too few requests for {quantile}: {found} of the {needed} it needs");
+            Reason::new(Code::TooFewRequests, found as f64, needed as f64, text)
+        })
     }
 
     /// All that latencies rank: what came back and what failed.
@@ -187,7 +326,7 @@ impl Evidence {
 
     fn actual(&self, metric: Metric) -> Actual {
         let some = |value: Option<f64>| {
-            value.map_or_else(|| Actual::Unknown("nothing was sent".into()), Actual::Value)
+            value.map_or(Actual::Unknown(Code::NothingMeasured, "nothing was sent"), Actual::Value)
         };
         match metric {
             Metric::ResponseTime(statistic) => self.latency(&self.response, statistic),
@@ -197,7 +336,10 @@ impl Evidence {
             Metric::Dropped => Actual::Value(self.requests.dropped as f64),
             Metric::AssertionFailures => match self.assertion_failures {
                 Some(failures) => Actual::Value(failures as f64),
-                None => Actual::Unknown("assertions are counted for whole scenarios only".into()),
+                None => Actual::Unknown(
+                    Code::NotKept,
+                    "assertions are counted for whole scenarios only",
+                ),
             },
             Metric::Throughput => Actual::Value(self.throughput.requests_per_s),
             Metric::DocumentsPerSecond => Actual::Value(self.throughput.documents_per_s),
@@ -207,7 +349,7 @@ impl Evidence {
 
     fn latency(&self, histogram: &Histogram, statistic: Statistic) -> Actual {
         if self.ranked() == 0 {
-            return Actual::Unknown("nothing was sent".into());
+            return Actual::Unknown(Code::NothingMeasured, "nothing was sent");
         }
         let value = match statistic {
             Statistic::Quantile(quantile) => {
@@ -222,9 +364,6 @@ impl Evidence {
         Actual::Value(value.map_or(f64::INFINITY, ms))
     }
 }
-
-/// How a reason against judging begins that is a threshold's own, not the run's.
-const TOO_FEW: &str = "too few requests for ";
 
 /// Judges conditions on a saved scenario, in the place of those it was judged by before: gives it
 /// their verdicts and its own. Anybody who has the result can do so.
@@ -260,24 +399,24 @@ fn judge_unless(
     unfinished: Option<(Verdict, String)>,
 ) -> Result<(), HistogramError> {
     // These reasons come from the conditions of before, and stood against them alone.
-    scenario.validity.reasons.retain(|reason| !reason.starts_with(TOO_FEW));
-    scenario.validity.valid = scenario.validity.reasons.is_empty();
+    scenario.validity.reasons.retain(|reason| !reason.code.is_of_one_condition());
     let evidence = Evidence::of(scenario)?;
     scenario.thresholds.clear();
     for condition in conditions {
-        let lacks = evidence.lacks_requests(condition);
-        if let Some(reason) = lacks.filter(|reason| !scenario.validity.reasons.contains(reason)) {
-            scenario.validity.reasons.push(reason);
-            scenario.validity.valid = false;
-        }
         let mut judged = evidence.judge(condition);
         if let Some((_, reason)) = &unfinished {
-            judged.verdict = Verdict::NotJudged;
-            judged.passed = false;
-            judged.reason = Some(reason.clone());
+            (judged.verdict, judged.passed) = (Verdict::NotJudged, false);
+            (judged.reason, judged.code) = (Some(reason.clone()), Some(Code::NotRun));
+        } else if judged.code == Some(Code::TooFewRequests) {
+            let about = evidence.about(condition);
+            let lacks = about.and_then(|about| about.too_few(condition.metric));
+            let reasons = &mut scenario.validity.reasons;
+            let new = lacks.filter(|reason| !reasons.contains(reason));
+            reasons.extend(new);
         }
         scenario.thresholds.push(judged);
     }
+    scenario.validity.valid = scenario.validity.reasons.is_empty();
     let judged = overall(scenario.thresholds.iter().map(|threshold| threshold.verdict));
     // Whatever held of what ended: the rest was never asked.
     scenario.verdict = scenario.end.unfinished().map_or(judged, |(verdict, _)| verdict);
@@ -317,7 +456,9 @@ mod tests {
             },
             throughput: Throughput { requests_per_s: 100.0, ..Throughput::default() },
             assertion_failures: Some(0),
-            invalid: None,
+            doubts: Vec::new(),
+            own_delay_ms: 0.0,
+            length_s: 10.0,
             steps: Vec::new(),
         }
     }
@@ -368,11 +509,77 @@ mod tests {
     }
 
     #[test]
-    fn timing_is_not_judged_on_a_run_that_is_not_valid_and_counts_are() {
-        let run = Evidence { invalid: Some("we were late".into()), ..evidence([10; 1000], 1) };
-        check(&run, "p50 < 50ms", Some(10.0), Verdict::NotJudged);
-        check(&run, "throughput > 1/s", Some(100.0), Verdict::NotJudged);
-        check(&run, "errors == 0", Some(1.0), Verdict::Failed);
+    fn too_few_that_are_all_too_slow_are_enough_to_fail() {
+        // Of 662 that it needs, 100 are there: the others could all be fast, but no more than that.
+        check(&evidence([10; 100], 0), "p99 < 5ms", Some(10.0), Verdict::Failed);
+        check(&evidence([10; 6], 0), "p99 < 5ms", Some(10.0), Verdict::NotJudged);
+        check(&evidence([10; 7], 0), "p99 < 5ms", Some(10.0), Verdict::Failed);
+    }
+
+    /// The table of `docs/report.md`: what each reason against a run leaves of each condition.
+    #[test]
+    fn inconclusive_is_only_what_the_reason_could_turn_round() {
+        use Code::*;
+        use Verdict::{Failed, Held, NotJudged};
+        // 1000 requests of 10 ms, with a delay of our own of 3 ms at most; 100/s.
+        let rows: [(Code, &str, Verdict); 33] = [
+            // It is in the response time.
+            (GeneratorBehind, "p99 < 11ms", Held),
+            (GeneratorBehind, "p99 < 9ms", NotJudged),
+            (GeneratorBehind, "p99 < 6ms", Failed),
+            (GeneratorBehind, "p99 > 6ms", Held),
+            (GeneratorBehind, "p99 > 8ms", NotJudged),
+            (GeneratorBehind, "p99 > 11ms", Failed),
+            (DocumentsBehind, "mean < 11ms", Held),
+            // The service time could be either.
+            (GeneratorBehind, "service.p50 < 12ms", NotJudged),
+            (GeneratorBehind, "service.p50 < 14ms", Held),
+            (GeneratorBehind, "throughput > 95/s", Held),
+            (GeneratorBehind, "throughput > 101/s", NotJudged),
+            (GeneratorBehind, "error_rate < 1%", Held),
+            // By how much, nobody knows.
+            (CpuContended, "p99 < 11ms", Held),
+            (CpuWithheld, "p99 < 6ms", NotJudged),
+            (ThreadBusy, "service.p99 < 11ms", Held),
+            (CpuContended, "throughput > 95/s", Held),
+            (CpuContended, "throughput > 101/s", NotJudged),
+            (NotSentInTime, "p99 < 11ms", NotJudged),
+            (NotSentInTime, "p99 < 9ms", NotJudged),
+            (NotSentInTime, "throughput > 101/s", NotJudged),
+            (NotSentInTime, "throughput > 95/s", Held),
+            (NotSentInTime, "requests == 1000", Held),
+            // A longer run would be slower still.
+            (Overload, "p99 < 11ms", NotJudged),
+            (Overload, "p99 < 9ms", Failed),
+            (Overload, "throughput > 95/s", Held),
+            (Overload, "throughput > 101/s", Failed),
+            (TooShort, "p99 < 11ms", NotJudged),
+            (TooShort, "p99 < 9ms", Failed),
+            (LittlesLaw, "p99 < 11ms", NotJudged),
+            (LittlesLaw, "throughput > 1/s", NotJudged),
+            (LittlesLaw, "errors == 0", Held),
+            (NotRun, "p99 < 11ms", NotJudged),
+            (NotRun, "errors == 0", Held),
+        ];
+        for (code, that, expected) in rows {
+            let doubts = vec![Reason::new(code, 950.0, 1000.0, "for a test")];
+            let run = Evidence { doubts, own_delay_ms: 3.0, ..evidence([10; 1000], 0) };
+            let judged = run.judge(&that.parse().expect(that));
+            assert_eq!(judged.verdict, expected, "{code:?}: {that}: {judged:?}");
+            assert_eq!(judged.code, (expected == NotJudged).then_some(code), "{that}");
+        }
+        // Of 1020 arrivals that were due 20 were never sent, by our own fault.
+        let doubts = vec![Reason::new(NotSentInTime, 1000.0, 1020.0, "for a test")];
+        let mut run = Evidence { doubts, ..evidence([10; 1000], 0) };
+        (run.requests.arrivals, run.requests.dropped) = (1020, 20);
+        check(&run, "error_rate < 1%", Some(20.0 / 1020.0), NotJudged);
+        check(&run, "dropped == 0", Some(20.0), NotJudged);
+        check(&run, "error_rate < 5%", Some(20.0 / 1020.0), Held);
+        // Answers that a thread without a processor took for missing.
+        let doubts = vec![Reason::new(CpuContended, 0.7, 0.05, "for a test")];
+        let run = Evidence { doubts, ..evidence([10; 1000], 20) };
+        check(&run, "error_rate < 1%", Some(20.0 / 1020.0), NotJudged);
+        check(&run, "errors == 0", Some(20.0), NotJudged);
     }
 
     #[test]

@@ -72,8 +72,8 @@ impl Objective {
         summary: &ScenarioSummary,
     ) -> Result<Vec<ThresholdSummary>, HistogramError> {
         let mut evidence = Evidence::of(summary)?;
-        evidence.invalid = None;
-        evidence.steps.iter_mut().for_each(|(_, step)| step.invalid = None);
+        evidence.doubts.clear();
+        evidence.steps.iter_mut().for_each(|(_, step)| step.doubts.clear());
         Ok(self.judged(&evidence))
     }
 

@@ -9,6 +9,7 @@ use super::run::{chain, show};
 use crate::compare::Saved;
 use crate::engine::Stop;
 use crate::plan::Plan;
+use crate::record::reason;
 use crate::record::summary::{EndReason, Summary};
 use crate::report::words::latency;
 use crate::run;
@@ -62,7 +63,7 @@ pub(super) fn unusable(saved: &Saved) -> Option<String> {
                 Some(format!("`{name}` did not run to its end"))
             }
             _ if !scenario.validity.valid => {
-                Some(format!("`{name}`: {}", scenario.validity.reasons.join("; ")))
+                Some(format!("`{name}`: {}", reason::join(&scenario.validity.reasons)))
             }
             _ => None,
         }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Saved;
+use crate::record::reason;
 use crate::record::summary::{EndReason, Environment, ScenarioSummary, Summary};
 
 type Map = serde_json::Map<String, Value>;
@@ -69,7 +70,7 @@ pub(super) fn differences(
                 let text = format!("in {} it did not run to its end", saved.label);
                 add(Some(name), "end", text);
             } else if !scenario.validity.valid {
-                let reasons = scenario.validity.reasons.join("; ");
+                let reasons = reason::join(&scenario.validity.reasons);
                 let text = format!("in {} it is not valid: {reasons}", saved.label);
                 add(Some(name), "validity", text);
             }

@@ -7,6 +7,7 @@ pub mod breakdown;
 mod cut;
 mod histogram;
 mod part;
+pub mod reason;
 mod recorder;
 mod recording;
 pub mod saved;

@@ -1,6 +1,7 @@
 //! Results cut and joined: the seconds between two moments of each scenario, the scenarios of several
 //! runs.
 
+use super::reason::{Code, Reason};
 use super::summary::{
     CallbackCounts, ClientSummary, DocumentCounts, Environment, ErrorSummary, InFlightSummary, Lag,
     Latency, PartSummary, Requests, ScenarioSummary, Summary, Throughput, TimelineSecond, Verdict,
@@ -136,7 +137,8 @@ impl ScenarioSummary {
         let mut validity = self.validity;
         if seconds.is_empty() {
             validity.valid = false;
-            validity.reasons.push(format!("nothing was measured between {from} s and {to} s"));
+            let text = format!("nothing was measured between {from} s and {to} s");
+            validity.reasons.push(Reason::plain(Code::NothingMeasured, text));
         }
         let within = |due_s: f64| due_s >= from as f64 && due_s < to as f64;
         let errors = errors(&seconds, &self.errors);

@@ -154,12 +154,16 @@ impl Recorder {
             let since = self.in_flight_since;
             let second = (since - self.start).as_secs() + 1;
             let until = at.min(self.start + Duration::from_secs(second));
-            let number = self.in_flight as f64;
-            if number > 0.0 {
+            let number = self.in_flight;
+            if number > 0 {
                 let in_time = self.in_time_s(until) - self.in_time_s(since);
+                let (start, end) = (self.start, self.end);
                 let in_flight = &mut self.second(since).in_flight;
-                in_flight.area += number * (until - since).as_secs_f64();
-                in_flight.area_in_time += number * in_time;
+                in_flight.area += number as f64 * (until - since).as_secs_f64();
+                in_flight.area_in_time += number as f64 * in_time;
+                in_flight.at_start += if since == start { number } else { 0 };
+                let ends = end.is_some_and(|end| since < end && end <= until);
+                in_flight.at_end += if ends { number } else { 0 };
             }
             self.in_flight_since = until;
         }

@@ -309,7 +309,7 @@ impl Recording {
     /// Delays of our own.
     pub fn client(&self, window: Window) -> ClientSummary {
         let totals = &self.totals;
-        let InFlight { area, area_in_time, spent, spent_in_time, max } = totals.in_flight;
+        let InFlight { area, area_in_time, spent, spent_in_time, max, .. } = totals.in_flight;
         let (area, spent) =
             if window.timed { (area_in_time, spent_in_time) } else { (area, spent) };
         let seconds = window.length.as_secs_f64();

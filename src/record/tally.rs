@@ -150,6 +150,10 @@ pub struct InFlight {
     pub spent_in_time: f64,
     /// The most at any one time, of all workers together.
     pub max: u64,
+    /// The number at the start of what is measured.
+    pub at_start: u64,
+    /// The number at the end of the load's time, where time ends it.
+    pub at_end: u64,
 }
 
 /// Time in one Executor.
@@ -326,6 +330,8 @@ impl Tally {
         self.in_flight.spent += other.in_flight.spent;
         self.in_flight.spent_in_time += other.in_flight.spent_in_time;
         self.in_flight.max = self.in_flight.max.max(other.in_flight.max);
+        self.in_flight.at_start += other.in_flight.at_start;
+        self.in_flight.at_end += other.in_flight.at_end;
         for (index, step) in other.steps.iter().enumerate() {
             self.step(index).merge(step);
         }

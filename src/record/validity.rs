@@ -1,8 +1,11 @@
-//! Whether the figures of a run may be quoted: reasons against it, each a sentence that says what
-//! was found, what is allowed and what to do.
+//! Whether the figures of a run may be quoted: reasons against it, each with what was found, what is
+//! allowed and what to do.
 
 use std::time::Duration;
 
+use super::reason::{Code, Reason};
+use super::summary::ms;
+use super::tally::Tally;
 use super::{Histogram, Recording, Second};
 
 /// What else there is to know for it.
@@ -10,11 +13,26 @@ use super::{Histogram, Recording, Second};
 pub struct Circumstances {
     /// Whether arrivals followed the clock.
     pub open: bool,
+    /// How long they did, where time ended them.
+    pub length: Option<Duration>,
     /// CPU seconds of the busiest thread that sent and received, per second.
     pub busiest: f64,
     /// The share of the time in which the machine under us, or our control group's quota, kept
     /// processors from us.
     pub withheld: f64,
+    /// How long the threads that send were ready to run and did not get a processor.
+    pub waited: Waited,
+}
+
+/// How long threads waited for a processor.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Waited {
+    /// Of the thread that waited most: the share of the time.
+    pub share: f64,
+    /// All threads together.
+    pub total: Duration,
+    /// How often one of them waited.
+    pub times: u64,
 }
 
 impl Circumstances {
@@ -23,21 +41,6 @@ impl Circumstances {
         self.busiest > BUSY_MAX || self.withheld > WITHHELD_MAX
     }
 }
-
-/// How the one reason begins that says something of the Flow and nothing against us.
-pub const OVERLOAD: &str = "the load exceeds capacity";
-
-/// How the reason begins that our pacer was late.
-pub const LATE: &str = "the generator was late";
-
-/// How the reason begins that Documents were made too slowly.
-pub const STARVED: &str = "the document generator was the bottleneck";
-
-/// How the reasons begin that our threads had too little of the processors.
-pub const NO_CPU: &str = "our CPU was saturated";
-
-/// How the one of them ends in which others had them.
-pub const WITHHELD: &str = "withheld by the host or a quota";
 
 /// The share of a processor above which a thread has no time left to be on time.
 const BUSY_MAX: f64 = 0.9;
@@ -51,106 +54,236 @@ const SENT_MIN: f64 = 0.99;
 /// How far Little's law may be off.
 const LITTLE_MAX: f64 = 0.05;
 
+/// How much of a latency our own delays may be.
+const OWN_MAX: f64 = 0.1;
+
+/// Delays of our own that are no matter, however fast the Flow is.
+const DELAY_MIN: Duration = Duration::from_millis(1);
+
+/// The share of the offered load that may be left over at the end of a short run.
+const LEFT_MAX: f64 = 0.05;
+
 /// The reasons against quoting a recording.
-pub fn reasons(recording: &Recording, circumstances: Circumstances) -> Vec<String> {
+pub fn reasons(recording: &Recording, circumstances: Circumstances) -> Vec<Reason> {
     let totals = &recording.totals;
     let mut reasons = Vec::new();
-    let typical = totals.ok().quantile(0.5).unwrap_or_default();
-    let allowed = (typical / 10).max(Duration::from_millis(1));
-    if let Some(lag) = beyond(&totals.pacer, allowed) {
-        reasons.push(format!(
-            "{LATE}: p99 of its lag is {}, allowed are {}; use a lower rate or more \
-             CPU",
-            show(lag),
-            show(allowed)
-        ));
+    let (late, starved) =
+        (quantiles(&totals.pacer, 0), quantiles(&totals.starved, totals.lag.count()));
+    if let Some((delay, limit)) = beyond(late, totals.ok()) {
+        let text = format!(
+            "load generator fell behind schedule: p99 send delay {} (limit {}), included in response \
+             times; use a lower rate or more CPU",
+            show(delay),
+            show(limit)
+        );
+        reasons.push(Reason::new(Code::GeneratorBehind, ms(delay), ms(limit), text));
     }
-    // Only requests that had to wait are in the histogram: rank the waits among all.
-    let starved = totals.starved.quantile_above_zeros(0.99, totals.lag.count());
-    if let Some(lag) = starved.filter(|lag| *lag > allowed) {
-        reasons.push(format!(
-            "{STARVED}: p99 of the wait for Documents is {}, allowed \
-             are {}; use simpler Documents or a data set",
-            show(lag),
-            show(allowed)
-        ));
+    if let Some((delay, limit)) = beyond(starved, totals.ok()) {
+        let text = format!(
+            "Documents were generated too slowly: p99 wait for them {} (limit {}), included in \
+             response times; use simpler Documents or a data set",
+            show(delay),
+            show(limit)
+        );
+        reasons.push(Reason::new(Code::DocumentsBehind, ms(delay), ms(limit), text));
     }
     let on_time = totals.offered - totals.dropped_late;
     if (on_time as f64) < totals.offered as f64 * SENT_MIN {
-        reasons.push(format!(
-            "only {on_time} of {} arrivals could be sent in time: the generator did not keep up",
+        let text = format!(
+            "load generator could not keep up: {on_time} of {} arrivals were sent in time",
             totals.offered
-        ));
+        );
+        let (on_time, all) = (on_time as f64, totals.offered as f64);
+        reasons.push(Reason::new(Code::NotSentInTime, on_time, all, text));
     }
-    if circumstances.busiest > BUSY_MAX {
-        reasons.push(format!(
-            "{NO_CPU}: a thread that sends was busy {:.0} % of the time; use more \
-             connections or a lower rate",
-            circumstances.busiest * 100.0
-        ));
+    let Circumstances { open, length, busiest, withheld, waited } = circumstances;
+    if busiest > BUSY_MAX {
+        let text = format!(
+            "a thread that sends was busy {:.0} % of the time (limit {:.0} %); use more connections \
+             or a lower rate",
+            busiest * 100.0,
+            BUSY_MAX * 100.0
+        );
+        reasons.push(Reason::new(Code::ThreadBusy, busiest, BUSY_MAX, text));
     }
-    if circumstances.withheld > WITHHELD_MAX {
-        reasons.push(format!(
-            "{NO_CPU}: {:.0} % of the time was {WITHHELD}",
-            circumstances.withheld * 100.0
-        ));
+    if withheld > WITHHELD_MAX {
+        let text = format!(
+            "steal time or CPU throttling took {:.0} % of the time (limit {:.0} %); use a dedicated \
+             machine or a larger quota",
+            withheld * 100.0,
+            WITHHELD_MAX * 100.0
+        );
+        reasons.push(Reason::new(Code::CpuWithheld, withheld, WITHHELD_MAX, text));
     }
-    if circumstances.open
-        && let Some((middle, end)) = backlog_growth(&recording.timeline())
-    {
-        reasons.push(format!(
-            "{OVERLOAD}: requests in flight still grew at the end, from {middle:.0} \
-             to {end:.0}; latencies tell of the length of the run, not of the Flow"
-        ));
+    reasons.extend(contended(totals, waited));
+    if open {
+        reasons.extend(backlog(recording, length));
     }
     let in_flight = totals.in_flight;
     let off = (in_flight.area - in_flight.spent).abs() / in_flight.spent.max(f64::MIN_POSITIVE);
     if totals.sent >= 100 && in_flight.spent > 0.0 && off > LITTLE_MAX {
-        reasons.push(format!(
-            "Little's law does not hold: requests in flight and time spent differ by {:.0} %, allowed \
-             are {:.0} %",
+        let text = format!(
+            "Little's law does not hold: requests in flight and time spent differ by {:.0} % (limit \
+             {:.0} %)",
             off * 100.0,
             LITTLE_MAX * 100.0
-        ));
+        );
+        reasons.push(Reason::new(Code::LittlesLaw, off, LITTLE_MAX, text));
     }
     reasons
 }
 
-fn beyond(histogram: &Histogram, allowed: Duration) -> Option<Duration> {
-    if histogram.count() == 0 {
-        return None;
-    }
-    let p99 = histogram.quantile(0.99).unwrap_or(Histogram::MAX);
-    (p99 > allowed).then_some(p99)
+/// The p50 and p99 of delays; of `all` requests where only those that were delayed are recorded.
+fn quantiles(delays: &Histogram, all: u64) -> [Duration; 2] {
+    [0.5, 0.99].map(|quantile| match delays.count() {
+        0 => Duration::ZERO,
+        _ if all > 0 => delays.quantile_above_zeros(quantile, all).unwrap_or_default(),
+        _ => delays.quantile(quantile).unwrap_or(Histogram::MAX),
+    })
 }
 
-/// Requests in flight in the middle and at the end of a run, when they still grow.
-///
-/// Compares the last third with the one before: a queue that fills grows by the same amount in
-/// both, one that is in balance does not.
-fn backlog_growth(timeline: &[Second]) -> Option<(f64, f64)> {
+/// The p99 of delays of our own and its limit, when that or their p50 is more than a tenth of the same
+/// percentile of the response time. A delay at the 99th percentile adds to that, not to the median.
+fn beyond([p50, p99]: [Duration; 2], response: &Histogram) -> Option<(Duration, Duration)> {
+    let limit = |quantile| {
+        let response = response.quantile(quantile).unwrap_or_default();
+        response.mul_f64(OWN_MAX).max(DELAY_MIN)
+    };
+    (p99 > limit(0.99) || p50 > limit(0.5)).then(|| (p99, limit(0.99)))
+}
+
+/// Threads that wait for a processor read replies late, which is in no delay of sending. What it adds
+/// to a response is the waiting of all threads, divided by requests; or, where many are in flight at a
+/// time, half a wait for the share that comes in during one. Whichever is more.
+fn contended(totals: &Tally, waited: Waited) -> Option<Reason> {
+    let mean = totals.ok().mean()?.as_secs_f64();
+    let total = waited.total.as_secs_f64();
+    let each = total / totals.count_all().max(1) as f64;
+    let of_many = waited.share * total / waited.times.max(1) as f64 / 2.0;
+    let added = each.max(of_many);
+    let contended = waited.share > WITHHELD_MAX
+        && added > mean * OWN_MAX
+        && added > DELAY_MIN.as_secs_f64() * OWN_MAX;
+    contended.then(|| {
+        let text = format!(
+            "threads that send waited for a processor {:.0} % of the time (limit {:.0} %), which adds \
+             {} to each response; leave cores to the load generator",
+            waited.share * 100.0,
+            WITHHELD_MAX * 100.0,
+            show(Duration::from_secs_f64(added))
+        );
+        Reason::new(Code::CpuContended, waited.share, WITHHELD_MAX, text)
+    })
+}
+
+/// Whether requests pile up, under a load that follows the clock.
+fn backlog(recording: &Recording, length: Option<Duration>) -> Option<Reason> {
+    let timeline = recording.timeline();
     // The drain after the last arrival is no part of the load.
     let last = timeline.iter().rposition(|second| second.offered > 0)?;
     // The last second is mostly cut short, and its part would be too small.
     let load = &timeline[..last];
-    if load.len() < 6 {
-        return None;
-    }
+    let grown = if load.len() < SECONDS_MIN { None } else { Some(growth(load)) };
+    let grown = match grown {
+        Some(grown) => grown.map(|(middle, end)| (Code::Overload, middle, end)),
+        None => left_over(recording, &timeline[..=last], length),
+    };
+    grown.map(|(code, middle, end)| match code {
+        Code::Overload => {
+            let text = format!(
+                "the load exceeds capacity: requests in flight still grew at the end, from {middle:.0} \
+                 to {end:.0}, so latencies depend on the length of the run"
+            );
+            Reason::new(code, end, middle, text)
+        }
+        _ => {
+            let left = end / recording.totals.offered.max(1) as f64;
+            let text = format!(
+                "too short to tell whether the Flow keeps up: {:.0} % of the load were still in flight \
+                 at its end (limit {:.0} %); use a longer duration, or a warmup",
+                left * 100.0,
+                LEFT_MAX * 100.0
+            );
+            Reason::new(Code::TooShort, left, LEFT_MAX, text)
+        }
+    })
+}
+
+/// Full seconds from which on thirds of a load can be compared.
+const SECONDS_MIN: usize = 6;
+
+/// Requests in flight in the middle and at the end of a run, when they still grow.
+///
+/// Compares the last third with the one before: a queue that fills grows by the same amount in
+/// both, one that is in balance does not. Under a rate that changes, requests in flight change with
+/// it: they are compared for the same rate.
+fn growth(load: &[Second]) -> Option<(f64, f64)> {
     let third = load.len() / 3;
     // The median, which a standstill of some seconds in one of the thirds does not move.
+    let median = |mut values: Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied()
+    };
+    let offering = |seconds: &[Second]| -> Vec<Second> {
+        seconds.iter().filter(|second| second.offered > 0).cloned().collect()
+    };
+    let rate = |seconds: &[Second]| {
+        median(offering(seconds).iter().map(|second| second.offered as f64).collect())
+    };
     let typical = |seconds: &[Second]| {
-        let mut in_flight: Vec<f64> = seconds.iter().map(|second| second.in_flight).collect();
-        in_flight.sort_by(f64::total_cmp);
-        in_flight[in_flight.len() / 2]
+        let each = |second: &Second| second.in_flight / second.offered as f64;
+        median(offering(seconds).iter().map(each).collect())
     };
     let (first, rest) = load.split_at(load.len() - 2 * third);
     let (middle, end) = rest.split_at(third);
-    let (first, middle, end) = (typical(first), typical(middle), typical(end));
+    let rate = rate(end)?;
+    let first = typical(first).unwrap_or(0.0) * rate;
+    let (middle, end) = (typical(middle)? * rate, typical(end)? * rate);
     let grew = end - middle;
     // Half as much again, and more than chance makes of a few: three standard deviations of a
     // Poisson number.
     let grows = grew > middle * 0.25 && grew > 3.0 * end.sqrt() && middle >= first;
     grows.then_some((middle, end))
+}
+
+/// What a run too short for thirds leaves over: more than an empty Flow takes in, and more than chance
+/// makes of it, is either a queue that fills or a standstill at its end. Where requests in flight grew
+/// from second to second it is the first; else nobody can tell.
+fn left_over(
+    recording: &Recording,
+    load: &[Second],
+    length: Option<Duration>,
+) -> Option<(Code, f64, f64)> {
+    let totals = &recording.totals;
+    let in_flight = totals.in_flight;
+    // What ends with a number of requests has no instant that is known beforehand.
+    let at_end = match length {
+        Some(_) => in_flight.at_end as f64,
+        None => load.iter().rev().take(2).map(|second| second.in_flight).fold(0.0, f64::max),
+    };
+    let left = at_end - in_flight.at_start as f64;
+    let allowed = (totals.offered as f64 * LEFT_MAX).max(3.0 * at_end.sqrt());
+    if left <= allowed {
+        return None;
+    }
+    // A Flow that had nothing to do has to take in first what it then always has: rate times the time
+    // that requests take where there is no queue yet.
+    let seconds = length.map_or(load.len() as f64, |length| length.as_secs_f64());
+    let last = load.iter().rev().take(2).map(|second| second.offered).max().unwrap_or(0) as f64;
+    let rate = last.max(totals.offered as f64 / seconds);
+    let unloaded = totals.ok().quantile(0.1).unwrap_or(Histogram::MAX).as_secs_f64();
+    let filled = rate * unloaded;
+    if left - filled <= allowed {
+        // It took so long that what came after is not to be seen.
+        return (unloaded > seconds / 3.0).then_some((Code::TooShort, 0.0, at_end));
+    }
+    let whole = &load[..load.len().saturating_sub(1)];
+    let grows = whole.len() >= 3
+        && whole.windows(2).all(|pair| pair[1].in_flight > pair[0].in_flight * 1.05);
+    match grows {
+        true => Some((Code::Overload, whole[whole.len() / 2].in_flight, at_end)),
+        false => Some((Code::TooShort, 0.0, at_end)),
+    }
 }
 
 /// The number of samples below which a quantile cannot be told: so many that, were the true share
@@ -178,14 +311,14 @@ pub fn samples_needed(quantile: f64) -> u64 {
 }
 
 fn show(duration: Duration) -> String {
-    let ms = super::summary::ms(duration);
+    let ms = ms(duration);
     if ms >= 10_000.0 { format!("{:.1} s", ms / 1e3) } else { format!("{ms:.1} ms") }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::tally::Tally;
+    use crate::record::Delta;
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -205,11 +338,10 @@ mod tests {
         recording
     }
 
-    fn check(change: impl FnOnce(&mut Tally), circumstances: Circumstances, expected: &[&str]) {
+    fn check(change: impl FnOnce(&mut Tally), circumstances: Circumstances, expected: &[Code]) {
         let found = reasons(&recording(change), circumstances);
-        let starts: Vec<&str> =
-            found.iter().map(|reason| reason.split(':').next().unwrap()).collect();
-        assert_eq!(starts, expected, "{found:#?}");
+        let codes: Vec<Code> = found.iter().map(|reason| reason.code).collect();
+        assert_eq!(codes, expected, "{found:#?}");
     }
 
     #[test]
@@ -221,17 +353,20 @@ mod tests {
     fn each_fault_of_our_own_has_its_reason() {
         let none = Circumstances::default();
         let late = |totals: &mut Tally| (0..20).for_each(|_| totals.pacer.record(ms(6)));
-        check(late, none, &["the generator was late"]);
+        check(late, none, &[Code::GeneratorBehind]);
         let starved = |totals: &mut Tally| (0..20).for_each(|_| totals.starved.record(ms(6)));
-        check(starved, none, &["the document generator was the bottleneck"]);
+        check(starved, none, &[Code::DocumentsBehind]);
         let unsent = |totals: &mut Tally| totals.dropped_late = 20;
-        check(unsent, none, &["only 980 of 1000 arrivals could be sent in time"]);
+        check(unsent, none, &[Code::NotSentInTime]);
         let lost = |totals: &mut Tally| totals.in_flight.area = 40.0;
-        check(lost, none, &["Little's law does not hold"]);
+        check(lost, none, &[Code::LittlesLaw]);
         let busy = Circumstances { busiest: 0.95, ..none };
-        check(|_| (), busy, &["our CPU was saturated"]);
+        check(|_| (), busy, &[Code::ThreadBusy]);
         let stolen = Circumstances { withheld: 0.2, ..none };
-        check(|_| (), stolen, &["our CPU was saturated"]);
+        check(|_| (), stolen, &[Code::CpuWithheld]);
+        // Half of the time, in waits of 20 ms, while responses take 50 ms.
+        let waited = Waited { share: 0.5, total: ms(20_000), times: 1000 };
+        check(|_| (), Circumstances { waited, ..none }, &[Code::CpuContended]);
     }
 
     /// The first of a hundred and the last of the others: p99 is this.
@@ -245,8 +380,8 @@ mod tests {
         // A tenth of the typical latency, 50 ms; exactly and by the least that can be told apart.
         let more = Duration::from_micros(5010);
         check(|totals| ninety_ninth(&mut totals.pacer, ms(5)), none, &[]);
-        check(|totals| ninety_ninth(&mut totals.pacer, more), none, &["the generator was late"]);
-        let starved = "the document generator was the bottleneck";
+        check(|totals| ninety_ninth(&mut totals.pacer, more), none, &[Code::GeneratorBehind]);
+        let starved = Code::DocumentsBehind;
         check(|totals| ninety_ninth(&mut totals.starved, ms(5)), none, &[]);
         check(|totals| ninety_ninth(&mut totals.starved, more), none, &[starved]);
         // A millisecond, however fast the Flow is.
@@ -258,24 +393,24 @@ mod tests {
             }
         };
         check(fast(1000), none, &[]);
-        check(fast(1001), none, &["the generator was late"]);
+        check(fast(1001), none, &[Code::GeneratorBehind]);
         // 99 % of the schedule.
-        let unsent = "only 989 of 1000 arrivals could be sent in time";
+        let unsent = Code::NotSentInTime;
         check(|totals| totals.dropped_late = 10, none, &[]);
         check(|totals| totals.dropped_late = 11, none, &[unsent]);
         // What found no slot is the Flow's doing.
         check(|totals| totals.dropped = 500, none, &[]);
         for (busiest, withheld, expected) in [
             (0.9, 0.05, &[][..]),
-            (0.901, 0.0, &["our CPU was saturated"][..]),
-            (0.0, 0.051, &["our CPU was saturated"]),
+            (0.901, 0.0, &[Code::ThreadBusy][..]),
+            (0.0, 0.051, &[Code::CpuWithheld]),
         ] {
             let circumstances = Circumstances { busiest, withheld, ..none };
             check(|_| (), circumstances, expected);
             assert_eq!(circumstances.is_saturated(), !expected.is_empty());
         }
         // Little's law within 5 %, in both directions, and of enough requests to tell.
-        let little = "Little's law does not hold";
+        let little = Code::LittlesLaw;
         for (area, expected) in [(52.5, &[][..]), (52.6, &[little]), (47.5, &[]), (47.4, &[little])]
         {
             check(|totals| totals.in_flight.area = area, none, expected);
@@ -292,22 +427,61 @@ mod tests {
     #[test]
     fn a_queue_that_fills_is_told_from_one_in_balance() {
         let growing = timeline((0..30).map(|second| f64::from(second) * 20.0));
-        assert!(backlog_growth(&growing).is_some());
+        assert!(growth(&growing).is_some());
         let steady = timeline((0..30).map(|second| 100.0 + f64::from(second % 3)));
-        assert!(backlog_growth(&steady).is_none());
+        assert!(growth(&steady).is_none());
         let starting = timeline((0..30).map(|second| f64::from(second.min(8)) * 20.0));
-        assert!(backlog_growth(&starting).is_none());
+        assert!(growth(&starting).is_none());
         let frozen = timeline((0..30).map(|second| if second == 25 { 900.0 } else { 1.0 }));
-        assert!(backlog_growth(&frozen).is_none());
-        let short = timeline((0..5).map(|second| f64::from(second) * 20.0));
-        assert!(backlog_growth(&short).is_none());
+        assert!(growth(&frozen).is_none());
         // By a quarter from the middle third to the last, and not by more.
         let thirds = |end: f64| {
             let level = move |second: u32| if second < 20 { 1000.0 } else { end };
-            timeline((0..31).map(level))
+            timeline((0..30).map(level))
         };
-        assert!(backlog_growth(&thirds(1250.0)).is_none());
-        assert_eq!(backlog_growth(&thirds(1251.0)), Some((1000.0, 1251.0)));
+        assert!(growth(&thirds(1250.0)).is_none());
+        assert_eq!(growth(&thirds(1251.0)), Some((1000.0, 1251.0)));
+    }
+
+    #[test]
+    fn requests_in_flight_may_grow_with_the_rate() {
+        // Each takes a second, and the rate rises from nothing to 100/s.
+        let ramp = (1..31u64).map(|second| Second {
+            offered: second * 100 / 30,
+            in_flight: second as f64 * 100.0 / 30.0,
+            ..Second::default()
+        });
+        assert!(growth(&ramp.collect::<Vec<_>>()).is_none());
+    }
+
+    /// An open load of so many seconds at 100/s: in flight in each, and when it ends; of `p10` ms.
+    fn short(in_flight: &[f64], at_end: u64, p10_ms: u64) -> Option<Code> {
+        let mut recording = Recording::default();
+        for (second, in_flight) in in_flight.iter().enumerate() {
+            let mut tally = Tally { offered: 100, sent: 100, ..Tally::default() };
+            (tally.in_flight.area, tally.in_flight.spent) = (*in_flight, *in_flight);
+            (0..100).for_each(|_| tally.response[0].record(ms(p10_ms)));
+            recording.add(Delta { seconds: vec![(second as u64, tally)], ..Default::default() });
+        }
+        recording.totals.in_flight.at_end = at_end;
+        let length = Some(Duration::from_secs(in_flight.len() as u64));
+        let found = backlog(&recording, length);
+        found.map(|reason| reason.code)
+    }
+
+    #[test]
+    fn a_short_load_tells_whether_the_flow_kept_up_or_that_it_cannot_tell() {
+        // 100/s into a Flow that takes 60/s.
+        let grows: Vec<f64> = (0..5).map(|second| 20.0 + 40.0 * f64::from(second)).collect();
+        assert_eq!(short(&grows, 200, 20), Some(Code::Overload));
+        assert_eq!(short(&grows[..2], 80, 20), Some(Code::TooShort));
+        // One that stands still at the end may be a pause.
+        assert_eq!(short(&[2.0, 2.0, 2.0, 2.0, 50.0], 100, 20), Some(Code::TooShort));
+        // Requests of 0.6 s are 60 in flight, from the first second on.
+        assert_eq!(short(&[42.0, 60.0, 60.0, 60.0], 60, 600), None);
+        // Those of 2.5 s have not come to an end when the load does.
+        assert_eq!(short(&[50.0, 150.0, 225.0], 250, 2500), Some(Code::TooShort));
+        assert_eq!(short(&[3.0, 3.0], 3, 30), None);
     }
 
     #[test]

@@ -71,7 +71,7 @@ fn remarks(scenario: &ScenarioSummary, out: &mut dyn io::Write) -> io::Result<()
         }
     }
     let reasons = scenario.validity.reasons.iter();
-    lines.extend(reasons.map(|reason| format!("not valid: {}", text(reason))));
+    lines.extend(reasons.map(|reason| format!("not valid: {}", text(&reason.text))));
     for assertion in scenario.assertions.iter().filter(|assertion| assertion.failed > 0) {
         let example = assertion.example.as_deref().map_or(String::new(), code);
         lines.push(format!(

@@ -91,17 +91,18 @@ fn remarks(scenario: &ScenarioSummary, color: bool, out: &mut dyn io::Write) -> 
             Verdict::NotJudged | Verdict::NotReached | Verdict::Interrupted => {
                 let reason = threshold.reason.clone().unwrap_or_default();
                 // Reasons against the whole run follow below.
-                let reason = if reason.starts_with("the run is not valid") {
-                    format!("it is {}", actual(threshold))
-                } else {
-                    reason
+                let reason = match threshold.code {
+                    Some(code) if !code.is_of_one_condition() => {
+                        format!("it is {}", actual(threshold))
+                    }
+                    _ => reason,
                 };
                 lines.push(("not judged", format!("{} – {reason}", threshold.that)));
             }
         }
     }
     for reason in scenario.validity.reasons.iter().filter(|_| !skipped) {
-        lines.push(("not valid", reason.clone()));
+        lines.push(("not valid", reason.to_string()));
     }
     for assertion in scenario.assertions.iter().filter(|assertion| assertion.failed > 0) {
         let all = assertion.passed + assertion.failed;

@@ -168,6 +168,7 @@ mod tests {
             verdict: Verdict::Held,
             passed: true,
             reason: None,
+            code: None,
         };
         TrialSummary {
             kind: Kind::Confirm,

@@ -52,6 +52,14 @@ pub(super) fn thread_cpu() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
+/// How long the calling thread was ready to run and waited for a processor since it began, and how
+/// often it got one; `None` where the kernel does not count.
+pub(super) fn thread_waited() -> Option<(Duration, u64)> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let mut figures = text.split_whitespace().skip(1).map(str::parse::<u64>);
+    Some((Duration::from_nanos(figures.next()?.ok()?), figures.next()?.ok()?))
+}
+
 /// The most memory the process ever had resident, in bytes.
 pub(super) fn max_rss() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;

@@ -27,7 +27,7 @@ use crate::record::summary::{
     ClientSummary, End, EndReason, Requests, ScenarioSummary, TargetSummary, Verdict,
 };
 use crate::record::tally::Tally;
-use crate::record::validity::Circumstances;
+use crate::record::validity::{Circumstances, Waited};
 use crate::record::{Delta, Recorder, Recording, Window, cut};
 use crate::threshold::Evidence;
 use crate::wire::Form;
@@ -225,7 +225,10 @@ async fn carry_out(
     let window = plan.window(&recording, end.reason);
     let mut unmatched = Unmatched::default();
     workers.iter().for_each(|worker| unmatched += worker.unmatched);
-    let busy = |worker: &Report| worker.cpu.as_secs_f64() / worker.wall.as_secs_f64().max(1e-3);
+    let of_wall =
+        |time: Duration, worker: &Report| time.as_secs_f64() / worker.wall.as_secs_f64().max(1e-3);
+    let busy = |worker: &Report| of_wall(worker.cpu, worker);
+    let waiting = |worker: &Report| of_wall(worker.waited.0, worker);
     let measured = Measured {
         end,
         recording,
@@ -242,6 +245,12 @@ async fn carry_out(
             open: matches!(scenario.load, Load::Open { .. }),
             busiest: workers.iter().map(busy).fold(0.0, f64::max),
             withheld: withheld.share(),
+            length: frame.duration,
+            waited: Waited {
+                share: workers.iter().map(waiting).fold(0.0, f64::max),
+                total: workers.iter().map(|worker| worker.waited.0).sum(),
+                times: workers.iter().map(|worker| worker.waited.1).sum(),
+            },
         },
         cut: context.options.stop.abort.is_cancelled(),
     };

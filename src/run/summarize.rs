@@ -9,6 +9,7 @@ use super::timing::describe;
 use super::{Context, seconds};
 use crate::engine::examine;
 use crate::plan::{Load, Plan, Scenario};
+use crate::record::reason::{Code, Reason};
 use crate::record::summary::{
     AssertionSummary, CallbackCount, CallbackCounts, ClientSummary, End, EndReason,
     ScenarioSummary, TargetSummary, Validity,
@@ -119,7 +120,7 @@ pub(super) fn lost(summary: &mut ScenarioSummary, outline: &Outline, reason: &st
     }
     summary.end = End { reason: EndReason::Unreachable, message: Some(reason.to_owned()) };
     summary.validity.valid = false;
-    summary.validity.reasons.insert(0, reason.to_owned());
+    summary.validity.reasons.insert(0, Reason::plain(Code::NotRun, reason));
     threshold::judge(summary, &outline.thresholds).expect("we have just written these histograms");
 }
 
@@ -134,7 +135,7 @@ pub(super) fn not_run(
     summary.started_at_s = seconds(context.started.elapsed());
     let message = cut(&message).into_owned();
     summary.end = End { reason, message: Some(message.clone()) };
-    summary.validity = Validity::new(vec![message]);
+    summary.validity = Validity::new(vec![Reason::plain(Code::NotRun, message)]);
     threshold::judge(&mut summary, &context.outlines[index].thresholds)
         .expect("there are no histograms to be wrong");
     summary

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::machine::thread_cpu;
+use super::machine::{thread_cpu, thread_waited};
 use crate::client::{CallError, Client, ClientConfig, FlowInfo, Unmatched};
 use crate::clock::PreciseClock;
 use crate::engine::chain::Chain;
@@ -55,6 +55,8 @@ pub(super) struct Report {
     pub(super) cpu: Duration,
     /// How long that was.
     pub(super) wall: Duration,
+    /// How long its thread waited for a processor meanwhile, and how often it got one.
+    pub(super) waited: (Duration, u64),
 }
 
 /// Why a worker cannot work.
@@ -138,7 +140,7 @@ async fn work(session: crate::client::Session, order: Order) -> Result<Report, S
         grace: order.grace,
         stop: order.stop,
     };
-    let (began, cpu) = (Instant::now(), thread_cpu());
+    let (began, cpu, waited) = (Instant::now(), thread_cpu(), thread_waited());
     let ended = drive(load, &mut clock, &mut recorder).await;
     recorder.done();
     Ok(Report {
@@ -146,6 +148,9 @@ async fn work(session: crate::client::Session, order: Order) -> Result<Report, S
         cpu: thread_cpu().saturating_sub(cpu),
         wall: began.elapsed(),
         unmatched: session.unmatched(),
+        waited: waited.zip(thread_waited()).map_or_else(Default::default, |(before, now)| {
+            (now.0.saturating_sub(before.0), now.1.saturating_sub(before.1))
+        }),
         rest: recorder.finish(),
     })
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::suite::Ran;
 use super::{arrivals, law};
+use crate::record::reason::Reason;
 use crate::record::summary::ms;
 
 /// One thing that must be so.
@@ -84,7 +85,8 @@ pub(super) struct Planned {
 impl Planned {
     pub(super) fn judge(&self, ran: &Ran) -> Check {
         // The fault of nobody but the Flow, if it is one: the run itself has to be in order.
-        let mut problems = ran.summary.validity.reasons.clone();
+        let mut problems: Vec<String> =
+            ran.summary.validity.reasons.iter().map(Reason::to_string).collect();
         problems.extend(law::unaccounted(&ran.summary.requests));
         if ran.summary.requests.failed() > 0 {
             problems.push(format!("{} requests failed", ran.summary.requests.failed()));

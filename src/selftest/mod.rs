@@ -20,6 +20,7 @@ use tokio::time::Instant;
 pub use check::{Check, Measure};
 
 use crate::engine::Stop;
+use crate::record::reason::Reason;
 use crate::record::summary::{Environment, Requests};
 use suite::{Bench, Ran};
 
@@ -181,7 +182,7 @@ scenarios: [{{name: rate, documents: {{text: {text}}}, request_size: 1, warmup: 
     let summary = &ran.summary;
     let lateness = arrivals::lateness(&ran.arrivals, f64::from(rate));
     let at = |share: f64| lateness.quantile(share);
-    let mut reasons = summary.validity.reasons.clone();
+    let mut reasons: Vec<String> = summary.validity.reasons.iter().map(Reason::to_string).collect();
     let Requests { arrivals, ok, .. } = summary.requests;
     if ok != arrivals {
         reasons.push(format!("only {ok} of {arrivals} requests were answered"));

@@ -11,6 +11,7 @@ use crate::clock::PreciseClock;
 use crate::engine::Stop;
 use crate::engine::schedule::Law;
 use crate::flow::{Flow, FlowConfig};
+use crate::record::reason::Code;
 use crate::record::summary::{Requests, ms};
 use crate::record::validity::{self, Circumstances};
 use crate::record::{Histogram, Recording};
@@ -82,7 +83,7 @@ fn judge(recording: &Recording) -> Check {
     let reasons =
         validity::reasons(recording, Circumstances { open: true, ..Circumstances::default() });
     let mut problems = Vec::new();
-    if !reasons.iter().any(|reason| reason.starts_with("the generator was late")) {
+    if !reasons.iter().any(|reason| reason.code == Code::GeneratorBehind) {
         problems.push(format!("the run does not say that the generator was late: {reasons:?}"));
     }
     problems.extend(law::unaccounted(&Requests::new(totals)));

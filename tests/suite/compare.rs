@@ -8,6 +8,7 @@ use std::time::Duration;
 use flowbench::compare::simulate::{Pair, TrueChange};
 use flowbench::compare::{ALPHA, Gate, Sample, Saved, Verdict, judge, noise};
 use flowbench::record::Histogram;
+use flowbench::record::reason::{Code, Reason};
 use flowbench::record::summary::{
     EndReason, ExecutorSummary, Latency, Requests, ScenarioSummary, Summary, Throughput,
     TimelineSecond,
@@ -207,7 +208,8 @@ fn what_cannot_be_compared_is_refused_or_forced_visibly() {
     other.environment.cores = 64;
     other.scenarios[0].target.family = Some("v2".into());
     other.scenarios[0].validity.valid = false;
-    other.scenarios[0].validity.reasons = vec!["the generator was late".into()];
+    other.scenarios[0].validity.reasons =
+        vec![Reason::plain(Code::GeneratorBehind, "the generator was late")];
     place.save("other.json", other);
     let sides = ["compare", "base.json", "--", "other.json"];
     place
@@ -263,7 +265,8 @@ fn each_difference_that_forbids_to_compare_is_named_with_both_values() {
         (
             |s| {
                 s.scenarios[0].validity.valid = false;
-                s.scenarios[0].validity.reasons = vec!["our CPU was saturated".into()];
+                s.scenarios[0].validity.reasons =
+                    vec![Reason::plain(Code::ThreadBusy, "our CPU was saturated")];
             },
             "`search`: in other.json it is not valid: our CPU was saturated",
         ),

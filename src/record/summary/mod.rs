@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use self::client::{ClientSummary, InFlightSummary, Lag, UnmatchedReplies};
 pub use self::latency::{Latency, ms};
 pub use self::routes::{BreakdownSummary, ExecutorSummary, RouteSummary, SlowSummary, StopKind};
+use crate::record::reason::{Code, Reason};
 use crate::wire::Map;
 
 /// The schema this version writes.
@@ -223,8 +224,8 @@ pub enum EndReason {
 pub struct Validity {
     /// Whether there is no reason against it.
     pub valid: bool,
-    /// The reasons against it, a sentence each.
-    pub reasons: Vec<String>,
+    /// The reasons against it.
+    pub reasons: Vec<Reason>,
 }
 
 /// Where requests went.
@@ -407,6 +408,9 @@ pub struct ThresholdSummary {
     pub passed: bool,
     /// Why it was not judged.
     pub reason: Option<String>,
+    /// The kind of that reason.
+    #[serde(default)]
+    pub code: Option<Code>,
 }
 
 /// One kind of failure.
@@ -486,7 +490,7 @@ impl Default for Validity {
 
 impl Validity {
     /// Valid exactly when there are no reasons.
-    pub fn new(reasons: Vec<String>) -> Validity {
+    pub fn new(reasons: Vec<Reason>) -> Validity {
         Validity { valid: reasons.is_empty(), reasons }
     }
 }

@@ -261,7 +261,7 @@ impl Section {
             end: end(scenario),
             ran,
             valid: scenario.validity.valid,
-            invalid: scenario.validity.reasons.clone(),
+            invalid: scenario.validity.reasons.iter().map(ToString::to_string).collect(),
             requests: count(requests.sent),
             throughput: rate(scenario.throughput.requests_per_s),
             p50: latency(response.p50),

@@ -6,10 +6,10 @@ use crate::capacity::objective::Objective;
 use crate::capacity::result::{ExecutorTime, Outcome, Point, TrialSummary};
 use crate::capacity::search::{Kind, Trial, TrialResult};
 use crate::record::HistogramError;
+use crate::record::reason::{Code, Reason};
 use crate::record::summary::{
     EndReason, Latency, Requests, ScenarioSummary, Throughput, Verdict, ms,
 };
-use crate::record::validity::{LATE, NO_CPU, OVERLOAD, STARVED, WITHHELD};
 
 /// The lag of our own that a trial may have and still speak against a Flow: p99 of it, as a share of
 /// the shortest time that the objective limits.
@@ -34,7 +34,7 @@ pub(super) fn judged(
         }
         None => objective.judge(summary)?,
     };
-    let overloaded = summary.validity.reasons.iter().any(|reason| reason.starts_with(OVERLOAD));
+    let overloaded = summary.validity.reasons.iter().any(|reason| reason.code == Code::Overload);
     let evidence = watched.evidence();
     let (decided, at_end) = watched.decisions();
     let decision = match (decided, objective.others(&conditions)) {
@@ -105,16 +105,25 @@ fn faults(
     let small = objective.shortest_limit_s().is_some_and(|limit| {
         summary.client.pacer_ms.p99.is_some_and(|lag| lag <= LAG_SHARE * limit * 1e3)
     });
-    let excused = |reason: &&String| match decision {
-        Decision::Pass => [LATE, STARVED, NO_CPU].iter().any(|fault| reason.starts_with(fault)),
+    let excused = |reason: &&Reason| match (decision, reason.code) {
+        (
+            Decision::Pass,
+            Code::GeneratorBehind
+            | Code::DocumentsBehind
+            | Code::ThreadBusy
+            | Code::CpuWithheld
+            | Code::CpuContended,
+        ) => true,
         // A thread without a free moment reads answers late, too; that is in no lag.
-        Decision::Fail | Decision::Open => {
-            small && (reason.starts_with(LATE) || reason.ends_with(WITHHELD))
-        }
+        (Decision::Fail | Decision::Open, Code::GeneratorBehind | Code::CpuWithheld) => small,
+        _ => false,
     };
-    let ours = summary.validity.reasons.iter().filter(|reason| !reason.starts_with(OVERLOAD));
-    let (excused, ours): (Vec<&String>, Vec<&String>) = ours.partition(excused);
-    (excused.into_iter().cloned().collect(), ours.into_iter().cloned().collect())
+    // A trial is as long as it has to be, and whether the Flow keeps up is for its judge to say.
+    let ours = summary.validity.reasons.iter();
+    let ours = ours.filter(|reason| !matches!(reason.code, Code::Overload | Code::TooShort));
+    let (excused, ours): (Vec<&Reason>, Vec<&Reason>) = ours.partition(excused);
+    let texts = |reasons: Vec<&Reason>| reasons.into_iter().map(Reason::to_string).collect();
+    (texts(excused), texts(ours))
 }
 
 /// What came in and went out, a second.

@@ -109,7 +109,7 @@ scenarios:
         "`sh` ended by itself (exit status: 7); the end of its output: warming up\nout of memory"
     );
     assert_eq!(scenario["validity"]["valid"], false);
-    assert_eq!(scenario["validity"]["reasons"][0], message);
+    assert_eq!(scenario["validity"]["reasons"][0]["text"], message);
     assert!(scenario["requests"]["ok"].as_u64() > Some(0), "{}", scenario["requests"]);
     for threshold in scenario["thresholds"].as_array().expect("a list") {
         assert_eq!(threshold["verdict"], "not_judged", "{threshold}");

@@ -74,7 +74,7 @@ impl Load {
     pub(crate) fn run(&self) -> ScenarioSummary {
         let window = Window { length: Duration::from_secs(self.seconds), timed: true };
         let recording = self.record(window.length);
-        let circumstances = Circumstances { open: true, busiest: 0.2, withheld: 0.0 };
+        let circumstances = Circumstances { open: true, busiest: 0.2, ..Circumstances::default() };
         let known = ScenarioSummary {
             name: self.name.clone(),
             end: End { reason: self.end, message: self.message.map(Into::into) },

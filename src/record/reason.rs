@@ -1,0 +1,116 @@
+//! Why figures may not be quoted or a condition cannot be judged, as data: a code and its figures. The
+//! sentence beside them is for people; no code reads it.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+/// One reason.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Reason {
+    /// What kind it is: stable, for programs to act on.
+    pub code: Code,
+    /// What was found, in the unit of `code`; null where it has no figure.
+    pub found: Option<f64>,
+    /// What is allowed or needed, in the same unit.
+    pub limit: Option<f64>,
+    /// The same as a sentence.
+    pub text: String,
+}
+
+/// The kinds of reasons, each with the unit of its figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// The load generator fell behind schedule: p99 of its send delay, ms.
+    GeneratorBehind,
+    /// Documents were made too slowly: p99 of the wait for them, ms.
+    DocumentsBehind,
+    /// Arrivals that could not be sent in time: those that could, of all.
+    NotSentInTime,
+    /// A thread that sends had no time left: the share of a processor it used.
+    ThreadBusy,
+    /// Steal time, or CPU throttling by a quota: its share of the time.
+    CpuWithheld,
+    /// A thread that sends had to wait for a processor that others used: the share of the time.
+    CpuContended,
+    /// The load exceeds capacity: requests in flight at the end, and half-way.
+    Overload,
+    /// The load was too short to tell whether the Flow keeps up: the share of it that was still in
+    /// flight at the end.
+    TooShort,
+    /// Requests in flight and time spent differ: by which share.
+    LittlesLaw,
+    /// Too few requests for a percentile: how many there are, and how many it needs.
+    TooFewRequests,
+    /// The scenario did not run, or not to its end.
+    NotRun,
+    /// Nothing was sent, or nothing in the window that was cut out.
+    NothingMeasured,
+    /// The figure is not kept by the second, or not of this step.
+    NotKept,
+    /// Of a flowbench that had no code for it.
+    #[serde(other)]
+    Other,
+}
+
+impl Code {
+    /// Whether it stands against one condition alone and says nothing of the run.
+    pub fn is_of_one_condition(self) -> bool {
+        matches!(self, Code::TooFewRequests | Code::NotKept)
+    }
+}
+
+impl Reason {
+    /// A reason with its figures.
+    pub fn new(code: Code, found: f64, limit: f64, text: impl Into<String>) -> Reason {
+        Reason { code, found: Some(found), limit: Some(limit), text: text.into() }
+    }
+
+    /// A reason that has no figures.
+    pub fn plain(code: Code, text: impl Into<String>) -> Reason {
+        Reason { code, found: None, limit: None, text: text.into() }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Results of before 0.2 have the sentence alone.
+impl<'de> Deserialize<'de> for Reason {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Reason, D::Error> {
+        #[derive(Deserialize)]
+        struct Saved {
+            code: Code,
+            found: Option<f64>,
+            limit: Option<f64>,
+            text: String,
+        }
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Reason;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a reason: `code`, `found`, `limit` and `text`")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Reason, E> {
+                Ok(Reason::plain(Code::Other, text))
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Reason, A::Error> {
+                let saved = Saved::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                let Saved { code, found, limit, text } = saved;
+                Ok(Reason { code, found, limit, text })
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// Several reasons in one line.
+pub fn join<'a>(reasons: impl IntoIterator<Item = &'a Reason>) -> String {
+    let texts: Vec<&str> = reasons.into_iter().map(|reason| reason.text.as_str()).collect();
+    texts.join("; ")
+}
