@@ -311,6 +311,10 @@ fn answered(tally: &mut Tally, finished: &Finished, start: Instant) {
         (_, None) => tally.without_count += 1,
     }
     let routes = match &reply.head.routes {
+        Some(routes) if routes.iter().filter_map(time_in).any(|time| time > most(service)) => {
+            tally.impossible_routes += 1;
+            &[]
+        }
         Some(routes) => routes.as_slice(),
         None => {
             tally.without_routes += 1;
@@ -351,6 +355,12 @@ fn answered(tally: &mut Tally, finished: &Finished, start: Instant) {
                 .collect(),
         });
     }
+}
+
+/// The longest that a request can have been in a stop: as long as it took us, and what two clocks may go
+/// apart meanwhile.
+fn most(service: Duration) -> Duration {
+    service + service / 100 + Duration::from_millis(5)
 }
 
 /// How long a request was there; `None` for an Executor that was skipped. Both times are of the
@@ -469,10 +479,13 @@ impl Listener for Recorder {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
-    use crate::client::Timing;
+    use crate::client::{Body, Reply, Timing};
     use crate::engine::TICK;
     use crate::engine::event::Arrival;
+    use crate::wire::Head;
 
     /// A request that was answered the moment it was due.
     fn answered(at: Instant) -> Finished {
@@ -494,6 +507,35 @@ mod tests {
             reply: None,
             error: None,
         }
+    }
+
+    #[test]
+    fn times_in_executors_longer_than_the_request_are_left_out_and_counted() {
+        let start = Instant::now();
+        let (deltas, _taken) = mpsc::channel(4);
+        let mut recorder = Recorder::new(0, start, None, 1, deltas);
+        for (took_ms, claimed_ms) in [(100, 90), (100, 104), (100, 200), (10, 3_600_000)] {
+            let mut finished = answered(start);
+            finished.timing.done = start + Duration::from_millis(took_ms);
+            let end = SystemTime::UNIX_EPOCH + Duration::from_millis(claimed_ms);
+            let route = |executor: &str| Route {
+                executor: executor.into(),
+                start_time: Some(SystemTime::UNIX_EPOCH),
+                end_time: Some(end),
+                status: None,
+            };
+            let routes = Some(vec![route("gateway"), route("e")]);
+            let head = Head { routes, documents: Some(1), ..Head::default() };
+            let timing = finished.timing;
+            finished.reply = Some(Reply { head, body: Body::Empty, timing });
+            recorder.on(Event::Finished(&finished));
+        }
+        let (_, tally) = recorder.finish().seconds.remove(0);
+        assert_eq!(tally.ok().count(), 4);
+        assert_eq!(tally.impossible_routes, 2);
+        let counts: Vec<u64> = tally.executors.iter().map(|stop| stop.time.count()).collect();
+        assert_eq!(counts, [2, 2]);
+        assert_eq!(tally.gateway.count(), 2);
     }
 
     /// What was handed over is written down at once, so this is what a kill can take.

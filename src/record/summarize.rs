@@ -194,6 +194,7 @@ impl Recording {
             timeline: self.timeline_summary(),
             errors: self.errors(),
             executors: self.executors(),
+            impossible_routes: self.totals.impossible_routes,
             gateway_ms: some(&totals.gateway),
             network_ms: some(&totals.network),
             breakdown: totals.breakdown.summary(),
@@ -241,7 +242,7 @@ impl Recording {
     /// Time in each Executor; `None` when responses had no routes.
     pub fn executors(&self) -> Option<Vec<ExecutorSummary>> {
         let totals = &self.totals;
-        if totals.executors.is_empty() && totals.without_routes > 0 {
+        if totals.executors.is_empty() && totals.without_routes + totals.impossible_routes > 0 {
             return None;
         }
         let summary = |executor: &super::tally::ExecutorTally| ExecutorSummary {

@@ -103,6 +103,9 @@ pub struct Tally {
     /// What responses without routes there were: HTTP of v2 has none.
     #[serde(skip_serializing_if = "is_default")]
     pub without_routes: u64,
+    /// Ok responses whose routes tell of times longer than the request took: they are left out.
+    #[serde(skip_serializing_if = "is_default")]
+    pub impossible_routes: u64,
     /// Where requests spent their time, the fast ones and the slow.
     #[serde(skip_serializing_if = "is_default")]
     pub breakdown: Breakdown,
@@ -313,6 +316,7 @@ impl Tally {
         self.ok_in_time += other.ok_in_time;
         self.documents_in_time += other.documents_in_time;
         self.without_routes += other.without_routes;
+        self.impossible_routes += other.impossible_routes;
         for (mine, other) in self.response.iter_mut().zip(&other.response) {
             mine.merge(other);
         }

@@ -3,8 +3,8 @@
 use std::io;
 
 use super::words::{
-    actual, answer, count, end, fit, latency, outcome, percent, rate, time, unanswered, verdict,
-    width, wrap,
+    actual, answer, count, end, fit, impossible, latency, outcome, percent, rate, time, unanswered,
+    verdict, width, wrap,
 };
 use crate::record::summary::{ScenarioSummary, Summary, Verdict};
 
@@ -111,6 +111,7 @@ fn remarks(scenario: &ScenarioSummary, color: bool, out: &mut dyn io::Write) -> 
         lines.push(("assertion", format!("{} – failed on {of}: {example}", assertion.name)));
     }
     lines.extend(unanswered(scenario));
+    lines.extend(impossible(scenario).map(|text| ("times", text)));
     for error in scenario.errors.iter().take(ERRORS) {
         lines.push(("error", format!("{}× {}", count(error.count), error.message)));
     }

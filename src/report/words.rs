@@ -187,6 +187,18 @@ pub(super) fn unanswered(scenario: &ScenarioSummary) -> Vec<(&'static str, Strin
     lines
 }
 
+/// That times in Executors were left out.
+pub(super) fn impossible(scenario: &ScenarioSummary) -> Option<String> {
+    let number = scenario.impossible_routes;
+    (number > 0).then(|| {
+        format!(
+            "{} of the responses told of times in Executors longer than the request took; they are \
+             left out",
+            count(number)
+        )
+    })
+}
+
 /// How many replies matched no request, by why; `None`: all did.
 pub(super) fn unmatched(replies: &UnmatchedReplies) -> Option<String> {
     let kinds = [

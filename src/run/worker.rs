@@ -88,9 +88,14 @@ pub(super) async fn start(config: ClientConfig) -> Result<Ready, WorkerError> {
             }
         };
         runtime.block_on(async {
-            let session = match Client::new(config).open().await {
+            let opening = async {
+                let session = Client::new(config).open().await?;
+                session.greet().await?;
+                Ok(session)
+            };
+            let session = match opening.await {
                 Ok(session) => session,
-                Err(error) => {
+                Err::<_, CallError>(error) => {
                     let _ = opened.send(Err(error.into()));
                     return;
                 }

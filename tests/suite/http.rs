@@ -505,6 +505,84 @@ async fn what_is_no_gateway_is_named() {
     }
 }
 
+/// A server that leads from one path to another: what it was asked for, and how the last ended.
+async fn led(
+    moves: impl Fn(&str, u16) -> Option<String> + Clone + Send + 'static,
+) -> (Vec<String>, String) {
+    let (saw, mut seen) = mpsc::unbounded_channel();
+    let port = listen(move |mut connection| {
+        let (saw, moves) = (saw.clone(), moves.clone());
+        async move {
+            while let Some(request) = read_request(&mut connection).await {
+                let own = request.header("host").unwrap().rsplit(':').next().unwrap().parse();
+                let path = request.line.split(' ').nth(1).unwrap().to_owned();
+                let answer = match moves(&path, own.unwrap()) {
+                    Some(to) => response(307, &format!("location: {to}\r\n"), b""),
+                    None => response(200, "", b"{\"data\": []}"),
+                };
+                let body = String::from_utf8_lossy(&request.body);
+                let _ = saw.send(format!("{path} {body}"));
+                let _ = connection.write_all(&answer).await;
+            }
+        }
+    })
+    .await;
+    let outcome = told(&ask(&open(config(port, Family::V1)).await).await);
+    let mut paths = Vec::new();
+    while let Ok(path) = seen.try_recv() {
+        paths.push(path.split(' ').next().unwrap().to_owned());
+        assert!(path.contains("exec_endpoint"), "the body goes along: {path}");
+    }
+    (paths, outcome)
+}
+
+#[tokio::test]
+async fn a_redirect_on_the_same_host_is_followed_and_no_other() {
+    let (paths, outcome) = led(|path, port| match path {
+        "/post" => Some("/a?b=c#d".into()),
+        "/a?b=c" => Some(format!("HTTP://127.0.0.1:{port}/b")),
+        _ => None,
+    })
+    .await;
+    assert_eq!(paths, ["/post", "/a?b=c", "/b"]);
+    assert!(outcome.starts_with("reply"), "{outcome}");
+    for elsewhere in ["http://127.0.0.1:1/b", "https://127.0.0.1:PORT/b", "//there/b", "b", "/b c"]
+    {
+        let (paths, outcome) =
+            led(move |_, port| Some(elsewhere.replace("PORT", &port.to_string()))).await;
+        assert_eq!(paths, ["/post"]);
+        assert!(outcome.contains("HTTP 307: moved to"), "{outcome}");
+    }
+    let (paths, outcome) = led(|_, _| Some("/post".into())).await;
+    assert_eq!(paths.len(), 11);
+    assert!(outcome.contains("HTTP 307: moved to `/post`"), "{outcome}");
+}
+
+#[tokio::test]
+async fn a_port_that_is_no_http_is_named_also_when_the_family_is_given() {
+    for (said, expected) in [
+        (&b"SSH-2.0-OpenSSH_9.2\r\n"[..], Some("the port seems to speak SSH")),
+        (b"\0\0\x18\x04\0\0\0\0\0\0\x04", Some("gRPC (HTTP/2): try `grpc://")),
+        (b"", Some("the port takes connections and says nothing")),
+        (b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", None),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n", None),
+    ] {
+        let port = listen(move |mut connection| async move {
+            read_request(&mut connection).await;
+            let _ = connection.write_all(said).await;
+        })
+        .await;
+        let session = open(config(port, Family::V1)).await;
+        match (session.greet().await, expected) {
+            (Ok(()), None) => (),
+            (Err(error @ CallError::Protocol { .. }), Some(expected)) => {
+                assert!(error.to_string().contains(expected), "{error}");
+            }
+            (greeted, _) => panic!("{greeted:?}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_endless_answer_ends_at_the_limit() {
     for start in [

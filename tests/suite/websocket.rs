@@ -525,6 +525,38 @@ async fn a_reply_over_the_limit_fails_alone() {
 }
 
 #[tokio::test]
+async fn a_frame_too_long_to_be_passed_over_ends_its_connection_and_the_next_request_has_another() {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let port = gateway({
+        let connections = connections.clone();
+        move |mut connection| {
+            let number = connections.fetch_add(1, Ordering::Relaxed);
+            async move {
+                while let Some((_, request)) = read_frame(&mut connection).await {
+                    let mut answer = frame(BINARY, &reply_to(&request, "/"));
+                    if number == 0 {
+                        let length = (1u64 << 62).to_be_bytes();
+                        let head = [&[0x80 | BINARY, 127][..], &length].concat();
+                        answer = [head, reply_to(&request, "/"), vec![0; 10_000]].concat();
+                    }
+                    connection.write_all(&answer).await.unwrap();
+                }
+            }
+        }
+    })
+    .await;
+    let mut settings = config(port);
+    settings.limits = Limits { message_bytes_max: 10_000 };
+    let session = open(settings).await;
+    let first = ask(&session).await.unwrap_err().error;
+    assert!(matches!(first, CallError::TooLarge { limit: 10_000 }), "{first}");
+    // The end of the connection may come to us after the answer to the first.
+    let second = ask(&session).await;
+    assert!(second.is_ok() || ask(&session).await.is_ok());
+    assert_eq!(connections.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
 async fn whatever_a_gateway_does_has_a_name() {
     type Said = fn(&[u8]) -> Vec<u8>;
     let lost = "lost: connection to TARGET lost: the server closed it without a close frame (1006), \

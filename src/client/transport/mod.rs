@@ -18,6 +18,7 @@ mod tls;
 mod websocket;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::sync::OnceCell;
@@ -27,6 +28,16 @@ pub use self::info::{FamilySource, FlowInfo};
 use self::tls::Alpn;
 use super::{Call, CallError, ClientConfig, ConfigError, Failure, Mark, Reply, Request, Unmatched};
 use crate::wire::{Family, Form, Protocol};
+
+/// How long a response that nobody can read is passed over for the sake of those behind it. After
+/// that its stream or connection is given up, and the next request has a new one.
+const PASS_OVER_TIME: Duration = Duration::from_secs(10);
+
+/// How many bytes of it are: as many as of one that can be read, or what takes no time.
+const fn pass_over_max(message_bytes_max: usize) -> usize {
+    const NO_TIME: usize = 16 << 20;
+    if message_bytes_max > NO_TIME { message_bytes_max } else { NO_TIME }
+}
 
 /// Looks at the TLS options of a configuration, files included, without connecting.
 pub(super) fn check_tls(config: &ClientConfig) -> Result<(), ConfigError> {
@@ -99,6 +110,23 @@ impl Session {
             Transport::Grpc(grpc) => grpc.unmatched(),
             Transport::WebSocket(websocket) => websocket.unmatched(),
             Transport::Http(http) => http.unmatched(),
+        }
+    }
+
+    /// Makes sure that somebody who speaks the protocol is there. To open a session asks that much, but
+    /// over HTTP to a Flow whose family is given and has no endpoints to tell.
+    ///
+    /// # Errors
+    /// As for opening a session: the error says what the port seems to speak.
+    pub async fn greet(&self) -> Result<(), CallError> {
+        let Inner { transport, info, config, connector, .. } = &*self.0;
+        let was_asked = info.family_source != FamilySource::Config || info.family == Family::V2;
+        if was_asked || !matches!(transport, Transport::Http(_)) {
+            return Ok(());
+        }
+        match retry::until_open(&config.retry, || probe::speaks_http(config, connector)).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(probe::explain(connector, error).await),
         }
     }
 

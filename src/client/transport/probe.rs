@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::connect::Connector;
-use super::http1::{self, Marks, RequestHead};
+use super::http1::{self, Broken, Marks, RequestHead};
 use super::tls::{self, Alpn};
 use crate::client::memory::Bounds;
 use crate::client::{CallError, ClientConfig, TlsOptions};
@@ -43,6 +43,36 @@ pub(super) async fn get(
             broken.into_error(target, name(target.protocol), ANSWER_MAX, true)
         })?;
         Ok((answer.status, answer.body))
+    };
+    match timeout(connector.limit(), exchange).await {
+        Ok(answer) => answer,
+        Err(_) => Err(CallError::Timeout(connector.limit())),
+    }
+}
+
+/// Whether a port speaks HTTP/1.1 at all: whatever its answer is, it is one.
+///
+/// # Errors
+/// `Connect`, `Tls`, `Timeout`, `Lost` without a word, `Protocol` when the answer is not HTTP.
+pub(super) async fn speaks_http(
+    config: &ClientConfig,
+    connector: &Connector,
+) -> Result<(), CallError> {
+    const ENOUGH: usize = 1 << 16;
+    let head = RequestHead::new("GET", "/status", &http1::header_lines(config, &[])?);
+    let exchange = async {
+        let mut connection = http1::Connection::new(connector.connect().await?);
+        let mut marks = Marks::default();
+        let answer = connection.exchange(&head, None, &Bounds::small(ENOUGH), &mut marks).await;
+        match answer {
+            Ok(_) | Err(Broken::TooLarge | Broken::NoRoom(_)) => Ok(()),
+            // Its beginning was HTTP.
+            Err(Broken::Ended(_)) if marks.first.is_some() => Ok(()),
+            Err(broken) => {
+                let target = connector.target();
+                Err(broken.into_error(target, name(target.protocol), ENOUGH, false))
+            }
+        }
     };
     match timeout(connector.limit(), exchange).await {
         Ok(answer) => answer,

@@ -159,6 +159,9 @@ pub struct ScenarioSummary {
     pub errors: Vec<ErrorSummary>,
     /// Time in each Executor, from the routes of responses; null where responses have none.
     pub executors: Option<Vec<ExecutorSummary>>,
+    /// Ok responses that told of times in Executors longer than the request took; they are left out.
+    #[serde(default)]
+    pub impossible_routes: u64,
     /// Time in the gateway itself, without that in Executors; null where responses have no routes.
     pub gateway_ms: Option<Latency>,
     /// Service time without that in the gateway: network and client; null as above.

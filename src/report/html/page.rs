@@ -8,8 +8,8 @@ use super::parts::{Fact, Figure};
 use crate::record::HistogramError;
 use crate::record::summary::{CallbackCount, Environment, Lag, ScenarioSummary, Summary, Verdict};
 use crate::report::words::{
-    actual, answer, count, end, latency, outcome, percent, rate, three_digits, time, unmatched,
-    verdict,
+    actual, answer, count, end, impossible, latency, outcome, percent, rate, three_digits, time,
+    unmatched, verdict,
 };
 
 /// The whole page.
@@ -399,6 +399,9 @@ fn details(scenario: &ScenarioSummary) -> Vec<Fact> {
     }
     if client.abandoned_unsent > 0 {
         add("… never sent, held back by the Flow", count(client.abandoned_unsent));
+    }
+    if let Some(text) = impossible(scenario) {
+        add("Times left out", text);
     }
     if let Some(kinds) = unmatched(&client.unmatched_replies) {
         add("Replies that matched no request", kinds);

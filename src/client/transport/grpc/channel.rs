@@ -35,8 +35,10 @@ use crate::wire::{Protocol, Target};
 const WINDOW: u32 = 4 << 20;
 /// A frame is held as a whole before it is looked at, in bytes.
 const FRAME_MAX: u32 = 1 << 20;
-/// Response headers and trailers, in bytes. A status may carry a Python traceback.
-const HEADERS_MAX: u32 = 64 << 10;
+/// Response headers and trailers, in bytes as HTTP/2 counts them. A status may carry a Python traceback.
+const HEADERS_MAX: usize = 64 << 10;
+/// What h2 takes of them: more, because what is beyond it leaves out without a word.
+const HEADERS_READ_MAX: u32 = 1 << 20;
 /// What small frames may take in memory beside their bytes, as h2 reckons it: it gives a connection up
 /// that exceeds it. A gateway sends a frame for each reply, and thousands may come in while our tasks
 /// wait for a processor.
@@ -164,7 +166,7 @@ impl Channel {
             .initial_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)
             .max_frame_size(FRAME_MAX)
-            .max_header_list_size(HEADERS_MAX)
+            .max_header_list_size(HEADERS_READ_MAX)
             .data_frame_budget(FRAMES_OVERHEAD_MAX)
             .enable_push(false);
         let broken = |error: h2::Error| explain(&target, &fate, &error);
@@ -277,6 +279,18 @@ impl Channel {
         match self.explain(error) {
             CallError::NotTaken { target, reason } => CallError::Lost { target, reason },
             error => error,
+        }
+    }
+
+    /// # Errors
+    /// Headers, or trailers, beyond our limit.
+    fn check_size(&self, headers: &HeaderMap) -> Result<(), CallError> {
+        // As HTTP/2 counts: 32 for each line.
+        let line =
+            |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 32;
+        match headers.iter().map(line).sum::<usize>() {
+            0..=HEADERS_MAX => Ok(()),
+            _ => Err(self.protocol("response headers over 64 KiB".into())),
         }
     }
 
@@ -439,6 +453,9 @@ impl Replies {
                         Ok(response) => response.into_parts(),
                         Err(error) => return self.broke(self.channel.explain(&error)),
                     };
+                    if let Err(error) = self.channel.check_size(&head.headers) {
+                        return self.broke(error);
+                    }
                     if let Some(ended) = status::read(&head.headers) {
                         self.state = State::Ended;
                         return ended.map(|()| None);
@@ -466,7 +483,11 @@ impl Replies {
                         None => {
                             let half = messages.end();
                             let ended = match body.trailers().await {
-                                Ok(trailers) => trailers.as_ref().and_then(status::read),
+                                Ok(Some(trailers)) => match self.channel.check_size(&trailers) {
+                                    Ok(()) => status::read(&trailers),
+                                    Err(error) => Some(Err(error)),
+                                },
+                                Ok(None) => None,
                                 Err(error) => Some(Err(self.channel.explain_begun(&error))),
                             };
                             self.state = State::Ended;
@@ -515,6 +536,9 @@ impl Replies {
     }
 
     fn malformed(&self, broken: &Broken) -> CallError {
+        if let Broken::TooLong(_) = broken {
+            return self.over(&broken.to_string());
+        }
         self.channel.protocol(format!("it sends {broken}"))
     }
 

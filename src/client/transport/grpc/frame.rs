@@ -14,6 +14,7 @@ use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::super::pending::Arrival;
+use super::super::{PASS_OVER_TIME, pass_over_max};
 use crate::client::memory::{Bounds, Claim};
 use crate::client::{CallError, Compression};
 use crate::wire::{Encoded, RequestId};
@@ -124,6 +125,10 @@ pub(super) enum Broken {
     Decompress(io::Error),
     #[error("the end in the middle of a message")]
     Half,
+    /// Whoever waits for what comes behind it would wait too long, or for ever where the length is a
+    /// lie.
+    #[error("the gateway sends a response of {0} bytes, too long to be passed over")]
+    TooLong(usize),
 }
 
 /// Cuts incoming bytes into messages.
@@ -145,6 +150,8 @@ pub(super) struct Messages {
     began: Instant,
     /// What is left of a message over the limit.
     skip: usize,
+    /// Of what length it is, and since when it is skipped.
+    skipped: (usize, Instant),
 }
 
 impl Messages {
@@ -165,6 +172,7 @@ impl Messages {
             partial: BytesMut::new(),
             began: now,
             skip: 0,
+            skipped: (0, now),
         }
     }
 
@@ -184,6 +192,12 @@ impl Messages {
             let skipped = self.skip.min(self.frame.len());
             self.frame.advance(skipped);
             self.skip -= skipped;
+            let (length, since) = self.skipped;
+            if self.skip > pass_over_max(self.bounds.message_bytes_max)
+                || self.skip > 0 && since.elapsed() > PASS_OVER_TIME
+            {
+                return Err(Broken::TooLong(length));
+            }
         }
         if self.frame.is_empty() {
             return Ok(None);
@@ -219,6 +233,7 @@ impl Messages {
         let message = std::mem::take(&mut self.partial).freeze().slice(PREFIX..);
         if let Some(refused) = refused {
             self.skip = length - message.len();
+            self.skipped = (length, Instant::now());
             return Ok(Some(self.skipped(&message, refused)));
         }
         self.complete(flag, message).map(Some)

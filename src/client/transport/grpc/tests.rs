@@ -1165,3 +1165,53 @@ async fn goodbye_at_the_first_call(tcp: &mut tokio::net::TcpStream, last: u32) {
         }
     }
 }
+
+#[tokio::test]
+async fn a_reply_too_long_to_be_passed_over_ends_its_stream_and_the_next_request_has_another() {
+    let gateway = Gateway::start(|number, mut call| async move {
+        if number > 0 {
+            return call.echo().await;
+        }
+        let id = call.id().await;
+        // 4 GiB are announced.
+        call.raw(&[b"\0\xff\xff\xff\xff", &stub(&id)[..], &[0x22, 0x7f]].concat());
+        for _ in 0..10 {
+            call.raw(&[0; 1000]);
+        }
+        pending::<()>().await;
+    });
+    let gateway = gateway.await;
+    let limits = Limits { message_bytes_max: 1000 };
+    let grpc = open(ClientConfig { limits, ..gateway.config() }).await;
+    assert_eq!(outcome(&grpc).await, "response is larger than the limit of 1000 bytes");
+    while grpc.lanes[0].streams[0].look(|stream| stream.is_open()) == Some(true) {
+        sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(outcome(&grpc).await, "ok");
+    assert_eq!(gateway.seen(), (2, 1));
+}
+
+#[tokio::test]
+async fn headers_beyond_our_limit_are_named() {
+    for (size, in_trailers, expected) in [
+        (60 << 10, true, "answered UNKNOWN: xxx"),
+        (60 << 10, false, "answered UNKNOWN: xxx"),
+        (70 << 10, true, "does not speak gRPC: response headers over 64 KiB"),
+        (70 << 10, false, "does not speak gRPC: response headers over 64 KiB"),
+    ] {
+        let gateway = Gateway::start(move |_, mut call: Incall| async move {
+            call.id().await;
+            if in_trailers {
+                call.head(&[]);
+            }
+            call.status("2", &"x".repeat(size));
+        });
+        let grpc = open(gateway.await.config()).await;
+        let told = outcome(&grpc).await;
+        let end = &told[told.find(' ').unwrap() + 1..];
+        assert!(
+            end == expected || expected.ends_with("xxx") && end.starts_with(expected),
+            "{told:.200}"
+        );
+    }
+}

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::super::http1::{Response, shown};
 use crate::client::{Body, CallError};
-use crate::wire::{ExceptionInfo, Family, Form, Head, Header, RequestId, Status, Target};
+use crate::wire::{ExceptionInfo, Family, Form, Head, Header, Protocol, RequestId, Status, Target};
 
 /// Of a list of what is wrong with a request, this many.
 const SHOWN_PROBLEMS: usize = 3;
@@ -110,6 +110,31 @@ impl Site {
         });
         let header = Header { status, ..Header::default() };
         Ok((Head { header, ..Head::default() }, Body::GraphQl(response.body)))
+    }
+
+    /// The path that a response says to send the same request to, if that is on the same host: a header
+    /// may hold a token, and is for nobody else.
+    pub(super) fn redirect(&self, response: &Response) -> Option<String> {
+        if !matches!(response.status, 307 | 308) {
+            return None;
+        }
+        let location = response.header("location")?;
+        let scheme = Protocol::Http.scheme(self.target.tls);
+        let path = match location.split_once("://") {
+            None => location,
+            Some((found, rest)) if found.eq_ignore_ascii_case(scheme) => {
+                let (host, path) = rest.split_at(rest.find('/')?);
+                let usual = if self.target.tls { ":443" } else { ":80" };
+                let authority = self.target.authority();
+                let same = host.eq_ignore_ascii_case(&authority)
+                    || authority.strip_suffix(usual).is_some_and(|a| host.eq_ignore_ascii_case(a));
+                same.then_some(path)?
+            }
+            Some(_) => return None,
+        };
+        let path = path.split('#').next().unwrap_or_default();
+        let is_path = path.starts_with('/') && !path.starts_with("//");
+        (is_path && path.bytes().all(|byte| byte.is_ascii_graphic())).then(|| path.to_owned())
     }
 
     /// The gateway, or a proxy in front of it, says no.

@@ -41,6 +41,9 @@ const GRAPHQL: [(&str, &str); 3] = [
     ("accept-encoding", "gzip, deflate"),
 ];
 
+/// As aiohttp has it, on which Jina's client stands.
+const REDIRECTS_MAX: usize = 10;
+
 /// Connections to an HTTP gateway.
 #[derive(Clone, Debug)]
 pub(super) struct Http(Arc<Inner>);
@@ -48,6 +51,8 @@ pub(super) struct Http(Arc<Inner>);
 struct Inner {
     pool: Pool,
     site: Site,
+    /// Header lines of requests with a path that is not known beforehand.
+    json: String,
     /// Heads of requests to endpoints with a path of their own, by endpoint without its slashes.
     own_paths: HashMap<String, Path>,
     /// All other endpoints.
@@ -97,6 +102,7 @@ impl Http {
         let own_path = |path: &String| (path.trim_matches('/').to_owned(), post(&escape(path)));
         let inner = Inner {
             site: Site { target: connector.target().clone(), family },
+            json: json.clone(),
             pool: Pool::new(connector),
             own_paths: listed.iter().map(own_path).collect(),
             default_path: post(if has_default { "/default" } else { "/post" }),
@@ -178,7 +184,17 @@ impl Inner {
         mark: &Mark,
     ) -> Result<Response, CallError> {
         let (head, id, tail) = (message.head(), id.digits(), message.tail());
-        self.exchange(&path.head, Some([&head, &id, &tail]), marks, mark).await
+        let body = Some([&head[..], &id, &tail]);
+        let mut response = self.exchange(&path.head, body, marks, mark).await?;
+        for _ in 0..REDIRECTS_MAX {
+            let Some(path) = self.site.redirect(&response) else { break };
+            // It takes as long as it takes to be led there.
+            let written = marks.written;
+            let head = RequestHead::new("POST", &path, &self.json);
+            response = Box::pin(self.exchange(&head, body, marks, mark)).await?;
+            marks.written = written;
+        }
+        Ok(response)
     }
 
     /// One request and its response, on a connection of the pool.

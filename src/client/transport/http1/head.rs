@@ -45,7 +45,12 @@ impl ParsedHead {
             input,
             &mut headers,
         );
-        let bytes = match parsed.map_err(|error| Broken::Malformed(error.to_string()))? {
+        let bytes = match parsed.map_err(|error| match error {
+            httparse::Error::TooManyHeaders => {
+                Broken::Headers(format!("more than {HEADERS_MAX} response headers"))
+            }
+            error => Broken::Malformed(error.to_string()),
+        })? {
             httparse::Status::Complete(bytes) => bytes,
             httparse::Status::Partial => return Ok(None),
         };

@@ -92,6 +92,8 @@ pub(super) enum Broken {
     NotHttp(Bytes),
     /// HTTP, but not as the standard has it.
     Malformed(String),
+    /// Headers beyond our own limits: which.
+    Headers(String),
     /// The body is larger than the limit; it was not read to its end.
     TooLarge,
     /// Our own memory has no room for the body; it was not read to its end.
@@ -182,6 +184,7 @@ impl Broken {
                 expected,
                 reason: format!("its answer is not valid HTTP: {what}"),
             },
+            Broken::Headers(reason) => CallError::Protocol { target, expected, reason },
             Broken::TooLarge => CallError::TooLarge { limit },
             Broken::NoRoom(full) => full.into(),
         }
@@ -353,9 +356,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 seen = self.input.len().saturating_sub(2);
                 if self.input.len() > HEAD_BYTES_MAX {
-                    return Err(Broken::Malformed(format!(
-                        "headers of more than {HEAD_BYTES_MAX} bytes"
-                    )));
+                    return Err(Broken::Headers("response headers over 64 KiB".into()));
                 }
             }
             self.read_more().await?;

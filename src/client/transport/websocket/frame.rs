@@ -6,6 +6,9 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use tokio::time::Instant;
+
+use super::super::{PASS_OVER_TIME, pass_over_max};
 use crate::client::memory::{Bounds, Claim, NoRoom};
 
 const CONTINUATION: u8 = 0;
@@ -38,6 +41,8 @@ pub(super) struct Reader {
     unfinished: Unfinished,
     /// Bytes still to come of a frame that is passed over.
     skip: u64,
+    /// Since when.
+    skipped_since: Instant,
     message_bytes_max: usize,
     /// On the memory of the message that is coming in.
     claim: Claim,
@@ -70,6 +75,8 @@ pub(super) enum Event {
     Message(Bytes),
     /// The beginning of a message whose rest is passed over, and why.
     Passed(Bytes, Passed),
+    /// A message that is too long to be passed over. Nothing can be read behind it.
+    TooLong,
     /// To be answered with a pong.
     Ping(Bytes),
     /// The server's last word. No code is what RFC 6455 calls 1005.
@@ -96,6 +103,7 @@ impl Reader {
             input,
             unfinished: Unfinished::None,
             skip: 0,
+            skipped_since: Instant::now(),
             message_bytes_max: bounds.message_bytes_max,
             claim: bounds.memory.claim(),
         }
@@ -113,12 +121,16 @@ impl Reader {
             self.skip -= passed;
             self.input.advance(passed as usize);
             if self.skip > 0 {
+                let too_many = self.skip > pass_over_max(self.message_bytes_max) as u64;
+                if too_many || self.skipped_since.elapsed() > PASS_OVER_TIME {
+                    return Ok(Some(Event::TooLong));
+                }
                 return Ok(None);
             }
             let Some(header) = FrameHeader::parse(&self.input)? else { return Ok(None) };
             if header.opcode == CONTINUATION && matches!(self.unfinished, Unfinished::Passed) {
                 self.input.advance(header.bytes);
-                self.skip = header.payload;
+                self.skip(header.payload);
                 if header.is_final {
                     self.unfinished = Unfinished::None;
                 }
@@ -150,7 +162,7 @@ impl Reader {
                         return Ok(None);
                     }
                     self.input.advance(header.bytes);
-                    self.skip = header.payload;
+                    self.skip(header.payload);
                     let beginning = Bytes::copy_from_slice(&self.input[..beginning]);
                     self.pass_over(&header, beginning, why)?
                 }
@@ -208,6 +220,11 @@ impl Reader {
         }
         self.claim.give_back();
         Ok(Some(event))
+    }
+
+    fn skip(&mut self, bytes: u64) {
+        self.skip = bytes;
+        self.skipped_since = Instant::now();
     }
 
     fn take_unfinished(&mut self) -> Unfinished {

@@ -308,6 +308,11 @@ impl Driver {
                         None => return Err(error),
                     }
                 }
+                Ok(Some(Event::TooLong)) => {
+                    let reason = "the gateway sends a response that is too long to be passed over";
+                    let (target, reason) = (self.target.clone(), reason.into());
+                    return Err(CallError::Lost { target, reason });
+                }
                 Ok(Some(Event::Ping(payload))) => {
                     // A server that sends pings and reads nothing goes without some answers.
                     if self.out.len() < WRITE_BYTES {
