@@ -94,7 +94,7 @@ pub enum CallError {
         bytes_max: usize,
     },
     /// A response that cannot be decoded.
-    #[error("response cannot be decoded: {0}")]
+    #[error("response cannot be decoded: {}", decode_words(.0))]
     Decode(Arc<DecodeError>),
     /// A request that cannot be encoded; nothing was sent.
     #[error("request cannot be encoded: {0}")]
@@ -160,6 +160,17 @@ pub enum ConfigError {
         /// What is wrong with it.
         reason: &'static str,
     },
+}
+
+/// An error with what is behind it.
+fn decode_words(error: &DecodeError) -> String {
+    let mut words = error.to_string();
+    let mut behind = std::error::Error::source(error);
+    while let Some(error) = behind {
+        words.push_str(&format!(": {error}"));
+        behind = error.source();
+    }
+    words
 }
 
 impl CallError {

@@ -91,7 +91,7 @@ impl Mutate {
             return Err(CallError::Unsupported("the answer is not one to a mutation".into()));
         };
         serde_json::from_slice(&body)
-            .map_err(|error| CallError::Decode(Arc::new(DecodeError::Json(error))))
+            .map_err(|error| CallError::Decode(Arc::new(DecodeError::from(error))))
     }
 
     async fn session(&self) -> Result<Session, CallError> {

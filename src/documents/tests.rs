@@ -342,7 +342,7 @@ fn what_is_wrong_with_a_data_set_is_said_before_the_load() {
         ("docarray: cut.json", "`cut.json` ends within its JSON array"),
         (
             "docarray: wrong.json",
-            "`wrong.json` Document 2: not a file of Documents: not a valid JSON message: invalid type: integer `7`, expected a string at line 1 column 9",
+            "`wrong.json` Document 2: not a file of Documents: not as it should be: invalid type: integer `7`, expected a string at line 1 column 9",
         ),
         ("blob: {files: \"*.jpg\"}", "no file is named like `*.jpg`"),
         ("{jsonl: good.jsonl, csv: short.csv}", "documents come from one data set"),

@@ -83,11 +83,31 @@ pub enum DecodeError {
     #[error("not a valid protobuf message")]
     Protobuf(#[from] prost::DecodeError),
     /// Not the JSON it should be.
-    #[error("not a valid JSON message")]
-    Json(#[from] serde_json::Error),
+    #[error("{}", json_words(path, source))]
+    Json {
+        /// The field that is wrong, such as `data[0].weight`; empty where it is not known, or where it is
+        /// no JSON at all.
+        path: String,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
     /// Documents of the other family, a pickle in `docs_bytes`, an array that is none.
     #[error("{0}")]
     Content(String),
+}
+
+impl From<serde_json::Error> for DecodeError {
+    fn from(source: serde_json::Error) -> DecodeError {
+        DecodeError::Json { path: String::new(), source }
+    }
+}
+
+fn json_words(path: &str, source: &serde_json::Error) -> String {
+    match source.is_data() {
+        false => "not valid JSON".into(),
+        true if path.is_empty() => "not as it should be".into(),
+        true => format!("`{path}` is not as it should be"),
+    }
 }
 
 impl Encoded {

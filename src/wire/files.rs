@@ -201,7 +201,7 @@ fn read_json(text: &[u8]) -> Result<Vec<Document>, ReadError> {
         reader.end()?;
         Ok(docs)
     });
-    Ok(docs.map_err(DecodeError::Json)?)
+    Ok(docs.map_err(DecodeError::from)?)
 }
 
 fn read_lines(text: &[u8]) -> Result<Vec<Document>, ReadError> {
@@ -209,7 +209,7 @@ fn read_lines(text: &[u8]) -> Result<Vec<Document>, ReadError> {
     (1..)
         .zip(lines)
         .map(|(number, doc)| {
-            doc.map_err(|error| ReadError::Document { number, source: DecodeError::Json(error) })
+            doc.map_err(|error| ReadError::Document { number, source: error.into() })
         })
         .collect()
 }
@@ -344,7 +344,7 @@ mod tests {
         check(b"\x02\0\0\0\0\0\0\0\x01\0\0\0\x01\x09", "Document 1 is not valid");
         check(b"\x0a\x09", "not a valid protobuf message");
         check(b"hello", "neither JSON nor protobuf");
-        check(b"[{\"text\": 1}]", "not a valid JSON message");
+        check(b"[{\"text\": 1}]", "not as it should be");
         check(b"[] []", "trailing characters");
         check(b"{\"id\": \"a\"} {\"id\": 5}", "Document 2 is not valid");
     }

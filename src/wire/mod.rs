@@ -23,6 +23,7 @@ mod writer;
 pub use codec::{DecodeError, EncodeError, Encoded, Form, RequestId};
 pub use document::{Document, NamedScore};
 pub use json::graphql;
+pub(crate) use json::quote_non_finite;
 pub use message::{DataRequest, ExceptionInfo, Head, Header, Route, Status};
 pub use raw::{RawDocs, RawRequest, decode_struct, encode_status, encode_struct};
 pub use single::{decode_single, encode_single, encode_single_response};

@@ -105,7 +105,7 @@ pub enum TensorError {
         /// What it is.
         found: u64,
     },
-    /// A sparse array where only dense ones are known.
+    /// A sparse array that cannot be written as it is.
     #[error("the array is sparse: {0}")]
     Sparse(&'static str),
     /// A type that we cannot read values of.
@@ -141,6 +141,55 @@ impl NdArray {
                 ["scipy", "torch", "tensorflow"].contains(&sparse.class.as_str())
             }
         }
+    }
+}
+
+impl SparseTensor {
+    /// The most bytes of a sparse array that is written out in full: zeros take room where they are
+    /// written down.
+    const DENSE_BYTES_MAX: u64 = 64 << 20;
+
+    /// The same array with every value in its place, as Jina writes it where there are only lists. Of two
+    /// values for one place the last counts.
+    ///
+    /// # Errors
+    /// Indices that do not go with shape and values, and what is too large in full.
+    pub(super) fn to_dense(&self) -> Result<Tensor, TensorError> {
+        let wrong = |what| Err(TensorError::Sparse(what));
+        let count = self.values.check()?;
+        let DType::Scalar { kind, .. } = self.values.dtype else {
+            return Err(TensorError::UnknownType(self.values.dtype.to_string()));
+        };
+        let (size, axes) = (kind.size(), self.shape.len());
+        // torch has a column for each value, the others a row.
+        let (by_row, by_column) = ([count, axes], [axes, count]);
+        let found: Vec<usize> = self.indices.shape.iter().map(|axis| *axis as usize).collect();
+        let columns = match (found == by_row, found == by_column) {
+            (true, true) => self.class == "torch",
+            (true, false) => false,
+            (false, true) => true,
+            (false, false) => return wrong("its indices do not go with its shape and values"),
+        };
+        let places = self.shape.iter().fold(1_u64, |n, axis| n.saturating_mul(u64::from(*axis)));
+        let bytes = places.saturating_mul(size as u64);
+        if bytes > SparseTensor::DENSE_BYTES_MAX {
+            return wrong("JSON has only lists, and it takes over 64 MiB with all its zeros");
+        }
+        let indices: Vec<f64> = self.indices.values_f64()?.collect();
+        let mut data = vec![0; bytes as usize];
+        for (value, from) in self.values.data.chunks_exact(size).enumerate() {
+            let mut place = 0;
+            for (axis, length) in self.shape.iter().enumerate() {
+                let at = if columns { axis * count + value } else { value * axes + axis };
+                let index = indices[at];
+                if !(0.0..f64::from(*length)).contains(&index) {
+                    return wrong("an index lies outside of its shape");
+                }
+                place = place * *length as usize + index as usize;
+            }
+            data[place * size..(place + 1) * size].copy_from_slice(from);
+        }
+        Ok(Tensor::new(self.values.dtype.clone(), self.shape.clone(), data))
     }
 }
 

@@ -316,8 +316,9 @@ impl Serialize for Item {
 }
 
 /// Reads an array from the outermost of its nested lists, see [`Tensor::from_nested`].
-pub(super) fn read_lists<'de, A: SeqAccess<'de>>(seq: A) -> Result<Tensor, A::Error> {
-    let mut lists = Lists::default();
+/// `nulls`: null is NaN, as gateways of v2 write it.
+pub(super) fn read_lists<'de, A: SeqAccess<'de>>(seq: A, nulls: bool) -> Result<Tensor, A::Error> {
+    let mut lists = Lists { nulls, ..Lists::default() };
     Level { lists: &mut lists, depth: 0 }.visit_seq(seq)?;
     Ok(lists.finish())
 }
@@ -348,6 +349,7 @@ struct Lists {
     depth: Option<usize>,
     /// `Uint` only for what `Int` cannot hold.
     values: Vec<Number>,
+    nulls: bool,
 }
 
 /// One element within `depth` lists: a number or a list.
@@ -403,6 +405,13 @@ impl<'de> Visitor<'de> for Level<'_> {
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<(), E> {
         self.number(Number::Float(value))
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
+        match self.lists.nulls {
+            true => self.number(Number::Float(f64::NAN)),
+            false => Err(E::invalid_type(de::Unexpected::Unit, &self)),
+        }
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<(), E> {

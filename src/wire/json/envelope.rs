@@ -5,7 +5,9 @@ use std::marker::PhantomData;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    self, Deserialize, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::parts::Coerced;
@@ -277,7 +279,7 @@ impl Serialize for Answered<'_, ExceptionInfo> {
 pub(crate) fn decode(family: Family, message: &[u8]) -> Result<DataRequest, DecodeError> {
     match family {
         Family::V1 => {
-            let body: Body<V1> = serde_json::from_slice(message)?;
+            let body: Body<V1> = from_slice(message)?;
             let (endpoint, target) = (body.exec_endpoint, body.target_executor);
             let mut header = body.header.map(Header::from).unwrap_or_default();
             header.exec_endpoint = endpoint.map(|Coerced(text)| text).or(header.exec_endpoint);
@@ -285,7 +287,7 @@ pub(crate) fn decode(family: Family, message: &[u8]) -> Result<DataRequest, Deco
             Ok(finish(header, body.parameters, body.routes, body.data))
         }
         Family::V2 => {
-            let body: Body<V2> = serde_json::from_slice(message)?;
+            let body: Body<V2> = from_slice(message)?;
             let header = match (body.header, &body.data) {
                 (Some(header), _) => header.into(),
                 // Who sends one Document without a header gets its id for a request id.
@@ -323,11 +325,69 @@ pub(crate) fn decode_head(message: &[u8]) -> Result<Head, DecodeError> {
         #[serde(default)]
         data: Counted,
     }
-    let Body { header, routes, data: Counted(documents) } = serde_json::from_slice(message)?;
+    let Body { header, routes, data: Counted(documents) } = from_slice(message)?;
     Ok(Head {
         header: header.map(Header::from).unwrap_or_default(),
         routes: routes.map(|routes| routes.into_iter().map(Route::from).collect()),
         documents,
+    })
+}
+
+/// Reads JSON as Python writes it, which may be more than JSON: with NaN and Infinity.
+///
+/// What is rare costs only itself: those numbers, and the name of the field that is wrong, are looked for
+/// when the text cannot be read.
+pub(super) fn from_slice<T: DeserializeOwned>(text: &[u8]) -> Result<T, DecodeError> {
+    let error = match serde_json::from_slice(text) {
+        Ok(read) => return Ok(read),
+        Err(error) => error,
+    };
+    let quoted = if error.is_syntax() { quote_non_finite(text) } else { None };
+    let text = quoted.as_deref().unwrap_or(text);
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    let read = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        let path = if path == "." { String::new() } else { path };
+        DecodeError::Json { path, source: error.into_inner() }
+    })?;
+    reader.end()?;
+    Ok(read)
+}
+
+/// The numbers that JSON has not as strings, which are read as those numbers; `None` where there are
+/// none.
+pub(crate) fn quote_non_finite(text: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    let (mut copied, mut at) = (0, 0);
+    while at < text.len() {
+        match text[at] {
+            b'"' => {
+                at += 1;
+                while at < text.len() && text[at] != b'"' {
+                    at += if text[at] == b'\\' { 2 } else { 1 };
+                }
+                at += 1;
+            }
+            b'N' | b'I' | b'-' => {
+                let names: [&[u8]; 3] = [b"NaN", b"Infinity", b"-Infinity"];
+                match names.into_iter().find(|name| text[at..].starts_with(name)) {
+                    Some(name) => {
+                        out.extend_from_slice(&text[copied..at]);
+                        out.push(b'"');
+                        out.extend_from_slice(name);
+                        out.push(b'"');
+                        at += name.len();
+                        copied = at;
+                    }
+                    None => at += 1,
+                }
+            }
+            _ => at += 1,
+        }
+    }
+    (copied > 0).then(|| {
+        out.extend_from_slice(&text[copied..]);
+        out
     })
 }
 

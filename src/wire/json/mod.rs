@@ -12,7 +12,8 @@
 //! `<i8`, `<f8` or `|b1`. [`Document`] tells how the plain form keeps more than that.
 //!
 //! NaN and infinity are no JSON. In the plain form they are protobuf's strings (`NaN`,
-//! `Infinity`, `-Infinity`), elsewhere an error.
+//! `Infinity`, `-Infinity`), elsewhere an error. Read are Python's names for them, and null in arrays of
+//! v2, whose gateways write NaN so.
 
 mod envelope;
 mod parts;
@@ -23,6 +24,7 @@ mod write;
 use std::cell::RefCell;
 use std::io;
 
+pub(crate) use envelope::quote_non_finite;
 pub(super) use read::{DocumentsSeed, is_array_of_v2};
 
 pub(super) use envelope::{

@@ -252,11 +252,23 @@ pub(super) struct Array(pub(super) NdArray);
 
 impl<'de> Deserialize<'de> for Array {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Array, D::Error> {
-        deserializer.deserialize_any(ArrayVisitor)
+        deserializer.deserialize_any(ArrayVisitor { nulls: false })
     }
 }
 
-struct ArrayVisitor;
+/// The same, where null stands for NaN.
+pub(super) struct ArrayWithNulls(pub(super) NdArray);
+
+impl<'de> Deserialize<'de> for ArrayWithNulls {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ArrayWithNulls, D::Error> {
+        let Array(array) = deserializer.deserialize_any(ArrayVisitor { nulls: true })?;
+        Ok(ArrayWithNulls(array))
+    }
+}
+
+struct ArrayVisitor {
+    nulls: bool,
+}
 
 impl<'de> Visitor<'de> for ArrayVisitor {
     type Value = Array;
@@ -282,7 +294,7 @@ impl<'de> Visitor<'de> for ArrayVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Array, A::Error> {
-        values::read_lists(seq).map(|tensor| Array(NdArray::Dense(tensor)))
+        values::read_lists(seq, self.nulls).map(|tensor| Array(NdArray::Dense(tensor)))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Array, A::Error> {

@@ -9,7 +9,9 @@ use serde::de::{
     self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
 
-use super::parts::{Array, Base64, Coerced, Key, LooseBase64, Real, Scores, TagsText};
+use super::parts::{
+    Array, ArrayWithNulls, Base64, Coerced, Key, LooseBase64, Real, Scores, TagsText,
+};
 use super::{Dialect, NESTING_MAX};
 use crate::wire::{DType, Document, Map, NamedScore, NdArray, v2};
 
@@ -254,12 +256,17 @@ fn read_v2<'de, A: MapAccess<'de>>(
         "text" => doc.text = text(map, Dialect::V2)?,
         "url" => doc.uri = text(map, Dialect::V2)?.unwrap_or_default(),
         "blob" => doc.blob = text(map, Dialect::V2)?.map(Bytes::from),
-        "tensor" => doc.tensor = map.next_value::<Option<Array>>()?.map(|Array(array)| array),
-        "embedding" => doc.embedding = map.next_value::<Option<Array>>()?.map(|Array(array)| array),
+        "tensor" => doc.tensor = array_with_nulls(map)?,
+        "embedding" => doc.embedding = array_with_nulls(map)?,
         "tags" => doc.tags = map.next_value::<Option<Map>>()?.unwrap_or_default(),
         _ => return Ok(Rest::Unknown),
     }
     Ok(Rest::Read)
+}
+
+fn array_with_nulls<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Option<NdArray>, A::Error> {
+    let array = map.next_value::<Option<ArrayWithNulls>>()?;
+    Ok(array.map(|ArrayWithNulls(array)| array))
 }
 
 /// A string. v1 makes one of a number or a boolean, as pydantic 1 does.

@@ -237,7 +237,8 @@ impl AsJson<'_, Document> {
     }
 
     fn tags(&self) -> Tags<'_> {
-        let floats = matches!(self.context.dialect, Dialect::V1Response | Dialect::GraphQl);
+        // A gateway of v1 takes the integers 1 and 0 for True and False; Jina's client writes 1.0 too.
+        let floats = self.context.dialect != Dialect::Plain;
         Tags { tags: &self.value.tags, floats }
     }
 }
@@ -400,7 +401,13 @@ impl Serialize for AsJson<'_, NdArray> {
         match self.value {
             NdArray::Dense(tensor) => self.with(tensor).serialize(serializer),
             array if self.plain() => ArrayProto::from(array).serialize(serializer),
-            NdArray::Sparse(_) => self.fail_array(TensorError::Sparse("JSON has only lists")),
+            NdArray::Sparse(_) if self.context.dialect == Dialect::V2 => {
+                self.fail_array(TensorError::Sparse("v2 has no sparse arrays"))
+            }
+            NdArray::Sparse(sparse) => match sparse.to_dense() {
+                Ok(tensor) => self.with(&tensor).serialize(serializer),
+                Err(error) => self.fail_array(error),
+            },
         }
     }
 }

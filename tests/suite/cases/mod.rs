@@ -4,6 +4,7 @@
 mod endless;
 mod figures;
 mod goaway;
+mod json;
 mod started;
 mod unanswered;
 mod unfinished;

@@ -5,7 +5,10 @@ use serde_json::Value;
 
 use super::super::http1::{Response, shown};
 use crate::client::{Body, CallError};
-use crate::wire::{ExceptionInfo, Family, Form, Head, Header, Protocol, RequestId, Status, Target};
+use crate::wire::{
+    ExceptionInfo, Family, Form, Head, Header, Protocol, RequestId, Status, Target,
+    quote_non_finite,
+};
 
 /// Of a list of what is wrong with a request, this many.
 const SHOWN_PROBLEMS: usize = 3;
@@ -69,7 +72,7 @@ impl Site {
     }
 
     /// The answer to a GraphQL mutation.
-    pub(super) fn mutation_reply(&self, response: Response) -> Result<(Head, Body), CallError> {
+    pub(super) fn mutation_reply(&self, mut response: Response) -> Result<(Head, Body), CallError> {
         #[derive(Deserialize)]
         struct Answer {
             #[serde(default)]
@@ -93,10 +96,14 @@ impl Site {
                 return Err(self.refusal("/graphql", &response, told));
             }
         }
+        // Gateways write NaN as Python does.
+        if let Some(quoted) = quote_non_finite(&response.body) {
+            response.body = quoted.into();
+        }
         let answer: Answer = match serde_json::from_slice(&response.body) {
             Ok(answer) => answer,
             Err(error) if is_json(&response.body) => {
-                let error = crate::wire::DecodeError::Json(error);
+                let error = crate::wire::DecodeError::from(error);
                 return Err(CallError::Decode(error.into()));
             }
             Err(_) => return Err(self.not_a_gateway(&response)),
