@@ -274,7 +274,7 @@ impl Row {
         let first = &found[0].gates[0];
         Judged {
             verdict: verdict.expect("there are gates"),
-            guess: first.change.as_ref().map_or(f64::NAN, |change| change.change),
+            guess: first.change.as_ref().and_then(|change| change.change).unwrap_or(f64::NAN),
             allowed: first.allowed,
             runs,
         }

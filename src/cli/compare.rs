@@ -78,13 +78,23 @@ pub(super) struct Telling {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Policy {
+pub(super) enum Policy {
     /// Exit code 4
     Fail,
     /// Exit code 0, and a warning
     Warn,
     /// Exit code 0
     Pass,
+}
+
+impl Policy {
+    /// How a program ends that could not tell.
+    pub(super) fn exit(self) -> Exit {
+        match self {
+            Policy::Fail => Exit::NotJudged,
+            Policy::Warn | Policy::Pass => Exit::Held,
+        }
+    }
 }
 
 /// A format by its name.
@@ -154,13 +164,21 @@ impl<'a> Baseline<'a> {
         Ok(Some(Baseline { results, noise, judging }))
     }
 
-    /// Compares a run with it; writes the comparison in all formats into the run's folder.
+    /// Compares a run with it; writes the comparison in all formats into the run's folder. Of a run of
+    /// `only` some scenarios nobody misses the others.
     pub(super) fn judge(
-        self,
+        mut self,
         summary: Summary,
         folder: &Path,
+        only: bool,
         quiet: bool,
     ) -> Result<Exit, Problem> {
+        if only {
+            let ran = |name: &str| summary.scenarios.iter().any(|scenario| scenario.name == name);
+            for saved in &mut self.results {
+                saved.summary.scenarios.retain(|scenario| ran(&scenario.name));
+            }
+        }
         let label = folder.join("report.json").display().to_string();
         let candidate = [Saved { label, summary }];
         let comparison =
@@ -257,6 +275,16 @@ impl Telling {
             outputs.push((path.clone(), kind.format(false)));
         }
         Ok(outputs)
+    }
+
+    /// Whether a format is asked for.
+    pub(super) fn wants(
+        &self,
+        wanted: CompareFormat,
+        outputs: &[(PathBuf, CompareFormat)],
+    ) -> bool {
+        let printed = self.format.map(|kind| kind.format(false));
+        outputs.iter().map(|(_, format)| *format).chain(printed).any(|format| format == wanted)
     }
 
     /// Writes the files, and prints where stdout is not spoken for.

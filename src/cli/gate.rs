@@ -1,12 +1,11 @@
 //! `flowbench gate`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::compare::{Judging, Telling, exit};
 use super::problem::Problem;
-use super::rounds::{once, unusable};
-use super::run::not_written;
+use super::rounds::{UNUSED, keep, once, unusable};
 use super::signals::watch_signals;
 use super::suite::Changes;
 use super::{Exit, print};
@@ -15,7 +14,6 @@ use crate::compare::noise::Noise;
 use crate::compare::{ALPHA, Comparison, Saved, Verdict};
 use crate::engine::Stop;
 use crate::plan::Plan;
-use crate::report::{self, Format, files};
 use crate::units::Span;
 
 #[derive(Debug, clap::Args)]
@@ -94,6 +92,7 @@ async fn run(args: &Args) -> Result<Exit, Problem> {
         sides: [Vec::new(), Vec::new()],
         round: 0,
         bad: 0,
+        unused: [None, None],
         started: Instant::now(),
         longest: Duration::ZERO,
     };
@@ -128,8 +127,9 @@ struct Course<'a> {
     stop: Stop,
     sides: [Vec<Saved>; 2],
     round: usize,
-    /// Rounds that could not be used.
+    /// Rounds that could not be used, and the last of them.
     bad: usize,
+    unused: [Option<Saved>; 2],
     started: Instant,
     /// The longest round so far.
     longest: Duration,
@@ -141,7 +141,9 @@ impl Course<'_> {
         let mut looks = Looks::new(most);
         let mut known = Vec::new();
         loop {
-            self.round().await?;
+            if !self.round().await? {
+                return self.give_up(noise);
+            }
             let runs = self.sides[0].len();
             // What a regression needs to be confirmed is kept back.
             let last = runs >= most || !self.has_time_for(1 + CONFIRMATION);
@@ -159,14 +161,28 @@ impl Course<'_> {
             let over = self.sides[0].len() < most && !self.has_time_for(1 + CONFIRMATION);
             if found.verdict != Some(Verdict::CantTell) || last || over {
                 found.notes.push(self.told(&found, runs, over));
-                if self.bad > 0 {
-                    let rounds = if self.bad == 1 { "round was" } else { "rounds were" };
-                    found.notes.push(format!("{} {rounds} not valid, and made again", self.bad));
-                }
+                found.notes.extend(self.told_bad());
                 return Ok(found);
             }
             known = found.scenarios;
         }
+    }
+
+    /// What there is when too many rounds could not be used: with the last of those, so that no gate can
+    /// be told.
+    fn give_up(&mut self, noise: Option<&Noise>) -> Result<Comparison, Problem> {
+        for (side, unused) in self.sides.iter_mut().zip(&mut self.unused) {
+            side.extend(unused.take());
+        }
+        let [base, candidate] = &self.sides;
+        let mut found = self.args.judging.compare(base, candidate, noise, ALPHA)?;
+        found.notes.extend(self.told_bad());
+        Ok(found)
+    }
+
+    fn told_bad(&self) -> Option<String> {
+        let rounds = if self.bad == 1 { "round" } else { "rounds" };
+        (self.bad > 0).then(|| format!("{} {rounds} could not be used", self.bad))
     }
 
     fn has_time_for(&self, rounds: usize) -> bool {
@@ -176,8 +192,8 @@ impl Course<'_> {
     }
 
     /// A run of each side. A round of which a run cannot be used is made again, as often as there
-    /// are rounds to make.
-    async fn round(&mut self) -> Result<(), Problem> {
+    /// are rounds to make; whether it came to one that can.
+    async fn round(&mut self) -> Result<bool, Problem> {
         loop {
             let began = Instant::now();
             let order = if candidate_first(self.round) { [1, 0] } else { [0, 1] };
@@ -195,11 +211,16 @@ impl Course<'_> {
             match reason {
                 Some(reason) if !self.args.judging.force => {
                     self.bad += 1;
+                    for saved in pair.iter().flatten() {
+                        self.keep(saved, Some(self.bad))?;
+                    }
                     let most = usize::from(self.args.runs);
                     if self.bad > most || !self.has_time_for(1) {
-                        let text =
-                            format!("error: too many runs cannot be used; the last: {reason}");
-                        return Err(Problem::new(Exit::NotJudged, text));
+                        print::tell(format_args!(
+                            "too many runs cannot be used; the last: {reason}"
+                        ));
+                        self.unused = pair;
+                        return Ok(false);
                     }
                     if !self.args.quiet {
                         print::tell(format_args!("made again: {reason}"));
@@ -210,21 +231,23 @@ impl Course<'_> {
                         self.sides[side].extend(saved);
                     }
                     self.round += 1;
-                    return self.keep();
+                    let newest = self.sides.iter().filter_map(|side| side.last());
+                    newest.into_iter().try_for_each(|saved| self.keep(saved, None))?;
+                    return Ok(true);
                 }
             }
         }
     }
 
-    /// Writes the newest results where they are to be kept.
-    fn keep(&self) -> Result<(), Problem> {
+    /// Writes a result where it is to be kept; one that could not be used beside the others, with the
+    /// number of its round among those.
+    fn keep(&self, saved: &Saved, unused: Option<usize>) -> Result<(), Problem> {
         let Some(folder) = &self.args.out else { return Ok(()) };
-        for saved in self.sides.iter().filter_map(|side| side.last()) {
-            let path: &Path = &folder.join(format!("{}.json", saved.label.replace(' ', "-")));
-            files::whole(path, |out| report::write(&saved.summary, Format::Json, out))
-                .map_err(not_written)?;
+        let name = saved.label.replace(' ', "-");
+        match unused {
+            None => keep(folder, &name, saved),
+            Some(number) => keep(&folder.join(UNUSED), &format!("{name}-{number}"), saved),
         }
-        Ok(())
     }
 
     /// Has what regressed repeated by fresh runs. If they do not repeat it, they count as runs like
@@ -242,7 +265,11 @@ impl Course<'_> {
         }
         let used = self.sides[0].len();
         for _ in 0..CONFIRMATION {
-            self.round().await?;
+            if !self.round().await? {
+                looks::leave_unconfirmed(&mut found.scenarios);
+                found.settle();
+                return Ok(());
+            }
         }
         let [base, candidate] = [0, 1].map(|side| &self.sides[side][used..]);
         let fresh = self.args.judging.compare(base, candidate, None, ALPHA)?;

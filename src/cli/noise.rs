@@ -3,17 +3,17 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::compare::NOISE_FILE;
+use super::compare::{NOISE_FILE, Policy};
 use super::problem::Problem;
-use super::rounds::{once, unusable};
+use super::rounds::{UNUSED, keep, once, unusable};
 use super::run::not_written;
 use super::signals::watch_signals;
 use super::suite::Changes;
 use super::{Exit, print};
-use crate::compare::ALPHA;
 use crate::compare::noise::{Noise, RUNS_MIN};
+use crate::compare::{ALPHA, Saved};
 use crate::engine::Stop;
-use crate::report::{self, Format, files};
+use crate::report::files::{self, FilesError};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -26,7 +26,7 @@ same. The results and noise.json in the folder are a baseline: a comparison with
 machine can tell, and refuses gates that are tighter.
 
 Exit codes: 0 learned; 2 the file or the command line is wrong; 3 a target could not be reached or \
-started; 4 too many runs were not valid; 5 a file could not be written; 130 interrupted.")]
+started; 4 too many runs could not be used; 5 a file could not be written; 130 interrupted.")]
 pub(super) struct Args {
     /// The suite: a YAML file
     file: PathBuf,
@@ -38,6 +38,9 @@ pub(super) struct Args {
     /// Write the results and noise.json into this folder [default: baseline]
     #[arg(long, value_name = "FOLDER", default_value = "baseline", hide_default_value = true)]
     out: PathBuf,
+    /// What comes of too many runs that cannot be used: exit code 4, a warning, or nothing
+    #[arg(long, value_enum, default_value = "fail", value_name = "POLICY")]
+    inconclusive: Policy,
     /// Show nothing while it runs
     #[arg(long, short)]
     quiet: bool,
@@ -61,38 +64,65 @@ async fn run(args: &Args) -> Result<Exit, Problem> {
     prepare(&args.out)?;
     let stop = Stop::default();
     watch_signals(stop.clone(), args.quiet);
-    let mut results = Vec::new();
+    let mut results: Vec<Saved> = Vec::new();
     let mut bad = 0;
-    while results.len() < args.runs {
+    let mut given_up = None;
+    while results.len() < args.runs && given_up.is_none() {
         let number = results.len() + 1;
-        let path = args.out.join(format!("run-{number:03}.json"));
         let label = format!("run {number} of {}", args.runs);
         let mut saved = once(&plan, label, &stop, args.quiet).await?;
+        let name = format!("run-{number:03}");
         if let Some(reason) = unusable(&saved) {
             bad += 1;
+            keep(&args.out.join(UNUSED), &format!("{name}-{bad}"), &saved)?;
             if bad > args.runs {
-                let text = format!("error: too many runs cannot be used; the last: {reason}");
-                return Err(Problem::new(Exit::NotJudged, text));
-            }
-            if !args.quiet {
+                given_up = Some(reason);
+            } else if !args.quiet {
                 print::tell(format_args!("{}: made again: {reason}", saved.label));
             }
             continue;
         }
-        files::whole(&path, |out| report::write(&saved.summary, Format::Json, out))
-            .map_err(not_written)?;
-        saved.label = path.display().to_string();
+        keep(&args.out, &name, &saved)?;
+        saved.label = args.out.join(name).with_extension("json").display().to_string();
         results.push(saved);
     }
-    let noise = Noise::learn(&results, ALPHA).map_err(|error| Problem::from(&error))?;
-    let path = args.out.join(NOISE_FILE);
+    if results.len() >= RUNS_MIN {
+        learn(&results, &args.out)?;
+    } else {
+        set_aside(&results, &args.out).map_err(not_written)?;
+    }
+    let Some(reason) = given_up else { return Ok(Exit::Held) };
+    let made = results.len();
+    print::tell(format_args!(
+        "inconclusive: {made} of {} runs can be used, the others are in `{}`; the last: {reason}",
+        args.runs,
+        args.out.join(UNUSED).display()
+    ));
+    Ok(args.inconclusive.exit())
+}
+
+/// Puts results with those that cannot be used: too few make no baseline, and the folder is free for the
+/// next attempt.
+fn set_aside(results: &[Saved], folder: &Path) -> Result<(), FilesError> {
+    for saved in results {
+        let path = Path::new(&saved.label);
+        let name = path.file_name().unwrap_or_default();
+        std::fs::rename(path, folder.join(UNUSED).join(name))
+            .map_err(|source| FilesError { path: path.into(), source })?;
+    }
+    Ok(())
+}
+
+/// Learns from results how much they differ, and says so.
+fn learn(results: &[Saved], folder: &Path) -> Result<(), Problem> {
+    let noise = Noise::learn(results, ALPHA).map_err(|error| Problem::from(&error))?;
+    let path = folder.join(NOISE_FILE);
     files::whole(&path, |out| {
         serde_json::to_writer_pretty(&mut *out, &noise)?;
         writeln!(out)
     })
     .map_err(not_written)?;
-    print::written(|out| tell(&noise, &path, out))?;
-    Ok(Exit::Held)
+    print::written(|out| tell(&noise, &path, out))
 }
 
 /// Makes the folder; one that holds something else's results stays as it is.

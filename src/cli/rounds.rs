@@ -1,17 +1,20 @@
 //! A plan carried out several times: what `gate` and `noise` are made of.
 
+use std::path::Path;
+
 use tokio::sync::watch;
 
 use super::Exit;
 use super::print::{self, output};
 use super::problem::Problem;
-use super::run::{chain, show};
+use super::run::{chain, not_written, show};
 use crate::compare::Saved;
 use crate::engine::Stop;
 use crate::plan::Plan;
 use crate::record::reason;
 use crate::record::summary::{EndReason, Summary};
 use crate::report::words::latency;
+use crate::report::{self, Format, files};
 use crate::run;
 
 /// Carries out a plan once, and says on stderr how it went.
@@ -68,6 +71,20 @@ pub(super) fn unusable(saved: &Saved) -> Option<String> {
             _ => None,
         }
     })
+}
+
+/// The folder below that of the results with those that could not be used.
+pub(super) const UNUSED: &str = "unused";
+
+/// Writes a result into a folder, by this name.
+pub(super) fn keep(folder: &Path, name: &str, saved: &Saved) -> Result<(), Problem> {
+    std::fs::create_dir_all(folder).map_err(|error| {
+        let folder = folder.display();
+        let text = format!("error: --out: cannot make the folder `{folder}`: {error}");
+        Problem::new(Exit::NotWritten, text)
+    })?;
+    let path = folder.join(format!("{name}.json"));
+    files::whole(&path, |out| report::write(&saved.summary, Format::Json, out)).map_err(not_written)
 }
 
 fn told(summary: &Summary) -> String {

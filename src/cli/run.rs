@@ -132,7 +132,8 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     match baseline {
         // What was interrupted has not been measured.
         Some(baseline) if exit != Exit::Interrupted => {
-            let gated = baseline.judge(summary, &folder, args.json || args.quiet);
+            let gated =
+                baseline.judge(summary, &folder, !args.only.is_empty(), args.json || args.quiet);
             let gated = gated.unwrap_or_else(|problem| problem.print());
             Ok(exit.or(gated))
         }

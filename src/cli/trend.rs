@@ -7,6 +7,7 @@ use super::compare::{Telling, results_in, side};
 use super::problem::Problem;
 use crate::compare::trend::trend;
 use crate::report;
+use crate::report::compare::CompareFormat;
 use crate::units::Percentage;
 
 #[derive(Debug, clap::Args)]
@@ -38,6 +39,12 @@ pub(super) fn main(args: Args) -> Exit {
 
 fn run(args: &Args) -> Result<Exit, Problem> {
     let outputs = args.telling.outputs()?;
+    if args.telling.wants(CompareFormat::Junit, &outputs) {
+        return Err(Problem::usage(
+            "--format: a trend passes and fails nothing, so it cannot be junit; expected terminal, \
+             markdown, html or json",
+        ));
+    }
     if !args.folder.is_dir() {
         let folder = args.folder.display();
         return Err(Problem::usage(format_args!("there is no folder `{folder}`")));

@@ -22,6 +22,13 @@ pub struct Difference {
     pub text: String,
 }
 
+impl Difference {
+    /// Whether it is that a result cannot be used, whatever it is compared with.
+    pub(super) fn is_unusable(&self) -> bool {
+        ["interrupted", "end", "validity"].contains(&&*self.what)
+    }
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.scenario {

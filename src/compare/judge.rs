@@ -50,8 +50,9 @@ pub struct Change {
     pub base: Option<f64>,
     /// The same of the candidate's.
     pub candidate: Option<f64>,
-    /// The best guess: parts of the base, and for shares the difference itself.
-    pub change: f64,
+    /// The best guess: parts of the base, and for shares the difference itself. Null, as the interval's
+    /// ends, when failures are the answer on a side: nothing is so many percent slower than never.
+    pub change: Option<f64>,
     /// The interval's lower end; null when there is none.
     pub low: Option<f64>,
     /// Its upper end; null when there is none.
@@ -84,9 +85,12 @@ pub struct GateResult {
 impl GateResult {
     /// Whether the best guess lies beyond what is allowed, however sure that is.
     pub fn is_beyond(&self) -> bool {
-        let Some(change) = &self.change else { return false };
-        let falls = change.unit == "per_s";
-        if falls { change.change < self.allowed } else { change.change > self.allowed }
+        let Some(found) = &self.change else { return false };
+        match found.change {
+            Some(change) if found.unit == "per_s" => change < self.allowed,
+            Some(change) => change > self.allowed,
+            None => found.candidate.is_none() && found.base.is_some(),
+        }
     }
 }
 
@@ -145,6 +149,25 @@ pub fn judge(
             }
         })
         .collect())
+}
+
+/// A scenario that the candidate no longer has, where gates are about it: nobody knows whether it would
+/// hold them.
+pub(super) fn missing(name: &str, base: Vec<Run>, gates: &[Gate]) -> Option<ScenarioComparison> {
+    let sample = Sample { name: name.to_owned(), base, candidate: Vec::new() };
+    let gates = gates.iter().filter(|gate| sample.knows(&gate.metric));
+    let reason = || Err("the candidate has no such scenario".to_owned());
+    let trials = gates.map(|gate| Trial { gate, compared: reason(), runs_needed: None });
+    let gates: Vec<GateResult> = trials.map(|trial| trial.result(0.0)).collect();
+    let verdict = overall(gates.iter().map(|gate| gate.verdict))?;
+    Some(ScenarioComparison {
+        name: sample.name,
+        verdict: Some(verdict),
+        runs: [sample.base.len(), 0],
+        gates,
+        changes: Vec::new(),
+        shift: Vec::new(),
+    })
 }
 
 fn unknown(metric: &Metric, samples: &[Sample]) -> CompareError {
@@ -293,6 +316,10 @@ impl Sample {
             .iter()
             .enumerate()
             .map(|(index, metric)| {
+                // Of a share failures are the very thing; all else is of what succeeds.
+                if !metric.is_share() && self.base.iter().all(|run| run.failed >= run.arrivals) {
+                    return Err("the base has not one request that succeeded".into());
+                }
                 let mut levels = Vec::with_capacity(2);
                 for ((side, within), name) in
                     self.sides().into_iter().zip(&within).zip(["base", "candidate"])
@@ -395,6 +422,11 @@ impl Trial<'_> {
 }
 
 impl Compared {
+    /// Whether there is a number on both sides.
+    fn is_told(&self) -> bool {
+        self.base.is_finite() && self.candidate.is_finite()
+    }
+
     /// The smallest chance of error at which a verdict on the gate can be given.
     fn chance(&self, gate: &Gate) -> f64 {
         let limit = gate.limit(self.base);
@@ -405,14 +437,15 @@ impl Compared {
         let (low, high) = self.effect.bounds(level);
         let finite = |value: f64| value.is_finite().then_some(value);
         let rises = self.metric.rises_to_worse();
+        let told = |change: f64| self.is_told().then_some(self.metric.change(change));
         Change {
             metric: self.metric.to_string(),
             unit: self.metric.unit(),
             base: finite(self.base),
             candidate: finite(self.candidate),
-            change: self.metric.change(self.effect.estimate),
-            low: finite(low).map(|low| self.metric.change(low)),
-            high: finite(high).map(|high| self.metric.change(high)),
+            change: told(self.effect.estimate),
+            low: finite(low).and_then(told),
+            high: finite(high).and_then(told),
             improved: if rises { high < 0.0 } else { low > 0.0 },
             worsened: if rises { low > 0.0 } else { high < 0.0 },
         }

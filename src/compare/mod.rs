@@ -20,6 +20,7 @@ pub mod simulate;
 mod student;
 pub mod trend;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use serde::Serialize;
@@ -191,6 +192,9 @@ pub fn compare(
     candidate: &[Saved],
     options: Options,
 ) -> Result<Comparison, CompareError> {
+    let mut notes = [copies(base), copies(candidate)].concat();
+    let (base, candidate) = (&*distinct(base), &*distinct(candidate));
+    notes.extend(comparable::notes(base, candidate));
     let (names, new) = names(base, candidate);
     let (names, missing): (Vec<String>, Vec<String>) =
         names.into_iter().partition(|name| candidate.iter().any(|saved| saved.has(name)));
@@ -214,8 +218,16 @@ pub fn compare(
         what: "noise".into(),
         text,
     }));
-    if !differences.is_empty() && !options.force {
-        return Err(CompareError::Incomparable(differences));
+    let mut obstacle = None;
+    if !options.force {
+        let (unusable, other): (Vec<_>, Vec<_>) =
+            differences.into_iter().partition(Difference::is_unusable);
+        // Without gates there would be nothing to say that it is not so.
+        if !other.is_empty() || !unusable.is_empty() && options.gates.is_empty() {
+            return Err(CompareError::Incomparable([unusable, other].concat()));
+        }
+        differences = Vec::new();
+        obstacle = unusable.into_iter().next();
     }
     let samples = names
         .iter()
@@ -232,7 +244,14 @@ pub fn compare(
     }
     // Noise that was learned from the base's own runs says nothing that these do not.
     let beforehand = options.noise.filter(|noise| !noise.is_of(base));
-    let scenarios = judge(&samples, options.gates, options.alpha, beforehand)?;
+    let mut scenarios = judge(&samples, options.gates, options.alpha, beforehand)?;
+    for name in &missing {
+        let base = runs(base, name)?;
+        scenarios.extend(judge::missing(name, base, options.gates));
+    }
+    if let Some(obstacle) = obstacle {
+        scenarios.iter_mut().for_each(|scenario| scenario.leave_open(&obstacle.to_string()));
+    }
     let verdict = overall(scenarios.iter().filter_map(|scenario| scenario.verdict));
     let labels = |side: &[Saved]| side.iter().map(|saved| saved.label.clone()).collect();
     Ok(Comparison {
@@ -250,7 +269,7 @@ pub fn compare(
         missing,
         new,
         scenarios,
-        notes: comparable::notes(base, candidate),
+        notes,
     })
 }
 
@@ -281,10 +300,48 @@ impl Comparison {
     }
 }
 
+impl ScenarioComparison {
+    /// Has no gate be told, whatever the figures say.
+    fn leave_open(&mut self, reason: &str) {
+        for gate in &mut self.gates {
+            gate.verdict = Verdict::CantTell;
+            gate.runs_needed = None;
+            gate.reason = Some(reason.to_owned());
+        }
+        self.verdict = overall(self.gates.iter().map(|gate| gate.verdict));
+    }
+}
+
 impl Saved {
     fn has(&self, name: &str) -> bool {
         self.summary.scenarios.iter().any(|scenario| scenario.name == name)
     }
+}
+
+/// The results of a side, each once: a copy tells nothing that the first does not.
+fn distinct(side: &[Saved]) -> Cow<'_, [Saved]> {
+    let kept: Vec<usize> = (0..side.len()).filter(|at| !is_copy(side, *at)).collect();
+    match kept.len() == side.len() {
+        true => Cow::Borrowed(side),
+        false => kept.into_iter().map(|at| side[at].clone()).collect(),
+    }
+}
+
+/// Whether a result is the same as one before it.
+fn is_copy(side: &[Saved], at: usize) -> bool {
+    side[..at].iter().any(|before| before.summary == side[at].summary)
+}
+
+/// A note on each result that was given several times.
+fn copies(side: &[Saved]) -> Vec<String> {
+    let note = |at: &usize| {
+        let here = &side[*at];
+        let times = side.iter().filter(|other| other.summary == here.summary).count();
+        (times > 1)
+            .then(|| format!("{} is the same result {times} times, counted once", here.label))
+    };
+    let first: Vec<usize> = (0..side.len()).filter(|at| !is_copy(side, *at)).collect();
+    first.iter().filter_map(note).collect()
 }
 
 /// The scenarios of the base in their order, and those that only the candidate has.

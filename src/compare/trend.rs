@@ -111,6 +111,12 @@ pub struct ChangePoint {
 pub fn trend(mut results: Vec<Saved>, effect_min: f64) -> Result<Trend, CompareError> {
     results.sort_by_key(|saved| saved.summary.started_at);
     let mut left_out = Vec::new();
+    let copies: Vec<bool> = (0..results.len()).map(|at| super::is_copy(&results, at)).collect();
+    let mut copies = copies.into_iter();
+    left_out.extend(results.extract_if(.., |_| copies.next() == Some(true)).map(|saved| LeftOut {
+        label: saved.label,
+        reason: "it is the same result as one before it".into(),
+    }));
     let surplus = results.len().saturating_sub(RESULTS_MAX);
     left_out.extend(results.drain(..surplus).map(|saved| LeftOut {
         label: saved.label,

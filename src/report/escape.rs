@@ -38,6 +38,27 @@ pub(super) fn markdown(text: &str) -> String {
     out
 }
 
+/// Characters of a comment on a pull request or of a job's summary: of a longer one (65 536, in a
+/// summary 1 MiB) GitHub shows nothing at all.
+pub(super) const MARKDOWN_MAX: usize = 65_000;
+
+/// Cuts Markdown to what can be shown, at the end of a paragraph, and says so.
+pub(super) fn markdown_cut(text: String) -> String {
+    const NOTE: &str = "\n> **Note:** there is more than a comment can hold; the rest is left out \
+                        here. The page and the JSON have all of it.\n";
+    const CLOSE: &str = "\n</details>\n";
+    let Some((end, _)) = text.char_indices().nth(MARKDOWN_MAX) else { return text };
+    let room = MARKDOWN_MAX - NOTE.chars().count() - CLOSE.chars().count();
+    let fits = text.char_indices().nth(room).map_or(end, |(at, _)| at);
+    let whole = text[..fits].rfind("\n\n").or_else(|| text[..fits].rfind('\n')).unwrap_or(fits);
+    let mut cut = text[..whole].to_owned();
+    cut.push('\n');
+    if cut.matches("<details>").count() > cut.matches("</details>").count() {
+        cut.push_str(CLOSE);
+    }
+    cut + NOTE
+}
+
 /// Code in Markdown. It stands in a `<code>` element, which needs no counting of backticks.
 pub(super) fn markdown_code(text: &str) -> String {
     let mut out = String::from("<code>");

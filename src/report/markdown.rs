@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::escape::{markdown as text, markdown_code as code};
+use super::escape::{markdown as text, markdown_code as code, markdown_cut};
 use super::words::{actual, answer, count, end, latency, outcome, percent, rate, time, verdict};
 use crate::record::summary::{ScenarioSummary, Summary, Verdict};
 
@@ -11,6 +11,12 @@ use crate::record::summary::{ScenarioSummary, Summary, Verdict};
 const ERRORS: usize = 5;
 
 pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
+    let mut whole = Vec::new();
+    write_whole(summary, &mut whole)?;
+    out.write_all(markdown_cut(String::from_utf8_lossy(&whole).into_owned()).as_bytes())
+}
+
+fn write_whole(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
     let sign = sign(summary.verdict);
     writeln!(out, "## {sign} {}: {}\n", text(&summary.suite), verdict(summary.verdict))?;
     writeln!(out, "{} after {}.\n", answer(summary), time(summary.duration_s))?;

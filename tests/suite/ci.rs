@@ -212,7 +212,8 @@ fn the_github_workflow_with_a_baseline_makes_one_and_compares_with_it() {
     let place = Repository::new();
     let workflow = yaml(blocks("github")[1]);
     github(&place, &workflow);
-    let first = "flowbench noise perf/suite.yaml --runs 10 --out flowbench-baseline\n";
+    let first =
+        "flowbench noise perf/suite.yaml --runs 10 --out flowbench-baseline --inconclusive fail\n";
     assert_eq!(place.calls(), first);
     let summary = std::fs::read_to_string(place.path("summary.md")).expect("it has a summary");
     assert_eq!(summary, "There was no baseline: `flowbench-baseline` is one now.\n");

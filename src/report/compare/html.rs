@@ -5,8 +5,8 @@ use std::io;
 use serde::Serialize;
 
 use super::{
-    answer, change, change_unit, class, confidence, interval, outcome, sentence, shift, sizes,
-    value, verdict, warnings,
+    answer, around, class, confidence, guess, outcome, sentence, shift, sizes, value, verdict,
+    warnings,
 };
 use crate::compare::{Change, Comparison, ScenarioComparison};
 use crate::report::html::parts::Figure;
@@ -96,8 +96,8 @@ fn row(of: &Change) -> Vec<String> {
         of.metric.clone(),
         value(of.unit, of.base),
         value(of.unit, of.candidate),
-        change(of.unit, of.change),
-        format!("{} {}", interval(of), change_unit(of.unit)),
+        guess(of),
+        around(of),
         word.into(),
     ]
 }

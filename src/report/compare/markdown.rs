@@ -3,14 +3,38 @@
 use std::io;
 
 use super::{
-    answer, change, change_unit, confidence, interval, outcome, sentence, sizes, value, verdict,
-    warnings,
+    answer, around, confidence, guess, outcome, sentence, sizes, value, verdict, warnings,
 };
-use crate::compare::{Change, Comparison, Verdict};
-use crate::report::escape::{markdown as text, markdown_code as code};
+use crate::compare::{Change, Comparison, ScenarioComparison, Verdict};
+use crate::report::escape::{MARKDOWN_MAX, markdown as text, markdown_code as code, markdown_cut};
 use crate::report::words::capital;
 
 pub(super) fn write(comparison: &Comparison, out: &mut dyn io::Write) -> io::Result<()> {
+    let mut whole = Vec::new();
+    let all: Vec<&ScenarioComparison> = comparison.scenarios.iter().collect();
+    write_part(comparison, &all, true, &mut whole)?;
+    let mut text = String::from_utf8_lossy(&whole).into_owned();
+    if text.chars().nth(MARKDOWN_MAX).is_some() {
+        // What is to be looked at comes first, and only what the gates found.
+        let mut order = all;
+        order.sort_by_key(|scenario| match scenario.verdict {
+            Some(Verdict::Regressed) => 0,
+            Some(Verdict::CantTell) => 1,
+            Some(Verdict::Held) | None => 2,
+        });
+        whole.clear();
+        write_part(comparison, &order, false, &mut whole)?;
+        text = markdown_cut(String::from_utf8_lossy(&whole).into_owned());
+    }
+    out.write_all(text.as_bytes())
+}
+
+fn write_part(
+    comparison: &Comparison,
+    scenarios: &[&ScenarioComparison],
+    details: bool,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
     let sign = match comparison.verdict {
         Some(Verdict::Held) => "✅",
         Some(Verdict::Regressed) => "❌",
@@ -22,7 +46,11 @@ pub(super) fn write(comparison: &Comparison, out: &mut dyn io::Write) -> io::Res
     for warning in warnings(comparison) {
         writeln!(out, "> **Note:** {}\n", text(&warning))?;
     }
-    for scenario in &comparison.scenarios {
+    if !details {
+        let note = "what changed otherwise is left out here: it is more than a comment can hold";
+        writeln!(out, "> **Note:** {note}. The page and the JSON have it.\n")?;
+    }
+    for scenario in scenarios {
         writeln!(out, "### {}\n", text(&scenario.name))?;
         if !scenario.gates.is_empty() {
             writeln!(out, "| gate | base | candidate | change | interval | |")?;
@@ -41,6 +69,10 @@ pub(super) fn write(comparison: &Comparison, out: &mut dyn io::Write) -> io::Res
         }
         for gate in scenario.gates.iter().filter(|gate| gate.verdict != Verdict::Held) {
             writeln!(out, "- {} {}.", code(&gate.gate), text(&sentence(gate)))?;
+        }
+        // A scenario that one side has not has nothing to add either.
+        if !details || scenario.changes.is_empty() {
+            continue;
         }
         let table = |out: &mut dyn io::Write, changes: &[Change]| -> io::Result<()> {
             writeln!(out, "| | base | candidate | change | interval |")?;
@@ -76,10 +108,5 @@ pub(super) fn write(comparison: &Comparison, out: &mut dyn io::Write) -> io::Res
 }
 
 fn cells(of: &Change) -> Vec<String> {
-    vec![
-        value(of.unit, of.base),
-        value(of.unit, of.candidate),
-        change(of.unit, of.change),
-        format!("{} {}", interval(of), change_unit(of.unit)),
-    ]
+    vec![value(of.unit, of.base), value(of.unit, of.candidate), guess(of), around(of)]
 }

@@ -49,10 +49,10 @@ pub fn write(
     }
 }
 
-/// Writes a trend; as JUnit, which has no word for it, it is written as JSON.
+/// Writes a trend.
 ///
 /// # Errors
-/// Those of the writer.
+/// Those of the writer; and for JUnit, which has no word for it.
 pub fn write_trend(
     trend: &Trend,
     format: CompareFormat,
@@ -62,7 +62,8 @@ pub fn write_trend(
         CompareFormat::Terminal { color } => trend::terminal(trend, color, out),
         CompareFormat::Markdown => trend::markdown(trend, out),
         CompareFormat::Html => trend::html(trend, out),
-        CompareFormat::Json | CompareFormat::Junit => json(trend, out),
+        CompareFormat::Json => json(trend, out),
+        CompareFormat::Junit => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 
@@ -137,6 +138,19 @@ fn change(unit: &str, by: f64) -> String {
     format!("{} {}", signed(unit, by), change_unit(unit))
 }
 
+/// The best guess of a change with its sign and unit; a dash where it is no number.
+fn guess(of: &Change) -> String {
+    of.change.map_or_else(|| "–".into(), |by| change(of.unit, by))
+}
+
+/// The interval of a change with its unit; a dash where it is no number.
+fn around(of: &Change) -> String {
+    match of.change {
+        Some(_) => format!("{} {}", interval(of), change_unit(of.unit)),
+        None => "–".into(),
+    }
+}
+
 /// The interval of a change, without its unit.
 fn interval(of: &Change) -> String {
     let end = |end: Option<f64>, endless: &str| {
@@ -154,30 +168,38 @@ fn sentence(gate: &GateResult) -> String {
             None => reason,
         };
     };
-    let by = change(of.unit, of.change);
-    let unit = change_unit(of.unit);
+    let (by, around) = (guess(of), around(of));
     let allowed = change(of.unit, gate.allowed);
-    let around = interval(of);
+    if of.change.is_none() {
+        return match (of.base, of.candidate) {
+            (Some(_), None) => "failures have taken its place in the candidate".into(),
+            (None, Some(_)) => "failures were in its place in the base".into(),
+            _ => "failures are in its place on both sides".into(),
+        };
+    }
     match gate.verdict {
         Verdict::Regressed => {
-            format!("changed by {by} ({around} {unit}), wholly beyond the {allowed} allowed")
+            format!("changed by {by} ({around}), wholly beyond the {allowed} allowed")
         }
-        Verdict::Held if of.improved => format!("improved by {by} ({around} {unit})"),
+        Verdict::Held if of.improved => format!("improved by {by} ({around})"),
         Verdict::Held => {
-            format!("changed by {by} ({around} {unit}), wholly within the {allowed} allowed")
+            format!("changed by {by} ({around}), wholly within the {allowed} allowed")
         }
         Verdict::CantTell => {
             if let Some(reason) = &gate.reason {
-                return format!(
-                    "changed by {by} ({around} {unit}), beyond the {allowed} allowed, but {reason}"
-                );
+                return match gate.is_beyond() {
+                    true => format!(
+                        "changed by {by} ({around}), beyond the {allowed} allowed, but {reason}"
+                    ),
+                    false => format!("changed by {by} ({around}), but {reason}"),
+                };
             }
             let needed = match gate.runs_needed {
                 Some(runs) => format!("about {runs} runs a side would tell"),
                 None => "it is so near that no number of runs within reason would tell".into(),
             };
             format!(
-                "changed by {by} ({around} {unit}), which reaches over the {allowed} allowed: {needed}"
+                "changed by {by} ({around}), which reaches over the {allowed} allowed: {needed}"
             )
         }
     }

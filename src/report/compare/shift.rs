@@ -64,26 +64,26 @@ fn open(label: &str) -> String {
 
 /// Quantile by quantile, the change with its interval, where there is something to draw.
 pub(super) fn shift(changes: &[Change]) -> Option<String> {
-    let known: Vec<(&Change, f64, f64)> =
-        changes.iter().filter_map(|change| Some((change, change.low?, change.high?))).collect();
+    let known: Vec<(&Change, [f64; 3])> =
+        changes.iter().filter_map(|of| Some((of, [of.low?, of.change?, of.high?]))).collect();
     if known.is_empty() {
         return None;
     }
-    let low = known.iter().map(|(_, low, _)| *low).fold(0.0, f64::min);
-    let high = known.iter().map(|(_, _, high)| *high).fold(0.0, f64::max);
+    let low = known.iter().map(|(_, [low, ..])| *low).fold(0.0, f64::min);
+    let high = known.iter().map(|(_, [.., high])| *high).fold(0.0, f64::max);
     let axis = Axis::new(low.min(-0.01), high.max(0.01));
     let mut svg = open("change of response time by percentile, with intervals");
     axis.draw(|mark| format!("{} %", signed("ms", mark)), &mut svg);
     let step = (WIDTH - LEFT - RIGHT) / known.len() as f64;
     let x = |index: usize| LEFT + (index as f64 + 0.5) * step;
-    let points = |value: fn(&(&Change, f64, f64)) -> f64| {
+    let points = |value: fn(&(&Change, [f64; 3])) -> f64| {
         let at = known.iter().enumerate();
         at.map(|(index, known)| format!("{:.1} {:.1}", x(index), axis.y(value(known)))).collect()
     };
-    let upper: Vec<String> = points(|known| known.2);
-    let mut lower: Vec<String> = points(|known| known.1);
+    let upper: Vec<String> = points(|known| known.1[2]);
+    let mut lower: Vec<String> = points(|known| known.1[0]);
     lower.reverse();
-    let middle: Vec<String> = points(|known| known.0.change);
+    let middle: Vec<String> = points(|known| known.1[1]);
     let _ = write!(
         svg,
         r#"<path class="band c0" d="M{}L{}Z"/><path class="zero" d="M{LEFT} {zero:.1}H{:.1}"/><path class="line c0" d="M{}"/>"#,
@@ -93,15 +93,15 @@ pub(super) fn shift(changes: &[Change]) -> Option<String> {
         middle.join("L"),
         zero = axis.y(0.0),
     );
-    for (index, (change, low, high)) in known.iter().enumerate() {
-        let (x, y) = (x(index), axis.y(change.change));
+    for (index, (change, [low, by, high])) in known.iter().enumerate() {
+        let (x, y) = (x(index), axis.y(*by));
         let _ = write!(
             svg,
             r#"<path class="whisker c0" d="M{x:.1} {:.1}V{:.1}"/><circle class="dot c0" cx="{x:.1}" cy="{y:.1}" r="4"><title>{}: {} %, {} … {} %</title></circle><text x="{x:.1}" y="{:.1}" text-anchor="middle">{}</text>"#,
             axis.y(*low),
             axis.y(*high),
             change.metric,
-            signed("ms", change.change),
+            signed("ms", *by),
             signed("ms", *low),
             signed("ms", *high),
             HEIGHT - BOTTOM + 20.0,

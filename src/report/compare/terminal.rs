@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{answer, change, change_unit, confidence, interval, outcome, sentence, sizes, value};
+use super::{answer, around, change, confidence, guess, outcome, sentence, sizes, value};
 use crate::compare::{Change, Comparison, ScenarioComparison, Verdict};
 use crate::report::words::{fit, width, wrap};
 
@@ -89,12 +89,7 @@ fn row(name: &str, of: &Change, name_width: usize, out: &mut dyn io::Write) -> i
         name.clear();
     }
     write!(out, "{name}{:1$}", "", name_width - width(&name))?;
-    let figures = [
-        value(of.unit, of.base),
-        value(of.unit, of.candidate),
-        change(of.unit, of.change),
-        format!("{} {}", interval(of), change_unit(of.unit)),
-    ];
+    let figures = [value(of.unit, of.base), value(of.unit, of.candidate), guess(of), around(of)];
     for (text, (_, columns)) in figures.iter().zip(FIGURES) {
         write!(out, "{:1$}{text}", "", columns.saturating_sub(width(text)))?;
     }
@@ -103,12 +98,12 @@ fn row(name: &str, of: &Change, name_width: usize, out: &mut dyn io::Write) -> i
 
 /// Quantile by quantile, where the interval lies, and where no change would be.
 fn shift(changes: &[Change], out: &mut dyn io::Write) -> io::Result<()> {
-    let ends = |change: &Change| change.low.zip(change.high);
+    let ends = |change: &Change| Some((change.low?, change.change?, change.high?));
     let (mut low, mut high) = (-0.01f64, 0.01f64);
-    for (from, to) in changes.iter().filter_map(ends) {
+    for (from, _, to) in changes.iter().filter_map(ends) {
         (low, high) = (low.min(from), high.max(to));
     }
-    if changes.is_empty() {
+    if changes.iter().filter_map(ends).next().is_none() {
         return Ok(());
     }
     let place = |change: f64| {
@@ -117,14 +112,14 @@ fn shift(changes: &[Change], out: &mut dyn io::Write) -> io::Result<()> {
     };
     writeln!(out, "shift of response times, │ is no change")?;
     for of in changes {
-        let Some((from, to)) = ends(of) else { continue };
+        let Some((from, by, to)) = ends(of) else { continue };
         let mut line = vec![' '; CHART];
         line[place(0.0)] = '│';
         line[place(from)..=place(to)].fill('─');
         line[place(0.0)] = if from <= 0.0 && 0.0 <= to { '┼' } else { '│' };
-        line[place(of.change)] = '●';
+        line[place(by)] = '●';
         let line: String = line.into_iter().collect();
-        writeln!(out, "{:8}{:>10}  {}", of.metric, change(of.unit, of.change), line.trim_end())?;
+        writeln!(out, "{:8}{:>10}  {}", of.metric, change(of.unit, by), line.trim_end())?;
     }
     writeln!(out)
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{change, shift, value};
 use crate::compare::trend::{ChangePoint, LeftOut, Series, Trend};
-use crate::report::escape::{markdown as text, markdown_code as code};
+use crate::report::escape::{markdown as text, markdown_code as code, markdown_cut};
 use crate::report::html::parts::Figure;
 use crate::report::html::render;
 use crate::report::words::{fit, width, wrap};
@@ -53,6 +53,12 @@ pub(super) fn terminal(trend: &Trend, color: bool, out: &mut dyn io::Write) -> i
 }
 
 pub(super) fn markdown(trend: &Trend, out: &mut dyn io::Write) -> io::Result<()> {
+    let mut whole = Vec::new();
+    markdown_whole(trend, &mut whole)?;
+    out.write_all(markdown_cut(String::from_utf8_lossy(&whole).into_owned()).as_bytes())
+}
+
+fn markdown_whole(trend: &Trend, out: &mut dyn io::Write) -> io::Result<()> {
     writeln!(out, "## {}: trend\n\n{}\n", text(&trend.suite), sentence(trend))?;
     let changes = changes(trend);
     if !changes.is_empty() {

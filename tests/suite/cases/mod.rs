@@ -3,6 +3,7 @@
 
 mod endless;
 mod figures;
+mod gates;
 mod goaway;
 mod json;
 mod started;
