@@ -75,8 +75,7 @@ pub fn knee(trials: &[TrialSummary]) -> Option<Estimate> {
     if loads.len() < KNEE_LEVELS_MIN {
         return None;
     }
-    let power =
-        |trial: &TrialSummary| trial.point.mean_ms.map(|ms| trial.point.throughput_per_s / ms);
+    let power = |trial: &TrialSummary| Some(trial.point.throughput_per_s? / trial.point.mean_ms?);
     let powers = loads.iter().enumerate().filter_map(|(at, trial)| Some((at, power(trial)?)));
     let (at, _) = powers.max_by(|a, b| a.1.total_cmp(&b.1))?;
     let level = loads[at].level;
@@ -119,7 +118,7 @@ pub fn models(trials: &[TrialSummary], answer: &Answer, circumstances: Circumsta
     let fit = |loads: &[&TrialSummary]| {
         let usl: Vec<(f64, f64)> = loads
             .iter()
-            .map(|t| (concurrency(t, circumstances), t.point.throughput_per_s))
+            .filter_map(|t| Some((concurrency(t, circumstances), t.point.throughput_per_s?)))
             .collect();
         let times: Vec<Load> = loads.iter().filter_map(|trial| predict::load(trial)).collect();
         let queue = known.filter(|_| !circumstances.clients);
@@ -146,8 +145,8 @@ fn concurrency(trial: &TrialSummary, circumstances: Circumstances) -> f64 {
     if circumstances.clients {
         return trial.level;
     }
-    // By Little's law: what was measured by integration includes the drain at the end.
-    trial.point.throughput_per_s * trial.point.mean_ms.unwrap_or(0.0) / 1e3
+    // By Little's law: what was measured by integration includes the drain of what ended early.
+    trial.point.throughput_per_s.unwrap_or(0.0) * trial.point.mean_ms.unwrap_or(0.0) / 1e3
 }
 
 fn known(
@@ -159,14 +158,16 @@ fn known(
     let lowest = loads.first()?;
     let unloaded = predict::load(lowest)?;
     let deviation_s = lowest.point.stddev_ms.unwrap_or(0.0) / 1e3;
-    let highest = loads.last()?.point.throughput_per_s;
+    let highest = loads.last()?.point.throughput_per_s?;
     let full = trials.iter().filter(|trial| {
         // What failed without errors and could not keep up shows what comes out at most.
-        trial.outcome != Outcome::Invalid
-            && trial.point.error_rate < 0.01
-            && trial.point.throughput_per_s < 0.97 * trial.point.offered_per_s
+        trial.outcome != Outcome::Invalid && trial.point.error_rate < 0.01
     });
-    let saturated = full.map(|trial| trial.point.throughput_per_s).fold(0.0, f64::max);
+    let saturated = full.filter_map(|trial| {
+        let (done, offered) = (trial.point.throughput_per_s?, trial.point.offered_per_s);
+        (done < 0.97 * offered).then_some(done)
+    });
+    let saturated = saturated.fold(0.0, f64::max);
     // The queue is in the Executor that saturates, where one does.
     let first = executors.iter().find(|stop| stop.saturates_first);
     let service_s = first.map_or(unloaded.mean_s, |stop| stop.unloaded_ms / 1e3);
@@ -186,14 +187,16 @@ fn judge(
 ) -> HeldOut {
     let in_flight = concurrency(kept, circumstances);
     let point = &kept.point;
+    // It is in balance, so it has one.
+    let throughput_per_s = point.throughput_per_s.unwrap_or(0.0);
     let by_usl = usl.map(|usl| usl.predict(in_flight));
     // What is measured there has an error of its own, too.
     let own_ms = predict::load(kept).map_or(0.0, |load| 2.0 * load.error_s * 1e3);
     let by_queue = queue
-        .and_then(|queue| queue.response_ms(point.throughput_per_s))
+        .and_then(|queue| queue.response_ms(throughput_per_s))
         .map(|ms| Estimate::new(ms.value, (ms.low - own_ms).max(0.0), ms.high + own_ms));
     let mean_ms = point.mean_ms.unwrap_or(0.0);
-    let usl_right = by_usl.is_none_or(|estimate| estimate.contains(point.throughput_per_s));
+    let usl_right = by_usl.is_none_or(|estimate| estimate.contains(throughput_per_s));
     let queue_right = by_queue.is_none_or(|estimate| estimate.contains(mean_ms));
     let interval = |estimate: Estimate| match estimate.high.is_finite() {
         true => format!("{} to {}", number(estimate.low), number(estimate.high)),
@@ -201,7 +204,7 @@ fn judge(
     };
     let mut words = format!(
         "kept from the fits: {}/s with a mean of {} ms",
-        number(point.throughput_per_s),
+        number(throughput_per_s),
         number(mean_ms)
     );
     if let Some(estimate) = by_usl {
@@ -223,7 +226,7 @@ fn judge(
     HeldOut {
         level: kept.level,
         in_flight,
-        throughput_per_s: point.throughput_per_s,
+        throughput_per_s,
         by_usl_per_s: by_usl,
         mean_ms,
         by_queue_ms: by_queue,
@@ -251,7 +254,7 @@ pub(super) mod tests {
             budget_s: 20.0,
             point: Point {
                 offered_per_s: level,
-                throughput_per_s: level.min(100.0),
+                throughput_per_s: Some(level.min(100.0)),
                 mean_ms: Some(5.0 + queued),
                 stddev_ms: Some(queued),
                 executors: vec![

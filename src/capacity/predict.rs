@@ -9,7 +9,7 @@ use super::queue::{Known, Load, Queue};
 use super::result::{Capacity, TrialSummary, Unit};
 use super::search::Answer;
 use super::stats::Estimate;
-use super::words::number;
+use super::words::{number, sure};
 
 /// What load does to an Executor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -87,9 +87,14 @@ pub(super) fn executors(loads: &[&TrialSummary], circumstances: Circumstances) -
         .collect();
     let growth = |stop: &Stop| (stop.loaded_ms - stop.unloaded_ms).max(0.0);
     let all: f64 = stops.iter().map(growth).sum();
+    let most = told.filter_map(|trial| trial.point.throughput_per_s).fold(0.0, f64::max);
     for stop in &mut stops {
         stop.share_of_growth = if all > 0.0 { growth(stop) / all } else { 0.0 };
         let felt = growth(stop) > FELT * stop.unloaded_ms;
+        if !felt && let Some(capacity) = &mut stop.capacity_per_s {
+            // One that never queued has shown what it does at least, and nothing of where it ends.
+            *capacity = Estimate::new(most, most, f64::INFINITY);
+        }
         stop.saturates_first = felt && stop.share_of_growth >= GROWTH_MIN;
     }
     stops.sort_by(|a, b| b.share_of_growth.total_cmp(&a.share_of_growth));
@@ -134,7 +139,7 @@ pub(super) fn load(trial: &TrialSummary) -> Option<Load> {
     let error_s = deviation_s / trial.independent_requests.max(1.0).sqrt();
     // A machine is not the same from minute to minute: a hundredth is what no sample takes away.
     let error_s = error_s.hypot(0.01 * mean_s);
-    Some(Load { rate: point.throughput_per_s, mean_s, error_s })
+    Some(Load { rate: point.throughput_per_s?, mean_s, error_s })
 }
 
 /// The Executor that gives way once the first one has more replicas.
@@ -191,7 +196,7 @@ pub(super) fn replicas(capacity: &Capacity) -> Vec<Prediction> {
                 false => format!("{}/s or more", number(holds_per_s.low)),
             };
             let plural = if replicas == 1 { "" } else { "s" };
-            let sure = number(confidence * 100.0);
+            let sure = sure(confidence);
             let words = format!(
                 "{replicas} replica{plural} would hold {between}, {sure} % sure if nothing else gives \
                  way{}",
@@ -240,7 +245,7 @@ pub(super) fn rates(
 
 /// The most that came back of any load.
 fn highest(trials: &[TrialSummary]) -> f64 {
-    trials.iter().map(|trial| trial.point.throughput_per_s).fold(0.0, f64::max)
+    trials.iter().filter_map(|trial| trial.point.throughput_per_s).fold(0.0, f64::max)
 }
 
 /// What is to be said in the same sentence where nobody has been.
@@ -258,6 +263,20 @@ fn warning(beyond: bool, highest: f64, what: &str) -> String {
 mod tests {
     use super::super::analysis::tests::{capacity_of, circumstances, trial};
     use super::*;
+
+    #[test]
+    fn an_executor_that_never_queued_has_no_upper_bound() {
+        let trials: Vec<TrialSummary> = [5.0, 20.0, 40.0, 70.0, 80.0].map(trial).to_vec();
+        let loads: Vec<&TrialSummary> = trials.iter().collect();
+        let stops = executors(&loads, circumstances());
+        let encoder = stops.iter().find(|stop| stop.name == "encoder").expect("it was there");
+        assert_eq!(encoder.capacity_per_s, Some(Estimate::new(80.0, 80.0, f64::INFINITY)));
+        let words = next_words(&stops).expect("there is a next");
+        assert!(
+            words.ends_with("it takes at least 80/s, and how much more was not seen"),
+            "{words}"
+        );
+    }
 
     #[test]
     fn replicas_add_up_with_a_warning_where_nobody_has_been() {

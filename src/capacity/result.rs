@@ -81,7 +81,7 @@ impl TrialSummary {
         !matches!(self.outcome, Outcome::Invalid | Outcome::Seen)
             && !point.growing
             && point.drift.is_some_and(|drift| drift <= DRIFT_MAX)
-            && point.throughput_per_s >= KEPT_UP * point.offered_per_s
+            && point.throughput_per_s.is_some_and(|done| done >= KEPT_UP * point.offered_per_s)
             && point.mean_ms.is_some()
     }
 }
@@ -91,12 +91,12 @@ impl TrialSummary {
 pub struct Point {
     /// Arrivals a second.
     pub offered_per_s: f64,
-    /// Ok requests a second.
-    pub throughput_per_s: f64,
+    /// Ok requests a second; null, as the two that follow, for trials that were too short to tell.
+    pub throughput_per_s: Option<f64>,
     /// Their Documents a second.
-    pub documents_per_s: f64,
+    pub documents_per_s: Option<f64>,
     /// Ok requests a second that met every limit of the objective by themselves.
-    pub goodput_per_s: f64,
+    pub goodput_per_s: Option<f64>,
     /// Failed requests among all.
     pub error_rate: f64,
     /// Requests in flight, the mean.
@@ -208,7 +208,7 @@ impl Capacity {
         let level = self.answer.held()?;
         match self.unit {
             Unit::Rate => Some(level),
-            Unit::Clients => Some(confirmed(&self.trials, level)?.point.throughput_per_s),
+            Unit::Clients => confirmed(&self.trials, level)?.point.throughput_per_s,
         }
     }
 
@@ -302,8 +302,8 @@ pub struct Overload {
     pub factor: f64,
     /// Arrivals a second, or clients.
     pub level: f64,
-    /// Ok requests a second that met the objective by themselves.
-    pub goodput_per_s: f64,
+    /// Ok requests a second that met the objective by themselves; null where it was too short to tell.
+    pub goodput_per_s: Option<f64>,
     /// Failed requests among all.
     pub error_rate: f64,
     /// Why it tells of our own side more than of the Flow, where that is so.

@@ -15,7 +15,7 @@ pub fn answer(
     confidence: f64,
 ) -> String {
     let goal = objective.join(" and ");
-    let sure = format!("{} % sure", number(confidence * 100.0));
+    let sure = format!("{} % sure", sure(confidence));
     let say = |level: f64| self::level(level, unit);
     let why = |level: f64| why(trials, level).map_or(String::new(), |why| format!(" ({why})"));
     match answer {
@@ -195,6 +195,17 @@ pub fn number(value: f64) -> String {
     out
 }
 
+/// A confidence in percent, with as many nines as it has: nothing that was measured is 100 % sure.
+pub fn sure(confidence: f64) -> String {
+    let percent = confidence * 100.0;
+    let rounded = number(percent);
+    if rounded != "100" {
+        return rounded;
+    }
+    let nines = (1..=6).map(|decimals| format!("{percent:.decimals$}"));
+    nines.into_iter().find(|text| !text.starts_with("100")).unwrap_or("99.999999".into())
+}
+
 /// What else there is to say, a line each.
 pub fn details(capacity: &Capacity) -> Vec<String> {
     let unit = capacity.unit;
@@ -208,10 +219,11 @@ pub fn details(capacity: &Capacity) -> Vec<String> {
         ));
     }
     if !capacity.overload.is_empty() {
-        let each = capacity.overload.iter().map(|overload| {
+        let each = capacity.overload.iter().filter_map(|overload| {
+            let goodput = overload.goodput_per_s?;
             let percent = number(overload.factor * 100.0);
             let doubt = if overload.reasons.is_empty() { "" } else { " (not valid)" };
-            format!("{}/s at {percent} %{doubt}", number(overload.goodput_per_s))
+            Some(format!("{}/s at {percent} %{doubt}", number(goodput)))
         });
         lines.push(format!("goodput under overload: {}", each.collect::<Vec<_>>().join(", ")));
     }
@@ -257,7 +269,7 @@ pub fn notes(capacity: &Capacity) -> impl Iterator<Item = String> {
 pub fn paragraph(capacity: &Capacity) -> String {
     let unit = capacity.unit;
     let goal = capacity.objective.join(" and ");
-    let sure = number(capacity.confidence * 100.0);
+    let sure = sure(capacity.confidence);
     let mut text = match &capacity.answer {
         Answer::Edge { held, fails, .. } => {
             let fails = fails.map_or(String::new(), |fails| {
@@ -290,8 +302,9 @@ pub fn paragraph(capacity: &Capacity) -> String {
     if let (Some(worst), Some(held)) = (capacity.overload.last(), capacity.answer.held())
         && unit == Unit::Rate
     {
-        let kept = worst.goodput_per_s / held;
+        let kept = worst.goodput_per_s.unwrap_or(0.0) / held;
         let verdict = match kept {
+            _ if worst.goodput_per_s.is_none() => "it was not seen for long enough to tell",
             _ if kept >= 0.8 => "it goes on serving about as much as it can",
             _ if kept >= 0.3 => "it serves a part of that in time",
             _ => "hardly any request is answered in time",
@@ -317,6 +330,12 @@ mod tests {
     fn numbers_are_short_and_exact_enough() {
         let shown = [412.0, 0.5, 12.34, 5000.0, 1_234_567.8, 99.96, 0.0123, -1.5].map(number);
         assert_eq!(shown, ["412", "0.5", "12.3", "5 000", "1 234 568", "100", "0.0123", "-1.5"]);
+    }
+
+    #[test]
+    fn nothing_is_a_hundred_percent_sure() {
+        let shown = [0.95, 0.99, 0.999, 0.9999, 0.999_999, 1.0].map(sure);
+        assert_eq!(shown, ["95", "99", "99.9", "99.99", "99.9999", "99.999999"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::recorder::Delta;
+use super::summary::Throughput;
 use super::{Histogram, tally::Tally};
 use crate::engine::event::Outcome;
 
@@ -255,6 +256,19 @@ impl Recording {
             window.merge(tally);
         }
         (window, until.saturating_sub(from))
+    }
+
+    /// Rates of whole seconds, from one to another of them.
+    pub fn throughput(&self, from: u64, until: u64) -> Throughput {
+        let seconds = self.timeline();
+        let within = seconds.iter().take(until as usize).skip(from as usize);
+        let length = until.saturating_sub(from).max(1) as f64;
+        let per_s = |of: fn(&Second) -> u64| within.clone().map(of).sum::<u64>() as f64 / length;
+        Throughput {
+            offered_per_s: per_s(|second| second.offered),
+            requests_per_s: per_s(|second| second.ok_in_time),
+            documents_per_s: per_s(|second| second.documents_in_time),
+        }
     }
 
     /// Seconds so far.

@@ -43,6 +43,11 @@ pub(super) fn count(count: u64) -> String {
     text
 }
 
+/// A figure that there may not be.
+pub(super) fn known(value: Option<f64>, show: fn(f64) -> String) -> String {
+    value.map_or("–".into(), show)
+}
+
 /// A rate per second.
 pub(super) fn rate(per_s: f64) -> String {
     if per_s >= 1000.0 {

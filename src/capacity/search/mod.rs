@@ -16,9 +16,10 @@ mod trial;
 
 use super::isotonic;
 use super::judge::{Decision, Rule};
+use super::words::number;
 use certain::Attempt;
 pub use settings::Settings;
-pub use trial::{Answer, Kind, Trial, TrialResult, Tried};
+pub use trial::{Answer, Kind, Times, Trial, TrialResult, Tried};
 
 /// The search: a state machine without a clock.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub struct Search {
     pause_s: f64,
     /// How often in a row a trial could not be judged.
     invalid: u32,
+    /// How often the lowest level was tried again because the Flow was still getting faster.
+    warming: u32,
     /// Levels that could not be judged however often they were tried; bounded by the trials.
     unjudged: Vec<f64>,
     /// Certain answers so far.
@@ -81,6 +84,9 @@ const INVALID_MAX: u32 = 4;
 /// The first of these pauses, in seconds; each is twice as long as the one before.
 const PAUSE_S: f64 = 2.0;
 
+/// How often a Flow that is still getting faster is given more time at the lowest level.
+const WARMING_MAX: u32 = 6;
+
 /// The least part of its budget that a trial which looks for the edge has.
 const PATIENCE_MIN: f64 = 0.05;
 
@@ -102,6 +108,7 @@ impl Search {
             cool_downs: 0,
             pause_s: 0.0,
             invalid: 0,
+            warming: 0,
             unjudged: Vec::new(),
             held: None,
             fails: None,
@@ -298,8 +305,15 @@ impl Search {
 
     /// What to do after a trial that looked for the edge.
     fn seek(&mut self, level: f64, kind: Kind) {
-        let settings = &self.settings;
         let (lo, hi) = self.boundary();
+        if lo.is_none() && kind != Kind::Bracket && self.is_warming() {
+            return self.warm_up(level);
+        }
+        if lo.is_some() && self.warming > 0 {
+            self.notes.push(self.was_cold());
+            self.warming = 0;
+        }
+        let settings = &self.settings;
         let new = |level| Stage::Confirm(Attempt::first(level));
         self.stage = match (lo, hi) {
             (None, _) if kind == Kind::Bracket => {
@@ -318,6 +332,45 @@ impl Search {
                 None => new(self.below(lo, hi)),
             },
         };
+    }
+
+    /// Whether the last trial was faster than the one before it, of the same load.
+    fn is_warming(&self) -> bool {
+        let mut tried = self.tried.iter().rev().filter(|tried| tried.trial.kind != Kind::CoolDown);
+        let (Some(last), Some(before)) = (tried.next(), tried.next()) else { return false };
+        let times = last.result.times.zip(before.result.times);
+        last.trial.level == before.trial.level
+            && times.is_some_and(|(last, before)| last.fell_from(before))
+    }
+
+    /// Goes on sending the lowest load for a while, and tries it again then.
+    fn warm_up(&mut self, level: f64) {
+        if self.warming == WARMING_MAX {
+            let held = None;
+            return self.stage = Stage::Done(Answer::Unclear { held, reason: self.was_cold() });
+        }
+        self.warming += 1;
+        // What a cold Flow did says nothing of a warm one.
+        for cold in &mut self.tried {
+            cold.result.invalid.get_or_insert_with(|| "the Flow was cold".into());
+        }
+        self.cool_downs = 1;
+        self.pause_s = PAUSE_S * f64::from(1u32 << self.warming.min(4));
+        self.stage = Stage::Seek { level, kind: Kind::Retest };
+    }
+
+    /// How times fell while the lowest level was tried.
+    fn was_cold(&self) -> String {
+        let times = self.tried.iter().filter(|tried| tried.trial.kind != Kind::CoolDown);
+        let mut means = times.filter_map(|tried| Some(tried.result.times?.mean_s * 1e3));
+        let (first, last) = (means.next().unwrap_or(0.0), means.next_back().unwrap_or(0.0));
+        format!(
+            "the Flow was cold: its mean response time at {} fell from {} to {} ms from trial to \
+             trial; give the scenario a longer `warmup`",
+            self.say(self.settings.low),
+            number(first),
+            number(last)
+        )
     }
 
     /// The level to try between two, if they are not near enough.

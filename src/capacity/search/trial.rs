@@ -51,6 +51,8 @@ pub struct TrialResult {
     pub evidence: Evidence,
     /// How long it took, in seconds.
     pub seconds: f64,
+    /// How long its requests took; `None` without any that came back.
+    pub times: Option<Times>,
     /// Why it cannot be judged, where the fault is on our side: nothing of the rest counts then.
     pub invalid: Option<String>,
     /// Whether requests were still without an answer when it was given up: the Flow has a backlog.
@@ -58,6 +60,27 @@ pub struct TrialResult {
     /// Whether it was ended from outside: nothing comes after it.
     pub interrupted: bool,
 }
+
+/// The mean response time of a trial and its standard error, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Times {
+    /// The mean.
+    pub mean_s: f64,
+    /// Its standard error.
+    pub error_s: f64,
+}
+
+impl Times {
+    /// Whether these are shorter than those of a trial before, by more than chance and by enough to
+    /// matter.
+    pub fn fell_from(self, before: Times) -> bool {
+        let fell = before.mean_s - self.mean_s;
+        fell > 3.0 * before.error_s.hypot(self.error_s) && fell > FELL_MIN * before.mean_s
+    }
+}
+
+/// The least part by which times fall while a Flow warms up.
+const FELL_MIN: f64 = 0.02;
 
 /// What a search found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -411,8 +411,8 @@ pub struct ThresholdSummary {
     pub passed: bool,
     /// Why it was not judged.
     pub reason: Option<String>,
-    /// The kind of that reason.
-    #[serde(default)]
+    /// The kind of that reason; left out where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<Code>,
 }
 

@@ -29,6 +29,8 @@ pub(super) fn write(capacity: &Capacity, out: &mut dyn io::Write) -> io::Result<
     for trial in &capacity.trials {
         let point = &trial.point;
         let number = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
+        let thousandths =
+            |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.3}"));
         let executors: Vec<String> = point
             .executors
             .iter()
@@ -40,9 +42,9 @@ pub(super) fn write(capacity: &Capacity, out: &mut dyn io::Write) -> io::Result<
             outcome(trial.outcome).into(),
             format!("{:.3}", trial.seconds),
             format!("{:.3}", point.offered_per_s),
-            format!("{:.3}", point.throughput_per_s),
-            format!("{:.3}", point.goodput_per_s),
-            format!("{:.3}", point.documents_per_s),
+            thousandths(point.throughput_per_s),
+            thousandths(point.goodput_per_s),
+            thousandths(point.documents_per_s),
             point.error_rate.to_string(),
             format!("{:.3}", point.in_flight),
             number(point.mean_ms),

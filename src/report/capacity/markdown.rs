@@ -7,7 +7,7 @@ use crate::capacity::result::Capacity;
 use crate::capacity::search::Answer;
 use crate::capacity::words::{condition, details, kind, level, outcome};
 use crate::report::escape::{markdown as text, markdown_cut};
-use crate::report::words::{capital, latency, percent, rate, time};
+use crate::report::words::{capital, known, latency, percent, rate, time};
 
 pub(super) fn write(capacity: &Capacity, out: &mut dyn io::Write) -> io::Result<()> {
     let mut whole = Vec::new();
@@ -39,7 +39,7 @@ fn write_whole(capacity: &Capacity, out: &mut dyn io::Write) -> io::Result<()> {
             kind(trial.kind),
             outcome(trial.outcome),
             time(trial.seconds),
-            rate(trial.point.throughput_per_s),
+            known(trial.point.throughput_per_s, rate),
             latency(trial.point.p50_ms),
             latency(trial.point.p99_ms),
             percent(trial.point.error_rate),

@@ -4,7 +4,7 @@ use super::watched::{Mark, Offered, Watched};
 use crate::capacity::judge::{Block, Decision};
 use crate::capacity::objective::Objective;
 use crate::capacity::result::{ExecutorTime, Outcome, Point, TrialSummary};
-use crate::capacity::search::{Kind, Trial, TrialResult};
+use crate::capacity::search::{Kind, Times, Trial, TrialResult};
 use crate::record::HistogramError;
 use crate::record::reason::{Code, Reason};
 use crate::record::summary::{
@@ -55,6 +55,7 @@ pub(super) fn judged(
         decision: judges.then_some(decision),
         evidence,
         seconds,
+        times: times_of(summary, evidence.independent),
         invalid: (!ours.is_empty()).then(|| ours.join("; ")),
         backlog,
         interrupted: summary.end.reason == EndReason::Interrupted
@@ -67,10 +68,12 @@ pub(super) fn judged(
         (_, Decision::Fail) => Outcome::Failed,
         (_, Decision::Open) => Outcome::Undecided,
     };
-    let flow = match clients || matches!(outcome, Outcome::Held | Outcome::Undecided) {
-        true => Flow::whole(watched.marks(), &summary.throughput),
-        false => Flow::settled(trial.level, watched.marks())
-            .unwrap_or_else(|| Flow::whole(watched.marks(), &summary.throughput)),
+    let rates = watched.rates();
+    let rates = match clients || matches!(outcome, Outcome::Held | Outcome::Undecided) {
+        // One that was carried out to its end has its own figures, of all of its time.
+        true if summary.end.reason == EndReason::Time => Some(summary.throughput),
+        true => rates.whole,
+        false => rates.settled,
     };
     let summary = TrialSummary {
         kind: trial.kind,
@@ -80,7 +83,7 @@ pub(super) fn judged(
         budget_s: trial.budget_s,
         point: Point {
             growing: evidence.growing || overloaded,
-            ..point(trial, watched, summary, flow)
+            ..point(trial, watched, summary, rates)
         },
         objective: conditions,
         excess: if evidence.excess.is_finite() { evidence.excess } else { f64::MAX },
@@ -90,6 +93,13 @@ pub(super) fn judged(
         recovered_s,
     };
     Ok((result, summary))
+}
+
+/// The mean response time, as sure as so many independent requests make it.
+fn times_of(summary: &ScenarioSummary, independent: f64) -> Option<Times> {
+    let response = &summary.response_time_ms;
+    let (mean_s, deviation_s) = (response.mean? / 1e3, response.stddev.unwrap_or(0.0) / 1e3);
+    Some(Times { mean_s, error_s: deviation_s / independent.max(1.0).sqrt() })
 }
 
 /// What was wrong on our side: what cannot have changed the outcome, and what makes it invalid.
@@ -126,66 +136,38 @@ fn faults(
     (texts(excused), texts(ours))
 }
 
-/// What came in and went out, a second.
-#[derive(Clone, Copy)]
-struct Flow {
-    offered: f64,
-    ok: f64,
-    /// Ok requests that met the objective by themselves.
-    good: f64,
-}
-
-impl Flow {
-    /// Of a whole trial.
-    fn whole(marks: &[Mark], throughput: &Throughput) -> Flow {
-        let seconds: f64 = marks.iter().map(|mark| mark.block.seconds).sum();
-        Flow {
-            offered: throughput.offered_per_s,
-            ok: throughput.requests_per_s,
-            good: met(marks) / f64::max(seconds, 1e-3),
-        }
-    }
-
-    /// Of the second half of a trial that is out of balance, when what the warmup left has been worked
-    /// off and the queue has filled; `None` where nothing was offered in it. Arrivals came by the
-    /// clock, so what ended is counted in terms of them: workers do not tell at the same instant.
-    fn settled(level: f64, marks: &[Mark]) -> Option<Flow> {
-        let middle = marks.last()?.end_s / 2.0;
-        let half = marks.partition_point(|mark| mark.end_s < middle);
-        let (before, after) = (marks.get(half)?, marks.last()?);
-        let arrivals =
-            after.offered.checked_sub(before.offered).filter(|arrivals| *arrivals > 0)?;
-        let per_s = |count: f64| count / arrivals as f64 * level;
-        Some(Flow {
-            offered: level,
-            ok: per_s(after.ok.saturating_sub(before.ok) as f64),
-            good: per_s(met(&marks[half + 1..])),
-        })
-    }
-}
-
-/// Requests that ended and exceeded no limit.
-fn met(marks: &[Mark]) -> f64 {
+/// How many of the ok requests of the marks from one on exceeded no limit, as a share of them.
+fn good(marks: &[Mark], from: usize) -> f64 {
     let met = |block: &Block| block.requests - block.over.iter().copied().fold(0.0, f64::max);
     // Assertions are looked at later than responses are counted.
-    marks.iter().map(|mark| met(&mark.block)).sum::<f64>().max(0.0)
+    let met = marks[from..].iter().map(|mark| met(&mark.block)).sum::<f64>().max(0.0);
+    let ok =
+        |index: Option<usize>| index.and_then(|index| marks.get(index)).map_or(0, |mark| mark.ok);
+    let ok = ok(marks.len().checked_sub(1)) - ok(from.checked_sub(1));
+    if ok > 0 { (met / ok as f64).min(1.0) } else { 0.0 }
 }
 
 /// The figures of a trial.
 ///
 /// Its response times are those of all requests that were due in it, but of an overload those that had
 /// ended when it was over: what is sent after it, to see the Flow recover, is another load.
-fn point(trial: &Trial, watched: &Watched, summary: &ScenarioSummary, flow: Flow) -> Point {
+fn point(
+    trial: &Trial,
+    watched: &Watched,
+    summary: &ScenarioSummary,
+    rates: Option<Throughput>,
+) -> Point {
     let marks = watched.marks();
-    let documents = |documents: f64, ok: f64| match ok > 0.0 {
-        true => documents / ok * flow.ok,
-        false => 0.0,
-    };
+    // What is out of balance is told by its second half, as its rates are.
+    let half = if watched.rates().whole == rates { 0 } else { marks.len() / 2 };
+    // Of clients nobody knows beforehand how many requests they make.
+    let offered_per_s = rates.map_or(trial.level, |rates| rates.offered_per_s);
     let of_flow = Point {
-        offered_per_s: flow.offered,
-        throughput_per_s: flow.ok,
-        goodput_per_s: flow.good,
-        drift: (marks.len() >= DRIFT_BLOCKS).then(|| drift(marks, flow.offered)),
+        offered_per_s,
+        throughput_per_s: rates.map(|rates| rates.requests_per_s),
+        documents_per_s: rates.map(|rates| rates.documents_per_s),
+        goodput_per_s: rates.map(|rates| rates.requests_per_s * good(marks, half)),
+        drift: (marks.len() >= DRIFT_BLOCKS).then(|| drift(marks, offered_per_s)),
         ..Point::default()
     };
     if let (Kind::Overload, Some(Offered { tally, elapsed, .. })) =
@@ -195,7 +177,6 @@ fn point(trial: &Trial, watched: &Watched, summary: &ScenarioSummary, flow: Flow
             Some(ExecutorTime { name: stop.name.clone(), mean_ms: ms(stop.time.mean()?) })
         });
         return Point {
-            documents_per_s: documents(tally.documents_ok as f64, tally.ok().count() as f64),
             error_rate: Requests::new(tally).error_rate().unwrap_or(0.0),
             in_flight: tally.in_flight.area / elapsed.as_secs_f64().max(1e-3),
             executors: executors.collect(),
@@ -205,9 +186,7 @@ fn point(trial: &Trial, watched: &Watched, summary: &ScenarioSummary, flow: Flow
     let executors = summary.executors.iter().flatten().filter_map(|stop| {
         Some(ExecutorTime { name: stop.name.clone(), mean_ms: stop.time_ms.mean? })
     });
-    let Throughput { documents_per_s, requests_per_s, .. } = summary.throughput;
     Point {
-        documents_per_s: documents(documents_per_s, requests_per_s),
         error_rate: summary.error_rate.unwrap_or(0.0),
         in_flight: summary.client.in_flight.mean,
         executors: executors.collect(),
@@ -245,40 +224,22 @@ fn drift(marks: &[Mark], offered_per_s: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Marks after each quarter of a second, of arrivals, ok requests and those over a limit in each.
-    fn marks(each: &[(u64, u64, u64)]) -> Vec<Mark> {
-        let (mut offered, mut ok) = (0, 0);
-        let each = each.iter().enumerate();
-        each.map(|(index, (arrived, ended, over))| {
-            (offered, ok) = (offered + arrived, ok + ended);
-            let block = Block {
-                seconds: 0.25,
-                requests: *ended as f64,
-                over: vec![*over as f64],
-                ..Block::default()
-            };
-            Mark { end_s: 0.25 * (index + 1) as f64, block, offered, ok }
-        })
-        .collect()
-    }
-
     #[test]
-    fn out_of_balance_a_trial_tells_by_its_second_half_what_comes_out() {
-        // 200/s are offered and 100/s come out, the first half second of them the warmup's.
-        let marks = marks(&[
-            (50, 0, 0),
-            (50, 0, 0),
-            (50, 25, 5),
-            (50, 25, 25),
-            // The workers have not told of all arrivals and answers yet.
-            (40, 20, 20),
-            (60, 30, 25),
-            (50, 25, 25),
-            (40, 20, 20),
-        ]);
-        let flow = Flow::settled(200.0, &marks).expect("something was offered");
-        assert_eq!((flow.offered, flow.ok), (200.0, 100.0));
-        assert!((flow.good - 5.0 / 190.0 * 200.0).abs() < 1e-9, "{}", flow.good);
-        assert!(Flow::settled(200.0, &[]).is_none());
+    fn goodput_is_the_share_of_what_came_back_that_met_the_objective() {
+        // Ok requests and those over a limit in each quarter of a second.
+        let each = [(25, 5), (25, 25), (20, 20), (30, 25), (25, 25), (25, 20)];
+        let mut ok = 0;
+        let marks: Vec<Mark> = each
+            .into_iter()
+            .map(|(ended, over)| {
+                ok += ended;
+                let (requests, over) = (ended as f64, vec![f64::from(over)]);
+                let block = Block { seconds: 0.25, requests, over, ..Block::default() };
+                Mark { end_s: 0.0, block, ok }
+            })
+            .collect();
+        assert_eq!(good(&marks, 0), 30.0 / 150.0);
+        assert_eq!(good(&marks, 3), 10.0 / 80.0);
+        assert_eq!(good(&[], 0), 0.0);
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::capacity::judge::{Block, Decision, Evidence, Judge};
 use crate::capacity::objective::{Meter, Objective};
 use crate::capacity::search::{Kind, Trial};
+use crate::record::summary::Throughput;
 use crate::record::tally::Tally;
 use crate::run::trials::Seen;
 
@@ -26,7 +27,20 @@ pub(super) struct Watched {
     least_s: f64,
     decided: Option<Decision>,
     offered: Option<Offered>,
+    rates: Rates,
 }
+
+/// What came in and went out in whole seconds while the load of a trial was offered.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Rates {
+    /// Of all of them.
+    pub(super) whole: Option<Throughput>,
+    /// Of the second half, when what the warmup left has been worked off and a queue has filled.
+    pub(super) settled: Option<Throughput>,
+}
+
+/// Fewer seconds tell no rate.
+const SECONDS_MIN: u64 = 2;
 
 /// What had happened when the load of a trial was no longer offered.
 pub(super) struct Offered {
@@ -41,8 +55,7 @@ pub(super) struct Offered {
 pub(super) struct Mark {
     pub(super) end_s: f64,
     pub(super) block: Block,
-    /// Arrivals and ok requests since the beginning.
-    pub(super) offered: u64,
+    /// Ok requests since the beginning.
     pub(super) ok: u64,
 }
 
@@ -59,6 +72,7 @@ impl Watched {
             least_s: trial.least_s,
             decided: None,
             offered: None,
+            rates: Rates::default(),
         }
     }
 
@@ -73,12 +87,17 @@ impl Watched {
             judge.add(&block);
         }
         let totals = &seen.recording.totals;
-        let (offered, ok) = (totals.offered, totals.ok().count());
-        self.marks.push(Mark { end_s: elapsed_s, block, offered, ok });
+        self.marks.push(Mark { end_s: elapsed_s, block, ok: totals.ok().count() });
         let enough = self.is_enough(elapsed_s);
         if self.offered.is_none() && (enough || over) {
             let (tally, wrong) = (totals.clone(), seen.wrong);
             self.offered = Some(Offered { tally, wrong, elapsed: seen.elapsed });
+            let until = seen.recording.complete().min(self.budget_s as u64);
+            let rates = |from: u64| {
+                let told = until - from >= SECONDS_MIN;
+                told.then(|| seen.recording.throughput(from, until))
+            };
+            self.rates = Rates { whole: rates(0), settled: rates(until / 2) };
         }
         enough
     }
@@ -123,6 +142,11 @@ impl Watched {
     /// What had happened by then; `None` where it ended before.
     pub(super) fn while_offered(&self) -> Option<&Offered> {
         self.offered.as_ref()
+    }
+
+    /// What came in and went out meanwhile.
+    pub(super) fn rates(&self) -> Rates {
+        self.rates
     }
 
     /// Seconds from `from` until the objective held again, over some blocks in a row.

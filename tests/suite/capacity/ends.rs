@@ -1,7 +1,7 @@
 //! How searches end where trials cannot tell: by results that are made up.
 
 use flowbench::capacity::judge::{Decision, Evidence};
-use flowbench::capacity::search::{Answer, Search, Settings, Trial, TrialResult};
+use flowbench::capacity::search::{Answer, Kind, Search, Settings, Times, Trial, TrialResult};
 
 use super::constant;
 
@@ -44,6 +44,50 @@ fn an_interrupt_before_anything_was_decided_is_no_answer() {
         panic!("{:?}", search.edge())
     };
     assert_eq!(reason, "the search was interrupted");
+}
+
+/// A Flow whose requests take 50 ms at first and `step_ms` less with each trial, down to 5 ms. Up to
+/// 20 ms are allowed.
+fn cold(step_ms: f64) -> impl Fn(&Trial) -> TrialResult {
+    let tried = std::cell::Cell::new(0.0);
+    move |trial| {
+        let mean_s = f64::max(5.0, 50.0 - step_ms * tried.replace(tried.get() + 1.0)) / 1e3;
+        let decision = match mean_s < 0.02 && trial.level <= 400.0 {
+            true => Decision::Pass,
+            false => Decision::Fail,
+        };
+        let times = Some(Times { mean_s, error_s: 1e-4 });
+        TrialResult { times, ..result(decision, mean_s / 0.02) }
+    }
+}
+
+#[test]
+fn a_flow_that_gets_faster_is_warmed_up_and_not_sent_lower_loads() {
+    let search = searched((100.0, 1000.0), cold(6.0));
+    let held = search.edge().held().expect("it holds when it is warm");
+    assert!((350.0..=400.0).contains(&held), "{held}");
+    let [note, ..] = search.notes() else { panic!("{:?}", search.notes()) };
+    assert!(
+        note.starts_with("the Flow was cold: its mean response time at 100/s fell from 50"),
+        "{note}"
+    );
+    assert!(note.ends_with("give the scenario a longer `warmup`"), "{note}");
+    assert!(search.tried().iter().any(|tried| tried.trial.kind == Kind::CoolDown));
+}
+
+#[test]
+fn a_flow_that_goes_on_getting_faster_is_said_to_be_cold() {
+    let search = searched((100.0, 1000.0), cold(1.5));
+    let Answer::Unclear { held: None, reason } = search.edge() else {
+        panic!("{:?}", search.edge())
+    };
+    assert!(reason.starts_with("the Flow was cold"), "{reason}");
+}
+
+#[test]
+fn a_flow_that_is_slow_whenever_it_is_asked_is_not_cold() {
+    let search = searched((100.0, 1000.0), cold(0.0));
+    assert_eq!(search.edge(), Answer::FailsAtLow { level: 100.0 });
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod figures;
 mod gates;
 mod goaway;
 mod json;
+mod judged;
 mod started;
 mod unanswered;
 mod unfinished;

@@ -7,7 +7,7 @@ use crate::capacity::search::Answer;
 use crate::capacity::words::{level, number};
 use crate::report::html::chart::{Axis, Shape, plot};
 use crate::report::html::parts::{Figure, Mark};
-use crate::report::words::{latency, percent, rate};
+use crate::report::words::{known, latency, percent, rate};
 
 fn axis_of_levels(capacity: &Capacity, loads: &[&TrialSummary]) -> Axis {
     let levels = loads.iter().map(|trial| trial.level);
@@ -84,8 +84,8 @@ pub(super) fn figures(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figur
             ..Figure::default()
         });
     }
-    let through = |of: fn(&TrialSummary) -> f64| -> Vec<(f64, f64)> {
-        loads.iter().map(|trial| (trial.level, of(trial))).collect()
+    let through = |of: fn(&TrialSummary) -> Option<f64>| -> Vec<(f64, f64)> {
+        loads.iter().filter_map(|trial| Some((trial.level, of(trial)?))).collect()
     };
     let done = through(|trial| trial.point.throughput_per_s);
     let good = through(|trial| trial.point.goodput_per_s);
@@ -110,8 +110,8 @@ pub(super) fn figures(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figur
                 let point = &trial.point;
                 vec![
                     level(trial.level, unit),
-                    rate(point.throughput_per_s),
-                    rate(point.goodput_per_s),
+                    known(point.throughput_per_s, rate),
+                    known(point.goodput_per_s, rate),
                 ]
             })
             .collect(),

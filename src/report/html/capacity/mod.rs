@@ -14,7 +14,7 @@ use super::parts::{Fact, Figure};
 use crate::capacity::result::{Capacity, Outcome, TrialSummary, Unit};
 use crate::capacity::search::{Answer, Kind};
 use crate::capacity::words::{condition, kind, level, notes, number, outcome};
-use crate::report::words::{latency, percent, rate, time};
+use crate::report::words::{known, latency, percent, rate, time};
 
 pub(in crate::report) fn write(capacity: &Capacity, out: &mut dyn io::Write) -> io::Result<()> {
     super::render("capacity.html", &Page::new(capacity), out)
@@ -151,7 +151,7 @@ fn key(capacity: &Capacity) -> Vec<Fact> {
             _ => "goodput at 200 %",
         };
         let doubt = if overload.reasons.is_empty() { "" } else { ", not valid" };
-        facts.push(fact(name, format!("{}{doubt}", rate(overload.goodput_per_s))));
+        facts.push(fact(name, format!("{}{doubt}", known(overload.goodput_per_s, rate))));
     }
     if let Some(seconds) = capacity.recovered_s {
         facts.push(fact("recovers within", time(seconds)));
@@ -174,7 +174,7 @@ fn row(trial: &TrialSummary, unit: Unit) -> TrialRow {
         verdict: outcome(trial.outcome),
         class,
         took: time(trial.seconds),
-        throughput: rate(trial.point.throughput_per_s),
+        throughput: known(trial.point.throughput_per_s, rate),
         p50: latency(trial.point.p50_ms),
         p99: latency(trial.point.p99_ms),
         failed: percent(trial.point.error_rate),

@@ -17,8 +17,8 @@ pub(super) fn figures(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figur
     let balanced: Vec<&TrialSummary> =
         loads.iter().copied().filter(|trial| trial.is_balanced()).collect();
     let concurrency = |trial: &TrialSummary| match capacity.unit {
-        Unit::Clients => trial.level,
-        Unit::Rate => trial.point.throughput_per_s * trial.point.mean_ms.unwrap_or(0.0) / 1e3,
+        Unit::Clients => Some(trial.level),
+        Unit::Rate => Some(trial.point.throughput_per_s? * trial.point.mean_ms? / 1e3),
     };
     if let Some(usl) = &capacity.models.usl {
         let end = usl.measured[1] * 1.5;
@@ -28,7 +28,7 @@ pub(super) fn figures(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figur
         let predicted: Vec<Estimate> = ns.iter().map(|n| usl.predict(*n)).collect();
         let points: Vec<(f64, f64)> = balanced
             .iter()
-            .map(|trial| (concurrency(trial), trial.point.throughput_per_s))
+            .filter_map(|trial| Some((concurrency(trial)?, trial.point.throughput_per_s?)))
             .collect();
         let highest = points.iter().map(|point| point.1).fold(0.0, f64::max);
         let most = predicted.iter().map(|estimate| estimate.value).fold(highest, f64::max) * 1.1;
@@ -69,7 +69,7 @@ pub(super) fn figures(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figur
             (0..CURVE_POINTS).map(|n| end * 0.995 * n as f64 / CURVE_POINTS as f64).collect();
         let points: Vec<(f64, f64)> = balanced
             .iter()
-            .filter_map(|trial| Some((trial.point.throughput_per_s, trial.point.mean_ms?)))
+            .filter_map(|trial| Some((trial.point.throughput_per_s?, trial.point.mean_ms?)))
             .collect();
         let most = points.iter().map(|point| point.1).fold(0.0, f64::max) * 1.5;
         let y = Axis::from_zero(most, |ms| latency(Some(ms)), "mean response time");
