@@ -211,11 +211,13 @@ pub fn details(capacity: &Capacity) -> Vec<String> {
     let unit = capacity.unit;
     let mut lines = Vec::new();
     if let Some(knee) = capacity.knee {
+        let between = match knee.high.is_finite() {
+            true => format!("between {} and {}", number(knee.low), level(knee.high, unit)),
+            false => format!("{} or more", level(knee.low, unit)),
+        };
         lines.push(format!(
-            "the knee is at {} (between {} and {}): beyond it, time is paid for throughput",
-            level(knee.value, unit),
-            number(knee.low),
-            level(knee.high, unit)
+            "the knee is at {} ({between}): beyond it, latency rises faster than throughput",
+            level(knee.value, unit)
         ));
     }
     if !capacity.overload.is_empty() {

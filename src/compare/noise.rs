@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 use super::comparable::{differences, machine};
 use super::effect::{Prior, median, squares};
 use super::judge::Sample;
-use super::metric::{Gate, Metric};
+use super::metric::{Gate, Measure, Metric, Statistic};
 use super::sample::Run;
 use super::student::t_beyond;
 use super::{CompareError, Saved, names, runs};
 use crate::record::summary::Environment;
+use crate::record::validity::can_tell;
 
 /// The schema of a saved noise floor.
 pub const SCHEMA: &str = "flowbench.noise/1";
@@ -214,6 +215,12 @@ fn metrics(runs: &[Run]) -> Vec<Metric> {
 fn learn(metric: &Metric, runs: &[Run], alpha: f64) -> Option<MetricNoise> {
     let mut values: Vec<f64> = runs.iter().filter_map(|run| run.value(metric)).collect();
     if values.len() < runs.len() || runs.len() < 2 {
+        return None;
+    }
+    // A percentile that a run cannot tell is a matter of one or two requests.
+    if let Measure::Latency(_, Statistic::Quantile(quantile)) = metric.measure
+        && !runs.iter().all(|run| can_tell(quantile, run.count(metric)))
+    {
         return None;
     }
     let scaled: Vec<f64> = values.iter().map(|value| metric.scale(*value)).collect();

@@ -310,6 +310,12 @@ pub fn samples_needed(quantile: f64) -> u64 {
     high
 }
 
+/// Whether so many requests can tell a percentile: what is told to people ends with the last of which
+/// that is so, and has the maximum instead.
+pub fn can_tell(quantile: f64, requests: u64) -> bool {
+    requests >= samples_needed(quantile)
+}
+
 fn show(duration: Duration) -> String {
     let ms = ms(duration);
     if ms >= 10_000.0 { format!("{:.1} s", ms / 1e3) } else { format!("{ms:.1} ms") }

@@ -38,8 +38,8 @@ fn write_whole(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
             count(scenario.requests.sent),
             rate(scenario.throughput.requests_per_s),
             latency(response.p50),
-            latency(response.p95),
-            latency(response.p99),
+            latency(response.told_p95()),
+            latency(response.told_p99()),
             latency(response.max),
             scenario.error_rate.map_or("–".into(), percent),
         )?;

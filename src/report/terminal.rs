@@ -64,7 +64,7 @@ fn row(
         count(scenario.requests.sent),
         rate(scenario.throughput.requests_per_s),
         latency(scenario.response_time_ms.p50),
-        latency(scenario.response_time_ms.p99),
+        latency(scenario.response_time_ms.told_p99()),
         scenario.error_rate.map_or("–".into(), percent),
     ];
     for (text, (_, width)) in figures.iter().zip(FIGURES) {

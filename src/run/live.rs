@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::plan::Scenario;
-use crate::record::Window;
 use crate::record::summary::{EndReason, ScenarioSummary, Throughput, Verdict};
 use crate::record::tally::Tally;
+use crate::record::validity::can_tell;
+use crate::record::{Histogram, Window};
 
 /// One scenario while it runs.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,14 +58,15 @@ pub enum State {
 }
 
 impl Recent {
-    /// The figures of a window of whole seconds.
-    pub fn new(tally: &Tally, window: Window) -> Recent {
+    /// The figures of a window of whole seconds, with the percentiles of a longer one. A p99 that so
+    /// many requests cannot tell is none.
+    pub fn new(tally: &Tally, window: Window, longer: &Histogram) -> Recent {
         let rates = Throughput::new(tally, window);
         Recent {
             offered_per_s: rates.offered_per_s,
             done_per_s: rates.requests_per_s,
-            p50: tally.ok().quantile(0.5),
-            p99: tally.ok().quantile(0.99),
+            p50: longer.quantile(0.5),
+            p99: longer.quantile(0.99).filter(|_| can_tell(0.99, longer.count())),
             in_flight: tally.in_flight.area / window.length.as_secs_f64(),
         }
     }
@@ -93,7 +95,7 @@ impl Live {
             offered_per_s: summary.throughput.offered_per_s,
             done_per_s: summary.throughput.requests_per_s,
             p50: time(summary.response_time_ms.p50),
-            p99: time(summary.response_time_ms.p99),
+            p99: time(summary.response_time_ms.told_p99()),
             in_flight: 0.0,
         });
         self.error_rate = summary.error_rate;

@@ -42,7 +42,8 @@ const TRIAL_TELLS_EVERY: Duration = Duration::from_millis(250);
 /// What the window of an `abort` threshold looks back on.
 const WINDOW_SECONDS: u64 = 10;
 
-/// What the live view looks back on.
+/// What the rates of the live view look back on; percentiles need more requests, and look back as far
+/// as thresholds do.
 const LIVE_SECONDS: u64 = 2;
 
 /// What came of a scenario's load, and when it began.
@@ -324,8 +325,11 @@ impl Watch<'_> {
         let frame = self.plan.frame;
         let now = Instant::now();
         let elapsed = now.saturating_duration_since(frame.measured_from());
-        let recent = self.window(recording, LIVE_SECONDS);
-        let recent = recent.map(|(tally, window)| Recent::new(&tally, window));
+        let recent = self.window(recording, LIVE_SECONDS).map(|(tally, window)| {
+            let longer = self.window(recording, WINDOW_SECONDS);
+            let longer = longer.map_or_else(|| tally.clone(), |(tally, _)| tally);
+            Recent::new(&tally, window, longer.ok())
+        });
         let requests = Requests::ended(&recording.totals);
         show(self.context, self.index, |live| {
             let warm = now < frame.measured_from();

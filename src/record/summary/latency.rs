@@ -5,6 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::record::validity::can_tell;
 use crate::record::{Histogram, HistogramError};
 
 /// A latency distribution in ms; all but `count` and `beyond` are null when there are no values, and
@@ -60,6 +61,16 @@ impl Latency {
             beyond: histogram.beyond(),
             histogram: (histogram.count() > 0).then(|| histogram.to_base64()),
         }
+    }
+
+    /// The p99, where there are enough requests to tell it.
+    pub fn told_p99(&self) -> Option<f64> {
+        self.p99.filter(|_| can_tell(0.99, self.count))
+    }
+
+    /// The p95, where there are enough requests to tell it.
+    pub fn told_p95(&self) -> Option<f64> {
+        self.p95.filter(|_| can_tell(0.95, self.count))
     }
 
     /// The figures that the histogram tells, by their names in the saved result.

@@ -102,22 +102,21 @@ impl Axis {
     }
 
     /// Quantiles so that each nine takes the same room: 0, 90 %, 99 %, 99.9 % … Positions on it are
-    /// `1 / (1 − quantile)`.
-    pub(super) fn nines(count: u32) -> Axis {
+    /// `1 / (1 − quantile)`; the last tick before `last`, and the largest value at the `end`.
+    pub(super) fn nines(last: f64, end: f64) -> Axis {
         let mut ticks = vec![(1.0, "0".to_owned()), (2.0, "50".to_owned())];
-        for nines in 1..=count {
+        for nines in 1..=6 {
             let text = match nines {
                 1 => "90".to_owned(),
                 2 => "99".to_owned(),
-                more => format!("99.{}", "9".repeat(more as usize - 2)),
+                more => format!("99.{}", "9".repeat(more - 2)),
             };
             ticks.push((10f64.powi(nines as i32), text));
         }
-        Axis {
-            scale: Scale::Log { from: 1.0, to: 10f64.powi(count as i32) },
-            ticks,
-            label: "percentile",
-        }
+        // One that is near the end would be written over.
+        ticks.retain(|(at, _)| *at <= last * 1.001);
+        ticks.push((end, "max".to_owned()));
+        Axis { scale: Scale::Log { from: 1.0, to: end }, ticks, label: "percentile" }
     }
 
     /// Where a value lies, from 0 to 1.
@@ -561,7 +560,9 @@ mod tests {
         assert_eq!(ticks(&Axis::log(0.15, 900.0, plain, "")), ["0.1", "1", "10", "100", "1000"]);
         let months = (0..13).map(|month| (f64::from(month), month.to_string())).collect();
         assert_eq!(ticks(&Axis::at(months, "")), ["0", "3", "6", "9", "12"]);
-        assert_eq!(ticks(&Axis::nines(3)), ["0", "50", "90", "99", "99.9"]);
+        assert_eq!(ticks(&Axis::nines(1200.0, 2400.0)), ["0", "50", "90", "99", "99.9", "max"]);
+        // 300 requests tell up to the p97.8.
+        assert_eq!(ticks(&Axis::nines(45.0, 90.0)), ["0", "50", "90", "max"]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::chart::{self, Axis, Line};
 use super::parts::{Figure, Mark};
 use crate::record::summary::{BreakdownSummary, ScenarioSummary, TimelineSecond, ms};
+use crate::record::validity::can_tell;
 use crate::record::{Histogram, HistogramError};
 use crate::report::words::{latency, percent, rate, three_digits};
 
@@ -163,21 +164,22 @@ fn percentiles(scenario: &ScenarioSummary) -> Result<Option<Figure>, HistogramEr
     if response.count() < 2 {
         return Ok(None); // a single request has no distribution
     }
-    // One more nine for every factor of ten: what is beyond, no sample can tell.
-    let nines = (response.count() as f64).log10().ceil().clamp(1.0, 6.0) as u32;
+    const NINES_MAX: u32 = 6;
     let mut quantiles: Vec<f64> = vec![0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85];
-    for nine in 1..=nines {
+    for nine in 1..=NINES_MAX {
         let tail = 10f64.powi(-(nine as i32));
         // The 9s themselves, and steps to the next that look even on the axis.
         let steps = [1.0, 0.8, 0.65, 0.5, 0.4, 0.3, 0.25, 0.2, 0.16, 0.13];
         quantiles.extend(steps.map(|step| 1.0 - tail * step));
     }
-    // The last position stands for the largest value.
-    let end = 1.0 - 10f64.powi(-(nines as i32));
-    quantiles.retain(|quantile| *quantile < end - 1e-12);
+    // What is beyond, so many requests cannot tell: the last position stands for the largest value.
+    let count = response.count();
+    quantiles.retain(|quantile| *quantile <= 0.5 || can_tell(*quantile, count));
     let at = |quantile: f64| 1.0 / (1.0 - quantile);
     let mut places: Vec<f64> = quantiles.iter().map(|quantile| at(*quantile)).collect();
-    places.push(at(end));
+    let last = places.last().copied().unwrap_or(1.0);
+    let end = last * 2.0;
+    places.push(end);
     let values = |histogram: &Histogram| -> Vec<Option<f64>> {
         let inner = quantiles.iter().map(|quantile| histogram.quantile(*quantile).map(ms));
         inner.chain([histogram.max().map(ms)]).collect()
@@ -188,7 +190,7 @@ fn percentiles(scenario: &ScenarioSummary) -> Result<Option<Figure>, HistogramEr
     ];
     let typical = response.quantile(0.5).map_or(0.0, ms);
     let smallest = service.min().map_or(ms(min), ms).min(ms(min));
-    let x = Axis::nines(nines);
+    let x = Axis::nines(last, end);
     let y = latency_axis(smallest, typical, ms(max));
     let title = "Latency by percentile";
     let mut names: Vec<String> = quantiles.iter().map(|quantile| percentile(*quantile)).collect();

@@ -266,7 +266,7 @@ impl Section {
             throughput: rate(scenario.throughput.requests_per_s),
             p50: latency(response.p50),
             p95: latency(response.p95),
-            p99: latency(response.p99),
+            p99: latency(response.told_p99()),
             max: latency(response.max),
             failed: scenario.error_rate.map_or("–".into(), percent),
             key: key(scenario),
@@ -316,7 +316,10 @@ fn key(scenario: &ScenarioSummary) -> Vec<Fact> {
     }
     facts.extend([
         Fact { name: "Median", value: latency(response.p50) },
-        Fact { name: "p99", value: latency(response.p99) },
+        match response.told_p99() {
+            Some(p99) => Fact { name: "p99", value: latency(Some(p99)) },
+            None => Fact { name: "Max", value: latency(response.max) },
+        },
         Fact { name: "Failed", value: scenario.error_rate.map_or("–".into(), percent) },
     ]);
     facts
@@ -330,7 +333,7 @@ fn step(step: &crate::record::summary::StepSummary) -> Step {
         ok: count(step.requests.ok),
         p50: latency(response.p50),
         p95: latency(response.p95),
-        p99: latency(response.p99),
+        p99: latency(response.told_p99()),
         max: latency(response.max),
     }
 }
