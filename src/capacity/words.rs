@@ -131,8 +131,8 @@ pub fn outlook(settings: &Settings) -> String {
          ends early, as most do",
         level(settings.low, unit),
         level(settings.high, unit),
-        most(settings.trial_s),
-        most(settings.trial_s * Settings::CONFIRM),
+        most(settings.trial_at(settings.low)),
+        most(settings.trial_at(settings.low) * Settings::CONFIRM),
         most(seconds)
     )
 }

@@ -158,14 +158,14 @@ impl Search {
             // Several levels may be tried until one is certain: together they may be wrong as rarely
             // as one should be.
             let alpha = (1.0 - settings.confidence) / f64::from((tries + 1) * (tries + 2));
-            let budget_s = budget_s * Settings::CONFIRM;
+            let budget_s = settings.trial_at(level) * Settings::CONFIRM;
             let rule = rule(alpha, settings.precision / 2.0, budget_s, BLOCKS_CONFIRM);
             let rule = Rule { patience_s: settings.patience_s(level, budget_s), ..rule };
             Trial { kind, level, budget_s, least_s: 0.0, rule: Some(rule), then: None }
         };
         Some(match &self.stage {
             Stage::Seek { level, kind } => {
-                let budget_s = self.patience_s();
+                let budget_s = self.patience_s(*level);
                 let rule = rule(SEEK_ALPHA, self.distance(), budget_s, BLOCKS_MIN);
                 Trial {
                     kind: *kind,
@@ -407,8 +407,8 @@ impl Search {
 
     /// The budget of a trial that looks for the edge, in seconds. Half as far from it takes four times
     /// as long: what is still undecided then is nearer than such a trial has to tell.
-    fn patience_s(&self) -> f64 {
-        let whole = self.settings.trial_s;
+    fn patience_s(&self, level: f64) -> f64 {
+        let whole = self.settings.trial_at(level);
         let decided = self.tried.iter().filter(|tried| {
             let certain = tried.result.decision.is_some_and(|decision| decision != Decision::Open);
             certain && tried.result.invalid.is_none()

@@ -30,14 +30,28 @@ impl Settings {
     /// The time that the lowest level needs so that a trial can pass at all, in seconds, when no
     /// request exceeds a limit.
     pub fn seconds_needed(&self) -> f64 {
+        self.seconds_needed_at(self.low)
+    }
+
+    fn seconds_needed_at(&self, level: f64) -> f64 {
         let Some(Limit { allowed, .. }) = self.strictest().map(|index| self.limits[index]) else {
             return 0.0;
         };
         // The certain trials need more, and have more than in proportion.
-        let seek = Judge::requests_needed(allowed, super::SEEK_ALPHA) / self.low;
+        let seek = Judge::requests_needed(allowed, super::SEEK_ALPHA) / level;
         let settle = self.settle_s(1.0, f64::INFINITY);
         seek + settle
     }
+
+    /// The budget of a trial of a level, in seconds: under a low load it may have to wait a little
+    /// longer for the requests that it needs than was asked for.
+    pub fn trial_at(&self, level: f64) -> f64 {
+        // How fast clients are shows only when they run.
+        if self.clients { self.trial_s } else { self.trial_s.max(self.seconds_needed_at(level)) }
+    }
+
+    /// How much longer a trial may be than was asked for.
+    pub const STRETCH_MAX: f64 = 1.5;
 
     /// How many trials look for the edge, and how long the whole takes where none ends early, in
     /// seconds: when the edge is near the upper end and nothing has to be tried again.

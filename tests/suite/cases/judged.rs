@@ -27,6 +27,11 @@ fn a_short_overload_is_not_valid_and_its_latencies_are_inconclusive() {
     );
 }
 
+#[expect(clippy::print_stdout, reason = "a test says what it skips")]
+fn skipped(why: &str) {
+    println!("skipped: {why}");
+}
+
 /// A process that is ended with the test.
 struct Ends(Child);
 
@@ -46,7 +51,7 @@ fn a_closed_load_without_a_processor_of_its_own_is_not_valid() {
         command
     };
     if !on_one_core("true").status().is_ok_and(|status| status.success()) {
-        return println!("skipped: no `taskset` to keep a load to one core");
+        return skipped("no `taskset` to keep a load to one core");
     }
     let place = Place::new(
         "flows: {t: {embedded: {}}}
