@@ -234,6 +234,30 @@ impl Examiner {
         }
     }
 
+    /// Fires `on_error` and `on_always` of the first step for a Flow that could not be reached at all.
+    pub fn not_reached(&self, kind: &'static str, reason: &str) {
+        let Some(step) = self.steps.first() else { return };
+        let exception = Some((kind, reason.to_owned()));
+        let exchange = Exchange { exception, ..Exchange::default() };
+        let mut examined = lock(&self.examined);
+        for (actions, always) in
+            [(&step.callbacks.on_error, false), (&step.callbacks.on_always, true)]
+        {
+            if actions.is_empty() {
+                continue;
+            }
+            let failure = self.fire(actions, &exchange, &mut examined);
+            let count = if always { &mut examined.on_always } else { &mut examined.on_error };
+            count.fired += 1;
+            if let Err(reason) = failure {
+                count.failed += 1;
+                count.example.get_or_insert(reason);
+            }
+        }
+        drop(examined);
+        self.flush();
+    }
+
     /// Looks at one answer.
     pub fn examine(&self, answer: &Answer) {
         let step = &self.steps[answer.finished.step];

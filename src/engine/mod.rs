@@ -73,8 +73,10 @@ pub struct Load<C> {
     pub slots: Slots,
     /// Gets every answer to measured requests, where somebody looks at answers.
     pub answers: Option<mpsc::Sender<Answer>>,
-    /// How long requests in flight may take when no more arrive.
-    pub grace: Duration,
+    /// How long requests in flight may take when no more arrive; `None`: as long as they take.
+    pub grace: Option<Duration>,
+    /// Nothing more is sent once the connection is lost, or there is none.
+    pub ends_when_lost: bool,
     /// Ends it early.
     pub stop: Stop,
 }
@@ -115,6 +117,8 @@ pub enum Ended {
     Documents,
     /// It was told to.
     Stopped,
+    /// The connection was lost, and it was to end then.
+    Lost,
     /// A request could not be made.
     Feed(FeedError),
 }
@@ -154,6 +158,9 @@ impl Stop {
 /// replies are read within a fraction of a millisecond, enough that many requests go with one write.
 const TURNS_BEFORE_WAIT: u32 = 128;
 
+/// How long requests in flight may take after a signal to stop where nothing else is said.
+const STOPPED_GRACE: Duration = Duration::from_secs(10);
+
 /// How often listeners hear that time goes by.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
 
@@ -174,7 +181,8 @@ where
     K: Clock,
     L: Listener,
 {
-    let Load { call, mut source, mut warmup, mut feed, chain, slots, answers, grace, stop } = load;
+    let Load { call, mut source, mut warmup, mut feed, chain, slots, answers, .. } = load;
+    let Load { grace, ends_when_lost, stop, .. } = load;
     let given_up = RefCell::default();
     let send = |sending: Sending, request: Request| {
         one_request(call.clone(), busy, &given_up, sending, request)
@@ -221,7 +229,7 @@ where
             Some(turn) => turn,
             None => tokio::select! {
                 () = stop.drain.cancelled() => Turn::Stop,
-                () = until(source.end().map(|end| end + grace)) => Turn::Late,
+                () = until(source.end().zip(grace).map(|(end, grace)| end + grace)) => Turn::Late,
                 () = until(source.end()), if arrival.is_none() => Turn::End,
                 body = poll_fn(|cx| poll_body(bodies, &mut waiting, cx)), if wanting => Turn::Body(body),
                 () = wait(clock, arrival), if ready.is_some() => Turn::Due,
@@ -246,6 +254,11 @@ where
             }
             Turn::Landed(landed) => {
                 if let Some(Free { arrival, at, reached }) = flight.land(landed, listener) {
+                    if ends_when_lost && !reached {
+                        // The other workers are told too.
+                        stop.drain.cancel();
+                        break Ended::Lost;
+                    }
                     source.over(arrival, backoff.free_at(at, reached));
                 }
             }
@@ -269,7 +282,12 @@ where
         }
     };
 
-    let deadline = tokio::time::sleep(grace);
+    // Whoever stops it does not mean to wait for ever.
+    let grace = match ended {
+        Ended::Stopped => Some(grace.unwrap_or(STOPPED_GRACE)),
+        _ => grace,
+    };
+    let deadline = until(grace.map(|grace| Instant::now() + grace));
     tokio::pin!(deadline);
     while !flight.requests.is_empty() {
         tokio::select! {

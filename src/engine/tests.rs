@@ -124,6 +124,7 @@ struct Simulation {
     clients: Option<usize>,
     requests: u64,
     grace: u64,
+    ends_when_lost: bool,
     feed: Feed,
     chain: Option<Chain>,
     stop: Stop,
@@ -139,6 +140,7 @@ impl Default for Simulation {
             clients: None,
             requests: u64::MAX,
             grace: 10_000,
+            ends_when_lost: false,
             feed: Feed::empty(u64::MAX),
             chain: None,
             stop: Stop::default(),
@@ -172,7 +174,8 @@ async fn simulate(simulation: Simulation, script: Script) -> (Log, Ended) {
         chain: simulation.chain,
         slots: Slots::new(simulation.max_in_flight),
         answers: None,
-        grace: ms(simulation.grace),
+        grace: Some(ms(simulation.grace)),
+        ends_when_lost: simulation.ends_when_lost,
         stop: simulation.stop,
     };
     let mut log = Log { start: Some(start), ..Log::default() };
@@ -422,4 +425,19 @@ async fn a_closed_load_backs_off_from_a_flow_that_is_gone_and_stops_when_it_is_b
 async fn an_open_load_does_not_back_off() {
     let (log, _) = simulate(Simulation::default(), Script::new(|_| Scripted::Refused)).await;
     assert_eq!(log.released, [0, 100, 200, 300, 400, 500, 600, 700, 800, 900]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_post_takes_no_further_input_once_the_connection_is_lost() {
+    let load = Simulation { clients: Some(2), ends_when_lost: true, ..Simulation::default() };
+    let reply = |n| if n == 3 { Scripted::Refused } else { Scripted::After(100) };
+    let (log, ended) = simulate(load, Script::new(reply)).await;
+    assert!(matches!(ended, Ended::Lost), "{ended:?}");
+    assert_eq!(log.released, [0, 0, 100, 100]);
+    assert_eq!(log.finished.len(), 4, "what is under way is waited for");
+    // A Flow that answers with a failure was reached.
+    let load = Simulation { clients: Some(2), ends_when_lost: true, ..Simulation::default() };
+    let (log, ended) = simulate(load, Script::new(|_| Scripted::TimeoutAfter(500))).await;
+    assert!(matches!(ended, Ended::Complete(_)), "{ended:?}");
+    assert_eq!(log.released.len(), 4);
 }

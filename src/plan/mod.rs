@@ -93,8 +93,8 @@ pub struct Scenario {
     pub needs: Vec<usize>,
     /// Delay after its needs are met.
     pub start: Duration,
-    /// How long requests in flight may take to finish when the load ends.
-    pub grace: Duration,
+    /// The `grace` that was written, see [`Scenario::grace`].
+    pub(super) own_grace: Option<Duration>,
     /// Judged on the whole scenario, the implicit ones included.
     pub thresholds: Vec<Threshold>,
 }
@@ -353,6 +353,13 @@ impl Scenario {
     /// The one request of a scenario without `steps`, the first one's of a scenario with them.
     pub fn first_step(&self) -> &Step {
         &self.steps[0]
+    }
+
+    /// How long requests in flight may take to finish when the load ends; `None`: as long as they take,
+    /// for `client.post` gives nothing up. A search gives a load to a scenario that has none.
+    pub fn grace(&self) -> Option<Duration> {
+        const GRACE: Duration = Duration::from_secs(10);
+        self.own_grace.or((self.load != Load::Once).then_some(GRACE))
     }
 }
 

@@ -84,7 +84,7 @@ impl Plan {
         let needs = scenario.needs.iter().map(|need| self.scenarios[*need].name.clone());
         set("needs", needs.collect::<Vec<_>>().into());
         set("start", span(scenario.start));
-        set("grace", span(scenario.grace));
+        set("grace", scenario.grace().map_or(Value::Null, span));
         let thresholds = scenario.thresholds.iter().map(|threshold| {
             json!({
                 "that": threshold.that.to_string(),

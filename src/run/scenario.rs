@@ -21,7 +21,7 @@ use crate::engine::examine::{self, Examiner};
 use crate::engine::feed::{Feed, FeedError};
 use crate::engine::make::Maker;
 use crate::engine::source::{Over, Share};
-use crate::engine::{Ended, Slots};
+use crate::engine::{Ended, Slots, Stop};
 use crate::plan::{Crew, Load, Scenario, Step};
 use crate::record::summary::{
     ClientSummary, End, EndReason, Requests, ScenarioSummary, TargetSummary, Verdict,
@@ -30,7 +30,7 @@ use crate::record::tally::Tally;
 use crate::record::validity::{Circumstances, Waited};
 use crate::record::{Delta, Recorder, Recording, Window, cut};
 use crate::threshold::Evidence;
-use crate::wire::Form;
+use crate::wire::{Family, Form};
 
 /// Deltas on their way to be merged: some for each worker. A worker that finds no room keeps its
 /// counts and hands them over later, added up.
@@ -51,7 +51,7 @@ type Outcome = (Measured, Instant);
 
 /// Why a scenario did not get as far as a load.
 enum Obstacle {
-    Unreachable(String),
+    Unreachable(&'static str, String),
     Broken(FeedError),
     Interrupted,
 }
@@ -65,7 +65,7 @@ pub(super) async fn run(context: &Context, index: usize) -> ScenarioSummary {
     });
     let config = match context.flows.client(scenario.flow, scenario.protocol) {
         Ok(config) => with_overrides(config, scenario),
-        Err(reason) => return not_run(context, index, EndReason::Unreachable, reason),
+        Err(reason) => return not_reached(context, index, "connect", reason),
     };
     let mut target = target(&context.plan, scenario);
     target.address = Some(config.target.to_string());
@@ -82,9 +82,7 @@ pub(super) async fn run(context: &Context, index: usize) -> ScenarioSummary {
             }
             summary
         }
-        Err(Obstacle::Unreachable(reason)) => {
-            not_run(context, index, EndReason::Unreachable, reason)
-        }
+        Err(Obstacle::Unreachable(kind, reason)) => not_reached(context, index, kind, reason),
         Err(Obstacle::Broken(error)) => {
             not_run(context, index, EndReason::Broken, error.to_string())
         }
@@ -94,6 +92,39 @@ pub(super) async fn run(context: &Context, index: usize) -> ScenarioSummary {
     };
     summary.target = target;
     summary
+}
+
+/// As for `client.post`, callbacks fire once for a Flow that was not there.
+fn not_reached(
+    context: &Context,
+    index: usize,
+    kind: &'static str,
+    reason: String,
+) -> ScenarioSummary {
+    let scenario = &context.plan.scenarios[index];
+    let examiner = examiner(context, scenario, Form::Protobuf(Family::V1), &context.options.stop);
+    let examined = examiner.map(|examiner| {
+        examiner.not_reached(kind, &reason);
+        found(&lock(&examiner.examined()))
+    });
+    let mut summary = not_run(context, index, EndReason::Unreachable, reason);
+    if let Some(examined) = examined {
+        summary.callbacks = examined.callbacks;
+        summary.counters = examined.counters;
+    }
+    summary
+}
+
+/// Looks at the answers of a scenario, where somebody wants that.
+fn examiner(context: &Context, scenario: &Scenario, form: Form, stop: &Stop) -> Option<Examiner> {
+    Examiner::new(
+        &scenario.steps,
+        form,
+        context.plan.seed,
+        context.options.output.clone(),
+        context.saves.clone(),
+        stop.drain.clone(),
+    )
 }
 
 async fn carry_out(
@@ -110,7 +141,7 @@ async fn carry_out(
         () = interrupted => return Err(Obstacle::Interrupted),
     };
     let (Some(first), count) = (workers.first(), workers.len()) else {
-        return Err(Obstacle::Unreachable("no worker was started".into()));
+        return Err(Obstacle::Unreachable("connect", "no worker was started".into()));
     };
     target.family = Some(family(first.info.family).into());
     target.jina = first.info.jina.as_deref().map(|told| cut(told).into_owned());
@@ -124,14 +155,7 @@ async fn carry_out(
     let (warmup, feeds, chain) =
         made.await.unwrap_or(Err(FeedError::Gone)).map_err(Obstacle::Broken)?;
 
-    let examiner = Examiner::new(
-        &scenario.steps,
-        form,
-        context.plan.seed,
-        context.options.output.clone(),
-        context.saves.clone(),
-        stop.drain.clone(),
-    );
+    let examiner = examiner(context, scenario, form, &stop);
     // As `client.post` has it: a load has no order that anybody would ask for.
     let in_order = matches!(scenario.load, Load::Once) && scenario.client.results_in_order;
     let (answers, examined, examining) = look_at_answers(examiner, in_order);
@@ -157,7 +181,8 @@ async fn carry_out(
             answers: answers.clone(),
             deltas: deltas.clone(),
             tells_every: if again { TRIAL_TELLS_EVERY } else { Recorder::TELLS_EVERY },
-            grace: scenario.grace,
+            grace: scenario.grace(),
+            ends_when_lost: matches!(scenario.load, Load::Once),
             stop: stop.clone(),
         })
     });
@@ -389,6 +414,10 @@ fn end(
     aborted: Option<String>,
     interrupted: bool,
 ) -> End {
+    if workers.iter().any(|worker| matches!(worker.ended, Ended::Lost)) && !interrupted {
+        let message = "the connection was lost; without `load`, no further input is taken then";
+        return End { reason: EndReason::Aborted, message: Some(message.into()) };
+    }
     let mut reason = EndReason::Time;
     let mut message = None;
     for worker in workers {
@@ -400,7 +429,7 @@ fn end(
             Ended::Complete(Over::Requests) if reason == EndReason::Time => {
                 reason = EndReason::Requests;
             }
-            Ended::Complete(_) => (),
+            Ended::Complete(_) | Ended::Lost => (),
             Ended::Stopped => {
                 let aborted = aborted.clone().filter(|_| !interrupted);
                 let why = if interrupted { EndReason::Interrupted } else { EndReason::Aborted };
@@ -426,7 +455,11 @@ fn with_overrides(mut config: ClientConfig, scenario: &Scenario) -> ClientConfig
 }
 
 fn unreachable(error: WorkerError) -> Obstacle {
-    Obstacle::Unreachable(error.to_string())
+    let kind = match &error {
+        WorkerError::Call(error) => error.kind(),
+        WorkerError::System(_) | WorkerError::Gone(_) => "connect",
+    };
+    Obstacle::Unreachable(kind, error.to_string())
 }
 
 fn show(context: &Context, index: usize, change: impl FnOnce(&mut Live)) {

@@ -39,7 +39,8 @@ pub(super) struct Order {
     pub(super) deltas: mpsc::Sender<Delta>,
     /// How often they are sent.
     pub(super) tells_every: Duration,
-    pub(super) grace: Duration,
+    pub(super) grace: Option<Duration>,
+    pub(super) ends_when_lost: bool,
     pub(super) stop: Stop,
 }
 
@@ -143,6 +144,7 @@ async fn work(session: crate::client::Session, order: Order) -> Result<Report, S
         slots: order.slots,
         answers: order.answers,
         grace: order.grace,
+        ends_when_lost: order.ends_when_lost,
         stop: order.stop,
     };
     let (began, cpu, waited) = (Instant::now(), thread_cpu(), thread_waited());

@@ -78,7 +78,8 @@ impl Rig {
             chain: None,
             slots: Slots::new(self.max_in_flight),
             answers: None,
-            grace: self.grace,
+            grace: Some(self.grace),
+            ends_when_lost: false,
             stop: self.stop,
         };
         let (deltas, mut received) = mpsc::channel(DELTAS_WAITING);

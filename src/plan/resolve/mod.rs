@@ -35,9 +35,6 @@ const PREFETCH_MAX: u64 = 1_000_000;
 /// Attempts of one request.
 const ATTEMPTS_MAX: u64 = 1_000;
 
-/// How long requests in flight may take to finish, unless set.
-const GRACE: Duration = Duration::from_secs(10);
-
 /// Resolves every name and fills every default.
 ///
 /// # Errors
@@ -185,7 +182,7 @@ impl<'a> Resolver<'a> {
             warmup: written.warmup.map_or(Duration::ZERO, Span::get),
             needs,
             start: written.start.map_or(Duration::ZERO, Span::get),
-            grace: written.grace.map_or(GRACE, Span::get),
+            own_grace: written.grace.map(Span::get),
             thresholds,
         }
     }

@@ -7,6 +7,7 @@ mod gates;
 mod goaway;
 mod json;
 mod judged;
+mod posted;
 mod started;
 mod unanswered;
 mod unfinished;
