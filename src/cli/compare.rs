@@ -18,6 +18,10 @@ use crate::record::summary::Summary;
 use crate::report::compare::CompareFormat;
 use crate::report::{self, files};
 
+/// The files that a run with a baseline writes beside its reports.
+pub(super) const COMPARISONS: [&str; 4] =
+    ["comparison.json", "comparison.html", "comparison.md", "comparison.xml"];
+
 /// The file that `flowbench noise` writes beside its results.
 pub(super) const NOISE_FILE: &str = "noise.json";
 
@@ -183,7 +187,7 @@ impl<'a> Baseline<'a> {
         let candidate = [Saved { label, summary }];
         let comparison =
             self.judging.compare(&self.results, &candidate, self.noise.as_ref(), ALPHA)?;
-        let endings = ["json", "html", "md", "xml"].map(|e| folder.join(format!("comparison.{e}")));
+        let endings = COMPARISONS.map(|name| folder.join(name));
         let telling = Telling { format: None, output: endings.to_vec() };
         let outputs = telling.outputs()?;
         let terminal = |out: &mut dyn Write| {

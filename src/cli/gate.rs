@@ -68,10 +68,7 @@ async fn run(args: &Args) -> Result<Exit, Problem> {
             "--gate is missing: say what must hold, such as --gate 'p99 +10%'",
         ));
     }
-    let plans = [
-        args.changes.plan_onto(&args.file, &args.base_flow)?,
-        args.changes.plan_onto(&args.file, &args.candidate_flow)?,
-    ];
+    let plans = args.changes.plans_onto(&args.file, [&args.base_flow, &args.candidate_flow])?;
     let outputs = args.telling.outputs()?;
     if let Some(folder) = &args.out {
         std::fs::create_dir_all(folder).map_err(|error| {

@@ -1,10 +1,12 @@
 //! `flowbench report`.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use tempfile::NamedTempFile;
 
 use super::Exit;
 use super::problem::Problem;
@@ -79,10 +81,12 @@ pub(super) fn main(args: Args) -> Exit {
 fn run(args: &Args) -> Result<Exit, Problem> {
     let window = window(args)?;
     let kind = kind(args)?;
-    if let Some(path) = args.results.iter().find(|path| capacity::is_result(path)) {
-        return render_search(args, path, kind);
+    let results =
+        args.results.iter().map(|path| AtHand::of(path)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(result) = results.iter().find(|result| capacity::is_result(result.file())) {
+        return render_search(args, result, kind);
     }
-    let results = args.results.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>();
+    let results = results.iter().map(read).collect::<Result<Vec<_>, _>>();
     let mut summary = Summary::join(results.map_err(Problem::usage)?);
     if let Some((from, to)) = window {
         summary = summary.part(from, to).map_err(Problem::usage)?;
@@ -103,8 +107,8 @@ fn run(args: &Args) -> Result<Exit, Problem> {
 }
 
 /// Renders the result of a search for capacity.
-fn render_search(args: &Args, path: &Path, kind: Format) -> Result<Exit, Problem> {
-    let shown = path.display();
+fn render_search(args: &Args, result: &AtHand, kind: Format) -> Result<Exit, Problem> {
+    let shown = result.path.display();
     if args.results.len() > 1 {
         let why = format!("`{shown}` is the result of a search for capacity, which stands alone");
         return Err(Problem::usage(why));
@@ -121,7 +125,8 @@ fn render_search(args: &Args, path: &Path, kind: Format) -> Result<Exit, Problem
              and terminal"
         )));
     }
-    let capacity = crate::capacity::result::read(path).map_err(Problem::usage)?;
+    let capacity = crate::capacity::result::read(result.file());
+    let capacity = capacity.map_err(|error| Problem::usage(result.named(error)))?;
     put(args, |out| report::capacity::write(&capacity, kind, out))?;
     Ok(Exit::Held)
 }
@@ -134,8 +139,49 @@ fn put(args: &Args, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Res
     print::written(write)
 }
 
-fn read(path: &Path) -> Result<Summary, ReadError> {
-    if journal::is_journal(path) { journal::read(path) } else { saved::read(path) }
+fn read(result: &AtHand) -> Result<Summary, ReadError> {
+    let file = result.file();
+    let summary = if journal::is_journal(file) { journal::read(file) } else { saved::read(file) };
+    summary.map_err(|error| result.named(error))
+}
+
+/// A result that can be looked at more than once.
+struct AtHand {
+    /// As given.
+    path: PathBuf,
+    /// What came through a pipe, which can be read once.
+    kept: Option<NamedTempFile>,
+}
+
+impl AtHand {
+    fn of(path: &Path) -> Result<AtHand, Problem> {
+        let streams = std::fs::metadata(path).is_ok_and(|file| !file.is_file() && !file.is_dir());
+        let kept = streams.then(|| keep(path)).transpose().map_err(|error| {
+            let path = path.display();
+            Problem::usage(format_args!("{path}: could not be read: {error}"))
+        })?;
+        Ok(AtHand { path: path.to_owned(), kept })
+    }
+
+    fn file(&self) -> &Path {
+        self.kept.as_ref().map_or(&self.path, |kept| kept.path())
+    }
+
+    /// An error by the name that was given.
+    fn named(&self, error: ReadError) -> ReadError {
+        ReadError { path: self.path.clone(), ..error }
+    }
+}
+
+/// Copies what comes through a pipe, up to what no result comes near.
+fn keep(path: &Path) -> io::Result<NamedTempFile> {
+    const BYTES_MAX: u64 = 4 << 30;
+    let mut file = NamedTempFile::new()?;
+    let copied = io::copy(&mut File::open(path)?.take(BYTES_MAX), &mut file)?;
+    match copied {
+        BYTES_MAX => Err(io::Error::other("it is larger than 4 GiB")),
+        _ => Ok(file),
+    }
 }
 
 /// Judges each scenario by the conditions given, or by its own again where none are.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::compare::{Baseline, Judging};
+use super::compare::{Baseline, COMPARISONS, Judging};
 use super::problem::Problem;
 use super::signals::watch_signals;
 use super::suite::Changes;
@@ -78,6 +78,12 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     let folder = args.out.clone().unwrap_or_else(|| default_folder(&plan.name));
     let reports = [("report.json", Format::Json), ("report.html", Format::Html)];
     let (files, journal) = Files::open(&folder, &reports).map_err(not_written)?;
+    if let Some(path) = plan.saves().find(|path| files.owns(path, &COMPARISONS)) {
+        let path = path.display();
+        let text = format!("`save`: `{path}` is a report of this run; save into another file");
+        files.discard();
+        return Err(Problem::usage(text));
+    }
     let (journal, notes) = match Journal::new(journal) {
         Ok((journal, notes)) => (Some(journal), Some(notes)),
         // A run without a journal is a run.

@@ -30,33 +30,37 @@ impl Changes {
 
     /// Reads the suite at `path` and plans it.
     pub(super) fn suite(&self, path: &Path) -> Result<(LoadedSuite, Plan), Problem> {
-        self.suite_onto(path, None)
+        let suite = self.load(path)?;
+        let plan = planned(&suite, None)?;
+        Ok((suite, plan))
     }
 
-    /// Reads the suite at `path` and plans it, with all scenarios on the Flow of that name.
-    pub(super) fn plan_onto(&self, path: &Path, flow: &str) -> Result<Plan, Problem> {
-        self.suite_onto(path, Some(flow)).map(|(_, plan)| plan)
+    /// Reads the suite at `path`, once, and plans it with all scenarios on one Flow of these names and
+    /// on the other.
+    pub(super) fn plans_onto(&self, path: &Path, flows: [&str; 2]) -> Result<[Plan; 2], Problem> {
+        let suite = self.load(path)?;
+        let [base, candidate] = flows.map(|flow| planned(&suite, Some(flow)));
+        Ok([base?, candidate?])
     }
 
-    fn suite_onto(&self, path: &Path, flow: Option<&str>) -> Result<(LoadedSuite, Plan), Problem> {
+    fn load(&self, path: &Path) -> Result<LoadedSuite, Problem> {
         // Variables that are not text cannot be meant by an expression.
         let text = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((key.into_string().ok()?, value.into_string().ok()?))
         };
         let options =
             Options { set: self.set.clone(), env: std::env::vars_os().filter_map(text).collect() };
-        let read = || {
-            let suite = scenario::load(path, &options)?;
-            let plan = plan::resolve_onto(&suite, flow)?;
-            Ok((suite, plan))
-        };
-        read().map_err(|problems: Problems| Problem::from(&problems))
+        scenario::load(path, &options).map_err(|problems| Problem::from(&problems))
     }
 
     /// Reads the suite at `path` and plans it.
     pub(super) fn plan(&self, path: &Path) -> Result<Plan, Problem> {
         self.suite(path).map(|(_, plan)| plan)
     }
+}
+
+fn planned(suite: &LoadedSuite, flow: Option<&str>) -> Result<Plan, Problem> {
+    plan::resolve_onto(suite, flow).map_err(|problems| Problem::from(&problems))
 }
 
 impl From<&Problems> for Problem {

@@ -5,8 +5,8 @@
 //! Bodies are decoded once, and only when something reads them.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::fs::{File, FileType};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -76,7 +76,7 @@ pub type Output = Arc<Mutex<dyn Write + Send>>;
 /// Files that `save` actions write. Scenarios that name the same file share it.
 #[derive(Clone, Debug, Default)]
 pub struct Saves {
-    files: HashMap<PathBuf, Arc<Mutex<BufWriter<File>>>>,
+    files: HashMap<PathBuf, Arc<Mutex<File>>>,
 }
 
 /// The text of an example is cut off here: enough to see what is wrong, little enough for a report.
@@ -108,31 +108,48 @@ pub struct Examiner {
 }
 
 impl Saves {
-    /// Creates the files of these callbacks, empty.
+    /// Creates the files of these callbacks, empty, and the folders they are in.
     ///
     /// # Errors
     /// The first file that cannot be written, and why.
     pub fn open(&mut self, callbacks: &Callbacks) -> Result<(), (PathBuf, io::Error)> {
-        for path in actions(callbacks).filter_map(|action| match action {
-            Action::Save(path) => Some(path),
-            _ => None,
-        }) {
+        for path in callbacks.saves() {
             if !self.files.contains_key(path) {
-                let file = File::create(path).map_err(|error| (path.clone(), error))?;
-                self.files.insert(path.clone(), Arc::new(Mutex::new(BufWriter::new(file))));
+                let file = create(path).map_err(|error| (path.to_owned(), error))?;
+                self.files.insert(path.to_owned(), Arc::new(Mutex::new(file)));
             }
         }
         Ok(())
     }
 
-    fn flush(&self, path: &Path) -> io::Result<()> {
-        self.files.get(path).map_or(Ok(()), |file| lock(file).flush())
-    }
-
+    /// Writes lines, past any buffer: what is counted as saved is there, whatever becomes of us.
     fn write(&self, path: &Path, lines: &str) -> io::Result<()> {
         let file = self.files.get(path).ok_or(io::ErrorKind::NotFound)?;
         lock(file).write_all(lines.as_bytes())
     }
+}
+
+/// Creates a file and its folder. Opening a pipe would wait for who reads it.
+fn create(path: &Path) -> io::Result<File> {
+    let kind = std::fs::metadata(path).map(|metadata| metadata.file_type());
+    if kind.is_ok_and(|kind| !kind.is_file() && !is_device(kind)) {
+        return Err(io::Error::other("it is not a file"));
+    }
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    File::create(path)
+}
+
+#[cfg(unix)]
+fn is_device(kind: FileType) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    kind.is_char_device()
+}
+
+#[cfg(not(unix))]
+fn is_device(_: FileType) -> bool {
+    false
 }
 
 impl Examiner {
@@ -150,7 +167,7 @@ impl Examiner {
         for step in steps {
             let none = Reads::default();
             let reads = step.assertions.iter().map(Assertion::reads);
-            let reads = reads.chain(actions(&step.callbacks).map(|action| match action {
+            let reads = reads.chain(step.callbacks.actions().map(|action| match action {
                 Action::Print | Action::Save(_) => Reads { response: true, ..none },
                 Action::Log(message) => message.reads(),
                 Action::Check(assertion) => assertion.reads(),
@@ -170,7 +187,7 @@ impl Examiner {
                 ..AssertionCount::default()
             }));
         }
-        let acts = steps.iter().any(|step| actions(&step.callbacks).next().is_some());
+        let acts = steps.iter().any(|step| step.callbacks.actions().next().is_some());
         if counts.is_empty() && !acts {
             return None;
         }
@@ -208,30 +225,6 @@ impl Examiner {
             }
         }
         order.rest().for_each(|answer| self.examine(&answer));
-        self.flush();
-    }
-
-    /// Writes out what `save` actions have buffered. A failure is one of the callback's: what it
-    /// counted as saved is not.
-    fn flush(&self) {
-        let mut examined = lock(&self.examined);
-        let examined = &mut *examined;
-        for callbacks in self.steps.iter().map(|step| &step.callbacks) {
-            for (actions, count) in [
-                (&callbacks.on_done, &mut examined.on_done),
-                (&callbacks.on_error, &mut examined.on_error),
-                (&callbacks.on_always, &mut examined.on_always),
-            ] {
-                for action in actions {
-                    let Action::Save(path) = action else { continue };
-                    if let Err(error) = self.saves.flush(path) {
-                        count.failed += 1;
-                        let reason = format!("could not write {}: {error}", path.display());
-                        count.example = Some(reason);
-                    }
-                }
-            }
-        }
     }
 
     /// Fires `on_error` and `on_always` of the first step for a Flow that could not be reached at all.
@@ -371,10 +364,6 @@ impl Examiner {
         let written = output.write_all(text.as_bytes()).and_then(|()| output.flush());
         written.map_err(|error| format!("could not print: {error}"))
     }
-}
-
-fn actions(callbacks: &Callbacks) -> impl Iterator<Item = &Action> {
-    callbacks.on_done.iter().chain(&callbacks.on_error).chain(&callbacks.on_always)
 }
 
 fn holds(assertion: &Assertion, exchange: &Exchange) -> Result<(), String> {

@@ -10,7 +10,7 @@ mod resolve;
 mod show;
 
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -286,6 +286,29 @@ pub struct Callbacks {
     pub on_error: Vec<Action>,
     /// After both.
     pub on_always: Vec<Action>,
+}
+
+impl Callbacks {
+    /// All actions, whenever they are due.
+    pub fn actions(&self) -> impl Iterator<Item = &Action> {
+        self.on_done.iter().chain(&self.on_error).chain(&self.on_always)
+    }
+
+    /// The files that `save` actions write.
+    pub fn saves(&self) -> impl Iterator<Item = &Path> {
+        self.actions().filter_map(|action| match action {
+            Action::Save(path) => Some(path.as_path()),
+            _ => None,
+        })
+    }
+}
+
+impl Plan {
+    /// The files that `save` actions write.
+    pub fn saves(&self) -> impl Iterator<Item = &Path> {
+        let steps = self.scenarios.iter().flat_map(|scenario| &scenario.steps);
+        steps.flat_map(|step| step.callbacks.saves())
+    }
 }
 
 /// A built-in action.

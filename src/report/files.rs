@@ -83,6 +83,20 @@ impl Files {
         Ok(paths)
     }
 
+    /// Whether a path is that of a file that is going to be written here, by this name too.
+    pub fn owns(&self, path: &Path, also: &[&str]) -> bool {
+        let whole = |path: &Path| {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let folder = folder.unwrap_or(Path::new(".")).canonicalize().ok()?;
+            Some(folder.join(path.file_name()?))
+        };
+        let folder = self.journal.parent().unwrap_or(Path::new(""));
+        let ours = self.reports.iter().map(|(_, path)| path.clone()).chain([self.journal.clone()]);
+        let also = also.iter().map(|name| folder.join(name));
+        let wanted = whole(path);
+        wanted.is_some() && ours.chain(also).any(|ours| whole(&ours) == wanted)
+    }
+
     /// Where the journal is.
     pub fn journal(&self) -> &Path {
         &self.journal

@@ -77,7 +77,11 @@ pub struct Unit {
 pub fn load(path: &Path, options: &Options) -> Result<LoadedSuite, Problems> {
     let mut loader = Loader::new(options);
     let file = loader.file(path, None, &mut Vec::new(), &Context::default());
-    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let stem = match is_stream(path) {
+        // A descriptor's number is no name.
+        true => Some("suite".into()),
+        false => path.file_stem().map(|stem| stem.to_string_lossy().into_owned()),
+    };
     loader.finish(file, stem, path)
 }
 
@@ -189,6 +193,19 @@ impl<'a> Loader<'a> {
         let unreadable = |error: &dyn std::fmt::Display| {
             problem(format!("could not read `{}`: {error}", path.display()))
         };
+        // A pipe has no place that paths could be relative to, and can be read once.
+        if included.is_none() && is_stream(path) {
+            return match read_text(path, false) {
+                Ok(text) => {
+                    let name = path.display().to_string();
+                    self.text(&name, text, None, Path::new(""), chain, outer)
+                }
+                Err(error) => {
+                    self.problems.push(unreadable(&error));
+                    None
+                }
+            };
+        }
         let real = match path.canonicalize() {
             Ok(real) => real,
             Err(error) => {
@@ -433,6 +450,11 @@ fn without_detours(path: &Path) -> PathBuf {
         }
     }
     short
+}
+
+/// Whether a path leads to a pipe or a device: `<(…)`, `/dev/stdin`.
+fn is_stream(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|file| !file.is_file() && !file.is_dir())
 }
 
 /// Reads a file, and no more of a large one than it takes to see that it is too large.

@@ -40,6 +40,10 @@ const HEAD: u64 = 256;
 
 /// Whether a file holds the result of a search. One that cannot be read is told of as what it might be.
 pub(in crate::cli) fn is_result(path: &Path) -> bool {
+    // What is looked at in a pipe is gone from it: there a suite is expected.
+    if !path.is_file() {
+        return false;
+    }
     let mut head = Vec::new();
     let read = File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
     let head = String::from_utf8_lossy(&head);

@@ -1,5 +1,6 @@
 //! What the steps of a scenario send, and what is looked at in their responses.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::{REQUEST_SIZE_MAX, Resolver, in_range};
@@ -345,7 +346,7 @@ impl<'a> Resolver<'a> {
             actions
                 .filter_map(|(index, action)| {
                     let at = at.key(key).index(index);
-                    match resolve_action(action, &unit.context) {
+                    match resolve_action(action, &unit.context, &unit.base) {
                         Ok(action) => Some(action),
                         Err((part, error)) => {
                             error.tell(at.key(part), self.problems);
@@ -367,6 +368,7 @@ impl<'a> Resolver<'a> {
 fn resolve_action(
     action: &scenario::Action,
     context: &Context,
+    base: &Path,
 ) -> Result<Action, (&'static str, TemplateError)> {
     Ok(match action {
         scenario::Action::Print => Action::Print,
@@ -375,7 +377,10 @@ fn resolve_action(
         }
         scenario::Action::Beep => Action::Beep,
         scenario::Action::Count(name) => Action::Count(name.clone()),
-        scenario::Action::Save(path) => Action::Save(path.clone()),
+        scenario::Action::Save(path) => {
+            let path = base.join(path);
+            Action::Save(std::path::absolute(&path).unwrap_or(path))
+        }
         scenario::Action::Check(that) => Action::Check(
             Assertion::compile(None, that, Percentage::ALL, context)
                 .map_err(|error| ("check", error))?,

@@ -3,6 +3,7 @@
 
 mod endless;
 mod figures;
+mod files;
 mod gates;
 mod goaway;
 mod json;
