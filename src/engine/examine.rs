@@ -247,8 +247,6 @@ impl Examiner {
                 count.example.get_or_insert(reason);
             }
         }
-        drop(examined);
-        self.flush();
     }
 
     /// Looks at one answer.
