@@ -226,6 +226,17 @@ impl Evidence {
                     _ => Span { low: value - missing, high: value },
                 }
             }
+            // Nobody knows how those would have ended that we could not send.
+            (Code::OwnLimit, Metric::ErrorRate | Metric::Errors) => {
+                let ours = doubt.found.unwrap_or(0.0).min(requests.errors() as f64);
+                match metric {
+                    Metric::ErrorRate => {
+                        Span { low: share(requests.failed() - ours as u64), high: value }
+                    }
+                    _ => Span { low: value - ours, high: value },
+                }
+            }
+            (Code::OwnLimit, Metric::Throughput | Metric::DocumentsPerSecond) => up,
             // A thread that does not run reads answers too late, and takes some for missing.
             (
                 Code::ThreadBusy | Code::CpuWithheld | Code::CpuContended,

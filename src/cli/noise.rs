@@ -59,7 +59,7 @@ pub(super) async fn main(args: Args) -> Exit {
 }
 
 async fn run(args: &Args) -> Result<Exit, Problem> {
-    let plan = args.changes.plan(&args.file)?;
+    let plan = args.changes.runnable(&args.file)?;
     // A folder that cannot be made, or holds another baseline, costs a second and not the runs.
     prepare(&args.out)?;
     let stop = Stop::default();

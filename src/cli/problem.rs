@@ -64,6 +64,7 @@ impl From<&CallError> for Problem {
     fn from(error: &CallError) -> Problem {
         let exit = match error {
             CallError::Connect { .. }
+            | CallError::OwnLimit { .. }
             | CallError::Tls { .. }
             | CallError::Lost { .. }
             | CallError::NotTaken { .. }

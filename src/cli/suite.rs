@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::problem::Problem;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, forecast};
 use crate::scenario::{self, LoadedSuite, Options};
 use crate::source::Problems;
 
@@ -35,11 +35,22 @@ impl Changes {
         Ok((suite, plan))
     }
 
+    /// Reads the suite at `path` and plans it, where the process may open as many connections.
+    pub(super) fn runnable(&self, path: &Path) -> Result<Plan, Problem> {
+        let (suite, plan) = self.suite(path)?;
+        has_room(&suite, &plan)?;
+        Ok(plan)
+    }
+
     /// Reads the suite at `path`, once, and plans it with all scenarios on one Flow of these names and
     /// on the other.
     pub(super) fn plans_onto(&self, path: &Path, flows: [&str; 2]) -> Result<[Plan; 2], Problem> {
         let suite = self.load(path)?;
-        let [base, candidate] = flows.map(|flow| planned(&suite, Some(flow)));
+        let onto = |flow| {
+            let plan = planned(&suite, Some(flow))?;
+            has_room(&suite, &plan).map(|()| plan)
+        };
+        let [base, candidate] = flows.map(onto);
         Ok([base?, candidate?])
     }
 
@@ -57,6 +68,11 @@ impl Changes {
     pub(super) fn plan(&self, path: &Path) -> Result<Plan, Problem> {
         self.suite(path).map(|(_, plan)| plan)
     }
+}
+
+fn has_room(suite: &LoadedSuite, plan: &Plan) -> Result<(), Problem> {
+    forecast::check_connections(suite, plan, &super::plan::limits(), |_| true)
+        .map_err(|problems| Problem::from(&problems))
 }
 
 fn planned(suite: &LoadedSuite, flow: Option<&str>) -> Result<Plan, Problem> {

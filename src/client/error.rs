@@ -19,6 +19,17 @@ pub enum CallError {
         /// The operating system's or resolver's words.
         reason: String,
     },
+    /// No connection could be opened because of a limit on our side: files, ports or memory. The Flow was
+    /// not asked.
+    #[error(
+        "could not open a connection to {target}: {reason}; that is a limit on our side, not the Flow's"
+    )]
+    OwnLimit {
+        /// Where to.
+        target: Target,
+        /// Which limit: the operating system's words.
+        reason: String,
+    },
     /// The TLS handshake failed: certificate not trusted, wrong name, no TLS on that port.
     #[error("TLS with {target} failed: {reason}")]
     Tls {
@@ -174,12 +185,16 @@ fn decode_words(error: &DecodeError) -> String {
 }
 
 impl CallError {
-    /// A stable, short name: `connect`, `tls`, `timeout`, `lost`, `protocol`, `gateway`, `executor`,
+    /// The kind of a connection that a limit on our side did not let us open.
+    pub const OWN_LIMIT: &str = "own_limit";
+
+    /// A stable, short name: `connect`, `own_limit`, `tls`, `timeout`, `lost`, `protocol`, `gateway`, `executor`,
     /// `graphql`, `too_large`, `no_room`, `decode`, `encode`, `unsupported`, `config`. Errors are counted
     /// under it.
     pub fn kind(&self) -> &'static str {
         match self {
             CallError::Connect { .. } => "connect",
+            CallError::OwnLimit { .. } => CallError::OWN_LIMIT,
             CallError::Tls { .. } => "tls",
             CallError::Timeout(_) => "timeout",
             CallError::Lost { .. } | CallError::NotTaken { .. } => "lost",
@@ -202,6 +217,7 @@ impl CallError {
         matches!(
             self,
             CallError::Connect { .. }
+                | CallError::OwnLimit { .. }
                 | CallError::Tls { .. }
                 | CallError::Lost { .. }
                 | CallError::NotTaken { .. }
@@ -215,6 +231,7 @@ impl CallError {
         matches!(
             self,
             CallError::Connect { .. }
+                | CallError::OwnLimit { .. }
                 | CallError::Tls { .. }
                 | CallError::Lost { .. }
                 | CallError::NotTaken { .. }
@@ -232,7 +249,8 @@ impl CallError {
             | CallError::Protocol { .. }
             | CallError::Unsupported(_)
             | CallError::Config(_) => true,
-            CallError::Timeout(_)
+            CallError::OwnLimit { .. }
+            | CallError::Timeout(_)
             | CallError::Lost { .. }
             | CallError::NotTaken { .. }
             | CallError::Gateway { .. }

@@ -141,6 +141,7 @@ impl Outcome {
             }
             CallError::Timeout(_) => Outcome::Timeout,
             CallError::Connect { .. }
+            | CallError::OwnLimit { .. }
             | CallError::Tls { .. }
             | CallError::Lost { .. }
             | CallError::NotTaken { .. }

@@ -40,6 +40,9 @@ pub enum Code {
     /// The load was too short to tell whether the Flow keeps up: the share of it that was still in
     /// flight at the end.
     TooShort,
+    /// Requests for which a limit on our side (open files, local ports) let no connection be opened:
+    /// how many.
+    OwnLimit,
     /// Requests in flight and time spent differ: by which share.
     LittlesLaw,
     /// Too few requests for a percentile: how many there are, and how many it needs.

@@ -7,6 +7,7 @@ use super::reason::{Code, Reason};
 use super::summary::ms;
 use super::tally::Tally;
 use super::{Histogram, Recording, Second};
+use crate::client::CallError;
 
 /// What else there is to know for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -116,6 +117,7 @@ pub fn reasons(recording: &Recording, circumstances: Circumstances) -> Vec<Reaso
         reasons.push(Reason::new(Code::CpuWithheld, withheld, WITHHELD_MAX, text));
     }
     reasons.extend(contended(totals, waited));
+    reasons.extend(own_limit(totals));
     if open {
         reasons.extend(backlog(recording, length));
     }
@@ -174,6 +176,20 @@ fn contended(totals: &Tally, waited: Waited) -> Option<Reason> {
         );
         Reason::new(Code::CpuContended, waited.share, WITHHELD_MAX, text)
     })
+}
+
+/// Requests that never were the Flow's, because we could not open a connection.
+fn own_limit(totals: &Tally) -> Option<Reason> {
+    let ours = || totals.errors.iter().filter(|error| error.kind == CallError::OWN_LIMIT);
+    let first = ours().next()?;
+    let count: u64 = ours().map(|error| error.count).sum();
+    let requests = if count == 1 { "1 request".to_owned() } else { format!("{count} requests") };
+    let text = format!(
+        "a limit on our side kept {requests} from the Flow: {}; raise it (`ulimit -n`), or use fewer \
+         connections",
+        first.message
+    );
+    Some(Reason::new(Code::OwnLimit, count as f64, 0.0, text))
 }
 
 /// Whether requests pile up, under a load that follows the clock.

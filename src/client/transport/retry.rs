@@ -53,7 +53,10 @@ where
             Err(error) => error,
         };
         let passing = match &error {
-            CallError::Connect { .. } | CallError::Lost { .. } | CallError::Timeout(_) => true,
+            CallError::Connect { .. }
+            | CallError::OwnLimit { .. }
+            | CallError::Lost { .. }
+            | CallError::Timeout(_) => true,
             error => cannot_serve_now(error),
         };
         if attempt >= retry.max_attempts || !passing {

@@ -122,7 +122,8 @@ fn faults(
             | Code::DocumentsBehind
             | Code::ThreadBusy
             | Code::CpuWithheld
-            | Code::CpuContended,
+            | Code::CpuContended
+            | Code::OwnLimit,
         ) => true,
         // A thread without a free moment reads answers late, too; that is in no lag.
         (Decision::Fail | Decision::Open, Code::GeneratorBehind | Code::CpuWithheld) => small,

@@ -8,6 +8,7 @@ mod gates;
 mod goaway;
 mod json;
 mod judged;
+mod limits;
 mod posted;
 mod started;
 mod unanswered;

@@ -107,6 +107,10 @@ impl Connector {
         let address = (self.target.host.as_str(), self.target.port);
         let tcp = match timeout_at(deadline, TcpStream::connect(address)).await {
             Ok(Ok(tcp)) => tcp,
+            Ok(Err(error)) if is_own_limit(&error) => {
+                let (target, reason) = (self.target.clone(), error.to_string());
+                return Err(CallError::OwnLimit { target, reason });
+            }
             Ok(Err(error)) => return Err(refused(error.to_string())),
             Err(_) => return Err(refused(format!("no answer within {:?}", self.limit))),
         };
@@ -125,6 +129,15 @@ impl Connector {
             Err(_) => Err(failed(format!("no handshake within {:?}", self.limit))),
         }
     }
+}
+
+/// Whether a connection was not opened because this process or machine may not have more: files, local
+/// ports, memory.
+fn is_own_limit(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    const LIMITS: [Errno; 5] =
+        [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| LIMITS.contains(&errno))
 }
 
 impl AsyncRead for Connection {
