@@ -7,6 +7,7 @@ pub mod clock;
 pub mod random;
 pub mod source;
 pub mod template;
+pub mod text;
 pub mod units;
 pub mod wire;
 

@@ -17,6 +17,7 @@ use crate::record::saved::{self, ReadProblem};
 use crate::record::summary::Summary;
 use crate::report::compare::CompareFormat;
 use crate::report::{self, files};
+use crate::text;
 
 /// The files that a run with a baseline writes beside its reports.
 pub(super) const COMPARISONS: [&str; 4] =
@@ -404,7 +405,7 @@ fn read_noise(path: &Path) -> Result<Noise, Problem> {
     let wrong = |why: &dyn std::fmt::Display| {
         Problem::usage(format_args!("the noise in `{}` cannot be read: {why}", path.display()))
     };
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+    let text = text::read(path, text::CONFIG_BYTES_MAX).map_err(|error| wrong(&error))?;
     let noise: Noise = serde_json::from_str(&text).map_err(|error| wrong(&error))?;
     if noise.schema != noise::SCHEMA {
         let schema = &noise.schema;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::problem::Problem;
 use super::{Exit, print};
 use crate::scenario::{FlowFacts, starter};
+use crate::text;
 
 /// Writes a commented suite to begin with.
 #[derive(Debug, clap::Args)]
@@ -31,7 +32,7 @@ fn write(args: &Args) -> Result<(), Problem> {
     let flow = match &args.flow {
         None => None,
         Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|error| {
+            let text = text::read(path, text::CONFIG_BYTES_MAX).map_err(|error| {
                 Problem::usage(format_args!("could not read `{}`: {error}", path.display()))
             })?;
             let facts = FlowFacts::read(&path.display().to_string(), text);

@@ -4,6 +4,7 @@ use super::connection::Connection;
 use super::problem::{Problem, json};
 use super::{Exit, print};
 use crate::client::Client;
+use crate::text;
 use crate::wire::{Map, Protocol, Target};
 
 #[derive(Debug, clap::Args)]
@@ -57,7 +58,7 @@ async fn run(args: Args) -> Result<(), Problem> {
     config.http_target = args.http;
     let mutation = match mutation.strip_prefix('@') {
         None => mutation,
-        Some(path) => std::fs::read_to_string(path)
+        Some(path) => text::read(path.as_ref(), text::CONFIG_BYTES_MAX)
             .map_err(|error| Problem::usage(format_args!("cannot read `{path}`: {error}")))?,
     };
     let mut mutate = Client::new(config).mutate(mutation);

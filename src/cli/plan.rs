@@ -122,7 +122,7 @@ fn schedule(scenario: &Scenario, forecast: &Forecast) -> String {
     let level = match forecast.unit {
         LevelUnit::InFlight => return "all Documents once".into(),
         LevelUnit::Clients => format!("up to {} clients", number(peak.round() as u64)),
-        LevelUnit::PerSecond => format!("up to {}/s", number(peak.round() as u64)),
+        LevelUnit::PerSecond => format!("up to {}/s", words::number(peak)),
     };
     let warmup = match scenario.warmup {
         Duration::ZERO => String::new(),

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use super::{Exit, print};
 use crate::client::{CallError, ConfigError, PostError};
 use crate::source::Problems;
+use crate::text;
 use crate::wire::TargetError;
 
 /// Why a command ends, and how.
@@ -130,7 +131,7 @@ pub(super) fn json<T: DeserializeOwned>(
 ) -> Result<T, Problem> {
     let (origin, text) = match given.strip_prefix('@') {
         None => (argument, given.to_owned()),
-        Some(path) => match std::fs::read_to_string(path) {
+        Some(path) => match text::read(path.as_ref(), text::CONFIG_BYTES_MAX) {
             Ok(text) => (path, text),
             Err(error) => {
                 return Err(Problem::usage(format_args!(

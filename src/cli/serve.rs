@@ -10,6 +10,7 @@ use super::signals::Signals;
 use super::{Exit, print};
 use crate::flow::{FamilyName, Flow, FlowConfig, PathStep, ProtocolName, Theory, TlsFiles};
 use crate::source::{Problems, Sources, Spot};
+use crate::text;
 use crate::units::Rate;
 
 #[derive(Debug, clap::Args)]
@@ -142,7 +143,7 @@ struct File {
 impl File {
     fn read(path: &Path) -> Result<File, Problem> {
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path)
+        let text = text::read(path, text::CONFIG_BYTES_MAX)
             .map_err(|error| Problem::usage(format_args!("could not read {name}: {error}")))?;
         let (mut sources, mut problems) = (Sources::new(), Vec::new());
         let mut node = sources.parse(&name, text, None, &mut problems);

@@ -146,6 +146,12 @@ impl Documents {
         self.inner.count.filter(|_| !self.inner.repeat)
     }
 
+    /// The first entry of its data set that has more contents than a Document of v1 can hold, with its
+    /// place.
+    pub fn two_contents(&self) -> Option<&str> {
+        self.inner.data.as_ref()?.two_contents()
+    }
+
     /// Whether all are equal, so that one encoding can serve for all.
     pub fn is_constant(&self) -> bool {
         let data = self.inner.data.as_ref();

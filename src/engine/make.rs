@@ -16,7 +16,7 @@ use super::source::Budget;
 use crate::client::Request;
 use crate::documents::Documents;
 use crate::plan::{Post, Work};
-use crate::wire::{DataRequest, Form, Header, Map, encode_single};
+use crate::wire::{DataRequest, Family, Form, Header, Map, encode_single};
 
 /// What makes the requests of one step.
 #[derive(Clone, Debug)]
@@ -55,6 +55,16 @@ impl Maker {
         }
     }
 
+    /// An entry of a data set that this Flow's Documents have no place for.
+    fn two_contents(&self) -> Option<&str> {
+        match &*self.work {
+            Work::Post(post) if self.form.family() == Family::V1 => {
+                post.documents.as_ref()?.two_contents()
+            }
+            _ => None,
+        }
+    }
+
     /// Whether all requests are the same.
     pub fn is_constant(&self) -> bool {
         match &*self.work {
@@ -73,6 +83,11 @@ impl Maker {
     /// When one of the first requests cannot be made: what is wrong with them all shows before
     /// anything was sent.
     pub fn feeds(&self, workers: usize, limit: Option<u64>) -> Result<Vec<Feed>, FeedError> {
+        if let Some(two) = self.two_contents() {
+            let message =
+                format!("{two}; a Document of the v1 family has one of text, blob and tensor");
+            return Err(FeedError::Make { index: 0, message });
+        }
         let end = limit.unwrap_or(u64::MAX);
         // Documents that are none make no request.
         if end == 0 || self.count() == Some(0) {

@@ -8,6 +8,7 @@ use super::resolve::in_range;
 use super::{Arrivals, Load, Schedule, Stage, Step, Until, Work};
 use crate::scenario::{self, GammaGaps, Level};
 use crate::source::{Problem, Spot};
+use crate::text;
 use crate::units::Span;
 
 /// Clients of one scenario. Each has a request in flight, so this bounds memory as `max_in_flight`
@@ -23,6 +24,9 @@ const IN_FLIGHT: u64 = 10_000;
 /// Burstiness of gamma arrivals. Below, gaps are even for any purpose; beyond, nearly all arrivals of
 /// a load would come in one burst.
 const BURSTINESS: RangeInclusive<f64> = 0.01..=10.0;
+
+/// The file of a trace: as many arrivals as a trace may have, 40 bytes each.
+const TRACE_BYTES_MAX: u64 = 40 * TRACE_MAX as u64;
 
 /// Arrivals of a trace, 16 bytes each in memory.
 const TRACE_MAX: usize = 20_000_000;
@@ -355,6 +359,9 @@ fn trace(
     }
 }
 
+/// Seconds from here on are of the calendar (1973 and later), not of a load.
+const EPOCH_MIN_S: f64 = 1e8;
+
 fn read_trace(path: &Path, speed: f64) -> Result<Vec<Duration>, String> {
     let name = path.display();
     let unreadable = |error: &dyn std::fmt::Display| format!("could not read `{name}`: {error}");
@@ -363,11 +370,13 @@ fn read_trace(path: &Path, speed: f64) -> Result<Vec<Duration>, String> {
         true => std::fs::File::open(path),
         false => Err(std::io::Error::other("it is not a file")),
     });
+    let text = file.and_then(|file| text::read_bytes(file, TRACE_BYTES_MAX)).and_then(text::decode);
+    let text = text.map_err(|error| unreadable(&error))?;
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
         .trim(csv::Trim::All)
-        .from_reader(file.map_err(|error| unreadable(&error))?);
+        .from_reader(text.as_bytes());
     let mut due: Vec<Duration> = Vec::new();
     for (index, record) in reader.records().enumerate() {
         let record = record.map_err(|error| unreadable(&error))?;
@@ -384,7 +393,14 @@ fn read_trace(path: &Path, speed: f64) -> Result<Vec<Duration>, String> {
             ));
         };
         if arrival > Span::MAX {
-            return Err(format!("`{name}` line {line}: a load takes at most 365d"));
+            let first = due.first().copied().unwrap_or(arrival).mul_f64(speed).as_secs_f64();
+            return Err(match first >= EPOCH_MIN_S {
+                true => format!(
+                    "`{name}` line {line}: `{text}` is an absolute time; expected seconds since the \
+                     first arrival: subtract {first} from each"
+                ),
+                false => format!("`{name}` line {line}: a load takes at most 365d"),
+            });
         }
         if due.last().is_some_and(|last| arrival < *last) {
             return Err(format!("`{name}` line {line}: arrivals must be in ascending order"));

@@ -1,5 +1,6 @@
 //! Latency histograms.
 
+use std::io::Read as _;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -34,6 +35,34 @@ pub enum HistogramError {
     /// Not a HdrHistogram of V2, compressed.
     #[error("not a compressed HdrHistogram V2: {0}")]
     Hdr(hdrhistogram::serialization::DeserializeError),
+    /// More than any histogram takes.
+    #[error("larger than any HdrHistogram")]
+    TooLarge,
+}
+
+/// What a histogram takes when it is not compressed: an hour in µs to three digits is 15 · 1024
+/// counters of up to nine bytes, one to five digits some hundred times as many.
+const BYTES_MAX: u64 = 16 << 20;
+
+/// The cookie of a compressed HdrHistogram V2, and of one that is not.
+const COMPRESSED: [u8; 4] = 0x1c84_9304u32.to_be_bytes();
+
+/// Where the length of the counters stands in one that is not compressed.
+const LENGTH_AT: std::ops::Range<usize> = 4..8;
+
+/// What a compressed histogram holds. The library would take as much room as its header says.
+fn inflate(bytes: &[u8]) -> Result<Vec<u8>, HistogramError> {
+    let mut whole = Vec::new();
+    let compressed = bytes.get(8..).unwrap_or_default();
+    let read =
+        flate2::read::ZlibDecoder::new(compressed).take(BYTES_MAX + 1).read_to_end(&mut whole);
+    read.map_err(|error| HistogramError::Hdr(error.into()))?;
+    let length = whole.get(LENGTH_AT).and_then(|length| length.try_into().ok());
+    let length = length.map_or(0, u32::from_be_bytes);
+    if whole.len() as u64 > BYTES_MAX || length as usize > whole.len() {
+        return Err(HistogramError::TooLarge);
+    }
+    Ok(whole)
 }
 
 impl Histogram {
@@ -192,8 +221,9 @@ impl Histogram {
     /// # Errors
     /// When the bytes are no such histogram.
     pub fn from_bytes(bytes: &[u8]) -> Result<Histogram, HistogramError> {
+        let whole = if bytes.starts_with(&COMPRESSED) { inflate(bytes)? } else { bytes.to_vec() };
         let mut counts: hdrhistogram::Histogram<u64> =
-            HdrDeserializer::new().deserialize(&mut &bytes[..]).map_err(HistogramError::Hdr)?;
+            HdrDeserializer::new().deserialize(&mut &whole[..]).map_err(HistogramError::Hdr)?;
         // One that is laid out as ours are is taken as it is: reports read them by the ten thousand.
         let ours = (counts.low(), counts.sigfig()) == (1, 3)
             && counts.max() <= Histogram::MAX.as_micros() as u64;

@@ -10,8 +10,9 @@ use serde_json::error::Category;
 
 use super::Histogram;
 use super::summary::{
-    Latency, Requests, SCHEMA, ScenarioSummary, Summary, TimelineSecond, Verdict,
+    EndReason, Latency, Requests, SCHEMA, ScenarioSummary, Summary, TimelineSecond, Verdict,
 };
+use crate::text;
 
 /// Why a saved result cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +58,9 @@ pub enum ReadProblem {
     },
 }
 
+/// A file of results: a day of a hundred scenarios is no larger.
+const RESULT_BYTES_MAX: u64 = 1 << 30;
+
 /// Counts above it were not counted: it is the largest that JSON's numbers hold for sure.
 const COUNT_MAX: u64 = 1 << 53;
 
@@ -90,7 +94,7 @@ pub fn read_by<T>(
     parse: impl FnOnce(&str) -> Result<T, ReadProblem>,
 ) -> Result<T, ReadError> {
     let problem = |problem| ReadError { path: path.to_owned(), problem };
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = text::read(path, RESULT_BYTES_MAX).map_err(|error| {
         problem(match error.kind() {
             io::ErrorKind::InvalidData => ReadProblem::Foreign("it is not text".into()),
             _ => error.into(),
@@ -205,6 +209,7 @@ fn check_scenario(scenario: &ScenarioSummary) -> Result<(), Wrong> {
         return wrong("validity.valid", format!("is {valid}, which its `reasons` contradict"));
     }
     within("requests", check_requests(&scenario.requests))?;
+    check_totals(scenario)?;
     let received = scenario.documents.received.unwrap_or_default();
     count("documents.sent", scenario.documents.sent)?;
     count("documents.received", received)?;
@@ -247,6 +252,44 @@ fn check_scenario(scenario: &ScenarioSummary) -> Result<(), Wrong> {
         within(&format!("errors[{index}]"), count("count", error.count))?;
     }
     check_timeline(scenario)
+}
+
+/// Rates and verdicts are those of what they are made of.
+fn check_totals(scenario: &ScenarioSummary) -> Result<(), Wrong> {
+    let near = |found: f64, expected: f64| (found - expected).abs() <= 1e-6 * expected.abs() + 1e-9;
+    let expected = scenario.requests.error_rate();
+    if !scenario.error_rate.zip(expected).is_none_or(|(found, expected)| near(found, expected)) {
+        let found = scenario.error_rate.unwrap_or_default();
+        return wrong("error_rate", format!("is {found}, which `requests` contradict"));
+    }
+    let seconds = scenario.duration_s;
+    let offered = scenario.throughput.offered_per_s;
+    let arrivals = scenario.requests.arrivals as f64;
+    if scenario.part.is_none() && seconds > 0.0 && !near(offered * seconds, arrivals) {
+        let why = format!("is {offered}, but {arrivals} arrivals in {seconds} s are another rate");
+        return wrong("throughput.offered_per_s", why);
+    }
+    let completed: Option<u64> = scenario.timeline.iter().map(|second| second.completed).sum();
+    let done = scenario.throughput.requests_per_s;
+    // What ends early has responses that come in when its time would have been over.
+    let timed = scenario.end.reason == EndReason::Time && scenario.part.is_none();
+    if let Some(completed) = completed.filter(|_| timed && seconds > 0.0)
+        && !scenario.timeline.is_empty()
+        && !near(done * seconds, completed as f64)
+    {
+        let why = format!("is {done}, but the seconds of the timeline completed {completed}");
+        return wrong("throughput.requests_per_s", why);
+    }
+    let judged = scenario.thresholds.iter().map(|threshold| threshold.verdict);
+    if scenario.verdict == Verdict::Held && judged.clone().any(|verdict| verdict != Verdict::Held) {
+        return wrong("verdict", "is `held`, which a threshold contradicts");
+    }
+    if scenario.verdict == Verdict::Failed
+        && judged.clone().all(|verdict| verdict != Verdict::Failed)
+    {
+        return wrong("verdict", "is `failed`, but no threshold is");
+    }
+    Ok(())
 }
 
 fn check_requests(requests: &Requests) -> Result<(), Wrong> {

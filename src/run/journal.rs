@@ -6,7 +6,7 @@
 //! middle of a line is a whole journal of a shorter run.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read as _, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender, TrySendError};
@@ -206,7 +206,8 @@ pub fn is_journal(path: &Path) -> bool {
 pub fn read(path: &Path) -> Result<Summary, ReadError> {
     let problem = |problem| ReadError { path: path.to_owned(), problem };
     let file = File::open(path).map_err(|error| problem(error.into()))?;
-    let mut lines = Lines { input: BufReader::new(file), number: 0 };
+    let input = BufReader::new(file);
+    let mut lines = Lines { input, number: 0, last: Vec::new(), cut: false };
     let head = lines.next_line().and_then(|line| match line {
         Some(line) => head(&line),
         None => Err(ReadProblem::Foreign("it has not one whole line".into())),
@@ -215,7 +216,7 @@ pub fn read(path: &Path) -> Result<Summary, ReadError> {
     loop {
         let line = match lines.next_line() {
             Ok(Some(line)) => line,
-            Ok(None) => return Ok(replay.finish()),
+            Ok(None) => return Ok(replay.finish(lines.cut.then_some(lines.number))),
             Err(error) => return Err(problem(error)),
         };
         let told = serde_json::from_slice(&line)
@@ -231,15 +232,40 @@ pub fn read(path: &Path) -> Result<Summary, ReadError> {
 struct Lines {
     input: BufReader<File>,
     number: usize,
+    last: Vec<u8>,
+    /// It ends within a line.
+    cut: bool,
 }
+
+/// A line: what all workers of a scenario measured in half a second.
+const LINE_BYTES_MAX: u64 = 64 << 20;
 
 impl Lines {
     /// The next line that has an end.
     fn next_line(&mut self) -> Result<Option<Vec<u8>>, ReadProblem> {
         let mut line = Vec::new();
-        self.input.read_until(b'\n', &mut line)?;
+        self.input.by_ref().take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line)?;
         self.number += 1;
-        Ok((line.pop() == Some(b'\n')).then_some(line))
+        let field = || format!("line {}", self.number);
+        if line.len() as u64 > LINE_BYTES_MAX {
+            let why = "is longer than any line of a journal".into();
+            return Err(ReadProblem::Field { field: field(), why });
+        }
+        if line.last() != Some(&b'\n') {
+            self.cut = !line.is_empty();
+            return Ok(None);
+        }
+        line.pop();
+        // No two lines are the same, for each says when it was written. A file that was put together
+        // from parts would count what they share twice.
+        if !line.is_empty() && line == self.last {
+            return Err(ReadProblem::Field {
+                field: field(),
+                why: "repeats the line before it".into(),
+            });
+        }
+        self.last.clone_from(&line);
+        Ok(Some(line))
     }
 }
 
@@ -329,12 +355,19 @@ impl Replay {
         Ok(())
     }
 
-    fn finish(mut self) -> Summary {
+    /// `cut`: the line in the middle of which the journal ends.
+    fn finish(mut self, cut: Option<usize>) -> Summary {
         let scenarios = self.summary.scenarios.iter_mut().zip(self.scenarios);
         for (summary, replayed) in scenarios.filter(|(_, replayed)| !replayed.ended) {
             self.summary.interrupted = true;
             if replayed.began {
                 *summary = replayed.finish(summary.clone(), self.start);
+                if let Some(line) = cut {
+                    let message = summary.end.message.get_or_insert_default();
+                    let separator = if message.is_empty() { "" } else { "; " };
+                    let words = "of its journal is cut off, and what it said is not known";
+                    message.push_str(&format!("{separator}line {line} {words}"));
+                }
             }
         }
         self.summary.duration_s = self.at_s;
@@ -347,7 +380,10 @@ impl Replayed {
     fn add(&mut self, told: Told, start: Instant) -> Result<(), String> {
         /// Two years: no journal is longer, and each second takes room.
         const SECONDS_MAX: u64 = 63_072_000;
-        if let Some((second, _)) = told.seconds.iter().find(|(second, _)| *second > SECONDS_MAX) {
+        /// No run stands still for longer, and goes on.
+        const GAP_MAX: u64 = 3600;
+        let end = SECONDS_MAX.min(self.recording.seconds() + GAP_MAX);
+        if let Some((second, _)) = told.seconds.iter().find(|(second, _)| *second > end) {
             return Err(format!("second {second} is too far off"));
         }
         self.recording.add(Delta {

@@ -83,7 +83,7 @@ pub enum Comparison {
 pub enum MetricUnit {
     /// Milliseconds; written as a duration.
     Milliseconds,
-    /// From 0 to 1; written `0.1%`, or as a number from 0 to 1.
+    /// From 0 to 1; written `0.1%`, or as 0.
     Fraction,
     /// A second; written `900/s`.
     PerSecond,
@@ -269,11 +269,9 @@ impl FromStr for Condition {
             }
             MetricUnit::Fraction => match right.parse::<Percentage>() {
                 Ok(percentage) => percentage.fraction(),
-                Err(_) => right
-                    .parse()
-                    .ok()
-                    .filter(|fraction| (0.0..=1.0).contains(fraction))
-                    .ok_or_else(|| wrong("a percentage such as `0.1%`"))?,
+                // Is 1 one per cent or all of them? Only of nothing there is no doubt.
+                Err(_) if right.parse() == Ok(0.0) => 0.0,
+                Err(_) => return Err(wrong("a percentage such as `0.1%`")),
             },
             MetricUnit::PerSecond => match right {
                 "0" | "0/s" => 0.0,

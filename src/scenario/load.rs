@@ -8,6 +8,7 @@ use super::Suite;
 use super::expand::{self, Combination, Kind, expect, twice};
 use crate::source::{FILE_BYTES_MAX, Node, Place, Problem, Problems, Sources, Value};
 use crate::template::{self, Context};
+use crate::text;
 use crate::wire::Map;
 
 /// How deep files may include one another.
@@ -459,16 +460,11 @@ fn is_stream(path: &Path) -> bool {
 
 /// Reads a file, and no more of a large one than it takes to see that it is too large.
 fn read_text(path: &Path, must_be_file: bool) -> std::io::Result<String> {
-    use std::io::Read;
     // Opening a pipe would wait for who writes to it.
     if must_be_file && !std::fs::metadata(path)?.is_file() {
         return Err(std::io::Error::other("it is not a file"));
     }
-    let file = std::fs::File::open(path)?;
-    let mut text = Vec::new();
-    file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut text)?;
-    String::from_utf8(text)
-        .map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+    text::read(path, FILE_BYTES_MAX as u64)
 }
 
 impl std::fmt::Debug for Options {

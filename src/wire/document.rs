@@ -114,6 +114,18 @@ impl Document {
         }
     }
 
+    /// The contents of a Document that has more than the one that v1 allows: `text and blob`. An empty
+    /// text or blob is none.
+    pub fn two_contents(&self) -> Option<String> {
+        let set = [
+            ("text", self.text.as_ref().is_some_and(|text| !text.is_empty())),
+            ("blob", self.blob.as_ref().is_some_and(|blob| !blob.is_empty())),
+            ("tensor", self.tensor.is_some()),
+        ];
+        let found: Vec<&str> = set.iter().filter(|(_, set)| *set).map(|(name, _)| *name).collect();
+        (found.len() > 1).then(|| found.join(" and "))
+    }
+
     /// A Document with text content and no id.
     pub fn from_text(text: impl Into<String>) -> Document {
         Document { text: Some(text.into()), ..Document::default() }

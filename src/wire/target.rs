@@ -295,6 +295,8 @@ impl Host {
                 });
             }
         };
+        // One slash at the end is what browsers put there; it means the same.
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
         // A password may hold an `@`, a host name may not.
         let (user_info, rest) = match rest.rsplit_once('@') {
             Some((user, rest)) => (Some(percent_decoded(user)), rest),
@@ -305,7 +307,7 @@ impl Host {
                 let (inside, after) = bracketed.split_once(']').unwrap_or((bracketed, "["));
                 let port = match after.strip_prefix(':') {
                     Some(port) => Some(port),
-                    None if matches!(after, "" | "/") => None,
+                    None if after.is_empty() => None,
                     None if after.starts_with(['/', '?', '#']) => {
                         return Err(TargetError::Path { host: host(), path: after.into() });
                     }
@@ -317,16 +319,14 @@ impl Host {
                 (inside, port)
             }
             None if rest.matches(':').nth(1).is_some() => {
-                let name = rest.strip_suffix('/').unwrap_or(rest);
-                if name.parse::<Ipv6Addr>().is_err() {
-                    return Err(TargetError::Ipv6 { host: host(), found: name.into() });
+                if rest.parse::<Ipv6Addr>().is_err() {
+                    return Err(TargetError::Ipv6 { host: host(), found: rest.into() });
                 }
-                (name, None)
+                (rest, None)
             }
             None => match rest.split_once(':') {
                 Some((name, port)) => (name, Some(port)),
-                // One slash at the end of a host alone is what browsers put there.
-                None => (rest.strip_suffix('/').unwrap_or(rest), None),
+                None => (rest, None),
             },
         };
         if let Some(start) = name.find(['/', '?', '#']) {
@@ -542,7 +542,7 @@ mod tests {
                 "two sources of truth for `protocol`: host `ws://h` gives `websocket`, argument `protocol` gives `grpc`",
                 two,
             ),
-            ("host=h:1/", "host `h:1/` has the path `/`", path),
+            ("host=h:1//", "host `h:1//` has the path `/`", path),
             ("host=h:1/path", "host `h:1/path` has the path `/path`", path),
             ("host=http://h/path", "host `http://h/path` has the path `/path`", path),
             ("host=http://h/path:1", "host `http://h/path:1` has the path `/path`", path),

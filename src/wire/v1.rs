@@ -69,14 +69,8 @@ pub(super) fn write_doc(w: &mut Writer, doc: &Document) -> Result<(), EncodeErro
 ///
 /// An empty text or blob is not content: Python's client does not send it.
 pub(super) fn check(doc: &Document) -> Result<(), EncodeError> {
-    let set = [
-        ("text", doc.text.as_ref().is_some_and(|text| !text.is_empty())),
-        ("blob", doc.blob.as_ref().is_some_and(|blob| !blob.is_empty())),
-        ("tensor", doc.tensor.is_some()),
-    ];
-    if set.iter().filter(|(_, set)| *set).count() > 1 {
-        let found: Vec<_> = set.iter().filter(|(_, set)| *set).map(|(name, _)| *name).collect();
-        return Err(EncodeError::TwoContents { id: doc.id.clone(), found: found.join(" and ") });
+    if let Some(found) = doc.two_contents() {
+        return Err(EncodeError::TwoContents { id: doc.id.clone(), found });
     }
     if let Some(name) = doc.extra.keys().next() {
         return Err(EncodeError::Value {

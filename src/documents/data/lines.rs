@@ -7,10 +7,11 @@ use rayon::prelude::*;
 use serde_json::error::Category;
 
 use super::{
-    BAD_MAX, ENTRY_BYTES_MAX, Entries, INDEX_STEP, Indexed, is_blank, open_file, tell_bad,
+    BAD_MAX, ENTRY_BYTES_MAX, Entries, INDEX_STEP, Indexed, Opened, is_blank, open_file, tell_bad,
     unreadable,
 };
 use crate::source::{Problem, Spot};
+use crate::text::{other_encoding, without_bom};
 use crate::wire::Document;
 
 /// Entries that are looked at together, on all cores.
@@ -19,21 +20,24 @@ const CHUNK: usize = 4096;
 /// Bytes of a chunk, so that long entries do not add up in memory.
 const CHUNK_BYTES: usize = 32 << 20;
 
-pub(super) fn open_lines(
-    path: &Path,
-    at: Spot<'_>,
-    problems: &mut Vec<Problem>,
-) -> Option<(Entries, u64)> {
+/// What is to be said of an entry.
+enum Found {
+    Bad(String),
+    TwoContents(String),
+}
+
+pub(super) fn open_lines(path: &Path, at: Spot<'_>, problems: &mut Vec<Problem>) -> Option<Opened> {
     let file = open_file(path, at, problems)?;
     let mut reader = BufReader::with_capacity(1 << 20, file.try_clone().ok()?);
     let (mut places, mut count, mut offset, mut number) = (Vec::new(), 0u64, 0u64, 0u64);
     let mut bad: Vec<(String, String)> = Vec::new();
+    let mut two_contents: Option<String> = None;
     let mut chunk: Vec<(u64, Vec<u8>)> = Vec::new();
     let mut chunk_bytes = 0;
     loop {
         let mut line = Vec::new();
         let read = reader.by_ref().take(ENTRY_BYTES_MAX + 1).read_until(b'\n', &mut line);
-        let length = match read {
+        let mut length = match read {
             Ok(length) => length as u64,
             Err(error) => {
                 unreadable(path, &error, at, problems);
@@ -41,6 +45,18 @@ pub(super) fn open_lines(
             }
         };
         number += 1;
+        let read_none = length == 0;
+        if number == 1 {
+            if let Some(what) = other_encoding(&line) {
+                let message = format!("could not read `{}`: {what}", path.display());
+                at.problem(problems, message, |problem| problem);
+                return None;
+            }
+            let (rest, skipped) = without_bom(&line);
+            line = rest.to_vec();
+            offset += skipped as u64;
+            length -= skipped as u64;
+        }
         if length > ENTRY_BYTES_MAX {
             bad.push((format!("line {number}"), "the line is longer than 1GiB".into()));
             break;
@@ -54,21 +70,36 @@ pub(super) fn open_lines(
             chunk.push((number, line));
         }
         offset += length;
-        if length == 0 || chunk.len() == CHUNK || chunk_bytes > CHUNK_BYTES {
+        if read_none || chunk.len() == CHUNK || chunk_bytes > CHUNK_BYTES {
             let check = |(number, line): &(u64, Vec<u8>)| {
-                read_line(line).err().map(|reason| (format!("line {number}"), reason))
+                let place = format!("line {number}");
+                match read_line(line) {
+                    Err(reason) => Some((place, Found::Bad(reason))),
+                    Ok(document) => {
+                        let two = document.two_contents()?;
+                        Some((place, Found::TwoContents(two)))
+                    }
+                }
             };
-            bad.par_extend(chunk.par_iter().filter_map(check));
+            let found: Vec<(String, Found)> = chunk.par_iter().filter_map(check).collect();
+            for (place, found) in found {
+                match found {
+                    Found::Bad(reason) => bad.push((place, reason)),
+                    Found::TwoContents(two) => {
+                        two_contents.get_or_insert_with(|| format!("{place}: {two}"));
+                    }
+                }
+            }
             chunk.clear();
             chunk_bytes = 0;
-            if length == 0 || bad.len() >= BAD_MAX {
+            if read_none || bad.len() >= BAD_MAX {
                 break;
             }
         }
     }
     places.push(offset);
     tell_bad(path, &bad, at, problems);
-    Some((Entries::Lines(Indexed { file, places }), count))
+    Some(Opened { entries: Entries::Lines(Indexed { file, places }), count, two_contents })
 }
 
 pub(super) fn read_line(line: &[u8]) -> Result<Document, String> {

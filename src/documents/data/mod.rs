@@ -36,9 +36,24 @@ pub(super) struct DataSet {
     path: PathBuf,
     entries: Entries,
     count: u64,
+    two_contents: Option<String>,
     order: Order,
     exponent: f64,
     key: Key,
+}
+
+/// What was found in the files of a data set.
+struct Opened {
+    entries: Entries,
+    count: u64,
+    /// The first entry that no Document of v1 can hold, with its place.
+    two_contents: Option<String>,
+}
+
+impl Opened {
+    fn new((entries, count): (Entries, u64)) -> Opened {
+        Opened { entries, count, two_contents: None }
+    }
 }
 
 #[derive(Debug)]
@@ -143,14 +158,14 @@ impl DataSet {
             (path.clone(), open_csv(&path, spec.columns.as_ref(), at, columns_at, problems))
         } else if let Some(path) = &spec.docarray {
             let path = base.join(path);
-            (path.clone(), open_docarray(&path, at, problems))
+            (path.clone(), open_docarray(&path, at, problems).map(Opened::new))
         } else {
             let pattern = files.map(String::as_str).unwrap_or_default();
             let found = matching_files(base, pattern);
             match found {
                 Ok(found) => (base.join(pattern), {
                     let count = found.len() as u64;
-                    Some((Entries::Files(found), count))
+                    Some(Opened::new((Entries::Files(found), count)))
                 }),
                 Err(error) => {
                     let message = format!("could not read the files of `{pattern}`: {error}");
@@ -159,7 +174,7 @@ impl DataSet {
                 }
             }
         };
-        let (entries, count) = opened?;
+        let Opened { entries, count, two_contents } = opened?;
         if problems.len() > before {
             return None;
         }
@@ -170,7 +185,14 @@ impl DataSet {
             return None;
         }
         let order = spec.order.unwrap_or_default();
-        Some(DataSet { path, entries, count, order, exponent, key: key.part("order") })
+        let two_contents = two_contents.map(|two| format!("`{}` {two}", path.display()));
+        let key = key.part("order");
+        Some(DataSet { path, entries, count, two_contents, order, exponent, key })
+    }
+
+    /// The first entry that no Document of v1 can hold, with its place.
+    pub(super) fn two_contents(&self) -> Option<&str> {
+        self.two_contents.as_deref()
     }
 
     /// How many entries there are.

@@ -1,6 +1,8 @@
 //! Files of comma-separated values, whose columns go into fields of Documents.
 
+use std::fs::File;
 use std::io::BufReader;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -8,8 +10,9 @@ use base64::engine::general_purpose::STANDARD;
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use super::{BAD_MAX, Entries, INDEX_STEP, Indexed, open_file, tell_bad};
+use super::{BAD_MAX, Entries, INDEX_STEP, Indexed, Opened, open_file, tell_bad};
 use crate::source::{Problem, Spot};
+use crate::text::other_encoding;
 use crate::units::nearest;
 use crate::wire::{Document, Map, NamedScore, NdArray, Tensor};
 
@@ -39,9 +42,13 @@ enum Field {
 
 pub(super) fn csv_reader(path: &Path) -> csv::ReaderBuilder {
     let mut builder = csv::ReaderBuilder::new();
-    let tabs = path.extension().is_some_and(|extension| extension == "tsv");
-    builder.has_headers(false).flexible(true).delimiter(if tabs { b'\t' } else { b',' });
+    builder.has_headers(false).flexible(true).delimiter(separator(path));
     builder
+}
+
+fn separator(path: &Path) -> u8 {
+    let tabs = path.extension().is_some_and(|extension| extension == "tsv");
+    if tabs { b'\t' } else { b',' }
 }
 
 pub(super) fn open_csv(
@@ -50,8 +57,16 @@ pub(super) fn open_csv(
     at: Spot<'_>,
     columns_at: Spot<'_>,
     problems: &mut Vec<Problem>,
-) -> Option<(Entries, u64)> {
+) -> Option<Opened> {
     let file = open_file(path, at, problems)?;
+    let mut start = [0; 2];
+    if file.read_at(&mut start, 0).is_ok_and(|read| read == 2)
+        && let Some(what) = other_encoding(&start)
+    {
+        let message = format!("could not read `{}`: {what}", path.display());
+        at.problem(problems, message, |problem| problem);
+        return None;
+    }
     let mut reader = csv_reader(path).from_reader(BufReader::new(file.try_clone().ok()?));
     let mut record = csv::ByteRecord::new();
     let mut fail = |error: &dyn std::fmt::Display| {
@@ -76,6 +91,7 @@ pub(super) fn open_csv(
     let mut places = Vec::new();
     let mut count = 0u64;
     let mut bad = Vec::new();
+    let mut two_contents: Option<String> = None;
     loop {
         let place = reader.position().clone();
         match reader.read_byte_record(&mut record) {
@@ -90,13 +106,27 @@ pub(super) fn open_csv(
             places.push(place.byte());
         }
         count += 1;
-        let reason = if record.len() == header.len() {
-            read_record(&record, &columns).err()
+        let line = record.position().map_or(place.line(), csv::Position::line);
+        let reason = if reader.is_done()
+            && let Some(after) = open_quote(&file, place.byte(), path)
+        {
+            let line = line + after;
+            Some((line, "a quote that is opened here is never closed".to_owned()))
+        } else if record.len() != header.len() {
+            let message = format!("expected {} columns, found {}", header.len(), record.len());
+            Some((line, message))
         } else {
-            Some(format!("expected {} columns, found {}", header.len(), record.len()))
+            match read_record(&record, &columns) {
+                Err(reason) => Some((line, reason)),
+                Ok(document) => {
+                    if let Some(two) = document.two_contents() {
+                        two_contents.get_or_insert_with(|| format!("line {line}: {two}"));
+                    }
+                    None
+                }
+            }
         };
-        if let Some(reason) = reason {
-            let line = record.position().map_or(place.line(), csv::Position::line);
+        if let Some((line, reason)) = reason {
             bad.push((format!("line {line}"), reason));
             if bad.len() >= BAD_MAX {
                 break;
@@ -105,7 +135,30 @@ pub(super) fn open_csv(
     }
     places.push(reader.position().byte());
     tell_bad(path, &bad, at, problems);
-    Some((Entries::Csv { file: Indexed { file, places }, columns }, count))
+    let entries = Entries::Csv { file: Indexed { file, places }, columns };
+    Some(Opened { entries, count, two_contents })
+}
+
+/// Lines after the beginning of a file's last record, which starts at `from`, up to the quote in it
+/// that is never closed, if there is one. The rest of the file is the text of one cell then.
+fn open_quote(file: &File, from: u64, path: &Path) -> Option<u64> {
+    let mut rest = vec![0; usize::try_from(file.metadata().ok()?.len().checked_sub(from)?).ok()?];
+    file.read_exact_at(&mut rest, from).ok()?;
+    let (mut line, mut opened, mut begins) = (0, None, true);
+    let mut bytes = rest.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        line += u64::from(byte == b'\n');
+        match (byte, opened) {
+            (b'"', Some(_)) if bytes.peek() == Some(&b'"') => drop(bytes.next()),
+            (b'"', Some(_)) => opened = None,
+            (b'"', None) if begins => opened = Some(line),
+            _ => (),
+        }
+        begins = opened.is_none() && (byte == separator(path) || matches!(byte, b'\n' | b'\r'));
+    }
+    // Blank lines before the record are no part of it.
+    let blank = rest.iter().take_while(|byte| matches!(byte, b'\n' | b'\r'));
+    opened.map(|at| at - blank.filter(|byte| **byte == b'\n').count() as u64)
 }
 
 /// Which column goes where; `None` when something is unknown.
@@ -119,6 +172,24 @@ fn columns_of(
 ) -> Option<Vec<Column>> {
     let before = problems.len();
     let mut found = Vec::new();
+    // One of two columns of a name would win without a word.
+    let wanted = |name: &str| match columns {
+        Some(columns) => columns.values().any(|column| column == name),
+        None => true,
+    };
+    for (index, name) in header.iter().enumerate() {
+        let canonical =
+            |name: &str| if name == "content" { "text".into() } else { name.to_owned() };
+        let is_same = |other: &String| match columns {
+            Some(_) => other == name,
+            None => canonical(other) == canonical(name),
+        };
+        if wanted(name) && header[..index].iter().any(is_same) {
+            let message =
+                format!("two columns of `{}` go into `{}`", path.display(), canonical(name));
+            at.problem(problems, message, |problem| problem.help("name each column once"));
+        }
+    }
     match columns {
         Some(columns) => {
             for (name, column) in columns {
