@@ -36,6 +36,9 @@ pub enum FeedError {
         /// What went wrong, causes included.
         message: String,
     },
+    /// The Documents are none that this Flow can be sent.
+    #[error("{0}")]
+    Unfit(String),
     /// The thread that makes them is gone.
     #[error("the thread that makes the requests ended in the middle")]
     Gone,

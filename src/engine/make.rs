@@ -86,7 +86,7 @@ impl Maker {
         if let Some(two) = self.two_contents() {
             let message =
                 format!("{two}; a Document of the v1 family has one of text, blob and tensor");
-            return Err(FeedError::Make { index: 0, message });
+            return Err(FeedError::Unfit(message));
         }
         let end = limit.unwrap_or(u64::MAX);
         // Documents that are none make no request.

@@ -428,7 +428,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::record::summary::{TimelineSecond, ms};
+    use crate::record::summary::{Throughput, TimelineSecond, ms};
 
     fn saved() -> Value {
         let mut histogram = Histogram::new();
@@ -438,6 +438,7 @@ mod tests {
             offered: 250,
             sent: 250,
             ok: 250,
+            completed: Some(250),
             p50: histogram.quantile(0.5).map(ms),
             ..TimelineSecond::default()
         };
@@ -447,6 +448,12 @@ mod tests {
             passed: true,
             duration_s: 2.0,
             requests: Requests { arrivals: 500, sent: 500, ok: 500, ..Requests::default() },
+            throughput: Throughput {
+                offered_per_s: 250.0,
+                requests_per_s: 250.0,
+                documents_per_s: 0.0,
+            },
+            error_rate: Some(0.0),
             response_time_ms: Latency::new(&histogram),
             service_time_ms: Latency::new(&histogram),
             timeline: vec![second(1), second(2)],
@@ -526,6 +533,21 @@ mod tests {
                 "/scenarios/0/response_time_ms/histogram",
                 json!("HISTFAAA"),
                 "`scenarios[0].response_time_ms.histogram`: not a compressed HdrHistogram V2: An i/o operation failed: failed to fill whole buffer",
+            ),
+            (
+                "/scenarios/0/throughput/requests_per_s",
+                json!(2500.0),
+                "`scenarios[0].throughput.requests_per_s`: is 2500, but the seconds of the timeline completed 500",
+            ),
+            (
+                "/scenarios/0/throughput/offered_per_s",
+                json!(2500.0),
+                "`scenarios[0].throughput.offered_per_s`: is 2500, but 500 arrivals in 2 s are another rate",
+            ),
+            (
+                "/scenarios/0/error_rate",
+                json!(0.5),
+                "`scenarios[0].error_rate`: is 0.5, which `requests` contradict",
             ),
             (
                 "/scenarios/0/requests/ok",

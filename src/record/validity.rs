@@ -163,7 +163,8 @@ fn contended(totals: &Tally, waited: Waited) -> Option<Reason> {
     let each = total / totals.count_all().max(1) as f64;
     let of_many = waited.share * total / waited.times.max(1) as f64 / 2.0;
     let added = each.max(of_many);
-    let contended = waited.share > WITHHELD_MAX
+    let contended = totals.count_all() >= 100
+        && waited.share > WITHHELD_MAX
         && added > mean * OWN_MAX
         && added > DELAY_MIN.as_secs_f64() * OWN_MAX;
     contended.then(|| {

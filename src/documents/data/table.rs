@@ -90,6 +90,7 @@ pub(super) fn open_csv(
     let columns = columns_of(&header, columns, path, at, columns_at, problems)?;
     let mut places = Vec::new();
     let mut count = 0u64;
+    let length = file.metadata().map_or(u64::MAX, |metadata| metadata.len());
     let mut bad = Vec::new();
     let mut two_contents: Option<String> = None;
     loop {
@@ -107,7 +108,7 @@ pub(super) fn open_csv(
         }
         count += 1;
         let line = record.position().map_or(place.line(), csv::Position::line);
-        let reason = if reader.is_done()
+        let reason = if reader.position().byte() >= length
             && let Some(after) = open_quote(&file, place.byte(), path)
         {
             let line = line + after;

@@ -4,6 +4,7 @@
 mod endless;
 mod figures;
 mod files;
+mod formats;
 mod gates;
 mod goaway;
 mod json;

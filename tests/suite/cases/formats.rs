@@ -1,0 +1,125 @@
+//! Files as other programs write them, and words as people write them.
+
+use std::path::Path;
+
+use super::input;
+use crate::run::{Place, Ran};
+
+/// A folder with all files of a case, its suite among them as `suite.yaml`.
+fn place(case: &str, suite: &str) -> Place {
+    let place = Place::new(&input(case, suite));
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(case);
+    for file in std::fs::read_dir(folder).expect("a case") {
+        let file = file.expect("it can be listed");
+        std::fs::copy(file.path(), place.path(&file.file_name().to_string_lossy()))
+            .expect("copied");
+    }
+    place
+}
+
+fn any(place: &Place, arguments: &[&str]) -> Ran {
+    Ran::new(place.any(arguments).output().expect("the binary was built"))
+}
+
+#[test]
+fn a_byte_order_mark_before_json_lines_is_skipped() {
+    let place = place("jsonl-bom", "bomj.yaml");
+    place.run(&["--out", "out"]).ends(0);
+    assert_eq!(place.report()["scenarios"][0]["documents"]["sent"], 2);
+}
+
+#[test]
+fn text_in_another_encoding_is_named() {
+    let place =
+        Place::new("documents: {d: {jsonl: d.jsonl}}\nscenarios: [{name: s, documents: d}]\n");
+    let utf_16: Vec<u8> = "\u{feff}{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    std::fs::write(place.path("d.jsonl"), &utf_16).expect("written");
+    let ran = place.run(&[]);
+    let why = "could not read `d.jsonl`: it is UTF-16 text; save it as UTF-8";
+    assert!(ran.ends(2).err.contains(why), "{}", ran.err);
+    std::fs::write(place.path("utf_16.yaml"), &utf_16).expect("written");
+    let ran = any(&place, &["check", "utf_16.yaml"]);
+    assert!(ran.ends(2).err.contains("it is UTF-16 text; save it as UTF-8"), "{}", ran.err);
+    std::fs::write(place.path("d.csv"), &utf_16).expect("written");
+    std::fs::write(
+        place.path("csv.yaml"),
+        "documents: {d: {csv: d.csv}}\nscenarios: [{name: s, documents: d}]\n",
+    )
+    .expect("written");
+    let ran = any(&place, &["check", "csv.yaml"]);
+    assert!(ran.ends(2).err.contains("it is UTF-16 text; save it as UTF-8"), "{}", ran.err);
+}
+
+#[test]
+fn a_quote_that_is_never_closed_is_told_with_its_line() {
+    let ran = place("csv-open-quote", "suite.yaml").run(&[]);
+    let why = "`data.csv` line 2: a quote that is opened here is never closed";
+    assert!(ran.ends(2).err.contains(why), "{}", ran.err);
+    // One within a cell is part of it, and one that is closed may span lines.
+    let place = place("csv-open-quote", "suite.yaml");
+    std::fs::write(
+        place.path("data.csv"),
+        "id,text\n1,\"red\nshoes\"\n2,5\" disk\n3,\"a \"\"b\"\"\"",
+    )
+    .expect("written");
+    place.run(&["--out", "out"]).ends(0);
+    assert_eq!(place.report()["scenarios"][0]["documents"]["sent"], 3);
+}
+
+#[test]
+fn two_columns_for_one_field_are_told() {
+    let ran = place("csv-same-header-twice", "suite.yaml").run(&[]);
+    let why = "two columns of `data.csv` go into `text`";
+    assert!(ran.ends(2).err.contains(why), "{}", ran.err);
+}
+
+#[test]
+fn a_document_of_two_contents_is_refused_before_anything_is_sent() {
+    let place = Place::new(
+        "flows: {e: {embedded: {family: v1}}}
+documents: {d: {jsonl: d.jsonl}}
+scenarios: [{name: s, flow: e, documents: d, request_size: 1}]\n",
+    );
+    let good = "{\"text\": \"a\"}\n".repeat(5000);
+    let lines = format!("{good}{{\"text\": \"a\", \"blob\": \"aGk=\"}}\n");
+    std::fs::write(place.path("d.jsonl"), lines).expect("written");
+    let ran = place.run(&["--out", "out"]);
+    ran.ends(2);
+    let out = ran.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    let why =
+        "broken off: `d.jsonl` line 5001: text and blob; a Document of the v1 family has one of";
+    assert!(out.contains(why), "{}", ran.out);
+    assert_eq!(place.report()["scenarios"][0]["requests"]["sent"], 0);
+}
+
+#[test]
+fn absolute_times_in_a_trace_are_told_as_such() {
+    let ran = place("epoch-trace", "suite.yaml").run(&[]);
+    let why = "`1700000000.1` is an absolute time; expected seconds since the first arrival: subtract \
+               1700000000.1 from each";
+    assert!(ran.ends(2).err.contains(why), "{}", ran.err);
+}
+
+#[test]
+fn a_plan_shows_low_rates_as_they_are() {
+    let ran = any(&place("plan-rounds-rates", "suite.yaml"), &["plan", "suite.yaml"]);
+    for rate in ["up to 0.25/s", "up to 0.0278/s", "up to 1.5/s"] {
+        assert!(ran.ends(0).out.contains(rate), "{rate}: {}", ran.out);
+    }
+}
+
+#[test]
+fn an_error_rate_has_a_unit() {
+    let ran = any(&place("error-rate-bare-number", "suite.yaml"), &["check", "suite.yaml"]);
+    let why = "`error_rate` is compared with a percentage such as `0.1%`, found `1`";
+    assert!(ran.ends(2).err.contains(why), "{}", ran.err);
+}
+
+#[test]
+fn a_slash_behind_the_port_means_nothing() {
+    for host in ["http://localhost:15002/", "grpc://localhost:15002/", "ws://[::1]:15002/"] {
+        let target: flowbench::wire::Target = host.parse().expect(host);
+        assert_eq!(target.port, 15002, "{host}");
+    }
+    assert!("http://localhost:15002/x".parse::<flowbench::wire::Target>().is_err());
+}
