@@ -35,7 +35,9 @@ fn write(args: &Args) -> Result<(), Problem> {
             let text = text::read(path, text::CONFIG_BYTES_MAX).map_err(|error| {
                 Problem::usage(format_args!("could not read `{}`: {error}", path.display()))
             })?;
-            let facts = FlowFacts::read(&path.display().to_string(), text);
+            let facts = FlowFacts::read(&path.display().to_string(), text, &|name| {
+                std::env::var(name).ok()
+            });
             Some(facts.map_err(|problems| Problem::from(&problems))?)
         }
     };

@@ -34,6 +34,13 @@ enum Values {
 }
 
 impl Array {
+    /// Bytes of its values; 0 where only they tell.
+    pub(super) fn bytes(&self) -> f64 {
+        let shape = self.shape.iter().flatten();
+        let values: f64 = shape.map(|axis| f64::from(*axis)).product();
+        if self.shape.is_some() { values * self.kind.size() as f64 } else { 0.0 }
+    }
+
     pub(super) fn compile(
         spec: &ArraySpec,
         at: Spot<'_>,

@@ -67,6 +67,12 @@ struct Score {
     ref_id: Option<Template>,
 }
 
+/// What a Document takes besides its contents.
+const DOCUMENT_BYTES: f64 = 512.0;
+
+/// A random word with its space.
+const WORD_BYTES: f64 = 8.0;
+
 /// Random bytes of one blob: more than any message can hold.
 const BLOB_BYTES_MAX: u64 = 2 << 30;
 
@@ -173,6 +179,43 @@ impl Fields {
             );
         }
         fields
+    }
+
+    /// About how large a Document can become, in bytes in memory, and the keys to what takes the most of
+    /// it. What only expressions tell is not in it.
+    pub(super) fn largest(&self) -> (f64, Vec<&'static str>) {
+        let text = match &self.text {
+            Some(Text::Words(range)) => range.high().0 as f64 * WORD_BYTES,
+            _ => 0.0,
+        };
+        let blob = match &self.blob {
+            Some(Blob::Random(range)) => range.high().bytes() as f64,
+            Some(Blob::Given(bytes)) => bytes.len() as f64,
+            _ => 0.0,
+        };
+        let array = |array: &Option<Array>| array.as_ref().map_or(0.0, Array::bytes);
+        let children = |children: &Option<Children>| {
+            children.as_ref().map_or((0.0, Vec::new()), |children| {
+                let (each, path) = children.fields.largest();
+                (children.count.high().0 as f64 * each, path)
+            })
+        };
+        let own = |bytes: f64| (bytes, Vec::new());
+        let parts = [
+            ("text", own(text)),
+            ("blob", own(blob)),
+            ("tensor", own(array(&self.tensor))),
+            ("embedding", own(array(&self.embedding))),
+            ("chunks", children(&self.chunks)),
+            ("matches", children(&self.matches)),
+        ];
+        let sum = parts.iter().map(|(_, (bytes, _))| bytes).sum::<f64>() + DOCUMENT_BYTES;
+        let most = parts.into_iter().max_by(|(_, a), (_, b)| a.0.total_cmp(&b.0));
+        let path = most.filter(|(_, (bytes, _))| *bytes > 0.0).map(|(key, (_, mut path))| {
+            path.insert(0, key);
+            path
+        });
+        (sum, path.unwrap_or_default())
     }
 
     /// Whether every Document is the same.
@@ -448,6 +491,7 @@ impl Children {
             ("order", spec.order.is_some()),
             ("exponent", spec.exponent.is_some()),
             ("repeat", spec.repeat.is_some()),
+            ("max_size", spec.max_size.is_some()),
         ];
         for (key, given) in foreign {
             if given {

@@ -17,9 +17,20 @@ use serde_json::Value;
 use crate::random::Key;
 use crate::source::{Node, Problem, Spot};
 use crate::template::{Context, Template, TemplateError};
+use crate::units::ByteSize;
 use crate::wire::Document;
 use data::DataSet;
 use generator::Fields;
+
+/// How large a Document may be unless its generator says more.
+const DOCUMENT_SIZE_MAX: ByteSize = ByteSize::new(64 << 20);
+
+/// A number of bytes for people.
+fn approximately(bytes: f64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    let power = (bytes.log(1024.0).floor() as usize).clamp(1, units.len());
+    format!("{:.0} {}", bytes / 1024f64.powi(power as i32), units[power - 1])
+}
 
 /// A stream of Documents of which the `i`-th depends on the seed and `i` alone, so that any number
 /// of threads or machines can make any part of it. Cheap to clone.
@@ -75,6 +86,19 @@ impl Documents {
     ) -> Option<Documents> {
         let before = problems.len();
         let fields = Fields::compile(spec, at, context, problems);
+        let max = spec.max_size.unwrap_or(DOCUMENT_SIZE_MAX);
+        let (largest, path) = fields.largest();
+        if largest > max.bytes() as f64 {
+            let place = path.iter().fold(at, |at, key| at.key(key));
+            let message = format!(
+                "a Document may take up to {}, more than the {max} that are allowed",
+                approximately(largest)
+            );
+            place.problem(problems, message, |problem| {
+                problem.help("make it smaller, or allow more with `max_size` beside it")
+            });
+            return None;
+        }
         let count = spec.count.map(|count| {
             if count.low() != count.high() {
                 at.key("count").problem(

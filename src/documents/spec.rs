@@ -81,6 +81,9 @@ pub struct DocumentsSpec {
     pub order: Option<Order>,
     /// Of the order `zipf`, how much the first entries are preferred. 1 unless set.
     pub exponent: Option<f64>,
+    /// How large one Document may be, with its chunks and matches. `64MiB` unless set: larger ones are
+    /// refused before anything is made.
+    pub max_size: Option<ByteSize>,
     /// Start again at the end. `false` unless set: the end of the Documents ends the load.
     pub repeat: Option<bool>,
 }

@@ -25,7 +25,7 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 pub use flow::{Argument, FamilyWord, Flow, Hosts, ProtocolWord, Tls, TlsMap};
 pub use load::{LoadedSuite, Named, Options, Unit, load, load_text};
 pub use schema::schema;
-pub use starter::{FlowFacts, starter};
+pub use starter::{Environment, FlowFacts, starter};
 
 use crate::documents::DocumentsSpec;
 use crate::template::Template;

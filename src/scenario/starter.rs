@@ -16,23 +16,29 @@ pub struct FlowFacts {
     pub tls: bool,
     /// Its Executors.
     pub executors: Vec<String>,
+    /// What the file does not say, each with what was taken instead.
+    pub guesses: Vec<String>,
 }
+
+/// The values of variables that a Flow's YAML may name.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// The port that Jina gives a gateway without one is random, so this is a reminder to fill it in.
 const PORT: u16 = 12345;
 
 impl FlowFacts {
-    /// Reads a Jina Flow's YAML: protocols, ports, TLS and Executors.
+    /// Reads the YAML of a Jina Flow or Deployment: protocols, ports, TLS and Executors.
     ///
     /// # Errors
-    /// It is no YAML, or no Flow.
-    pub fn read(name: &str, text: String) -> Result<FlowFacts, Problems> {
+    /// It is no YAML, or neither of them.
+    pub fn read(name: &str, text: String, env: Environment<'_>) -> Result<FlowFacts, Problems> {
         let (mut sources, mut problems) = (Sources::new(), Vec::new());
         // Jina's older files begin with a tag of its own.
         let text = text.replace("!Flow", "     ");
-        let facts = sources
-            .parse(name, text, None, &mut problems)
-            .and_then(|node| Reader { problems: &mut problems }.flow(&node));
+        let facts = sources.parse(name, text, None, &mut problems).and_then(|node| {
+            let (problems, guesses) = (&mut problems, Vec::new());
+            Reader { problems, guesses, env }.flow(&node)
+        });
         match Problems::new(&sources, problems) {
             Some(problems) => Err(problems),
             None => Ok(facts.unwrap_or_default()),
@@ -42,17 +48,20 @@ impl FlowFacts {
 
 struct Reader<'a> {
     problems: &'a mut Vec<Problem>,
+    guesses: Vec<String>,
+    env: Environment<'a>,
 }
 
 impl Reader<'_> {
     fn flow(&mut self, node: &Node) -> Option<FlowFacts> {
         let jtype = node.get("jtype");
-        if jtype.is_some_and(|jtype| jtype.text() != Some("Flow")) {
-            let found = jtype.map_or(String::new(), Node::found);
-            let place = jtype.map_or(node.place(), Node::place);
-            self.tell(place, format!("expected a Flow, found {found}"));
+        let kinds = [Some("Flow"), Some("Deployment")];
+        if let Some(jtype) = jtype.filter(|jtype| !kinds.contains(&jtype.text())) {
+            let message = format!("expected a Flow or a Deployment, found {}", jtype.found());
+            self.tell(jtype.place(), message);
             return None;
         }
+        let is_deployment = jtype.is_some_and(|jtype| jtype.text() == Some("Deployment"));
         let known = ["jtype", "with", "executors", "gateway", "pods"];
         if !known.iter().any(|key| node.get(key).is_some()) {
             self.tell(
@@ -71,14 +80,17 @@ impl Reader<'_> {
         };
         let protocols = self.protocols(setting(&["protocol", "protocols"]));
         let ports = self.ports(setting(&["port", "ports", "port_expose"]));
-        let gateways = protocols
-            .into_iter()
-            .enumerate()
-            .map(|(index, protocol)| {
-                (protocol, ports.get(index).copied().unwrap_or(PORT + index as u16))
-            })
-            .collect();
-        let host = setting(&["host"]).and_then(Node::text).filter(|host| *host != "0.0.0.0");
+        let mut gateways = Vec::new();
+        for (index, protocol) in protocols.into_iter().enumerate() {
+            let port = ports.get(index).copied().unwrap_or_else(|| {
+                let port = PORT + index as u16;
+                self.guesses
+                    .push(format!("the port {port}, for the file gives none for {protocol}"));
+                port
+            });
+            gateways.push((protocol, port));
+        }
+        let host = setting(&["host"]).and_then(|host| self.host(host));
         let executors = ["executors", "pods"].iter().find_map(|key| node.get(key));
         let executors = executors.map(Node::items).unwrap_or_default();
         let named = executors.iter().enumerate().map(|(index, executor)| {
@@ -87,12 +99,42 @@ impl Reader<'_> {
                 None => format!("executor{index}"),
             }
         });
+        let mut named: Vec<String> = named.collect();
+        if is_deployment {
+            // Its one Executor, by the name that Jina gives it.
+            let name = setting(&["name"]).and_then(Node::text).unwrap_or("executor");
+            named = vec![name.to_owned()];
+        }
         Some(FlowFacts {
             gateways,
-            host: host.map(str::to_owned),
+            host,
             tls: setting(&["ssl_certfile"]).is_some(),
-            executors: named.collect(),
+            executors: named,
+            guesses: std::mem::take(&mut self.guesses),
         })
+    }
+
+    /// Where it listens; `None`: everywhere, or nobody knows.
+    fn host(&mut self, node: &Node) -> Option<String> {
+        let text = node.text()?;
+        match self.value(text) {
+            Some(host) => Some(host).filter(|host| host != "0.0.0.0"),
+            None => {
+                self.guesses.push(format!("the host localhost, for the file says `{text}`"));
+                None
+            }
+        }
+    }
+
+    /// A text with a variable of the environment in the place of `$NAME`, `${NAME}` or
+    /// `${{ ENV.NAME }}`; `None` for one that is not set, and for what Jina alone knows.
+    fn value(&self, text: &str) -> Option<String> {
+        let Some(named) = text.trim().strip_prefix('$') else { return Some(text.to_owned()) };
+        let named = named.trim_start_matches('{').trim_end_matches('}').trim();
+        let named =
+            named.strip_prefix("ENV.").or_else(|| named.strip_prefix("env.")).unwrap_or(named);
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if named.is_empty() || !named.chars().all(is_name) { None } else { (self.env)(named) }
     }
 
     fn protocols(&mut self, node: Option<&Node>) -> Vec<Protocol> {
@@ -126,8 +168,14 @@ impl Reader<'_> {
         for number in numbers {
             let port = match &number.value {
                 Value::Number(port) => port.as_u64().and_then(|port| u16::try_from(port).ok()),
-                // `${{ ENV.PORT }}` and its like are known to Jina alone.
-                Value::Text(_) => Some(PORT + ports.len() as u16),
+                Value::Text(text) => match self.value(text) {
+                    Some(port) => port.trim().parse().ok(),
+                    None => {
+                        let port = PORT + ports.len() as u16;
+                        self.guesses.push(format!("the port {port}, for the file says `{text}`"));
+                        Some(port)
+                    }
+                },
                 _ => None,
             };
             match port {
@@ -243,6 +291,11 @@ fn flows(flow: Option<&FlowFacts>) -> String {
         // Quoted where YAML asks for it.
         to_yaml(&format!("{scheme}://{host}:{port}").into()).trim_end().to_owned()
     };
+    for guess in &flow.guesses {
+        // On one line whatever the file says.
+        let guess: String = guess.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let _ = writeln!(text, "    # A guess: {guess}.");
+    }
     match flow.gateways.as_slice() {
         [one] => {
             let _ = writeln!(text, "    host: {}", address(one));
@@ -271,8 +324,13 @@ fn flows(flow: Option<&FlowFacts>) -> String {
 mod tests {
     use super::*;
 
+    fn env(name: &str) -> Option<String> {
+        (name == "PORT").then(|| "4321".into())
+    }
+
     fn facts(text: &str) -> FlowFacts {
-        FlowFacts::read("flow.yml", text.into()).unwrap_or_else(|problems| panic!("{problems}"))
+        FlowFacts::read("flow.yml", text.into(), &env)
+            .unwrap_or_else(|problems| panic!("{problems}"))
     }
 
     #[test]
@@ -287,15 +345,44 @@ mod tests {
         let flow = facts("!Flow\nwith: {port_expose: 1234, protocol: WEBSOCKET, host: my.flow}\n");
         assert_eq!(flow.gateways, [(Protocol::WebSocket, 1234)]);
         assert_eq!(flow.host.as_deref(), Some("my.flow"));
-        let flow = facts("jtype: Flow\ngateway: {protocol: http, port: '${{ ENV.PORT }}'}\n");
-        assert_eq!(flow.gateways, [(Protocol::Http, PORT)]);
-        assert_eq!(facts("jtype: Flow\n").gateways, [(Protocol::Grpc, PORT)]);
+        let flow = facts("jtype: Flow\nwith: {port: '5000'}\n");
+        assert_eq!((flow.gateways, flow.guesses), (vec![(Protocol::Grpc, 5000)], vec![]));
+        let deployment = facts(
+            "jtype: Deployment\nwith: {port: [1, 2], protocol: [grpc, http], uses: A, name: mine}\n",
+        );
+        assert_eq!(deployment.gateways, [(Protocol::Grpc, 1), (Protocol::Http, 2)]);
+        assert_eq!(deployment.executors, ["mine"]);
+    }
+
+    #[test]
+    fn what_jina_alone_knows_is_guessed_and_said_to_be() {
+        for set in ["'${{ ENV.PORT }}'", "$PORT", "'${PORT}'", "'${{ env.PORT }}'"] {
+            let flow = facts(&format!("jtype: Flow\ngateway: {{port: {set}}}\n"));
+            assert_eq!(
+                (flow.gateways, flow.guesses),
+                (vec![(Protocol::Grpc, 4321)], vec![]),
+                "{set}"
+            );
+        }
+        let flow = facts("jtype: Flow\nwith: {port: $OTHER, host: '${{ CONTEXT.host }}'}\n");
+        assert_eq!((&flow.gateways[..], &flow.host), (&[(Protocol::Grpc, PORT)][..], &None));
+        let [port, host] = &flow.guesses[..] else { panic!("{flow:?}") };
+        assert_eq!(port, "the port 12345, for the file says `$OTHER`");
+        assert_eq!(host, "the host localhost, for the file says `${{ CONTEXT.host }}`");
+        let text = starter(Some(&flow));
+        assert!(
+            text.contains("    # A guess: the port 12345, for the file says `$OTHER`.\n"),
+            "{text}"
+        );
+        let none = facts("jtype: Flow\n");
+        assert_eq!(none.gateways, [(Protocol::Grpc, PORT)]);
+        assert_eq!(none.guesses, ["the port 12345, for the file gives none for grpc"]);
     }
 
     #[test]
     fn what_is_no_flow_is_refused() {
         for (text, message) in [
-            ("jtype: Deployment\n", "expected a Flow, found `Deployment`"),
+            ("jtype: Executor\n", "expected a Flow or a Deployment, found `Executor`"),
             (
                 "name: x\n",
                 "this is no Flow: it has neither `jtype: Flow` nor `with` nor `executors`",
@@ -309,7 +396,7 @@ mod tests {
                 "expected a port from 0 to 65535, found `70000`",
             ),
         ] {
-            let problems = FlowFacts::read("flow.yml", text.into()).expect_err(text);
+            let problems = FlowFacts::read("flow.yml", text.into(), &env).expect_err(text);
             let messages: Vec<&str> = problems.iter().map(Problem::message).collect();
             assert_eq!(messages, [message], "{text}");
         }

@@ -248,7 +248,8 @@ fn includes_nest_sixteen_deep_and_no_deeper() {
 fn starter_suites_are_suites() {
     let flow = "jtype: Flow\nwith: {protocol: [grpc, http], port: [5000, 5001]}\nexecutors: [{name: enc}]\n";
     let encrypted = "jtype: Flow\nwith: {protocol: http, ssl_certfile: c.pem}\n";
-    let facts = |text: &str| scenario::FlowFacts::read("flow.yml", text.into()).expect("a Flow");
+    let facts =
+        |text: &str| scenario::FlowFacts::read("flow.yml", text.into(), &|_| None).expect("a Flow");
     for facts in [None, Some(facts(flow)), Some(facts(encrypted))] {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("suite.yaml");

@@ -123,3 +123,38 @@ fn a_slash_behind_the_port_means_nothing() {
     }
     assert!("http://localhost:15002/x".parse::<flowbench::wire::Target>().is_err());
 }
+
+#[test]
+fn a_document_without_measure_is_refused_at_its_place_before_it_is_made() {
+    let suite = |documents: &str| {
+        format!(
+            "flows: {{l: {{embedded: {{}}}}}}\nscenarios: [{{name: s, flow: l, documents: {documents}}}]\n"
+        )
+    };
+    for (documents, why) in [
+        ("{tensor: {shape: [1000000000]}}", "a Document may take up to 4 GiB, more than the 64MiB"),
+        ("{text: {words: 90000000}}", "a Document may take up to 687 MiB"),
+        ("{max_size: 1KiB, blob: {bytes: 1KiB..2KiB}}", "more than the 1KiB that are allowed"),
+    ] {
+        let ran = any(&Place::new(&suite(documents)), &["check", "suite.yaml"]);
+        assert!(ran.ends(2).err.contains(why), "{}", ran.err);
+    }
+    let ran = any(&place("nested-chunks", "suite.yaml"), &["check", "suite.yaml"]);
+    assert!(ran.ends(2).err.contains("a Document may take up to 477 GiB"), "{}", ran.err);
+    assert!(ran.err.contains("suite.yaml:7:"), "{}", ran.err);
+    let more = suite("{max_size: 256MiB, count: 1, blob: {bytes: 70MiB}}");
+    any(&Place::new(&more), &["check", "suite.yaml"]).ends(0);
+}
+
+#[test]
+fn a_suite_is_written_for_a_deployment_and_checks_whatever_jina_alone_knows() {
+    let place = place("init-jina-yaml", "context.yml");
+    let ran = any(&place, &["init", "--flow", "deployment.yml", "-"]);
+    for line in ["grpc: grpc://localhost:12345", "http: http://localhost:12346"] {
+        assert!(ran.ends(0).out.contains(line), "{}", ran.out);
+    }
+    any(&place, &["init", "--flow", "context.yml", "s.yaml"]).ends(0);
+    any(&place, &["check", "s.yaml"]).ends(0);
+    let written = std::fs::read_to_string(place.path("s.yaml")).expect("it was written");
+    assert!(written.contains("# A guess: the host localhost"), "{written}");
+}
