@@ -273,7 +273,11 @@ impl Iterator for Lines {
             if line.is_empty() {
                 continue;
             }
-            return Some(serde_json::from_str(line).map_err(|error| {
+            let read = serde_json::from_str(line).map(|mut document: Document| {
+                document.adopt_parts();
+                document
+            });
+            return Some(read.map_err(|error| {
                 let title = format!("line is not {}", not_json(&error, "a Document"));
                 BadFile(in_line(&title, &self.name, self.number, line, &error).text)
             }));

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use base64::Engine;
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 use super::transport::check_tls;
 use super::{ConfigError, ResponseMemory};
-use crate::wire::{Family, Target};
+use crate::wire::{Family, Protocol, Target};
 
 /// Everything about one client. `ClientConfig::new(target)` has Jina's defaults.
 #[derive(Clone)]
@@ -94,8 +94,9 @@ pub struct TlsOptions {
 /// `initial_backoff` itself, as in Jina's later client.
 ///
 /// Tried again is what did not reach the Flow (could not connect, lost before it was sent) and what its
-/// gateway could not serve just then (gRPC's UNAVAILABLE, DEADLINE_EXCEEDED and INTERNAL, HTTP 503 and
-/// 504, a WebSocket closed with 1011). A timeout of our own, or a connection lost after the request was
+/// gateway could not serve just then (gRPC's UNAVAILABLE, DEADLINE_EXCEEDED and INTERNAL, HTTP 429, 502,
+/// 503 and 504, a WebSocket closed with 1011). Who answers with `Retry-After` is given that time, a minute
+/// at most. A timeout of our own, or a connection lost after the request was
 /// sent, ends it: nobody has said that it was not served.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Retry {
@@ -166,6 +167,9 @@ impl ClientConfig {
             let ours = OURS.contains(&key.as_str());
             if ours || OUR_PREFIXES.iter().any(|prefix| key.as_str().starts_with(prefix)) {
                 return Err(bad("belongs to the protocol and cannot be set"));
+            }
+            if key == CONTENT_TYPE && self.target.protocol == Protocol::Grpc {
+                return Err(bad("belongs to gRPC and cannot be set"));
             }
             let mut value = HeaderValue::from_str(value)
                 .map_err(|_| bad("the value cannot be sent; expected visible ASCII and spaces"))?;
@@ -243,7 +247,6 @@ impl Default for Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Protocol;
 
     fn config() -> ClientConfig {
         ClientConfig::new(Target {
@@ -282,6 +285,7 @@ mod tests {
                 "header `Grpc-Timeout`: belongs to the protocol and cannot be set",
             ),
             ("TE", "x", "header `TE`: belongs to the protocol and cannot be set"),
+            ("content-type", "x", "header `content-type`: belongs to gRPC and cannot be set"),
         ] {
             let config = ClientConfig { headers: vec![(name.into(), value.into())], ..config() };
             assert_eq!(config.check().unwrap_err().to_string(), message);

@@ -75,6 +75,8 @@ pub enum CallError {
         code: String,
         /// Its words.
         message: String,
+        /// When it may be able to, where it says so (`Retry-After`).
+        retry_after: Option<Duration>,
     },
     /// An exception in an Executor, told in a response.
     #[error("Executor failed: {description}")]

@@ -117,7 +117,10 @@ impl<'a, C: Call> Exchange<'a, C> {
         !self.full
     }
 
-    fn send(&mut self, data: Option<Vec<Document>>) {
+    fn send(&mut self, mut data: Option<Vec<Document>>) {
+        if self.form.wants_ids() {
+            data.iter_mut().flatten().for_each(|document| document.give_id(rand::random));
+        }
         self.blank.data = data;
         let encoded = self.form.encode_request(&self.blank);
         self.blank.data = None; // what is in flight is in memory once, encoded

@@ -14,6 +14,8 @@ pub use spec::DocumentsSpec;
 
 use serde_json::Value;
 
+use rand::RngExt;
+
 use crate::random::Key;
 use crate::source::{Node, Problem, Spot};
 use crate::template::{Context, Template, TemplateError};
@@ -180,6 +182,11 @@ impl Documents {
     pub fn is_constant(&self) -> bool {
         let data = self.inner.data.as_ref();
         self.inner.fields.is_constant() && data.is_none_or(DataSet::is_constant)
+    }
+
+    /// What the id of the `i`-th is made of where it has none of its own.
+    pub fn id(&self, i: u64) -> u128 {
+        self.inner.key.part("id").index(i).rng().random()
     }
 
     /// The `i`-th, counted from 0. Asking for one past [`Documents::count`] is the caller's mistake;

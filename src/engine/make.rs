@@ -70,7 +70,12 @@ impl Maker {
         match &*self.work {
             Work::Post(post) => {
                 post.parameters.is_constant()
-                    && post.documents.as_ref().is_none_or(|documents| documents.is_constant())
+                    && post.documents.as_ref().is_none_or(|documents| {
+                        // Those that get an id each are not the same.
+                        let get_ids = self.form.wants_ids()
+                            && documents.get(0).is_ok_and(|document| document.id.is_empty());
+                        documents.is_constant() && !get_ids
+                    })
             }
             Work::Mutate { variables, .. } => variables.is_constant(),
         }
@@ -180,7 +185,7 @@ impl Maker {
         let failed = |message: String| FeedError::Make { index, message };
         match &*self.work {
             Work::Post(post) => {
-                let data = documents(post, place).map_err(failed)?;
+                let data = documents(post, place, self.form).map_err(failed)?;
                 let parameters = post
                     .parameters
                     .evaluate(index, captured)
@@ -235,13 +240,23 @@ fn same(same: Same, workers: usize) -> Vec<Feed> {
 }
 
 /// The Documents of the `index`-th request; `None` for a request of parameters alone.
-fn documents(post: &Post, index: u64) -> Result<Option<Vec<crate::wire::Document>>, String> {
+fn documents(
+    post: &Post,
+    index: u64,
+    form: Form,
+) -> Result<Option<Vec<crate::wire::Document>>, String> {
     let Some(documents) = &post.documents else { return Ok(None) };
     let first = index * post.request_size as u64;
     let end = first + post.request_size as u64;
     let end = Documents::count(documents).map_or(end, |count| end.min(count));
     (first..end)
-        .map(|i| documents.get(i).map_err(|error| chain(&error)))
+        .map(|i| {
+            let mut document = documents.get(i).map_err(|error| chain(&error))?;
+            if form.wants_ids() {
+                document.give_id(|| documents.id(i));
+            }
+            Ok(document)
+        })
         .collect::<Result<_, _>>()
         .map(Some)
 }

@@ -168,6 +168,12 @@ impl RequestId {
 }
 
 impl Form {
+    /// Whether a client has to give Documents an id: a gateway of v2 hands on what has none over HTTP, where
+    /// Jina's client always makes one.
+    pub fn wants_ids(self) -> bool {
+        self == Form::Json(Family::V2)
+    }
+
     /// The family of the messages.
     pub fn family(self) -> Family {
         match self {

@@ -92,9 +92,7 @@ impl Document {
     ///   adjacency one above. As in Python, a chunk's own chunks follow the granularity the chunk
     ///   *came* with, so wrong depths travel one level down with every Executor.
     pub fn settle(&mut self, family: Family, random: &mut impl FnMut() -> u128) {
-        if self.id.is_empty() {
-            self.id = format!("{:032x}", random());
-        }
+        self.give_id(&mut *random);
         for part in self.chunks.iter_mut().chain(&mut self.matches) {
             part.settle(family, random);
         }
@@ -124,6 +122,27 @@ impl Document {
         ];
         let found: Vec<&str> = set.iter().filter(|(_, set)| *set).map(|(name, _)| *name).collect();
         (found.len() > 1).then(|| found.join(" and "))
+    }
+
+    /// Gives it an id if it has none: the 32 hex digits of a random number.
+    pub fn give_id(&mut self, random: impl FnOnce() -> u128) {
+        if self.id.is_empty() {
+            self.id = format!("{:032x}", random());
+        }
+    }
+
+    /// Tells chunks and matches whose they are and how deep, as Python does when a Document is put
+    /// together from the inside out: a chunk of a chunk gets the depth it has in the latter alone.
+    pub fn adopt_parts(&mut self) {
+        for chunk in &mut self.chunks {
+            chunk.adopt_parts();
+            chunk.parent_id.clone_from(&self.id);
+            chunk.granularity = self.granularity.saturating_add(1);
+        }
+        for found in &mut self.matches {
+            found.adopt_parts();
+            found.adjacency = self.adjacency.saturating_add(1);
+        }
     }
 
     /// A Document with text content and no id.

@@ -584,6 +584,58 @@ async fn a_port_that_is_no_http_is_named_also_when_the_family_is_given() {
 }
 
 #[tokio::test]
+async fn hints_ask_only_for_what_may_be_wrong() {
+    let internal = response(500, "", b"Internal Server Error");
+    let missing = response(404, "", b"{\"detail\":\"Not Found\"}");
+    for (family, target, answer, expected) in [
+        (Family::V1, None, &internal, "Internal Server Error; the gateway's log tells more"),
+        (
+            Family::V1,
+            Some("("),
+            &internal,
+            "Internal Server Error; is `target_executor` a valid regular expression?",
+        ),
+        (
+            Family::V2,
+            None,
+            &internal,
+            "Internal Server Error; is an Executor down or over `timeout_send`?",
+        ),
+        (
+            Family::V2,
+            Some("("),
+            &internal,
+            "Internal Server Error; is an Executor down or over `timeout_send`, is \
+             `target_executor` a valid regular expression?",
+        ),
+        (
+            Family::V2,
+            None,
+            &missing,
+            "no such endpoint URL `TARGET/default`; the Flow has `/append`, `/clear`, \
+             `/default`, `/fail`, `/sleep`, `/sum`",
+        ),
+    ] {
+        let (port, _seen) = gateway(answer.clone()).await;
+        let session = open(config(port, family)).await;
+        let mut request = scripted::question();
+        request.header.target_executor = target.map(str::to_owned);
+        let failure = send(&session, &request).await.unwrap_err().error;
+        let CallError::Gateway { message, .. } = failure else { panic!("{failure}") };
+        let message = message.replace(&format!("http://127.0.0.1:{port}"), "TARGET");
+        assert_eq!(message, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_tells_when_to_come_again() {
+    let (port, _seen) = gateway(response(429, "retry-after: 7\r\n", b"slow down")).await;
+    let failure = ask(&open(config(port, Family::V1)).await).await.unwrap_err().error;
+    let CallError::Gateway { code, retry_after, .. } = failure else { panic!("{failure}") };
+    assert_eq!((code.as_str(), retry_after), ("HTTP 429", Some(Duration::from_secs(7))));
+}
+
+#[tokio::test]
 async fn an_endless_answer_ends_at_the_limit() {
     for start in [
         "HTTP/1.1 200 OK\r\n\r\n",

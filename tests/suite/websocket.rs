@@ -496,7 +496,7 @@ async fn the_end_of_a_connection_fails_all_that_wait_on_it() {
     let (outcomes, ()) = tokio::join!(calls, async { hang_up.send(()).unwrap() });
     for outcome in outcomes {
         let failure = outcome.unwrap_err();
-        assert!(matches!(&failure.error, CallError::Gateway { code, message }
+        assert!(matches!(&failure.error, CallError::Gateway { code, message, .. }
             if code == "close 1011" && message == "an Executor is down"));
         assert!(failure.timing.written.is_some());
     }
@@ -554,6 +554,20 @@ async fn a_frame_too_long_to_be_passed_over_ends_its_connection_and_the_next_req
     let second = ask(&session).await;
     assert!(second.is_ok() || ask(&session).await.is_ok());
     assert_eq!(connections.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn a_gateway_that_was_killed_after_it_answered_is_not_said_to_be_unable_to_read() {
+    let port = gateway(|mut connection| async move {
+        let (_, request) = read_frame(&mut connection).await.unwrap();
+        connection.write_all(&frame(BINARY, &reply_to(&request, "/"))).await.unwrap();
+        let _ = read_frame(&mut connection).await;
+    })
+    .await;
+    let session = open(config(port)).await;
+    ask(&session).await.unwrap();
+    let lost = ask(&session).await.unwrap_err().error.to_string();
+    assert!(lost.ends_with("lost: the server closed it without a close frame (1006)"), "{lost}");
 }
 
 #[tokio::test]

@@ -33,8 +33,8 @@ pub enum FamilySource {
     Config,
     /// By the DocArray version it told: from 0.30 on it is v2.
     Version,
-    /// By what it offers: endpoint discovery (gRPC) or the path `/default` (HTTP) is v2's, the path
-    /// `/post` v1's.
+    /// By what it offers: endpoint discovery (gRPC) is v2's, the path `/post` (HTTP) v1's; an HTTP Flow
+    /// that lists its paths without it is of v2.
     Endpoints,
     /// It told nothing: v1 is assumed, whose requests without Documents every Flow understands.
     Assumed,
@@ -104,7 +104,9 @@ impl FlowInfo {
             Ok(match (api.paths.contains_key("/post"), api.paths.contains_key("/default")) {
                 (true, _) => Some(Family::V1),
                 (false, true) => Some(Family::V2),
-                (false, false) => None,
+                // A Deployment of v2 may have endpoints with names and no other. A WebSocket gateway
+                // has no endpoints to tell, of whatever family.
+                (false, false) => (config.target.protocol == Protocol::Http).then_some(Family::V2),
             })
         })
         .await

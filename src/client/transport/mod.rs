@@ -152,7 +152,7 @@ impl Session {
                     _ => {
                         let begin = String::from_utf8_lossy(&body[..body.len().min(200)]);
                         let (code, message) = (format!("HTTP {code}"), begin.into_owned());
-                        return Err(CallError::Gateway { code, message });
+                        return Err(CallError::Gateway { code, message, retry_after: None });
                     }
                 }
             }
@@ -162,7 +162,7 @@ impl Session {
         }
         let code = status.exception.map(|exception| exception.name);
         let code = code.filter(|name| !name.is_empty()).unwrap_or_else(|| "ERROR".into());
-        Err(CallError::Gateway { code, message: status.description })
+        Err(CallError::Gateway { code, message: status.description, retry_after: None })
     }
 
     /// Sends a request to a streaming endpoint ([`Request::Stream`]) and gives the replies one by

@@ -32,7 +32,7 @@ where
         if attempt >= retry.max_attempts || !may_heal(&failure) {
             return Err(failure);
         }
-        sleep(backoff(retry, attempt)).await;
+        sleep(wait(retry, attempt, &failure.error)).await;
         attempt += 1;
     }
 }
@@ -62,7 +62,7 @@ where
         if attempt >= retry.max_attempts || !passing {
             return Err(error);
         }
-        sleep(backoff(retry, attempt)).await;
+        sleep(wait(retry, attempt, &error)).await;
         attempt += 1;
     }
 }
@@ -88,12 +88,25 @@ fn cannot_serve_now(error: &CallError) -> bool {
             "UNAVAILABLE"
                 | "DEADLINE_EXCEEDED"
                 | "INTERNAL"
+                | "HTTP 429"
+                | "HTTP 502"
                 | "HTTP 503"
                 | "HTTP 504"
                 | "close 1011"
         ),
         _ => false,
     }
+}
+
+/// The wait before the attempt after this one, which is no shorter than what the gateway asks for.
+fn wait(retry: &Retry, attempt: u32, error: &CallError) -> Duration {
+    /// Who asks for more is not waited for.
+    const ASKED_MAX: Duration = Duration::from_secs(60);
+    let asked = match error {
+        CallError::Gateway { retry_after: Some(asked), .. } => (*asked).min(ASKED_MAX),
+        _ => Duration::ZERO,
+    };
+    backoff(retry, attempt).max(asked)
 }
 
 /// The wait before the attempt after this one, see [`Retry`].
@@ -144,7 +157,7 @@ mod tests {
     }
 
     fn gateway(code: &str) -> CallError {
-        CallError::Gateway { code: code.into(), message: "busy".into() }
+        CallError::Gateway { code: code.into(), message: "busy".into(), retry_after: None }
     }
 
     fn target() -> Target {
@@ -189,6 +202,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_gateway_is_given_the_time_that_it_asks_for() {
+        let asks = |seconds| CallError::Gateway {
+            code: "HTTP 429".into(),
+            message: "busy".into(),
+            retry_after: Some(Duration::from_secs(seconds)),
+        };
+        let retry = Retry { max_attempts: 4, ..Retry::default() };
+        let (outcome, waits) =
+            run(retry, vec![(asks(3), true), (asks(0), true), (asks(9999), true)]).await;
+        assert!(outcome.is_ok());
+        let whole: Vec<u64> = waits.iter().map(|wait| *wait as u64).collect();
+        assert_eq!(whole, [3, 0, 60], "{waits:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn one_attempt_is_no_retry() {
         let (outcome, waits) = run(Retry::default(), vec![(gateway("UNAVAILABLE"), true)]).await;
         assert_eq!((outcome.unwrap_err().timing.attempts, waits.len()), (1, 0));
@@ -203,6 +231,8 @@ mod tests {
             (refused(), false, true),
             (lost(), false, true),
             (lost(), true, false), // it may have been served
+            (gateway("HTTP 429"), true, true),
+            (gateway("HTTP 502"), true, true),
             (gateway("HTTP 503"), true, true),
             (gateway("HTTP 504"), true, true),
             (gateway("HTTP 500"), true, false),

@@ -104,7 +104,7 @@ pub(super) fn open_lines(path: &Path, at: Spot<'_>, problems: &mut Vec<Problem>)
 
 pub(super) fn read_line(line: &[u8]) -> Result<Document, String> {
     let text = std::str::from_utf8(line).map_err(|_| "the line is not UTF-8 text".to_owned())?;
-    serde_json::from_str(text.trim()).map_err(|error| {
+    let mut document: Document = serde_json::from_str(text.trim()).map_err(|error| {
         let words = error.to_string();
         let what = match (error.classify(), words.split(" at line ").next().unwrap_or(&words)) {
             (Category::Eof, _) => "the line ends within its JSON".into(),
@@ -114,5 +114,7 @@ pub(super) fn read_line(line: &[u8]) -> Result<Document, String> {
             (_, what) => what.to_owned(),
         };
         format!("column {}: {what}", error.column())
-    })
+    })?;
+    document.adopt_parts();
+    Ok(document)
 }

@@ -52,10 +52,10 @@ pub(crate) fn encode_request(
     }
 
     let parameters = request_parameters(&request.parameters);
-    let context = Context::new(match family {
-        Family::V1 => Dialect::V1Request,
-        Family::V2 => Dialect::V2,
-    });
+    let context = match family {
+        Family::V1 => Context::new(Dialect::V1Request),
+        Family::V2 => Context::new(Dialect::V2).without_scalars(),
+    };
     // Gateways take the way from different places, so Python's client puts it into both.
     let way = Way {
         exec_endpoint: request.header.exec_endpoint.as_deref(),

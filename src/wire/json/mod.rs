@@ -61,12 +61,19 @@ pub(super) enum Dialect {
 /// A serializer's errors are text. What we have to say is kept beside it, with its type.
 pub(super) struct Context {
     pub(super) dialect: Dialect,
+    /// Whether arrays without axes can be sent.
+    takes_scalars: bool,
     failure: RefCell<Option<EncodeError>>,
 }
 
 impl Context {
     pub(super) fn new(dialect: Dialect) -> Context {
-        Context { dialect, failure: RefCell::new(None) }
+        Context { dialect, takes_scalars: true, failure: RefCell::new(None) }
+    }
+
+    /// Of a request to a gateway of v2, which makes uninitialized memory of an array without axes.
+    fn without_scalars(self) -> Context {
+        Context { takes_scalars: false, ..self }
     }
 
     /// Ends the serializing with an error of ours.

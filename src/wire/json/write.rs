@@ -415,6 +415,13 @@ impl Serialize for AsJson<'_, NdArray> {
 impl Serialize for AsJson<'_, Tensor> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let tensor = self.value;
+        if tensor.shape.is_empty() && !self.context.takes_scalars {
+            let (shape, what) = (
+                Vec::new(),
+                "has no axes; over v2's HTTP such an array would arrive as other numbers",
+            );
+            return self.fail_array(TensorError::Shape { shape, what });
+        }
         let style = match self.context.dialect {
             Dialect::V1Request | Dialect::V1Response | Dialect::GraphQl => Style::Exact,
             Dialect::V2 => Style::Short,

@@ -1,12 +1,15 @@
 //! JSON as Jina's client writes it and as its gateways do, also where that is not quite JSON.
 
-use flowbench::client::{Call, CallError, Request};
+use flowbench::client::{Call, CallError, Client, FamilyChoice, Request};
 use flowbench::wire::{
     DataRequest, Document, Family, Form, NdArray, Protocol, ScalarKind, SparseTensor, Tensor,
 };
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc;
 
-use crate::scripted::{answer_all, ask, config, listen, open, response};
+use super::endless::run;
+use crate::scripted::{answer_all, ask, config, listen, open, read_request, response};
 
 const V1: Form = Form::Json(Family::V1);
 const V2: Form = Form::Json(Family::V2);
@@ -142,4 +145,109 @@ async fn the_nan_of_a_graphql_answer_is_read() {
     let flowbench::client::Body::GraphQl(body) = reply.body else { panic!("{:?}", reply.body) };
     let body: Value = serde_json::from_slice(&body).expect("it is JSON now");
     assert_eq!(body["data"]["docs"][0], json!({"id": "NaN", "embedding": ["NaN", 1.0]}));
+}
+
+#[test]
+fn an_array_without_axes_is_refused_over_http_of_v2() {
+    let scalar = Some(NdArray::Dense(Tensor::from_nested(&json!(1.5)).expect("a number")));
+    let doc = Document { embedding: scalar.clone(), ..Document::default() };
+    let error = sent(V2, doc.clone()).unwrap_err();
+    assert!(error.contains("shape [] has no axes"), "{error}");
+    assert_eq!(sent(V1, doc.clone()).unwrap()["embedding"], 1.5);
+    // Also within a chunk; gRPC carries it.
+    let doc = Document { chunks: vec![doc], ..Document::default() };
+    assert!(sent(V2, doc.clone()).is_err());
+    let request = DataRequest { data: Some(vec![doc]), ..DataRequest::default() };
+    assert!(Form::Protobuf(Family::V2).encode_request(&request).is_ok());
+}
+
+/// A gateway of this openapi that answers all with an empty success, and the bodies it got.
+async fn gateway(paths: Value) -> (u16, mpsc::UnboundedReceiver<Value>) {
+    let (saw, seen) = mpsc::unbounded_channel();
+    let port = listen(move |mut connection| {
+        let (saw, paths) = (saw.clone(), json!({"paths": paths}).to_string());
+        async move {
+            while let Some(request) = read_request(&mut connection).await {
+                let answer = match request.line.split(' ').nth(1) {
+                    Some("/openapi.json") => response(200, "", paths.as_bytes()),
+                    Some("/status") => response(404, "", b"{}"),
+                    _ => response(200, "", b"{\"data\": []}"),
+                };
+                if let Ok(body) = serde_json::from_slice(&request.body) {
+                    let _ = saw.send(body);
+                }
+                let _ = connection.write_all(&answer).await;
+            }
+        }
+    })
+    .await;
+    (port, seen)
+}
+
+#[tokio::test]
+async fn a_deployment_with_endpoints_of_its_own_alone_is_of_v2() {
+    for (paths, family) in [
+        (json!({"/index": {"post": {}}, "/search": {"post": {}}}), Family::V2),
+        (json!({"/default": {"post": {}}}), Family::V2),
+        (json!({"/post": {"post": {}}, "/index": {"post": {}}}), Family::V1),
+    ] {
+        let (port, _seen) = gateway(paths.clone()).await;
+        let mut config = config(Protocol::Http, port, Family::V1);
+        config.family = FamilyChoice::Auto;
+        assert_eq!(open(config).await.family(), family, "{paths}");
+    }
+}
+
+#[tokio::test]
+async fn documents_over_http_of_v2_get_an_id_each_as_jinas_client_gives_one() {
+    let id = |doc: &Value| doc["id"].as_str().unwrap_or_default().to_owned();
+    let (port, mut seen) = gateway(json!({"/default": {"post": {}}})).await;
+    let client = Client::new(config(Protocol::Http, port, Family::V2));
+    let own = Document { id: "own".into(), ..Document::from_text("b") };
+    let _ = client.post("/").inputs(vec![Document::from_text("a"), own]).send().await.unwrap();
+    let body = seen.recv().await.unwrap();
+    assert_eq!(id(&body["data"][0]).len(), 32);
+    assert_eq!(id(&body["data"][1]), "own");
+
+    let suite = format!(
+        "flows: {{f: {{host: 'http://127.0.0.1:{port}', family: v2}}}}\n\
+         scenarios: [{{name: s, flow: f, documents: {{text: same}}, request_size: 2, \
+         load: {{clients: 1, requests: 2}}}}]\n"
+    );
+    run(&suite).await;
+    let mut ids = Vec::new();
+    while let Ok(body) = seen.try_recv() {
+        ids.extend(body["data"].as_array().unwrap().iter().map(id));
+    }
+    assert_eq!(ids.len(), 4);
+    assert!(ids.iter().all(|id| id.len() == 32), "{ids:?}");
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 4, "each has its own");
+}
+
+#[tokio::test]
+async fn chunks_of_documents_in_a_file_know_how_deep_they_are_and_whose() {
+    let (port, mut seen) = gateway(json!({"/post": {"post": {}}})).await;
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let path = folder.path().join("docs.jsonl");
+    let line = json!({"id": "d", "chunks": [{"id": "c", "chunks": [{"id": "cc"}]}],
+        "matches": [{"id": "m", "chunks": [{"id": "mc"}]}]});
+    std::fs::write(&path, format!("{line}\n")).expect("it can be written");
+    let suite = format!(
+        "flows: {{f: {{host: 'http://127.0.0.1:{port}', family: v1}}}}\n\
+         scenarios: [{{name: s, flow: f, documents: {{jsonl: '{}'}}}}]\n",
+        path.display()
+    );
+    let (result, _) = run(&suite).await;
+    assert_eq!(result["scenarios"][0]["requests"]["ok"], 1, "{result}");
+    let body = seen.recv().await.unwrap();
+    let doc = &body["data"][0];
+    let (chunk, found) = (&doc["chunks"][0], &doc["matches"][0]);
+    assert_eq!((&chunk["granularity"], &chunk["parent_id"]), (&json!(1), &json!("d")));
+    // As in Python, which puts Documents together from the inside out.
+    assert_eq!(chunk["chunks"][0]["granularity"], 1);
+    assert_eq!(chunk["chunks"][0]["parent_id"], "c");
+    assert_eq!(found["adjacency"], 1);
+    assert_eq!(found["chunks"][0]["granularity"], 1);
 }

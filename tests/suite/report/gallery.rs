@@ -77,7 +77,11 @@ fn all_failed() -> Summary {
     let failing = |at: f64, random: &mut dyn rand::Rng| match at {
         at if at < 10.0 => Fate::Failed(failure(SCRIPT), around(3.0, random)),
         at if at < 20.0 => Fate::Failed(
-            CallError::Gateway { code: "UNAVAILABLE".into(), message: "no replica left".into() },
+            CallError::Gateway {
+                code: "UNAVAILABLE".into(),
+                message: "no replica left".into(),
+                retry_after: None,
+            },
             around(1.0, random),
         ),
         _ => Fate::Dropped,

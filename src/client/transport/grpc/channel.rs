@@ -555,6 +555,7 @@ impl Replies {
             (code, _) => Err(CallError::Gateway {
                 code: format!("HTTP {}", code.as_u16()),
                 message: format!("an answer with the content type `{kind:.60}`, not gRPC's"),
+                retry_after: None,
             }),
         }
     }

@@ -37,7 +37,7 @@ pub(super) fn read(headers: &HeaderMap) -> Option<Result<(), CallError>> {
     };
     let message =
         headers.get("grpc-message").map_or_else(String::new, |message| decode(message.as_bytes()));
-    Some(Err(CallError::Gateway { code: name.into(), message }))
+    Some(Err(CallError::Gateway { code: name.into(), message, retry_after: None }))
 }
 
 /// Undoes the percent signs of `grpc-message`. What is not UTF-8, or no percent sign as it should be,

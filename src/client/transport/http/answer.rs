@@ -10,6 +10,9 @@ use crate::wire::{
     quote_non_finite,
 };
 
+/// Of a Flow's paths, this many.
+const SHOWN_PATHS: usize = 8;
+
 /// Of a list of what is wrong with a request, this many.
 const SHOWN_PROBLEMS: usize = 3;
 
@@ -17,6 +20,10 @@ const SHOWN_PROBLEMS: usize = 3;
 pub(super) struct Site {
     pub(super) target: Target,
     pub(super) family: Family,
+    /// Nobody asked the Flow for it.
+    pub(super) family_is_given: bool,
+    /// The paths that a v2 gateway lists.
+    pub(super) listed: Vec<String>,
 }
 
 /// What JSON bodies of errors have in common, as far as we read them.
@@ -45,6 +52,7 @@ impl Site {
         path: &str,
         id: RequestId,
         endpoint: &str,
+        targeted: impl FnOnce() -> bool,
         response: Response,
     ) -> Result<(Head, Body), CallError> {
         if (200..300).contains(&response.status) {
@@ -68,7 +76,7 @@ impl Site {
             };
             return Ok((Head { header, ..Head::default() }, Body::Empty));
         }
-        Err(self.refusal(path, &response, told))
+        Err(self.refusal(path, targeted(), &response, told))
     }
 
     /// The answer to a GraphQL mutation.
@@ -93,7 +101,7 @@ impl Site {
             }
             _ => {
                 let told = serde_json::from_slice(&response.body).ok();
-                return Err(self.refusal("/graphql", &response, told));
+                return Err(self.refusal("/graphql", false, &response, told));
             }
         }
         // Gateways write NaN as Python does.
@@ -145,17 +153,39 @@ impl Site {
     }
 
     /// The gateway, or a proxy in front of it, says no.
-    fn refusal(&self, path: &str, response: &Response, told: Option<Told>) -> CallError {
+    /// `targeted`: the request names a `target_executor`.
+    fn refusal(
+        &self,
+        path: &str,
+        targeted: bool,
+        response: &Response,
+        told: Option<Told>,
+    ) -> CallError {
         let message = match response.status {
             // v2 has `/default` or a path of its own, v1 `/post`.
-            404 => format!(
-                "no such endpoint URL `{}`; is this the HTTP port of a Flow of family {}?",
-                self.url(path),
-                match self.family {
-                    Family::V1 => "v1",
-                    Family::V2 => "v2",
+            404 => {
+                let url = self.url(path);
+                if !self.listed.is_empty() {
+                    let shown: Vec<String> = self
+                        .listed
+                        .iter()
+                        .take(SHOWN_PATHS)
+                        .map(|path| format!("`{}`", shown(path)))
+                        .collect();
+                    format!("no such endpoint URL `{url}`; the Flow has {}", shown.join(", "))
+                } else if self.family_is_given {
+                    let family = match self.family {
+                        Family::V1 => "v1",
+                        Family::V2 => "v2",
+                    };
+                    format!(
+                        "no such endpoint URL `{url}`; is this the HTTP port of a Flow of family \
+                         {family}?"
+                    )
+                } else {
+                    format!("no such endpoint URL `{url}`")
                 }
-            ),
+            }
             300..400 => match response.header("location") {
                 Some(location) => {
                     format!("moved to `{}`; give the address it leads to", shown(location))
@@ -163,17 +193,22 @@ impl Site {
                 None => response.words(),
             },
             // All that a gateway says of its own failures, so here is what they may have been.
-            500 if &response.body[..] == b"Internal Server Error" => match self.family {
-                Family::V1 => {
-                    "Internal Server Error; is `target_executor` a valid regular expression?".into()
+            500 if &response.body[..] == b"Internal Server Error" => {
+                let target = "is `target_executor` a valid regular expression?";
+                let executor = "is an Executor down or over `timeout_send`";
+                match (self.family, targeted) {
+                    (Family::V1, true) => format!("Internal Server Error; {target}"),
+                    (Family::V1, false) => {
+                        "Internal Server Error; the gateway's log tells more".into()
+                    }
+                    (Family::V2, true) => format!("Internal Server Error; {executor}, {target}"),
+                    (Family::V2, false) => format!("Internal Server Error; {executor}?"),
                 }
-                Family::V2 => "Internal Server Error; is an Executor down or over `timeout_send`, \
-                               is `target_executor` a valid regular expression?"
-                    .into(),
-            },
+            }
             _ => told.and_then(Told::message).unwrap_or_else(|| response.words()),
         };
-        CallError::Gateway { code: format!("HTTP {}", response.status), message }
+        let retry_after = response.retry_after();
+        CallError::Gateway { code: format!("HTTP {}", response.status), message, retry_after }
     }
 
     /// A success that is no Jina message.

@@ -24,7 +24,7 @@ use super::http1::{Broken, Marks, RequestHead, Response, header_lines};
 use super::probe;
 use crate::client::memory::Bounds;
 use crate::client::{
-    Body, CallError, ClientConfig, Failure, Mark, Reply, Request, Timing, Unmatched,
+    Body, CallError, ClientConfig, Failure, FamilyChoice, Mark, Reply, Request, Timing, Unmatched,
 };
 use crate::wire::{Encoded, Family, Head, RequestId};
 
@@ -101,7 +101,12 @@ impl Http {
         let has_default = listed.iter().any(|path| path == "/default");
         let own_path = |path: &String| (path.trim_matches('/').to_owned(), post(&escape(path)));
         let inner = Inner {
-            site: Site { target: connector.target().clone(), family },
+            site: Site {
+                target: connector.target().clone(),
+                family,
+                family_is_given: config.family != FamilyChoice::Auto,
+                listed: listed.clone(),
+            },
             json: json.clone(),
             pool: Pool::new(connector),
             own_paths: listed.iter().map(own_path).collect(),
@@ -162,7 +167,7 @@ impl Inner {
                 let path = self.path(endpoint);
                 let id = self.next_id();
                 let response = self.post(path, message, id, marks, mark).await?;
-                self.site.reply(&path.path, id, endpoint, response)
+                self.site.reply(&path.path, id, endpoint, || is_targeted(message), response)
             }
             Request::Mutate { body } => {
                 let pieces = Some([&body[..], &[], &[]]);
@@ -246,6 +251,14 @@ impl Inner {
     }
 }
 
+/// Whether a request names a `target_executor`, which stands in its header, right behind its id.
+fn is_targeted(message: &Encoded) -> bool {
+    const NAME: &[u8] = b"\"target_executor\"";
+    let tail = message.tail();
+    let header = tail.split(|byte| *byte == b'}').next().unwrap_or_default();
+    header.windows(NAME.len()).any(|window| window == NAME)
+}
+
 /// The paths that a v2 gateway takes requests on; none when it does not tell.
 async fn listed_paths(
     config: &ClientConfig,
@@ -264,7 +277,9 @@ async fn listed_paths(
         return Ok(Vec::new());
     };
     let posts = paths.into_iter().filter(|(_, methods)| methods.post.is_some());
-    Ok(posts.map(|(path, _)| path).collect())
+    let mut posts: Vec<String> = posts.map(|(path, _)| path).collect();
+    posts.sort_unstable();
+    Ok(posts)
 }
 
 /// Writes a path as it goes into a request line: what is not allowed there as `%XX`.

@@ -16,6 +16,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::header;
@@ -491,6 +492,11 @@ impl Response {
         response.parse(&self.head).ok()?;
         let header = response.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name))?;
         str::from_utf8(header.value).ok().map(str::trim)
+    }
+
+    /// How long it asks us to wait, where it says so in seconds.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        self.header("retry-after")?.parse().ok().map(Duration::from_secs)
     }
 
     /// What it says in words: of a web page its title, else its beginning, else what its status means.

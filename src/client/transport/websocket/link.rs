@@ -84,6 +84,7 @@ impl Opening {
             target: self.connector.target().clone(),
             form: self.form,
             message_bytes_max: self.bounds.message_bytes_max,
+            answered: false,
         };
         tokio::spawn(driver.run());
         Ok(Link { queue, pending })
@@ -113,6 +114,7 @@ impl Opening {
             status @ (401 | 407 | 408 | 429 | 500..) => Err(CallError::Gateway {
                 code: format!("HTTP {status}"),
                 message: response.words(),
+                retry_after: response.retry_after(),
             }),
             status => {
                 let words = match response.header("location") {
@@ -160,6 +162,8 @@ struct Driver {
     target: Target,
     form: Form,
     message_bytes_max: usize,
+    /// Whether a reply has come.
+    answered: bool,
 }
 
 /// How a connection comes to its end.
@@ -338,7 +342,7 @@ impl Driver {
         }
     }
 
-    fn deliver(&self, message: Bytes, first: Instant, done: Instant) -> Result<(), CallError> {
+    fn deliver(&mut self, message: Bytes, first: Instant, done: Instant) -> Result<(), CallError> {
         let named = named(&message);
         // An answer without an id is odd, and counted; what is no DataRequest at all is not Jina.
         if !matches!(named, Named::Id(_))
@@ -346,6 +350,7 @@ impl Driver {
         {
             return Err(self.protocol("it sent no DataRequest with a request id".into()));
         }
+        self.answered = true;
         self.pending.arrived(named, Arrival { message, first, done });
         Ok(())
     }
@@ -374,7 +379,7 @@ impl Driver {
             1013 => "try again later".into(),
             _ => "no reason given".into(),
         };
-        CallError::Gateway { code: format!("close {code}"), message }
+        CallError::Gateway { code: format!("close {code}"), message, retry_after: None }
     }
 
     /// The end of a connection without a close frame.
@@ -382,9 +387,15 @@ impl Driver {
         tls::failure_behind(&self.target, error).unwrap_or_else(|| CallError::Lost {
             target: self.target.clone(),
             reason: format!(
-                "{} without a close frame (1006), as gateways do on a request that they cannot read \
-                 (another family, a bad `target_executor`)",
-                ending(error)
+                "{} without a close frame (1006){}",
+                ending(error),
+                // One that has answered can read us: it was stopped, or killed.
+                if self.answered {
+                    ""
+                } else {
+                    ", as gateways do on a request that they cannot read (another family, a bad \
+                     `target_executor`)"
+                }
             ),
         })
     }
