@@ -112,9 +112,7 @@ pub(super) fn one_of_protobuf(family: Family, bytes: &[u8]) -> Result<Document, 
 pub(super) fn one_of_json(bytes: &[u8]) -> Result<Document, String> {
     let array: Bytes = [b"[", bytes, b"]"].concat().into();
     let documents = files::read(array).map_err(|error| chain(&error))?;
-    let mut document = documents.into_iter().next().ok_or_else(|| "there is none".to_owned())?;
-    document.adopt_parts();
-    Ok(document)
+    documents.into_iter().next().ok_or_else(|| "there is none".to_owned())
 }
 
 /// Where the elements of a JSON array stand.
