@@ -5,14 +5,16 @@
 //! a terminal no text that others wrote can move the cursor, and on stderr nowhere, for what is told
 //! there ends up on one.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::Exit;
 use super::problem::Problem;
 use crate::engine::examine::Output;
 use crate::report::words::is_command;
+use crate::units::Secrets;
 
 /// Prints a line to stdout.
 pub(super) fn line(text: impl Display) -> Result<(), Problem> {
@@ -73,6 +75,24 @@ pub(super) fn not_printed(error: io::Error) -> Problem {
     Problem::new(Exit::NotWritten, format!("error: cannot write to stdout: {error}"))
 }
 
+/// What is printed nowhere: of the process as its stdout and stderr are.
+static SECRETS: OnceLock<Secrets> = OnceLock::new();
+
+/// The values that are never printed from now on, to add to.
+pub(super) fn hide() -> Secrets {
+    SECRETS.get_or_init(Secrets::default).clone()
+}
+
+/// A text without secrets.
+fn masked(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let Some(secrets) = SECRETS.get() else { return Cow::Borrowed(bytes) };
+    let text = String::from_utf8_lossy(bytes);
+    match secrets.mask(&text) {
+        Cow::Borrowed(_) => Cow::Borrowed(bytes),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    }
+}
+
 /// What becomes of sequences that colour a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Colors {
@@ -121,9 +141,10 @@ impl Write for Out {
         if !self.closed {
             // Past the buffer of stdout, which would keep what failed and try it again at the end.
             let mut out = io::stdout().lock();
+            let text = masked(bytes);
             let result = match self.terminal {
-                true => out.write_all(shown(bytes, self.colors).as_bytes()),
-                false => out.write_all(bytes),
+                true => out.write_all(shown(&text, self.colors).as_bytes()),
+                false => out.write_all(&text),
             };
             self.taken(result.and_then(|()| out.flush()))?;
         }
@@ -142,7 +163,7 @@ struct Err {
 
 impl Write for Err {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        io::stderr().lock().write_all(shown(bytes, self.colors).as_bytes())?;
+        io::stderr().lock().write_all(shown(&masked(bytes), self.colors).as_bytes())?;
         Ok(bytes.len())
     }
 

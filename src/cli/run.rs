@@ -75,7 +75,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     forecast::check_connections(&suite, &whole, &super::plan::limits(), runs)
         .map_err(|problems| Problem::from(&problems))?;
     let baseline = Baseline::read(&args.baseline, &args.judging)?;
-    let folder = args.out.clone().unwrap_or_else(|| default_folder(&plan.name));
+    let folder = args.out.clone().unwrap_or_else(|| default_folder(&plan.secrets.mask(&plan.name)));
     let reports = [("report.json", Format::Json), ("report.html", Format::Html)];
     let (files, journal) = Files::open(&folder, &reports).map_err(not_written)?;
     if let Some(path) = plan.saves().find(|path| files.owns(path, &COMPARISONS)) {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::print;
 use super::problem::Problem;
 use crate::plan::{self, Plan, forecast};
 use crate::scenario::{self, LoadedSuite, Options};
@@ -59,8 +60,11 @@ impl Changes {
         let text = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((key.into_string().ok()?, value.into_string().ok()?))
         };
-        let options =
-            Options { set: self.set.clone(), env: std::env::vars_os().filter_map(text).collect() };
+        let options = Options {
+            set: self.set.clone(),
+            env: std::env::vars_os().filter_map(text).collect(),
+            secrets: print::hide(),
+        };
         scenario::load(path, &options).map_err(|problems| Problem::from(&problems))
     }
 

@@ -20,6 +20,7 @@ use super::order::InOrder;
 use crate::assertion::{Assertion, Exchange, Reads};
 use crate::plan::{Action, Callbacks, Step};
 use crate::random::Key;
+use crate::units::Secrets;
 use crate::wire::{DataRequest, Document, Form};
 
 /// What assertions and callbacks counted.
@@ -76,6 +77,7 @@ pub type Output = Arc<Mutex<dyn Write + Send>>;
 /// Files that `save` actions write. Scenarios that name the same file share it.
 #[derive(Clone, Debug, Default)]
 pub struct Saves {
+    secrets: Secrets,
     files: HashMap<PathBuf, Arc<Mutex<File>>>,
 }
 
@@ -108,6 +110,11 @@ pub struct Examiner {
 }
 
 impl Saves {
+    /// Files without these.
+    pub fn new(secrets: Secrets) -> Saves {
+        Saves { secrets, ..Saves::default() }
+    }
+
     /// Creates the files of these callbacks, empty, and the folders they are in.
     ///
     /// # Errors
@@ -125,7 +132,7 @@ impl Saves {
     /// Writes lines, past any buffer: what is counted as saved is there, whatever becomes of us.
     fn write(&self, path: &Path, lines: &str) -> io::Result<()> {
         let file = self.files.get(path).ok_or(io::ErrorKind::NotFound)?;
-        lock(file).write_all(lines.as_bytes())
+        lock(file).write_all(self.secrets.mask(lines).as_bytes())
     }
 }
 

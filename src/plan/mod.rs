@@ -24,7 +24,7 @@ use crate::flow::FlowConfig;
 use crate::random::Key;
 use crate::scenario::condition::Condition;
 use crate::template::{Scope, Template, TemplateError};
-use crate::units::{Count, Percentage, Range, Rate};
+use crate::units::{Count, Percentage, Range, Rate, Secrets};
 use crate::wire::{Map, Protocol};
 
 /// One suite, ready to run.
@@ -40,6 +40,8 @@ pub struct Plan {
     pub scenarios: Vec<Scenario>,
     /// A search for the highest load that holds, where the file asks for one.
     pub capacity: Option<Capacity>,
+    /// What is shown of it nowhere.
+    pub secrets: Secrets,
 }
 
 /// A Flow and how it comes to be there.

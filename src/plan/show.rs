@@ -11,11 +11,8 @@ use super::{
 };
 use crate::client::{ClientConfig, Compression, FamilyChoice};
 use crate::documents::Documents;
-use crate::units::{ByteSize, Rate, Span};
+use crate::units::{ByteSize, MASK, Rate, Span};
 use crate::wire::{Family, Map, Protocol};
-
-/// What stands for a secret.
-const MASK: &str = "***";
 
 impl Plan {
     /// The plan in the words of a scenario file.

@@ -10,7 +10,7 @@ use std::io::{self, BufRead, BufReader, Read as _, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender, TrySendError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ use crate::record::tally::{Slowest, Tally};
 use crate::record::validity::Circumstances;
 use crate::record::{Delta, Histogram, Recording, Window};
 use crate::threshold;
+use crate::units::Secrets;
 
 /// The format this version writes.
 pub const FORMAT: &str = "flowbench.journal/1";
@@ -50,6 +51,8 @@ pub struct Notes {
     /// nothing while they hold it; threads that send never come here.
     lines: Mutex<Option<SyncSender<Vec<u8>>>>,
     behind: Arc<AtomicBool>,
+    /// What no line holds.
+    secrets: OnceLock<Secrets>,
 }
 
 /// The first line.
@@ -117,7 +120,11 @@ impl Journal {
             waiting.into_iter().try_for_each(|line| file.write_all(&line))
         })?;
         let behind = Arc::default();
-        let notes = Notes { lines: Mutex::new(Some(lines)), behind: Arc::clone(&behind) };
+        let notes = Notes {
+            lines: Mutex::new(Some(lines)),
+            behind: Arc::clone(&behind),
+            secrets: OnceLock::new(),
+        };
         Ok((Journal { writer, behind }, notes))
     }
 
@@ -138,7 +145,8 @@ impl Journal {
 }
 
 impl Notes {
-    pub(super) fn begin(&self, summary: &Summary, outlines: &[Outline]) {
+    pub(super) fn begin(&self, summary: &Summary, outlines: &[Outline], secrets: &Secrets) {
+        self.secrets.get_or_init(|| secrets.clone());
         let (summary, outlines) = (summary.clone(), outlines.to_vec());
         self.send(&Head { journal: FORMAT.into(), summary, outlines });
     }
@@ -151,6 +159,9 @@ impl Notes {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(channel) = lines.as_ref() else { return };
         let mut text = serde_json::to_vec(line).expect("it is plain data with text for keys");
+        if let Some(secrets) = self.secrets.get() {
+            text = secrets.mask_line(text);
+        }
         text.push(b'\n');
         if let Err(error) = channel.try_send(text) {
             if let TrySendError::Full(_) = error {

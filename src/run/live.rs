@@ -7,6 +7,7 @@ use crate::record::summary::{EndReason, ScenarioSummary, Throughput, Verdict};
 use crate::record::tally::Tally;
 use crate::record::validity::can_tell;
 use crate::record::{Histogram, Window};
+use crate::units::Secrets;
 
 /// One scenario while it runs.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,9 +74,9 @@ impl Recent {
 }
 
 impl Live {
-    pub(super) fn waiting(scenario: &Scenario) -> Live {
+    pub(super) fn waiting(scenario: &Scenario, secrets: &Secrets) -> Live {
         Live {
-            name: scenario.name.clone(),
+            name: secrets.mask(&scenario.name).into_owned(),
             state: State::Waiting,
             progress: None,
             left: None,

@@ -88,6 +88,7 @@ enum Progress {
 /// # Errors
 /// When nothing could be begun.
 pub async fn run(plan: Plan, options: Options) -> Result<Summary, RunError> {
+    let secrets = plan.secrets.clone();
     let (context, mut summary) = Context::begin(plan, options).await?;
     let (progress, watches): (Vec<_>, Vec<_>) =
         context.plan.scenarios.iter().map(|_| watch::channel(Progress::Pending)).unzip();
@@ -113,14 +114,14 @@ pub async fn run(plan: Plan, options: Options) -> Result<Summary, RunError> {
     summary.scenarios = scenarios;
     context.end(&mut summary.scenarios).await;
     threshold::conclude(&mut summary);
-    Ok(summary)
+    Ok(secrets.mask_data(summary))
 }
 
 impl Context {
     /// Opens the files that callbacks write, begins the journal and starts the Flows. Gives what is
     /// known of the run when it begins.
     async fn begin(plan: Plan, options: Options) -> Result<(Context, Summary), RunError> {
-        let mut saves = Saves::default();
+        let mut saves = Saves::new(plan.secrets.clone());
         for step in plan.scenarios.iter().flat_map(|scenario| &scenario.steps) {
             saves
                 .open(&step.callbacks)
@@ -128,10 +129,11 @@ impl Context {
         }
         let summary = begin(&plan, jiff::Timestamp::now());
         let started = Instant::now();
-        options.live.send_replace(plan.scenarios.iter().map(Live::waiting).collect());
+        let waiting = |scenario| Live::waiting(scenario, &plan.secrets);
+        options.live.send_replace(plan.scenarios.iter().map(waiting).collect());
         let outlines: Vec<Outline> = plan.scenarios.iter().map(Outline::new).collect();
         if let Some(journal) = &options.journal {
-            journal.begin(&summary, &outlines);
+            journal.begin(&summary, &outlines, &plan.secrets);
         }
         let flows = Flows::start(&plan, &options.stop).await;
         Ok((Context { plan, outlines, flows, saves, options, started, look: None }, summary))

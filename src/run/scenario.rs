@@ -61,7 +61,7 @@ pub(super) async fn run(context: &Context, index: usize) -> ScenarioSummary {
     let scenario = &context.plan.scenarios[index];
     show(context, index, |live| {
         // Of a trial, figures of the one before it may still be there.
-        *live = Live { state: State::Connecting, ..Live::waiting(scenario) };
+        *live = Live { state: State::Connecting, ..Live::waiting(scenario, &context.plan.secrets) };
     });
     let config = match context.flows.client(scenario.flow, scenario.protocol) {
         Ok(config) => with_overrides(config, scenario),

@@ -9,6 +9,7 @@ use super::expand::{self, Combination, Kind, expect, twice};
 use crate::source::{FILE_BYTES_MAX, Node, Place, Problem, Problems, Sources, Value};
 use crate::template::{self, Context};
 use crate::text;
+use crate::units::Secrets;
 use crate::wire::Map;
 
 /// How deep files may include one another.
@@ -24,6 +25,8 @@ pub struct Options {
     pub set: Vec<(String, String)>,
     /// What expressions see as `env`. Values are secrets: never shown.
     pub env: Vec<(String, String)>,
+    /// Gets every value of `env` that the suite looks at.
+    pub secrets: Secrets,
 }
 
 /// A suite as read: every part a tree whose load-time expressions have values. Its problems so far
@@ -42,6 +45,7 @@ pub struct LoadedSuite {
     pub(crate) documents: Vec<Named>,
     pub(crate) scenarios: Vec<Unit>,
     pub(crate) capacity: Option<Node>,
+    pub(crate) secrets: Secrets,
 }
 
 /// A Flow or a generator.
@@ -175,6 +179,7 @@ impl<'a> Loader<'a> {
             documents,
             scenarios,
             capacity: file.capacity,
+            secrets: options.secrets.clone(),
         })
     }
 
@@ -329,7 +334,8 @@ impl<'a> Loader<'a> {
     /// The variables of a file: its own in their order, each knowing those before it; what an
     /// including file or the command line says wins.
     fn vars(&mut self, node: Option<&Node>, outer: &Context) -> Context {
-        let mut context = Context::new(Map::new(), self.env.clone(), Map::new());
+        let mut context = Context::new(Map::new(), self.env.clone(), Map::new())
+            .hiding(self.options.secrets.clone());
         for (name, value) in outer.vars() {
             let secret = outer.shown_instead(name).map(str::to_owned);
             context.set_var(name, value.clone(), secret);

@@ -9,6 +9,7 @@ use minijinja::value::{Enumerator, Object, ObjectRepr, Serde, Value};
 use super::expression::Expression;
 use super::functions::Stream;
 use super::{Root, Scope, TemplateError};
+use crate::units::Secrets;
 use crate::wire::Map;
 
 /// What holds once for a suite: `vars`, `env` and `matrix`. Cheap to clone.
@@ -26,6 +27,8 @@ pub struct Context {
 struct Names {
     map: Map,
     made: HashMap<String, OnceLock<Value>>,
+    /// Where values are told to be secret when they are looked at; those cannot be looked through.
+    secrets: Option<Secrets>,
 }
 
 impl Context {
@@ -36,6 +39,31 @@ impl Context {
             env: Arc::new(Names::new(env)),
             matrix: Arc::new(Names::new(matrix)),
             secrets: Arc::default(),
+        }
+    }
+
+    /// Has all values of `env` that are looked at from now on be secret.
+    pub fn hiding(mut self, secrets: Secrets) -> Context {
+        Arc::make_mut(&mut self.env).secrets = Some(secrets);
+        self
+    }
+
+    /// Has a value be secret that was made from `env`, where it is a text of its own.
+    pub(super) fn hide(&self, value: &serde_json::Value) {
+        /// Of shorter ones there are many, such as `grpc`, that nobody hides.
+        const BYTES_MIN: usize = 8;
+        if let (Some(secrets), Some(text)) = (&self.env.secrets, value.as_str())
+            && text.len() >= BYTES_MIN
+        {
+            secrets.add(text);
+        }
+    }
+
+    /// A text without secrets.
+    pub(super) fn mask(&self, text: &str) -> String {
+        match &self.env.secrets {
+            Some(secrets) => secrets.mask(text).into_owned(),
+            None => text.to_owned(),
         }
     }
 
@@ -172,7 +200,7 @@ impl fmt::Debug for Context {
 impl Names {
     fn new(map: Map) -> Names {
         let made = map.keys().map(|name| (name.clone(), OnceLock::new())).collect();
-        Names { map, made }
+        Names { map, made, secrets: None }
     }
 
     fn set(&mut self, name: &str, value: serde_json::Value) {
@@ -194,10 +222,17 @@ impl Object for Names {
 
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         let (value, made) = (self.map.get(key.as_str()?)?, self.made.get(key.as_str()?)?);
+        if let (Some(secrets), Some(text)) = (&self.secrets, value.as_str()) {
+            secrets.add(text);
+        }
         Some(made.get_or_init(|| Value::from(Serde(value))).clone())
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
+        if self.secrets.is_some() {
+            // Nobody means the whole environment.
+            return Enumerator::NonEnumerable;
+        }
         Enumerator::Values(self.map.keys().map(|name| Value::from(name.as_str())).collect())
     }
 }

@@ -137,6 +137,9 @@ pub fn evaluate_text(
     };
     if let [Cut::Expression(text)] = cuts.as_slice() {
         let value = context.evaluate(&evaluate(text)?)?;
+        if secret {
+            context.hide(&value);
+        }
         return Ok((value, secret));
     }
     let mut sum = String::new();
@@ -267,9 +270,12 @@ impl Template {
             },
             reason: match value {
                 serde_json::Value::String(text) => {
-                    format!("expected {expected}, found `{}`", shortened(text))
+                    format!("expected {expected}, found `{}`", shortened(&self.context.mask(text)))
                 }
-                value => format!("expected {expected}, found `{}`", shortened(&value.to_string())),
+                value => {
+                    let text = self.context.mask(&value.to_string());
+                    format!("expected {expected}, found `{}`", shortened(&text))
+                }
             },
             help: None,
         }

@@ -4,8 +4,11 @@
 //! Each type has one door in (`FromStr`, which its serde visitor uses too) and one way out
 //! (`Display`), and the two agree.
 
+mod secrets;
 mod serde;
 mod text;
+
+pub use secrets::{MASK, Secrets};
 
 use std::fmt;
 use std::str::FromStr;

@@ -158,6 +158,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
         }
         None => measured(&args).await?,
     };
+    let capacity = print::hide().mask_data(capacity);
     let paths = report::capacity::save(&folder, &capacity).map_err(not_written)?;
     print::written(|out| tell(&args, &capacity, &paths, out))?;
     Ok(match &capacity.answer {

@@ -106,6 +106,7 @@ impl<'a> Resolver<'a> {
             flows: self.flows.into_plan(self.problems),
             scenarios,
             capacity,
+            secrets: self.suite.secrets.clone(),
         }
     }
 

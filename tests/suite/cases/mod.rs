@@ -11,6 +11,7 @@ mod json;
 mod judged;
 mod limits;
 mod posted;
+mod secrets;
 mod started;
 mod unanswered;
 mod unfinished;
