@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use super::problem::Problem;
 use super::suite::{Changes, Files};
 use super::{Exit, print};
-use crate::plan::Plan;
+use crate::plan::{Plan, forecast};
+use crate::scenario::LoadedSuite;
 use crate::source;
 
 /// Reads suites as `run` would and tells all that is wrong with them. Nothing is sent.
@@ -23,8 +25,11 @@ pub(super) struct Args {
 pub(super) fn main(args: Args) -> Exit {
     let mut exit = Exit::Held;
     for path in &args.files.files {
-        match args.changes.plan(path) {
+        match args.changes.suite(path).and_then(refused) {
             Ok(plan) => {
+                for note in plan.notes() {
+                    print::tell(format_args!("note: {}: {note}", path.display()));
+                }
                 if let Err(problem) = print::text_out(args.told(path, &plan)) {
                     return problem.print();
                 }
@@ -38,6 +43,15 @@ pub(super) fn main(args: Args) -> Exit {
         }
     }
     exit
+}
+
+/// What `plan` would refuse is refused here, too.
+fn refused((suite, plan): (LoadedSuite, Plan)) -> Result<Plan, Problem> {
+    let limits = super::plan::limits();
+    let forecasts = plan.forecast(limits.cores);
+    forecast::check(&suite, &plan, &forecasts, &limits)
+        .map_err(|problems| Problem::from(&problems))?;
+    Ok(plan)
 }
 
 impl Args {

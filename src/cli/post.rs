@@ -18,6 +18,7 @@ use super::print::Out;
 use super::problem::{Problem, in_line, json, not_json};
 use super::{Exit, print};
 use crate::client::{BoxError, CallError, Client, RequestSize, Response};
+use crate::plan::no_slash;
 use crate::wire::{Document, Map, Protocol};
 
 /// Each failure of a response is told; past these they are only counted.
@@ -124,6 +125,9 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     }
     let files = args.files.iter().map(|path| open(path)).collect::<Result<Vec<_>, _>>()?;
 
+    if let Some(note) = no_slash(&endpoint) {
+        print::tell(format_args!("note: {note}"));
+    }
     let client = Client::new(config);
     let mut printer = Printer::new(args.show);
     let mut progress = Progress::new(args.progress);

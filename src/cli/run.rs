@@ -74,6 +74,11 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     let runs = |name: &str| plan.scenarios.iter().any(|scenario| scenario.name == name);
     forecast::check_connections(&suite, &whole, &super::plan::limits(), runs)
         .map_err(|problems| Problem::from(&problems))?;
+    if !args.quiet {
+        for note in plan.notes() {
+            print::tell(format_args!("note: {note}"));
+        }
+    }
     let baseline = Baseline::read(&args.baseline, &args.judging)?;
     let folder = args.out.clone().unwrap_or_else(|| default_folder(&plan.secrets.mask(&plan.name)));
     let reports = [("report.json", Format::Json), ("report.html", Format::Html)];

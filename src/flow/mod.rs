@@ -20,7 +20,7 @@ pub use config::{
     FamilyName, Faults, FlowConfig, FlowProblem, Knee, Late, Matches, PathStep, ProtocolName,
     SchemaName, ServiceTime, Set, SlowStart, Stall, StreamOf, TlsFiles, Uses,
 };
-pub use gateway::TlsError;
+pub use gateway::{PatternError, TlsError, check_target_executor};
 pub use theory::{Theory, TheoryError};
 
 use self::gateway::{Gateway, Server};

@@ -6,6 +6,7 @@ mod crew;
 mod flows;
 pub mod forecast;
 mod loads;
+mod notes;
 mod resolve;
 mod show;
 
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use crew::{Connections, Crew};
+pub use notes::no_slash;
 pub use resolve::{resolve, resolve_onto};
 
 use crate::assertion::{Assertion, Capture, Message};

@@ -1,7 +1,7 @@
 //! Reads a suite with everything it includes.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::Suite;
@@ -118,13 +118,14 @@ struct Loader<'a> {
     names: HashMap<(&'static str, String), Place>,
     // Files that are in already, by their real path.
     read: HashMap<PathBuf, ()>,
+    // Variables that some file has.
+    vars: BTreeSet<String>,
 }
 
 /// What only the first file of a suite says for the whole.
 struct FileSettings {
     name: Option<String>,
     seed: u64,
-    context: Context,
     capacity: Option<Node>,
     place: Place,
 }
@@ -143,6 +144,7 @@ impl<'a> Loader<'a> {
             groups: 0,
             names: HashMap::new(),
             read: HashMap::new(),
+            vars: BTreeSet::new(),
         }
     }
 
@@ -153,20 +155,20 @@ impl<'a> Loader<'a> {
         stem: Option<String>,
         path: &Path,
     ) -> Result<LoadedSuite, Problems> {
-        let Loader { options, sources, mut problems, flows, documents, scenarios, .. } = self;
+        let Loader { options, sources, mut problems, flows, documents, scenarios, vars, .. } = self;
         let Some(file) = file else {
             if problems.is_empty() {
                 problems.push(Problem::new(format!("`{}` could not be read", path.display())));
             }
             return Err(Problems::new(&sources, problems).expect("there is at least one"));
         };
-        let known: Vec<&str> = file.context.vars().keys().map(String::as_str).collect();
         for (key, _) in &options.set {
             let name = key.split('.').next().unwrap_or(key);
             let mentioned = sources.contain(&format!("vars.{name}"));
-            if !known.contains(&name) && !mentioned {
+            if !vars.contains(name) && !mentioned {
                 let message = format!("--set {key}: the suite has no variable `{name}`");
-                problems.push(Problem::new(message).suggest(name, known.iter().copied()));
+                let known = vars.iter().map(String::as_str);
+                problems.push(Problem::new(message).suggest(name, known));
             }
         }
         Ok(LoadedSuite {
@@ -325,7 +327,6 @@ impl<'a> Loader<'a> {
         Some(FileSettings {
             name: suite.name,
             seed: suite.seed.unwrap_or(0),
-            context,
             capacity: node.remove("capacity").map(|entry| entry.value),
             place,
         })
@@ -345,6 +346,7 @@ impl<'a> Loader<'a> {
         {
             for entry in node.entries() {
                 let name = entry.key.as_str();
+                self.vars.insert(name.to_owned());
                 if outer.vars().contains_key(name) {
                     continue;
                 }

@@ -51,9 +51,15 @@ impl Sources {
         Sources::default()
     }
 
-    /// Whether any of the texts has this in it.
+    /// Whether any of the texts has this name in it, and not as the beginning of a longer one.
     pub fn contain(&self, text: &str) -> bool {
-        self.files.iter().any(|file| file.text.contains(text))
+        let goes_on = |c: char| c.is_alphanumeric() || c == '_';
+        let ends = |rest: &str| !rest.starts_with(goes_on);
+        let found = |file: &Arc<File>| {
+            let mut places = file.text.match_indices(text);
+            places.any(|(at, _)| ends(&file.text[at + text.len()..]))
+        };
+        self.files.iter().any(found)
     }
 
     /// `suite.yaml:14:5`; lines and columns count from 1, columns in characters.

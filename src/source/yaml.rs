@@ -366,6 +366,11 @@ fn syntax_problem(error: &serde_yaml::Error, file: u32, text: &str) -> Problem {
                     "put quotes around a value with `${{ … }}` that stands inside `{…}` or `[…]`, or \
                      that holds `: ` or ` #`",
                 )
+            } else if words.contains("flow sequence") || words.contains("flow mapping") {
+                problem.help(
+                    "put quotes around a value inside `{…}` or `[…]` that holds `[`, `]`, `{`, `}`, `: ` \
+                     or ` #`, as an expression often does, or write it on a line of its own",
+                )
             } else if words.contains("tab") || line.contains('\t') {
                 problem.help("YAML is indented with spaces, not with tabs")
             } else if words.contains("mapping values are not allowed") {

@@ -26,8 +26,9 @@ use tokio::time::{Duration, Instant};
 
 pub(super) use self::listen::Server;
 pub use self::listen::TlsError;
+pub use self::pattern::PatternError;
+
 pub(super) use self::pattern::Pattern;
-use self::pattern::PatternError;
 use super::config::{FlowConfig, SchemaName, StreamOf};
 use super::executor::{Executor, World};
 use super::log::{Arrival, Log};
@@ -384,4 +385,12 @@ pub(super) fn now() -> SystemTime {
 /// The status of a dry run.
 fn dry_run_status(gateway: &Gateway) -> Option<Status> {
     gateway.dry_run().err().map(|error| error.into_status(gateway.family))
+}
+
+/// Checks a `target_executor`, a regular expression as Python has them.
+///
+/// # Errors
+/// Why it is none.
+pub fn check_target_executor(text: &str) -> Result<(), PatternError> {
+    pattern::Pattern::new(text).map(drop)
 }

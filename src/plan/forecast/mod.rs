@@ -129,6 +129,11 @@ impl Plan {
             Load::Open { .. } => in_flight_max.min(in_flight.unwrap_or(peak).ceil() as u64),
             _ => in_flight_max,
         };
+        // There are never more in flight than there are.
+        let foreseen = match iterations {
+            Amount::Exactly(count) => foreseen.min(count),
+            Amount::About(_) | Amount::Unknown => foreseen,
+        };
         let opened = scenario.crew(cores).connections as u64;
         let connections = match scenario.protocol {
             // Each request has a connection of its own while it is in flight.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{REQUEST_SIZE_MAX, Resolver, in_range};
 use crate::assertion::{Assertion, Capture, Message};
 use crate::documents::{Documents, DocumentsSpec};
+use crate::flow::check_target_executor;
 use crate::plan::{Action, Callbacks, Parameters, Post, Step, Work};
 use crate::random::Key;
 use crate::scenario::{self, DocumentsRef, Named, Unit};
@@ -213,6 +214,14 @@ impl<'a> Resolver<'a> {
         }
         let on = step.on.or(outer.and_then(|outer| outer.on)).unwrap_or("/");
         let target = step.target_executor.or(outer.and_then(|outer| outer.target_executor));
+        if let Some(Err(error)) = target.map(check_target_executor) {
+            let place = match (step.target_executor, outer) {
+                (None, Some(outer)) => outer.at.key("target_executor"),
+                _ => at.key("target_executor"),
+            };
+            let message = format!("`target_executor` is no regular expression: {error}");
+            place.problem(self.problems, message, |problem| problem);
+        }
         Work::Post(Post {
             on: on.to_owned(),
             documents,

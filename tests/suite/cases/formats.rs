@@ -158,3 +158,40 @@ fn a_suite_is_written_for_a_deployment_and_checks_whatever_jina_alone_knows() {
     let written = std::fs::read_to_string(place.path("s.yaml")).expect("it was written");
     assert!(written.contains("# A guess: the host localhost"), "{written}");
 }
+
+#[test]
+fn a_variable_that_the_suite_has_not_is_told_though_one_begins_like_it() {
+    let place = Place::new(
+        "vars: {k: 1}
+scenarios: [{name: s, documents: {text: a, count: 1}, parameters: {k: \"${{ vars.rate | default(1) }}\"}}]\n",
+    );
+    let ran = place.run(&["--set", "rat=3"]);
+    assert!(ran.ends(2).err.contains("--set rat: the suite has no variable `rat`"), "{}", ran.err);
+    place.run(&["--set", "rate=3"]).ends(0);
+}
+
+#[test]
+fn check_refuses_what_plan_refuses() {
+    let place = Place::new(
+        "scenarios: [{name: s, documents: {text: a}, load: {rate: 10/s, duration: 2s}, \
+         thresholds: [throughput > 100/s]}]\n",
+    );
+    for command in ["plan", "check"] {
+        let ran = any(&place, &[command, "suite.yaml"]);
+        assert!(ran.ends(2).err.contains("`throughput > 100/s` cannot hold"), "{}", ran.err);
+    }
+}
+
+#[test]
+fn what_is_seldom_meant_is_noted() {
+    let place = Place::new(
+        "flows: {v2: {host: \"http://127.0.0.1:9\", family: v2}}
+scenarios:
+  - {name: index, flow: v2, on: index, documents: {text: a, count: 500}, request_size: 101}\n",
+    );
+    let ran = any(&place, &["check", "suite.yaml"]);
+    assert!(
+        ran.ends(0).err.contains("endpoint `index` is sent as it is, and Executors bind `/index`")
+    );
+    assert!(ran.err.contains("lose Documents of requests with more than 100, and these have 101"));
+}

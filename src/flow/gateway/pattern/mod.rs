@@ -19,7 +19,7 @@ pub(in crate::flow) struct Pattern(Arc<Program>);
 /// What Python raises for a text that is no pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub(in crate::flow) struct PatternError {
+pub struct PatternError {
     class: &'static str,
     message: String,
 }
