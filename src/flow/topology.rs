@@ -1,5 +1,6 @@
 //! The graph of Executors, and the way of a request through it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -16,6 +17,8 @@ use crate::wire::{DecodeError, Family, Map, Route, Status};
 #[derive(Debug)]
 pub(super) struct Topology {
     nodes: Vec<Node>,
+    /// The order of routes: from the gateway on, along the first way to its end and then the next.
+    order: Vec<usize>,
     /// Whether each takes what the one before it gives, and nothing else.
     is_chain: bool,
     /// Whether Documents are put back into the order they came in.
@@ -63,6 +66,9 @@ struct Part {
     docs: Docs,
     /// The exception of an Executor before; all others are passed by then.
     failure: Option<Status>,
+    /// The parameters as those that were skipped since the last that worked would have got them: a
+    /// gateway reads them before it skips, and puts them back after work alone.
+    parameters: Option<Map>,
 }
 
 /// What is asked of every Executor.
@@ -98,8 +104,18 @@ impl Topology {
                 next: Vec::new(),
             });
         }
+        let mut order = Vec::with_capacity(nodes.len());
+        let origins = (0..nodes.len()).filter(|at| nodes[*at].from_gateway);
+        let mut ahead: Vec<usize> = origins.rev().collect();
+        while let Some(at) = ahead.pop() {
+            if !order.contains(&at) {
+                order.push(at);
+                ahead.extend(nodes[at].next.iter().rev());
+            }
+        }
         Topology {
             is_chain,
+            order,
             sorts: nodes.iter().any(|node| node.executor.is_conditional()),
             nodes,
             timeout_send: config.timeout_send.map(Duration::from),
@@ -153,9 +169,10 @@ impl Topology {
             discovered,
             world,
         };
-        let part = Part { docs: std::mem::take(&mut message.docs), failure: None };
+        let docs = std::mem::take(&mut message.docs);
+        let part = Part { docs, failure: None, parameters: None };
         let mut found = Found::default();
-        let Part { docs, failure } = match self.is_chain {
+        let Part { docs, failure, parameters } = match self.is_chain {
             true => self.walk_chain(part, asked, &mut found).await?,
             false => self.walk_graph(part, asked, &mut found).await?,
         };
@@ -167,7 +184,10 @@ impl Topology {
             message.header.status = failure;
         }
         let Found { mut routes, results, faults } = found;
-        message.routes.extend((0..self.nodes.len()).filter_map(|at| routes.remove(&at)));
+        message.routes.extend(self.order.iter().filter_map(|at| routes.remove(at)));
+        if let Some(parameters) = parameters {
+            message.parameters = parameters.into();
+        }
         message.faults = faults;
         if !results.is_empty() {
             message.parameters.set_results(results)?;
@@ -269,12 +289,23 @@ impl Topology {
         let Some(mut part) = parts.pop() else { return Err(self.network_error(at, false).into()) };
         if !bound || !wanted {
             found.routes.insert(at, route);
+            let read = match &part.parameters {
+                None => match asked.parameters.of(executor.name())? {
+                    Cow::Borrowed(_) => None,
+                    Cow::Owned(read) => Some(read),
+                },
+                Some(read) => {
+                    Some(Parameters::from(read.clone()).of(executor.name())?.into_owned())
+                }
+            };
+            part.parameters = read;
             return Ok(part);
         }
+        part.parameters = None;
         if !parts.is_empty() {
             parts.push(part);
             let joined = reduce::join(parts.into_iter().map(|part| part.docs), world.family)?;
-            part = Part { docs: Docs::Read(joined), failure: None };
+            part = Part { docs: Docs::Read(joined), failure: None, parameters: None };
         }
         executor.filter(&mut part.docs, world.family)?;
         let outcome = self.run(at, &mut part.docs, asked).await?;

@@ -11,7 +11,7 @@ use serde::de::{self, Deserialize, Deserializer};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use crate::wire::{Document, Map};
+use crate::wire::{Document, Family, Map};
 
 /// A condition on a Document.
 #[derive(Clone, Debug)]
@@ -75,9 +75,9 @@ impl Condition {
         Ok(Condition { node: all(&written)?, written })
     }
 
-    /// Whether a Document fulfils it.
-    pub fn holds(&self, doc: &Document) -> bool {
-        self.node.holds(doc)
+    /// Whether a Document fulfils it. In v2 a tag that is not there fulfils nothing but `$exists: false`.
+    pub fn holds(&self, doc: &Document, family: Family) -> bool {
+        self.node.holds(doc, family)
     }
 }
 
@@ -159,12 +159,23 @@ fn test(operator: &str, value: &Value) -> Result<Test, ConditionError> {
 }
 
 impl Node {
-    fn holds(&self, doc: &Document) -> bool {
+    fn holds(&self, doc: &Document, family: Family) -> bool {
         match self {
-            Node::All(nodes) => nodes.iter().all(|node| node.holds(doc)),
-            Node::Any(nodes) => nodes.iter().any(|node| node.holds(doc)),
-            Node::Not(node) => !node.holds(doc),
-            Node::Test { field, test } => test.holds(value_of(doc, field).as_deref()),
+            Node::All(nodes) => nodes.iter().all(|node| node.holds(doc, family)),
+            Node::Any(nodes) => nodes.iter().any(|node| node.holds(doc, family)),
+            Node::Not(node) => !node.holds(doc, family),
+            Node::Test { field, test } => {
+                let value = value_of(doc, field);
+                let looks_up = !matches!(test, Test::Exists(_));
+                if value.is_none()
+                    && looks_up
+                    && family == Family::V2
+                    && field.starts_with("tags__")
+                {
+                    return false;
+                }
+                test.holds(value.as_deref())
+            }
         }
     }
 }
@@ -298,7 +309,7 @@ mod tests {
 
     use super::*;
 
-    fn holds(condition: Value) -> bool {
+    fn holds(condition: Value, family: Family) -> bool {
         let doc = Document {
             id: "d".into(),
             tags: json!({"lang": "en", "price": 10, "nested": {"deep": [1, 2]}})
@@ -308,7 +319,23 @@ mod tests {
             ..Document::from_text("hello world")
         };
         let map = condition.as_object().cloned().expect("a map");
-        Condition::new(map).expect("it is valid").holds(&doc)
+        Condition::new(map).expect("it is valid").holds(&doc, family)
+    }
+
+    #[test]
+    fn a_tag_that_is_not_there_fulfils_nothing_in_v2() {
+        for (condition, v1, v2) in [
+            (json!({"tags__nosuch": {"$neq": "en"}}), true, false),
+            (json!({"tags__nosuch": {"$nin": ["en"]}}), true, false),
+            (json!({"tags__nosuch": {"$eq": null}}), true, false),
+            (json!({"tags__nested__nosuch": {"$neq": 1}}), true, false),
+            (json!({"tags__nosuch": {"$not": {"$eq": "en"}}}), true, true),
+            (json!({"tags__nosuch": {"$exists": false}}), true, true),
+            (json!({"tags__lang": {"$neq": "de"}}), true, true),
+        ] {
+            let found = [Family::V1, Family::V2].map(|family| holds(condition.clone(), family));
+            assert_eq!(found, [v1, v2], "{condition}");
+        }
     }
 
     #[test]
@@ -332,7 +359,7 @@ mod tests {
             (json!({"$not": {"id": {"$eq": "x"}}}), true),
             (json!({"id": {"$not": {"$eq": "d"}}}), false),
         ] {
-            assert_eq!(holds(condition.clone()), expected, "{condition}");
+            assert_eq!(holds(condition.clone(), Family::V1), expected, "{condition}");
         }
     }
 

@@ -146,7 +146,7 @@ impl Handler {
             return Ok(());
         };
         let docs = read::read(docs, work.family, work.any_field)?;
-        match docs.iter().any(|doc| condition.holds(doc)) {
+        match docs.iter().any(|doc| condition.holds(doc, work.family)) {
             true => Err(Exception::from(exception).into()),
             false => Ok(()),
         }
@@ -234,7 +234,7 @@ impl Handler {
         }
         let docs = read::read(docs, work.family, work.any_field)?;
         if let Some(condition) = filter {
-            docs.retain(|doc| condition.holds(doc));
+            docs.retain(|doc| condition.holds(doc, work.family));
         }
         for doc in &mut *docs {
             if let Some(set) = set {
@@ -273,7 +273,7 @@ pub(super) fn keep(
     condition: &Condition,
     family: Family,
 ) -> Result<(), ReadError> {
-    read::read(docs, family, false)?.retain(|doc| condition.holds(doc));
+    read::read(docs, family, false)?.retain(|doc| condition.holds(doc, family));
     Ok(())
 }
 

@@ -43,7 +43,8 @@ const LINGER: Duration = Duration::from_secs(1);
 const WINDOW: u32 = 4 << 20;
 const FRAME_MAX: u32 = 4 << 20;
 const HEADER_LIST_MAX: u32 = 16 << 10;
-const STREAMS_MAX: u32 = i32::MAX as u32;
+/// Where a real gateway has no bound: more streams wait at the client, and memory is bounded.
+const STREAMS_MAX: u32 = 10_000;
 /// A gateway of v2 asks silent clients so often whether they are still there.
 const PING_EVERY: Duration = Duration::from_secs(10);
 

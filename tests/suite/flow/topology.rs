@@ -28,7 +28,8 @@ async fn branches_are_joined_where_they_meet() {
         // The first request of a gateway of v1 differs, see below.
         ask_as(family, &flow, request("/", Vec::new())).await;
         let answer = ask_as(family, &flow, request("/", texts(&["x"]))).await;
-        assert_eq!(way(&answer), ["gateway", "first", "left", "right", "last"]);
+        // As a real gateway tells it: along the first way to its end, then the next.
+        assert_eq!(way(&answer), ["gateway", "first", "left", "last", "right"]);
         let mut visitors = visitors(&answer);
         visitors.sort_unstable();
         assert_eq!(visitors, ["bar", "foo"], "{name}");
@@ -184,6 +185,26 @@ async fn parameters_find_their_executor_and_come_back_as_they_went() {
     assert_eq!(count(json!({"b__append": true})).await, 1);
     assert_eq!(count(json!({"append": true, "b__append": false})).await, 1);
     assert_eq!(count(json!({"c__append": true})).await, 0);
+    flow.stop().await;
+}
+
+#[tokio::test]
+async fn parameters_come_back_as_the_last_executor_read_them_where_that_was_skipped() {
+    let flow = start("executors: [{name: a}, {name: b}, {name: c}]").await;
+    let parameters = json!({"x": 1.0, "a__k": 2.0, "c__k": 3.0, "b": {"y": 4.0}});
+    for (target, left) in [
+        // Whoever worked last puts them back.
+        ("c", parameters.clone()),
+        (".*", parameters.clone()),
+        ("a", json!({"x": 1.0, "b": {"y": 4.0}, "y": 4.0, })),
+        ("b", json!({"x": 1.0, "k": 3.0, "b": {"y": 4.0}})),
+    ] {
+        let mut request = request("/", texts(&["x"]));
+        request.parameters = parameters.as_object().cloned().expect("a map");
+        request.header.target_executor = Some(target.into());
+        let answer = ask(&flow, request).await;
+        assert_eq!(json!(answer.parameters), left, "{target}");
+    }
     flow.stop().await;
 }
 
