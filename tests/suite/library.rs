@@ -24,7 +24,7 @@ async fn run(name: &str, set: &[(&str, &str)]) -> Summary {
         }
         for action in scenario.steps.iter_mut().flat_map(|step| &mut step.callbacks.on_always) {
             if let plan::Action::Save(path) = action {
-                *path = folder.path().join(&*path);
+                *path = folder.path().join(path.file_name().expect("it is a file"));
             }
         }
     }
