@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -14,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -210,7 +212,8 @@ impl Door {
     }
 
     async fn serve(self, socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let io = TokioIo::new(socket);
+        let read = Arc::new(AtomicUsize::new(0));
+        let io = TokioIo::new(Counted { io: socket, read: read.clone() });
         // Cancelled to drop this one connection without a word.
         let broken = CancellationToken::new();
         let gateway = self.gateway.clone();
@@ -232,7 +235,17 @@ impl Door {
                     .max_concurrent_streams(STREAMS_MAX)
                     .keep_alive_interval((self.gateway.family == Family::V2).then_some(PING_EVERY));
                 let connection = builder.serve_connection(io, service);
-                until_over(connection, |it| it.graceful_shutdown(), self.stop, broken).await;
+                let greeted = async {
+                    tokio::time::sleep(HELLO_MAX).await;
+                    if read.load(Ordering::Relaxed) < PREFACE {
+                        broken.cancel();
+                    }
+                    std::future::pending::<()>().await;
+                };
+                tokio::select! {
+                    () = until_over(connection, |it| it.graceful_shutdown(), self.stop, broken.clone()) => (),
+                    () = greeted => (),
+                }
             }
             Protocol::Http | Protocol::WebSocket => {
                 let line = broken.clone();
@@ -257,6 +270,58 @@ impl Door {
                 until_over(connection, |it| it.graceful_shutdown(), self.stop, broken).await;
             }
         }
+    }
+}
+
+/// What a client of HTTP/2 says first, in bytes: its preface, without the settings behind it.
+const PREFACE: usize = 24;
+
+/// Counts what was read of a connection.
+struct Counted<T> {
+    io: T,
+    read: Arc<AtomicUsize>,
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.io).poll_read(cx, buffer);
+        self.read.fetch_add(buffer.filled().len() - before, Ordering::Relaxed);
+        polled
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 

@@ -7,6 +7,7 @@ use flowbench::flow::Flow;
 use flowbench::wire::{Family, Form, Protocol};
 use http_body_util::{BodyExt, Full};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tonic::Code;
@@ -277,4 +278,23 @@ async fn answers_go_wrong_over_http_too() {
     assert_eq!(post(&flow("drop: 100%").await).await, None);
     let garbage = post(&flow("garbage: 100%").await).await.expect("an answer");
     assert!(serde_json::from_slice::<serde_json::Value>(&garbage).is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_of_what_a_client_says_first_times_out_on_every_protocol() {
+    let flow = start("executors: [{name: e}]").await;
+    for (protocol, half) in [
+        (Protocol::Grpc, "PRI * HTTP/2.0\r\n"),
+        (Protocol::Http, "POST /post HTTP/1.1\r\nhos"),
+        (Protocol::WebSocket, "GET / HTTP/1.1\r\nhos"),
+    ] {
+        let target = flow.target(protocol).expect("it listens for all three");
+        let mut stream = TcpStream::connect(target.authority()).await.expect("it listens");
+        stream.write_all(half.as_bytes()).await.expect("it is taken");
+        let began = Instant::now();
+        // Its own greeting may come before the end; a reset is an end too.
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+        let took = began.elapsed();
+        assert!((29..70).contains(&took.as_secs()), "{protocol}: {took:?}");
+    }
 }
