@@ -416,7 +416,8 @@ mod tests {
                 .map(|(due, over)| (due.as_millis() as u64, over.as_millis() as u64 + think_ms))
                 .collect();
             let longest = takes.iter().max().expect("there is one") + think_ms;
-            let drawn = |ms: u64| level(stages, |n| n as f64, ms as f64 / 1000.0);
+            // Half a millisecond past an end, which sums of lengths may miss by a rounding.
+            let drawn = |ms: u64| level(stages, |n| n as f64, (ms as f64 + 0.5) / 1000.0);
             for at in (0..total_ms).step_by(37) {
                 let there = busy.iter().filter(|(due, over)| *due <= at && at < *over).count() as f64;
                 let most = (at.saturating_sub(longest)..=at).map(drawn).fold(0.0, f64::max);
