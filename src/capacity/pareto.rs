@@ -23,10 +23,10 @@ pub struct Variant {
     pub request_size: usize,
     /// Connections.
     pub connections: usize,
-    /// Documents of ok requests a second.
-    pub documents_per_s: f64,
-    /// Ok requests a second.
-    pub requests_per_s: f64,
+    /// Documents of ok requests a second; null where its trials were too short to tell.
+    pub documents_per_s: Option<f64>,
+    /// Ok requests a second, likewise.
+    pub requests_per_s: Option<f64>,
     /// Mean response time.
     pub mean_ms: Option<f64>,
     /// The same.
@@ -43,9 +43,8 @@ impl Pareto {
     pub fn new(mut variants: Vec<Variant>, objective: &str) -> Pareto {
         let better = |a: &Variant, b: &Variant| {
             let time = |variant: &Variant| variant.p99_ms.unwrap_or(f64::INFINITY);
-            a.documents_per_s >= b.documents_per_s
-                && time(a) <= time(b)
-                && (a.documents_per_s > b.documents_per_s || time(a) < time(b))
+            let (more, less) = (a.documents_per_s.unwrap_or(0.0), b.documents_per_s.unwrap_or(0.0));
+            more >= less && time(a) <= time(b) && (more > less || time(a) < time(b))
         };
         let beats = |other: &Variant, one: &Variant| other.holds && better(other, one);
         let on_front: Vec<bool> = variants
@@ -56,18 +55,17 @@ impl Pareto {
             variant.on_front = on_front;
         }
         let holds = variants.iter().enumerate().filter(|(_, variant)| variant.holds);
-        let recommended = holds
-            .max_by(|(_, a), (_, b)| a.documents_per_s.total_cmp(&b.documents_per_s))
-            .map(|(index, _)| index);
-        let words = match recommended.map(|index| &variants[index]) {
-            Some(variant) => format!(
+        let told = holds.filter_map(|(index, variant)| Some((index, variant.documents_per_s?)));
+        let recommended = told.max_by(|(_, a), (_, b)| a.total_cmp(b));
+        let words = match recommended {
+            Some((index, documents_per_s)) => format!(
                 "the most Documents a second within {objective}: {}, with {}",
-                number(variant.documents_per_s),
-                combination(variant.request_size, variant.connections)
+                number(documents_per_s),
+                combination(variants[index].request_size, variants[index].connections)
             ),
             None => format!("no combination meets {objective}"),
         };
-        Pareto { variants, recommended, words }
+        Pareto { variants, recommended: recommended.map(|(index, _)| index), words }
     }
 }
 
@@ -88,8 +86,8 @@ mod tests {
         Variant {
             request_size,
             connections: 1,
-            documents_per_s,
-            requests_per_s: documents_per_s / request_size as f64,
+            documents_per_s: Some(documents_per_s),
+            requests_per_s: Some(documents_per_s / request_size as f64),
             mean_ms: Some(p99_ms / 2.0),
             p99_ms: Some(p99_ms),
             holds: p99_ms < 50.0,

@@ -338,8 +338,8 @@ fn chosen(
     Some(pareto::Variant {
         request_size,
         connections,
-        documents_per_s: point.documents_per_s?,
-        requests_per_s: point.throughput_per_s?,
+        documents_per_s: point.documents_per_s,
+        requests_per_s: point.throughput_per_s,
         mean_ms: point.mean_ms,
         p99_ms: point.p99_ms,
         holds,

@@ -8,17 +8,20 @@ use crate::capacity::result::Capacity;
 use crate::capacity::words::number;
 use crate::report::html::chart::{Axis, Shape, plot};
 use crate::report::html::parts::{Figure, Mark};
-use crate::report::words::{latency, rate};
+use crate::report::words::{known, latency, rate};
 
 pub(super) fn pareto(capacity: &Capacity) -> Option<Part> {
     let pareto = capacity.pareto.as_ref()?;
-    let timed: Vec<_> = pareto.variants.iter().filter(|variant| variant.p99_ms.is_some()).collect();
     let at = |variant: &crate::capacity::pareto::Variant| {
-        (variant.p99_ms.unwrap_or(0.0), variant.documents_per_s)
+        (variant.p99_ms.unwrap_or(0.0), variant.documents_per_s.unwrap_or(0.0))
     };
+    let drawn = |variant: &&crate::capacity::pareto::Variant| {
+        variant.p99_ms.is_some() && variant.documents_per_s.is_some()
+    };
+    let timed: Vec<_> = pareto.variants.iter().filter(drawn).collect();
     let times = timed.iter().map(|variant| at(variant).0);
     let (low, high) = (times.clone().fold(f64::INFINITY, f64::min), times.fold(0.0, f64::max));
-    let most = timed.iter().map(|variant| variant.documents_per_s).fold(0.0, f64::max);
+    let most = timed.iter().map(|variant| at(variant).1).fold(0.0, f64::max);
     let x = Axis::log(low, high, |ms| latency(Some(ms)), "p99 of the response time");
     let y = Axis::from_zero(most, number, "Documents/s");
     let mut front: Vec<(f64, f64)> =
@@ -47,8 +50,8 @@ pub(super) fn pareto(capacity: &Capacity) -> Option<Part> {
             vec![
                 variant.request_size.to_string(),
                 variant.connections.to_string(),
-                rate(variant.documents_per_s),
-                rate(variant.requests_per_s),
+                known(variant.documents_per_s, rate),
+                known(variant.requests_per_s, rate),
                 latency(variant.mean_ms),
                 latency(variant.p99_ms),
                 match (pareto.recommended == Some(index), variant.holds, variant.on_front) {
