@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::chart::{self, Axis, Line};
 use super::parts::{Figure, Mark};
-use crate::record::summary::{BreakdownSummary, ScenarioSummary, TimelineSecond, ms};
+use crate::record::summary::{BreakdownSummary, Latency, ScenarioSummary, TimelineSecond, ms};
 use crate::record::validity::can_tell;
 use crate::record::{Histogram, HistogramError};
 use crate::report::words::{latency, percent, rate, three_digits};
@@ -230,7 +230,10 @@ fn over_time(stretches: &[Stretch]) -> Option<Figure> {
     };
     let lines = [
         Line { name: "median".into(), values: quantile(0.5) },
-        Line { name: "p99".into(), values: quantile(0.99) },
+        match tail(stretches.iter().map(|stretch| stretch.response.count())) {
+            "p99" => Line { name: "p99".into(), values: quantile(0.99) },
+            max => Line { name: max.into(), values: quantile(1.0) },
+        },
     ];
     let x = time_axis(stretches);
     // Rows as high as they are far apart in powers: latencies differ by factors.
@@ -431,17 +434,28 @@ fn waterfall(breakdown: &[BreakdownSummary]) -> Option<Figure> {
     })
 }
 
+/// What stands for the slow ones of some distributions: the p99, or the maximum where one of them has
+/// too few requests to tell it.
+fn tail(counts: impl Iterator<Item = u64>) -> &'static str {
+    let told = counts.filter(|count| *count > 0).all(|count| can_tell(0.99, count));
+    if told { "p99" } else { "max" }
+}
+
 fn executors(scenario: &ScenarioSummary) -> Option<Figure> {
     let executors = scenario.executors.as_ref().filter(|executors| !executors.is_empty())?;
     let stops = executors.iter().filter(|stop| stop.name != "gateway");
-    let mut shown: Vec<(String, Vec<Option<f64>>)> =
-        stops.map(|stop| (stop.name.clone(), vec![stop.time_ms.p50, stop.time_ms.p99])).collect();
-    if let Some(own) = &scenario.gateway_ms {
-        shown.push(("gateway itself".into(), vec![own.p50, own.p99]));
-    }
-    if let Some(network) = &scenario.network_ms {
-        shown.push(("network and client".into(), vec![network.p50, network.p99]));
-    }
+    let mut all: Vec<(&str, &Latency)> =
+        stops.map(|stop| (stop.name.as_str(), &stop.time_ms)).collect();
+    all.extend(scenario.gateway_ms.as_ref().map(|own| ("gateway itself", own)));
+    all.extend(scenario.network_ms.as_ref().map(|network| ("network and client", network)));
+    let tail = tail(all.iter().map(|(_, time)| time.count));
+    let shown: Vec<(String, Vec<Option<f64>>)> = all
+        .into_iter()
+        .map(|(name, time)| {
+            let slow = if tail == "p99" { time.p99 } else { time.max };
+            (name.to_owned(), vec![time.p50, slow])
+        })
+        .collect();
     let largest = shown.iter().flat_map(|(_, values)| values.iter().flatten()).copied();
     let x = Axis::from_zero(largest.fold(0.0, f64::max), ms_tick, "");
     let title = "Time in each stop";
@@ -455,8 +469,8 @@ fn executors(scenario: &ScenarioSummary) -> Option<Figure> {
                own and that of network and client."
                 .into(),
         svg: chart::bars(title, &x, &shown, |value| latency(Some(value))),
-        legend: Mark::Bar.legend(["median", "p99"]),
-        head: vec!["stop".into(), "median".into(), "p99".into()],
+        legend: Mark::Bar.legend(["median", tail]),
+        head: vec!["stop".into(), "median".into(), tail.into()],
         rows: shown.iter().map(row).collect(),
         ..Figure::default()
     })

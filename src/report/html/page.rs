@@ -265,7 +265,7 @@ impl Section {
             requests: count(requests.sent),
             throughput: rate(scenario.throughput.requests_per_s),
             p50: latency(response.p50),
-            p95: latency(response.p95),
+            p95: latency(response.told_p95()),
             p99: latency(response.told_p99()),
             max: latency(response.max),
             failed: scenario.error_rate.map_or("–".into(), percent),
@@ -332,7 +332,7 @@ fn step(step: &crate::record::summary::StepSummary) -> Step {
         requests: count(step.requests.sent),
         ok: count(step.requests.ok),
         p50: latency(response.p50),
-        p95: latency(response.p95),
+        p95: latency(response.told_p95()),
         p99: latency(response.told_p99()),
         max: latency(response.max),
     }
