@@ -340,7 +340,7 @@ struct Watch<'a> {
     scenario: &'a Scenario,
     plan: &'a Timing,
     examined: &'a Mutex<examine::Examined>,
-    /// How many seconds were complete when thresholds were last judged.
+    /// How many seconds were complete when they were last looked at.
     second: u64,
 }
 
@@ -350,10 +350,14 @@ impl Watch<'_> {
         let frame = self.plan.frame;
         let now = Instant::now();
         let elapsed = now.saturating_duration_since(frame.measured_from());
-        let recent = self.window(recording, LIVE_SECONDS).map(|(tally, window)| {
-            let longer = self.window(recording, WINDOW_SECONDS);
-            let longer = longer.map_or_else(|| tally.clone(), |(tally, _)| tally);
-            Recent::new(&tally, window, longer.ok())
+        // Both windows change when another second is complete, and not before.
+        let complete = recording.complete();
+        let another = complete > self.second;
+        self.second = self.second.max(complete);
+        let longer = another.then(|| self.window(recording, WINDOW_SECONDS)).flatten();
+        let recent = longer.as_ref().and_then(|(longer, _)| {
+            let (tally, window) = self.window(recording, LIVE_SECONDS)?;
+            Some(Recent::new(&tally, window, longer.ok()))
         });
         let requests = Requests::ended(&recording.totals);
         show(self.context, self.index, |live| {
@@ -363,19 +367,14 @@ impl Watch<'_> {
             live.progress = frame.duration.map(|duration| {
                 (elapsed.as_secs_f64() / duration.as_secs_f64().max(1e-9)).min(1.0)
             });
-            live.recent = recent;
+            live.recent = recent.or(live.recent);
             live.error_rate = requests.error_rate();
             live.sent = recording.totals.sent;
         });
         if self.look_closer(recording) {
             return Some("it is decided".into());
         }
-        let complete = recording.complete();
-        if complete <= self.second {
-            return None;
-        }
-        self.second = complete;
-        self.broken(recording, elapsed)
+        self.broken(&longer?, elapsed)
     }
 
     /// What happened in the last whole seconds of the load; `None` before the first is over.
@@ -394,14 +393,14 @@ impl Watch<'_> {
         lock(look)(&Seen { recording, wrong, elapsed })
     }
 
-    fn broken(&self, recording: &Recording, elapsed: Duration) -> Option<String> {
+    /// The `abort` threshold that does not hold in a window, if there is one.
+    fn broken(&self, (tally, window): &(Tally, Window), elapsed: Duration) -> Option<String> {
         let thresholds = self.scenario.thresholds.iter();
         let mut due = thresholds.filter(|t| t.abort && elapsed >= t.after).peekable();
         due.peek()?;
-        let (tally, window) = self.window(recording, WINDOW_SECONDS)?;
         let failures = lock(self.examined).assertion_failures();
         let names = self.context.outlines[self.index].step_names();
-        let evidence = Evidence::of_window(&tally, window.length, failures, &names);
+        let evidence = Evidence::of_window(tally, window.length, failures, &names);
         due.find(|threshold| evidence.judge(&threshold.that).verdict == Verdict::Failed)
             .map(|threshold| format!("`{}` did not hold any more", threshold.that))
     }
