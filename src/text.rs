@@ -29,10 +29,15 @@ pub fn read_bytes(file: impl Read, max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max {
-        let max = ByteSize::new(max).to_string();
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {max}")));
+        return Err(too_large(max));
     }
     Ok(bytes)
+}
+
+/// What to say of a file of more than `max` bytes.
+pub fn too_large(max: u64) -> io::Error {
+    let max = ByteSize::new(max);
+    io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {max}"))
 }
 
 /// The text of a file's bytes.

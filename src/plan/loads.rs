@@ -1,5 +1,6 @@
 //! From `load:` as written to a [`Load`].
 
+use std::io::{BufRead, BufReader};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
@@ -367,16 +368,21 @@ fn read_trace(path: &Path, speed: f64) -> Result<Vec<Duration>, String> {
     let unreadable = |error: &dyn std::fmt::Display| format!("could not read `{name}`: {error}");
     // A device or a pipe may never end.
     let file = std::fs::metadata(path).and_then(|metadata| match metadata.is_file() {
+        true if metadata.len() > TRACE_BYTES_MAX => Err(text::too_large(TRACE_BYTES_MAX)),
         true => std::fs::File::open(path),
         false => Err(std::io::Error::other("it is not a file")),
     });
-    let text = file.and_then(|file| text::read_bytes(file, TRACE_BYTES_MAX)).and_then(text::decode);
-    let text = text.map_err(|error| unreadable(&error))?;
+    // Read as it goes: a long one is many times as large as what is kept of it.
+    let mut file = BufReader::new(file.map_err(|error| unreadable(&error))?);
+    let start = file.fill_buf().map_err(|error| unreadable(&error))?;
+    if let Some(what) = text::other_encoding(start) {
+        return Err(unreadable(&what));
+    }
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
         .trim(csv::Trim::All)
-        .from_reader(text.as_bytes());
+        .from_reader(file);
     let mut due: Vec<Duration> = Vec::new();
     for (index, record) in reader.records().enumerate() {
         let record = record.map_err(|error| unreadable(&error))?;
