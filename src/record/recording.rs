@@ -260,15 +260,16 @@ impl Recording {
 
     /// Rates of whole seconds, from one to another of them.
     pub fn throughput(&self, from: u64, until: u64) -> Throughput {
-        let seconds = self.timeline();
-        let within = seconds.iter().take(until as usize).skip(from as usize);
+        let packed = self.timeline.iter();
+        let packed = packed.map(|s| [s.offered, s.ok_in_time, s.documents_in_time]);
+        let recent = self.recent.iter();
+        let recent = recent.map(|(_, t)| [t.offered, t.ok_in_time, t.documents_in_time]);
+        let within = packed.chain(recent).take(until as usize).skip(from as usize);
+        let sums = within.fold([0; 3], |sums, counts| [0, 1, 2].map(|n| sums[n] + counts[n]));
         let length = until.saturating_sub(from).max(1) as f64;
-        let per_s = |of: fn(&Second) -> u64| within.clone().map(of).sum::<u64>() as f64 / length;
-        Throughput {
-            offered_per_s: per_s(|second| second.offered),
-            requests_per_s: per_s(|second| second.ok_in_time),
-            documents_per_s: per_s(|second| second.documents_in_time),
-        }
+        let [offered_per_s, requests_per_s, documents_per_s] =
+            sums.map(|sum: u64| sum as f64 / length);
+        Throughput { offered_per_s, requests_per_s, documents_per_s }
     }
 
     /// Seconds so far.

@@ -46,15 +46,15 @@ impl StepTally {
             true => self.ok_in_time,
             false => self.response[Outcome::Ok as usize].count() + self.warmup_ok,
         };
-        window.per_s(ok)
+        window.per_s(ok as f64)
     }
 }
 
 impl Window {
     /// So many of something, a second; zero for a window without length.
-    fn per_s(self, count: u64) -> f64 {
+    fn per_s(self, count: f64) -> f64 {
         let seconds = self.length.as_secs_f64();
-        if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
+        if seconds > 0.0 { count / seconds } else { 0.0 }
     }
 }
 
@@ -130,9 +130,9 @@ impl Throughput {
             (tally.count(Outcome::Ok) + tally.warmup_ok, documents)
         };
         Throughput {
-            offered_per_s: window.per_s(tally.offered),
-            requests_per_s: window.per_s(ok),
-            documents_per_s: window.per_s(documents),
+            offered_per_s: window.per_s(tally.offered as f64),
+            requests_per_s: window.per_s(ok as f64),
+            documents_per_s: window.per_s(documents as f64),
         }
     }
 }
@@ -313,8 +313,6 @@ impl Recording {
         let InFlight { area, area_in_time, spent, spent_in_time, max, .. } = totals.in_flight;
         let (area, spent) =
             if window.timed { (area_in_time, spent_in_time) } else { (area, spent) };
-        let seconds = window.length.as_secs_f64();
-        let mean = |area: f64| if seconds > 0.0 { area / seconds } else { 0.0 };
         ClientSummary {
             lag_ms: Lag::new(&totals.lag),
             pacer_ms: Lag::new(&totals.pacer),
@@ -322,8 +320,8 @@ impl Recording {
             held_back_ms: Lag::new(&totals.held),
             abandoned_unsent: totals.abandoned_unsent,
             in_flight: InFlightSummary {
-                mean: mean(area),
-                by_littles_law: mean(spent),
+                mean: window.per_s(area),
+                by_littles_law: window.per_s(spent),
                 max: Some(max),
             },
             ..ClientSummary::default()
