@@ -157,19 +157,16 @@ impl Evidence {
 
     /// Judges a condition.
     pub fn judge(&self, condition: &Condition) -> ThresholdSummary {
-        let about = self.about(condition);
-        let no_step = || Actual::Unknown(Code::NotKept, "there are no figures of that step");
-        let actual = about.map_or_else(no_step, |about| about.actual(condition.metric));
-        let (actual, verdict, reason) = match (actual, about) {
-            (Actual::Value(value), Some(about)) => {
-                let shown = value.is_finite().then_some(value);
-                let (verdict, reason) = about.weigh(condition, value);
-                (shown, verdict, reason)
-            }
-            (Actual::Value(_), None) => (None, Verdict::NotJudged, None),
-            (Actual::Unknown(code, text), _) => {
-                (None, Verdict::NotJudged, Some(Reason::plain(code, text)))
-            }
+        let unknown = |code, text| (None, Verdict::NotJudged, Some(Reason::plain(code, text)));
+        let (actual, verdict, reason) = match self.about(condition) {
+            None => unknown(Code::NotKept, "there are no figures of that step"),
+            Some(about) => match about.actual(condition.metric) {
+                Actual::Unknown(code, text) => unknown(code, text),
+                Actual::Value(value) => {
+                    let (verdict, reason) = about.weigh(condition, value);
+                    (value.is_finite().then_some(value), verdict, reason)
+                }
+            },
         };
         let passed = verdict == Verdict::Held;
         let unit = match condition.metric.unit() {

@@ -230,17 +230,7 @@ impl CallError {
     /// Whether a session of its own may fare better: new connections, the family asked for again.
     /// A Flow that was started anew may be another one.
     pub(super) fn may_be_of_session(&self) -> bool {
-        matches!(
-            self,
-            CallError::Connect { .. }
-                | CallError::OwnLimit { .. }
-                | CallError::Tls { .. }
-                | CallError::Lost { .. }
-                | CallError::NotTaken { .. }
-                | CallError::Protocol { .. }
-                | CallError::Gateway { .. }
-                | CallError::Decode(_)
-        )
+        self.is_of_connection() || matches!(self, CallError::Gateway { .. } | CallError::Decode(_))
     }
 
     /// Whether no other request to this Flow can succeed, not over new connections either.
