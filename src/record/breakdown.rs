@@ -1,8 +1,8 @@
-//! Where requests spend their time: the typical ones and the slowest, which need not be the same
-//! places.
+//! Latency breakdown: where typical requests and the slowest ones spend their time, which need not
+//! be the same.
 //!
-//! The times in each stop are added up by classes of response time, narrow enough (a factor of 1.09)
-//! to tell the requests around the median from those beyond the 99th percentile afterwards. So any
+//! Times per hop are added up by classes of response time, narrow enough (a factor of 1.09) to
+//! separate the requests around the median from those beyond the 99th percentile afterwards. So any
 //! two breakdowns merge by addition, and a million requests take the room of a few hundred.
 
 use std::collections::BTreeMap;
@@ -14,11 +14,11 @@ use super::cut;
 
 use super::summary::{BreakdownSummary, StopKind};
 
-/// Times in stops, by classes of response time.
+/// Times per hop, by classes of response time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Breakdown {
-    /// Of the Executors, in the order in which they came up.
+    /// Names of the Executors, in order of first appearance.
     executors: Vec<String>,
     classes: BTreeMap<u16, Class>,
 }
@@ -26,31 +26,31 @@ pub struct Breakdown {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Class {
     requests: u64,
-    /// In µs: lag, network, gateway, then the Executors.
+    /// In µs: send delay, network, gateway, then the Executors.
     spent: Vec<u64>,
 }
 
-/// A stop that is no Executor, and its place among the times of a class.
+/// A hop that is not an Executor, and its index among the times of a class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// Due, but not sent yet.
+    /// Send delay: due, but not sent yet.
     Lag,
-    /// Between us and the gateway, and in our own hands.
+    /// Network, and time in the client.
     Network,
-    /// In the gateway, and in no Executor.
+    /// Gateway overhead: in the gateway, but in no Executor.
     Gateway,
 }
 
-/// Stops before the Executors.
+/// Number of hops before the Executors.
 const FIXED: usize = 3;
 
-/// Executors that are told apart; a Flow has a handful, and what makes names up has no end.
+/// Maximum number of Executors. A Flow has a handful, but a gateway that invents names never ends.
 pub const EXECUTORS_MAX: usize = 64;
 
-/// The ranks of the requests that count as typical.
+/// Range of ranks that counts as typical.
 const TYPICAL: (f64, f64) = (0.4, 0.6);
 
-/// The ranks of those that count as the tail.
+/// Range of ranks that counts as the tail.
 const TAIL: (f64, f64) = (0.99, 1.0);
 
 impl Breakdown {
@@ -74,7 +74,7 @@ impl Breakdown {
         }
     }
 
-    /// Adds the requests of another.
+    /// Adds the requests of another breakdown.
     pub fn merge(&mut self, other: &Breakdown) {
         let places: Vec<Option<usize>> = (0..FIXED)
             .map(Some)
@@ -91,8 +91,8 @@ impl Breakdown {
         }
     }
 
-    /// Mean times of typical requests and of the slowest hundredth, stop by stop in the order in
-    /// which a request meets them; `None` without requests.
+    /// Mean times of typical requests and of the slowest 1 %, hop by hop in the order of a
+    /// request's path; `None` without requests.
     pub fn summary(&self) -> Option<Vec<BreakdownSummary>> {
         let (typical, tail) = (self.means(TYPICAL)?, self.means(TAIL)?);
         let sum = |times: &[f64]| times.iter().sum::<f64>().max(f64::MIN_POSITIVE);
@@ -118,10 +118,10 @@ impl Breakdown {
         Some(stops.map(summary).collect())
     }
 
-    /// Mean times in µs of the requests between two ranks, which are shares of all.
+    /// Mean times in µs of the requests between two ranks, given as shares of all requests.
     fn means(&self, (from, to): (f64, f64)) -> Option<Vec<f64>> {
         let all = self.classes.values().map(|class| class.requests).sum::<u64>() as f64;
-        // Of few requests at least the slowest one.
+        // With few requests, at least the slowest one.
         let (from, to) = (from * all, (to * all).max(from * all + 1.0));
         let (from, to) = (from.min(all - 1.0).max(0.0), to.min(all));
         let mut sums = vec![0.0; FIXED + self.executors.len()];
@@ -151,7 +151,7 @@ impl Class {
     }
 }
 
-/// The place of an Executor's times, made when it is new; `None` when there are too many.
+/// Index of an Executor's times, created if it is new; `None` if there are too many.
 fn place(names: &mut Vec<String>, name: &str) -> Option<usize> {
     let name = &*cut(name);
     let known = names.iter().position(|known| known == name);
@@ -178,7 +178,7 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// Requests of which every hundredth is held up in `indexer`.
+    /// Requests of which every hundredth is delayed in `indexer`.
     fn breakdown(requests: u64) -> Breakdown {
         let mut breakdown = Breakdown::default();
         for n in 0..requests {

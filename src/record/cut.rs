@@ -1,12 +1,12 @@
-//! A bound on texts that come from the network, where they are recorded: a message of a megabyte, kept
-//! for every report, tells no more than its beginning.
+//! Limits the size of texts from the network where they are recorded: of a message of a megabyte,
+//! only the beginning is useful, and reports would keep all of it.
 
 use std::borrow::Cow;
 
-/// What is kept of a text, in bytes: a Python traceback of fifty calls.
+/// Maximum size of a text in bytes: a Python traceback of fifty calls.
 const TEXT_BYTES_MAX: usize = 4 << 10;
 
-/// The text, or its beginning with a word on how much was cut off.
+/// The text, or its beginning with a note on how much was cut off.
 pub fn cut(text: &str) -> Cow<'_, str> {
     if text.len() <= TEXT_BYTES_MAX {
         return Cow::Borrowed(text);

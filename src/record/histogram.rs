@@ -12,17 +12,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Latencies with three significant digits from 1 µs to 1 h.
 ///
-/// What is beyond an hour is counted apart, never clamped. Smallest, largest and mean are exact, and
-/// quantiles stay within smallest and largest. Merging is addition, so the histogram of a whole is
-/// the merged histograms of its parts, however it was split.
+/// Values above an hour are counted separately, never clamped. Minimum, maximum and mean are exact,
+/// and quantiles stay between minimum and maximum. Merging is addition, so the histogram of a whole
+/// is the sum of the histograms of its parts, however it was split.
 #[derive(Clone, Debug)]
 pub struct Histogram {
-    /// In µs. Made with the first value, and grows with the largest, to 190 KB at most.
+    /// Values in µs. Allocated with the first value, and grows with the largest, up to 190 KB.
     counts: Option<hdrhistogram::Histogram<u64>>,
     beyond: u64,
     min: Duration,
     max: Duration,
-    /// In ns, over the values that are not beyond.
+    /// In ns, over the values within an hour.
     sum_ns: u128,
 }
 
@@ -32,25 +32,26 @@ pub enum HistogramError {
     /// Not base64.
     #[error("not base64: {0}")]
     Base64(#[from] base64::DecodeError),
-    /// Not a HdrHistogram of V2, compressed.
+    /// Not a compressed HdrHistogram V2.
     #[error("not a compressed HdrHistogram V2: {0}")]
     Hdr(hdrhistogram::serialization::DeserializeError),
-    /// More than any histogram takes.
+    /// Larger than any histogram can be.
     #[error("larger than any HdrHistogram")]
     TooLarge,
 }
 
-/// What a histogram takes when it is not compressed: an hour in µs to three digits is 15 · 1024
-/// counters of up to nine bytes, one to five digits some hundred times as many.
+/// Bound on the size of an uncompressed histogram. An hour in µs with three digits takes 15 · 1024
+/// counters of up to nine bytes; other precisions (one to five digits) take up to some hundred
+/// times as many.
 const BYTES_MAX: u64 = 16 << 20;
 
-/// The cookie of a compressed HdrHistogram V2, and of one that is not.
+/// Cookies of a compressed and of an uncompressed HdrHistogram V2.
 const COMPRESSED: [u8; 4] = 0x1c84_9304u32.to_be_bytes();
 
-/// Where the length of the counters stands in one that is not compressed.
+/// Position of the payload length in an uncompressed histogram.
 const LENGTH_AT: std::ops::Range<usize> = 4..8;
 
-/// What a compressed histogram holds. The library would take as much room as its header says.
+/// Decompresses a histogram. The library would allocate whatever size its header claims.
 fn inflate(bytes: &[u8]) -> Result<Vec<u8>, HistogramError> {
     let mut whole = Vec::new();
     let compressed = bytes.get(8..).unwrap_or_default();
@@ -66,10 +67,10 @@ fn inflate(bytes: &[u8]) -> Result<Vec<u8>, HistogramError> {
 }
 
 impl Histogram {
-    /// No value is above it; larger ones are [`Histogram::beyond`].
+    /// Largest value that is recorded; larger ones count as [`Histogram::beyond`].
     pub const MAX: Duration = Duration::from_secs(3600);
 
-    /// Empty.
+    /// An empty histogram.
     pub fn new() -> Histogram {
         Histogram { counts: None, beyond: 0, min: Duration::MAX, max: Duration::ZERO, sum_ns: 0 }
     }
@@ -82,7 +83,7 @@ impl Histogram {
         self.counts.get_or_insert_with(Histogram::empty)
     }
 
-    /// Values that are not beyond.
+    /// Number of values within an hour.
     fn within(&self) -> u64 {
         self.counts.as_ref().map_or(0, |counts| counts.len())
     }
@@ -96,12 +97,12 @@ impl Histogram {
             return;
         }
         self.sum_ns += value.as_nanos();
-        // To the nearest µs, so that the error is half of one at most.
+        // Round to the nearest µs, so the error is at most half a µs.
         let us = (value.as_nanos() as u64 + 500) / 1000;
         self.counts_mut().record(us).expect("the histogram grows to an hour");
     }
 
-    /// Adds the values of another.
+    /// Adds the values of another histogram.
     pub fn merge(&mut self, other: &Histogram) {
         if other.count() == 0 {
             return;
@@ -115,33 +116,33 @@ impl Histogram {
         self.sum_ns += other.sum_ns;
     }
 
-    /// All values, those beyond included.
+    /// Number of all values, including those beyond.
     pub fn count(&self) -> u64 {
         self.within() + self.beyond
     }
 
-    /// Values above [`Histogram::MAX`].
+    /// Number of values above [`Histogram::MAX`].
     pub fn beyond(&self) -> u64 {
         self.beyond
     }
 
-    /// The smallest value, exact; `None` when empty.
+    /// Minimum, exact; `None` if empty.
     pub fn min(&self) -> Option<Duration> {
         (self.count() > 0).then_some(self.min)
     }
 
-    /// The largest value, exact; `None` when empty.
+    /// Maximum, exact; `None` if empty.
     pub fn max(&self) -> Option<Duration> {
         (self.count() > 0).then_some(self.max)
     }
 
-    /// The mean of the values that are not beyond, exact; `None` without any.
+    /// Exact mean of the values within an hour; `None` if there are none.
     pub fn mean(&self) -> Option<Duration> {
         let mean = self.sum_ns.checked_div(u128::from(self.within()))?;
         Some(Duration::from_nanos(mean as u64))
     }
 
-    /// The standard deviation of the values that are not beyond; `None` without any.
+    /// Standard deviation of the values within an hour; `None` if there are none.
     pub fn stddev(&self) -> Option<Duration> {
         let counts = self.counts.as_ref().filter(|counts| !counts.is_empty())?;
         Some(Duration::from_nanos((counts.stdev() * 1000.0).round() as u64))
@@ -149,15 +150,15 @@ impl Histogram {
 
     /// The smallest value that at least the share `quantile` of all values does not exceed.
     ///
-    /// `None` when it is beyond, or there are no values.
+    /// `None` if it is beyond an hour, or if there are no values.
     pub fn quantile(&self, quantile: f64) -> Option<Duration> {
         self.quantile_among(quantile, self.count())
     }
 
-    /// The same, ranked among `total` values of which those not recorded here are larger than all
-    /// that are: `None` when the rank falls among them.
+    /// The same among `total` values, where values not recorded here are larger than all recorded
+    /// ones. `None` if the rank falls among those.
     pub fn quantile_among(&self, quantile: f64, total: u64) -> Option<Duration> {
-        // The product may lie above a whole number by rounding alone.
+        // Rounding alone may push the product above a whole number.
         let rank = (quantile * total as f64 * (1.0 - 1e-12)).ceil().max(1.0) as u64;
         let mut seen = 0;
         let counts = self.counts.as_ref()?;
@@ -169,8 +170,8 @@ impl Histogram {
         Some(Duration::from_micros(us).clamp(self.min, self.max.max(self.min)))
     }
 
-    /// The same, ranked among `total` values of which those not recorded here are zero. `None` when
-    /// that is zero or there are no values.
+    /// The same among `total` values, where values not recorded here are zero. `None` if the result
+    /// is zero or there are no values.
     pub fn quantile_above_zeros(&self, quantile: f64, total: u64) -> Option<Duration> {
         let count = self.count();
         let zeros = total.saturating_sub(count);
@@ -178,7 +179,7 @@ impl Histogram {
         (count > 0 && share > 0.0).then(|| self.quantile(share)).flatten()
     }
 
-    /// Values not above `limit`, to the histogram's resolution.
+    /// Number of values not above `limit`, to the resolution of the histogram.
     pub fn count_up_to(&self, limit: Duration) -> u64 {
         let us = limit.min(Histogram::MAX).as_micros() as u64;
         self.counts
@@ -189,8 +190,8 @@ impl Histogram {
             .sum()
     }
 
-    /// Values and how often they occurred, smallest first; a value stands for all that the
-    /// histogram cannot tell from it.
+    /// Values and their counts, in ascending order. A value stands for all values in the same
+    /// bucket.
     pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
         self.counts.iter().flat_map(|counts| {
             counts.iter_recorded().map(|bucket| {
@@ -200,7 +201,7 @@ impl Histogram {
         })
     }
 
-    /// HdrHistogram V2, compressed; in µs. What is beyond is not in it.
+    /// Compressed HdrHistogram V2 in µs, without values beyond an hour.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let empty = Histogram::empty();
@@ -215,16 +216,17 @@ impl Histogram {
         BASE64_STANDARD.encode(self.to_bytes())
     }
 
-    /// Reads what [`Histogram::to_bytes`] wrote, or another tool. Smallest, largest and mean are
-    /// those of the buckets.
+    /// Reads what [`Histogram::to_bytes`] or another tool wrote. Minimum, maximum and mean have the
+    /// resolution of the buckets.
     ///
     /// # Errors
-    /// When the bytes are no such histogram.
+    ///
+    /// If the bytes are not such a histogram.
     pub fn from_bytes(bytes: &[u8]) -> Result<Histogram, HistogramError> {
         let whole = if bytes.starts_with(&COMPRESSED) { inflate(bytes)? } else { bytes.to_vec() };
         let mut counts: hdrhistogram::Histogram<u64> =
             HdrDeserializer::new().deserialize(&mut &whole[..]).map_err(HistogramError::Hdr)?;
-        // One that is laid out as ours are is taken as it is: reports read them by the ten thousand.
+        // One with our layout is used as it is: reports read tens of thousands of them.
         let ours = (counts.low(), counts.sigfig()) == (1, 3)
             && counts.max() <= Histogram::MAX.as_micros() as u64;
         let mut histogram = Histogram::new();
@@ -253,12 +255,13 @@ impl Histogram {
     /// Reads what [`Histogram::to_base64`] wrote.
     ///
     /// # Errors
-    /// When the text is not base64, or not of a histogram.
+    ///
+    /// If the text is not base64, or not a histogram.
     pub fn from_base64(text: &str) -> Result<Histogram, HistogramError> {
         Histogram::from_bytes(&BASE64_STANDARD.decode(text)?)
     }
 
-    /// Puts exact figures in the place of those read from buckets.
+    /// Replaces the figures read from buckets by exact ones.
     pub(crate) fn with_exact(mut self, min: Duration, max: Duration, beyond: u64) -> Histogram {
         if self.count() + beyond > 0 {
             (self.min, self.max, self.beyond) = (min, max, beyond);
@@ -273,10 +276,10 @@ impl Default for Histogram {
     }
 }
 
-/// All of a histogram as a journal keeps it: nothing is lost, unlike in [`Histogram::to_base64`].
+/// A complete histogram for the journal: unlike [`Histogram::to_base64`], it loses nothing.
 #[derive(Serialize, Deserialize)]
 struct Exact {
-    /// Base64; left out without values within the hour.
+    /// Base64; omitted if there are no values within the hour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     counts: Option<String>,
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -298,7 +301,7 @@ impl Serialize for Histogram {
             beyond: self.beyond,
             min_ns: ns(self.min()),
             max_ns: ns(self.max()),
-            // 584 years of latency: more than any second of a journal holds.
+            // 584 years of latency: more than one second of a journal can contain.
             sum_ns: self.sum_ns.try_into().unwrap_or(u64::MAX),
         };
         exact.serialize(serializer)
@@ -351,7 +354,7 @@ mod tests {
 
     #[test]
     fn a_quantile_is_the_value_at_its_rank() {
-        // Below 2 ms every µs has a bucket of its own.
+        // Below 2 ms, each µs has its own bucket.
         let histogram = of((1..=100).map(Duration::from_micros));
         assert_eq!(histogram.quantile(0.07), Some(Duration::from_micros(7)));
         assert_eq!(histogram.quantile(0.99), Some(Duration::from_micros(99)));

@@ -1,7 +1,8 @@
 //! What was measured: latency histograms, the timeline, the saved result.
 //!
-//! A [`Recorder`] listens to one worker and folds events into [`tally::Tally`]s; a [`Recording`]
-//! merges those of all workers by addition; a [`summary::Summary`] is what is saved and judged.
+//! A [`Recorder`] listens to one worker and folds its events into [`tally::Tally`]s. A
+//! [`Recording`] merges the tallies of all workers by addition. A [`summary::Summary`] is what is
+//! saved and evaluated.
 
 pub mod breakdown;
 mod cut;

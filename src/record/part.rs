@@ -1,5 +1,4 @@
-//! Results cut and joined: the seconds between two moments of each scenario, the scenarios of several
-//! runs.
+//! Cuts a time window out of results, and joins the scenarios of several results.
 
 use super::reason::{Code, Reason};
 use super::summary::{
@@ -9,15 +8,16 @@ use super::summary::{
 };
 use super::{Histogram, HistogramError};
 
-/// Kinds of errors that a Flow answered with; those of the transport are the others.
+/// Kinds of errors that are responses of a Flow; all others are errors of the transport.
 const RESPONSE_ERRORS: [&str; 4] = ["executor", "gateway", "graphql", "capture"];
 
 impl Summary {
-    /// What was measured in each scenario between two moments, in whole seconds from the start of what
-    /// is measured. Thresholds keep their old verdicts: they have to be judged anew.
+    /// The figures of each scenario between two moments, in whole seconds from the start of the
+    /// measurement. Thresholds keep their old verdicts and have to be evaluated again.
     ///
     /// # Errors
-    /// When somebody changed a histogram.
+    ///
+    /// If a histogram was modified.
     pub fn part(mut self, from: u64, to: u64) -> Result<Summary, HistogramError> {
         for scenario in &mut self.scenarios {
             *scenario = std::mem::take(scenario).part(from, to)?;
@@ -25,10 +25,10 @@ impl Summary {
         Ok(self)
     }
 
-    /// The scenarios of several results as one; of one it is that one.
+    /// The scenarios of several results as one result; a single result is returned unchanged.
     ///
-    /// Scenarios of the same name are told apart by the suite's, and where that is the same too by a
-    /// number. The environment holds what is the same in all.
+    /// Scenarios of the same name are distinguished by the name of the suite, and if that is the
+    /// same too, by a number. The environment contains what all results have in common.
     pub fn join(mut results: Vec<Summary>) -> Summary {
         if results.len() == 1 {
             return results.remove(0);
@@ -72,7 +72,7 @@ impl Summary {
     }
 }
 
-/// What is the same in all environments; where they differ, that they do.
+/// What all environments have in common; differing fields say that they differ.
 fn common<'a>(mut all: impl Iterator<Item = &'a Environment>) -> Environment {
     let Some(first) = all.next() else { return Environment::default() };
     let mut common = first.clone();
@@ -100,9 +100,8 @@ fn common<'a>(mut all: impl Iterator<Item = &'a Environment>) -> Environment {
 }
 
 impl ScenarioSummary {
-    /// What was measured between two moments. Requests belong to the second in which they ended, and
-    /// what is not kept by the second is left out: callbacks, assertions, the distributions of
-    /// Executors.
+    /// The figures between two moments. Requests belong to the second in which they ended. What is
+    /// not kept per second is omitted: callbacks, assertions, the distributions of Executors.
     fn part(self, from: u64, to: u64) -> Result<ScenarioSummary, HistogramError> {
         let seconds: Vec<TimelineSecond> = self
             .timeline
@@ -118,7 +117,8 @@ impl ScenarioSummary {
         let response = merged(|second| second.histogram.as_ref())?;
         let service = merged(|second| second.service_histogram.as_ref())?;
         let requests = requests(&seconds);
-        // The seconds after the load's end, in which the last responses come, are no time of it.
+        // Seconds after the end of the load, in which the last responses arrive, do not count as
+        // time.
         let end = (to as f64).min(self.duration_s);
         let length = (end - from as f64).max(0.0);
         let in_load = || seconds.iter().filter(|second| second.t_s as f64 <= end.ceil());
@@ -128,7 +128,7 @@ impl ScenarioSummary {
             requests_per_s: per_s(in_load().map(TimelineSecond::completed).sum()),
             documents_per_s: per_s(in_load().map(TimelineSecond::completed_documents).sum()),
         };
-        // A second that is cut short by the load's end has the drain in it, too.
+        // The second in which the load ends also contains the drain.
         let whole = || seconds.iter().filter(|second| second.t_s as f64 <= end);
         let in_flight = match whole().count() {
             0 => seconds.iter().map(|second| second.in_flight).sum::<f64>() / length.max(1e-9),
@@ -211,7 +211,7 @@ fn requests(seconds: &[TimelineSecond]) -> Requests {
     }
 }
 
-/// Errors by kind, with the most frequent message that the whole run has of each.
+/// Errors by kind, with the most frequent message of that kind in the whole run.
 fn errors(seconds: &[TimelineSecond], known: &[ErrorSummary]) -> Vec<ErrorSummary> {
     let mut errors: Vec<ErrorSummary> = Vec::new();
     for second in seconds {

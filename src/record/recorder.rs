@@ -1,4 +1,4 @@
-//! Folds what one worker tells into tallies, one a second.
+//! Folds the events of one worker into tallies, one per second.
 
 use std::time::Duration;
 
@@ -12,19 +12,20 @@ use crate::client::CallError;
 use crate::engine::event::{Event, Finished, Iteration, Listener, Outcome};
 use crate::wire::Route;
 
-/// What a recorder hands over from time to time, to be merged with the others'.
+/// What a recorder hands over from time to time, to be merged with that of the other workers.
 #[derive(Clone, Debug, Default)]
 pub struct Delta {
-    /// Which worker tells.
+    /// The worker that sends it.
     pub worker: usize,
-    /// Until when it has told all, from the start of what is measured: for ever where it is done.
+    /// Up to which time the worker has reported everything, from the start of the measurement.
+    /// `Duration::MAX` once it is done.
     pub told: Duration,
-    /// Measured requests, by the second (from the start of what is measured) they belong to.
+    /// Measured requests by the second they belong to, from the start of the measurement.
     pub seconds: Vec<(u64, Tally)>,
     /// Requests of the warmup.
     pub warmup: Tally,
     /// Response time of the warmup's ok requests by the second in which they ended, counted
-    /// backwards from its end: 1 is the last.
+    /// backwards from the end of the warmup: 1 is the last.
     pub warmup_seconds: Vec<(u64, Histogram)>,
     /// When the very first request was answered, and its response time.
     pub first_request: Option<(Instant, Duration)>,
@@ -32,17 +33,17 @@ pub struct Delta {
     pub last_done: Option<Instant>,
 }
 
-/// Records what one worker tells. Hands tallies over as time goes by and never waits for whoever
-/// takes them.
+/// Records the events of one worker. Hands tallies over periodically, and never waits for the
+/// receiver.
 #[derive(Debug)]
 pub struct Recorder {
-    /// The start of what is measured.
+    /// Start of the measurement.
     start: Instant,
-    /// The end of the load's time, where time ends it.
+    /// End of the load, if it ends by time.
     end: Option<Instant>,
-    /// Of an iteration.
+    /// Steps of an iteration.
     steps: usize,
-    /// Not handed over yet; the last second and mostly no other.
+    /// Not handed over yet; usually only the current second.
     seconds: Vec<(u64, Tally)>,
     warmup: Tally,
     warmup_seconds: Vec<(u64, Histogram)>,
@@ -51,23 +52,23 @@ pub struct Recorder {
     last_done: Option<Instant>,
     in_flight: u64,
     in_flight_since: Instant,
-    /// The sum of the instants at which those in flight were released, from the start: those released
-    /// before it were there at the start.
+    /// Sum of the instants, from the start, at which the requests now in flight were released.
+    /// Those released before the start count as 0.
     released_sum: f64,
-    /// The same of instants that were not after the end.
+    /// The same for instants not after the end.
     released_in_time_sum: f64,
-    /// How often tallies are handed over.
+    /// Interval at which tallies are handed over.
     tells_every: Duration,
-    /// The stretch of that length in which the last were, counted from the start.
+    /// Index of the interval in which tallies were last handed over, counted from the start.
     told: Option<i128>,
     worker: usize,
-    /// Room for a few: a taker that is behind gets the same counts later, added up.
+    /// Room for a few. A receiver that falls behind gets the same counts later, added up.
     deltas: mpsc::Sender<Delta>,
 }
 
 impl Recorder {
-    /// A recorder of a worker's iterations of so many `steps`, from `start` on; what is told as not
-    /// measured is kept apart.
+    /// A recorder for a worker's iterations of `steps` steps, from `start` on. Events marked as not
+    /// measured are kept apart.
     pub fn new(
         worker: usize,
         start: Instant,
@@ -96,23 +97,25 @@ impl Recorder {
         }
     }
 
-    /// How often tallies are handed over unless told otherwise. Merging costs the same however little
-    /// there is to merge, and what was not handed over is lost when somebody kills us: twice a second,
-    /// so that it is less than one.
+    /// Default interval for handing tallies over. Merging costs the same however little there is to
+    /// merge, and what was not handed over is lost when the process is killed. Twice a second, that
+    /// is less than one second.
     pub const TELLS_EVERY: Duration = Duration::from_millis(500);
 
-    /// Hands over more or less often: as often as the engine ticks at most.
+    /// Sets the interval for handing tallies over. It cannot be shorter than the tick of the
+    /// engine.
     pub fn telling_every(self, tells_every: Duration) -> Recorder {
         Recorder { tells_every, ..self }
     }
 
-    /// What has not been handed over.
+    /// The tallies not handed over yet.
     pub fn finish(mut self) -> Delta {
         self.take(Duration::MAX)
     }
 
-    /// Tells that nothing more will come but what [`Recorder::finish`] gives, so that nobody waits for
-    /// this worker. Where there is no room for it they wait until all are done.
+    /// Announces that nothing more will come except what [`Recorder::finish`] returns, so that
+    /// nobody waits for this worker. If the channel is full, the others wait until all workers are
+    /// done.
     pub fn done(&mut self) {
         if let Ok(room) = self.deltas.clone().try_reserve() {
             room.send(self.take(Duration::MAX));
@@ -131,7 +134,7 @@ impl Recorder {
         }
     }
 
-    /// The tally of the second in which `at` lies; the first one's for what was before.
+    /// The tally of the second that contains `at`; earlier instants belong to the first second.
     fn second(&mut self, at: Instant) -> &mut Tally {
         let second = at.saturating_duration_since(self.start).as_secs();
         let index = match self.seconds.iter().rposition(|(known, _)| *known == second) {
@@ -148,7 +151,7 @@ impl Recorder {
         if measured { self.second(at) } else { &mut self.warmup }
     }
 
-    /// Adds the area since the last change, second by second, and changes the number.
+    /// Adds the area since the last change, second by second, and then changes the number.
     fn in_flight(&mut self, at: Instant, change: i64) {
         while self.in_flight_since < at {
             let since = self.in_flight_since;
@@ -170,17 +173,18 @@ impl Recorder {
         self.in_flight = self.in_flight.saturating_add_signed(change);
     }
 
-    /// An instant as seconds from the start; 0 for what was before.
+    /// An instant in seconds from the start; 0 if it was earlier.
     fn since_start_s(&self, at: Instant) -> f64 {
         at.saturating_duration_since(self.start).as_secs_f64()
     }
 
-    /// The same, and for what is after the end that.
+    /// The same, but not later than the end.
     fn in_time_s(&self, at: Instant) -> f64 {
         self.since_start_s(self.end.map_or(at, |end| at.min(end)))
     }
 
-    /// A request came back ok: it counts to the throughput of when that was, whenever it was due.
+    /// A request came back ok. It counts toward the throughput of that instant, whenever it was
+    /// due.
     fn completed(&mut self, finished: &Finished) {
         let done = finished.timing.done;
         if done <= self.start {
@@ -251,7 +255,7 @@ impl Recorder {
         if outcome == Outcome::Ok {
             tally.documents_ok += finished.documents;
             if finished.ends {
-                // Of several steps: from the writing of the first to the end of the last.
+                // Several steps: from writing the first request to the end of the last one.
                 let service = iteration.written.map_or(Duration::ZERO, |written| done - written);
                 tally.service.record(service);
             }
@@ -262,7 +266,7 @@ impl Recorder {
         }
     }
 
-    /// A request of the warmup ended well. One that ended after the warmup tells nothing of it.
+    /// A request of the warmup succeeded. One that ended after the warmup is not recorded.
     fn warmed_up(&mut self, done: Instant, response: Duration) {
         let Some(before) = self.start.checked_duration_since(done) else { return };
         let second = before.as_secs() + 1;
@@ -276,7 +280,7 @@ impl Recorder {
         }
     }
 
-    /// An iteration is in flight no more.
+    /// An iteration is no longer in flight.
     fn over(&mut self, iteration: &Iteration, at: Instant) {
         self.in_flight(at, -1);
         let released = iteration.released;
@@ -295,7 +299,7 @@ impl Recorder {
     }
 }
 
-/// Records what only an ok response tells.
+/// Records what only an ok response contains.
 fn answered(tally: &mut Tally, finished: &Finished, start: Instant) {
     let service = finished.service_time().unwrap_or_default();
     let Some(reply) = &finished.reply else { return };
@@ -329,7 +333,7 @@ fn answered(tally: &mut Tally, finished: &Finished, start: Instant) {
     let response = finished.response_time();
     if let Some((gateway, own)) = in_gateway(routes) {
         tally.gateway.record(own);
-        // Two clocks: ours may run behind the gateway's by what it takes to look at it.
+        // Two clocks: ours may be behind the gateway's by the time it takes to read it.
         let network = service.saturating_sub(gateway);
         tally.network.record(network);
         let executors = routes.iter().filter(|route| route.executor != "gateway");
@@ -357,20 +361,20 @@ fn answered(tally: &mut Tally, finished: &Finished, start: Instant) {
     }
 }
 
-/// The longest that a request can have been in a stop: as long as it took us, and what two clocks may go
-/// apart meanwhile.
+/// The longest plausible time of a request in a hop: the whole service time, plus what two clocks
+/// may drift apart meanwhile.
 fn most(service: Duration) -> Duration {
     service + service / 100 + Duration::from_millis(5)
 }
 
-/// How long a request was there; `None` for an Executor that was skipped. Both times are of the
-/// gateway's clock, so their difference needs no common time; a clock that was set back gives none.
+/// Time of a request in a hop; `None` for an Executor that was skipped. Both instants come from the
+/// gateway's clock, so no common clock is needed. If that clock was set back, there is no time.
 fn time_in(route: &Route) -> Option<Duration> {
     route.end_time?.duration_since(route.start_time?).ok()
 }
 
-/// How long a request was in the gateway, and how much of that in no Executor. Executors that work
-/// at the same time count once.
+/// Time of a request in the gateway, and the part of it outside all Executors. Executors that work
+/// in parallel count once.
 fn in_gateway(routes: &[Route]) -> Option<(Duration, Duration)> {
     let gateway = routes.iter().find(|route| route.executor == "gateway")?;
     let whole = time_in(gateway)?;
@@ -388,7 +392,7 @@ fn in_gateway(routes: &[Route]) -> Option<(Duration, Duration)> {
     Some((whole, whole.saturating_sub(covered)))
 }
 
-/// What an error's one line leaves out.
+/// Details that the one-line message of an error omits.
 fn details(error: &CallError) -> Option<String> {
     let CallError::Executor { executor, exception: Some(exception), .. } = error else {
         return None;
@@ -487,7 +491,7 @@ mod tests {
     use crate::engine::event::Arrival;
     use crate::wire::Head;
 
-    /// A request that was answered the moment it was due.
+    /// A request that was answered as soon as it was due.
     fn answered(at: Instant) -> Finished {
         let arrival = Arrival { due: at, client: 0, measured: true };
         Finished {
@@ -538,7 +542,7 @@ mod tests {
         assert_eq!(tally.gateway.count(), 2);
     }
 
-    /// What was handed over is written down at once, so this is what a kill can take.
+    /// What was handed over is written to the journal at once, so this is all that a kill can lose.
     #[test]
     fn what_ended_a_second_ago_has_been_handed_over_whenever_somebody_asks() {
         const EVERY_MS: u64 = 10;

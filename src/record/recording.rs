@@ -1,4 +1,4 @@
-//! The workers' tallies, merged: totals, a timeline, and the last seconds for those who watch.
+//! Merges the tallies of the workers: totals, a timeline, and the last seconds for live views.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -10,66 +10,67 @@ use super::summary::Throughput;
 use super::{Histogram, tally::Tally};
 use crate::engine::event::Outcome;
 
-/// All that was measured of one scenario, so far or in the end.
+/// Everything measured of one scenario, so far or in total.
 ///
-/// Memory grows with the seconds and not with the requests: a second that is over is kept as counts
-/// and a compressed histogram of a few hundred bytes.
+/// Memory grows with the number of seconds, not of requests: a past second is kept as counts and
+/// compressed histograms of a few hundred bytes.
 #[derive(Clone, Debug, Default)]
 pub struct Recording {
-    /// Everything that counts.
+    /// Everything that was measured.
     pub totals: Tally,
     /// The requests of the warmup.
     pub warmup: Tally,
-    /// Response time of its ok requests by the second, counted backwards from its end.
+    /// Response time of its ok requests by second, counted backwards from the end of the warmup.
     pub(super) warmup_seconds: BTreeMap<u64, Compact>,
-    /// The very first answered request, of warmup or load: when it was done and its response time.
+    /// The very first answered request, in warmup or load: when it ended, and its response time.
     pub first_request: Option<(Instant, Duration)>,
     /// When the last measured request ended.
     pub last_done: Option<Instant>,
     timeline: Vec<Second>,
-    /// The last seconds in full, newest last.
+    /// The last seconds in full, the newest last.
     recent: VecDeque<(u64, Tally)>,
-    /// Until when each worker has told all, from the start of what is measured.
+    /// Up to which time each worker has reported everything, from the start of the measurement.
     told: Vec<Duration>,
 }
 
 /// One second of the timeline.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Second {
-    /// Arrivals due in it.
+    /// Arrivals due in this second.
     pub offered: u64,
-    /// Requests sent in it.
+    /// Requests sent in this second.
     pub sent: u64,
-    /// Arrivals due in it that found no slot.
+    /// Arrivals due in this second that found no free slot.
     pub dropped: u64,
-    /// Requests that ended in it, in the order of [`Outcome::ALL`].
+    /// Requests that ended in this second, in the order of [`Outcome::ALL`].
     pub outcomes: [u64; 4],
-    /// Given up in it.
+    /// Requests abandoned in this second.
     pub abandoned: u64,
-    /// Documents of the requests that were answered with success in it.
+    /// Documents in requests that succeeded in this second.
     pub documents_ok: u64,
-    /// Ok requests that ended in it and within the load's time, those of the warmup among them.
+    /// Ok requests, including those of the warmup, that ended in this second and before the end of
+    /// the load.
     pub ok_in_time: u64,
     /// Their Documents.
     pub documents_in_time: u64,
-    /// Requests · seconds in flight, which for one second is the mean number in flight.
+    /// Request-seconds in flight, which for one second is the mean number in flight.
     pub in_flight: f64,
-    /// Quantiles of the lag of the requests that ended in it: p50, p99.
+    /// p50 and p99 of the send delay of requests that ended in this second.
     pub lag: [Option<Duration>; 2],
-    /// Response time of the ok requests that ended in it.
+    /// Response time of ok requests that ended in this second.
     pub response: Compact,
     /// Their service time.
     pub service: Compact,
     /// Their mean time in each Executor.
     pub executors: Vec<(String, Duration)>,
-    /// Failures known in it, by kind.
+    /// Failures detected in this second, by kind.
     pub kinds: BTreeMap<String, u64>,
 }
 
-/// A histogram at rest.
+/// A packed histogram.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Compact {
-    /// Compressed HdrHistogram; empty for no values.
+    /// Compressed HdrHistogram; empty if there are no values.
     bytes: Box<[u8]>,
     min: Duration,
     max: Duration,
@@ -105,14 +106,14 @@ impl Compact {
         }
     }
 
-    /// Compressed HdrHistogram; empty for no values.
+    /// Compressed HdrHistogram; empty if there are no values.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 }
 
 impl Recording {
-    /// Takes the requests that were given up for what is not known; how many they are.
+    /// Turns abandoned requests into unknown ones, and returns their number.
     pub fn forget_abandoned(&mut self) -> u64 {
         self.timeline.iter_mut().for_each(|second| second.abandoned = 0);
         std::mem::take(&mut self.totals.abandoned)
@@ -147,12 +148,13 @@ impl Second {
         }
     }
 
-    /// Adds what came in when the second was packed already: the rest of a worker that was behind.
+    /// Adds counts that arrive after the second was packed, from a worker that fell behind.
     fn add(&mut self, late: &Tally) {
         let (ok, late) = (self.outcomes[0], Second::new(late));
         for (name, mean) in late.executors {
             match self.executors.iter_mut().find(|(known, _)| *known == name) {
-                // Weighed by requests, not all of which have to have passed: near enough for a rest.
+                // Weighted by requests, although not all of them passed this Executor: close enough
+                // for late counts.
                 Some((_, known)) => {
                     let weight = late.outcomes[0] as f64 / (ok + late.outcomes[0]).max(1) as f64;
                     *known = known.mul_f64(1.0 - weight) + mean.mul_f64(weight);
@@ -181,22 +183,22 @@ impl Second {
         self.service.add(&late.service);
     }
 
-    /// Requests that ended in it with a failure or not in time.
+    /// Requests that failed or timed out in this second.
     pub fn errors(&self) -> u64 {
         self.outcomes[1..].iter().sum()
     }
 }
 
 impl Recording {
-    /// Seconds kept in full, which bounds what [`Recording::last`] can look back.
+    /// Number of seconds kept in full, which limits how far [`Recording::last`] can look back.
     pub const RECENT: usize = 12;
 
-    /// A recording of so many workers.
+    /// A recording of this many workers.
     pub fn of(workers: usize) -> Recording {
         Recording { told: vec![Duration::ZERO; workers], ..Recording::default() }
     }
 
-    /// Merges what a worker hands over.
+    /// Merges the delta of a worker.
     pub fn add(&mut self, delta: Delta) {
         if let Some(told) = self.told.get_mut(delta.worker) {
             *told = delta.told.max(*told);
@@ -223,7 +225,7 @@ impl Recording {
         if let Some(packed) = self.timeline.get_mut(second as usize) {
             return packed.add(&tally);
         }
-        // Seconds without any event have a place in the timeline too.
+        // Seconds without events are part of the timeline too.
         let next = self.timeline.len() as u64 + self.recent.len() as u64;
         for quiet in next..second {
             self.push_recent(quiet, Tally::default());
@@ -240,14 +242,15 @@ impl Recording {
         }
     }
 
-    /// How many seconds from the first on are over and known in full: every worker has told of them.
+    /// Number of seconds from the first on that are over and complete: every worker has reported
+    /// them.
     pub fn complete(&self) -> u64 {
         self.told.iter().min().map_or(0, Duration::as_secs)
     }
 
-    /// The last of the first `until` seconds together, `seconds` of them or as many as are still
-    /// known, and how many that are: what the sliding window of an `abort` threshold and the live view
-    /// look at. A second that is not over, or not told of by all, would look like half of one.
+    /// The last `seconds` of the first `until` seconds merged, or as many as are still kept, and
+    /// how many that are. Used by the sliding window of `abort` thresholds and by the live view. A
+    /// second that is not over, or not reported by all workers, would look half empty.
     pub fn last(&self, until: u64, seconds: u64) -> (Tally, u64) {
         let until = until.min(self.complete());
         let from = until.saturating_sub(seconds).max(self.timeline.len() as u64);
@@ -258,7 +261,7 @@ impl Recording {
         (window, until.saturating_sub(from))
     }
 
-    /// Rates of whole seconds, from one to another of them.
+    /// Rates over whole seconds, between two of them.
     pub fn throughput(&self, from: u64, until: u64) -> Throughput {
         let packed = self.timeline.iter();
         let packed = packed.map(|s| [s.offered, s.ok_in_time, s.documents_in_time]);
@@ -272,12 +275,12 @@ impl Recording {
         Throughput { offered_per_s, requests_per_s, documents_per_s }
     }
 
-    /// Seconds so far.
+    /// Number of seconds so far.
     pub fn seconds(&self) -> u64 {
         (self.timeline.len() + self.recent.len()) as u64
     }
 
-    /// All seconds from the first, packed.
+    /// All seconds from the first one, packed.
     pub fn timeline(&self) -> Vec<Second> {
         let recent = self.recent.iter().map(|(_, tally)| Second::new(tally));
         self.timeline.iter().cloned().chain(recent).collect()
@@ -324,8 +327,8 @@ mod tests {
 
     #[test]
     fn an_hour_at_fifty_thousand_a_second_fits_in_200_mb() {
-        // Latencies from 100 µs to 10 s, each as likely as its tenfold: more different ones than any
-        // Flow has. Five Executors, and some failures of each kind.
+        // Latencies from 100 µs to 10 s, log-uniform: more different values than any Flow has. Five
+        // Executors, and some failures of each kind.
         let mut rng = crate::random::Key::new(1).index(0).rng();
         let mut wide = |_| {
             let mut tally = Tally { offered: 50_000, sent: 50_000, ..Tally::default() };
@@ -357,12 +360,12 @@ mod tests {
         let names = 5 * (size_of::<(String, Duration)>() + 1) + 6 * 64;
         let packed = |second: &Second| second.response.bytes.len() + second.service.bytes.len();
         let most = recording.timeline.iter().map(packed).max().expect("some are packed");
-        // In the end it is there a second time, as it is saved.
+        // At the end, it exists a second time, in the form in which it is saved.
         let saved = serde_json::to_vec(&recording.timeline_summary()).expect("plain data").len();
         let second = size_of::<Second>() + most + names + saved / 20;
-        // Nothing else grows: totals, warmup and the last seconds in full are so many tallies, those
-        // of the workers on their way some more. Each has twelve histograms and one an Executor;
-        // up to 10 s they have 15 · 1024 counters.
+        // Nothing else grows: totals, warmup and the last seconds in full are a fixed number of
+        // tallies, plus some in transit from the workers. Each has twelve histograms and one per
+        // Executor; up to 10 s they have 15 · 1024 counters.
         let tallies = Recording::RECENT + 2 + 2 * 8;
         let fixed = tallies * (12 + 5) * 15 * 1024 * size_of::<u64>();
         let hour = 3600 * second + fixed;
@@ -380,15 +383,15 @@ mod tests {
         (0..30).for_each(|second| recording.add(told(0, second, second * 1000 + 700)));
         assert_eq!(recording.last(100, 10).1, 0, "the other worker has told of none");
         recording.add(told(1, 28, 28_900));
-        // The 28 seconds from 0 to 27 are over for both.
+        // Seconds 0 to 27 are complete for both workers.
         let (window, seconds) = recording.last(100, 10);
         assert_eq!((seconds, window.ok().count()), (10, 10));
         assert_eq!(window.ok().min(), Some(Duration::from_millis(18)));
         assert_eq!(window.ok().max(), Some(Duration::from_millis(27)));
-        // Of a load that ends after 25 s, what comes in later is none of it.
+        // If the load ends after 25 s, later events are not part of it.
         let (window, seconds) = recording.last(25, 3);
         assert_eq!((seconds, window.ok().max()), (3, Some(Duration::from_millis(24))));
-        // And a quiet second is a second.
+        // A second without events counts too.
         recording.add(Delta { worker: 0, told: Duration::MAX, ..Delta::default() });
         recording.add(Delta { worker: 1, told: Duration::from_secs(33), ..Delta::default() });
         let (window, seconds) = recording.last(33, 5);

@@ -1,4 +1,4 @@
-//! Saved results read back, whoever wrote them: what does not fit is told with its place.
+//! Reads saved results back, from whatever source. Errors name the field.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,67 +28,70 @@ pub struct ReadError {
 /// What is wrong with a saved result.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadProblem {
-    /// There is no such file, or it is not ours to read.
+    /// The file does not exist, or may not be read.
     #[error("could not be read: {0}")]
     Io(#[from] io::Error),
-    /// It ends in the middle.
+    /// The file ends in the middle.
     #[error("ends in the middle (line {line}): it was cut off, or not written completely")]
     Truncated {
         /// The last line, counted from 1.
         line: usize,
     },
-    /// It is something else.
+    /// The file is something else.
     #[error("is not a result of flowbench: {0}")]
     Foreign(String),
-    /// A version after this one wrote it.
+    /// A newer version wrote it.
     #[error("`schema` is `{found}`, of a newer flowbench; this one reads `{known}`")]
     Newer {
-        /// The schema that wrote it.
+        /// Schema of the file.
         found: String,
-        /// The one that is known here.
+        /// Schema known to this version.
         known: &'static str,
     },
-    /// Something in it is not what flowbench writes.
+    /// A field is not what flowbench writes.
     #[error("`{field}`: {why}")]
     Field {
-        /// The path to it, `scenarios[0].requests.ok`.
+        /// Path to the field, such as `scenarios[0].requests.ok`.
         field: String,
         /// What is wrong with it.
         why: String,
     },
 }
 
-/// A file of results: a day of a hundred scenarios is no larger.
+/// Maximum size of a result file: a day of a hundred scenarios is smaller.
 const RESULT_BYTES_MAX: u64 = 1 << 30;
 
-/// Counts above it were not counted: it is the largest that JSON's numbers hold for sure.
+/// Counts above this were not measured: it is the largest integer that is exact in JSON.
 const COUNT_MAX: u64 = 1 << 53;
 
-/// Seconds above it were not measured: thirty years.
+/// Times above this were not measured: thirty years.
 const SECONDS_MAX: f64 = 1e9;
 
 /// Reads a saved result.
 ///
 /// # Errors
-/// When it cannot be read, is not a result of a schema known here, or contradicts itself.
+///
+/// If it cannot be read, is not a result of a known schema, or contradicts itself.
 pub fn read(path: &Path) -> Result<Summary, ReadError> {
     read_by(path, parse)
 }
 
-/// Reads the text of a saved result.
+/// Reads a saved result from text.
 ///
 /// # Errors
-/// As [`read`].
+///
+/// See [`read`].
 pub fn parse(text: &str) -> Result<Summary, ReadProblem> {
     let summary = parse_as::<Summary>(text, SCHEMA)?;
     check(&summary)?;
     Ok(summary)
 }
 
-/// Reads a file by what reads its text.
+/// Reads a file and parses its text with `parse`.
 ///
 /// # Errors
-/// When there is no such text, and what `parse` finds in it.
+///
+/// If the file cannot be read, and every error of `parse`.
 pub fn read_by<T>(
     path: &Path,
     parse: impl FnOnce(&str) -> Result<T, ReadProblem>,
@@ -103,10 +106,11 @@ pub fn read_by<T>(
     parse(&text).map_err(problem)
 }
 
-/// Reads the text of a result of any kind: one whose `schema` is this.
+/// Parses a result of any kind whose `schema` is the given one.
 ///
 /// # Errors
-/// When it is not JSON, of another schema, or not what that says.
+///
+/// If the text is not JSON, or is of another schema or does not match it.
 pub fn parse_as<T: DeserializeOwned>(text: &str, schema: &'static str) -> Result<T, ReadProblem> {
     #[derive(Deserialize)]
     struct Head {
@@ -116,7 +120,7 @@ pub fn parse_as<T: DeserializeOwned>(text: &str, schema: &'static str) -> Result
         let what = if text.trim().is_empty() { "it is empty" } else { "it is not a JSON object" };
         return Err(ReadProblem::Foreign(what.into()));
     }
-    // The schema first: of another one, any complaint about a field would mislead.
+    // The schema first: with another one, any error about a field would mislead.
     let head: Head = serde_json::from_str(text).map_err(not_json)?;
     match head.schema.as_ref().map(|found| found.as_str()) {
         Some(Some(found)) if found == schema => (),
@@ -129,13 +133,13 @@ pub fn parse_as<T: DeserializeOwned>(text: &str, schema: &'static str) -> Result
         Some(None) => return Err(ReadProblem::Foreign("`schema` is not text".into())),
         None => return Err(ReadProblem::Foreign("it has no `schema`".into())),
     }
-    // To know the path at every moment costs as much again: only who has an error has to pay for it.
+    // Tracking the path costs as much again, so it is only done after an error.
     let read = serde_json::from_str(text).or_else(|_| {
         serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(text))
     });
     read.map_err(|error: serde_path_to_error::Error<serde_json::Error>| {
         let (field, why) = (error.path().to_string(), error.into_inner().to_string());
-        // The place in the text says nothing that the path does not.
+        // The position in the text adds nothing to the path.
         let why = why.rfind(" at line ").map_or(&*why, |end| &why[..end]).to_owned();
         ReadProblem::Field { field, why }
     })
@@ -148,7 +152,7 @@ fn not_json(error: serde_json::Error) -> ReadProblem {
     }
 }
 
-/// Whether a schema is a later version of one known here.
+/// Whether a schema is a later version of the known one.
 fn is_newer(found: &str, known: &str) -> bool {
     let parts = |schema: &str| {
         let (name, number) = schema.rsplit_once('/')?;
@@ -160,7 +164,7 @@ fn is_newer(found: &str, known: &str) -> bool {
     }
 }
 
-/// A field and what is wrong with it, while the path to it is being put together.
+/// A field and what is wrong with it, while its path is being built.
 type Wrong = (String, String);
 
 fn check(summary: &Summary) -> Result<(), ReadProblem> {
@@ -254,7 +258,7 @@ fn check_scenario(scenario: &ScenarioSummary) -> Result<(), Wrong> {
     check_timeline(scenario)
 }
 
-/// Rates and verdicts are those of what they are made of.
+/// Rates and verdicts match the figures they are computed from.
 fn check_totals(scenario: &ScenarioSummary) -> Result<(), Wrong> {
     let near = |found: f64, expected: f64| (found - expected).abs() <= 1e-6 * expected.abs() + 1e-9;
     let expected = scenario.requests.error_rate();
@@ -271,7 +275,7 @@ fn check_totals(scenario: &ScenarioSummary) -> Result<(), Wrong> {
     }
     let completed: Option<u64> = scenario.timeline.iter().map(|second| second.completed).sum();
     let done = scenario.throughput.requests_per_s;
-    // What ends early has responses that come in when its time would have been over.
+    // A scenario that ends early has responses that arrive after its time would have been over.
     let timed = scenario.end.reason == EndReason::Time && scenario.part.is_none();
     if let Some(completed) = completed.filter(|_| timed && seconds > 0.0)
         && !scenario.timeline.is_empty()
@@ -310,7 +314,7 @@ fn check_requests(requests: &Requests) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// The figures are those of the histogram.
+/// The figures match the histogram.
 fn check_latency(latency: &Latency) -> Result<(), Wrong> {
     count("count", latency.count)?;
     count("beyond", latency.beyond)?;
@@ -324,7 +328,8 @@ fn check_latency(latency: &Latency) -> Result<(), Wrong> {
     }
     let expected = Latency::new(&histogram);
     for ((name, found), (_, expected)) in latency.figures().into_iter().zip(expected.figures()) {
-        // Mean and deviation are saved exactly, and read from buckets that are right to 0.1 %.
+        // Mean and standard deviation are saved exactly, but computed here from buckets that are
+        // accurate to 0.1 %.
         let room = match name {
             "mean" | "stddev" => expected.unwrap_or_default() * 2e-3 + 2e-3,
             _ => expected.unwrap_or_default() * 1e-9 + 1e-9,
@@ -342,7 +347,7 @@ fn check_latency(latency: &Latency) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// A second's histograms can be read, and hold no more than what came back in it.
+/// The histograms of a second are readable, and have no more values than requests ended in it.
 fn check_histograms(second: &TimelineSecond) -> Result<(), Wrong> {
     let both = [("histogram", &second.histogram), ("service_histogram", &second.service_histogram)];
     for (name, saved) in both {
@@ -356,11 +361,11 @@ fn check_histograms(second: &TimelineSecond) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// The seconds follow one another and add up to the whole.
+/// The seconds follow one another and add up to the totals.
 fn check_timeline(scenario: &ScenarioSummary) -> Result<(), Wrong> {
     let timeline = &scenario.timeline;
     let mut sums = [0u64; 5];
-    // A part of a run begins where it was cut.
+    // A window starts where it was cut.
     let first = timeline.first().map_or(1, |second| second.t_s);
     if first == 0 || first as f64 > SECONDS_MAX {
         return wrong("timeline[0].t_s", format!("{first} is no end of a second"));
@@ -402,7 +407,7 @@ fn check_timeline(scenario: &ScenarioSummary) -> Result<(), Wrong> {
     }
     let requests = &scenario.requests;
     if scenario.part.is_some() {
-        // A part's requests are those that ended in it, wherever they were due.
+        // The requests of a window are those that ended in it, wherever they were due.
         (sums[0], sums[1]) = (requests.arrivals, requests.sent);
     }
     let wholes = [

@@ -1,24 +1,24 @@
-//! When a run settled: the second from which on its latencies are those of its second half.
+//! Time to steady state: the second from which on latencies match those of the second half.
 
 use std::time::Duration;
 
 use super::{Histogram, Recording};
 
-/// Seconds in a row that have to be alike: one alone may be so by chance.
+/// Consecutive seconds that must match: a single one may match by chance.
 const ALIKE: usize = 3;
 
-/// A run of fewer measured seconds is too short to have halves.
+/// A run with fewer measured seconds is too short to be split in halves.
 const SECONDS_MIN: usize = 6;
 
-/// How far off a second's median may be: a share of the second half's, and a fixed part, which is
-/// what a machine makes of very short times.
+/// Allowed deviation of a second's median: a share of the second half's median, plus a fixed part
+/// for very short times, which the machine itself makes vary.
 const OFF_SHARE: f64 = 0.1;
 const OFF: Duration = Duration::from_micros(100);
 
 impl Recording {
-    /// From the begin of the load, warmup included, to the first of three seconds whose median
-    /// response times are that of the second half of what is measured. `None` when there are none,
-    /// or the run is too short to tell.
+    /// From the start of the load, warmup included, to the first of three seconds whose median
+    /// response times match those of the second half of the measurement. `None` if there are none,
+    /// or the run is too short.
     pub fn time_to_steady(&self, warmup: Duration) -> Option<Duration> {
         let measured: Vec<Histogram> =
             self.timeline().iter().map(|second| second.response.histogram()).collect();
@@ -31,7 +31,7 @@ impl Recording {
         let allowed = typical.mul_f64(OFF_SHARE) + OFF;
 
         let median = |histogram: &Histogram| histogram.quantile(0.5);
-        // Seconds of the warmup are counted backwards from its end; its first may be cut short.
+        // Seconds of the warmup are counted backwards from its end; its first may be incomplete.
         let before = self.warmup_seconds.iter().rev();
         let before = before.map(|(back, second)| {
             let begin = warmup.saturating_sub(Duration::from_secs(*back));
@@ -55,7 +55,7 @@ mod tests {
     use crate::record::recorder::Delta;
     use crate::record::tally::Tally;
 
-    /// Medians in ms of the seconds of the warmup, and of those that are measured.
+    /// Medians in ms of the seconds of the warmup and of the measurement.
     fn steady_s(warmup: &[u64], measured: &[u64]) -> Option<f64> {
         let mut recording = Recording::default();
         for (index, ms) in warmup.iter().enumerate() {
@@ -77,7 +77,7 @@ mod tests {
     fn a_run_is_steady_when_it_is_as_in_its_second_half() {
         assert_eq!(steady_s(&[], &[10; 10]), Some(0.0));
         assert_eq!(steady_s(&[], &[90, 40, 20, 10, 10, 10, 10, 10, 10, 10]), Some(3.0));
-        // The second that happens to be like the others is not it.
+        // A single second that happens to match is not enough.
         assert_eq!(steady_s(&[], &[90, 10, 20, 10, 10, 10, 10, 10, 10, 10]), Some(3.0));
     }
 

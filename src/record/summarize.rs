@@ -1,4 +1,4 @@
-//! From a recording to the figures that are saved.
+//! Computes the figures to save from a recording.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,18 +13,18 @@ use super::summary::{
 use super::tally::{InFlight, StepTally, Tally};
 use crate::engine::event::Outcome;
 
-/// The time that rates refer to, and what was done in it.
+/// The time that rates refer to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Window {
-    /// How long.
+    /// Length of that time.
     pub length: Duration,
-    /// Whether it ended with the load's time. If not it ends with the last response, and so holds
-    /// all of them.
+    /// Whether it ended with the time of the load. Otherwise it ends with the last response, and so
+    /// contains all responses.
     pub timed: bool,
 }
 
 impl StepTally {
-    /// What became of the step's requests. Those that have no end are in flight, or given up.
+    /// Outcomes of the step's requests. Those without an outcome are in flight or were abandoned.
     pub fn requests(&self) -> Requests {
         let count = |outcome: Outcome| self.response[outcome as usize].count();
         let ended: u64 = Outcome::ALL.into_iter().map(count).sum();
@@ -40,7 +40,7 @@ impl StepTally {
         }
     }
 
-    /// Ok requests of the step a second; zero for a window without length.
+    /// Ok requests of the step per second; zero for a window of zero length.
     pub fn requests_per_s(&self, window: Window) -> f64 {
         let ok = match window.timed {
             true => self.ok_in_time,
@@ -51,7 +51,7 @@ impl StepTally {
 }
 
 impl Window {
-    /// So many of something, a second; zero for a window without length.
+    /// A count per second; zero for a window of zero length.
     fn per_s(self, count: f64) -> f64 {
         let seconds = self.length.as_secs_f64();
         if seconds > 0.0 { count / seconds } else { 0.0 }
@@ -59,14 +59,15 @@ impl Window {
 }
 
 impl Requests {
-    /// What ended, of a stretch of a load that goes on: the arrivals are those whose fate is known.
+    /// Requests that ended, for a part of a load that is still running: arrivals only include
+    /// requests with a known outcome.
     pub fn ended(tally: &Tally) -> Requests {
         let all = Requests::new(tally);
         let sent = all.ok + all.errors() + all.abandoned;
         Requests { sent, arrivals: sent + all.dropped, ..all }
     }
 
-    /// What became of the requests of a tally.
+    /// Outcomes of the requests of a tally.
     pub fn new(tally: &Tally) -> Requests {
         Requests {
             arrivals: tally.offered,
@@ -98,30 +99,31 @@ impl Requests {
         ]
     }
 
-    /// Those that did not end well.
+    /// Requests that did not succeed.
     pub fn failed(&self) -> u64 {
         self.errors() + self.dropped + self.abandoned
     }
 
-    /// Those that came back with a failure, or not in time.
+    /// Requests that failed or timed out.
     pub fn errors(&self) -> u64 {
         self.response_errors + self.transport_errors + self.timeouts
     }
 
-    /// The share of arrivals that did not end well, of those of which it is known; `None` without any.
+    /// Share of arrivals that did not succeed, among those with a known outcome; `None` without
+    /// any.
     pub fn error_rate(&self) -> Option<f64> {
         let known = self.arrivals.saturating_sub(self.unknown);
         (known > 0).then(|| self.failed() as f64 / known as f64)
     }
 
-    /// Has it say that nobody knows what would have become of those that were given up.
+    /// Turns abandoned requests into unknown ones.
     pub fn forget_abandoned(&mut self) {
         self.unknown += std::mem::take(&mut self.abandoned);
     }
 }
 
 impl Throughput {
-    /// The rates of a tally over a window; zero for a window without length.
+    /// The rates of a tally over a window; zero for a window of zero length.
     pub fn new(tally: &Tally, window: Window) -> Throughput {
         let (ok, documents) = if window.timed {
             (tally.ok_in_time, tally.documents_in_time)
@@ -169,8 +171,9 @@ impl TimelineSecond {
 }
 
 impl Recording {
-    /// All that was recorded, added to what is known of the scenario besides. `steps` are the names
-    /// of an iteration's steps, `warmup` is how long the warmup was. Not judged.
+    /// Adds everything that was recorded to what is otherwise known of the scenario. `steps` are
+    /// the names of an iteration's steps, `warmup` is the length of the warmup. Thresholds are not
+    /// evaluated.
     pub fn summary(
         &self,
         known: ScenarioSummary,
@@ -206,14 +209,13 @@ impl Recording {
         }
     }
 
-    /// The timeline as it is saved.
+    /// The timeline in its saved form.
     pub fn timeline_summary(&self) -> Vec<TimelineSecond> {
         let seconds = self.timeline();
         seconds.iter().enumerate().map(|(i, second)| TimelineSecond::new(i, second)).collect()
     }
 
-    /// Response times of failed requests, and how late arrivals were dropped, by what became of
-    /// them.
+    /// Response times of failed requests, and the time until arrivals were dropped, by outcome.
     pub fn failed_times(&self) -> BTreeMap<String, Latency> {
         let names = ["response_errors", "transport_errors", "timeouts", "dropped"];
         let failed = self.totals.response[1..].iter().chain([&self.totals.drops]);
@@ -239,7 +241,7 @@ impl Recording {
         errors
     }
 
-    /// Time in each Executor; `None` when responses had no routes.
+    /// Time in each Executor; `None` if responses had no routes.
     pub fn executors(&self) -> Option<Vec<ExecutorSummary>> {
         let totals = &self.totals;
         if totals.executors.is_empty() && totals.without_routes + totals.impossible_routes > 0 {
@@ -252,11 +254,11 @@ impl Recording {
         Some(totals.executors.iter().map(summary).collect())
     }
 
-    /// The requests of each step, by its name; none where there is only one.
+    /// Requests of each step, by name; empty if there is only one.
     pub fn steps(&self, names: &[&str], window: Window) -> Vec<StepSummary> {
         let names = if names.len() > 1 { names } else { &[] };
         let summary = |(index, name): (usize, &&str)| {
-            // A step that was never reached has counted nothing.
+            // A step that was never reached has no counts.
             let step = self.totals.steps.get(index).cloned().unwrap_or_default();
             StepSummary {
                 name: (*name).to_owned(),
@@ -286,7 +288,7 @@ impl Recording {
         .collect()
     }
 
-    /// Documents; `received` where every ok response told.
+    /// Documents; `received` only if every ok response says its number.
     pub fn documents(&self) -> DocumentCounts {
         let totals = &self.totals;
         let told = totals.without_count == 0;
@@ -296,7 +298,7 @@ impl Recording {
         }
     }
 
-    /// What was sent before it counted.
+    /// Figures of the warmup.
     pub fn warmup_summary(&self, length: Duration) -> WarmupSummary {
         WarmupSummary {
             duration_s: length.as_secs_f64(),
@@ -307,7 +309,7 @@ impl Recording {
         }
     }
 
-    /// Delays of our own.
+    /// Delays of the load generator itself.
     pub fn client(&self, window: Window) -> ClientSummary {
         let totals = &self.totals;
         let InFlight { area, area_in_time, spent, spent_in_time, max, .. } = totals.in_flight;

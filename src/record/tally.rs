@@ -1,5 +1,5 @@
-//! What is counted: everything merges by addition, so any stretch of time, worker or machine adds up
-//! to the whole.
+//! Counters and latencies. Everything merges by addition, so any stretches of time, workers or
+//! machines add up to the whole.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use super::breakdown::{Breakdown, EXECUTORS_MAX};
 use super::cut;
 use crate::engine::event::Outcome;
 
-/// Counts and latencies of a stretch of time, part of the load or all of it.
+/// Counts and latencies of a stretch of time: part of the load or all of it.
 ///
-/// Saved in a journal, where what is zero or empty is left out.
+/// Saved in the journal, without fields that are zero or empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Tally {
@@ -23,69 +23,69 @@ pub struct Tally {
     /// Arrivals that were never sent.
     #[serde(skip_serializing_if = "is_default")]
     pub dropped: u64,
-    /// Those of them for which we ourselves were too late; the others found no free slot.
+    /// Those not sent because the load generator fell behind. The others found no free slot.
     #[serde(skip_serializing_if = "is_default")]
     pub dropped_late: u64,
-    /// Iterations begun; one without `steps` is a request.
+    /// Iterations started; without `steps`, an iteration is a request.
     #[serde(skip_serializing_if = "is_default")]
     pub sent: u64,
-    /// Iterations still in flight when the grace period was over.
+    /// Iterations still in flight at the end of the grace period.
     #[serde(skip_serializing_if = "is_default")]
     pub abandoned: u64,
-    /// Those of them that never went out: the Flow held them back.
+    /// Abandoned iterations that were never sent, because the Flow held them back.
     #[serde(skip_serializing_if = "is_default")]
     pub abandoned_unsent: u64,
-    /// Tries beyond the first.
+    /// Attempts beyond the first.
     #[serde(skip_serializing_if = "is_default")]
     pub retries: u64,
     /// Documents of the requests that were sent.
     #[serde(skip_serializing_if = "is_default")]
     pub documents_sent: u64,
-    /// Documents of the requests that were answered with success.
+    /// Documents in requests that succeeded.
     #[serde(skip_serializing_if = "is_default")]
     pub documents_ok: u64,
     /// Documents of ok responses.
     #[serde(skip_serializing_if = "is_default")]
     pub documents_received: u64,
-    /// Ok responses that do not tell how many they hold without being decoded.
+    /// Ok responses whose number of Documents is unknown without decoding them.
     #[serde(skip_serializing_if = "is_default")]
     pub without_count: u64,
-    /// Ok requests of the warmup that were done when it was over.
+    /// Ok requests of the warmup that ended before it did.
     #[serde(skip_serializing_if = "is_default")]
     pub warmup_ok: u64,
     /// Their Documents.
     #[serde(skip_serializing_if = "is_default")]
     pub warmup_documents: u64,
-    /// Ok requests, those of the warmup among them, that were done within what is measured: before
-    /// the end of the load's time, where time ends it.
+    /// Ok requests, including those of the warmup, that ended within the measurement: before the
+    /// end of the load, if it ends by time.
     #[serde(skip_serializing_if = "is_default")]
     pub ok_in_time: u64,
     /// Their Documents.
     #[serde(skip_serializing_if = "is_default")]
     pub documents_in_time: u64,
-    /// Response time by outcome, in the order of [`Outcome::ALL`]; its counts are the counts of
-    /// requests.
+    /// Response time by outcome, in the order of [`Outcome::ALL`]. The counts of these histograms
+    /// are the counts of requests.
     #[serde(skip_serializing_if = "is_default")]
     pub response: [Histogram; 4],
-    /// From being due to being dropped, of arrivals that were never sent.
+    /// From due to dropped, for arrivals that were never sent.
     #[serde(skip_serializing_if = "is_default")]
     pub drops: Histogram,
     /// Service time of ok requests.
     #[serde(skip_serializing_if = "is_default")]
     pub service: Histogram,
-    /// From being due to the first reply, of ok requests to streaming endpoints.
+    /// From due to the first reply, for ok requests to streaming endpoints.
     #[serde(skip_serializing_if = "is_default")]
     pub first: Histogram,
-    /// From being due to being written, of all requests.
+    /// Send delay, from due to written, of all requests.
     #[serde(skip_serializing_if = "is_default")]
     pub lag: Histogram,
-    /// The part of it in which our own pacer was late.
+    /// Part of the send delay caused by our own pacer.
     #[serde(skip_serializing_if = "is_default")]
     pub pacer: Histogram,
-    /// The part of it in which requests had to wait for their Documents to be made.
+    /// Part of the send delay spent waiting for Documents to be generated.
     #[serde(skip_serializing_if = "is_default")]
     pub starved: Histogram,
-    /// The part of it in which the Flow held us back: no free stream, flow control.
+    /// Part of the send delay caused by the Flow: no free stream, flow control.
     #[serde(skip_serializing_if = "is_default")]
     pub held: Histogram,
     /// Requests in flight over time.
@@ -94,19 +94,19 @@ pub struct Tally {
     /// Time in each Executor and in the gateway, from the routes of ok responses.
     #[serde(skip_serializing_if = "is_default")]
     pub executors: Vec<ExecutorTally>,
-    /// Time in the gateway itself, without that in Executors.
+    /// Gateway overhead: time in the gateway without its Executors.
     #[serde(skip_serializing_if = "is_default")]
     pub gateway: Histogram,
-    /// Service time without that in the gateway.
+    /// Service time minus the time in the gateway.
     #[serde(skip_serializing_if = "is_default")]
     pub network: Histogram,
-    /// What responses without routes there were: HTTP of v2 has none.
+    /// Ok responses without routes, as over HTTP from v2 Flows.
     #[serde(skip_serializing_if = "is_default")]
     pub without_routes: u64,
-    /// Ok responses whose routes tell of times longer than the request took: they are left out.
+    /// Ok responses whose routes claim more time than the request took. They are excluded.
     #[serde(skip_serializing_if = "is_default")]
     pub impossible_routes: u64,
-    /// Where requests spent their time, the fast ones and the slow.
+    /// Latency breakdown, for typical and for slow requests.
     #[serde(skip_serializing_if = "is_default")]
     pub breakdown: Breakdown,
     /// Failures by kind and message.
@@ -115,47 +115,47 @@ pub struct Tally {
     /// The slowest ok requests.
     #[serde(skip_serializing_if = "is_default")]
     pub slowest: Slowest,
-    /// The requests of each step, where iterations have several.
+    /// Requests of each step, for iterations with several steps.
     #[serde(skip_serializing_if = "is_default")]
     pub steps: Vec<StepTally>,
 }
 
-/// Counts and latencies of one step's requests.
+/// Counts and latencies of the requests of one step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StepTally {
     /// Requests handed to the client.
     pub sent: u64,
-    /// As [`Tally::warmup_ok`].
+    /// See [`Tally::warmup_ok`].
     #[serde(default)]
     pub warmup_ok: u64,
-    /// As [`Tally::ok_in_time`].
+    /// See [`Tally::ok_in_time`].
     #[serde(default)]
     pub ok_in_time: u64,
-    /// Response time by outcome; a step after the first is due when the one before it ended.
+    /// Response time by outcome. A step after the first is due when the previous one ends.
     pub response: [Histogram; 4],
     /// Service time of ok requests.
     pub service: Histogram,
 }
 
-/// The number of requests in flight, integrated over time. Measured on its own, not derived from
-/// latencies, so that Little's law can check one by the other. Requests of the warmup count from its
-/// end on.
+/// The number of requests in flight, integrated over time. It is measured independently of
+/// latencies, so that Little's law can check one by the other. Requests of the warmup count from
+/// its end on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InFlight {
-    /// Requests · seconds: the number in flight, integrated as it changes.
+    /// Request-seconds: the number in flight, integrated as it changes.
     pub area: f64,
-    /// The part of it before the end of the load's time, where time ends it.
+    /// The part before the end of the load, if it ends by time.
     pub area_in_time: f64,
-    /// Seconds from release to done, added up request by request. The same by Little's law.
+    /// Seconds from release to done, summed over requests. Equals `area` by Little's law.
     pub spent: f64,
-    /// The part of it before the end of the load's time, where time ends it.
+    /// The part before the end of the load, if it ends by time.
     pub spent_in_time: f64,
-    /// The most at any one time, of all workers together.
+    /// Maximum at any one time, over all workers.
     pub max: u64,
-    /// The number at the start of what is measured.
+    /// The number at the start of the measurement.
     pub at_start: u64,
-    /// The number at the end of the load's time, where time ends it.
+    /// The number at the end of the load, if it ends by time.
     pub at_end: u64,
 }
 
@@ -164,7 +164,7 @@ pub struct InFlight {
 pub struct ExecutorTally {
     /// Its name in the Flow; `gateway` for the gateway, which includes all Executors.
     pub name: String,
-    /// From coming in to going out.
+    /// From entering to leaving it.
     pub time: Histogram,
 }
 
@@ -180,24 +180,24 @@ pub struct Errors {
 pub struct ErrorCount {
     /// [`crate::client::CallError::kind`].
     pub kind: Cow<'static, str>,
-    /// Its words.
+    /// The message of the error.
     pub message: String,
-    /// How often.
+    /// Number of occurrences.
     pub count: u64,
-    /// When first, from the start of what is measured.
+    /// When it first occurred, from the start of the measurement.
     pub first_at: Duration,
-    /// The Executor's name and its stack, where it failed there.
+    /// Name and stack of the Executor, if it failed there.
     pub details: Option<String>,
 }
 
-/// The slowest requests, a few of them.
+/// The few slowest requests.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Slowest {
     requests: Vec<SlowRequest>,
 }
 
-/// A request among the slowest: times from the start of what is measured.
+/// One of the slowest requests. Times count from the start of the measurement.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SlowRequest {
     /// When it was due.
@@ -217,11 +217,11 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl Errors {
-    /// Different messages that are told apart. Some hold ids or times and differ each time; past
-    /// this many, the others of a kind are counted together.
+    /// Maximum number of different messages. Some contain ids or times and differ every time.
+    /// Beyond this number, the other messages of a kind are counted together.
     pub const MESSAGES_MAX: usize = 50;
 
-    /// What stands for the messages that are not told apart any more.
+    /// Stands for the messages beyond [`Errors::MESSAGES_MAX`].
     pub const OTHERS: &'static str = "(other messages)";
 
     /// Counts a failure.
@@ -238,7 +238,7 @@ impl Errors {
         }
     }
 
-    /// All of them, in no particular order.
+    /// All failures, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &ErrorCount> {
         self.counts.iter()
     }
@@ -248,7 +248,7 @@ impl Slowest {
     /// How many are kept.
     pub const KEPT: usize = 10;
 
-    /// Whether a request of this response time would be kept.
+    /// Whether a request with this response time would be kept.
     pub fn wants(&self, response: Duration) -> bool {
         self.requests.len() < Slowest::KEPT
             || self.requests.last().is_some_and(|least| response > least.response)
@@ -261,7 +261,7 @@ impl Slowest {
         self.requests.truncate(Slowest::KEPT);
     }
 
-    /// Leaves only those that `other` would keep.
+    /// Keeps only those that `other` would keep.
     pub fn keep_beyond(&mut self, other: &Slowest) {
         self.requests.retain(|request| other.wants(request.response));
     }
@@ -273,7 +273,7 @@ impl Slowest {
 }
 
 impl Tally {
-    /// Requests that ended this way.
+    /// Requests with this outcome.
     pub fn count(&self, outcome: Outcome) -> u64 {
         self.response[outcome as usize].count()
     }
@@ -283,22 +283,22 @@ impl Tally {
         &self.response[Outcome::Ok as usize]
     }
 
-    /// Requests that came back with a failure, or not in time.
+    /// Requests that failed or timed out.
     pub fn errors(&self) -> u64 {
         Outcome::ALL[1..].iter().map(|outcome| self.count(*outcome)).sum()
     }
 
-    /// Requests that ended, with whatever outcome.
+    /// Requests that ended, with any outcome.
     pub fn count_all(&self) -> u64 {
         Outcome::ALL.iter().map(|outcome| self.count(*outcome)).sum()
     }
 
-    /// All that did not end well: they rank as slower than everything.
+    /// Everything that did not succeed. It ranks as slower than everything else.
     pub fn failed(&self) -> u64 {
         self.errors() + self.dropped + self.abandoned
     }
 
-    /// Adds what another counted.
+    /// Adds the counts of another tally.
     pub fn merge(&mut self, other: &Tally) {
         self.offered += other.offered;
         self.dropped += other.dropped;
@@ -353,7 +353,7 @@ impl Tally {
         }
     }
 
-    /// A step's counts, made when it is new.
+    /// The counts of a step, created if it is new.
     pub fn step(&mut self, index: usize) -> &mut StepTally {
         if self.steps.len() <= index {
             self.steps.resize_with(index + 1, StepTally::default);
@@ -361,11 +361,12 @@ impl Tally {
         &mut self.steps[index]
     }
 
-    /// What stands for the Executors that are not told apart any more.
+    /// Stands for the Executors beyond `EXECUTORS_MAX`.
     pub const OTHER_EXECUTORS: &'static str = "(other Executors)";
 
-    /// The histogram of an Executor, made when it is new. A Flow has few, so a list is searched
-    /// faster than a map; a gateway that makes names up gets one for all beyond [`EXECUTORS_MAX`].
+    /// The histogram of an Executor, created if it is new. A Flow has few Executors, so searching a
+    /// list is faster than a map. All names beyond [`EXECUTORS_MAX`], from a gateway that invents
+    /// names, share one histogram.
     pub fn executor(&mut self, name: &str) -> &mut Histogram {
         let name = &*cut(name);
         let at = match self.executors.iter().position(|executor| executor.name == name) {
@@ -450,7 +451,7 @@ mod tests {
         assert_eq!(tally.executors.last().map(|e| e.name.as_str()), Some(Tally::OTHER_EXECUTORS));
     }
 
-    /// Something that is counted: what it is, and how long it took.
+    /// Counts one request by kind and latency.
     fn count(tally: &mut Tally, kind: usize, took: Duration) {
         match kind {
             0..4 => tally.response[kind].record(took),

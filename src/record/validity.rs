@@ -1,4 +1,4 @@
-//! Whether the figures of a run may be quoted: reasons against it, each with what was found, what is
+//! Whether the figures of a run may be quoted. Each reason against it says what was found, what is
 //! allowed and what to do.
 
 use std::time::Duration;
@@ -9,62 +9,62 @@ use super::tally::Tally;
 use super::{Histogram, Recording, Second};
 use crate::client::CallError;
 
-/// What else there is to know for it.
+/// What else is needed to decide that.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Circumstances {
-    /// Whether arrivals followed the clock.
+    /// Whether arrivals follow the clock.
     pub open: bool,
-    /// How long they did, where time ended them.
+    /// Length of the load, if it ends by time.
     pub length: Option<Duration>,
-    /// CPU seconds of the busiest thread that sent and received, per second.
+    /// CPU seconds per second of the busiest sending thread.
     pub busiest: f64,
-    /// The share of the time in which the machine under us, or our control group's quota, kept
-    /// processors from us.
+    /// Share of the time in which the host or the quota of our control group withheld processors
+    /// (steal time, throttling).
     pub withheld: f64,
-    /// How long the threads that send were ready to run and did not get a processor.
+    /// How long sending threads were ready to run without getting a processor.
     pub waited: Waited,
 }
 
 /// How long threads waited for a processor.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Waited {
-    /// Of the thread that waited most: the share of the time.
+    /// Share of the time, for the thread that waited most.
     pub share: f64,
-    /// All threads together.
+    /// Total over all threads.
     pub total: Duration,
-    /// How often one of them waited.
+    /// Number of waits.
     pub times: u64,
 }
 
 impl Circumstances {
-    /// Whether our CPU was the limit.
+    /// Whether our own CPU was the limit.
     pub fn is_saturated(&self) -> bool {
         self.busiest > BUSY_MAX || self.withheld > WITHHELD_MAX
     }
 }
 
-/// The share of a processor above which a thread has no time left to be on time.
+/// Share of a processor above which a thread has no time left to be on time.
 const BUSY_MAX: f64 = 0.9;
 
-/// The share of time withheld from us above which lags are not ours to explain.
+/// Share of steal time and throttling above which delays cannot be attributed.
 const WITHHELD_MAX: f64 = 0.05;
 
-/// The share of the schedule that must have been sent on time for it.
+/// Share of the schedule that must have been sent in time.
 const SENT_MIN: f64 = 0.99;
 
-/// How far Little's law may be off.
+/// Maximum relative error of Little's law.
 const LITTLE_MAX: f64 = 0.05;
 
-/// How much of a latency our own delays may be.
+/// Maximum share of a latency that our own delays may have.
 const OWN_MAX: f64 = 0.1;
 
-/// Delays of our own that are no matter, however fast the Flow is.
+/// Own delays below this never matter, however fast the Flow is.
 const DELAY_MIN: Duration = Duration::from_millis(1);
 
-/// The share of the offered load that may be left over at the end of a short run.
+/// Share of the offered load that may be in flight at the end of a short run.
 const LEFT_MAX: f64 = 0.05;
 
-/// The reasons against quoting a recording.
+/// The reasons not to quote a recording.
 pub fn reasons(recording: &Recording, circumstances: Circumstances) -> Vec<Reason> {
     let totals = &recording.totals;
     let mut reasons = Vec::new();
@@ -135,7 +135,7 @@ pub fn reasons(recording: &Recording, circumstances: Circumstances) -> Vec<Reaso
     reasons
 }
 
-/// The p50 and p99 of delays; of `all` requests where only those that were delayed are recorded.
+/// p50 and p99 of delays; among `all` requests if only the delayed ones are recorded.
 fn quantiles(delays: &Histogram, all: u64) -> [Duration; 2] {
     [0.5, 0.99].map(|quantile| match delays.count() {
         0 => Duration::ZERO,
@@ -144,8 +144,9 @@ fn quantiles(delays: &Histogram, all: u64) -> [Duration; 2] {
     })
 }
 
-/// The p99 of delays of our own and its limit, when that or their p50 is more than a tenth of the same
-/// percentile of the response time. A delay at the 99th percentile adds to that, not to the median.
+/// The p99 of our own delays and its limit, if it or the p50 is more than a tenth of the same
+/// percentile of the response time. A delay at the 99th percentile adds to that percentile, not to
+/// the median.
 fn beyond([p50, p99]: [Duration; 2], response: &Histogram) -> Option<(Duration, Duration)> {
     let limit = |quantile| {
         let response = response.quantile(quantile).unwrap_or_default();
@@ -154,9 +155,10 @@ fn beyond([p50, p99]: [Duration; 2], response: &Histogram) -> Option<(Duration, 
     (p99 > limit(0.99) || p50 > limit(0.5)).then(|| (p99, limit(0.99)))
 }
 
-/// Threads that wait for a processor read replies late, which is in no delay of sending. What it adds
-/// to a response is the waiting of all threads, divided by requests; or, where many are in flight at a
-/// time, half a wait for the share that comes in during one. Whichever is more.
+/// Threads that wait for a processor read replies late, which is not part of any send delay. The
+/// effect on a response is the waiting time of all threads divided by the number of requests. If
+/// many requests are in flight at a time, it is half a wait for the share that arrives during one.
+/// The larger of the two counts.
 fn contended(totals: &Tally, waited: Waited) -> Option<Reason> {
     let mean = totals.ok().mean()?.as_secs_f64();
     let total = waited.total.as_secs_f64();
@@ -179,7 +181,7 @@ fn contended(totals: &Tally, waited: Waited) -> Option<Reason> {
     })
 }
 
-/// Requests that never were the Flow's, because we could not open a connection.
+/// Requests that never reached the Flow, because we could not open a connection.
 fn own_limit(totals: &Tally) -> Option<Reason> {
     let ours = || totals.errors.iter().filter(|error| error.kind == CallError::OWN_LIMIT);
     let first = ours().next()?;
@@ -193,12 +195,12 @@ fn own_limit(totals: &Tally) -> Option<Reason> {
     Some(Reason::new(Code::OwnLimit, count as f64, 0.0, text))
 }
 
-/// Whether requests pile up, under a load that follows the clock.
+/// Whether requests pile up under a load that follows the clock.
 fn backlog(recording: &Recording, length: Option<Duration>) -> Option<Reason> {
     let timeline = recording.timeline();
-    // The drain after the last arrival is no part of the load.
+    // The drain after the last arrival is not part of the load.
     let last = timeline.iter().rposition(|second| second.offered > 0)?;
-    // The last second is mostly cut short, and its part would be too small.
+    // The last second is usually incomplete, so its share would be too small.
     let load = &timeline[..last];
     let grown = if load.len() < SECONDS_MIN { None } else { Some(growth(load)) };
     let grown = match grown {
@@ -226,17 +228,17 @@ fn backlog(recording: &Recording, length: Option<Duration>) -> Option<Reason> {
     })
 }
 
-/// Full seconds from which on thirds of a load can be compared.
+/// Number of full seconds from which on thirds of a load can be compared.
 const SECONDS_MIN: usize = 6;
 
-/// Requests in flight in the middle and at the end of a run, when they still grow.
+/// Requests in flight in the middle and at the end of a run, if they keep growing.
 ///
 /// Compares the last third with the one before: a queue that fills grows by the same amount in
-/// both, one that is in balance does not. Under a rate that changes, requests in flight change with
-/// it: they are compared for the same rate.
+/// both, a stable one does not. If the rate changes, requests in flight change with it, so they are
+/// compared for the same rate.
 fn growth(load: &[Second]) -> Option<(f64, f64)> {
     let third = load.len() / 3;
-    // The median, which a standstill of some seconds in one of the thirds does not move.
+    // The median is robust against a freeze of some seconds in one of the thirds.
     let median = |mut values: Vec<f64>| {
         values.sort_by(f64::total_cmp);
         values.get(values.len() / 2).copied()
@@ -257,15 +259,16 @@ fn growth(load: &[Second]) -> Option<(f64, f64)> {
     let first = typical(first).unwrap_or(0.0) * rate;
     let (middle, end) = (typical(middle)? * rate, typical(end)? * rate);
     let grew = end - middle;
-    // Half as much again, and more than chance makes of a few: three standard deviations of a
-    // Poisson number.
+    // Half as much again, and more than chance explains for small numbers: three standard
+    // deviations of a Poisson count.
     let grows = grew > middle * 0.25 && grew > 3.0 * end.sqrt() && middle >= first;
     grows.then_some((middle, end))
 }
 
-/// What a run too short for thirds leaves over: more than an empty Flow takes in, and more than chance
-/// makes of it, is either a queue that fills or a standstill at its end. Where requests in flight grew
-/// from second to second it is the first; else nobody can tell.
+/// What remains in flight at the end of a run that is too short for thirds. If it is more than an
+/// empty Flow takes in, and more than chance explains, it is either a queue that fills or a freeze
+/// at the end. If requests in flight grew from second to second, it is the former; otherwise it is
+/// undecidable.
 fn left_over(
     recording: &Recording,
     load: &[Second],
@@ -273,7 +276,7 @@ fn left_over(
 ) -> Option<(Code, f64, f64)> {
     let totals = &recording.totals;
     let in_flight = totals.in_flight;
-    // What ends with a number of requests has no instant that is known beforehand.
+    // A load that ends by a number of requests has no end known in advance.
     let at_end = match length {
         Some(_) => in_flight.at_end as f64,
         None => load.iter().rev().take(2).map(|second| second.in_flight).fold(0.0, f64::max),
@@ -283,15 +286,15 @@ fn left_over(
     if left <= allowed {
         return None;
     }
-    // A Flow that had nothing to do has to take in first what it then always has: rate times the time
-    // that requests take where there is no queue yet.
+    // An idle Flow first has to fill to its normal number in flight: rate times the time of
+    // requests without a queue.
     let seconds = length.map_or(load.len() as f64, |length| length.as_secs_f64());
     let last = load.iter().rev().take(2).map(|second| second.offered).max().unwrap_or(0) as f64;
     let rate = last.max(totals.offered as f64 / seconds);
     let unloaded = totals.ok().quantile(0.1).unwrap_or(Histogram::MAX).as_secs_f64();
     let filled = rate * unloaded;
     if left - filled <= allowed {
-        // It took so long that what came after is not to be seen.
+        // It takes so long that nothing after it can be seen.
         return (unloaded > seconds / 3.0).then_some((Code::TooShort, 0.0, at_end));
     }
     let whole = &load[..load.len().saturating_sub(1)];
@@ -303,8 +306,8 @@ fn left_over(
     }
 }
 
-/// The number of samples below which a quantile cannot be told: so many that, were the true share
-/// above it `1 − quantile`, no more than one sample would lie above with a chance below 1 %
+/// Number of samples below which a quantile cannot be certified. With this many, if the true share
+/// above it were `1 − quantile`, at most one sample would lie above it with a probability below 1 %
 /// (MLPerf LoadGen's early stopping).
 pub fn samples_needed(quantile: f64) -> u64 {
     if quantile >= 1.0 {
@@ -314,7 +317,7 @@ pub fn samples_needed(quantile: f64) -> u64 {
         let n = n as f64;
         quantile.powf(n) + n * (1.0 - quantile) * quantile.powf(n - 1.0)
     };
-    // The chance falls with n: double, then halve.
+    // The probability falls with n: double, then bisect.
     let mut high = 2;
     while at_most_one(high) > 0.01 {
         high *= 2;
@@ -327,8 +330,8 @@ pub fn samples_needed(quantile: f64) -> u64 {
     high
 }
 
-/// Whether so many requests can tell a percentile: what is told to people ends with the last of which
-/// that is so, and has the maximum instead.
+/// Whether this many requests support a percentile. Reports show percentiles up to the last
+/// supported one, and then the maximum.
 pub fn can_tell(quantile: f64, requests: u64) -> bool {
     requests >= samples_needed(quantile)
 }
@@ -392,7 +395,7 @@ mod tests {
         check(|_| (), Circumstances { waited, ..none }, &[Code::CpuContended]);
     }
 
-    /// The first of a hundred and the last of the others: p99 is this.
+    /// The first of each hundred values, and the last of the others: p99 is this.
     fn ninety_ninth(histogram: &mut Histogram, value: Duration) {
         (0..11).for_each(|_| histogram.record(value));
     }
@@ -400,7 +403,8 @@ mod tests {
     #[test]
     fn what_is_allowed_is_no_reason() {
         let none = Circumstances::default();
-        // A tenth of the typical latency, 50 ms; exactly and by the least that can be told apart.
+        // A tenth of the typical latency, 50 ms: exactly, and by the smallest distinguishable
+        // amount.
         let more = Duration::from_micros(5010);
         check(|totals| ninety_ninth(&mut totals.pacer, ms(5)), none, &[]);
         check(|totals| ninety_ninth(&mut totals.pacer, more), none, &[Code::GeneratorBehind]);
@@ -421,7 +425,7 @@ mod tests {
         let unsent = Code::NotSentInTime;
         check(|totals| totals.dropped_late = 10, none, &[]);
         check(|totals| totals.dropped_late = 11, none, &[unsent]);
-        // What found no slot is the Flow's doing.
+        // Arrivals without a free slot are caused by the Flow.
         check(|totals| totals.dropped = 500, none, &[]);
         for (busiest, withheld, expected) in [
             (0.9, 0.05, &[][..]),
@@ -432,7 +436,7 @@ mod tests {
             check(|_| (), circumstances, expected);
             assert_eq!(circumstances.is_saturated(), !expected.is_empty());
         }
-        // Little's law within 5 %, in both directions, and of enough requests to tell.
+        // Little's law within 5 %, in both directions, and with enough requests to decide.
         let little = Code::LittlesLaw;
         for (area, expected) in [(52.5, &[][..]), (52.6, &[little]), (47.5, &[]), (47.4, &[little])]
         {
@@ -477,7 +481,8 @@ mod tests {
         assert!(growth(&ramp.collect::<Vec<_>>()).is_none());
     }
 
-    /// An open load of so many seconds at 100/s: in flight in each, and when it ends; of `p10` ms.
+    /// An open load of some seconds at 100/s: requests in flight in each second and at the end; p10
+    /// in ms.
     fn short(in_flight: &[f64], at_end: u64, p10_ms: u64) -> Option<Code> {
         let mut recording = Recording::default();
         for (second, in_flight) in in_flight.iter().enumerate() {
@@ -498,11 +503,11 @@ mod tests {
         let grows: Vec<f64> = (0..5).map(|second| 20.0 + 40.0 * f64::from(second)).collect();
         assert_eq!(short(&grows, 200, 20), Some(Code::Overload));
         assert_eq!(short(&grows[..2], 80, 20), Some(Code::TooShort));
-        // One that stands still at the end may be a pause.
+        // A freeze at the end may be a pause.
         assert_eq!(short(&[2.0, 2.0, 2.0, 2.0, 50.0], 100, 20), Some(Code::TooShort));
         // Requests of 0.6 s are 60 in flight, from the first second on.
         assert_eq!(short(&[42.0, 60.0, 60.0, 60.0], 60, 600), None);
-        // Those of 2.5 s have not come to an end when the load does.
+        // Requests of 2.5 s have not ended when the load does.
         assert_eq!(short(&[50.0, 150.0, 225.0], 250, 2500), Some(Code::TooShort));
         assert_eq!(short(&[3.0, 3.0], 3, 30), None);
     }

@@ -1,4 +1,4 @@
-//! How we ourselves did: CPU, memory, and the delays that were ours.
+//! The load generator's own figures: CPU, memory, and its delays.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,51 +7,51 @@ use super::ms;
 use crate::client::Unmatched;
 use crate::record::Histogram;
 
-/// How we ourselves did.
+/// The load generator's own figures.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ClientSummary {
-    /// CPU seconds of the threads that sent and received; null where only a journal is left.
+    /// CPU seconds of the sending threads; null if only a journal is left.
     pub cpu_s: Option<f64>,
-    /// The most memory the process ever had resident; null where the system does not tell.
+    /// Peak RSS of the process, in bytes; null if the system does not report it.
     pub max_rss_bytes: Option<u64>,
-    /// Threads that sent and received.
+    /// Number of sending threads.
     pub workers: usize,
-    /// Due to written, of all requests.
+    /// Send delay, from due to written, of all requests.
     pub lag_ms: Lag,
-    /// The part of it in which our own pacer was late.
+    /// Part of the send delay caused by our own pacer.
     pub pacer_ms: Lag,
-    /// The part of it in which Documents were still being made.
+    /// Part of the send delay spent waiting for Documents to be generated.
     pub generator_ms: Lag,
-    /// The part of it in which the Flow held us back: no free stream, flow control.
+    /// Part of the send delay caused by the Flow: no free stream, flow control.
     pub held_back_ms: Lag,
-    /// Abandoned requests that never went out: the Flow held them back to the end.
+    /// Abandoned requests that were never sent: the Flow held them back to the end.
     #[serde(default)]
     pub abandoned_unsent: u64,
-    /// Replies that matched no request, of warmup and load.
+    /// Replies that matched no request, in warmup and load.
     #[serde(default)]
     pub unmatched_replies: UnmatchedReplies,
-    /// Whether our CPU was the limit.
+    /// Whether our own CPU was the limit.
     pub saturated: bool,
-    /// Requests in flight: the mean, measured, and what Little's law makes of throughput and
-    /// response time.
+    /// Requests in flight: the measured mean, and the mean that Little's law derives from
+    /// throughput and response time.
     pub in_flight: InFlightSummary,
 }
 
-/// Replies that matched no request, and were dropped.
+/// Replies that matched no request and were discarded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UnmatchedReplies {
-    /// They had no request id.
+    /// Without a request id.
     pub without_id: u64,
-    /// Their request id was never sent.
+    /// With a request id that was never sent.
     pub unknown_id: u64,
-    /// Their request had its reply already.
+    /// For a request that already had its reply.
     pub duplicate: u64,
-    /// Their request had been given up.
+    /// For a request that had been abandoned.
     pub late: u64,
 }
 
 impl UnmatchedReplies {
-    /// All of them.
+    /// Total number.
     pub fn total(&self) -> u64 {
         self.without_id + self.unknown_id + self.duplicate + self.late
     }
@@ -64,7 +64,7 @@ impl From<Unmatched> for UnmatchedReplies {
     }
 }
 
-/// A delay of our own; null without requests.
+/// A delay of the load generator in ms; null without requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Lag {
     /// Median.
@@ -78,11 +78,11 @@ pub struct Lag {
 /// Requests in flight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct InFlightSummary {
-    /// The mean, measured by integrating their number.
+    /// Mean, measured by integrating the number in flight.
     pub mean: f64,
-    /// What it should be: requests · mean time from release to done, over the same time.
+    /// Mean by Little's law: requests · mean time from release to done, over the same time.
     pub by_littles_law: f64,
-    /// The most at once, of all workers together; null in a window that was cut out.
+    /// Maximum at once, over all workers; null in a selected window.
     pub max: Option<u64>,
 }
 

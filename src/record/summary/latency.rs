@@ -1,4 +1,4 @@
-//! A distribution of latencies, in figures and as the histogram behind them.
+//! A latency distribution: figures, and the histogram they come from.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::record::validity::can_tell;
 use crate::record::{Histogram, HistogramError};
 
-/// A latency distribution in ms; all but `count` and `beyond` are null when there are no values, and
-/// a quantile is null when it is beyond an hour.
+/// A latency distribution in ms. Without values, everything but `count` and `beyond` is null. A
+/// quantile is also null if it is beyond an hour.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Latency {
-    /// Values.
+    /// Number of values.
     pub count: u64,
-    /// Smallest, exact.
+    /// Minimum, exact.
     pub min: Option<f64>,
     /// Mean, exact.
     pub mean: Option<f64>,
@@ -34,11 +34,11 @@ pub struct Latency {
     /// 99.99th percentile.
     #[serde(rename = "p99.99")]
     pub p99_99: Option<f64>,
-    /// Largest, exact.
+    /// Maximum, exact.
     pub max: Option<f64>,
-    /// Values of more than an hour, which the histogram does not hold.
+    /// Number of values above an hour, which the histogram does not contain.
     pub beyond: u64,
-    /// HdrHistogram V2, compressed, in base64; values in µs. Null when there are no values.
+    /// Compressed HdrHistogram V2 in base64, with values in µs. Null if there are no values.
     pub histogram: Option<String>,
 }
 
@@ -63,17 +63,17 @@ impl Latency {
         }
     }
 
-    /// The p99, where there are enough requests to tell it.
+    /// The p99, if there are enough requests for it.
     pub fn told_p99(&self) -> Option<f64> {
         self.p99.filter(|_| can_tell(0.99, self.count))
     }
 
-    /// The p95, where there are enough requests to tell it.
+    /// The p95, if there are enough requests for it.
     pub fn told_p95(&self) -> Option<f64> {
         self.p95.filter(|_| can_tell(0.95, self.count))
     }
 
-    /// The figures that the histogram tells, by their names in the saved result.
+    /// The figures that can be computed from the histogram, by their names in the saved result.
     pub fn figures(&self) -> [(&'static str, Option<f64>); 10] {
         [
             ("min", self.min),
@@ -89,10 +89,11 @@ impl Latency {
         ]
     }
 
-    /// The histogram behind the figures.
+    /// The histogram the figures come from.
     ///
     /// # Errors
-    /// When somebody changed it.
+    ///
+    /// If it was modified.
     pub fn to_histogram(&self) -> Result<Histogram, HistogramError> {
         let Some(text) = &self.histogram else { return Ok(Histogram::new()) };
         let from_ms = |ms: Option<f64>| {
@@ -103,7 +104,7 @@ impl Latency {
     }
 }
 
-/// Milliseconds, to the nanosecond.
+/// Milliseconds with nanosecond resolution.
 pub fn ms(duration: Duration) -> f64 {
     duration.as_nanos() as f64 / 1e6
 }

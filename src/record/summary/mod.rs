@@ -1,4 +1,4 @@
-//! The saved result: what `report.json` holds, and what thresholds, reports and comparisons read.
+//! The saved result: the content of `report.json`, which thresholds, reports and comparisons read.
 //!
 //! Names and units are part of the contract with users; `docs/report.md` describes them. Latencies
 //! are in milliseconds, times within a run in seconds. A number that does not exist is null.
@@ -19,10 +19,10 @@ pub use self::routes::{BreakdownSummary, ExecutorSummary, RouteSummary, SlowSumm
 use crate::record::reason::{Code, Reason};
 use crate::wire::Map;
 
-/// The schema this version writes.
+/// The schema that this version writes.
 pub const SCHEMA: &str = "flowbench.report/1";
 
-/// The JSON schema of `report.json`. Its descriptions are those of the types.
+/// The JSON schema of `report.json`. Its descriptions are the doc comments of the types.
 pub fn schema() -> serde_json::Value {
     let settings = schemars::generate::SchemaSettings::draft2020_12();
     let generator = settings.into_generator();
@@ -34,83 +34,83 @@ pub fn schema() -> serde_json::Value {
 /// One run of a suite.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
-    /// [`SCHEMA`].
+    /// Always [`SCHEMA`].
     pub schema: String,
-    /// The suite's name.
+    /// Name of the suite.
     pub suite: String,
-    /// RFC 3339, UTC.
+    /// Start of the run, RFC 3339, UTC.
     #[schemars(with = "String")]
     pub started_at: jiff::Timestamp,
-    /// From the first Flow's start to the last scenario's end.
+    /// From the start of the first Flow to the end of the last scenario.
     pub duration_s: f64,
-    /// What all scenarios add up to.
+    /// Verdict over all scenarios.
     pub verdict: Verdict,
     /// Whether the verdict is `held`.
     pub passed: bool,
-    /// Whether somebody ended it early.
+    /// Whether the run was ended early.
     pub interrupted: bool,
-    /// Every random choice derived from it.
+    /// Seed of all random choices.
     pub seed: u64,
     /// Where it ran.
     pub environment: Environment,
-    /// The suite with every default filled in and secrets masked, as `flowbench check --resolved`
-    /// prints it; null where several results were joined.
+    /// The suite with every default filled in and secrets masked, as printed by `flowbench check
+    /// --resolved`; null if several results were joined.
     #[serde(default)]
     pub resolved: Option<serde_json::Value>,
     /// In the order of the file, matrices expanded.
     pub scenarios: Vec<ScenarioSummary>,
 }
 
-/// Whether what was asked is true.
+/// Whether the conditions were met.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// It is.
+    /// All were met.
     Held,
-    /// It is not.
+    /// At least one was not met.
     Failed,
-    /// It cannot be told from this run.
+    /// Inconclusive.
     #[default]
     NotJudged,
-    /// Nothing was asked of the target: it could not be reached or started, or the run did not get so
-    /// far.
+    /// Not run: the target could not be reached or started, or the run ended before.
     NotReached,
-    /// Somebody ended the run before it could be told.
+    /// The run was ended early.
     Interrupted,
 }
 
 /// Program and machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Environment {
-    /// Our version.
+    /// Version of flowbench.
     pub flowbench: String,
     /// `linux`.
     pub os: String,
-    /// The kernel's release.
+    /// Kernel release.
     pub kernel: Option<String>,
     /// `x86_64`.
     pub arch: String,
-    /// The processor's name.
+    /// Name of the processor.
     pub cpu: Option<String>,
-    /// Processors we may use.
+    /// Number of processors available to us.
     pub cores: usize,
-    /// Processors that our control group grants, where it limits them.
+    /// Number of processors granted by our control group, if it sets a limit.
     pub cpu_quota: Option<f64>,
-    /// Memory of the machine, or of the control group where that is less.
+    /// Memory of the machine in bytes, or of the control group if that is less.
     pub memory_bytes: Option<u64>,
 }
 
 /// One scenario of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ScenarioSummary {
-    /// With its matrix values.
+    /// Name with its matrix values.
     pub name: String,
     /// Its matrix values.
     pub matrix: Map,
-    /// The seconds that all figures are of, where others were cut off; left out for a whole scenario.
+    /// The seconds that all figures refer to, if a window was selected; omitted for a whole
+    /// scenario.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<PartSummary>,
-    /// What its thresholds add up to.
+    /// Verdict over its thresholds.
     pub verdict: Verdict,
     /// Whether the verdict is `held`.
     pub passed: bool,
@@ -118,16 +118,16 @@ pub struct ScenarioSummary {
     pub end: End,
     /// Whether its figures may be quoted.
     pub validity: Validity,
-    /// Where it went.
+    /// The target.
     pub target: TargetSummary,
-    /// Its load, in words.
+    /// Description of the load in words.
     pub load: String,
-    /// When its load began, from the start of the run.
+    /// Start of its load, from the start of the run.
     pub started_at_s: f64,
-    /// The time that rates refer to: from the start of what is measured to the end of the load's
-    /// time, or to the last response where a number of requests ended it.
+    /// The time that rates refer to: from the start of the measurement to the end of the load, or
+    /// to the last response if the load ends by a number of requests.
     pub duration_s: f64,
-    /// Requests by what became of them.
+    /// Requests by outcome.
     pub requests: Requests,
     /// Documents.
     pub documents: DocumentCounts,
@@ -136,20 +136,20 @@ pub struct ScenarioSummary {
     /// (Response and transport errors + timeouts + dropped + abandoned) / (arrivals - unknown), from 0
     /// to 1.
     pub error_rate: Option<f64>,
-    /// Due to done, of ok requests.
+    /// From due to done, for ok requests.
     pub response_time_ms: Latency,
-    /// Written to done, of ok requests.
+    /// From written to done, for ok requests.
     pub service_time_ms: Latency,
-    /// Due to the first reply, of ok requests to streaming endpoints.
+    /// From due to the first reply, for ok requests to streaming endpoints.
     pub first_response_ms: Latency,
-    /// Due to done of failed requests, and due to dropped of those never sent, by what became of
-    /// them.
+    /// From due to done for failed requests, and from due to dropped for those never sent, by
+    /// outcome.
     pub failed_time_ms: BTreeMap<String, Latency>,
     /// Second by second.
     pub timeline: Vec<TimelineSecond>,
-    /// Firings of the callbacks.
+    /// How often the callbacks fired.
     pub callbacks: CallbackCounts,
-    /// What `count` actions counted.
+    /// Counters of `count` actions.
     pub counters: IndexMap<String, u64>,
     /// Assertions.
     pub assertions: Vec<AssertionSummary>,
@@ -157,45 +157,48 @@ pub struct ScenarioSummary {
     pub thresholds: Vec<ThresholdSummary>,
     /// Failures by kind and message, the most frequent first.
     pub errors: Vec<ErrorSummary>,
-    /// Time in each Executor, from the routes of responses; null where responses have none.
+    /// Time in each Executor, from the routes of responses; null if responses have no routes.
     pub executors: Option<Vec<ExecutorSummary>>,
-    /// Ok responses that told of times in Executors longer than the request took; they are left out.
+    /// Ok responses whose routes claim more time in Executors than the request took. They are
+    /// excluded.
     #[serde(default)]
     pub impossible_routes: u64,
-    /// Time in the gateway itself, without that in Executors; null where responses have no routes.
+    /// Gateway overhead: time in the gateway without its Executors; null if responses have no
+    /// routes.
     pub gateway_ms: Option<Latency>,
-    /// Service time without that in the gateway: network and client; null as above.
+    /// Service time minus the time in the gateway: network and client; null if responses have no
+    /// routes.
     pub network_ms: Option<Latency>,
-    /// Where requests spent their time, the typical ones and the slowest, in the order in which they
-    /// meet the stops; null where responses have no routes.
+    /// Latency breakdown of typical requests and of the slowest, hop by hop in the order of a
+    /// request's path; null if responses have no routes.
     #[serde(default)]
     pub breakdown: Option<Vec<BreakdownSummary>>,
     /// The slowest ok requests.
     pub slowest: Vec<SlowSummary>,
-    /// The requests of each step, where iterations have several. All other figures are of whole
-    /// iterations then: from the first step's due time to the last step's response.
+    /// The requests of each step, for iterations with several steps. All other figures are then for
+    /// whole iterations: from when the first step was due to the response of the last one.
     pub steps: Vec<StepSummary>,
-    /// What was sent before it counted.
+    /// Figures of the warmup.
     pub warmup: WarmupSummary,
-    /// How we ourselves did.
+    /// The load generator's own figures.
     pub client: ClientSummary,
 }
 
-/// A part of a scenario, from the start of what is measured.
+/// A window of a scenario, in seconds from the start of the measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PartSummary {
-    /// Its begin.
+    /// Start of the window.
     pub from_s: u64,
-    /// Its end.
+    /// End of the window.
     pub to_s: u64,
 }
 
 /// How a scenario ended.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct End {
-    /// Why.
+    /// Why it ended.
     pub reason: EndReason,
-    /// The reason in words, where there is more to say.
+    /// Details, if there are any.
     pub message: Option<String>,
 }
 
@@ -206,19 +209,19 @@ pub enum EndReason {
     /// Its time was over.
     #[default]
     Time,
-    /// Its requests were sent.
+    /// All its requests were sent.
     Requests,
-    /// Its Documents were sent.
+    /// All its Documents were sent.
     Documents,
     /// An `abort` threshold or action ended it.
     Aborted,
-    /// Somebody ended the run.
+    /// The run was interrupted.
     Interrupted,
     /// Its target could not be reached or started.
     Unreachable,
-    /// A request could not be made.
+    /// A request could not be built.
     Broken,
-    /// It never began: the run ended before, or what it needs did not run.
+    /// It never started: the run ended first, or a scenario it needs did not run.
     Skipped,
 }
 
@@ -231,52 +234,52 @@ pub struct Validity {
     pub reasons: Vec<Reason>,
 }
 
-/// Where requests went.
+/// The target of the requests.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TargetSummary {
-    /// The Flow's name in the file.
+    /// Name of the Flow in the file.
     pub flow: String,
     /// `grpc`, `http` or `websocket`.
     pub protocol: String,
-    /// `grpc://127.0.0.1:40001`; null when there never was one.
+    /// Such as `grpc://127.0.0.1:40001`; null if there never was one.
     pub address: Option<String>,
     /// Whether the connection was encrypted.
     pub tls: bool,
-    /// `v1` or `v2`; null when it never was known.
+    /// `v1` or `v2`; null if it was never known.
     pub family: Option<String>,
-    /// Jina's version, where the Flow told.
+    /// Version of Jina, if the Flow reports it.
     #[serde(default)]
     pub jina: Option<String>,
-    /// DocArray's version, where the Flow told.
+    /// Version of DocArray, if the Flow reports it.
     #[serde(default)]
     pub docarray: Option<String>,
 }
 
-/// Requests by what became of them: `arrivals = sent + dropped`, and
-/// `sent = ok + response_errors + transport_errors + timeouts + abandoned + unknown`.
+/// Requests by outcome: `arrivals = sent + dropped`, and `sent = ok + response_errors +
+/// transport_errors + timeouts + abandoned + unknown`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Requests {
-    /// Due.
+    /// Requests that were due.
     pub arrivals: u64,
     /// Handed to the client.
     pub sent: u64,
     /// Answered with success.
     pub ok: u64,
-    /// Answered with a failure.
+    /// Answered with an error.
     pub response_errors: u64,
-    /// Without a usable answer.
+    /// Without a usable response.
     pub transport_errors: u64,
-    /// Without an answer in time.
+    /// Without a response in time.
     pub timeouts: u64,
     /// Never sent: too many were in flight.
     pub dropped: u64,
-    /// In flight when the grace period was over.
+    /// Still in flight at the end of the grace period.
     pub abandoned: u64,
-    /// In flight when the run was ended at once: nobody knows what would have become of them, so they
-    /// are in no rate and no threshold. Left out where there are none.
+    /// In flight when the run was ended at once. Their outcome is unknown, so they are not part of
+    /// any rate or threshold. Omitted if there are none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unknown: u64,
-    /// Tries beyond the first.
+    /// Attempts beyond the first.
     pub retries: u64,
 }
 
@@ -285,7 +288,7 @@ pub struct Requests {
 pub struct DocumentCounts {
     /// In requests that were sent.
     pub sent: u64,
-    /// In ok responses; null where a response does not tell without being decoded.
+    /// In ok responses; null if a response does not say without being decoded.
     pub received: Option<u64>,
 }
 
@@ -301,12 +304,12 @@ pub struct Throughput {
 }
 
 impl TimelineSecond {
-    /// Ok requests that throughput counts.
+    /// Number of ok requests that throughput counts.
     pub fn completed(&self) -> u64 {
         self.completed.unwrap_or(self.ok)
     }
 
-    /// Documents that throughput counts.
+    /// Number of Documents that throughput counts.
     pub fn completed_documents(&self) -> u64 {
         self.completed_documents.unwrap_or(self.documents)
     }
@@ -315,53 +318,54 @@ impl TimelineSecond {
 /// One second of a scenario.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TimelineSecond {
-    /// The second's end, from the start of what is measured.
+    /// End of the second, from the start of the measurement.
     pub t_s: u64,
     /// Arrivals due.
     pub offered: u64,
     /// Requests sent.
     pub sent: u64,
-    /// Ok requests, by when they were done.
+    /// Ok requests, by when they ended.
     pub ok: u64,
-    /// Failed requests, by when that was known.
+    /// Failed requests, by when the failure was known.
     pub errors: u64,
-    /// Of them, those without an answer in time.
+    /// Those of them that timed out.
     pub timeouts: u64,
-    /// Of them, how many of which kind; left out without errors.
+    /// Errors by kind; omitted if there are none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub kinds: BTreeMap<String, u64>,
     /// Arrivals dropped.
     pub dropped: u64,
     /// Documents of ok requests.
     pub documents: u64,
-    /// What throughput counts: ok requests that were done in the second and within the load's time,
-    /// those of the warmup among them. Left out in results of before 0.2, where it is `ok`.
+    /// What throughput counts: ok requests, including those of the warmup, that ended in this
+    /// second and before the end of the load. Omitted in results from before 0.2, where it equals
+    /// `ok`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed: Option<u64>,
     /// Their Documents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_documents: Option<u64>,
-    /// Requests in flight, the mean over the second.
+    /// Mean number of requests in flight over the second.
     pub in_flight: f64,
-    /// Response time of the ok requests, ms.
+    /// p50 of the response time of ok requests, in ms.
     pub p50: Option<f64>,
-    /// The same.
+    /// p99 of the response time of ok requests, in ms.
     pub p99: Option<f64>,
-    /// The same.
+    /// Maximum response time of ok requests, in ms.
     pub max: Option<f64>,
-    /// Lag of all requests, ms.
+    /// p99 of the send delay of all requests, in ms.
     pub lag_p99: Option<f64>,
-    /// Mean time in each Executor, ms, of the ok requests; left out where responses have no routes.
+    /// Mean time of ok requests in each Executor, in ms; omitted if responses have no routes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub executors: BTreeMap<String, f64>,
-    /// Response time of the ok requests, as in [`Latency::histogram`].
+    /// Response time of ok requests, in the format of [`Latency::histogram`].
     pub histogram: Option<String>,
-    /// Their service time.
+    /// Service time of ok requests, in the same format.
     #[serde(default)]
     pub service_histogram: Option<String>,
 }
 
-/// Firings of the three callbacks.
+/// How often the three callbacks fired.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CallbackCounts {
     /// After a success.
@@ -372,10 +376,10 @@ pub struct CallbackCounts {
     pub on_always: CallbackCount,
 }
 
-/// Firings of one callback.
+/// Counts of one callback.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CallbackCount {
-    /// How often.
+    /// How often it fired.
     pub fired: u64,
     /// How often an action in it failed.
     pub failed: u64,
@@ -386,32 +390,33 @@ pub struct CallbackCount {
 /// One assertion.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AssertionSummary {
-    /// Its name, or the expression.
+    /// Name, or else the expression.
     pub name: String,
-    /// Responses on which it held.
+    /// Number of responses that passed.
     pub passed: u64,
-    /// Responses on which it did not.
+    /// Number of responses that failed.
     pub failed: u64,
-    /// A response on which it did not.
+    /// A response that failed.
     pub example: Option<String>,
 }
 
 /// One threshold.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ThresholdSummary {
-    /// As written.
+    /// The condition as written.
     pub that: String,
-    /// The metric. Null is beyond all that was recorded, or that there is nothing to judge.
+    /// Value of the metric. Null if it is beyond everything recorded, or if there is nothing to
+    /// evaluate.
     pub actual: Option<f64>,
-    /// What the metric is measured in: `ms`, `share` (from 0 to 1), `per_s` or `count`.
+    /// Unit of the metric: `ms`, `share` (from 0 to 1), `per_s` or `count`.
     pub unit: String,
-    /// Whether it held.
+    /// Whether the condition was met.
     pub verdict: Verdict,
     /// Whether the verdict is `held`.
     pub passed: bool,
-    /// Why it was not judged.
+    /// Why it is inconclusive.
     pub reason: Option<String>,
-    /// The kind of that reason; left out where there is none.
+    /// Code of that reason; omitted if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<Code>,
 }
@@ -421,45 +426,45 @@ pub struct ThresholdSummary {
 pub struct ErrorSummary {
     /// `connect`, `timeout`, `executor` …
     pub kind: String,
-    /// In words.
+    /// The message.
     pub message: String,
-    /// How often.
+    /// Number of occurrences.
     pub count: u64,
-    /// When first, from the start of what is measured.
+    /// When it first occurred, from the start of the measurement.
     pub first_at_s: f64,
-    /// The Executor and its stack, of the first.
+    /// The Executor and its stack, for the first occurrence.
     pub details: Option<String>,
 }
 
 /// The requests of one step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StepSummary {
-    /// As in the file.
+    /// Name as in the file.
     pub name: String,
-    /// By what became of them; none is dropped or abandoned by itself, that befalls iterations.
+    /// By outcome. A single step is never dropped or abandoned; only whole iterations are.
     pub requests: Requests,
-    /// Ok requests a second.
+    /// Ok requests per second.
     pub requests_per_s: f64,
-    /// Due to done, of ok requests. A step after the first is due when the one before it ended.
+    /// From due to done, for ok requests. A step after the first is due when the previous one ends.
     pub response_time_ms: Latency,
-    /// Written to done, of ok requests.
+    /// From written to done, for ok requests.
     pub service_time_ms: Latency,
 }
 
-/// What was sent before it counted.
+/// Figures of the warmup.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WarmupSummary {
-    /// How long.
+    /// Length of the warmup.
     pub duration_s: f64,
-    /// Requests.
+    /// Number of requests sent.
     pub sent: u64,
-    /// Those that did not end well.
+    /// Number of requests that did not succeed.
     pub failed: u64,
-    /// Response time of the very first request that was answered, warmup or not.
+    /// Cold start: response time of the very first request that was answered, in warmup or load.
     pub first_request_ms: Option<f64>,
-    /// From the begin of the load, warmup included, to the first of three seconds whose median
-    /// response times are that of the second half of what is measured, within a tenth. Null when
-    /// it never settles, or the run is too short to tell (6 s).
+    /// From the start of the load, warmup included, to the first of three seconds whose median
+    /// response times are within a tenth of those of the second half of the measurement. Null if it
+    /// never settles, or if the run is shorter than 6 s.
     pub time_to_steady_s: Option<f64>,
 }
 
@@ -492,19 +497,19 @@ impl Default for Validity {
 }
 
 impl Validity {
-    /// Valid exactly when there are no reasons.
+    /// Valid if and only if there are no reasons.
     pub fn new(reasons: Vec<Reason>) -> Validity {
         Validity { valid: reasons.is_empty(), reasons }
     }
 }
 
 impl End {
-    /// Why nothing that was measured until then can be judged, where that is so.
-    /// With the verdict on the scenario.
+    /// Why nothing that was measured until then can be evaluated, if that is so, and the verdict of
+    /// the scenario in that case.
     pub fn unfinished(&self) -> Option<(Verdict, String)> {
         let (verdict, words) = match self.reason {
             EndReason::Time | EndReason::Requests | EndReason::Documents => return None,
-            // What ended it judged what there was.
+            // Whatever aborted it has evaluated what there was.
             EndReason::Aborted => return None,
             EndReason::Interrupted => (Verdict::Interrupted, "the run was interrupted"),
             EndReason::Unreachable => (Verdict::NotReached, "the target was not reached"),
@@ -518,8 +523,8 @@ impl End {
 }
 
 impl Verdict {
-    /// The worse of two, in the order of the exit codes: a failure is known to be one, whatever could
-    /// not be judged, and what was not run to its end is not known at all.
+    /// The worse of two, in the order of the exit codes. A failure is certain even if something
+    /// else is inconclusive, but nothing is certain about a run that did not reach its end.
     pub fn and(self, other: Verdict) -> Verdict {
         const ORDER: [Verdict; 5] = [
             Verdict::Interrupted,

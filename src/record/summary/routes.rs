@@ -1,4 +1,4 @@
-//! Where requests spent their time, as far as the routes of responses tell.
+//! Where requests spend their time, as far as the routes of responses show.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,39 +10,39 @@ use super::Latency;
 pub struct ExecutorSummary {
     /// Its name; `gateway` for the gateway, which includes all Executors.
     pub name: String,
-    /// From coming in to going out, on the gateway's clock.
+    /// From entering to leaving, on the gateway's clock.
     pub time_ms: Latency,
 }
 
-/// Mean time in one stop of typical requests (those around the median: the 40th to the 60th of a
-/// hundred) and of the tail (the slowest hundredth).
+/// Mean time in one hop for typical requests (from the 40th to the 60th percentile) and for the
+/// tail (the slowest 1 %).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BreakdownSummary {
-    /// What it is.
+    /// Kind of the hop.
     pub kind: StopKind,
-    /// The Executor's name, or what it is in words.
+    /// Name of the Executor, or a description of the hop.
     pub name: String,
     /// Mean time of typical requests.
     pub typical_ms: f64,
-    /// Its share of all stops' times, from 0 to 1.
+    /// Share of the total over all hops, from 0 to 1.
     pub typical_share: f64,
     /// Mean time of the tail.
     pub tail_ms: f64,
-    /// Its share of all stops' times, from 0 to 1.
+    /// Share of the total over all hops, from 0 to 1.
     pub tail_share: f64,
 }
 
-/// What a stop of a request is.
+/// Kind of a hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StopKind {
-    /// Due, but not sent yet.
+    /// Send delay: due, but not sent yet.
     Lag,
-    /// Between us and the gateway, and in our own hands.
+    /// Network, and time in the client.
     Network,
-    /// In the gateway, and in no Executor.
+    /// Gateway overhead: in the gateway, but in no Executor.
     Gateway,
-    /// An Executor. Those that work at the same time count in full each.
+    /// An Executor. Executors that work in parallel each count in full.
     Executor,
 }
 
@@ -51,17 +51,17 @@ pub enum StopKind {
 pub struct SlowSummary {
     /// When it was due.
     pub due_s: f64,
-    /// Due to done.
+    /// From due to done.
     pub response_ms: f64,
-    /// Written to done.
+    /// From written to done.
     pub service_ms: f64,
-    /// Due to written.
+    /// Send delay, from due to written.
     pub lag_ms: f64,
-    /// The stops it passed, and the time in each.
+    /// The hops it passed, and the time in each.
     pub routes: Vec<RouteSummary>,
 }
 
-/// One stop of a request.
+/// One hop of a request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RouteSummary {
     /// Executor or gateway.
