@@ -1,88 +1,89 @@
-//! The difference between two sides, with an interval for any level of certainty.
+//! The difference between two sides, with an interval at any confidence level.
 //!
-//! The unit is the run. From six runs a side on, the interval is Mann's and Whitney's: it uses ranks
-//! alone, so it is exact whatever the distribution of a run's figures is, outliers included, and its
-//! centre is Hodges' and Lehmann's estimate. Fewer runs say little about how much runs differ, and
-//! Student's t pays for that; two runs a side say next to nothing of it, and an assumption joins
-//! in. Which of these is right how often is in the table that `benches/gates/main.rs` prints.
+//! The unit is the run. From six runs per side on, the interval is that of the Mann–Whitney test.
+//! It only uses ranks, so it is exact for any distribution of a run's figures, outliers included,
+//! and its centre is the Hodges–Lehmann estimate. Fewer runs say little about how much runs vary,
+//! and Student's t gets wider for it. Two runs per side say almost nothing, so a prior is added.
+//! `benches/gates/main.rs` prints how often each of these is right.
 
 use super::student::{rank_sum_chances, t_beyond};
 
-/// From so many runs a side on, ranks alone decide.
+/// From this many runs per side on, only ranks are used.
 pub(super) const RANKED_MIN: usize = 6;
 
-/// With fewer degrees of freedom than those of three runs a side, an assumption joins what runs show
-/// of how much they differ. With more they say it themselves: an assumption that is too wide would
-/// hide what they can tell, one that is too narrow would cry wolf on a rough machine.
+/// With fewer degrees of freedom than three runs per side have, a prior supplements the observed
+/// variation between runs. With more, the runs decide alone: a prior that is too wide would hide
+/// what they can detect, and one that is too narrow would give false alarms on a noisy machine.
 const ALONE_MIN: f64 = 4.0;
 
-/// The share of the chance of error that ranks keep where a line was taken out first: straightened
-/// values are a little more alike than the truth, as every fitted line makes them.
+/// Share of alpha left to the rank test after a trend line was removed: detrended values are
+/// slightly more alike than the true ones, as with every fitted line.
 const STRAIGHTENED: f64 = 0.75;
 
-/// Above so many pairs of runs the distribution of ranks is as good as normal, and long to count.
+/// Above this many pairs of runs, the rank distribution is close enough to normal, and slow to
+/// count.
 const RANKED_EXACT: usize = 900;
 
-/// What the runs of one side have of one metric.
+/// The values of one metric over the runs of one side.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Level {
-    /// A value for each run: a logarithm, or a share for error rates.
+    /// One value per run: a logarithm, or a share for error rates.
     pub(super) values: Vec<f64>,
-    /// The variance of each that comes from within the run.
+    /// Variance of each value that comes from within the run.
     pub(super) within: Vec<f64>,
-    /// When each began, in seconds.
+    /// Start of each run, in seconds.
     pub(super) started: Vec<f64>,
 }
 
-/// Whether so many runs on each side say by themselves how much runs differ.
+/// Whether this many runs per side show the variation between runs without a prior.
 pub(super) fn say_it_alone(base: usize, candidate: usize) -> bool {
     (base + candidate) as f64 - 2.0 >= ALONE_MIN
 }
 
-/// What is known beforehand of how much a metric differs between runs of the same thing.
+/// Prior knowledge about the variation of a metric between runs of the same thing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Prior {
-    /// The standard deviation between runs beside that within them, assumed; not asked where runs are
-    /// enough to show it.
+    /// Assumed standard deviation between runs, in addition to that within runs. Not used if there
+    /// are enough runs to show it.
     Assumed(f64),
-    /// The standard deviation of whole runs, measured, with its degrees of freedom.
+    /// Measured standard deviation of whole runs, with its degrees of freedom.
     Measured(f64, f64),
 }
 
-/// Degrees of freedom that an assumption counts for. So few that it is soon outweighed, so many that
-/// the few runs it is made for do not need a t of forty.
+/// Degrees of freedom of an assumed prior: few enough to be outweighed soon, and enough that the
+/// few runs it is made for do not need a t of forty.
 const ASSUMED_FREEDOM: f64 = 3.0;
 
-/// A difference, candidate − base.
+/// The difference candidate − base.
 #[derive(Clone, Debug)]
 pub(super) struct Effect {
-    /// The best guess.
+    /// Point estimate.
     pub(super) estimate: f64,
-    /// The standard error.
+    /// Standard error.
     error: f64,
     method: Method,
-    /// The part of a chance of error that [`Method`] may use.
+    /// Share of alpha that [`Method`] may use.
     share: f64,
-    /// What cannot be resolved: added on both sides.
+    /// Resolution: added to the interval on both sides.
     resolution: f64,
-    /// Failures and totals of both sides, where the metric is a share of failures.
+    /// Failures and totals of both sides, if the metric is a share of failures.
     counts: Option<[(f64, f64); 2]>,
 }
 
 #[derive(Clone, Debug)]
 enum Method {
-    /// All differences between a run of one side and one of the other, ascending, and the chance of
-    /// at most so many wins.
+    /// All differences between a run of one side and a run of the other, in ascending order, and
+    /// the probability of at most that many wins.
     Ranks { differences: Vec<f64>, chances: Vec<f64> },
-    /// The same, where the number of wins is as good as normal: its mean and standard deviation.
+    /// The same with a normal approximation of the number of wins: its mean and standard deviation.
     ManyRanks { differences: Vec<f64>, mean: f64, deviation: f64 },
-    /// Student's t with so many degrees of freedom.
+    /// Student's t with this many degrees of freedom.
     Student { freedom: f64 },
 }
 
 impl Effect {
-    /// Compares two sides, each with at least one run. `strictest` is the smallest chance of error
-    /// that will be asked for: of few runs, ranks alone can never be that sure.
+    /// Compares two sides, each with at least one run. `strictest` is the smallest alpha that will
+    /// be requested: with few runs, a rank test can never reach it.
     pub(super) fn new(
         base: &Level,
         candidate: &Level,
@@ -122,13 +123,14 @@ impl Effect {
         Effect { estimate, error, method, share, resolution, counts: None }
     }
 
-    /// The same for shares of failures: no interval is tighter than counting allows, so that no
-    /// failure in a hundred requests does not pass for none at all. Gives failures and totals.
+    /// The same for shares of failures. No interval is narrower than counting statistics allow, so
+    /// zero failures in a hundred requests do not count as a rate of zero. Takes failures and
+    /// totals.
     pub(super) fn with_counts(self, base: (f64, f64), candidate: (f64, f64)) -> Effect {
         Effect { counts: Some([base, candidate]), ..self }
     }
 
-    /// The interval that misses the truth on each side with the chance `alpha` at most.
+    /// The interval that misses the true value with probability `alpha` at most on each side.
     pub(super) fn bounds(&self, alpha: f64) -> (f64, f64) {
         let share = alpha * self.share;
         let (low, high) = match &self.method {
@@ -150,8 +152,8 @@ impl Effect {
         (low.min(counted.0), high.max(counted.1))
     }
 
-    /// Half of the interval as it would be if it were known how much runs differ: what more runs
-    /// make of it is that, over the root of their number.
+    /// Half of the interval if the variation between runs were known. More runs shrink it with the
+    /// square root of their number.
     pub(super) fn half(&self, alpha: f64) -> f64 {
         if let (Method::Student { .. }, None) = (&self.method, self.counts) {
             return t_beyond(alpha, 1e6) * self.error + self.resolution;
@@ -160,8 +162,7 @@ impl Effect {
         (high - low) / 2.0
     }
 
-    /// The smallest chance of error at which the interval lies wholly above `limit`; 1 when it does
-    /// at none.
+    /// The smallest alpha at which the interval lies completely above `limit`; 1 if there is none.
     pub(super) fn chance_above(&self, limit: f64) -> f64 {
         smallest(|alpha| self.bounds(alpha).0 > limit)
     }
@@ -172,7 +173,7 @@ impl Effect {
     }
 }
 
-/// The differences that so many wins leave inside; endless when no wins are left out.
+/// The differences left inside by this many wins; infinite if no wins are excluded.
 fn ends(differences: &[f64], wins: usize) -> (f64, f64) {
     let wins = wins.min(differences.len().div_ceil(2));
     match wins.checked_sub(1) {
@@ -181,7 +182,7 @@ fn ends(differences: &[f64], wins: usize) -> (f64, f64) {
     }
 }
 
-/// The smallest chance at which `decided` holds, which then holds for larger ones too.
+/// The smallest alpha for which `decided` is true; it is then true for larger ones too.
 fn smallest(decided: impl Fn(f64) -> bool) -> f64 {
     let (mut low, mut high): (f64, f64) = (1e-9, 0.5);
     if !decided(high) {
@@ -194,8 +195,8 @@ fn smallest(decided: impl Fn(f64) -> bool) -> f64 {
     high
 }
 
-/// The standard error of the difference of means and its degrees of freedom, of which `lines` that
-/// were fitted have taken one each.
+/// Standard error of the difference of means, and its degrees of freedom. Each of the `lines` that
+/// were fitted costs one.
 fn spread(base: &Level, candidate: &Level, prior: Prior, lines: f64) -> (f64, f64) {
     let sides = [base, candidate];
     let observed_freedom = (base.values.len() + candidate.values.len()) as f64 - 2.0 - lines;
@@ -210,7 +211,7 @@ fn spread(base: &Level, candidate: &Level, prior: Prior, lines: f64) -> (f64, f6
     };
     let freedom = weight + observed_freedom;
     let pooled = (weight * variance + squares) / freedom;
-    // Runs cannot be more alike than their own noise lets them, whatever a few of them pretend.
+    // Runs cannot be more alike than their own noise allows, even if a few of them happen to be.
     let error = sides
         .iter()
         .zip(within)
@@ -220,11 +221,10 @@ fn spread(base: &Level, candidate: &Level, prior: Prior, lines: f64) -> (f64, f6
     (error, freedom)
 }
 
-/// When the runs of both sides take turns, takes out the straight line in time that both follow: a
-/// machine that gets warm or a neighbour that goes away is no difference between them. The slope is
-/// the median of the slopes between any two runs of the same side (Theil and Sen), so that single
-/// runs do not bend it.
-/// `None` when there is nothing to take out.
+/// If the runs of both sides are interleaved, removes the linear trend in time that is common to
+/// both: a machine that warms up or a neighbour that goes away is not a difference between them.
+/// The slope is the median of the slopes between any two runs of the same side (Theil–Sen), so
+/// single runs do not affect it. `None` if there is nothing to remove.
 fn without_common_drift(base: &Level, candidate: &Level) -> Option<(Level, Level)> {
     if !take_turns(&base.started, &candidate.started) {
         return None;
@@ -254,7 +254,7 @@ fn without_common_drift(base: &Level, candidate: &Level) -> Option<(Level, Level
     Some((straighten(base), straighten(candidate)))
 }
 
-/// Whether the runs of both sides come in pairs, one of each side, and are enough to see a drift.
+/// Whether runs come in pairs, one of each side, and are enough to detect a drift.
 fn take_turns(base: &[f64], candidate: &[f64]) -> bool {
     const RUNS_MIN: usize = 5;
     if base.len() != candidate.len() || base.len() < RUNS_MIN {
@@ -267,8 +267,8 @@ fn take_turns(base: &[f64], candidate: &[f64]) -> bool {
     runs.chunks(2).all(|pair| pair[0].1 != pair[1].1)
 }
 
-/// Newcombe's interval for the difference of two shares (1998, his method 10): Wilson's intervals of
-/// each, which hold for no failures too.
+/// Newcombe's interval for the difference of two shares (1998, his method 10), from Wilson's
+/// interval of each, which also works without failures.
 fn newcombe(base: (f64, f64), candidate: (f64, f64), z: f64) -> (f64, f64) {
     let wilson = |(failures, total): (f64, f64)| {
         let share = failures / total;
@@ -286,13 +286,13 @@ pub(super) fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// The sum of squared deviations from the mean.
+/// Sum of squared deviations from the mean.
 pub(super) fn squares(values: &[f64]) -> f64 {
     let mean = mean(values);
     values.iter().map(|value| (value - mean).powi(2)).sum()
 }
 
-/// Of values that ascend.
+/// Median of values in ascending order.
 pub(super) fn median(ascending: &[f64]) -> f64 {
     let half = ascending.len() / 2;
     if ascending.len().is_multiple_of(2) {
@@ -319,7 +319,7 @@ mod tests {
         let base = level(&[0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.02, 0.01, 0.03, 9.0]);
         let candidate = level(&[1.0, 1.01, 1.02, 1.03, 1.04, 1.05, 1.02, 1.01, 1.03, 1.06]);
         let effect = Effect::new(&base, &candidate, Prior::Assumed(0.02), 0.0, 0.01);
-        // One run that is quite beside the others does not move it.
+        // A single outlier does not move it.
         assert!((effect.estimate - 1.0).abs() < 0.02, "{}", effect.estimate);
         let (low, high) = effect.bounds(0.01);
         assert!(0.9 < low && low < 1.0 && 1.0 < high && high < 1.1, "{low} {high}");

@@ -1,4 +1,4 @@
-//! What is compared, and the gates on it: `p99 +10% +2ms`.
+//! The metrics that are compared, and the gates on them: `p99 +10% +2ms`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,39 +6,39 @@ use std::str::FromStr;
 use crate::scenario::condition::{self, parse_metric};
 use crate::units::{Quantile, Rate, Span};
 
-/// A number that both sides have, with its name as users write it.
+/// A figure that both sides have, with its name as users write it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Metric {
-    /// What it is.
+    /// What it measures.
     pub measure: Measure,
     name: String,
 }
 
-/// What is measured.
+/// What a metric measures.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Measure {
-    /// A latency: where the time went, and which number of its distribution.
+    /// A latency: which part of the time, and which statistic.
     Latency(Part, Statistic),
-    /// Ok requests a second.
+    /// Ok requests per second.
     Throughput,
-    /// Documents of ok requests, a second.
+    /// Documents of ok requests per second.
     DocumentsPerSecond,
-    /// The share of arrivals that did not end well.
+    /// Share of arrivals that did not succeed.
     ErrorRate,
 }
 
-/// Where time goes.
+/// Part of the time of a request.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
-    /// Due to done.
+    /// Response time: due to done.
     Response,
-    /// Written to done.
+    /// Service time: written to done.
     Service,
-    /// In an Executor.
+    /// Time in an Executor.
     Executor(String),
-    /// In the gateway without Executors.
+    /// Gateway overhead: time in the gateway without its Executors.
     Gateway,
-    /// Beside the gateway: network and client.
+    /// Time outside the gateway: network and client.
     Network,
     /// Response time of a step.
     Step(String),
@@ -46,68 +46,68 @@ pub enum Part {
     StepService(String),
 }
 
-/// A number of a distribution.
+/// Statistic of a distribution.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Statistic {
     /// The smallest value that at least this share does not exceed.
     Quantile(f64),
-    /// The arithmetic mean of what came back.
+    /// Arithmetic mean of the ok requests.
     Mean,
 }
 
 /// How much worse the candidate may be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gate {
-    /// Of what.
+    /// The metric it is about.
     pub metric: Metric,
-    /// In parts of the base's value; 0 for error rates.
+    /// Relative allowance, as a share of the base's value; 0 for error rates.
     pub relative: f64,
-    /// Beside that, in the metric's unit: ms, a share, or a second.
+    /// Additional absolute allowance in the unit of the metric: ms, a share, or per second.
     pub absolute: f64,
     text: String,
 }
 
-/// Why a text is no gate.
+/// Why a text is not a gate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GateError {
     /// Not a metric and an allowance.
     #[error("expected a gate such as `p99 +10%`, `p99 +10% +2ms` or `throughput -5%`, found `{0}`")]
     Form(String),
-    /// The first part is nothing that can be compared.
+    /// The first part is not a metric that can be compared.
     #[error("`{found}` cannot be compared{}", hint(.found))]
     Metric {
-        /// What there was.
+        /// The text that was found.
         found: String,
     },
-    /// An allowance that allows the wrong way.
+    /// The allowance has the wrong sign.
     #[error("`{metric}` gets worse when it {}: write `{metric} {}{allowance}`", if *.rises { "rises" } else { "falls" }, if *.rises { "+" } else { "-" })]
     Sign {
-        /// As written.
+        /// The metric as written.
         metric: String,
-        /// Without its sign.
+        /// The allowance without its sign.
         allowance: String,
         /// Whether more is worse.
         rises: bool,
     },
-    /// An allowance that is none of this metric.
+    /// The allowance does not fit the metric.
     #[error("`{metric}` is allowed {expected}, found `{found}`")]
     Allowance {
-        /// As written.
+        /// The metric as written.
         metric: String,
         /// For example "a percentage such as `10%`".
         expected: &'static str,
-        /// What there was.
+        /// The text that was found.
         found: String,
     },
 }
 
-/// The slowest quantity that logarithms can tell from an endless one, in ms: two hours.
+/// Slowest value that logarithms distinguish from infinity, in ms: two hours.
 const SLOWEST_MS: f64 = 7.2e6;
 
-/// The fastest, a hundredth of what histograms can tell from nothing.
+/// Smallest value, a hundredth of the resolution of histograms.
 const FASTEST: f64 = 1e-5;
 
-/// Logarithms of latencies and rates, where nothing and endless have one too.
+/// Logarithm of latencies and rates, also defined for zero and infinity.
 pub(super) fn log(value: f64) -> f64 {
     value.clamp(FASTEST, SLOWEST_MS).ln()
 }
@@ -130,18 +130,18 @@ impl Metric {
         }
     }
 
-    /// Whether more of it is worse.
+    /// Whether a larger value is worse.
     pub fn rises_to_worse(&self) -> bool {
         !matches!(self.measure, Measure::Throughput | Measure::DocumentsPerSecond)
     }
 
-    /// Whether it is compared by its difference and not by its ratio: a share of failures may be
-    /// nothing on one side.
+    /// Whether it is compared by difference instead of ratio: a share of failures may be zero on
+    /// one side.
     pub fn is_share(&self) -> bool {
         self.measure == Measure::ErrorRate
     }
 
-    /// Whether it needs a run that is valid.
+    /// Whether it needs a valid run.
     pub fn is_timing(&self) -> bool {
         !self.is_share()
     }
@@ -155,12 +155,12 @@ impl Metric {
         }
     }
 
-    /// A value on the scale of comparisons.
+    /// Transforms a value to the scale of comparisons.
     pub(super) fn scale(&self, value: f64) -> f64 {
         if self.is_share() { value } else { log(value) }
     }
 
-    /// A difference on that scale as people read it: parts of the base, or for shares the
+    /// A difference on that scale as shown to people: a share of the base, or for shares the
     /// difference itself.
     pub(super) fn change(&self, difference: f64) -> f64 {
         if self.is_share() { difference } else { difference.exp_m1() }
@@ -168,8 +168,8 @@ impl Metric {
 }
 
 impl Statistic {
-    /// Its value among latencies and their counts in ascending order, with so many that failed
-    /// behind them: infinite where it falls among those, `None` where there are none at all.
+    /// Its value for latencies and their counts in ascending order, followed by a number of
+    /// failures: infinite if it falls among the failures, `None` if there are no requests at all.
     pub(super) fn of(
         self,
         values: impl Iterator<Item = (f64, u64)>,
@@ -202,7 +202,7 @@ impl FromStr for Metric {
         let unknown = || GateError::Metric { found: text.into() };
         let (place, metric) = parse_metric(text).ok_or_else(unknown)?;
         let statistic = |statistic| match statistic {
-            // The hundredth percentile is the largest value.
+            // The 100th percentile is the maximum.
             condition::Statistic::Quantile(quantile) if quantile.get() < 1.0 => {
                 Ok(Statistic::Quantile(quantile.get()))
             }
@@ -261,7 +261,7 @@ impl FromStr for Gate {
 
     fn from_str(text: &str) -> Result<Gate, GateError> {
         let form = || GateError::Form(text.into());
-        // The metric may hold blanks, where an Executor's name does; allowances do not.
+        // The metric may contain spaces, if an Executor's name does; allowances do not.
         let words: Vec<&str> = text.split_whitespace().collect();
         let signed = |word: &&&str| word.starts_with(['+', '-']) && word.len() > 1;
         let allowed = words.iter().rev().take_while(signed).count();
@@ -284,7 +284,7 @@ impl FromStr for Gate {
             };
             let percentage = percent(size);
             let (place, value) = match (&metric.measure, percentage) {
-                // A share is compared by its difference, in points.
+                // A share is compared by its difference, in percentage points.
                 (Measure::ErrorRate, Some(points)) => (&mut absolute, points),
                 (Measure::ErrorRate, None) => return Err(wrong("points such as `+0.1%`")),
                 (_, Some(share)) => (&mut relative, share),
@@ -311,7 +311,7 @@ impl FromStr for Gate {
     }
 }
 
-/// The share that a percentage means. Unlike percentages of a whole it may be above 100.
+/// A percentage as a share. Unlike shares of a whole, it may be above 100 %.
 fn percent(text: &str) -> Option<f64> {
     const MOST: f64 = 1e5;
     let number: f64 = text.strip_suffix('%')?.trim().parse().ok()?;
@@ -319,7 +319,7 @@ fn percent(text: &str) -> Option<f64> {
 }
 
 impl Gate {
-    /// The change it allows where the base has this value, on the scale of comparisons.
+    /// The change it allows for this base value, on the scale of comparisons.
     pub(super) fn limit(&self, base: f64) -> f64 {
         if self.metric.is_share() {
             return self.absolute;

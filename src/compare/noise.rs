@@ -1,4 +1,4 @@
-//! What a machine can tell: how much runs of the very same thing differ on it.
+//! Noise profiles: how much runs of the same thing vary on a machine, and what can be detected.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,60 +13,62 @@ use super::{CompareError, Saved, names, runs};
 use crate::record::summary::Environment;
 use crate::record::validity::can_tell;
 
-/// The schema of a saved noise floor.
+/// The schema of a saved noise profile.
 pub const SCHEMA: &str = "flowbench.noise/1";
 
-/// Fewer runs than this say next to nothing about how much runs differ.
+/// Fewer runs say almost nothing about how much runs vary.
 pub const RUNS_MIN: usize = 5;
 
-/// How much runs of the same thing differ on a machine.
+/// How much runs of the same thing vary on a machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Noise {
-    /// [`SCHEMA`].
+    /// Always [`SCHEMA`].
     pub schema: String,
-    /// The suite.
+    /// Name of the suite.
     pub suite: String,
-    /// When its first run began.
+    /// Start of its first run.
     pub measured_at: Timestamp,
-    /// The machine.
+    /// The machine it was measured on.
     pub environment: Environment,
-    /// Runs it was learned from.
+    /// Number of runs it was measured with.
     pub runs: usize,
-    /// By scenario.
+    /// One entry per scenario.
     pub scenarios: Vec<ScenarioNoise>,
 }
 
 /// The noise of one scenario.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScenarioNoise {
-    /// Its name.
+    /// Name of the scenario.
     pub name: String,
-    /// Its load, in words.
+    /// Description of its load in words.
     pub load: String,
-    /// By metric.
+    /// One entry per metric.
     pub metrics: Vec<MetricNoise>,
 }
 
 /// The noise of one metric.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MetricNoise {
-    /// As gates name it.
+    /// Name as in gates.
     pub metric: String,
     /// `ms`, `share` or `per_s`.
     pub unit: String,
-    /// The median of the runs, in that unit; null when failures are the answer.
+    /// Median of the runs in that unit; null if the median run failed.
     pub median: Option<f64>,
-    /// The standard deviation between runs: parts of the value, for shares the difference itself.
+    /// Standard deviation between runs, relative to the value; for shares, absolute.
     pub deviation: f64,
-    /// The smallest change that as many runs on each side can tell from none, likewise.
+    /// Minimum detectable change with this many runs per side, relative or absolute likewise.
     pub floor: f64,
 }
 
 impl Noise {
-    /// Learns it from results of the same suite on the same machine, [`RUNS_MIN`] at least.
+    /// Measures it from results of the same suite on the same machine, at least [`RUNS_MIN`] of
+    /// them.
     ///
     /// # Errors
-    /// When they are not of the same thing.
+    ///
+    /// If they are not results of the same thing.
     pub fn learn(results: &[Saved], alpha: f64) -> Result<Noise, CompareError> {
         let (names, _) = names(results, &[]);
         let differences = differences(results, &[], &names);
@@ -100,7 +102,7 @@ impl Noise {
         })
     }
 
-    /// Why it says nothing about results of another machine, if they are.
+    /// Why it does not apply to results of another machine, if they are from another one.
     pub fn foreign(&self, environment: &Environment) -> Option<String> {
         let (ours, theirs) = (machine(&self.environment), machine(environment));
         (ours != theirs).then(|| {
@@ -108,19 +110,19 @@ impl Noise {
         })
     }
 
-    /// Whether it was learned from these results and no others.
+    /// Whether it was measured with exactly these results.
     pub(super) fn is_of(&self, results: &[Saved]) -> bool {
         let first = results.iter().map(|saved| saved.summary.started_at).min();
         results.len() == self.runs && first == Some(self.measured_at)
     }
 
-    /// What is known of how much runs of a scenario differ in a metric.
+    /// Prior knowledge about the variation of a metric of a scenario between runs.
     pub(super) fn prior(&self, scenario: &str, metric: &Metric) -> Option<Prior> {
         let noise = self.metric(scenario, metric)?;
         Some(Prior::Measured(noise.deviation, self.freedom()))
     }
 
-    /// A sentence for each gate that allows less than so many runs can tell.
+    /// One sentence for each gate below the minimum detectable change of these runs.
     pub(super) fn too_tight(&self, samples: &[Sample], gates: &[Gate], alpha: f64) -> Vec<String> {
         let mut sentences = Vec::new();
         for sample in samples {
@@ -134,8 +136,8 @@ impl Noise {
         sentences
     }
 
-    /// Why a gate cannot be told by so many runs of base and candidate, if it cannot. `base` are
-    /// the values of the base, where there are some already.
+    /// Why a gate cannot be decided with these numbers of runs, if it cannot. `base` are the values
+    /// of the base, if there are some already.
     pub fn tighter(
         &self,
         scenario: &str,
@@ -182,7 +184,7 @@ impl Noise {
         self.runs.saturating_sub(1).max(1) as f64
     }
 
-    /// Half of the interval that runs without any difference between the sides would have.
+    /// Half of the interval of runs without any difference between the sides.
     fn floor(&self, deviation: f64, runs: [usize; 2], alpha: f64) -> f64 {
         floor(deviation, self.freedom(), runs, alpha)
     }
@@ -194,7 +196,7 @@ fn floor(deviation: f64, freedom: f64, [base, candidate]: [usize; 2], alpha: f64
     t_beyond(alpha, freedom) * error
 }
 
-/// What is learned: what gates are usually about.
+/// The metrics to measure: those that gates are usually about.
 fn metrics(runs: &[Run]) -> Vec<Metric> {
     let mut executors: Vec<&str> = runs.iter().flat_map(Run::executors).collect();
     executors.sort_unstable();
@@ -217,7 +219,7 @@ fn learn(metric: &Metric, runs: &[Run], alpha: f64) -> Option<MetricNoise> {
     if values.len() < runs.len() || runs.len() < 2 {
         return None;
     }
-    // A percentile that a run cannot tell is a matter of one or two requests.
+    // A percentile that a run does not support depends on one or two requests.
     if let Measure::Latency(_, Statistic::Quantile(quantile)) = metric.measure
         && !runs.iter().all(|run| can_tell(quantile, run.count(metric)))
     {

@@ -1,5 +1,5 @@
-//! One run of one scenario as comparisons see it: whole distributions, and the response times second
-//! by second, from which the run's own noise is drawn.
+//! One run of one scenario, prepared for comparison: whole distributions, and the response times
+//! second by second, from which the noise within the run is estimated.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -11,48 +11,48 @@ use crate::random::Key;
 use crate::record::summary::{ScenarioSummary, Summary, TimelineSecond};
 use crate::record::{Histogram, HistogramError};
 
-/// Stretches of a run that are resampled, at most; longer runs have longer ones. Which bounds what a
-/// resample costs, and is more than enough to see how they vary.
+/// Maximum number of stretches for resampling; longer runs have longer ones. This limits the cost
+/// of a resample, and is more than enough to see how stretches vary.
 const STRETCHES_MAX: usize = 120;
 
-/// Fewer stretches say nothing about how they depend on each other.
+/// Fewer stretches say nothing about their correlation.
 const STRETCHES_MIN: usize = 8;
 
-/// Resamples of a run. Its noise is known to 5 % of itself then, which is less than matters.
+/// Resamples per run. The noise is then known to 5 % of itself, which is good enough.
 const RESAMPLES: u64 = 200;
 
-/// How many times more a quantile varies than it would if requests were independent, where there are
-/// no seconds to learn it from.
+/// How many times more a quantile varies than with independent requests, if there are no seconds to
+/// estimate it from.
 const DESIGN_EFFECT: f64 = 2.0;
 
 /// One run of one scenario.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// When it began, in seconds since the epoch.
+    /// Start in seconds since the epoch.
     pub started_s: f64,
-    /// Arrivals.
+    /// Number of arrivals.
     pub arrivals: u64,
-    /// Those that did not end well.
+    /// Number of arrivals that did not succeed.
     pub failed: u64,
-    /// Ok requests a second.
+    /// Ok requests per second.
     pub requests_per_s: f64,
-    /// Documents of them, a second.
+    /// Documents of ok requests per second.
     pub documents_per_s: f64,
     parts: BTreeMap<Part, Distribution>,
     stretches: Vec<Stretch>,
-    /// The latencies that stretches count, in ms, ascending.
+    /// The latencies counted by stretches, in ms, in ascending order.
     latencies: Vec<f64>,
 }
 
-/// Latencies and how often they occurred. What failed ranks as slowest.
+/// Latencies and their counts. Failures rank as slowest.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Distribution {
-    /// In ms, ascending.
+    /// In ms, in ascending order.
     values: Vec<(f64, u64)>,
     failed: u64,
 }
 
-/// A second of a run, or some seconds.
+/// One or several seconds of a run.
 #[derive(Clone, Debug, Default)]
 struct Stretch {
     /// Index into [`Run::latencies`] and count.
@@ -63,21 +63,22 @@ struct Stretch {
     documents: u64,
 }
 
-/// What a second saw.
+/// The events of one second.
 #[derive(Clone, Debug, Default)]
 pub struct Second {
-    /// Response times of ok requests in ns, ascending, and how many took each.
+    /// Response times of ok requests in ns, in ascending order, and the number of requests with
+    /// each.
     pub response: Vec<(u64, u32)>,
-    /// Requests that ended without success, or were dropped.
+    /// Requests that failed or were dropped.
     pub failed: u64,
-    /// Ok requests that throughput counts: those due before the first second among them.
+    /// Ok requests that throughput counts, including those due before the first second.
     pub completed: u64,
     /// Their Documents.
     pub documents: u64,
 }
 
 impl Run {
-    /// A run from its seconds alone.
+    /// A run from its seconds only.
     pub fn of_seconds(started_s: f64, seconds: &[Second]) -> Run {
         let values = together(seconds);
         let values = values.into_iter().map(|(ns, count)| (ns as f64 / 1e6, count));
@@ -100,10 +101,11 @@ impl Run {
         run
     }
 
-    /// A run from what was saved of it.
+    /// A run from its saved result.
     ///
     /// # Errors
-    /// When somebody changed its histograms.
+    ///
+    /// If its histograms were modified.
     pub fn of_summary(
         summary: &Summary,
         scenario: &ScenarioSummary,
@@ -119,7 +121,7 @@ impl Run {
         };
         add(Part::Response, &scenario.response_time_ms, failed)?;
         add(Part::Service, &scenario.service_time_ms, failed)?;
-        // Routes are known of ok responses alone.
+        // Only ok responses have routes.
         for executor in scenario.executors.iter().flatten() {
             add(Part::Executor(executor.name.clone()), &executor.time_ms, 0)?;
         }
@@ -136,7 +138,7 @@ impl Run {
         }
         let seconds = scenario.timeline.iter().map(Second::of_timeline);
         let mut seconds = seconds.collect::<Result<Vec<Second>, _>>()?;
-        // What comes in after the load's end is no second of load.
+        // What arrives after the end of the load is not a second of load.
         seconds.truncate((scenario.duration_s.floor() as usize).max(1));
         let started = summary.started_at.as_microsecond() as f64 / 1e6;
         let mut run = Run {
@@ -157,7 +159,7 @@ impl Run {
         let length = seconds.len().div_ceil(STRETCHES_MAX).max(1);
         let places: Vec<u64> = together(seconds).into_iter().map(|(ns, _)| ns).collect();
         let counts = |second: &Second| -> Vec<(u32, u32)> {
-            // Both ascend: one walk finds all places.
+            // Both are sorted, so one pass finds all positions.
             let mut walk = places.iter().zip(0u32..);
             let response = second.response.iter();
             let found = response.filter_map(|(ns, count)| {
@@ -165,7 +167,7 @@ impl Run {
             });
             found.collect()
         };
-        // A shorter rest would count as much as the others.
+        // An incomplete last stretch would count as much as the others.
         self.stretches = seconds
             .chunks_exact(length)
             .map(|seconds| Stretch {
@@ -179,7 +181,7 @@ impl Run {
         self.latencies = places.into_iter().map(|ns| ns as f64 / 1e6).collect();
     }
 
-    /// The names of its Executors.
+    /// Names of its Executors.
     pub fn executors(&self) -> impl Iterator<Item = &str> {
         self.parts.keys().filter_map(|part| match part {
             Part::Executor(name) => Some(&**name),
@@ -187,8 +189,8 @@ impl Run {
         })
     }
 
-    /// What a metric is in it: ms, a share, or a rate. Infinite where failures are the answer, none
-    /// where there is nothing to measure.
+    /// Value of a metric in this run: ms, a share, or a rate. Infinite if it falls among the
+    /// failures, `None` if there is nothing to measure.
     pub fn value(&self, metric: &Metric) -> Option<f64> {
         match &metric.measure {
             Measure::Latency(part, statistic) => self.parts.get(part)?.value(*statistic),
@@ -200,7 +202,7 @@ impl Run {
         }
     }
 
-    /// Values that a metric is made of, failures included.
+    /// Number of values behind a metric, failures included.
     pub(super) fn count(&self, metric: &Metric) -> u64 {
         match &metric.measure {
             Measure::Latency(part, _) => self.parts.get(part).map_or(0, Distribution::count),
@@ -209,11 +211,12 @@ impl Run {
         }
     }
 
-    /// The variance of each metric on its scale that comes from within the run: what would differ if
-    /// the same run were made again with the same luck of the day.
+    /// Variance of each metric, on its scale, that comes from within the run: how much the same run
+    /// would vary if it were repeated under the same conditions.
     ///
-    /// Seconds are resampled, in blocks of as many neighbours as depend on each other (Künsch's
-    /// moving-block bootstrap), never requests: those of one second share its luck.
+    /// Seconds are resampled in blocks as long as neighbouring seconds are correlated (Künsch's
+    /// moving-block bootstrap). Requests are not resampled, because those of one second are not
+    /// independent.
     pub(super) fn within(&self, metrics: &[Metric], key: Key) -> Vec<f64> {
         let response = Part::Response;
         let resampled = |metric: &Metric| match &metric.measure {
@@ -278,16 +281,16 @@ impl Run {
                 drawn.push(value);
             }
         }
-        // So many blocks vary a little less than as many independent ones would around the truth.
+        // This many blocks vary slightly less than independent ones around the true value.
         let blocks = n as f64 / block as f64;
         let correction = blocks / (blocks - 1.0).max(0.5);
         let variance = |drawn: Vec<f64>| super::effect::squares(&drawn) / (RESAMPLES - 1) as f64;
         drawn.into_iter().map(|drawn| variance(drawn) * correction).collect()
     }
 
-    /// How many neighbouring stretches depend on each other: Andrews' rule for a series in which
-    /// each follows the one before it (AR(1)), of the share above the median and above p99, whichever
-    /// takes longer to forget. A quarter of the run at most.
+    /// Number of correlated neighbouring stretches: Andrews' rule for an AR(1) series, of the share
+    /// above the median and above p99, whichever has the longer memory. At most a quarter of the
+    /// run.
     fn block_length(&self) -> usize {
         let n = self.stretches.len();
         let length = |quantile: f64| {
@@ -298,8 +301,8 @@ impl Run {
         length(0.5).max(length(0.99)).clamp(1, n / 4)
     }
 
-    /// By stretch, how many more requests than expected were slower than a quantile of the run: what
-    /// moves that quantile.
+    /// For each stretch, how many more requests than expected were slower than a quantile of the
+    /// run: this is what moves that quantile.
     pub(super) fn exceedances(&self, quantile: f64) -> Vec<f64> {
         let Some(limit) = self.value(&Metric::response(quantile)) else { return Vec::new() };
         let slower = |stretch: &Stretch| {
@@ -312,7 +315,7 @@ impl Run {
         self.stretches.iter().map(slower).collect()
     }
 
-    /// The standard deviation of the logarithm of p50 between stretches.
+    /// Standard deviation of the logarithm of p50 between stretches.
     pub(super) fn second_deviation(&self) -> f64 {
         let medians = self.stretches.iter().filter_map(|stretch| {
             let values = stretch.counts.iter();
@@ -324,7 +327,7 @@ impl Run {
         (super::effect::squares(&medians) / (medians.len() as f64 - 1.0).max(1.0)).sqrt()
     }
 
-    /// The share of stretches of which more than 5 % lie above the run's p99.
+    /// Share of stretches with more than 5 % of their requests above the run's p99.
     pub(super) fn bad_seconds(&self) -> f64 {
         let above = self.exceedances(0.99);
         let bad = above
@@ -334,7 +337,7 @@ impl Run {
         bad.count() as f64 / above.len().max(1) as f64
     }
 
-    /// How many times more the share above the median varies than if requests were independent.
+    /// How many times more the share above the median varies than with independent requests.
     fn design_effect(&self) -> f64 {
         let series = self.exceedances(0.5);
         let block = self.block_length();
@@ -368,7 +371,7 @@ impl Distribution {
     fn new(histogram: &Histogram, failed: u64) -> Distribution {
         let values =
             histogram.buckets().map(|(value, count)| (value.as_nanos() as f64 / 1e6, count));
-        // What took more than an hour is as slow as what failed.
+        // Values above an hour rank with the failures.
         Distribution { values: values.collect(), failed: failed + histogram.beyond() }
     }
 
@@ -384,8 +387,8 @@ impl Distribution {
         statistic.of(self.values.iter().copied(), self.ok(), self.failed)
     }
 
-    /// The variance of the statistic's logarithm, were its values independent: for a quantile from
-    /// the values as far beside it as its rank is uncertain.
+    /// Variance of the logarithm of the statistic for independent values. For a quantile, it comes
+    /// from the values as far beside it as its rank is uncertain.
     fn variance(&self, statistic: Statistic) -> f64 {
         let n = self.count().max(1) as f64;
         match statistic {
@@ -409,7 +412,7 @@ impl Distribution {
     }
 }
 
-/// The latencies of all seconds, ascending, each with its count.
+/// The latencies of all seconds in ascending order, with their counts.
 fn together(seconds: &[Second]) -> Vec<(u64, u64)> {
     let mut all: Vec<(u64, u64)> = Vec::new();
     let mut merged = Vec::new();
@@ -432,7 +435,7 @@ fn together(seconds: &[Second]) -> Vec<(u64, u64)> {
     all
 }
 
-/// How much a value of the series says about the next.
+/// Lag-1 autocorrelation of a series.
 pub(super) fn autocorrelation(series: &[f64]) -> f64 {
     if series.is_empty() {
         return 0.0;
@@ -447,7 +450,7 @@ pub(super) fn autocorrelation(series: &[f64]) -> f64 {
 mod tests {
     use super::*;
 
-    /// A run whose seconds all have the same hundred latencies, moved by a factor each.
+    /// A run whose seconds all have the same hundred latencies, each second scaled by a factor.
     fn run(factors: &[f64]) -> Run {
         let second = |factor: &f64| {
             let ns = |i: u32| ((factor * 1e6 * f64::from(i)) as u64, 1);

@@ -1,10 +1,10 @@
-//! Quantiles of Student's t distribution, and of the rank-sum statistic: what an interval of a few
-//! runs is made of.
+//! Quantiles of Student's t distribution and probabilities of the rank-sum statistic, for intervals
+//! from few runs.
 
-/// The value that Student's t with `df` degrees of freedom exceeds with the chance `tail`, which
+/// The value that Student's t with `df` degrees of freedom exceeds with probability `tail`, which
 /// is above 0 and at most ½.
 pub(super) fn t_beyond(tail: f64, df: f64) -> f64 {
-    // The tail falls as t grows: double, then halve.
+    // The tail falls as t grows: double, then bisect.
     let (mut low, mut high) = (0.0, 1.0);
     while t_tail(high, df) > tail && high < 1e9 {
         low = high;
@@ -17,13 +17,14 @@ pub(super) fn t_beyond(tail: f64, df: f64) -> f64 {
     high
 }
 
-/// The chance that Student's t with `df` degrees of freedom exceeds `t`, which is not negative.
+/// Probability that Student's t with `df` degrees of freedom exceeds `t`, which must not be
+/// negative.
 fn t_tail(t: f64, df: f64) -> f64 {
     0.5 * beta_share(df / (df + t * t), df / 2.0, 0.5)
 }
 
 /// The regularised incomplete beta function (Abramowitz and Stegun, 26.5.8: its continued fraction,
-/// summed by Lentz's method).
+/// evaluated by Lentz's method).
 fn beta_share(x: f64, a: f64, b: f64) -> f64 {
     if x <= 0.0 {
         return 0.0;
@@ -31,7 +32,7 @@ fn beta_share(x: f64, a: f64, b: f64) -> f64 {
     if x >= 1.0 {
         return 1.0;
     }
-    // The fraction converges fast on this side; the other is its mirror.
+    // The fraction converges fast on this side; the other side follows by symmetry.
     if x > (a + 1.0) / (a + b + 2.0) {
         return 1.0 - beta_share(1.0 - x, b, a);
     }
@@ -79,16 +80,18 @@ fn ln_gamma(x: f64) -> f64 {
     0.5 * std::f64::consts::TAU.ln() + (x + 0.5) * t.ln() - t + series.ln()
 }
 
-/// How many of the pairs (one of `n` values, one of `m`) are won by the first when all orders are
-/// equally likely: entry `u` is the chance of at most `u` wins. Mann and Whitney's recursion.
+/// Distribution of the number of pairs (one of `n` values, one of `m`) won by the first, if all
+/// orders are equally likely: entry `u` is the probability of at most `u` wins. Mann and Whitney's
+/// recursion.
 pub(super) fn rank_sum_chances(n: usize, m: usize) -> Vec<f64> {
-    // Ways to choose n of the first k ranks with rank sum s: one rank is added at a time.
+    // Number of ways to choose n of the first k ranks with rank sum s, adding one rank at a time.
     let most = n * m;
     let mut ways = vec![vec![0.0; most + 1]; n + 1];
     ways[0][0] = 1.0;
     for rank in 0..n + m {
         for chosen in (1..=n.min(rank + 1)).rev() {
-            // The `chosen`-th of the first, at this place, has beaten those of the second before it.
+            // The `chosen`-th value of the first side, at this rank, beats all values of the second
+            // before it.
             let Some(wins) = (rank + 1).checked_sub(chosen).filter(|wins| *wins <= m) else {
                 continue;
             };
@@ -134,7 +137,7 @@ mod tests {
         let chances = rank_sum_chances(3, 3);
         let ways: Vec<f64> = chances.iter().map(|chance| (chance * 20.0).round()).collect();
         assert_eq!(ways, [1.0, 2.0, 4.0, 7.0, 10.0, 13.0, 16.0, 18.0, 19.0, 20.0]);
-        // Mann and Whitney's critical value for ten against ten at 1 % on one side is 19.
+        // Mann and Whitney's one-sided critical value for ten against ten at 1 % is 19.
         let chances = rank_sum_chances(10, 10);
         assert!(chances[19] <= 0.01 && chances[20] > 0.01, "{:?}", &chances[18..22]);
         assert_eq!(rank_sum_chances(2, 5).len(), 11);

@@ -1,10 +1,9 @@
-//! When something changed in a long row of results: drifts and steps that no single comparison
-//! shows.
+//! Finds changes in a long series of results: drifts and steps that no single comparison shows.
 //!
-//! E-divisive (Matteson and James 2014): a row is cut where the results before and after it differ
-//! most in their energy distance, if that is more than almost all shuffles of the same row show, and
-//! each half is looked at in turn. It asks for no distribution, so outliers are no change points. A
-//! cut stays only if the medians around it differ by a minimum effect.
+//! E-divisive (Matteson and James 2014): a series is cut where the results before and after differ
+//! most in their energy distance, if that is more than for almost all permutations of the series.
+//! Then each part is examined in turn. The method assumes no distribution, so outliers are not
+//! change points. A cut is only kept if the medians around it differ by a minimum effect.
 
 use jiff::Timestamp;
 use rand::seq::SliceRandom;
@@ -19,67 +18,67 @@ use crate::random::Key;
 /// The schema of a saved trend.
 pub const SCHEMA: &str = "flowbench.trend/1";
 
-/// Results that are looked at, the newest; the work grows with their square.
+/// Maximum number of results, the newest; the work grows with its square.
 pub const RESULTS_MAX: usize = 400;
 
-/// A stretch between changes has so many results at least: two may be luck.
+/// Minimum number of results between changes: two may be chance.
 const STRETCH_MIN: usize = 3;
 
-/// Shuffles that a cut must beat.
+/// Number of permutations that a cut must beat.
 const SHUFFLES: u64 = 499;
 
-/// The chance that a row without any change shows one.
+/// Probability that a series without any change shows one.
 const CHANCE_MAX: f64 = 0.01;
 
-/// A row of results.
+/// Changes in a series of results.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Trend {
-    /// [`SCHEMA`].
+    /// Always [`SCHEMA`].
     pub schema: &'static str,
-    /// The suite of the newest result.
+    /// Name of the suite in the newest result.
     pub suite: String,
-    /// The smallest change that counts: parts of the value, for shares the difference itself.
+    /// Smallest change that is reported, relative to the value; for shares, absolute.
     pub effect_min: f64,
     /// The results, oldest first.
     pub results: Vec<TrendResult>,
-    /// Results that cannot be compared with the newest, and why.
+    /// Results that cannot be compared with the newest one, and why.
     pub left_out: Vec<LeftOut>,
-    /// A row for each metric of each scenario.
+    /// One series for each metric of each scenario.
     pub series: Vec<Series>,
 }
 
-/// A result of the row.
+/// A result of the series.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TrendResult {
-    /// Where it came from.
+    /// Where it came from, such as a path.
     pub label: String,
-    /// When it began.
+    /// Start of its run.
     pub started_at: Timestamp,
 }
 
-/// A result that is no part of the row.
+/// A result that is not part of the series.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LeftOut {
-    /// Where it came from.
+    /// Where it came from, such as a path.
     pub label: String,
-    /// Why.
+    /// Why it cannot be compared.
     pub reason: String,
 }
 
 /// A metric over time.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Series {
-    /// The scenario.
+    /// Name of the scenario.
     pub scenario: String,
-    /// The metric, as gates name it.
+    /// Name of the metric, as in gates.
     pub metric: String,
     /// `ms`, `share` or `per_s`.
     pub unit: &'static str,
-    /// Whether more is worse.
+    /// Whether a larger value is worse.
     pub rises_to_worse: bool,
-    /// A value for each result, null where it has none.
+    /// One value per result; null if it has none.
     pub values: Vec<Option<f64>>,
-    /// When it changed, in order.
+    /// Its changes, in order.
     pub changes: Vec<ChangePoint>,
 }
 
@@ -88,26 +87,27 @@ pub struct Series {
 pub struct ChangePoint {
     /// Index of the first result after it.
     pub index: usize,
-    /// That result.
+    /// Where that result came from.
     pub label: String,
-    /// When that began.
+    /// Start of that result's run.
     pub started_at: Timestamp,
-    /// The median of the results before, back to the change before.
+    /// Median of the results before, back to the previous change.
     pub before: f64,
-    /// The median of those after, up to the next change.
+    /// Median of the results after, up to the next change.
     pub after: f64,
-    /// By how much it changed: parts of the value, for shares the difference itself.
+    /// Size of the change, relative to the value; for shares, absolute.
     pub change: f64,
-    /// Whether it is for the worse.
+    /// Whether it is a change for the worse.
     pub worse: bool,
-    /// How often as clear a change shows by chance alone.
+    /// Probability of a change this clear by chance.
     pub chance: f64,
 }
 
-/// Finds the changes in a row of results, in any order given.
+/// Finds the changes in results, given in any order.
 ///
 /// # Errors
-/// When a result was changed by somebody.
+///
+/// If a result was modified.
 pub fn trend(mut results: Vec<Saved>, effect_min: f64) -> Result<Trend, CompareError> {
     results.sort_by_key(|saved| saved.summary.started_at);
     let mut left_out = Vec::new();
@@ -122,7 +122,7 @@ pub fn trend(mut results: Vec<Saved>, effect_min: f64) -> Result<Trend, CompareE
         label: saved.label,
         reason: format!("only the newest {RESULTS_MAX} results are looked at"),
     }));
-    // What all others must be like: the newest that is fit to be compared itself.
+    // The reference for all others: the newest result that can itself be compared.
     let fit = |saved: &&Saved| {
         let one = std::slice::from_ref(*saved);
         comparable::differences(one, &[], &names(one, &[]).0).is_empty()
@@ -155,7 +155,7 @@ pub fn trend(mut results: Vec<Saved>, effect_min: f64) -> Result<Trend, CompareE
     })
 }
 
-/// The rows of a scenario.
+/// The series of a scenario.
 fn rows(name: &str, results: &[Saved], effect_min: f64) -> Result<Vec<Series>, CompareError> {
     let mut runs: Vec<Option<Run>> = Vec::new();
     for saved in results {
@@ -197,7 +197,7 @@ fn rows(name: &str, results: &[Saved], effect_min: f64) -> Result<Vec<Series>, C
     Ok(rows.filter(|row| row.values.iter().any(Option::is_some)).collect())
 }
 
-/// The changes in a row, their labels still to be filled in.
+/// The changes in a series, without their labels.
 fn changes(metric: &Metric, values: &[f64], effect_min: f64, key: Key) -> Vec<ChangePoint> {
     let scaled: Vec<f64> = values.iter().map(|value| metric.scale(*value)).collect();
     let mut cuts: Vec<(usize, f64)> = Vec::new();
@@ -212,7 +212,7 @@ fn changes(metric: &Metric, values: &[f64], effect_min: f64, key: Key) -> Vec<Ch
         }
     }
     cuts.sort_by_key(|(at, _)| *at);
-    // The least effect goes first: without it, its neighbours are judged on longer stretches.
+    // The smallest effect is removed first; its neighbours are then evaluated on longer stretches.
     loop {
         let points = points(metric, values, &cuts);
         let small = |change: &ChangePoint| change.change.abs() < effect_min;
@@ -257,7 +257,7 @@ fn points(metric: &Metric, values: &[f64], cuts: &[(usize, f64)]) -> Vec<ChangeP
         .collect()
 }
 
-/// The cut that parts a row best, and how often a shuffled row can be parted as well.
+/// The best cut of a series, and how often a permuted series can be cut as well.
 fn cut(row: &[f64], key: Key) -> Option<(usize, f64)> {
     let (at, energy) = best(row)?;
     if energy <= 0.0 {
@@ -274,8 +274,8 @@ fn cut(row: &[f64], key: Key) -> Option<(usize, f64)> {
     Some((at, (as_good + 1) as f64 / (SHUFFLES + 1) as f64))
 }
 
-/// The cut with the largest energy distance between its sides, weighed by their sizes. The sums of
-/// distances follow the cut from place to place, so all cuts cost n² together.
+/// The cut with the largest energy distance between its sides, weighted by their sizes. The sums of
+/// distances are updated from one position to the next, so all cuts together cost n².
 fn best(row: &[f64]) -> Option<(usize, f64)> {
     let n = row.len();
     if n < 2 * STRETCH_MIN {
@@ -288,7 +288,7 @@ fn best(row: &[f64]) -> Option<(usize, f64)> {
     let mut between = 0.0;
     let mut found: Option<(usize, f64)> = None;
     for at in 0..n - STRETCH_MIN {
-        // Value `at` changes sides.
+        // Value `at` moves to the other side.
         let (left, right) = (to(at, 0..at), to(at, at + 1..n));
         within[0] += left;
         within[1] -= right;
@@ -314,7 +314,7 @@ mod tests {
 
     use super::*;
 
-    /// Values around levels, each for so many results, with a few percent of noise.
+    /// Values around levels, each for a number of results, with a few percent of noise.
     fn row(levels: &[(f64, usize)], seed: u64) -> Vec<f64> {
         let mut rng = Key::new(seed).rng();
         let level = levels.iter().flat_map(|(level, count)| std::iter::repeat_n(*level, *count));
