@@ -1,5 +1,5 @@
-//! The timelines of all scenarios as CSV: a row a second. Latencies are in ms; a field without a value
-//! is empty.
+//! The timelines of all scenarios as CSV, one row per second. Latencies are in ms; a field without
+//! a value is empty.
 
 use std::io;
 
@@ -31,7 +31,8 @@ pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()
         for second in &scenario.timeline {
             let number =
                 |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
-            // Several values in one field, `name=value` each: their names differ from run to run.
+            // Several values in one field, as `name=value`, because their names differ from run to
+            // run.
             let kinds: Vec<String> =
                 second.kinds.iter().map(|(kind, count)| format!("{kind}={count}")).collect();
             let executors: Vec<String> =

@@ -1,8 +1,8 @@
-//! What a Flow sent and what a suite's author wrote is data: here it is made text of a format.
+//! Escapes data from Flows and suites for the formats of reports.
 
 use super::words::{is_command, plain};
 
-/// Text for an attribute or an element. XML 1.0 has no way to write most control characters.
+/// Text for an attribute or an element. XML 1.0 cannot represent most control characters.
 pub(super) fn xml(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -20,7 +20,7 @@ pub(super) fn xml(text: &str) -> String {
     out
 }
 
-/// Text in Markdown: nothing in it is markup, a link, or calls anybody.
+/// Text for Markdown: it contains no markup, no links and no mentions.
 pub(super) fn markdown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in plain(text).chars() {
@@ -28,7 +28,7 @@ pub(super) fn markdown(text: &str) -> String {
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '&' => out.push_str("&amp;"),
-            // A zero-width space ends what would be a mention, an issue or a link by itself.
+            // A zero-width space prevents mentions, issue references and automatic links.
             '@' | '#' => out.extend([c, '\u{200b}']),
             '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' => out.extend(['\\', c]),
             ':' => out.push_str("&#58;"),
@@ -38,11 +38,11 @@ pub(super) fn markdown(text: &str) -> String {
     out
 }
 
-/// Characters of a comment on a pull request or of a job's summary: of a longer one (65 536, in a
-/// summary 1 MiB) GitHub shows nothing at all.
+/// Maximum number of characters of a comment on a pull request or of a job summary. GitHub shows
+/// nothing of a longer one (65,536 characters, in a summary 1 MiB).
 pub(super) const MARKDOWN_MAX: usize = 65_000;
 
-/// Cuts Markdown to what can be shown, at the end of a paragraph, and says so.
+/// Cuts Markdown to the maximum size at the end of a paragraph, with a note.
 pub(super) fn markdown_cut(text: String) -> String {
     const NOTE: &str = "\n> **Note:** there is more than a comment can hold; the rest is left out \
                         here. The page and the JSON have all of it.\n";
@@ -59,7 +59,7 @@ pub(super) fn markdown_cut(text: String) -> String {
     cut + NOTE
 }
 
-/// Code in Markdown. It stands in a `<code>` element, which needs no counting of backticks.
+/// Code in Markdown, in a `<code>` element, so that backticks need no care.
 pub(super) fn markdown_code(text: &str) -> String {
     let mut out = String::from("<code>");
     for c in plain(text).chars() {

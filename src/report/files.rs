@@ -1,8 +1,8 @@
-//! Report files: written whole or not at all.
+//! Report files, which are written atomically.
 //!
-//! Their folder is made before a run starts, and the run's journal begun in it, so that a folder that
-//! cannot be written costs a second and not the run; until a file is complete it has another name, so
-//! that a report of an earlier run stays as it is when this one cannot be written.
+//! Their folder is created before a run starts, and the journal of the run is started in it, so a
+//! folder that cannot be written costs a second and not the run. A file has a temporary name until
+//! it is complete, so the report of an earlier run stays as it is if the new one cannot be written.
 
 use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -13,12 +13,12 @@ use tempfile::NamedTempFile;
 use super::Format;
 use crate::record::summary::Summary;
 
-/// A folder in which reports are going to be written, and the journal of the run they will be of.
+/// A folder for the reports of a run, with the journal of that run.
 #[derive(Debug)]
 pub struct Files {
     reports: Vec<(Format, PathBuf)>,
     journal: PathBuf,
-    /// Folders that were not there before, outermost first.
+    /// Folders that did not exist before, outermost first.
     made: Vec<PathBuf>,
 }
 
@@ -26,18 +26,19 @@ pub struct Files {
 #[derive(Debug, thiserror::Error)]
 #[error("could not write {}", path.display())]
 pub struct FilesError {
-    /// What was to be written.
+    /// The file that could not be written.
     pub path: PathBuf,
-    /// Why not.
+    /// The cause.
     #[source]
     pub source: io::Error,
 }
 
 impl Files {
-    /// Makes the folder and begins a journal in it.
+    /// Creates the folder and starts a journal in it.
     ///
     /// # Errors
-    /// When it cannot be written into, or something that is no file has the name of a report.
+    ///
+    /// If the folder cannot be written, or something other than a file has the name of a report.
     pub fn open(folder: &Path, reports: &[(&str, Format)]) -> Result<(Files, File), FilesError> {
         let missing =
             folder.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
@@ -66,24 +67,24 @@ impl Files {
         }
     }
 
-    /// Writes all reports, each in its place when it is complete, and takes the journal away; gives
-    /// the paths.
+    /// Writes all reports atomically, removes the journal, and returns the paths of the reports.
     ///
     /// # Errors
-    /// The first that could not be written. Those before it are in their places, a former file of
-    /// its name is as it was, and the journal stays.
+    ///
+    /// The first report that could not be written. Reports before it have been written, an existing
+    /// file of its name is unchanged, and the journal stays.
     pub fn write(self, summary: &Summary) -> Result<Vec<PathBuf>, FilesError> {
         let mut paths = Vec::new();
         for (format, path) in self.reports {
             whole(&path, |out| super::write(summary, format, out))?;
             paths.push(path);
         }
-        // All that it holds is in the reports; that it stays would be no harm.
+        // Everything in it is in the reports, so it does no harm if it stays.
         let _ = std::fs::remove_file(&self.journal);
         Ok(paths)
     }
 
-    /// Whether a path is that of a file that is going to be written here, by this name too.
+    /// Whether a path is one of the files to be written here, or has one of the names in `also`.
     pub fn owns(&self, path: &Path, also: &[&str]) -> bool {
         let whole = |path: &Path| {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -97,18 +98,18 @@ impl Files {
         wanted.is_some() && ours.chain(also).any(|ours| whole(&ours) == wanted)
     }
 
-    /// Where the journal is.
+    /// Path of the journal.
     pub fn journal(&self) -> &Path {
         &self.journal
     }
 
-    /// Leaves nothing behind.
+    /// Removes everything it has created.
     pub fn discard(self) {
         if self.journal.is_file() {
             let _ = std::fs::remove_file(&self.journal);
         }
         for folder in self.made.iter().rev() {
-            // It is not empty when somebody else put something there, and then it has to stay.
+            // If somebody else has put something into it, it is not empty and has to stay.
             if std::fs::remove_dir(folder).is_err() {
                 break;
             }
@@ -116,8 +117,7 @@ impl Files {
     }
 }
 
-/// A journal of a name that is not taken: one that is there is all that is left of a run that was
-/// killed.
+/// A journal with an unused name: an existing one is all that is left of a run that was killed.
 fn new_journal(folder: &Path) -> io::Result<(PathBuf, File)> {
     let names = (2..1000).map(|n| format!("journal-{n}.jsonl"));
     for name in std::iter::once("journal.jsonl".to_owned()).chain(names) {
@@ -131,11 +131,12 @@ fn new_journal(folder: &Path) -> io::Result<(PathBuf, File)> {
     Err(io::Error::other("a thousand journals are there already"))
 }
 
-/// Writes a file that is there when it is complete; until then, and when it cannot be completed, a
-/// former one of its name stays as it was. What is no file (a pipe, a terminal) is written as it is.
+/// Writes a file atomically: an existing file of that name stays as it is until the new one is
+/// complete. Anything other than a regular file (a pipe, a terminal) is written directly.
 ///
 /// # Errors
-/// When it could not be written.
+///
+/// If it could not be written.
 pub fn whole(
     path: &Path,
     write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
@@ -164,9 +165,10 @@ fn fill(
     write(&mut out)?;
     out.flush()?;
     drop(out);
-    // Temporary files are for their owner alone; a report is for whoever may read the folder.
+    // Temporary files are only readable by their owner; a report is for everybody who may read the
+    // folder.
     readable(file)?;
-    // Only what is on the disk is written: a full disk may show no earlier.
+    // A full disk may only show up when the data is on it.
     file.as_file().sync_all()
 }
 

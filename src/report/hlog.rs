@@ -1,15 +1,15 @@
-//! HdrHistogram's interval log: a line a second and scenario, for its own tools (`HistogramLogProcessor`,
-//! HistogramLogAnalyzer).
+//! HdrHistogram interval log, for its own tools (`HistogramLogProcessor`, HistogramLogAnalyzer),
+//! with one line per second and scenario.
 //!
-//! A scenario's response time has its name for a tag, its service time the name and `.service`. Values
-//! are in µs, the largest of an interval is written in ms.
+//! The tag of response times is the name of the scenario; for service times, `.service` is
+//! appended. Values are in µs; the maximum of an interval is in ms.
 
 use std::io;
 
 use crate::record::Histogram;
 use crate::record::summary::{ScenarioSummary, Summary, TimelineSecond};
 
-/// A line: its tag, when its second begins, how long it is, and what it holds.
+/// A line: tag, start of its second, length, and histogram.
 type Interval<'a> = (&'a str, f64, f64, &'a str);
 
 pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
@@ -35,7 +35,7 @@ pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()
             }
         }
     }
-    // Readers expect time to go on from line to line.
+    // Readers expect ascending times.
     intervals.sort_by(|a, b| a.1.total_cmp(&b.1));
     for (tag, from, length, text) in intervals {
         let max = Histogram::from_base64(text).map_err(io::Error::other)?.max().unwrap_or_default();
@@ -45,13 +45,13 @@ pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()
     Ok(())
 }
 
-/// When a second begins, from the start of the run, and how long it is.
+/// Start of a second, from the start of the run, and its length.
 fn place(scenario: &ScenarioSummary, second: &TimelineSecond) -> (f64, f64) {
     (scenario.started_at_s + scenario.warmup.duration_s + second.t_s as f64 - 1.0, 1.0)
 }
 
-/// A tag for the response time and one for the service time of each scenario: the name without what
-/// ends a tag. Two names that become the same get numbers.
+/// Tags for response time and service time of each scenario: the name without characters that end a
+/// tag. Names that become equal get numbers.
 fn tags(summary: &Summary) -> Vec<(String, String)> {
     let mut tags: Vec<String> = Vec::new();
     for scenario in &summary.scenarios {

@@ -1,5 +1,5 @@
-//! JUnit's XML, for CI: a suite a scenario, a case a threshold and assertion. What could not be judged
-//! is an error, not a failure, and never looks green.
+//! JUnit XML for CI: a test suite per scenario, a test case per threshold and assertion. An
+//! inconclusive case is an error, not a failure, and never looks green.
 
 use std::io;
 
@@ -7,14 +7,14 @@ use super::escape::xml;
 use super::words::{actual, end};
 use crate::record::summary::{ScenarioSummary, Summary, Verdict};
 
-/// What became of a case.
+/// Outcome of a case.
 enum Outcome {
     Passed,
     Failed {
         message: String,
         text: String,
     },
-    /// With the kind of it.
+    /// With its kind.
     Error {
         kind: &'static str,
         message: String,
@@ -123,7 +123,7 @@ fn ran(scenario: &ScenarioSummary) -> Outcome {
     }
 }
 
-/// What stands against calling a case of this scenario passed or failed.
+/// Why cases of this scenario are neither passed nor failed.
 fn kind(scenario: &ScenarioSummary) -> &'static str {
     match scenario.end.unfinished() {
         Some((Verdict::Interrupted, _)) => "interrupted",

@@ -1,5 +1,5 @@
-//! Markdown for a comment on a pull request or `$GITHUB_STEP_SUMMARY`: the answer, a table, and what
-//! did not hold.
+//! Markdown for a comment on a pull request or `$GITHUB_STEP_SUMMARY`: the verdict, a table, and
+//! what failed.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use super::escape::{markdown as text, markdown_code as code, markdown_cut};
 use super::words::{actual, answer, count, end, latency, outcome, percent, rate, time, verdict};
 use crate::record::summary::{ScenarioSummary, Summary, Verdict};
 
-/// Errors shown of each scenario: a comment has to stay short.
+/// Maximum number of errors per scenario, to keep a comment short.
 const ERRORS: usize = 5;
 
 pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {

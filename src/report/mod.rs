@@ -1,6 +1,6 @@
-//! Reports: what was measured, told to people and machines. One file a format.
+//! Reports of results for people and programs. One file per format.
 //!
-//! A report is a function of a [`Summary`] and a writer, so a saved result can be rendered again, to
+//! A report is a function of a [`Summary`] and a writer, so a saved result can be rendered again to
 //! the same bytes.
 
 pub mod capacity;
@@ -23,28 +23,28 @@ use std::io;
 
 use crate::record::summary::Summary;
 
-/// How a summary is written.
+/// Format of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// The whole result, for programs and for rendering again.
+    /// The whole result, for programs and for rendering it again.
     Json,
-    /// A page for people: one file that needs nothing else.
+    /// A page for people: a single file without dependencies.
     Html,
-    /// JUnit's XML, for CI.
+    /// JUnit XML, for CI.
     Junit,
-    /// For a comment on a pull request.
+    /// Markdown for a comment on a pull request.
     Markdown,
-    /// The timelines, a row a second.
+    /// The timelines, one row per second.
     Csv,
-    /// HdrHistogram's interval log.
+    /// HdrHistogram interval log.
     Hlog,
-    /// Prometheus' text format.
+    /// Prometheus text format.
     Prometheus,
     /// The verdict in one line.
     Verdict,
-    /// A few lines for the end of a run, at most 80 columns wide.
+    /// A few lines at the end of a run, at most 80 columns wide.
     Terminal {
-        /// With colours.
+        /// Whether to use colours.
         color: bool,
     },
 }

@@ -1,4 +1,4 @@
-//! The live view: a line a scenario while it runs.
+//! The live view: one line per running scenario.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ use super::words::{count, fit, latency, percent, plain, rate, verdict, width};
 use crate::record::summary::{EndReason, ms};
 use crate::run::{Live, Recent, State};
 
-/// Shows how a run goes, on a terminal as lines that change, elsewhere as lines one after another.
+/// Shows the progress of a run: on a terminal as lines that change, elsewhere as a log.
 pub struct Progress {
     view: View,
     shown: Vec<Option<State>>,
@@ -22,10 +22,10 @@ enum View {
     Lines { out: Box<dyn Write + Send>, told: Vec<Option<Instant>> },
 }
 
-/// How often a scenario that runs is told of where lines cannot change.
+/// Interval between log lines of a running scenario, if lines cannot change.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The columns behind the name: heading and width.
+/// The columns after the name: heading and width.
 const COLUMNS: [(&str, usize); 8] = [
     ("", 6),
     ("offered", 9),
@@ -37,12 +37,12 @@ const COLUMNS: [(&str, usize); 8] = [
     ("left", 7),
 ];
 
-/// Columns of a name where there is no room for more: with those behind it 80, as wide as the
-/// narrowest terminal.
+/// Minimum columns of a name: together with the columns after it 80, the width of the narrowest
+/// terminal.
 const NAME_MIN: usize = 15;
 
 impl Progress {
-    /// On the terminal of stderr, drawn ten times a second at most.
+    /// On the terminal of stderr, redrawn at most ten times a second.
     pub fn terminal() -> Progress {
         let target = ProgressDrawTarget::stderr_with_hz(10);
         let all = MultiProgress::with_draw_target(target);
@@ -50,7 +50,7 @@ impl Progress {
         Progress { view: View::Terminal { all, head, bars: BTreeMap::new() }, shown: Vec::new() }
     }
 
-    /// Line by line, for logs: when a scenario begins and ends, and every ten seconds between.
+    /// Line by line, for logs: when a scenario starts and ends, and every ten seconds in between.
     pub fn lines(out: impl Write + Send + 'static) -> Progress {
         Progress { view: View::Lines { out: Box::new(out), told: Vec::new() }, shown: Vec::new() }
     }
@@ -104,22 +104,22 @@ impl Progress {
         Ok(())
     }
 
-    /// Takes what changes from the terminal; what is final stays.
+    /// Removes the changing lines from the terminal; final ones stay.
     pub fn finish(self) {
         if let View::Terminal { all, .. } = self.view {
-            // Fails when the terminal is gone, and then there is nothing to take away.
+            // Fails if the terminal is gone, and then there is nothing to remove.
             let _ = all.clear();
         }
     }
 }
 
-/// A line that shows its message, whatever that is.
+/// A line that shows its message as it is.
 fn bar() -> ProgressBar {
     let style = ProgressStyle::with_template("{wide_msg}").expect("it is a valid template");
     ProgressBar::new_spinner().with_style(style)
 }
 
-/// Columns of names: the longest fits where the terminal has room for it.
+/// Columns of names: the longest one fits, if the terminal has room for it.
 fn name_columns(scenarios: &[Live], terminal: usize) -> usize {
     let behind: usize = COLUMNS.iter().map(|(_, width)| width).sum();
     let longest = scenarios.iter().map(|live| width(&live.name)).max().unwrap_or_default();
@@ -131,7 +131,7 @@ fn heading(name: usize) -> String {
     format!("{:name$}{}", "", columns.collect::<String>())
 }
 
-/// A scenario that runs, below the heading.
+/// A running scenario, below the heading.
 fn row(live: &Live, columns: usize) -> String {
     let name = fit(&live.name, columns);
     let name = format!("{name}{:1$}", "", columns - width(&name));
@@ -159,7 +159,7 @@ fn row(live: &Live, columns: usize) -> String {
     format!("{name}{}", columns.collect::<String>())
 }
 
-/// A scenario in words, for a log or for good.
+/// A scenario in words, for a log or as the final line.
 fn line(live: &Live) -> String {
     let name = plain(&live.name);
     let latencies = |recent: Option<&Recent>| {
@@ -205,7 +205,7 @@ fn failed(live: &Live) -> String {
     live.error_rate.map_or("–".into(), percent)
 }
 
-/// A time that is left, to the unit that tells.
+/// A remaining time, rounded to a useful unit.
 fn short(left: Duration) -> String {
     match left.as_secs() {
         seconds @ 0..100 => format!("{seconds} s"),

@@ -1,14 +1,14 @@
-//! Prometheus' text format, for a textfile collector or a push gateway. Times are in seconds, as its
-//! conventions ask for.
+//! Prometheus text format, for a textfile collector or a push gateway. Times are in seconds,
+//! following its conventions.
 
 use std::io;
 
 use crate::record::summary::{Latency, ScenarioSummary, Summary, Verdict};
 
-/// How a figure is read from a scenario that has it.
+/// Reads a figure of a scenario, if it has it.
 type Figure = fn(&ScenarioSummary) -> Option<f64>;
 
-/// How latencies are read from a scenario.
+/// Reads latencies of a scenario.
 type Times = fn(&ScenarioSummary) -> &Latency;
 
 pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
@@ -152,7 +152,7 @@ fn distribution(
         ("1", latency.max),
     ];
     for (quantile, ms) in quantiles {
-        // What there is no value of is not a number in this format.
+        // In this format, a missing value is not a number.
         let value = ms.map_or("NaN".into(), |ms| (ms / 1e3).to_string());
         writeln!(out, "{name}{{{labels},quantile=\"{quantile}\"}} {value}")?;
     }

@@ -1,4 +1,4 @@
-//! The end of a run on the terminal: a line a scenario, what did not hold and why, the verdict.
+//! The end of a run on the terminal: one line per scenario, what failed and why, the verdict.
 
 use std::io;
 
@@ -8,13 +8,13 @@ use super::words::{
 };
 use crate::record::summary::{ScenarioSummary, Summary, Verdict};
 
-/// No line is wider.
+/// Maximum width of a line.
 const COLUMNS: usize = 80;
 
-/// Errors shown of each scenario; the report has them all.
+/// Maximum number of errors per scenario; the report has them all.
 const ERRORS: usize = 3;
 
-/// The columns behind the name: heading and width.
+/// The columns after the name: heading and width.
 const FIGURES: [(&str, usize); 6] =
     [("requests", 10), ("rate", 9), ("p50", 8), ("p99", 8), ("failed", 8), ("", 11)];
 
@@ -75,13 +75,13 @@ fn row(
     writeln!(out, "{:gap$}{}", "", painted(word, scenario.verdict, color))
 }
 
-/// What is to be said about a scenario beside its figures: nothing, when all went well.
+/// Remarks on a scenario in addition to its figures; nothing if it passed.
 fn remarks(scenario: &ScenarioSummary, color: bool, out: &mut dyn io::Write) -> io::Result<()> {
     let mut lines: Vec<(&str, String)> = Vec::new();
     let how = end(scenario);
     let skipped = scenario.requests.arrivals == 0 && how.is_some();
     lines.extend(how.map(|how| ("", how)));
-    // A scenario that never ran has nothing to say about its thresholds.
+    // The thresholds of a scenario that never ran are not worth showing.
     for threshold in scenario.thresholds.iter().filter(|_| !skipped) {
         match threshold.verdict {
             Verdict::Held => (),

@@ -8,7 +8,7 @@ use crate::record::summary::{
     EndReason, ScenarioSummary, Summary, ThresholdSummary, UnmatchedReplies, Verdict,
 };
 
-/// A latency in ms: three digits that matter, in the unit that fits; a dash where there is none.
+/// A latency in ms with three significant digits in a suitable unit; a dash if there is none.
 pub(crate) fn latency(ms: Option<f64>) -> String {
     let Some(ms) = ms else { return "–".into() };
     let (value, unit) = match ms {
@@ -20,7 +20,7 @@ pub(crate) fn latency(ms: Option<f64>) -> String {
     format!("{} {unit}", three_digits(value))
 }
 
-/// A number with three digits that matter, or all before the point.
+/// A number with three significant digits, or all digits before the decimal point.
 pub(super) fn three_digits(value: f64) -> String {
     let decimals = match value.abs() {
         size if size == 0.0 || size >= 99.95 => 0,
@@ -30,7 +30,7 @@ pub(super) fn three_digits(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
-/// A count, its thousands apart.
+/// A count with separated thousands.
 pub(super) fn count(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -43,7 +43,7 @@ pub(super) fn count(count: u64) -> String {
     text
 }
 
-/// A figure that there may not be.
+/// A figure that may be missing.
 pub(super) fn known(value: Option<f64>, show: fn(f64) -> String) -> String {
     value.map_or("–".into(), show)
 }
@@ -57,7 +57,7 @@ pub(super) fn rate(per_s: f64) -> String {
     }
 }
 
-/// A share from 0 to 1 in percent. What is not nothing does not look like it.
+/// A share from 0 to 1 in percent. A positive share is never shown as zero.
 pub(super) fn percent(share: f64) -> String {
     let percent = share * 100.0;
     match percent {
@@ -68,7 +68,7 @@ pub(super) fn percent(share: f64) -> String {
     }
 }
 
-/// A length of time.
+/// A duration.
 pub(crate) fn time(seconds: f64) -> String {
     let Ok(duration) = Duration::try_from_secs_f64(seconds) else { return "–".into() };
     let whole = duration.as_secs();
@@ -79,7 +79,7 @@ pub(crate) fn time(seconds: f64) -> String {
     }
 }
 
-/// The verdict on a run, a scenario or a threshold.
+/// Verdict on a run, a scenario or a threshold.
 pub(super) fn verdict(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Held => "passed",
@@ -90,7 +90,7 @@ pub(super) fn verdict(verdict: Verdict) -> &'static str {
     }
 }
 
-/// The verdict on a scenario, or why there is none.
+/// Verdict on a scenario, or why there is none.
 pub(super) fn outcome(scenario: &ScenarioSummary) -> &'static str {
     match scenario.end.reason {
         EndReason::Unreachable => "not reached",
@@ -100,7 +100,7 @@ pub(super) fn outcome(scenario: &ScenarioSummary) -> &'static str {
     }
 }
 
-/// The value of a threshold's metric.
+/// Value of a threshold's metric.
 pub(super) fn actual(threshold: &ThresholdSummary) -> String {
     match (threshold.actual, threshold.unit.as_str()) {
         (None, _) if threshold.verdict == Verdict::NotJudged => "unknown".into(),
@@ -112,7 +112,7 @@ pub(super) fn actual(threshold: &ThresholdSummary) -> String {
     }
 }
 
-/// How a scenario ended, where that is worth telling.
+/// How a scenario ended, if that is worth mentioning.
 pub(super) fn end(scenario: &ScenarioSummary) -> Option<String> {
     let words = match scenario.end.reason {
         EndReason::Time | EndReason::Requests => return None,
@@ -129,7 +129,7 @@ pub(super) fn end(scenario: &ScenarioSummary) -> Option<String> {
     })
 }
 
-/// The answer to "did it hold", in a sentence.
+/// The verdict of the run in one sentence.
 pub(super) fn answer(summary: &Summary) -> String {
     let scenarios = &summary.scenarios;
     let having = |verdict: Verdict| scenarios.iter().filter(move |s| s.verdict == verdict).count();
@@ -170,7 +170,7 @@ fn scenarios_(count: usize) -> String {
     if count == 1 { "1 scenario".into() } else { format!("{count} scenarios") }
 }
 
-/// What became of requests that had no answer, and of answers that had no request.
+/// Requests without a response, and replies without a request.
 pub(super) fn unanswered(scenario: &ScenarioSummary) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     let (abandoned, client) = (scenario.requests.abandoned, &scenario.client);
@@ -192,7 +192,7 @@ pub(super) fn unanswered(scenario: &ScenarioSummary) -> Vec<(&'static str, Strin
     lines
 }
 
-/// That times in Executors were left out.
+/// A note that times in Executors were excluded.
 pub(super) fn impossible(scenario: &ScenarioSummary) -> Option<String> {
     let number = scenario.impossible_routes;
     (number > 0).then(|| {
@@ -204,7 +204,7 @@ pub(super) fn impossible(scenario: &ScenarioSummary) -> Option<String> {
     })
 }
 
-/// How many replies matched no request, by why; `None`: all did.
+/// Number of replies that matched no request, by cause; `None` if there were none.
 pub(super) fn unmatched(replies: &UnmatchedReplies) -> Option<String> {
     let kinds = [
         (replies.without_id, "without a request id"),
@@ -218,13 +218,13 @@ pub(super) fn unmatched(replies: &UnmatchedReplies) -> Option<String> {
     (!kinds.is_empty()).then(|| kinds.join(", "))
 }
 
-/// Columns a text takes on a terminal.
+/// Number of columns that a text takes on a terminal.
 pub(super) fn width(text: &str) -> usize {
     text.width()
 }
 
-/// Cuts a text to so many columns; an ellipsis shows that something is missing. What could move a
-/// terminal's cursor is made visible.
+/// Cuts a text to a number of columns; an ellipsis shows the cut. Characters that could move the
+/// cursor are made visible.
 pub(super) fn fit(text: &str, columns: usize) -> String {
     let text = plain(text);
     if width(&text) <= columns {
@@ -242,7 +242,7 @@ pub(super) fn fit(text: &str, columns: usize) -> String {
     cut
 }
 
-/// What a Flow sent is data: it must not be able to speak to the terminal, nor to turn a line around.
+/// Text from a Flow is data: it must not control the terminal or reverse the direction of a line.
 pub(super) fn plain(text: &str) -> String {
     text.chars()
         .map(|c| match c {
@@ -253,19 +253,20 @@ pub(super) fn plain(text: &str) -> String {
         .collect()
 }
 
-/// Whether a character is an order to who shows a text: to a terminal, or to write from the other side,
-/// by which a text can look like another.
+/// Whether a character controls how text is shown: a terminal control, or a change of direction,
+/// which can make one text look like another.
 pub(crate) fn is_command(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A text as a sentence begins.
+/// A text with a capital first letter.
 pub(super) fn capital(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
-/// A text in which no number is broken at a line's end: `1 372/s`, `99 %`.
+/// A text whose numbers are never separated from their units at the end of a line: `1 372/s`, `99
+/// %`.
 pub(super) fn whole_numbers(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
@@ -277,7 +278,7 @@ pub(super) fn whole_numbers(text: &str) -> String {
     out
 }
 
-/// Breaks a text at spaces into lines of at most so many columns.
+/// Wraps a text at spaces into lines of at most this many columns.
 pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let text = plain(text);
@@ -295,7 +296,8 @@ pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
                 lines.push(String::new());
                 continue;
             }
-            // Of a word longer than a line, a line; at least a character, however wide.
+            // A word longer than a line is split; at least one character is taken, however wide it
+            // is.
             let taken = fits.len().max(rest.chars().next().map_or(0, char::len_utf8));
             line.push_str(&rest[..taken]);
             rest = &rest[taken..];
@@ -304,7 +306,7 @@ pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
-/// As much of a text as takes so many columns. Looks at no more than that.
+/// The beginning of a text that fits into a number of columns. Looks at no more than that.
 fn beginning(text: &str, columns: usize) -> &str {
     let mut taken = 0;
     let end = text.char_indices().find(|(_, c)| {
@@ -325,7 +327,7 @@ mod tests {
         assert_eq!(wrap("漢字漢字", 3), ["漢", "字", "漢", "字"]);
         assert_eq!(wrap("漢", 1), ["漢"]);
         assert_eq!(wrap("", 4), [""]);
-        // Many a megabyte, in one word: done in a moment, not in minutes.
+        // Several megabytes in one word must take a moment, not minutes.
         let long = "x".repeat(5 << 20);
         assert_eq!(wrap(&long, 100).len(), (5 << 20) / 100 + 1);
     }

@@ -1,4 +1,5 @@
-//! The trials of a search as CSV: a row each. Latencies are in ms; a field without a value is empty.
+//! The trials of a capacity search as CSV, one row each. Latencies are in ms; a field without a
+//! value is empty.
 
 use std::io;
 

@@ -1,5 +1,5 @@
-//! Markdown of a search for a comment or `$GITHUB_STEP_SUMMARY`: the answer, what follows from it, and
-//! the trials.
+//! A capacity search as Markdown for a comment or `$GITHUB_STEP_SUMMARY`: the answer, its
+//! consequences, and the trials.
 
 use std::io;
 

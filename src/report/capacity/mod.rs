@@ -1,5 +1,5 @@
-//! The reports of a search for capacity: `capacity.json` and `capacity.html`, and what else a result
-//! can be rendered as.
+//! The reports of a capacity search: `capacity.json`, `capacity.html`, and the other formats a
+//! result can be rendered in.
 
 mod csv;
 mod markdown;
@@ -12,14 +12,15 @@ use super::files::{FilesError, whole};
 use super::{Format, html};
 use crate::capacity::result::Capacity;
 
-/// What a search leaves behind.
+/// The files that a search writes.
 const REPORTS: [(&str, Format); 2] =
     [("capacity.json", Format::Json), ("capacity.html", Format::Html)];
 
-/// Writes a result of a search.
+/// Writes the result of a search.
 ///
 /// # Errors
-/// Those of the writer; [`io::ErrorKind::Unsupported`] for a format of runs only.
+///
+/// Those of the writer; [`io::ErrorKind::Unsupported`] for a format that only runs have.
 pub fn write(capacity: &Capacity, format: Format, out: &mut dyn Write) -> io::Result<()> {
     match format {
         Format::Json => {
@@ -37,25 +38,27 @@ pub fn write(capacity: &Capacity, format: Format, out: &mut dyn Write) -> io::Re
     }
 }
 
-/// Whether a result of a search can be written so.
+/// Whether the result of a search can be written in this format.
 pub fn can_be(format: Format) -> bool {
     !matches!(format, Format::Junit | Format::Hlog | Format::Prometheus)
 }
 
-/// Makes sure that reports can be written into a folder, before a search begins.
+/// Makes sure, before a search starts, that reports can be written into a folder.
 ///
 /// # Errors
-/// When they cannot.
+///
+/// If they cannot.
 pub fn prepare(folder: &Path) -> Result<(), FilesError> {
     let wrong = |source| FilesError { path: folder.into(), source };
     std::fs::create_dir_all(folder).map_err(wrong)?;
     tempfile::tempfile_in(folder).map(|_| ()).map_err(wrong)
 }
 
-/// Writes the reports, each whole or not at all; gives their paths.
+/// Writes the reports atomically, and returns their paths.
 ///
 /// # Errors
-/// The first that could not be written.
+///
+/// The first report that could not be written.
 pub fn save(folder: &Path, capacity: &Capacity) -> Result<Vec<PathBuf>, FilesError> {
     let mut paths = Vec::new();
     for (name, format) in REPORTS {

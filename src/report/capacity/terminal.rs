@@ -1,4 +1,4 @@
-//! The answer and what follows from it on the terminal.
+//! A capacity search on the terminal: the answer and its consequences.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use crate::capacity::result::Capacity;
 use crate::capacity::words;
 use crate::report::words::{plain, whole_numbers, wrap};
 
-/// No line is wider.
+/// Maximum width of a line.
 const COLUMNS: usize = 100;
 
 pub(super) fn write(capacity: &Capacity, out: &mut dyn io::Write) -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! A comparison as a page.
+//! A comparison as an HTML page.
 
 use std::io;
 
@@ -45,7 +45,7 @@ struct GateRow {
     sentence: String,
 }
 
-/// A table of changes; what they mean is in words.
+/// Head of a table of changes; the last column explains them in words.
 const HEAD: [&str; 6] = ["metric", "base", "candidate", "change", "interval", ""];
 
 pub(super) fn write(comparison: &Comparison, out: &mut dyn io::Write) -> io::Result<()> {
@@ -102,7 +102,7 @@ fn row(of: &Change) -> Vec<String> {
     ]
 }
 
-/// The shift of response times with its intervals, where there is something to draw.
+/// The shift of response times with its intervals, if there is anything to draw.
 fn figure(changes: &[Change], confidence: &str) -> Option<Figure> {
     Some(Figure {
         title: "Shift of response times, base to candidate".into(),

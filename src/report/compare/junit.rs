@@ -1,4 +1,4 @@
-//! A comparison as JUnit's XML: a test suite a scenario, a test case a gate.
+//! A comparison as JUnit XML: a test suite per scenario, a test case per gate.
 
 use std::io;
 
@@ -51,7 +51,7 @@ pub(super) fn write(comparison: &Comparison, out: &mut dyn io::Write) -> io::Res
     }
     let warnings = warnings(comparison);
     if !warnings.is_empty() {
-        // Only a suite may speak outside of its cases.
+        // Only a test suite can have output outside of its cases.
         writeln!(out, "  <testsuite name=\"notes\" tests=\"0\" failures=\"0\">")?;
         writeln!(out, "    <system-out>{}</system-out>", xml(&warnings.join("\n")))?;
         writeln!(out, "  </testsuite>")?;

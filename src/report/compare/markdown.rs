@@ -15,7 +15,7 @@ pub(super) fn write(comparison: &Comparison, out: &mut dyn io::Write) -> io::Res
     write_part(comparison, &all, true, &mut whole)?;
     let mut text = String::from_utf8_lossy(&whole).into_owned();
     if text.chars().nth(MARKDOWN_MAX).is_some() {
-        // What is to be looked at comes first, and only what the gates found.
+        // What needs attention comes first, and only the results of gates.
         let mut order = all;
         order.sort_by_key(|scenario| match scenario.verdict {
             Some(Verdict::Regressed) => 0,
@@ -70,7 +70,7 @@ fn write_part(
         for gate in scenario.gates.iter().filter(|gate| gate.verdict != Verdict::Held) {
             writeln!(out, "- {} {}.", code(&gate.gate), text(&sentence(gate)))?;
         }
-        // A scenario that one side has not has nothing to add either.
+        // A scenario that one side lacks has no details either.
         if !details || scenario.changes.is_empty() {
             continue;
         }

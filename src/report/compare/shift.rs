@@ -1,6 +1,6 @@
 //! Drawings of comparisons: the shift of response times with its intervals, and a metric over many
-//! results. Colours are the page's, so one drawing serves light and dark; a table with the same
-//! numbers stands beside each.
+//! results. The page sets the colours, so one drawing works in light and dark. Next to each is a
+//! table of its numbers.
 
 use std::fmt::Write as _;
 
@@ -15,7 +15,7 @@ const RIGHT: f64 = 16.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 40.0;
 
-/// A vertical axis from one value to another, with marks at round numbers.
+/// A vertical axis between two values, with ticks at round numbers.
 struct Axis {
     from: f64,
     to: f64,
@@ -57,12 +57,12 @@ impl Axis {
     }
 }
 
-/// Opens a drawing; `label` is read out in its place and holds no markup.
+/// Opens a drawing. Screen readers read `label` instead of it; it must not contain markup.
 fn open(label: &str) -> String {
     format!(r#"<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">"#)
 }
 
-/// Quantile by quantile, the change with its interval, where there is something to draw.
+/// The change of each quantile with its interval, if there is anything to draw.
 pub(super) fn shift(changes: &[Change]) -> Option<String> {
     let known: Vec<(&Change, [f64; 3])> =
         changes.iter().filter_map(|of| Some((of, [of.low?, of.change?, of.high?]))).collect();
@@ -112,7 +112,7 @@ pub(super) fn shift(changes: &[Change]) -> Option<String> {
     Some(svg)
 }
 
-/// A metric over all results: a dot each, a line at the median of each stretch between changes.
+/// A metric over all results: one dot each, and a line at the median between changes.
 pub(super) fn series(series: &Series) -> String {
     let known = || series.values.iter().enumerate().filter_map(|(at, value)| Some((at, (*value)?)));
     let most = known().map(|(_, value)| value).fold(0.0, f64::max);

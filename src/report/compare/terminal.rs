@@ -1,4 +1,4 @@
-//! A comparison on the terminal: the gates, what changed otherwise, the shift of response times.
+//! A comparison on the terminal: the gates, other changes, the shift of response times.
 
 use std::io;
 
@@ -6,14 +6,14 @@ use super::{answer, around, change, confidence, guess, outcome, sentence, sizes,
 use crate::compare::{Change, Comparison, ScenarioComparison, Verdict};
 use crate::report::words::{fit, width, wrap};
 
-/// No line is wider.
+/// Maximum width of a line.
 const COLUMNS: usize = 80;
 
-/// The columns behind the name: heading and width.
+/// The columns after the name: heading and width.
 const FIGURES: [(&str, usize); 4] =
     [("base", 10), ("candidate", 11), ("change", 11), ("interval", 24)];
 
-/// Columns of the shift's chart.
+/// Columns of the chart of the shift.
 const CHART: usize = 52;
 
 pub(super) fn write(
@@ -82,7 +82,7 @@ fn scenario(scenario: &ScenarioComparison, color: bool, out: &mut dyn io::Write)
 }
 
 fn row(name: &str, of: &Change, name_width: usize, out: &mut dyn io::Write) -> io::Result<()> {
-    // A name that does not fit has a line to itself.
+    // A name that does not fit gets its own line.
     let mut name = fit(name, COLUMNS);
     if width(&name) > name_width {
         writeln!(out, "{name}")?;
@@ -96,7 +96,7 @@ fn row(name: &str, of: &Change, name_width: usize, out: &mut dyn io::Write) -> i
     writeln!(out)
 }
 
-/// Quantile by quantile, where the interval lies, and where no change would be.
+/// For each quantile, where the interval lies, and where no change would be.
 fn shift(changes: &[Change], out: &mut dyn io::Write) -> io::Result<()> {
     let ends = |change: &Change| Some((change.low?, change.change?, change.high?));
     let (mut low, mut high) = (-0.01f64, 0.01f64);

@@ -1,4 +1,4 @@
-//! A trend told: its changes as a table, each metric as a chart.
+//! The report of a trend: its changes as a table, each metric as a chart.
 
 use std::io;
 
@@ -11,10 +11,10 @@ use crate::report::html::parts::Figure;
 use crate::report::html::render;
 use crate::report::words::{fit, width, wrap};
 
-/// No line is wider.
+/// Maximum width of a line.
 const COLUMNS: usize = 80;
 
-/// Heights of a chart in one line.
+/// Bars of a one-line chart.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 pub(super) fn terminal(trend: &Trend, color: bool, out: &mut dyn io::Write) -> io::Result<()> {
@@ -126,7 +126,7 @@ pub(super) fn html(trend: &Trend, out: &mut dyn io::Write) -> io::Result<()> {
     render("trend.html", &page, out)
 }
 
-/// A change in a table.
+/// A change as a row of a table.
 #[derive(Serialize)]
 struct Row {
     scenario: String,
@@ -174,7 +174,7 @@ fn sentence(trend: &Trend) -> String {
     )
 }
 
-/// All results in a line, from zero to the largest, the newest that fit.
+/// The newest results that fit in one line, on a scale from zero to the largest.
 fn line(series: &Series) -> String {
     const ROOM: usize = COLUMNS - 16;
     let newest = &series.values[series.values.len().saturating_sub(ROOM)..];

@@ -1,7 +1,7 @@
-//! Charts as SVG, drawn for a page that is read in light and dark, on a phone and in print.
+//! SVG charts for a page in light and dark, on a phone and in print.
 //!
-//! Colours are the page's (CSS classes), so one drawing serves both themes; values on hover come from
-//! the page's script, and a table with the same numbers stands beside every chart.
+//! The page's CSS classes set the colours, so one drawing works in both themes. The page's script
+//! shows values on hover, and next to each chart is a table of its numbers.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use std::ops::Range;
 use crate::report::escape::xml;
 use crate::report::words::plain;
 
-/// A drawing, in units of CSS pixels at its natural size.
+/// Size of a drawing in CSS pixels.
 const WIDTH: f64 = 520.0;
 const HEIGHT: f64 = 250.0;
 const LEFT: f64 = 78.0;
@@ -18,10 +18,11 @@ const RIGHT: f64 = 14.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 40.0;
 
-/// Colours of lines; the sixth and later repeat. The page gives each a colour and a dash.
+/// Number of line colours; the sixth and later lines repeat them. The page gives each one a colour
+/// and a dash pattern.
 const COLOURS: usize = 5;
 
-/// An axis: what it measures, from where to where.
+/// An axis: what it measures, and its range.
 #[derive(Clone, Debug)]
 pub(super) struct Axis {
     scale: Scale,
@@ -35,18 +36,18 @@ enum Scale {
     Log { from: f64, to: f64 },
 }
 
-/// A line of a chart; a gap where there is no value.
+/// A line of a chart, with gaps where there is no value.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
     pub(super) name: Cow<'static, str>,
     pub(super) values: Vec<Option<f64>>,
 }
 
-/// How a value is written.
+/// Formats a value.
 pub(super) type Show = fn(f64) -> String;
 
 impl Axis {
-    /// From zero to at least `to`, at round numbers.
+    /// From zero to at least `to`, with round ticks.
     pub(super) fn from_zero(to: f64, show: Show, label: &'static str) -> Axis {
         let to = if to.is_finite() && to > 0.0 { to } else { 1.0 };
         let step = round_step(to / 4.0);
@@ -55,7 +56,7 @@ impl Axis {
         Axis { scale: Scale::Linear { from: 0.0, to: count as f64 * step }, ticks, label }
     }
 
-    /// Exactly from `from` to `to`, with ticks at round numbers of `unit` within.
+    /// Exactly from `from` to `to`, with ticks at round multiples of `unit`.
     pub(super) fn exact(from: f64, to: f64, unit: f64, show: Show, label: &'static str) -> Axis {
         let to = if to > from { to } else { from + unit };
         let step = round_step((to - from) / unit / 5.0);
@@ -66,7 +67,7 @@ impl Axis {
         Axis { scale: Scale::Linear { from, to }, ticks, label }
     }
 
-    /// From the first of these to the last, which ascend, with ticks at some of them.
+    /// From the first to the last of these ascending values, with ticks at some of them.
     pub(super) fn at(marks: Vec<(f64, String)>, label: &'static str) -> Axis {
         const TICKS_MAX: usize = 6;
         let from = marks.first().map_or(0.0, |mark| mark.0);
@@ -77,7 +78,7 @@ impl Axis {
         Axis { scale: Scale::Linear { from, to }, ticks, label }
     }
 
-    /// Powers of ten around `from` and `to`, with 2 and 5 between where there is room.
+    /// Powers of ten around `from` and `to`, with 2 and 5 in between if there is room.
     pub(super) fn log(from: f64, to: f64, show: Show, label: &'static str) -> Axis {
         let from = if from > 0.0 && from.is_finite() { from } else { 1e-3 };
         let to = if to > from && to.is_finite() { to } else { from * 10.0 };
@@ -101,8 +102,8 @@ impl Axis {
         }
     }
 
-    /// Quantiles so that each nine takes the same room: 0, 90 %, 99 %, 99.9 % … Positions on it are
-    /// `1 / (1 − quantile)`; the last tick before `last`, and the largest value at the `end`.
+    /// Quantiles on a scale where each nine takes the same space: 0, 90 %, 99 %, 99.9 % … Positions
+    /// are `1 / (1 − quantile)`. The last tick is before `last`, and the maximum is at `end`.
     pub(super) fn nines(last: f64, end: f64) -> Axis {
         let mut ticks = vec![(1.0, "0".to_owned()), (2.0, "50".to_owned())];
         for nines in 1..=6 {
@@ -113,13 +114,13 @@ impl Axis {
             };
             ticks.push((10f64.powi(nines as i32), text));
         }
-        // One that is near the end would be written over.
+        // A tick close to the end would overlap it.
         ticks.retain(|(at, _)| *at <= last * 1.001);
         ticks.push((end, "max".to_owned()));
         Axis { scale: Scale::Log { from: 1.0, to: end }, ticks, label: "percentile" }
     }
 
-    /// Where a value lies, from 0 to 1.
+    /// Position of a value, from 0 to 1.
     fn place(&self, value: f64) -> f64 {
         let share = match self.scale {
             Scale::Linear { from, to } => (value - from) / (to - from),
@@ -136,13 +137,13 @@ impl Axis {
         HEIGHT - BOTTOM - self.place(value) * (HEIGHT - TOP - BOTTOM)
     }
 
-    /// Where values lie across, in the units of the drawing: for the page's script.
+    /// Horizontal positions of values in units of the drawing, for the page's script.
     pub(super) fn across(&self, values: &[f64]) -> Vec<f64> {
         values.iter().map(|value| (self.x(*value) * 10.0).round() / 10.0).collect()
     }
 }
 
-/// A round number not below `step`: 1, 2 or 5 times a power of ten.
+/// Smallest round number not below `step`: 1, 2 or 5 times a power of ten.
 fn round_step(step: f64) -> f64 {
     let power = 10f64.powf(step.log10().floor());
     let factors = [1.0, 2.0, 5.0, 10.0];
@@ -150,7 +151,7 @@ fn round_step(step: f64) -> f64 {
     factor.unwrap_or(10.0) * power
 }
 
-/// Lines over a common x.
+/// Lines over a common x axis.
 pub(super) fn lines(title: &str, x: &Axis, y: &Axis, at: &[f64], lines: &[Line]) -> String {
     let mut svg = frame(title, x, y);
     for (index, line) in lines.iter().enumerate() {
@@ -158,7 +159,7 @@ pub(super) fn lines(title: &str, x: &Axis, y: &Axis, at: &[f64], lines: &[Line])
         let points = line.values.iter().flatten().count();
         let colour = index % COLOURS;
         let _ = write!(svg, r#"<path class="line c{colour}" d="{path}"/>"#);
-        // A line of one point would not be seen.
+        // A line with a single point would be invisible.
         if points == 1
             && let Some((at, Some(value))) = at.iter().zip(&line.values).find(|(_, v)| v.is_some())
         {
@@ -170,7 +171,7 @@ pub(super) fn lines(title: &str, x: &Axis, y: &Axis, at: &[f64], lines: &[Line])
     svg
 }
 
-/// A line's way; a gap lifts the pen.
+/// Path of a line; it is interrupted at gaps.
 fn path(x: &Axis, y: &Axis, at: &[f64], values: &[Option<f64>]) -> String {
     let mut path = String::new();
     let mut pen_down = false;
@@ -184,26 +185,26 @@ fn path(x: &Axis, y: &Axis, at: &[f64], values: &[Option<f64>]) -> String {
     path
 }
 
-/// Something drawn at values of both axes, which need not be the same for all shapes.
+/// A shape given by values of both axes. Shapes need not share values.
 #[derive(Clone, Debug)]
 pub(super) enum Shape {
     /// A line through points, in a colour.
     Curve(usize, Vec<(f64, f64)>),
-    /// Points by themselves.
+    /// Separate points.
     Dots(usize, Vec<(f64, f64)>),
     /// The area between two lines: x, from, to.
     Area(usize, Vec<(f64, f64, f64)>),
-    /// A level across the whole chart, with a word on it.
+    /// A labelled horizontal line across the whole chart.
     Level(f64, String),
-    /// A stretch from left to right, over the whole height, with a word on it.
+    /// A labelled range of x over the whole height.
     Stretch(f64, f64, String),
 }
 
-/// How wide a letter of a word in a chart is, and how high a line of them.
+/// Width of a letter and height of a line of text in a chart.
 const LETTER: f64 = 6.5;
 const LINE: f64 = 14.0;
 
-/// How often lines and dots touch a rectangle of the drawing: looked at in steps along each line.
+/// How often lines and dots touch a rectangle of the drawing, checked in steps along each line.
 fn crossings(x: &Axis, y: &Axis, shapes: &[Shape], across: Range<f64>, down: Range<f64>) -> usize {
     const STEPS: usize = 32;
     let inside = |(at, height): (f64, f64)| across.contains(&at) && down.contains(&height);
@@ -228,10 +229,10 @@ fn crossings(x: &Axis, y: &Axis, shapes: &[Shape], across: Range<f64>, down: Ran
     shapes.iter().map(touched).sum()
 }
 
-/// Shapes over one another, the first at the back.
+/// Shapes on top of each other, the first at the back.
 pub(super) fn plot(title: &str, x: &Axis, y: &Axis, shapes: &[Shape]) -> String {
     let mut svg = frame(title, x, y);
-    // Over everything else, whatever they belong to.
+    // Text goes on top of everything else.
     let mut words = String::new();
     let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
     for shape in shapes {
@@ -277,7 +278,7 @@ pub(super) fn plot(title: &str, x: &Axis, y: &Axis, shapes: &[Shape]) -> String 
             }
             Shape::Stretch(from, to, word) => {
                 let (left, width) = (x.x(*from), (x.x(*to) - x.x(*from)).max(2.0));
-                // Beside it, on the side where there is room, below or where lines leave more of it.
+                // Next to it, on the side with more room, below or wherever fewer lines cross.
                 let long = word.chars().count() as f64 * LETTER;
                 let (at, anchor, begin) = match left > (LEFT + right) / 2.0 {
                     true => (left - 4.0, "end", left - 4.0 - long),
@@ -311,8 +312,8 @@ pub(super) fn plot(title: &str, x: &Axis, y: &Axis, shapes: &[Shape]) -> String 
     svg
 }
 
-/// A heat map: the darker a cell, the more fell into it. `cells` holds columns from left to right,
-/// each from the lowest value up: from, to, count.
+/// A heat map: darker cells have more values. `cells` has columns from left to right, and in each
+/// the cells in ascending order: from, to, count.
 pub(super) fn heat_map(
     title: &str,
     x: &Axis,
@@ -321,11 +322,11 @@ pub(super) fn heat_map(
     cells: &[Vec<(f64, f64, u64)>],
     over: &[Line],
 ) -> String {
-    /// Shades, each about twice the count of the one before.
+    /// Number of shades, each for about twice the count of the one before.
     const SHADES: usize = 6;
     let most = cells.iter().flatten().map(|(_, _, count)| *count).max().unwrap_or(1).max(1);
     let shade = |count: u64| {
-        // Logarithmic: a single slow request has to be seen beside ten thousand fast ones.
+        // Logarithmic, so that a single slow request is visible next to ten thousand fast ones.
         let share = (count as f64 + 1.0).ln() / (most as f64 + 1.0).ln();
         ((share * SHADES as f64).ceil() as usize).clamp(1, SHADES)
     };
@@ -336,7 +337,7 @@ pub(super) fn heat_map(
             let (top, height) = (y.y(*high), y.y(*low) - y.y(*high));
             let path = &mut paths[shade(*count)];
             let (left, top) = (short(left), short(top));
-            // A hair wider than the cell, so that no gaps shine through.
+            // Slightly larger than the cell, so that no gaps show.
             let (width, height) = (short(width + 0.3), short(height.max(1.0) + 0.3));
             let _ = write!(path, "M{left} {top}h{width}v{height}h-{width}z");
         }
@@ -346,7 +347,7 @@ pub(super) fn heat_map(
         let _ = write!(svg, r#"<path class="heat h{shade}" d="{path}"/>"#);
     }
     let middles: Vec<f64> = columns.iter().map(|(from, to)| (from + to) / 2.0).collect();
-    // Each line on a wider one of the ground's colour, or it would not be seen on dark cells.
+    // Each line is on top of a wider one in the background colour, to be visible on dark cells.
     for (index, line) in over.iter().enumerate() {
         let path = path(x, y, &middles, &line.values);
         let colour = index % COLOURS;
@@ -359,7 +360,7 @@ pub(super) fn heat_map(
     svg
 }
 
-/// Horizontal bars in groups: a row for each name, a bar for each series in it.
+/// Horizontal bars in groups: a row for each name, a bar for each series.
 pub(super) fn bars(
     title: &str,
     x: &Axis,
@@ -373,7 +374,7 @@ pub(super) fn bars(
     let row = NAME + BAR * series as f64 + GAP;
     let height = TOP + row * rows.len() as f64 + 4.0;
     let mut svg = open(title, height);
-    // Room for the value behind the longest bar.
+    // Room for the value after the longest bar.
     let room = WIDTH - RIGHT - 70.0;
     for (index, (name, values)) in rows.iter().enumerate() {
         let top = TOP + row * index as f64;
@@ -403,15 +404,16 @@ pub(super) fn bars(
     svg
 }
 
-/// A bar of a waterfall: where it begins and ends, in shares from 0 to 1, and what stands behind it.
+/// A bar of a waterfall: start and end as shares from 0 to 1, and the text after it.
 pub(super) type Step = (f64, f64, String);
 
-/// Bars that begin where those above them end, in groups: a row for each name, a bar for each series.
+/// Bars that start where the previous one ends, in groups: a row for each name, a bar for each
+/// series.
 pub(super) fn waterfall(title: &str, rows: &[(String, Vec<Step>)]) -> String {
     const BAR: f64 = 15.0;
     const GAP: f64 = 9.0;
     const NAMES: f64 = 140.0;
-    /// Room for the text behind the longest bar.
+    /// Room for the text after the longest bar.
     const TEXT: f64 = 112.0;
     let series = rows.iter().map(|(_, steps)| steps.len()).max().unwrap_or(1) as f64;
     let row = BAR * series + GAP;
@@ -480,7 +482,7 @@ fn frame(title: &str, x: &Axis, y: &Axis) -> String {
     for (value, text) in &x.ticks {
         let at = x.x(*value);
         let _ = write!(grid, "M{} {TOP}V{bottom}", short(at));
-        // About as wide as the text; two must not run into each other.
+        // About the width of the text; labels must not overlap.
         let half = text.chars().count() as f64 * 3.6;
         if at - half < last + 4.0 {
             continue;
@@ -521,7 +523,7 @@ fn open(title: &str, height: f64) -> String {
     )
 }
 
-/// A coordinate, to a tenth.
+/// A coordinate, rounded to a tenth.
 fn short(value: f64) -> String {
     let text = format!("{value:.1}");
     match text.strip_suffix(".0") {
@@ -530,7 +532,7 @@ fn short(value: f64) -> String {
     }
 }
 
-/// Text in a drawing, which is one line.
+/// Text in a drawing, on one line.
 fn escaped(text: &str) -> String {
     xml(&plain(text))
 }
@@ -561,7 +563,7 @@ mod tests {
         let months = (0..13).map(|month| (f64::from(month), month.to_string())).collect();
         assert_eq!(ticks(&Axis::at(months, "")), ["0", "3", "6", "9", "12"]);
         assert_eq!(ticks(&Axis::nines(1200.0, 2400.0)), ["0", "50", "90", "99", "99.9", "max"]);
-        // 300 requests tell up to the p97.8.
+        // 300 requests support percentiles up to p97.8.
         assert_eq!(ticks(&Axis::nines(45.0, 90.0)), ["0", "50", "90", "max"]);
     }
 

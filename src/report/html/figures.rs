@@ -1,4 +1,4 @@
-//! The charts of a scenario, each with the table of its numbers.
+//! The charts of a scenario, each with a table of its numbers.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,7 +12,8 @@ use crate::record::validity::can_tell;
 use crate::record::{Histogram, HistogramError};
 use crate::report::words::{latency, percent, rate, three_digits};
 
-/// Points of a chart over time: more could not be told apart, and would make the page large.
+/// Maximum number of points over time: more could not be distinguished, and would make the page
+/// large.
 const POINTS_MAX: usize = 120;
 
 /// Rows of a heat map: about a factor of 1.3 each over four decades.
@@ -26,7 +27,7 @@ struct Stretch {
     offered: f64,
     sent: f64,
     done: f64,
-    /// Errors a second, by kind.
+    /// Errors per second, by kind.
     kinds: BTreeMap<String, f64>,
     dropped: f64,
     in_flight: f64,
@@ -37,12 +38,13 @@ struct Stretch {
 /// The charts of a scenario.
 ///
 /// # Errors
-/// When somebody changed its histograms.
+///
+/// If its histograms were modified.
 pub(super) fn of(scenario: &ScenarioSummary) -> Result<Vec<Figure>, HistogramError> {
     let stretches = stretches(scenario)?;
     let mut figures = Vec::new();
     figures.extend(percentiles(scenario)?);
-    // Of less than two seconds there is nothing to tell over time.
+    // Less than two seconds are not worth a chart over time.
     if stretches.len() > 1 {
         figures.extend(over_time(&stretches));
         figures.push(throughput(&stretches));
@@ -57,14 +59,14 @@ pub(super) fn of(scenario: &ScenarioSummary) -> Result<Vec<Figure>, HistogramErr
 
 /// The timeline in at most [`POINTS_MAX`] stretches.
 ///
-/// The second after the load's end, in which the last responses come back, is left out where it is
-/// the only one: it would look like a collapse. More of them are a sight worth seeing.
+/// A single second after the end of the load, in which the last responses arrive, is omitted,
+/// because it would look like a collapse. Several such seconds are shown.
 fn stretches(scenario: &ScenarioSummary) -> Result<Vec<Stretch>, HistogramError> {
     let timeline = scenario.timeline.as_slice();
     let load = (scenario.duration_s.ceil() as usize).max(1);
     let shown = if timeline.len() == load + 1 { &timeline[..load] } else { timeline };
     let seconds = shown.len().div_ceil(POINTS_MAX).max(1);
-    // A part that was cut out of a run begins later than the load did.
+    // A window of a run starts later than the load.
     let begin = timeline.first().map_or(0.0, |second| second.t_s as f64 - 1.0);
     let end = begin + scenario.duration_s;
     shown.par_chunks(seconds).map(|part| Stretch::new(part, end)).collect()
@@ -74,8 +76,8 @@ impl Stretch {
     fn new(seconds: &[TimelineSecond], load: f64) -> Result<Stretch, HistogramError> {
         let from = seconds.first().map_or(0.0, |second| second.t_s as f64 - 1.0);
         let to = seconds.last().map_or(from, |second| second.t_s as f64);
-        // The second in which the load ends counts for the part before, or the rate would seem to
-        // fall; the seconds after it, in which the last replies come, count in full.
+        // The second in which the load ends counts only up to that end, or the rate would seem to
+        // drop. The seconds after it, in which the last replies arrive, count in full.
         let to = if from < load && load < to { load } else { to };
         let length = (to - from).max(1e-3);
         let per_s = |number: fn(&TimelineSecond) -> u64| {
@@ -108,7 +110,7 @@ impl Stretch {
     }
 }
 
-/// What times of a run are told in: its seconds, the short name, and the axis' label.
+/// Unit for times of a run: its length in seconds, its short name, and the label of the axis.
 fn unit_of_time(stretches: &[Stretch]) -> (f64, &'static str, &'static str) {
     match stretches.last().map_or(1.0, |stretch| stretch.to) {
         to if to < 600.0 => (1.0, "s", "time, s"),
@@ -124,7 +126,7 @@ fn time_axis(stretches: &[Stretch]) -> Axis {
     Axis::exact(from, to, unit, three_digits_short, label)
 }
 
-/// Axis ticks: no more digits than they need.
+/// Axis ticks without superfluous digits.
 fn three_digits_short(value: f64) -> String {
     let text = three_digits(value);
     match text.contains('.') {
@@ -147,8 +149,8 @@ fn latency_short(value: f64) -> String {
     }
 }
 
-/// An axis of latencies: from zero where that shows all, in powers of ten where the largest would
-/// press the others to the ground.
+/// An axis of latencies: linear from zero if everything is visible that way, otherwise in powers of
+/// ten.
 fn latency_axis(smallest: f64, typical: f64, largest: f64) -> Axis {
     if largest > typical.max(1e-3) * 20.0 {
         Axis::log(smallest.max(1e-3), largest, ms_tick, "latency")
@@ -168,11 +170,11 @@ fn percentiles(scenario: &ScenarioSummary) -> Result<Option<Figure>, HistogramEr
     let mut quantiles: Vec<f64> = vec![0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85];
     for nine in 1..=NINES_MAX {
         let tail = 10f64.powi(-(nine as i32));
-        // The 9s themselves, and steps to the next that look even on the axis.
+        // The nines themselves, and steps in between that look even on the axis.
         let steps = [1.0, 0.8, 0.65, 0.5, 0.4, 0.3, 0.25, 0.2, 0.16, 0.13];
         quantiles.extend(steps.map(|step| 1.0 - tail * step));
     }
-    // What is beyond, so many requests cannot tell: the last position stands for the largest value.
+    // The number of requests supports no more than this; the last position is the maximum.
     let count = response.count();
     quantiles.retain(|quantile| *quantile <= 0.5 || can_tell(*quantile, count));
     let at = |quantile: f64| 1.0 / (1.0 - quantile);
@@ -236,7 +238,7 @@ fn over_time(stretches: &[Stretch]) -> Option<Figure> {
         },
     ];
     let x = time_axis(stretches);
-    // Rows as high as they are far apart in powers: latencies differ by factors.
+    // Rows of equal height on a logarithmic scale: latencies differ by factors.
     let smallest = smallest.max(1e-3);
     let factor = (largest / smallest).max(1.5).powf(1.0 / HEAT_ROWS as f64);
     let columns: Vec<(f64, f64)> = stretches.iter().map(|s| (s.from, s.to)).collect();
@@ -296,7 +298,7 @@ fn timed(
     }
 }
 
-/// A chart over time of what has no gaps.
+/// A chart over time of a series without gaps.
 fn series(
     title: &'static str,
     note: &'static str,
@@ -320,7 +322,7 @@ fn line(name: &'static str, stretches: &[Stretch], value: fn(&Stretch) -> f64) -
     }
 }
 
-/// What throughput and errors are measured in.
+/// Unit of throughput and errors.
 const PER_S: &str = "per second";
 
 fn rate_tick(value: f64) -> String {
@@ -337,7 +339,7 @@ fn throughput(stretches: &[Stretch]) -> Figure {
     series("Throughput", note, stretches, &lines, PER_S, rate_tick, rate)
 }
 
-/// Kinds of errors that have a line of their own; more could not be told apart.
+/// Number of error kinds with their own line; more could not be distinguished.
 const KINDS: usize = 3;
 
 fn failures(stretches: &[Stretch]) -> Option<Figure> {
@@ -386,9 +388,9 @@ fn lag(stretches: &[Stretch]) -> Figure {
     series("Lag", note, stretches, &lines, "lag", ms_tick, |value| latency(Some(value)))
 }
 
-/// What the typical and the slowest requests spend their time on.
+/// Latency breakdown of typical and slowest requests.
 fn waterfall(breakdown: &[BreakdownSummary]) -> Option<Figure> {
-    // What takes no time anywhere would be a row of nothing.
+    // A hop that takes no time anywhere would be an empty row.
     let stops: Vec<&BreakdownSummary> =
         breakdown.iter().filter(|stop| stop.typical_share.max(stop.tail_share) > 5e-4).collect();
     if stops.is_empty() {
@@ -434,8 +436,8 @@ fn waterfall(breakdown: &[BreakdownSummary]) -> Option<Figure> {
     })
 }
 
-/// What stands for the slow ones of some distributions: the p99, or the maximum where one of them has
-/// too few requests to tell it.
+/// Label for the slow end of distributions: p99, or the maximum if one of them has too few requests
+/// for p99.
 fn tail(counts: impl Iterator<Item = u64>) -> &'static str {
     let told = counts.filter(|count| *count > 0).all(|count| can_tell(0.99, count));
     if told { "p99" } else { "max" }

@@ -1,5 +1,4 @@
-//! The scenarios of a matrix, side by side: bars where they are few, grids over the axes where there
-//! are several.
+//! The scenarios of a matrix side by side: bars if there are few, otherwise grids over the axes.
 
 use std::borrow::Cow;
 
@@ -11,10 +10,10 @@ use super::parts::{Figure, Mark};
 use crate::record::summary::{ScenarioSummary, Summary};
 use crate::report::words::{latency, percent, rate};
 
-/// More bars than these say less than a grid.
+/// With more bars than this, a grid is clearer.
 const BARS_MAX: usize = 12;
 
-/// Shades of cells, as many as the page has.
+/// Number of cell shades of the page.
 const SHADES: f64 = 6.0;
 
 /// The scenarios of one matrix.
@@ -25,7 +24,7 @@ pub(super) struct Comparison {
     grids: Vec<Grid>,
 }
 
-/// A metric over the axes: the values of the last axis across, those of the others down.
+/// A metric over the axes: the last axis across, the others down.
 #[derive(Serialize)]
 struct Grid {
     title: &'static str,
@@ -40,15 +39,15 @@ struct Grid {
 #[derive(Serialize)]
 struct Cell {
     text: String,
-    /// From 1, faint, to 6.
+    /// From 1 (light) to 6.
     shade: u32,
     id: String,
 }
 
-/// How a figure is read from a scenario that has it.
+/// Reads a figure of a scenario, if it has it.
 type Read = fn(&ScenarioSummary) -> Option<f64>;
 
-/// A figure of a scenario: what it is called, how it is read, how it is found and shown.
+/// A figure of a scenario: its name, and how to read and show it.
 struct Metric {
     title: &'static str,
     note: &'static str,
@@ -80,7 +79,8 @@ const METRICS: [Metric; 3] = [
     },
 ];
 
-/// Matrices of which several scenarios ran. Scenarios go by the anchors `scenario-1`, `scenario-2` …
+/// Matrices with several scenarios that ran. Scenarios have the anchors `scenario-1`, `scenario-2`
+/// …
 pub(super) fn comparisons(summary: &Summary) -> Vec<Comparison> {
     let mut groups: Vec<(&str, Vec<(usize, &ScenarioSummary)>)> = Vec::new();
     for (index, scenario) in summary.scenarios.iter().enumerate() {
@@ -138,7 +138,7 @@ fn bars(metric: &Metric, group: &[(usize, &ScenarioSummary)]) -> Figure {
     }
 }
 
-/// The metric over two axes or more: its last series, which tells the bad cases.
+/// The metric over two or more axes: its last series, which covers the bad cases.
 fn grid(metric: &Metric, group: &[(usize, &ScenarioSummary)]) -> Option<Grid> {
     let (_, first) = group.first()?;
     let (across, _) = first.matrix.iter().next_back()?;
@@ -162,7 +162,7 @@ fn grid(metric: &Metric, group: &[(usize, &ScenarioSummary)]) -> Option<Grid> {
     let values = || group.iter().filter_map(|(_, s)| of(s)).filter(|value| *value > 0.0);
     let (least, most) =
         (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
-    // By factors: twice as slow is as far from 1 ms as from 100 ms.
+    // By factors: twice as slow is as different at 1 ms as at 100 ms.
     let shade = |value: f64| {
         let share = (value.max(least) / least).ln() / (most / least).ln();
         if share.is_finite() { 1 + (share * (SHADES - 1.0)).round() as u32 } else { 1 }
@@ -195,7 +195,7 @@ fn grid(metric: &Metric, group: &[(usize, &ScenarioSummary)]) -> Option<Grid> {
     })
 }
 
-/// The values of a scenario's axes but one.
+/// The values of a scenario's axes, except one.
 fn combination(scenario: &ScenarioSummary, but: &str) -> String {
     let values = scenario.matrix.iter().filter(|(key, _)| *key != but);
     let values = values.map(|(key, value)| format!("{key} {}", text(value)));

@@ -1,8 +1,8 @@
-//! Pages: each one file that works from disk, without a network.
+//! HTML pages. Each is a single file that works from disk, without a network.
 //!
-//! `frame.html` is what all pages share, `parts.html` the parts they are made of; each kind of page
-//! fills in the frame. All text goes through the templates' escaping, whatever sent it; only charts,
-//! which escape by themselves, go in as they are.
+//! `frame.html` is common to all pages, and `parts.html` has the parts they are made of; each kind
+//! of page fills the frame. All text is escaped by the templates, wherever it comes from. Only
+//! charts, which escape their own text, are inserted as they are.
 
 mod capacity;
 mod chart;
@@ -22,7 +22,7 @@ use crate::record::summary::Summary;
 
 pub(super) use capacity::write as write_capacity;
 
-/// All templates. The ending of their names switches escaping on.
+/// All templates. The extension of their names turns escaping on.
 const TEMPLATES: [(&str, &str); 6] = [
     ("frame.html", include_str!("frame.html")),
     ("parts.html", include_str!("parts.html")),
@@ -32,9 +32,10 @@ const TEMPLATES: [(&str, &str); 6] = [
     ("trend.html", include_str!("trend.html")),
 ];
 
-/// Fills in a kind of page.
+/// Renders a kind of page.
 ///
 /// # Errors
+///
 /// Those of the writer.
 pub(super) fn render(
     template: &str,
@@ -45,10 +46,11 @@ pub(super) fn render(
     for (name, source) in TEMPLATES {
         environment.add_template(name, source).map_err(io::Error::other)?;
     }
-    // The one that comes with minijinja makes all other letters small.
+    // The filter of minijinja makes all other letters lower case.
     environment.add_filter("capital", |text: String| capital(&text));
     environment.add_filter("whole", |text: String| whole_numbers(&text));
-    // Escaping is for the browser; no text may look like another to who reads the page, either.
+    // Escaping protects the browser. Text must not be able to look like other text to the reader
+    // either.
     let command = |c| is_command(c) && !['\n', '\t'].contains(&c);
     environment.set_formatter(move |out, state, value| match value.as_str() {
         Some(text) if text.contains(command) => {
@@ -68,7 +70,8 @@ pub(super) fn render(
 /// Writes the page of a summary.
 ///
 /// # Errors
-/// Those of the writer, and when somebody changed the summary's histograms.
+///
+/// Those of the writer, or if the histograms of the summary were modified.
 pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
     let page = page::Page::new(summary).map_err(io::Error::other)?;
     render("report.html", &page, out)

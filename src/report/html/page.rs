@@ -1,4 +1,4 @@
-//! What the page shows, as values for its template: texts, tables and drawn charts.
+//! The content of the page as values for its template: texts, tables and charts.
 
 use serde::Serialize;
 
@@ -27,7 +27,7 @@ pub(super) struct Page {
     scenarios: Vec<Section>,
 }
 
-/// Why the answer is what it is: a sentence about one scenario.
+/// Explains the verdict: one sentence about a scenario.
 #[derive(Serialize)]
 struct Reason {
     scenario: String,
@@ -45,7 +45,7 @@ struct Section {
     class: &'static str,
     load: String,
     target: String,
-    /// The seconds that are shown, where others were cut off.
+    /// The time window that is shown, if one was selected.
     part: Option<String>,
     end: Option<String>,
     ran: bool,
@@ -59,7 +59,7 @@ struct Section {
     p99: String,
     max: String,
     failed: String,
-    /// The most important figures, large.
+    /// The most important figures, in large type.
     key: Vec<Fact>,
     thresholds: Vec<Threshold>,
     figures: Vec<Figure>,
@@ -132,7 +132,8 @@ impl Page {
     /// The page of a summary.
     ///
     /// # Errors
-    /// When somebody changed its histograms.
+    ///
+    /// If its histograms were modified.
     pub(super) fn new(summary: &Summary) -> Result<Page, HistogramError> {
         let scenarios: Vec<Section> = summary
             .scenarios
@@ -162,7 +163,7 @@ impl Page {
     }
 }
 
-/// Why a scenario did not pass, or must not be quoted, in a sentence.
+/// Why a scenario did not pass or must not be quoted, in one sentence.
 fn reason(scenario: &ScenarioSummary) -> Option<String> {
     if let (0, Some(how)) = (scenario.requests.arrivals, end(scenario)) {
         return Some(how);
@@ -180,7 +181,7 @@ fn reason(scenario: &ScenarioSummary) -> Option<String> {
         Verdict::NotJudged => {
             parts.push(format!("not judged: {}", judged(Verdict::NotJudged).join(", ")));
         }
-        // How it ended says why.
+        // The way it ended says why.
         Verdict::NotReached | Verdict::Interrupted => (),
     }
     if let Some(first) = scenario.validity.reasons.first() {
@@ -214,7 +215,7 @@ fn facts(summary: &Summary) -> Vec<Fact> {
     ]
 }
 
-/// The resolved suite, where it is not larger than a page can bear.
+/// The resolved suite, unless it is too large for a page.
 fn resolved(summary: &Summary) -> Option<String> {
     const BYTES_MAX: usize = 200 << 10;
     let suite = summary.resolved.as_ref()?;
@@ -379,7 +380,7 @@ fn slow(slow: &crate::record::summary::SlowSummary) -> Slow {
     }
 }
 
-/// What only who looks closely wants to know.
+/// Details for those who look closely.
 fn details(scenario: &ScenarioSummary) -> Vec<Fact> {
     let requests = &scenario.requests;
     let client = &scenario.client;

@@ -1,28 +1,28 @@
-//! What `parts.html` shows: the parts that all pages are made of.
+//! The values of `parts.html`: the parts that all pages are made of.
 
 use std::borrow::Cow;
 
 use serde::Serialize;
 
-/// A chart and its table. The table's rows are the chart's points, in their order.
+/// A chart and its table. The rows of the table are the points of the chart, in the same order.
 #[derive(Debug, Default, Serialize)]
 pub(in crate::report) struct Figure {
     pub(in crate::report) title: Cow<'static, str>,
-    /// What it shows and how to read it, in a sentence or two.
+    /// What it shows and how to read it, in one or two sentences.
     pub(in crate::report) note: Cow<'static, str>,
     pub(in crate::report) svg: String,
     pub(in crate::report) legend: Vec<Key>,
-    /// Whether the legend begins with shades: few to many.
+    /// Whether the legend starts with shades, from few to many.
     pub(in crate::report) shades: bool,
-    /// Whether it stands alone, and not in a grid with others.
+    /// Whether it stands alone instead of in a grid with others.
     pub(in crate::report) wide: bool,
-    /// Where the points lie across, for values on hover; empty where there is none.
+    /// Horizontal positions of the points, for values on hover; empty if there are none.
     pub(in crate::report) across: Vec<f64>,
     pub(in crate::report) head: Vec<Cow<'static, str>>,
     pub(in crate::report) rows: Vec<Vec<String>>,
 }
 
-/// An entry of a legend; its place in the legend is its colour.
+/// An entry of a legend; its position determines its colour.
 #[derive(Debug, Serialize)]
 pub(in crate::report) struct Key {
     pub(in crate::report) name: Cow<'static, str>,
@@ -39,7 +39,7 @@ pub(in crate::report) enum Mark {
 }
 
 impl Mark {
-    /// A legend of series that are all drawn like this.
+    /// A legend for series that are all drawn in the same way.
     pub(in crate::report) fn legend<N: Into<Cow<'static, str>>>(
         self,
         names: impl IntoIterator<Item = N>,
@@ -48,7 +48,7 @@ impl Mark {
     }
 }
 
-/// Something worth knowing: a name and a value.
+/// A fact worth knowing: a name and a value.
 #[derive(Debug, Serialize)]
 pub(in crate::report) struct Fact {
     pub(in crate::report) name: &'static str,

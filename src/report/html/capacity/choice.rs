@@ -1,4 +1,4 @@
-//! What there is to choose: sizes and connections, replicas over time.
+//! Choices: request sizes and connections, and replicas over time.
 
 use std::borrow::Cow;
 
@@ -139,7 +139,7 @@ pub(super) fn plan(capacity: &Capacity) -> Option<Part> {
         across: x.across(&at),
         ..Figure::default()
     };
-    // One day is no time to draw anything over.
+    // A single day is not worth a chart.
     let figure = (plan.steps.len() > 1).then(drawn);
     Some(Part { words: plan.words.clone(), figure, head, rows })
 }

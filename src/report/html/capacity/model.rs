@@ -1,4 +1,4 @@
-//! What the models say: the scalability law, the queue, Executors and replicas.
+//! The models: scalability law, queueing model, Executors and replicas.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use crate::report::html::chart::{Axis, Shape, plot};
 use crate::report::html::parts::{Figure, Key, Mark};
 use crate::report::words::{latency, percent, rate};
 
-/// Points at which a curve is drawn.
+/// Number of points of a curve.
 const CURVE_POINTS: usize = 80;
 
 pub(super) fn figures(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figure> {
@@ -114,7 +114,7 @@ pub(super) fn figures(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figur
     figures
 }
 
-/// A curve, and what was measured.
+/// Legend of a fitted curve and measured points.
 fn fitted_and_measured() -> Vec<Key> {
     vec![
         Key { name: "fitted".into(), mark: Mark::Line },
@@ -186,7 +186,7 @@ pub(super) fn predictions(capacity: &Capacity) -> Vec<[String; 4]> {
     capacity.models.replicas.iter().map(row).collect()
 }
 
-/// How long requests would take at rates that were not measured.
+/// Predicted response times at rates that were not measured.
 pub(super) fn rates(capacity: &Capacity) -> Vec<[String; 4]> {
     let row = |prediction: &crate::capacity::predict::RatePrediction| {
         let show = |ms: f64| latency(Some(ms));
