@@ -1,4 +1,4 @@
-//! `flowbench compare`, and what `run --baseline`, `gate` and `noise` share with it.
+//! `flowbench compare`, and what it shares with `run --baseline`, `gate` and `noise`.
 
 use std::ffi::OsString;
 use std::io::{self, Write};

@@ -1,4 +1,4 @@
-//! The arguments that say where a Flow is and how it is spoken to, the same in every command.
+//! The arguments for the address of a Flow and its connection, the same in every command.
 
 use std::path::PathBuf;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! Arguments, exit codes, printing; one file a subcommand. Nothing below prints or reads the
+//! Arguments, exit codes and printing; one file per subcommand. No other module prints or reads the
 //! environment.
 
 mod capacity;

@@ -1,9 +1,10 @@
 //! stdout and stderr: nothing else in the program writes to them.
 //!
-//! A reader that has seen enough (`| head`) is no failure: what it does not read is dropped. What stdout
-//! cannot take, as on a full disk, ends with [`Exit::NotWritten`]; of stderr nobody could be told. On
-//! a terminal no text that others wrote can move the cursor, and on stderr nowhere, for what is told
-//! there ends up on one.
+//! If the reader closes stdout early (`| head`), that is not a failure: the rest is discarded. If
+//! stdout cannot be written for another reason, such as a full disk, the exit code is
+//! [`Exit::NotWritten`]. Failures of stderr cannot be reported anywhere. Text from outside cannot
+//! move the cursor: never on stderr, which usually ends up on a terminal, and not on stdout if it
+//! is one.
 
 use std::borrow::Cow;
 use std::fmt::Display;

@@ -1,4 +1,4 @@
-//! What ends a command before its time, in words for the person who typed it.
+//! Errors that end a command, in words for the person who typed it.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! A plan carried out several times: what `gate` and `noise` are made of.
+//! Runs a plan several times, for `gate` and `noise`.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! `flowbench serve`: the embedded Flow, for others to talk to.
+//! `flowbench serve`: the embedded Flow as a server.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What asks the program to end: Ctrl-C, SIGTERM, and a terminal that is closed.
+//! Signals that ask the program to end: Ctrl-C, SIGTERM, and a closed terminal.
 
 use super::print;
 use crate::engine::Stop;

@@ -1,4 +1,4 @@
-//! The suite that `run`, `check` and `plan` are about.
+//! The suite argument of `run`, `check` and `plan`.
 
 use std::path::{Path, PathBuf};
 

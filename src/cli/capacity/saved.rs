@@ -1,4 +1,4 @@
-//! A search that was made before: planned with again, measured no more.
+//! A new plan from a saved capacity search, without measuring again.
 
 use std::fs::File;
 use std::io::Read;

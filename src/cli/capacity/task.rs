@@ -1,4 +1,4 @@
-//! What options and the suite ask a search for, refused where it cannot work.
+//! Options and suite combined into a search, rejected if it cannot work.
 
 use std::fs::File;
 use std::io::Read;
