@@ -45,7 +45,7 @@ pub(super) struct Args {
     #[arg(required = true, value_name = "BASE")]
     base: Vec<PathBuf>,
     /// Results of the candidate
-    // `main` puts it in the place of `--`, so that options may follow.
+    // `main` inserts it instead of `--`, so that options may follow.
     #[arg(long, hide = true, required = true, num_args = 1.., value_name = "CANDIDATE")]
     candidate: Vec<PathBuf>,
     #[command(flatten)]

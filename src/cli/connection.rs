@@ -163,7 +163,7 @@ fn header(text: &str) -> Result<(String, String), Problem> {
         Some((name, value)) if !name.trim().is_empty() => {
             Ok((name.trim().into(), value.trim().into()))
         }
-        // The text may well be a secret: it is not repeated.
+        // The text may be a secret, so it is not repeated.
         _ => Err(Problem::usage("`--header` is not a header; expected `name=value`")),
     }
 }

@@ -142,7 +142,7 @@ impl Course<'_> {
                 return self.give_up(noise);
             }
             let runs = self.sides[0].len();
-            // What a regression needs to be confirmed is kept back.
+            // Time for confirming a regression is reserved.
             let last = runs >= most || !self.has_time_for(1 + CONFIRMATION);
             if !last && !looks.is_due(runs) {
                 continue;

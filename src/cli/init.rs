@@ -46,7 +46,7 @@ fn write(args: &Args) -> Result<(), Problem> {
         return print::text_out(text);
     }
     let name = args.file.display();
-    // Somebody's work may be there already.
+    // The file may be somebody's work.
     let mut file =
         OpenOptions::new().write(true).create_new(true).open(&args.file).map_err(|error| {
             match error.kind() {

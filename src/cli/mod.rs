@@ -110,8 +110,8 @@ impl Exit {
 
 /// Reads the command line, does what it says, gives the exit code.
 pub fn main() -> ExitCode {
-    // One provider serves gRPC, HTTP and WebSocket; a second call to install is refused, and says
-    // only that one is there already.
+    // One provider serves gRPC, HTTP and WebSocket. A second installation fails, which only means
+    // that there already is one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = match Cli::try_parse_from(compare::with_sides(std::env::args_os())) {
         Ok(cli) => cli,
@@ -152,7 +152,7 @@ pub fn main() -> ExitCode {
             Command::Selftest(args) => selftest::main(args).await,
         }
     });
-    // Threads that still read or wait must not hold the exit up.
+    // Threads that still read or wait must not delay the exit.
     runtime.shutdown_background();
     ExitCode::from(exit as u8)
 }
@@ -164,7 +164,7 @@ fn raise_file_limit() {
     {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
         let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-        // Refused, it stays as it is, and that is what loads are compared with.
+        // If it cannot be raised, it stays as it is, and loads are compared with that.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     }
 }

@@ -43,7 +43,7 @@ pub(super) async fn main(args: Args) -> Exit {
 }
 
 async fn run(args: Args) -> Result<(), Problem> {
-    // A mutation has braces and an address has none, so one argument can be told from the other.
+    // A mutation contains braces and an address does not, so a single argument is unambiguous.
     let is_mutation = |word: &str| word.starts_with('@') || word.contains('{');
     let (address, mutation) = match (args.address, args.mutation) {
         (Some(mutation), None) if is_mutation(&mutation) => (None, mutation),

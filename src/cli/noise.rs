@@ -60,7 +60,8 @@ pub(super) async fn main(args: Args) -> Exit {
 
 async fn run(args: &Args) -> Result<Exit, Problem> {
     let plan = args.changes.runnable(&args.file)?;
-    // A folder that cannot be made, or holds another baseline, costs a second and not the runs.
+    // A folder that cannot be created, or that has another baseline, costs a second and not the
+    // runs.
     prepare(&args.out)?;
     let stop = Stop::default();
     watch_signals(stop.clone(), args.quiet);

@@ -50,7 +50,7 @@ pub(super) fn limits() -> Limits {
         .find_map(|line| line.strip_prefix("MemAvailable:"))
         .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
     Limits {
-        // No limit is one too large to matter.
+        // No limit counts as one too large to matter.
         files: files.unwrap_or(u64::MAX),
         memory_bytes: available.map_or(u64::MAX, |kib| kib.saturating_mul(1024)),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
@@ -142,7 +142,7 @@ fn chart(levels: &[f64]) -> String {
     let peak = levels.iter().copied().fold(0.0, f64::max);
     let bar = |level: &f64| match *level {
         level if level <= 0.0 || peak <= 0.0 => BARS[0],
-        // What is not nothing does not look like it.
+        // A positive share is never shown as zero.
         level => BARS[((level / peak * 8.0).round() as usize).clamp(1, 8)],
     };
     levels.iter().map(bar).collect()

@@ -234,8 +234,8 @@ fn documents_of(files: Vec<Lines>) -> impl Stream<Item = Result<Document, BoxErr
     // Enough to have the next request ready while one is being sent.
     const AHEAD: usize = 256;
     let (sender, receiver) = mpsc::channel(AHEAD);
-    // The thread ends when the files do, or when nobody takes the Documents any more. One that
-    // waits for stdin ends with the process.
+    // The thread ends with the files, or when nobody takes the Documents any more. If it waits for
+    // stdin, it ends with the process.
     std::thread::spawn(move || {
         for document in files.into_iter().flatten() {
             let failed = document.is_err();
@@ -322,7 +322,7 @@ impl Printer {
         if let Err(error) = self.render(response) {
             return self.failure((&error).into());
         }
-        // Whoever reads shall have it now, not when the next response is there.
+        // The reader gets it now, not when the next response arrives.
         let written = self.out.write_all(&self.buffer);
         self.closed = written.is_err() || self.out.is_closed();
         if let Err(error) = written {
@@ -355,7 +355,7 @@ impl Printer {
         if self.failures <= TOLD_FAILURES {
             problem.print();
         }
-        // Of several exit codes the first stands: what comes after it often comes of it.
+        // The first exit code wins: later ones are often consequences of it.
         if self.exit == Exit::Held {
             self.exit = problem.exit;
         }

@@ -29,7 +29,7 @@ pub(super) fn text_out(text: impl Display) -> Result<(), Problem> {
 
 /// Prints what is written, with its colours, to stdout.
 pub(super) fn written(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Problem> {
-    // At once, so that no character and no colour is cut in two.
+    // In one write, so that no character and no colour code is cut in two.
     let mut text = Vec::new();
     let result = write(&mut text).and_then(|()| Out::new(Colors::Kept).write_all(&text));
     result.map_err(not_printed)
@@ -140,7 +140,7 @@ impl Out {
 impl Write for Out {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if !self.closed {
-            // Past the buffer of stdout, which would keep what failed and try it again at the end.
+            // Bypasses the buffer of stdout, which would keep what failed and retry it at the end.
             let mut out = io::stdout().lock();
             let text = masked(bytes);
             let result = match self.terminal {

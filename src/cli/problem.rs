@@ -87,7 +87,7 @@ impl From<&PostError> for Problem {
     fn from(error: &PostError) -> Problem {
         match error {
             PostError::Call(error) => error.into(),
-            // It says itself what of the inputs is wrong and where.
+            // The error itself says which input is wrong, and where.
             PostError::Input(error) => Problem::new(Exit::Usage, error.to_string()),
             other => Problem::usage(other),
         }
@@ -163,8 +163,8 @@ pub(super) fn in_line(
     error: &serde_json::Error,
 ) -> Problem {
     let start = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len);
-    // The column is that of the byte read last, counted from 1. At the end of the text, that byte
-    // is all right and what misses comes after it.
+    // The column is that of the last byte read, counted from 1. At the end of the text, that byte
+    // is correct and the missing one comes after it.
     let column = error.column().saturating_sub(usize::from(!error.is_eof()));
     let at = (start.sum::<usize>() + column).min(text.len());
     let at = (0..=at).rfind(|&at| text.is_char_boundary(at)).unwrap_or(0);

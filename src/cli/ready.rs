@@ -46,19 +46,19 @@ async fn run(args: Args) -> Result<String, Problem> {
     let end = args.wait.map(|wait| begun + wait.get());
     let mut why: Option<CallError> = None;
     loop {
-        // A new client each time: what was found out about a Flow may not hold for its successor.
+        // A new client each time: what was learned about a Flow may not apply to its successor.
         let asking = ask(Client::new(config.clone()));
         let answer = match end {
             None => asking.await,
             Some(end) => match timeout_at(end, asking).await {
                 Ok(answer) => answer,
-                // The last question went unanswered; the answer before says more.
+                // The last attempt got no response; the response before it says more.
                 Err(_) => Err(why.take().unwrap_or(CallError::Timeout(begun.elapsed()))),
             },
         };
         match answer {
             Ok(info) => return Ok(format!("{target} is ready: {}", words(&info))),
-            // Time does not mend this.
+            // Waiting does not help here.
             Err(error @ CallError::Config(_)) => return Err((&error).into()),
             Err(error) => match end {
                 Some(end) if Instant::now() + PAUSE < end => why = Some(error),

@@ -28,12 +28,12 @@ pub(super) async fn once(
     quiet: bool,
 ) -> Result<Saved, Problem> {
     let (live, states) = watch::channel(Vec::new());
-    // One line a run is enough for a log; a terminal shows how far it is.
+    // One line per run is enough for a log; a terminal shows the progress.
     let shown = (!quiet && print::err_is_terminal()).then(|| tokio::spawn(show(states)));
     let options = run::Options { output: output(true), stop: stop.clone(), live, journal: None };
     let outcome = run::run(plan.clone(), options).await;
     if let Some(shown) = shown {
-        // It ends with the run, whose end of the channel is gone.
+        // It ends with the run, which drops its end of the channel.
         let _ = shown.await;
     }
     let summary = outcome.map_err(|error| Problem::new(Exit::Usage, chain(&error)))?;

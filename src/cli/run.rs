@@ -91,7 +91,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     }
     let (journal, notes) = match Journal::new(journal) {
         Ok((journal, notes)) => (Some(journal), Some(notes)),
-        // A run without a journal is a run.
+        // A run works without a journal, too.
         Err(_) => (None, None),
     };
 
@@ -102,7 +102,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     let options = run::Options { output: print::output(args.json), stop, live, journal: notes };
     let outcome = run::run(plan, options).await;
     if let Some(shown) = shown {
-        // It ends with the run, whose end of the channel is gone.
+        // It ends with the run, which drops its end of the channel.
         let _ = shown.await;
     }
     let summary = match outcome {
@@ -112,7 +112,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
             return Err(Problem::new(Exit::Usage, chain(&error)));
         }
     };
-    // Only what it holds as a whole is worth pointing at.
+    // Only a complete journal is worth mentioning.
     let path = files.journal().to_owned();
     let journal = match journal.map(Journal::finish) {
         Some(Ok(())) => Some(path),
@@ -123,7 +123,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
         None => None,
     };
     let written = files.write(&summary);
-    // What stdout does not take is in the files all the same.
+    // If stdout cannot be written, the files are still complete.
     let told = tell(&args, &summary);
     let paths = written.map_err(|error| {
         let mut problem = not_written(error);
@@ -141,7 +141,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     let told = told.and_then(|()| named()).map_or_else(|problem| problem.print(), |()| Exit::Held);
     let exit = exit(&summary).or(told);
     match baseline {
-        // What was interrupted has not been measured.
+        // An interrupted run has no result to compare.
         Some(baseline) if exit != Exit::Interrupted => {
             let gated =
                 baseline.judge(summary, &folder, !args.only.is_empty(), args.json || args.quiet);
@@ -157,7 +157,8 @@ fn only(mut plan: Plan, names: &[String]) -> Result<Plan, Problem> {
     if names.is_empty() {
         return Ok(plan);
     }
-    // `search [protocol=grpc]` goes by that name and by the one before its matrix values.
+    // `search [protocol=grpc]` can be selected by that name, and by the name without the matrix
+    // values.
     let base = |name: &str| name.split_once(" [").map_or(name, |(base, _)| base).to_owned();
     let mut keep = vec![false; plan.scenarios.len()];
     for name in names {
@@ -169,7 +170,7 @@ fn only(mut plan: Plan, names: &[String]) -> Result<Plan, Problem> {
         }
         if !found {
             let mut known: Vec<String> = plan.scenarios.iter().map(|s| base(&s.name)).collect();
-            // Those of one matrix stand beside each other.
+            // Scenarios of the same matrix are next to each other.
             known.dedup();
             let hint = match nearest(name, known.iter().map(String::as_str)) {
                 Some(near) => format!("did you mean `{near}`?"),
@@ -178,7 +179,7 @@ fn only(mut plan: Plan, names: &[String]) -> Result<Plan, Problem> {
             return Err(Problem::usage(format!("--only: no scenario `{name}`, {hint}")));
         }
     }
-    // A need may have needs of its own.
+    // A needed scenario may need others.
     let mut waiting: Vec<usize> = (0..keep.len()).filter(|index| keep[*index]).collect();
     while let Some(index) = waiting.pop() {
         for &need in &plan.scenarios[index].needs {
@@ -224,7 +225,7 @@ pub(super) async fn show(mut states: watch::Receiver<Vec<Live>>) {
     loop {
         let over = states.changed().await.is_err();
         let live = states.borrow_and_update().clone();
-        // A stderr that is closed is no reason to end a run.
+        // A closed stderr is no reason to end a run.
         if progress.show(&live).is_err() || over {
             break;
         }

@@ -62,7 +62,7 @@ fn show(told: Told<'_>, out: &mut dyn Write) -> io::Result<()> {
 fn checked(check: &Check, out: &mut dyn Write) -> io::Result<()> {
     let word = if check.passed { "passed" } else { "FAILED" };
     writeln!(out, "{word}  {}", check.name)?;
-    // Those of many runs are told only where something is wrong.
+    // With many runs, those are only shown if something is wrong.
     let many = check.measures.len() > 5;
     for measure in check.measures.iter().filter(|measure| !many || !measure.passed) {
         let off = if measure.passed { "" } else { "  <- off" };

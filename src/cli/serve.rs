@@ -75,14 +75,14 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     let flow = Flow::start(config)
         .await
         .map_err(|error| Problem::new(Exit::Unreachable, not_started(&error)))?;
-    // Before anybody is told of the Flow, who may then end it at once.
+    // Before the address is printed, because whoever reads it may end the Flow at once.
     let mut signals = Signals::new();
-    // All at once, for whoever started us and may close the pipe after a line.
+    // In one write, for a parent that may close the pipe after a line.
     let targets = protocols.into_iter().filter_map(|protocol| flow.target(protocol.into()));
     let lines = targets.map(|target| target.to_string()).chain(theory);
     print::text_out(lines.map(|line| line + "\n").collect::<String>())?;
     signals.next().await;
-    // A second signal ends at once what the first one lets finish.
+    // A second signal ends what the first one lets finish.
     tokio::select! {
         () = flow.stop() => Ok(Exit::Held),
         () = signals.next() => Ok(Exit::Interrupted),

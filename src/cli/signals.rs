@@ -14,7 +14,7 @@ impl Signals {
         use tokio::signal::unix::{SignalKind, signal};
         let [interrupt, terminate] =
             [SignalKind::interrupt(), SignalKind::terminate()].map(|kind| signal(kind).ok());
-        // Who started us with nohup wants us to go on.
+        // Whoever started us with nohup wants us to keep running.
         let hangup = (!ignores_hangup()).then(|| signal(SignalKind::hangup()).ok()).flatten();
         Signals([interrupt, terminate, hangup])
     }
@@ -40,7 +40,7 @@ fn ignores_hangup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    // The first bit is that of signal 1, which SIGHUP is.
+    // The lowest bit is signal 1, which is SIGHUP.
     mask.is_some_and(|mask| mask & 1 == 1)
 }
 
@@ -65,7 +65,7 @@ impl Signals {
 
 /// The first signal drains, the second aborts.
 pub(super) fn watch_signals(stop: Stop, quiet: bool) {
-    // Before anything is begun that would have to be ended in order.
+    // Before anything starts that would have to be shut down in order.
     let mut signals = Signals::new();
     tokio::spawn(async move {
         signals.next().await;

@@ -56,7 +56,7 @@ impl Changes {
     }
 
     fn load(&self, path: &Path) -> Result<LoadedSuite, Problem> {
-        // Variables that are not text cannot be meant by an expression.
+        // Variables that are not Unicode cannot be used by an expression.
         let text = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((key.into_string().ok()?, value.into_string().ok()?))
         };

@@ -350,7 +350,7 @@ fn chosen(
 /// The scenarios that must run before, each after those it needs itself.
 fn needs(plan: &Plan, scenario: usize) -> Vec<usize> {
     let mut order = Vec::new();
-    // The plan has no circles, so a walk that goes down first comes back.
+    // The plan has no cycles, so a depth-first walk terminates.
     let mut waiting = vec![(scenario, false)];
     while let Some((index, visited)) = waiting.pop() {
         if visited && index != scenario && !order.contains(&index) {

@@ -40,7 +40,7 @@ const HEAD: u64 = 256;
 
 /// Whether a file holds the result of a search. One that cannot be read is told of as what it might be.
 pub(in crate::cli) fn is_result(path: &Path) -> bool {
-    // What is looked at in a pipe is gone from it: there a suite is expected.
+    // Reading from a pipe consumes it, so a pipe is expected to be a suite.
     if !path.is_file() {
         return false;
     }

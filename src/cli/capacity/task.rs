@@ -89,7 +89,7 @@ pub(in crate::cli) fn of_block(plan: &Plan) -> Result<Option<Settings>, Problem>
 
 fn objective(conditions: &[Condition], scenario: &Scenario) -> Result<Objective, Problem> {
     let mut conditions = conditions.to_vec();
-    // Wrong answers never look like quick ones by accident.
+    // Wrong responses must never pass as fast ones by accident.
     let asserts = scenario.steps.iter().any(|step| !step.assertions.is_empty());
     let about = |condition: &Condition| condition.metric == Metric::AssertionFailures;
     if asserts && !conditions.iter().any(about) {
@@ -134,7 +134,7 @@ fn ends(levels: Levels) -> Result<(f64, f64, bool), Problem> {
         return Err(Problem::usage(format!("`--clients` begins at 1 at least, found {low}")));
     }
     if low >= high {
-        // What a block says was refused where it stands.
+        // Mistakes in the block were already reported at their place.
         let (range, unit, example) = match clients {
             true => ("`--clients`", "", "1..256"),
             false => ("`--rate`", "/s", "50/s..5000/s"),
@@ -165,7 +165,7 @@ fn share(
 /// Refuses what no trial could ever decide.
 fn certifiable(settings: &Settings, objective: &Objective) -> Result<(), Problem> {
     let needed = settings.seconds_needed();
-    // How fast clients are shows only when they run.
+    // The rate of clients is only known when they run.
     if settings.clients || needed <= settings.trial_s * Settings::STRETCH_MAX {
         return Ok(());
     }
