@@ -129,9 +129,9 @@ pub struct ScenarioSummary {
     pub duration_s: f64,
     /// Requests by outcome.
     pub requests: Requests,
-    /// Documents.
+    /// Documents sent and received.
     pub documents: DocumentCounts,
-    /// Rates.
+    /// Rates over `duration_s`.
     pub throughput: Throughput,
     /// (Response and transport errors + timeouts + dropped + abandoned) / (arrivals - unknown), from 0
     /// to 1.
@@ -151,9 +151,9 @@ pub struct ScenarioSummary {
     pub callbacks: CallbackCounts,
     /// Counters of `count` actions.
     pub counters: IndexMap<String, u64>,
-    /// Assertions.
+    /// Results of the assertions.
     pub assertions: Vec<AssertionSummary>,
-    /// Thresholds.
+    /// Results of the thresholds.
     pub thresholds: Vec<ThresholdSummary>,
     /// Failures by kind and message, the most frequent first.
     pub errors: Vec<ErrorSummary>,
@@ -283,7 +283,7 @@ pub struct Requests {
     pub retries: u64,
 }
 
-/// Documents.
+/// Counts of Documents.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DocumentCounts {
     /// In requests that were sent.
@@ -295,7 +295,7 @@ pub struct DocumentCounts {
 /// Rates over `duration_s`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Throughput {
-    /// Arrivals.
+    /// Arrivals per second.
     pub offered_per_s: f64,
     /// Requests that came back ok in that time, whenever they were due.
     pub requests_per_s: f64,
@@ -320,9 +320,9 @@ impl TimelineSecond {
 pub struct TimelineSecond {
     /// End of the second, from the start of the measurement.
     pub t_s: u64,
-    /// Arrivals due.
+    /// Arrivals due in this second.
     pub offered: u64,
-    /// Requests sent.
+    /// Requests sent in this second.
     pub sent: u64,
     /// Ok requests, by when they ended.
     pub ok: u64,
@@ -333,7 +333,7 @@ pub struct TimelineSecond {
     /// Errors by kind; omitted if there are none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub kinds: BTreeMap<String, u64>,
-    /// Arrivals dropped.
+    /// Arrivals dropped in this second.
     pub dropped: u64,
     /// Documents of ok requests.
     pub documents: u64,
@@ -372,7 +372,7 @@ pub struct CallbackCounts {
     pub on_done: CallbackCount,
     /// After a failure.
     pub on_error: CallbackCount,
-    /// After both.
+    /// After every response.
     pub on_always: CallbackCount,
 }
 
