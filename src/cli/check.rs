@@ -45,7 +45,7 @@ pub(super) fn main(args: Args) -> Exit {
     exit
 }
 
-/// What `plan` would refuse is refused here, too.
+/// `check` also rejects what `plan` would reject.
 fn refused((suite, plan): (LoadedSuite, Plan)) -> Result<Plan, Problem> {
     let limits = super::plan::limits();
     let forecasts = plan.forecast(limits.cores);
@@ -55,7 +55,7 @@ fn refused((suite, plan): (LoadedSuite, Plan)) -> Result<Plan, Problem> {
 }
 
 impl Args {
-    /// What is told of a suite in which nothing is wrong.
+    /// The output for a suite without mistakes.
     fn told(&self, path: &Path, plan: &Plan) -> String {
         let path = path.display();
         if self.resolved {

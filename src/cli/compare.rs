@@ -19,11 +19,11 @@ use crate::report::compare::CompareFormat;
 use crate::report::{self, files};
 use crate::text;
 
-/// The files that a run with a baseline writes beside its reports.
+/// The files that a run with a baseline writes next to its reports.
 pub(super) const COMPARISONS: [&str; 4] =
     ["comparison.json", "comparison.html", "comparison.md", "comparison.xml"];
 
-/// The file that `flowbench noise` writes beside its results.
+/// The noise profile that `flowbench noise` writes next to its results.
 pub(super) const NOISE_FILE: &str = "noise.json";
 
 #[derive(Debug, clap::Args)]
@@ -93,7 +93,7 @@ pub(super) enum Policy {
 }
 
 impl Policy {
-    /// How a program ends that could not tell.
+    /// Exit code of an inconclusive comparison.
     pub(super) fn exit(self) -> Exit {
         match self {
             Policy::Fail => Exit::NotJudged,
@@ -131,8 +131,8 @@ fn run(args: &Args) -> Result<Exit, Problem> {
     Ok(exit(&comparison))
 }
 
-/// Puts `--candidate` in the place of the `--` that parts the sides of `compare`, so that options may
-/// stand behind the candidate as well.
+/// Replaces the `--` between the sides of `compare` by `--candidate`, so that options may follow
+/// the candidate too.
 pub(super) fn with_sides(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = arguments.collect();
     if arguments.get(1).is_some_and(|command| command == "compare")
@@ -143,7 +143,7 @@ pub(super) fn with_sides(arguments: impl Iterator<Item = OsString>) -> Vec<OsStr
     arguments
 }
 
-/// What a run is going to be compared with.
+/// What a run will be compared with.
 pub(super) struct Baseline<'a> {
     results: Vec<Saved>,
     noise: Option<Noise>,
@@ -151,7 +151,7 @@ pub(super) struct Baseline<'a> {
 }
 
 impl<'a> Baseline<'a> {
-    /// Reads it before the run: what is wrong with it costs a second then.
+    /// Reads it before the run, so that a mistake costs a second.
     pub(super) fn read(
         paths: &[PathBuf],
         judging: &'a Judging,
@@ -169,8 +169,8 @@ impl<'a> Baseline<'a> {
         Ok(Some(Baseline { results, noise, judging }))
     }
 
-    /// Compares a run with it; writes the comparison in all formats into the run's folder. Of a run of
-    /// `only` some scenarios nobody misses the others.
+    /// Compares a run with it, and writes the comparison in all formats into the run's folder. If a
+    /// run has `only` some of the scenarios, the others are not missed.
     pub(super) fn judge(
         mut self,
         summary: Summary,
@@ -206,7 +206,7 @@ impl<'a> Baseline<'a> {
 }
 
 impl Judging {
-    /// What is known of the machine's noise: what was asked for, or what lies beside the base.
+    /// The noise profile of the machine: the requested one, or the one next to the base.
     pub(super) fn noise(&self, base: Option<&Path>) -> Result<Option<Noise>, Problem> {
         let beside = || {
             let base = base?;
@@ -216,7 +216,7 @@ impl Judging {
         self.noise.clone().or_else(beside).map(|path| read_noise(&path)).transpose()
     }
 
-    /// Compares, with the chance of error `alpha`.
+    /// Compares at the level `alpha`.
     pub(super) fn compare(
         &self,
         base: &[Saved],
@@ -282,7 +282,7 @@ impl Telling {
         Ok(outputs)
     }
 
-    /// Whether a format is asked for.
+    /// Whether a format is requested.
     pub(super) fn wants(
         &self,
         wanted: CompareFormat,
@@ -292,7 +292,7 @@ impl Telling {
         outputs.iter().map(|(_, format)| *format).chain(printed).any(|format| format == wanted)
     }
 
-    /// Writes the files, and prints where stdout is not spoken for.
+    /// Writes the files, and prints to stdout unless it is used for something else.
     pub(super) fn tell(
         &self,
         comparison: &Comparison,
@@ -301,7 +301,7 @@ impl Telling {
         self.write(outputs, |format, out| report::compare::write(comparison, format, out))
     }
 
-    /// The same for anything that these formats can tell.
+    /// The same for anything that can be written in these formats.
     pub(super) fn write(
         &self,
         outputs: &[(PathBuf, CompareFormat)],
@@ -338,7 +338,7 @@ impl Kind {
     }
 }
 
-/// How a comparison ends the program.
+/// Exit code for a comparison.
 pub(super) fn exit(comparison: &Comparison) -> Exit {
     match comparison.verdict {
         _ if comparison.passed => Exit::Held,
@@ -347,7 +347,7 @@ pub(super) fn exit(comparison: &Comparison) -> Exit {
     }
 }
 
-/// The results of a baseline; where there are none, how to make one.
+/// The results of a baseline. If there are none, the error says how to make one.
 pub(super) fn baseline(paths: &[PathBuf]) -> Result<Vec<Saved>, Problem> {
     if let Some(missing) = paths.iter().find(|path| !path.exists()) {
         let missing = missing.display();
@@ -360,7 +360,7 @@ pub(super) fn baseline(paths: &[PathBuf]) -> Result<Vec<Saved>, Problem> {
     side(paths)
 }
 
-/// The results that paths name, each a file or a folder of them.
+/// The results at these paths, each a file or a folder of them.
 pub(super) fn side(paths: &[PathBuf]) -> Result<Vec<Saved>, Problem> {
     let mut results = Vec::new();
     for path in paths {
@@ -373,7 +373,7 @@ pub(super) fn side(paths: &[PathBuf]) -> Result<Vec<Saved>, Problem> {
     Ok(results)
 }
 
-/// The results in a folder, by name: those beside each other, or one in each folder below.
+/// The results in a folder, by name: files in the folder, or one in each subfolder.
 pub(super) fn results_in(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
     let unreadable = |error: io::Error| {
         Problem::usage(format_args!("cannot read the folder `{}`: {error}", folder.display()))
@@ -396,7 +396,8 @@ pub(super) fn results_in(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
     Ok(found)
 }
 
-/// Whether a file of a folder is meant: other JSON may lie there, damaged results are told of.
+/// Whether a file in a folder is a result. Other JSON may be there too, but damaged results are
+/// reported.
 fn is_result(path: &Path) -> bool {
     !matches!(saved::read(path), Err(error) if matches!(error.problem, ReadProblem::Foreign(_)))
 }

@@ -92,8 +92,8 @@ pub(super) struct Sending {
 }
 
 impl Connection {
-    /// The settings of a client, files of the TLS options looked at. `usual` is the protocol
-    /// when neither the address nor an option says which.
+    /// The settings of a client, with the files of TLS options checked. `usual` is the protocol if
+    /// neither the address nor an option sets one.
     pub(super) fn config(
         &self,
         address: Option<&str>,
@@ -130,7 +130,7 @@ impl Connection {
         Ok(config)
     }
 
-    /// An option that means nothing without TLS.
+    /// An option that has no effect without TLS.
     fn tls_option(&self) -> Option<&'static str> {
         let given = [
             (self.ca.is_some(), "--ca"),
@@ -177,7 +177,7 @@ fn family(text: &str) -> Result<FamilyChoice, String> {
     }
 }
 
-/// Jina's own spellings are understood as well.
+/// Also accepts Jina's spellings.
 fn compression(text: &str) -> Result<Compression, String> {
     match text.to_ascii_lowercase().as_str() {
         "none" | "nocompression" => Ok(Compression::None),

@@ -98,7 +98,7 @@ async fn run(args: &Args) -> Result<Exit, Problem> {
     Ok(exit(&comparison))
 }
 
-/// Gates that so many runs cannot tell cost a second, and not the runs.
+/// Gates that this many runs cannot decide are rejected before the runs.
 fn refuse_tight(
     args: &Args,
     plan: &Plan,
@@ -124,16 +124,16 @@ struct Course<'a> {
     stop: Stop,
     sides: [Vec<Saved>; 2],
     round: usize,
-    /// Rounds that could not be used, and the last of them.
+    /// Number of unusable rounds, and the last of them.
     bad: usize,
     unused: [Option<Saved>; 2],
     started: Instant,
-    /// The longest round so far.
+    /// Duration of the longest round so far.
     longest: Duration,
 }
 
 impl Course<'_> {
-    /// Makes rounds until the verdict is known, runs or time are used up.
+    /// Makes rounds until the verdict is known, or runs or time are used up.
     async fn decide(&mut self, noise: Option<&Noise>, most: usize) -> Result<Comparison, Problem> {
         let mut looks = Looks::new(most);
         let mut known = Vec::new();
@@ -165,8 +165,8 @@ impl Course<'_> {
         }
     }
 
-    /// What there is when too many rounds could not be used: with the last of those, so that no gate can
-    /// be told.
+    /// The comparison after too many unusable rounds. It includes the last of them, so that every
+    /// gate is inconclusive.
     fn give_up(&mut self, noise: Option<&Noise>) -> Result<Comparison, Problem> {
         for (side, unused) in self.sides.iter_mut().zip(&mut self.unused) {
             side.extend(unused.take());
@@ -188,8 +188,8 @@ impl Course<'_> {
         self.started.elapsed() + self.longest * rounds <= budget.get()
     }
 
-    /// A run of each side. A round of which a run cannot be used is made again, as often as there
-    /// are rounds to make; whether it came to one that can.
+    /// Makes one run of each side. A round with an unusable run is repeated, at most as often as
+    /// there are rounds to make. Returns whether it succeeded.
     async fn round(&mut self) -> Result<bool, Problem> {
         loop {
             let began = Instant::now();
@@ -236,8 +236,8 @@ impl Course<'_> {
         }
     }
 
-    /// Writes a result where it is to be kept; one that could not be used beside the others, with the
-    /// number of its round among those.
+    /// Saves a result, if results are kept. An unusable one goes into the folder of unusable ones,
+    /// with the number of its round among those.
     fn keep(&self, saved: &Saved, unused: Option<usize>) -> Result<(), Problem> {
         let Some(folder) = &self.args.out else { return Ok(()) };
         let name = saved.label.replace(' ', "-");
@@ -247,8 +247,8 @@ impl Course<'_> {
         }
     }
 
-    /// Has what regressed repeated by fresh runs. If they do not repeat it, they count as runs like
-    /// the others from then on.
+    /// Confirms a regression with fresh runs. If they do not confirm it, they are added to the
+    /// other runs.
     async fn confirm(&mut self, found: &mut Comparison) -> Result<(), Problem> {
         if !self.has_time_for(CONFIRMATION) {
             looks::leave_unconfirmed(&mut found.scenarios);

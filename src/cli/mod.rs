@@ -73,27 +73,27 @@ enum Command {
     Selftest(selftest::Args),
 }
 
-/// How the program ends. The numbers are part of the contract with scripts.
+/// Exit codes of the program. The numbers are part of the contract with scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// All held.
+    /// Everything passed.
     Held = 0,
-    /// A threshold, an assertion or a gate did not hold; a call was answered with a failure.
+    /// A threshold, an assertion or a gate failed; a call got a response with a failure.
     Failed = 1,
-    /// The scenario or the command line is wrong.
+    /// The suite or the command line is wrong.
     Usage = 2,
     /// A target could not be reached or started.
     Unreachable = 3,
-    /// A run that is not valid, a gate that can't tell.
+    /// Inconclusive: a run is not valid, or a gate cannot decide.
     NotJudged = 4,
     /// A report could not be written.
     NotWritten = 5,
-    /// Interrupted.
+    /// Interrupted by a signal.
     Interrupted = 130,
 }
 
 impl Exit {
-    /// Of two, the one that is told.
+    /// The exit code to use if both apply.
     fn or(self, other: Exit) -> Exit {
         const ORDER: [Exit; 6] = [
             Exit::Interrupted,
@@ -108,7 +108,7 @@ impl Exit {
     }
 }
 
-/// Reads the command line, does what it says, gives the exit code.
+/// Reads the command line, runs the command, and returns the exit code.
 pub fn main() -> ExitCode {
     // One provider serves gRPC, HTTP and WebSocket. A second installation fails, which only means
     // that there already is one.
@@ -157,8 +157,8 @@ pub fn main() -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
-/// Lets the process have as many files and connections open as the system allows it: the limit that
-/// is set as a rule is for programs of another age.
+/// Raises the soft limit of open files and connections to the hard limit. The usual default is too
+/// low for load tests.
 fn raise_file_limit() {
     #[cfg(unix)]
     {

@@ -102,8 +102,8 @@ async fn run(args: &Args) -> Result<Exit, Problem> {
     Ok(args.inconclusive.exit())
 }
 
-/// Puts results with those that cannot be used: too few make no baseline, and the folder is free for the
-/// next attempt.
+/// Moves results to the unusable ones: too few make no baseline, and the folder is then free for
+/// the next attempt.
 fn set_aside(results: &[Saved], folder: &Path) -> Result<(), FilesError> {
     for saved in results {
         let path = Path::new(&saved.label);
@@ -114,7 +114,7 @@ fn set_aside(results: &[Saved], folder: &Path) -> Result<(), FilesError> {
     Ok(())
 }
 
-/// Learns from results how much they differ, and says so.
+/// Makes the noise profile from results, and prints it.
 fn learn(results: &[Saved], folder: &Path) -> Result<(), Problem> {
     let noise = Noise::learn(results, ALPHA).map_err(|error| Problem::from(&error))?;
     let path = folder.join(NOISE_FILE);
@@ -126,7 +126,7 @@ fn learn(results: &[Saved], folder: &Path) -> Result<(), Problem> {
     print::written(|out| tell(&noise, &path, out))
 }
 
-/// Makes the folder; one that holds something else's results stays as it is.
+/// Creates the folder; one that holds results of something else is not touched.
 fn prepare(folder: &Path) -> Result<(), Problem> {
     let failed = |error: io::Error| {
         let folder = folder.display();

@@ -41,7 +41,7 @@ fn tell(args: &Args) -> Result<(), Problem> {
     Ok(())
 }
 
-/// What the machine gives.
+/// The resources of this machine.
 pub(super) fn limits() -> Limits {
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -136,7 +136,7 @@ fn schedule(scenario: &Scenario, forecast: &Forecast) -> String {
     }
 }
 
-/// Levels as bars of one line.
+/// Levels as a one-line bar chart.
 fn chart(levels: &[f64]) -> String {
     const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let peak = levels.iter().copied().fold(0.0, f64::max);
@@ -172,7 +172,7 @@ fn amount(amount: Amount, word: &str) -> String {
     }
 }
 
-/// A count, its thousands apart.
+/// A count with separated thousands.
 fn number(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::new();

@@ -21,9 +21,9 @@ use crate::client::{BoxError, CallError, Client, RequestSize, Response};
 use crate::plan::no_slash;
 use crate::wire::{Document, Map, Protocol};
 
-/// Each failure of a response is told; past these they are only counted.
+/// Maximum number of failures to print; further ones are only counted.
 const TOLD_FAILURES: u64 = 10;
-/// Longest line of a JSON lines file, in bytes: what one Document may be.
+/// Maximum length of a line in a JSON Lines file, in bytes: one Document.
 const LINE_BYTES_MAX: u64 = 256 << 20;
 
 #[derive(Debug, clap::Args)]
@@ -198,11 +198,11 @@ fn text_documents(texts: Vec<String>, ids: Vec<String>) -> Result<Vec<Document>,
     Ok(texts.into_iter().zip(ids).map(document).collect())
 }
 
-/// A file that is open: what cannot be read at all is told before anything is sent.
+/// An open file: files that cannot be read are reported before anything is sent.
 struct Lines {
     name: String,
     reader: Box<dyn BufRead + Send>,
-    /// Of the line read last, counted from 1.
+    /// Number of the last line read, from 1.
     number: usize,
     line: Vec<u8>,
 }
@@ -228,8 +228,8 @@ fn open(path: &str) -> Result<Lines, Problem> {
     }
 }
 
-/// The Documents of these files. They are read on a thread of their own, so that responses are
-/// printed while stdin keeps us waiting.
+/// The Documents of these files. A separate thread reads them, so that responses are printed while
+/// stdin blocks.
 fn documents_of(files: Vec<Lines>) -> impl Stream<Item = Result<Document, BoxError>> + Send {
     // Enough to have the next request ready while one is being sent.
     const AHEAD: usize = 256;
@@ -247,7 +247,7 @@ fn documents_of(files: Vec<Lines>) -> impl Stream<Item = Result<Document, BoxErr
     ReceiverStream::new(receiver)
 }
 
-/// What is wrong with a file of Documents, with the line where it is.
+/// What is wrong with a file of Documents, and in which line.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct BadFile(String);
@@ -293,11 +293,11 @@ impl Iterator for Lines {
 struct Printer {
     show: Show,
     out: Out,
-    /// What one response gives, written at once.
+    /// Output for one response, written at once.
     buffer: Vec<u8>,
     failures: u64,
     exit: Exit,
-    /// stdout takes no more.
+    /// Whether stdout is closed.
     closed: bool,
 }
 
@@ -313,7 +313,7 @@ impl Printer {
         }
     }
 
-    /// Prints what is to be shown of a response, and its failure if it tells of one.
+    /// Prints the requested parts of a response, and its failure if it reports one.
     fn response(&mut self, response: &Response) {
         if let Some(failure) = response.failure() {
             self.failure((&failure).into());
@@ -349,7 +349,7 @@ impl Printer {
         Ok(())
     }
 
-    /// Tells of a failure, of the first ones in full.
+    /// Prints a failure; only the first ones in full.
     fn failure(&mut self, problem: Problem) {
         self.failures += 1;
         if self.failures <= TOLD_FAILURES {
@@ -374,10 +374,10 @@ fn json_line(out: &mut Vec<u8>, value: &impl Serialize) {
     out.push(b'\n');
 }
 
-/// How far it is, on stderr if that is a terminal.
+/// Shows progress on stderr if that is a terminal.
 struct Progress {
     bar: ProgressBar,
-    /// Documents taken from the inputs.
+    /// Number of Documents taken from the inputs.
     taken: Arc<AtomicU64>,
     responses: u64,
     begun: Instant,

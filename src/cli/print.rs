@@ -27,7 +27,7 @@ pub(super) fn text_out(text: impl Display) -> Result<(), Problem> {
     written(|out| write!(out, "{text}"))
 }
 
-/// Prints what is written, with its colours, to stdout.
+/// Prints what a function writes, with its colours, to stdout.
 pub(super) fn written(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Problem> {
     // In one write, so that no character and no colour code is cut in two.
     let mut text = Vec::new();
@@ -35,56 +35,56 @@ pub(super) fn written(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> R
     result.map_err(not_printed)
 }
 
-/// Tells something on stderr, a line or several.
+/// Prints one or several lines to stderr.
 pub(super) fn tell(text: impl Display) {
     let _ = Err { colors: Colors::Dropped }.write_all(format!("{text}\n").as_bytes());
 }
 
-/// The same for text that has our own colours in it.
+/// The same for text with our own colours.
 pub(super) fn tell_colored(text: &str) {
     let _ = Err { colors: Colors::Kept }.write_all(format!("{text}\n").as_bytes());
 }
 
-/// stderr, for text of any origin.
+/// stderr, for text from any source.
 pub(super) fn err() -> impl Write + Send + 'static {
     Err { colors: Colors::Dropped }
 }
 
-/// Where actions print: stdout, unless that is for the result.
+/// Where actions print: stdout, unless that is reserved for the result.
 pub(super) fn output(json: bool) -> Output {
     if json { Arc::new(Mutex::new(err())) } else { Arc::new(Mutex::new(Out::new(Colors::Dropped))) }
 }
 
-/// Whether somebody looks at stderr.
+/// Whether stderr is a terminal.
 pub(super) fn err_is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
-/// Whether somebody looks at stdout.
+/// Whether stdout is a terminal.
 pub(super) fn out_is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// Whether stdout is to have colours.
+/// Whether to use colours on stdout.
 pub(super) fn colored() -> bool {
     // https://no-color.org: set and not empty.
     out_is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// What stdout did not take.
+/// The problem that stdout could not be written.
 pub(super) fn not_printed(error: io::Error) -> Problem {
     Problem::new(Exit::NotWritten, format!("error: cannot write to stdout: {error}"))
 }
 
-/// What is printed nowhere: of the process as its stdout and stderr are.
+/// Secrets that are never printed. Global, like stdout and stderr themselves.
 static SECRETS: OnceLock<Secrets> = OnceLock::new();
 
-/// The values that are never printed from now on, to add to.
+/// The secrets that are never printed from now on, for adding more.
 pub(super) fn hide() -> Secrets {
     SECRETS.get_or_init(Secrets::default).clone()
 }
 
-/// A text without secrets.
+/// A text with its secrets masked.
 fn masked(bytes: &[u8]) -> Cow<'_, [u8]> {
     let Some(secrets) = SECRETS.get() else { return Cow::Borrowed(bytes) };
     let text = String::from_utf8_lossy(bytes);
@@ -94,19 +94,19 @@ fn masked(bytes: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// What becomes of sequences that colour a text.
+/// What to do with colour codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Colors {
     Kept,
     Dropped,
 }
 
-/// stdout, for others' text. Each write is a text of its own.
+/// stdout, for text from outside. Each write is one text.
 #[derive(Debug)]
 pub(super) struct Out {
     terminal: bool,
     colors: Colors,
-    /// Nobody reads any more.
+    /// Whether the reader has closed it.
     closed: bool,
 }
 
@@ -115,17 +115,17 @@ impl Out {
         Out { terminal: out_is_terminal(), colors, closed: false }
     }
 
-    /// For text of any origin.
+    /// For text from any source.
     pub(super) fn plain() -> Out {
         Out::new(Colors::Dropped)
     }
 
-    /// Whether nobody reads any more.
+    /// Whether the reader has closed it.
     pub(super) fn is_closed(&self) -> bool {
         self.closed
     }
 
-    /// A reader that is gone takes everything.
+    /// Ignores errors after the reader has closed it.
     fn taken(&mut self, result: io::Result<()>) -> io::Result<()> {
         match result {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => {
@@ -157,7 +157,7 @@ impl Write for Out {
     }
 }
 
-/// stderr.
+/// stderr, for text from outside.
 struct Err {
     colors: Colors,
 }
@@ -173,8 +173,8 @@ impl Write for Err {
     }
 }
 
-/// A text without anything that a terminal would obey, but for line breaks, tabs, its bell and, where
-/// they are ours, colours.
+/// A text without terminal controls, except line breaks, tabs, its bell and, if they are ours,
+/// colours.
 fn shown(bytes: &[u8], colors: Colors) -> String {
     let text = String::from_utf8_lossy(bytes);
     let mut out = String::with_capacity(text.len());
@@ -192,7 +192,7 @@ fn shown(bytes: &[u8], colors: Colors) -> String {
     out
 }
 
-/// Bytes of the sequence for a colour that a text begins with.
+/// Length in bytes of the colour code that a text starts with.
 fn color_len(text: &str) -> Option<usize> {
     let inner = text.strip_prefix("\x1b[")?;
     let end = inner.find(|c: char| !c.is_ascii_digit() && c != ';')?;

@@ -12,23 +12,23 @@ use crate::source::Problems;
 use crate::text;
 use crate::wire::TargetError;
 
-/// Why a command ends, and how.
+/// Why a command ends, and with which exit code.
 #[derive(Debug)]
 pub(super) struct Problem {
     pub(super) exit: Exit,
-    /// What is printed, `error: ` included, without a line break at its end.
+    /// The message, including `error: `, without a line break at its end.
     pub(super) text: String,
-    /// The text is free of all that others could say to a terminal, and has colours of ours.
+    /// Whether the text contains our colours, and is already free of terminal controls.
     colored: bool,
 }
 
 impl Problem {
-    /// A text of any origin.
+    /// A text from any source.
     pub(super) fn new(exit: Exit, text: String) -> Problem {
         Problem { exit, text, colored: false }
     }
 
-    /// What is wrong with a file, shown in its lines.
+    /// Mistakes in a file, shown in its lines.
     pub(super) fn shown(problems: &Problems) -> Problem {
         let text = problems.render(print::err_is_terminal());
         Problem { exit: Exit::Usage, text, colored: true }
@@ -39,7 +39,7 @@ impl Problem {
         Problem::new(Exit::Usage, format!("error: {message}"))
     }
 
-    /// Shows it on stderr, gives the exit code.
+    /// Prints it to stderr, and returns the exit code.
     pub(super) fn print(&self) -> Exit {
         match self.colored {
             true => print::tell_colored(&self.text),
@@ -94,7 +94,7 @@ impl From<&PostError> for Problem {
     }
 }
 
-/// An error of a call; an exception in an Executor with the end of its stack.
+/// Describes the error of a call; for an exception in an Executor, with the end of its stack.
 fn describe(error: &CallError) -> String {
     const STACK_LINES: usize = 6;
     let CallError::Executor { description, executor, exception } = error else {
@@ -122,8 +122,8 @@ fn describe(error: &CallError) -> String {
     text
 }
 
-/// Reads an argument that is JSON, or `@` and the name of a file that holds it. `what` is what it
-/// should be, for example "a JSON object".
+/// Reads an argument that is JSON, or `@` and the name of a file with JSON. `what` describes the
+/// expected value, for example "a JSON object".
 pub(super) fn json<T: DeserializeOwned>(
     argument: &str,
     what: &str,
@@ -146,7 +146,7 @@ pub(super) fn json<T: DeserializeOwned>(
     })
 }
 
-/// What the JSON reader has to say against `what`, or against JSON at all, without the place.
+/// Why a text is not `what`, or not JSON at all, without the position.
 pub(super) fn not_json(error: &serde_json::Error, what: &str) -> String {
     let text = error.to_string();
     let words = text.rfind(" at line ").map_or(&*text, |end| &text[..end]);

@@ -29,7 +29,7 @@ pub(super) struct Args {
     connection: Connection,
 }
 
-/// Between one question and the next.
+/// Pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(250);
 
 pub(super) async fn main(args: Args) -> Exit {

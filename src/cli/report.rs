@@ -145,11 +145,11 @@ fn read(result: &AtHand) -> Result<Summary, ReadError> {
     summary.map_err(|error| result.named(error))
 }
 
-/// A result that can be looked at more than once.
+/// A result that can be read more than once.
 struct AtHand {
-    /// As given.
+    /// Path as given.
     path: PathBuf,
-    /// What came through a pipe, which can be read once.
+    /// A copy of what came through a pipe, which can only be read once.
     kept: Option<NamedTempFile>,
 }
 
@@ -167,13 +167,13 @@ impl AtHand {
         self.kept.as_ref().map_or(&self.path, |kept| kept.path())
     }
 
-    /// An error by the name that was given.
+    /// An error with the name that was given.
     fn named(&self, error: ReadError) -> ReadError {
         ReadError { path: self.path.clone(), ..error }
     }
 }
 
-/// Copies what comes through a pipe, up to what no result comes near.
+/// Copies what comes through a pipe, up to a size that no result has.
 fn keep(path: &Path) -> io::Result<NamedTempFile> {
     const BYTES_MAX: u64 = 4 << 30;
     let mut file = NamedTempFile::new()?;
@@ -184,7 +184,7 @@ fn keep(path: &Path) -> io::Result<NamedTempFile> {
     }
 }
 
-/// Judges each scenario by the conditions given, or by its own again where none are.
+/// Evaluates the given conditions on each scenario, or its own again if none are given.
 fn judge(summary: &mut Summary, given: &[Condition]) -> Result<(), Problem> {
     for (index, scenario) in summary.scenarios.iter_mut().enumerate() {
         let own = || {

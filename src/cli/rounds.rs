@@ -17,10 +17,11 @@ use crate::report::words::latency;
 use crate::report::{self, Format, files};
 use crate::run;
 
-/// Carries out a plan once, and says on stderr how it went.
+/// Runs a plan once, and prints the outcome to stderr.
 ///
 /// # Errors
-/// When it was interrupted, could not be begun, or did not reach its target.
+///
+/// If it was interrupted, could not start, or did not reach its target.
 pub(super) async fn once(
     plan: &Plan,
     label: String,
@@ -57,7 +58,7 @@ pub(super) async fn once(
     Ok(Saved { label, summary })
 }
 
-/// Why a run cannot be used, if it cannot: it was not valid, or did not run to its end.
+/// Why a run is unusable, if it is: it was not valid, or did not run to its end.
 pub(super) fn unusable(saved: &Saved) -> Option<String> {
     saved.summary.scenarios.iter().find_map(|scenario| {
         let name = &scenario.name;
@@ -73,10 +74,10 @@ pub(super) fn unusable(saved: &Saved) -> Option<String> {
     })
 }
 
-/// The folder below that of the results with those that could not be used.
+/// Subfolder for unusable results.
 pub(super) const UNUSED: &str = "unused";
 
-/// Writes a result into a folder, by this name.
+/// Writes a result into a folder under this name.
 pub(super) fn keep(folder: &Path, name: &str, saved: &Saved) -> Result<(), Problem> {
     std::fs::create_dir_all(folder).map_err(|error| {
         let folder = folder.display();

@@ -61,7 +61,7 @@ pub(super) struct Args {
     quiet: bool,
 }
 
-/// How often the live view looks for news.
+/// Interval at which the live view is updated.
 const SHOW_INTERVAL: Duration = Duration::from_millis(200);
 
 pub(super) async fn main(args: Args) -> Exit {
@@ -152,7 +152,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     }
 }
 
-/// Leaves the named scenarios and what they need.
+/// Keeps the named scenarios and those they need.
 fn only(mut plan: Plan, names: &[String]) -> Result<Plan, Problem> {
     if names.is_empty() {
         return Ok(plan);
@@ -203,7 +203,7 @@ fn only(mut plan: Plan, names: &[String]) -> Result<Plan, Problem> {
     Ok(plan)
 }
 
-/// `reports/<suite>-<UTC time>`, with another number behind it where that is taken.
+/// `reports/<suite>-<UTC time>`, with a number appended if that exists.
 pub(super) fn default_folder(suite: &str) -> PathBuf {
     let safe = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' };
     let suite: String = suite.chars().map(safe).take(100).collect();
@@ -216,7 +216,7 @@ pub(super) fn default_folder(suite: &str) -> PathBuf {
         .unwrap_or(folder)
 }
 
-/// Shows how it goes until the run is over.
+/// Shows the progress until the run is over.
 pub(super) async fn show(mut states: watch::Receiver<Vec<Live>>) {
     let mut progress = match print::err_is_terminal() {
         true => Progress::terminal(),
@@ -260,7 +260,7 @@ pub(super) fn not_written(error: impl std::error::Error) -> Problem {
     Problem::new(Exit::NotWritten, chain(&error))
 }
 
-/// An error and what caused it, in one line.
+/// An error and its causes in one line.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
     let add = |text: String, cause: &dyn Display| format!("{text}: {cause}");

@@ -89,7 +89,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     }
 }
 
-/// An error and what caused it, a line each.
+/// An error and its causes, one per line.
 fn not_started(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
     causes.fold(format!("error: {error}"), |text, cause| format!("{text}\n  caused by: {cause}"))
@@ -133,7 +133,7 @@ fn config(args: Args) -> Result<FlowConfig, Problem> {
     })
 }
 
-/// A configuration with its text.
+/// A configuration and its text.
 struct File {
     sources: Sources,
     node: crate::source::Node,
@@ -159,7 +159,7 @@ impl File {
         }
     }
 
-    /// What is wrong, each shown in its line.
+    /// The mistakes, each shown in its line.
     fn problems(&self, found: Vec<crate::flow::FlowProblem>) -> Problem {
         let mut problems = Vec::new();
         for problem in found {
@@ -174,7 +174,7 @@ impl File {
     }
 }
 
-/// Files that a configuration names stand beside it.
+/// Makes the paths in a configuration relative to its file.
 fn beside(mut config: FlowConfig, base: &Path) -> FlowConfig {
     if let Some(tls) = &mut config.tls {
         tls.cert = base.join(&tls.cert);
@@ -185,7 +185,7 @@ fn beside(mut config: FlowConfig, base: &Path) -> FlowConfig {
     config
 }
 
-/// A line for each Executor.
+/// One line per Executor.
 fn theory(config: &FlowConfig, rate: Rate) -> Vec<String> {
     let line = |executor: &crate::flow::ExecutorConfig| {
         let said = match Theory::of(executor, rate) {

@@ -3,8 +3,8 @@
 use super::print;
 use crate::engine::Stop;
 
-/// SIGINT, SIGTERM and SIGHUP, from now on. One that cannot be watched ends the process, which is what
-/// it is for.
+/// SIGINT, SIGTERM and SIGHUP, from now on. A signal that cannot be watched ends the process, which
+/// is its default.
 #[cfg(unix)]
 pub(super) struct Signals([Option<tokio::signal::unix::Signal>; 3]);
 
@@ -34,7 +34,7 @@ impl Signals {
     }
 }
 
-/// Whether the process was started with SIGHUP ignored, as far as the system tells.
+/// Whether the process was started with SIGHUP ignored, as far as the system can tell.
 #[cfg(unix)]
 fn ignores_hangup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -63,7 +63,7 @@ impl Signals {
     }
 }
 
-/// The first signal drains, the second aborts.
+/// The first signal drains, the second one aborts.
 pub(super) fn watch_signals(stop: Stop, quiet: bool) {
     // Before anything starts that would have to be shut down in order.
     let mut signals = Signals::new();

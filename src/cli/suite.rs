@@ -24,7 +24,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 impl Changes {
-    /// Whether nothing is changed.
+    /// Whether the options change nothing.
     pub(super) fn is_empty(&self) -> bool {
         self.set.is_empty()
     }
@@ -36,15 +36,15 @@ impl Changes {
         Ok((suite, plan))
     }
 
-    /// Reads the suite at `path` and plans it, where the process may open as many connections.
+    /// Reads the suite at `path` and plans it, if the process may open enough connections.
     pub(super) fn runnable(&self, path: &Path) -> Result<Plan, Problem> {
         let (suite, plan) = self.suite(path)?;
         has_room(&suite, &plan)?;
         Ok(plan)
     }
 
-    /// Reads the suite at `path`, once, and plans it with all scenarios on one Flow of these names and
-    /// on the other.
+    /// Reads the suite at `path` once, and makes two plans: with all scenarios on the first, and on
+    /// the second of these Flows.
     pub(super) fn plans_onto(&self, path: &Path, flows: [&str; 2]) -> Result<[Plan; 2], Problem> {
         let suite = self.load(path)?;
         let onto = |flow| {

@@ -120,7 +120,7 @@ struct Planning {
     cost: Option<f64>,
 }
 
-/// One of several numbers.
+/// Parses a whole number from a list.
 fn whole(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| format!("expected whole numbers such as `1,10,100`, found `{text}`"))
 }
@@ -130,7 +130,7 @@ fn replicas(text: &str) -> Result<u32, String> {
     number.ok_or_else(|| format!("expected a whole number from 1 to 100000, found `{text}`"))
 }
 
-/// A price an hour.
+/// Parses a price per hour.
 fn cost(text: &str) -> Result<f64, String> {
     let wrong = || format!("expected a price such as `1.20/h`, by h, day or month, found `{text}`");
     let (amount, hours) = match text.split_once('/') {
@@ -143,7 +143,7 @@ fn cost(text: &str) -> Result<f64, String> {
     (amount.is_finite() && amount >= 0.0).then_some(amount / hours).ok_or_else(wrong)
 }
 
-/// The precision of those searches: enough to choose by.
+/// Precision of searches for combinations: enough to choose one.
 const VARIANT_PRECISION: f64 = 0.25;
 
 pub(super) async fn main(args: Args) -> Exit {
@@ -251,7 +251,7 @@ async fn measured(args: &Args) -> Result<(PathBuf, Capacity), Problem> {
 
 type Found = (Search, Vec<TrialSummary>, Option<Pareto>);
 
-/// What is needed first, the search, and those with other sizes and connections.
+/// Runs the needed scenarios, the search, and the searches for other sizes and connections.
 async fn carry_out(
     trials: &mut Trials,
     task: &Task,
@@ -301,7 +301,7 @@ async fn carry_out(
     Ok((main, summaries, pareto))
 }
 
-/// One search, shown while it goes on.
+/// One search, with its progress shown.
 async fn searched(
     trials: &mut Trials,
     scenario: usize,
@@ -320,8 +320,8 @@ async fn searched(
         .map_err(failed)
 }
 
-/// What a combination comes to: the figures of the load it holds, or of the lowest one where it
-/// holds none.
+/// Result of a combination: the figures at its sustained load, or at the lowest load if it sustains
+/// none.
 fn chosen(
     search: &Search,
     tried: &[TrialSummary],
@@ -347,7 +347,7 @@ fn chosen(
     })
 }
 
-/// The scenarios that must run before, each after those it needs itself.
+/// The scenarios that must run first, each after those it needs itself.
 fn needs(plan: &Plan, scenario: usize) -> Vec<usize> {
     let mut order = Vec::new();
     // The plan has no cycles, so a depth-first walk terminates.

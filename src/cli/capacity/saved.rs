@@ -35,10 +35,11 @@ pub(super) fn read(args: &Args) -> Result<Option<Capacity>, Problem> {
     Ok(Some(capacity))
 }
 
-/// Bytes of a file that tell a result from a suite: its schema comes first.
+/// Bytes of a file that distinguish a result from a suite: its schema comes first.
 const HEAD: u64 = 256;
 
-/// Whether a file holds the result of a search. One that cannot be read is told of as what it might be.
+/// Whether a file is the result of a search. If it is damaged, it is still treated as what it seems
+/// to be.
 pub(in crate::cli) fn is_result(path: &Path) -> bool {
     // Reading from a pipe consumes it, so a pipe is expected to be a suite.
     if !path.is_file() {

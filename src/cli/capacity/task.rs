@@ -16,10 +16,10 @@ use crate::plan::{Capacity, Levels, Plan, Scenario, Work};
 use crate::scenario::condition::{Condition, Metric};
 use crate::units::{Percentage, Span, nearest};
 
-/// Combinations of sizes and connections: each is a search of its own.
+/// Maximum number of combinations of sizes and connections; each is a separate search.
 const VARIANTS_MAX: usize = 50;
 
-/// What is to be searched.
+/// What to search.
 pub(super) struct Task {
     pub(super) scenario: usize,
     pub(super) objective: Objective,
@@ -79,7 +79,7 @@ pub(super) fn task(args: &Args, plan: &Plan) -> Result<Task, Problem> {
     Ok(Task { scenario, objective, settings, planning: planning(&args.planning)?, variants })
 }
 
-/// What the block of a plan asks for, if it has one.
+/// The settings of a plan's `capacity` block, if it has one.
 pub(in crate::cli) fn of_block(plan: &Plan) -> Result<Option<Settings>, Problem> {
     let Some(block) = &plan.capacity else { return Ok(None) };
     let objective = objective(&block.objective, &plan.scenarios[block.scenario])?;
@@ -146,7 +146,7 @@ fn ends(levels: Levels) -> Result<(f64, f64, bool), Problem> {
     Ok((low, high, clients))
 }
 
-/// A share within what is allowed.
+/// A share within the allowed range.
 fn share(
     option: &str,
     given: Option<Percentage>,
@@ -162,7 +162,7 @@ fn share(
     Err(Problem::usage(format!("`{option}` is from {low}% to {high}%{found}")))
 }
 
-/// Refuses what no trial could ever decide.
+/// Rejects what no trial could ever decide.
 fn certifiable(settings: &Settings, objective: &Objective) -> Result<(), Problem> {
     let needed = settings.seconds_needed();
     // The rate of clients is only known when they run.
@@ -239,7 +239,7 @@ fn within(option: &str, given: &[usize], most: usize) -> Result<(), Problem> {
     }
 }
 
-/// What a plan is to be made for, if one is.
+/// What to plan for, if a plan is requested.
 pub(super) fn planning(given: &Planning) -> Result<Option<result::Planning>, Problem> {
     if given.headroom.fraction() > 0.95 {
         return Err(Problem::usage(format!(
@@ -263,7 +263,7 @@ pub(super) fn planning(given: &Planning) -> Result<Option<result::Planning>, Pro
     Ok(Some(result::Planning { peaks, headroom, cost_per_hour: given.cost }))
 }
 
-/// More than any forecast has; a device that never ends is not read to its end.
+/// Larger than any forecast; prevents reading a device that never ends.
 const FORECAST_BYTES_MAX: u64 = 4 << 20;
 
 fn read_forecast(path: &Path) -> Result<Vec<Peak>, Problem> {
