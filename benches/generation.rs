@@ -113,7 +113,8 @@ fn speed(plan: &Plan, size: usize) -> Speed {
     let form = Form::Protobuf(Family::V1);
     let make = |index: u64| {
         let first = index * size as u64;
-        let data = (first..first + size as u64).map(|i| documents.get(i).expect("a Document"));
+        let data =
+            (first..first + size as u64).map(|i| documents.get(i, None).expect("a Document"));
         let header = Header { exec_endpoint: Some("/index".into()), ..Header::default() };
         let data = Some(data.collect());
         let request = DataRequest { header, parameters: Default::default(), routes: vec![], data };

@@ -4,14 +4,15 @@
 //! for them; whether it can ask at all is known beforehand ([`Assertion::reads`]), so that a load run
 //! decodes no body that nobody looks at.
 
+mod fields;
 mod values;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::template::{Context, Expression, Pieces, TemplateError, to_json};
-use crate::units::Percentage;
-use crate::wire::{DataRequest, Head};
+use crate::units::{Percentage, nearest};
+use crate::wire::{DataRequest, Head, Map};
 use values::root;
 
 /// A request and what came of it. Cheap to clone.
@@ -19,6 +20,8 @@ use values::root;
 pub struct Exchange {
     /// The request; `None` is allowed when nothing [`Reads::request`].
     pub request: Option<Arc<DataRequest>>,
+    /// The variables of a GraphQL mutation, for `request.variables`.
+    pub variables: Option<Arc<serde_json::Value>>,
     /// Header and routes of the response; `None`: there was no response.
     pub head: Option<Arc<Head>>,
     /// The whole response; `None` is allowed when nothing [`Reads::response`], or when it carries
@@ -30,6 +33,8 @@ pub struct Exchange {
     pub exception: Option<(&'static str, String)>,
     /// Response time.
     pub latency: Duration,
+    /// What earlier steps of the iteration kept, by name.
+    pub captured: Map,
 }
 
 /// What of an exchange an expression looks at, beside status, routes and latency.
@@ -66,7 +71,58 @@ pub struct Message {
 }
 
 /// The names that expressions on a response know.
-const NAMES: [&str; 6] = ["response", "request", "exception", "vars", "env", "matrix"];
+const NAMES: [&str; 7] = ["response", "request", "exception", "captured", "vars", "env", "matrix"];
+
+/// What each of them has, where that is the same for all Flows.
+const PARTS: [(&str, &[&str]); 3] = [
+    (
+        "response",
+        &["status", "docs", "parameters", "routes", "header", "latency_ms", "data", "errors"],
+    ),
+    ("request", &["docs", "parameters", "header", "variables", "data"]),
+    ("exception", &["kind", "message"]),
+];
+
+/// The fields of a Document of v1, as expressions know them.
+pub const DOCUMENT_FIELDS: &[&str] = &values::FIELDS;
+
+/// Compiles an expression on an exchange.
+fn compile(that: &str) -> Result<Expression, TemplateError> {
+    let expression = Expression::compile(that, &NAMES)?;
+    parts_are_known(&expression)?;
+    Ok(expression)
+}
+
+/// Refuses `response.dcs`, which no response has.
+fn parts_are_known(expression: &Expression) -> Result<(), TemplateError> {
+    for path in expression.paths() {
+        let mut names = path.split('.');
+        let root = names.next().unwrap_or_default();
+        let (Some((_, parts)), Some(name)) =
+            (PARTS.iter().find(|(known, _)| *known == root), names.next())
+        else {
+            continue;
+        };
+        if !parts.contains(&name) {
+            let near = nearest(name, parts.iter().copied());
+            let all = parts.join(", ");
+            return Err(TemplateError {
+                expression: path.into(),
+                reason: format!("`{root}` has no `{name}`"),
+                help: Some(match near {
+                    Some(near) => format!("did you mean `{root}.{near}`? (it has {all})"),
+                    None => format!("it has {all}"),
+                }),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The names that an expression looks up in Documents and that are no field of v1's: [`DOCUMENT_FIELDS`].
+pub fn unknown_fields(expression: &Expression) -> Vec<String> {
+    fields::unknown(expression.text())
+}
 
 impl std::ops::BitOr for Reads {
     type Output = Reads;
@@ -105,7 +161,7 @@ impl Assertion {
         sample: Percentage,
         context: &Context,
     ) -> Result<Assertion, TemplateError> {
-        let expression = Expression::compile(that, &NAMES)?;
+        let expression = compile(that)?;
         let name = name.unwrap_or(expression.text()).to_owned();
         Ok(Assertion { name, sample, expression, context: context.clone() })
     }
@@ -118,6 +174,11 @@ impl Assertion {
     /// The expression, as written.
     pub fn that(&self) -> &str {
         self.expression.text()
+    }
+
+    /// The expressions in it.
+    pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
+        [&self.expression].into_iter()
     }
 
     /// The share of responses it is judged on.
@@ -146,7 +207,7 @@ impl Capture {
     /// # Errors
     /// Wrong syntax, unknown names.
     pub fn compile(name: &str, that: &str, context: &Context) -> Result<Capture, TemplateError> {
-        let expression = Expression::compile(that, &NAMES)?;
+        let expression = compile(that)?;
         Ok(Capture { name: name.into(), expression, context: context.clone() })
     }
 
@@ -158,6 +219,11 @@ impl Capture {
     /// The expression, as written.
     pub fn that(&self) -> &str {
         self.expression.text()
+    }
+
+    /// The expressions in it.
+    pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
+        [&self.expression].into_iter()
     }
 
     /// What it looks at.
@@ -190,7 +256,14 @@ impl Message {
     /// # Errors
     /// Wrong syntax, unknown names.
     pub fn compile(text: &str, context: &Context) -> Result<Message, TemplateError> {
-        Ok(Message { pieces: Pieces::parse(text, &NAMES)?, context: context.clone() })
+        let pieces = Pieces::parse(text, &NAMES)?;
+        pieces.expressions().try_for_each(parts_are_known)?;
+        Ok(Message { pieces, context: context.clone() })
+    }
+
+    /// The expressions in it.
+    pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
+        self.pieces.expressions()
     }
 
     /// What it looks at.
@@ -297,13 +370,10 @@ mod tests {
 
     #[test]
     fn an_expression_without_a_value_says_so() {
-        for (that, message) in [
-            (
-                "response.docs[3].text == ''",
-                "a value is not defined, in `response.docs[3].text == ''`",
-            ),
-            ("response.dcs | length", "`response.dcs` is not defined, in `response.dcs | length`"),
-        ] {
+        for (that, message) in [(
+            "response.docs[3].text == ''",
+            "a value is not defined, in `response.docs[3].text == ''`",
+        )] {
             assert_eq!(judge(that, &exchange()), Err(message.into()));
         }
         let unknown =
@@ -311,7 +381,7 @@ mod tests {
         assert_eq!(
             unknown.expect_err("unknown").help.as_deref(),
             Some(
-                "did you mean `response`? (known here: response, request, exception, vars, env, matrix)"
+                "did you mean `response`? (known here: response, request, exception, captured, vars, env, matrix)"
             )
         );
     }

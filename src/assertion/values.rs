@@ -34,17 +34,22 @@ impl Object for Root {
                 (None, None) => Value::from(()),
                 _ => Value::from_object(Response(self.exchange.clone())),
             }),
-            "request" => self
-                .exchange
-                .request
-                .clone()
-                .map(|request| Value::from_object(Request { message: request })),
+            "request" => match (&self.exchange.request, &self.exchange.variables) {
+                (Some(message), _) => {
+                    Some(Value::from_object(Request { message: message.clone() }))
+                }
+                (None, Some(variables)) => {
+                    Some(map([("variables", Value::from(Serde(variables)))]))
+                }
+                (None, None) => None,
+            },
             "exception" => Some(match &self.exchange.exception {
                 None => Value::from(()),
                 Some((kind, message)) => {
                     map([("kind", Value::from(*kind)), ("message", Value::from(message.as_str()))])
                 }
             }),
+            "captured" => Some(Value::from(Serde(&self.exchange.captured))),
             name => self.context.get(name),
         }
     }
@@ -201,7 +206,7 @@ struct Doc {
 }
 
 /// The fields of a Document that expressions know.
-const FIELDS: [&str; 20] = [
+pub(super) const FIELDS: [&str; 20] = [
     "id",
     "text",
     "blob",

@@ -126,8 +126,17 @@ impl Array {
         Some(array)
     }
 
-    pub(super) fn is_constant(&self) -> bool {
-        matches!(self.values, Values::Made(_))
+    /// Whether each is drawn anew.
+    pub(super) fn is_random(&self) -> bool {
+        matches!(self.values, Values::Random(_))
+    }
+
+    /// The expressions it is made of; none where it is made already.
+    pub(super) fn template(&self) -> Option<&Template> {
+        match &self.values {
+            Values::Given(template) => Some(template),
+            Values::Made(_) | Values::Random(_) => None,
+        }
     }
 
     pub(super) fn make(&self, scope: &Scope<'_>) -> Result<NdArray, TemplateError> {

@@ -220,7 +220,40 @@ impl Fields {
 
     /// Whether every Document is the same.
     pub(super) fn is_constant(&self) -> bool {
-        let templates = [
+        let random = matches!(self.text, Some(Text::Words(_)))
+            || matches!(self.blob, Some(Blob::Random(_)))
+            || self.arrays().any(Array::is_random)
+            || self.children().any(|children| children.count.low() != children.count.high());
+        !random
+            && self.templates().all(Template::is_constant)
+            && self.children().all(|children| children.fields.is_constant())
+    }
+
+    /// The paths that its expressions look up: `captured.id`.
+    pub(super) fn paths(&self) -> Vec<&str> {
+        let own = self.templates().flat_map(Template::paths);
+        own.chain(self.children().flat_map(|children| children.fields.paths())).collect()
+    }
+
+    fn arrays(&self) -> impl Iterator<Item = &Array> {
+        [&self.tensor, &self.embedding].into_iter().flatten()
+    }
+
+    fn children(&self) -> impl Iterator<Item = &Children> {
+        [&self.chunks, &self.matches].into_iter().flatten()
+    }
+
+    /// All templates, but those of chunks and matches.
+    fn templates(&self) -> impl Iterator<Item = &Template> {
+        let text = match &self.text {
+            Some(Text::Template(template)) => Some(template),
+            _ => None,
+        };
+        let blob = match &self.blob {
+            Some(Blob::Template(template)) => Some(template),
+            _ => None,
+        };
+        let fields = [
             &self.id,
             &self.uri,
             &self.mime_type,
@@ -233,27 +266,20 @@ impl Fields {
             &self.granularity,
             &self.adjacency,
         ];
-        let children = [&self.chunks, &self.matches];
-        templates.into_iter().flatten().all(Template::is_constant)
-            && self.text.as_ref().is_none_or(
-                |text| matches!(text, Text::Template(template) if template.is_constant()),
-            )
-            && self.blob.as_ref().is_none_or(|blob| matches!(blob, Blob::Given(_)))
-            && [&self.tensor, &self.embedding].into_iter().flatten().all(Array::is_constant)
-            && children.into_iter().flatten().all(|children| {
-                children.count.low() == children.count.high() && children.fields.is_constant()
-            })
-            && self.scores.iter().chain(&self.evaluations).all(|(_, score)| score.is_constant())
+        let scores = self.scores.iter().chain(&self.evaluations);
+        fields
+            .into_iter()
+            .flatten()
+            .chain(text)
+            .chain(blob)
+            .chain(self.arrays().filter_map(Array::template))
+            .chain(scores.flat_map(|(_, score)| score.templates()))
     }
 
     /// Sets the fields of a Document; what there is no field for stays as it was.
-    pub(super) fn fill(
-        &self,
-        document: &mut Document,
-        i: u64,
-        key: Key,
-    ) -> Result<(), TemplateError> {
-        let scope = |field: &str| Scope { i, key: key.part(field), captured: None };
+    pub(super) fn fill(&self, document: &mut Document, of: Scope<'_>) -> Result<(), TemplateError> {
+        let key = of.key;
+        let scope = |field: &str| Scope { key: key.part(field), ..of };
         let text = |template: &Option<Template>, field: &str, to: &mut String| {
             if let Some(template) = template {
                 *to = template.evaluate_text(&scope(field))?;
@@ -330,12 +356,12 @@ impl Fields {
             (&self.scores, "scores", &mut document.scores),
             (&self.evaluations, "evaluations", &mut document.evaluations),
         ] {
-            make_scores(scores, i, key.part(field), to)?;
+            make_scores(scores, scope(field), to)?;
         }
         if let Some(children) = &self.chunks {
             let (parent, granularity, adjacency) =
                 (document.id.clone(), document.granularity + 1, document.adjacency);
-            document.chunks = children.make(key.part("chunks"), |child| {
+            document.chunks = children.make(scope("chunks"), |child| {
                 child.parent_id.clone_from(&parent);
                 child.granularity = granularity;
                 child.adjacency = adjacency;
@@ -344,7 +370,7 @@ impl Fields {
         if let Some(children) = &self.matches {
             let (parent, granularity, adjacency) =
                 (document.id.clone(), document.granularity, document.adjacency + 1);
-            document.matches = children.make(key.part("matches"), |child| {
+            document.matches = children.make(scope("matches"), |child| {
                 child.parent_id.clone_from(&parent);
                 child.granularity = granularity;
                 child.adjacency = adjacency;
@@ -508,14 +534,14 @@ impl Children {
 
     fn make(
         &self,
-        key: Key,
+        of: Scope<'_>,
         adopt: impl Fn(&mut Document),
     ) -> Result<Vec<Document>, TemplateError> {
-        let count = pick(&mut key.rng(), self.count.low().0, self.count.high().0);
+        let count = pick(&mut of.key.rng(), self.count.low().0, self.count.high().0);
         let child = |n| {
             let mut child = Document::default();
             adopt(&mut child);
-            self.fields.fill(&mut child, n, key.index(n))?;
+            self.fields.fill(&mut child, Scope { i: n, key: of.key.index(n), ..of })?;
             Ok(child)
         };
         (0..count).map(child).collect()
@@ -551,21 +577,20 @@ impl Score {
         }
     }
 
-    fn is_constant(&self) -> bool {
+    fn templates(&self) -> impl Iterator<Item = &Template> {
         let texts = [&self.op_name, &self.description, &self.ref_id];
-        self.value.is_constant() && texts.into_iter().flatten().all(Template::is_constant)
+        [&self.value].into_iter().chain(texts.into_iter().flatten())
     }
 }
 
 fn make_scores(
     scores: &[(String, Score)],
-    i: u64,
-    key: Key,
+    of: Scope<'_>,
     to: &mut IndexMap<String, NamedScore>,
 ) -> Result<(), TemplateError> {
     for (name, score) in scores {
-        let key = key.part(name);
-        let scope = |field: &str| Scope { i, key: key.part(field), captured: None };
+        let key = of.key.part(name);
+        let scope = |field: &str| Scope { key: key.part(field), ..of };
         let text = |template: &Option<Template>, field: &str| match template {
             Some(template) => template.evaluate_text(&scope(field)),
             None => Ok(String::new()),

@@ -18,9 +18,9 @@ use rand::RngExt;
 
 use crate::random::Key;
 use crate::source::{Node, Problem, Spot};
-use crate::template::{Context, Template, TemplateError};
+use crate::template::{Context, Scope, Template, TemplateError};
 use crate::units::ByteSize;
-use crate::wire::Document;
+use crate::wire::{Document, Map};
 use data::DataSet;
 use generator::Fields;
 
@@ -143,8 +143,12 @@ impl Documents {
         if problems.len() > before {
             return None;
         }
-        // What is wrong with the first Document would stop the run at once.
-        match documents.get(0) {
+        // What is wrong with the first Document would stop the run at once. One that is made of what a
+        // response had cannot be tried.
+        if documents.paths().into_iter().any(is_captured) {
+            return Some(documents);
+        }
+        match documents.get(0, None) {
             Ok(_) => Some(documents),
             Err(DocumentError::Template { source, .. }) => {
                 source.tell(at, problems);
@@ -184,17 +188,23 @@ impl Documents {
         self.inner.fields.is_constant() && data.is_none_or(DataSet::is_constant)
     }
 
+    /// The paths that its expressions look up: `captured.id`, `vars.lang`.
+    pub fn paths(&self) -> Vec<&str> {
+        self.inner.fields.paths()
+    }
+
     /// What the id of the `i`-th is made of where it has none of its own.
     pub fn id(&self, i: u64) -> u128 {
         self.inner.key.part("id").index(i).rng().random()
     }
 
     /// The `i`-th, counted from 0. Asking for one past [`Documents::count`] is the caller's mistake;
-    /// it gets what the generator would make of that `i`.
+    /// it gets what the generator would make of that `i`. `captured` is what earlier steps of the
+    /// iteration kept, `None` where there are none.
     ///
     /// # Errors
     /// An expression that fails, a data set that changed since it was opened.
-    pub fn get(&self, i: u64) -> Result<Document, DocumentError> {
+    pub fn get(&self, i: u64, captured: Option<&Map>) -> Result<Document, DocumentError> {
         let inner = &*self.inner;
         let mut document = match &inner.data {
             None => Document::default(),
@@ -208,11 +218,16 @@ impl Documents {
             Some(count) if inner.repeat => i % count.max(1),
             _ => i,
         };
-        match inner.fields.fill(&mut document, i, inner.key.index(i)) {
+        match inner.fields.fill(&mut document, Scope { i, key: inner.key.index(i), captured }) {
             Ok(()) => Ok(document),
             Err(source) => Err(DocumentError::Template { i, source }),
         }
     }
+}
+
+/// Whether a path leads to what an earlier step kept.
+fn is_captured(path: &str) -> bool {
+    path.split('.').next() == Some("captured")
 }
 
 /// A generator as written, with the values of `vars`, `env` and `matrix`, with what a data set has unless

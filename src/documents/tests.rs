@@ -29,7 +29,7 @@ fn compile_in(text: &str, base: &Path) -> Result<Documents, String> {
 }
 
 fn get(text: &str, i: u64) -> Document {
-    compile(text).unwrap_or_else(|error| panic!("{text}: {error}")).get(i).expect(text)
+    compile(text).unwrap_or_else(|error| panic!("{text}: {error}")).get(i, None).expect(text)
 }
 
 fn tensor(array: Option<NdArray>) -> Tensor {
@@ -173,7 +173,7 @@ fn a_count_bounds_the_stream_unless_it_repeats() {
     assert_eq!(compile("{count: 3, id: \"${{ i }}\"}").expect("documents").count(), Some(3));
     let endless = compile("{count: 3, id: \"${{ i }}\", repeat: true}").expect("documents");
     assert_eq!(endless.count(), None);
-    assert_eq!(endless.get(5).expect("a Document").id, "2");
+    assert_eq!(endless.get(5, None).expect("a Document").id, "2");
     assert_eq!(compile("text: a").expect("documents").count(), None);
 }
 
@@ -194,7 +194,7 @@ fn lines(count: usize) -> Vec<u8> {
 }
 
 fn ids(documents: &Documents, count: u64) -> Vec<String> {
-    (0..count).map(|i| documents.get(i).expect("a Document").id).collect()
+    (0..count).map(|i| documents.get(i, None).expect("a Document").id).collect()
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn lines_of_json_are_documents_in_any_order() {
     let zipf = ids(&open(", order: zipf, exponent: 1.5, count: 1000"), 1000);
     let often = |id: &str| zipf.iter().filter(|other| *other == id).count();
     assert!(often("0") > often("1") && often("1") > often("9"), "{} {}", often("0"), often("1"));
-    let topped = open(", tags: {n: \"${{ i }}\"}").get(3).expect("a Document");
+    let topped = open(", tags: {n: \"${{ i }}\"}").get(3, None).expect("a Document");
     assert_eq!((topped.text.as_deref(), &topped.tags["n"]), (Some("line 3"), &json!(3)));
 }
 
@@ -235,7 +235,10 @@ fn lines_may_be_blank_long_and_without_an_end() {
     let documents = compile_in("jsonl: q.jsonl", folder.path()).expect("documents");
     assert_eq!(documents.count(), Some(3));
     assert_eq!(ids(&documents, 3), ["a", "", "é"]);
-    assert_eq!(documents.get(1).expect("a Document").text.map(|text| text.len()), Some(200_000));
+    assert_eq!(
+        documents.get(1, None).expect("a Document").text.map(|text| text.len()),
+        Some(200_000)
+    );
 }
 
 #[test]
@@ -251,13 +254,14 @@ fn columns_of_csv_go_into_fields() {
     let spec = spec.replace(", scores.s: price", "");
     let documents = compile_in(&spec, folder.path()).expect("documents");
     assert_eq!(documents.count(), Some(2));
-    let first = documents.get(0).expect("a Document");
+    let first = documents.get(0, None).expect("a Document");
     assert_eq!(first.text.as_deref(), Some("two\nlines, quoted"));
     assert_eq!(first.tags["price"], json!(9.5));
     assert_eq!(first.tags["deep"], json!({"lang": "en"}));
     assert_eq!(floats(&tensor(first.embedding)), [1.0, 2.0]);
-    assert_eq!(documents.get(1).expect("a Document").tags["price"], json!("x"));
-    let tabs = compile_in("csv: t.tsv", folder.path()).expect("documents").get(0).expect("one");
+    assert_eq!(documents.get(1, None).expect("a Document").tags["price"], json!("x"));
+    let tabs =
+        compile_in("csv: t.tsv", folder.path()).expect("documents").get(0, None).expect("one");
     assert_eq!((tabs.id.as_str(), &tabs.tags["a"]), ("1", &json!({"b": true})));
 }
 
@@ -267,7 +271,7 @@ fn files_become_blobs() {
     let documents = compile_in("{blob: {files: \"*.jpg\"}, mime_type: image/jpeg}", folder.path())
         .expect("documents");
     assert_eq!(documents.count(), Some(2));
-    let first = documents.get(0).expect("a Document");
+    let first = documents.get(0, None).expect("a Document");
     assert_eq!((first.blob.as_deref(), first.mime_type.as_str()), (Some(&b"a"[..]), "image/jpeg"));
     assert!(first.uri.ends_with("a.jpg"));
 }
@@ -292,7 +296,7 @@ fn document_arrays_of_every_format_are_read_in_parts() {
                 let documents = compile_in("docarray: docs", folder.path()).expect("documents");
                 assert_eq!(documents.count(), Some(50), "{family:?} {format:?} {gzip}");
                 for (i, expected) in docs.iter().enumerate() {
-                    let found = documents.get(i as u64).expect("a Document");
+                    let found = documents.get(i as u64, None).expect("a Document");
                     assert_eq!(found, *expected, "{family:?} {format:?} {gzip}");
                 }
             }

@@ -33,7 +33,7 @@ struct Link {
 pub struct Kept {
     /// The iteration's place in the stream of Documents.
     pub index: u64,
-    /// By name.
+    /// What earlier steps kept, by name.
     pub captured: Map,
 }
 
@@ -97,7 +97,8 @@ impl Link {
         if self.captures.is_empty() {
             return Ok(());
         }
-        let exchange = exchange(request, Some(reply), self.reads, self.form);
+        let mut exchange = exchange(request, Some(reply), self.reads, self.form);
+        exchange.captured = kept.captured.clone();
         if let Some((_, words)) = exchange.exception {
             return Err(format!("the response cannot be decoded: {words}"));
         }

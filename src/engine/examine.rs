@@ -224,7 +224,7 @@ impl Examiner {
                 self.examine(&answer);
                 continue;
             }
-            let (index, is_last) = (answer.index, answer.finished.ends);
+            let (index, is_last) = (answer.kept.index, answer.finished.ends);
             let bytes = answer.finished.reply.as_ref().map_or(0, |reply| reply.body.len());
             order.push(index, answer, bytes, is_last);
             while let Some(answer) = order.pop() {
@@ -264,7 +264,7 @@ impl Examiner {
         if answer.finished.reply.is_some() {
             for (index, assertion) in step.assertions.iter().enumerate() {
                 let place = step.counts_from + index;
-                if !self.in_sample(assertion, place, answer.index) {
+                if !self.in_sample(assertion, place, answer.kept.index) {
                     continue;
                 }
                 let count = &mut examined.assertions[place];
@@ -307,6 +307,7 @@ impl Examiner {
             exchange.exception = Some((error.kind(), error.to_string()));
         }
         exchange.latency = finished.response_time();
+        exchange.captured = answer.kept.captured.clone();
         exchange
     }
 
@@ -388,7 +389,7 @@ fn document_lines(exchange: &Exchange) -> Result<String, String> {
 
 /// What a failure looked like: the request, why, and the response as far as it was read.
 fn example(answer: &Answer, exchange: &Exchange, reason: &str) -> String {
-    let mut text = format!("request {}: {reason}", answer.index);
+    let mut text = format!("request {}: {reason}", answer.kept.index);
     if let Some((kind, words)) = &exchange.exception {
         text.push_str(&format!("; {kind}: {words}"));
     }

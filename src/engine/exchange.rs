@@ -11,7 +11,7 @@ const NOBODYS: RequestId = RequestId { sender: 0, number: 0 };
 
 /// Decodes what is read. A body that cannot be decoded is the exchange's exception.
 pub(super) fn exchange(
-    request: &Request,
+    sent: &Request,
     reply: Option<&Reply>,
     reads: Reads,
     form: Form,
@@ -24,12 +24,19 @@ pub(super) fn exchange(
             None
         }
     };
-    let request = match request {
+    let request = match sent {
         Request::Post { message, .. } if reads.request => {
             decoded(form.decode(message.with_id(NOBODYS)))
         }
         Request::Stream { message } if reads.request => {
             decoded(decode_single(message.with_id(NOBODYS)))
+        }
+        _ => None,
+    };
+    let variables = match sent {
+        Request::Mutate { body } if reads.request => {
+            let sent: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+            sent.and_then(|mut sent| sent.get_mut("variables").map(|part| Arc::new(part.take())))
         }
         _ => None,
     };
@@ -40,5 +47,5 @@ pub(super) fn exchange(
     let reply_read = reply.filter(|_| reads.response && graphql.is_none());
     let response = reply_read.and_then(|reply| decoded(reply.decode()));
     let head = reply.map(|reply| Arc::new(reply.head.clone()));
-    Exchange { request, head, response, graphql, exception, ..Exchange::default() }
+    Exchange { request, variables, head, response, graphql, exception, ..Exchange::default() }
 }

@@ -72,9 +72,12 @@ impl Maker {
                 post.parameters.is_constant()
                     && post.documents.as_ref().is_none_or(|documents| {
                         // Those that get an id each are not the same.
-                        let get_ids = self.form.wants_ids()
-                            && documents.get(0).is_ok_and(|document| document.id.is_empty());
-                        documents.is_constant() && !get_ids
+                        let get_ids = || {
+                            let first = documents.get(0, None);
+                            self.form.wants_ids()
+                                && first.is_ok_and(|document| document.id.is_empty())
+                        };
+                        documents.is_constant() && !get_ids()
                     })
             }
             Work::Mutate { variables, .. } => variables.is_constant(),
@@ -185,7 +188,7 @@ impl Maker {
         let failed = |message: String| FeedError::Make { index, message };
         match &*self.work {
             Work::Post(post) => {
-                let data = documents(post, place, self.form).map_err(failed)?;
+                let data = documents(post, place, self.form, captured).map_err(failed)?;
                 let parameters = post
                     .parameters
                     .evaluate(index, captured)
@@ -244,6 +247,7 @@ fn documents(
     post: &Post,
     index: u64,
     form: Form,
+    captured: &Map,
 ) -> Result<Option<Vec<crate::wire::Document>>, String> {
     let Some(documents) = &post.documents else { return Ok(None) };
     let first = index * post.request_size as u64;
@@ -251,7 +255,7 @@ fn documents(
     let end = Documents::count(documents).map_or(end, |count| end.min(count));
     (first..end)
         .map(|i| {
-            let mut document = documents.get(i).map_err(|error| chain(&error))?;
+            let mut document = documents.get(i, Some(captured)).map_err(|error| chain(&error))?;
             if form.wants_ids() {
                 document.give_id(|| documents.id(i));
             }

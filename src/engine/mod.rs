@@ -100,8 +100,8 @@ pub struct Slots {
 /// An answer for those who look at answers: assertions, callbacks.
 #[derive(Debug)]
 pub struct Answer {
-    /// The request's place in the stream of Documents.
-    pub index: u64,
+    /// Its iteration: the place in the stream of Documents, and what the steps before this one kept.
+    pub kept: Kept,
     /// What was sent.
     pub request: Request,
     /// What came of it.
@@ -575,9 +575,9 @@ where
         }
         listener.on(Event::Finished(&finished));
         let answers = self.answers.clone().filter(|_| iteration.arrival.measured);
-        let answer = kept.zip(answers).map(|((request, kept), answers)| {
-            (Answer { index: kept.index, request, finished }, answers)
-        });
+        let answer = kept
+            .zip(answers)
+            .map(|((request, kept), answers)| (Answer { kept, request, finished }, answers));
         // Those who look may be behind. Then the iteration keeps its slot until they take the
         // answer, so that answers do not pile up without bound.
         let behind = answer.and_then(|(answer, answers)| match answers.try_send(answer) {

@@ -127,6 +127,20 @@ impl<'a> Flows<'a> {
         (index, protocol)
     }
 
+    /// The family of a Flow, where the suite says it.
+    pub(super) fn family(&self, flow: usize) -> Option<Family> {
+        let draft = &self.drafts[flow];
+        let Some(written) = &draft.written else {
+            return draft.named.is_none().then(|| FlowConfig::default().family.into());
+        };
+        match (&written.embedded, written.family) {
+            (Some(config), _) => Some(config.family.into()),
+            (None, Some(FamilyWord::V1)) => Some(Family::V1),
+            (None, Some(FamilyWord::V2)) => Some(Family::V2),
+            (None, _) => None,
+        }
+    }
+
     pub(super) fn into_plan(self, problems: &mut Vec<Problem>) -> Vec<Flow> {
         self.drafts.into_iter().map(|draft| draft.flow(problems)).collect()
     }
@@ -283,14 +297,6 @@ impl Draft<'_> {
         };
         let at = Spot::of(node);
         if let Some(mut config) = written.embedded.take() {
-            let embedded = at.key("embedded");
-            for problem in config.problems() {
-                let spot = problem.path.iter().fold(embedded, |spot, step| match step {
-                    PathStep::Key(key) => spot.key(key),
-                    PathStep::Index(index) => spot.index(*index),
-                });
-                spot.problem(problems, problem.message, |problem| problem);
-            }
             config.log = config.log.as_ref().map(|path| named.base.join(path));
             if let Some(tls) = &mut config.tls {
                 tls.cert = named.base.join(&tls.cert);
@@ -310,7 +316,6 @@ impl Draft<'_> {
                     }
                 }
             }
-            config.log = config.log.as_ref().map(|path| named.base.join(path));
             return Flow { name, origin: Origin::Embedded(config) };
         }
         // One for all its protocols.

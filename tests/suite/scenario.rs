@@ -184,7 +184,7 @@ scenarios:
         (&sent["t"], &sent["n"], &sent["g"]),
         (&"secret".into(), &3.into(), &"hi secret".into())
     );
-    let document = post.documents.as_ref().expect("documents").get(1).expect("a Document");
+    let document = post.documents.as_ref().expect("documents").get(1, None).expect("a Document");
     assert_eq!((&document.tags["a"], &document.tags["b"]), (&"secret".into(), &"SECRET 1".into()));
     let resolved = flowbench::source::to_yaml(&plan.resolved());
     assert!(!resolved.to_lowercase().contains("secret"), "{resolved}");
@@ -198,7 +198,7 @@ scenarios:
     let again = read(&resolved);
     let Work::Post(post) = &again.scenarios[0].first_step().work else { panic!("a post") };
     let documents = post.documents.as_ref().expect("documents");
-    assert_eq!(documents.get(1).expect("a Document").weight, 3.0);
+    assert_eq!(documents.get(1, None).expect("a Document").weight, 3.0);
     let Work::Post(post) = &again.scenarios[0].first_step().work else { panic!("a post") };
     let again = post.parameters.evaluate(0, &Default::default()).expect("parameters");
     assert_eq!(

@@ -476,7 +476,11 @@ fn post_bytes(post: &Post, form: Form) -> Option<f64> {
                 let first = request * post.request_size as u64;
                 let end = first + post.request_size as u64;
                 let end = all.map_or(end, |all| end.min(all));
-                Some((first..end).map(|i| documents.get(i).ok()).collect::<Option<Vec<_>>>()?)
+                Some(
+                    (first..end)
+                        .map(|i| documents.get(i, None).ok())
+                        .collect::<Option<Vec<_>>>()?,
+                )
             }
         };
         let header = Header {

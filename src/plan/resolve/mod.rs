@@ -149,7 +149,7 @@ impl<'a> Resolver<'a> {
         let protocol = self.protocol(written, at);
         let (flow, protocol) =
             self.flows.choose(self.onto.or(written.flow.as_deref()), protocol, at, self.problems);
-        let steps = self.steps(unit, written, at);
+        let steps = self.steps(unit, written, flow, at);
         let streams = |step: &Step| matches!(&step.work, Work::Post(post) if post.stream);
         if let Some(index) = steps.iter().position(streams)
             && protocol != Protocol::Grpc

@@ -4,19 +4,29 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{REQUEST_SIZE_MAX, Resolver, in_range};
-use crate::assertion::{Assertion, Capture, Message};
+use crate::assertion::{Assertion, Capture, DOCUMENT_FIELDS, Message, unknown_fields};
 use crate::documents::{Documents, DocumentsSpec};
 use crate::flow::check_target_executor;
 use crate::plan::{Action, Callbacks, Parameters, Post, Step, Work};
 use crate::random::Key;
 use crate::scenario::{self, DocumentsRef, Named, Unit};
 use crate::source::{Node, Sources, Spot};
-use crate::template::{Context, Template, TemplateError};
-use crate::units::Percentage;
-use crate::wire::Map;
+use crate::template::{Context, Expression, Template, TemplateError};
+use crate::units::{Percentage, nearest};
+use crate::wire::{Family, Map};
 
 /// The assertions of one kind of end, with the callback of that end.
 type Judges<'a> = (Option<&'a [scenario::Assertion]>, &'a Option<Vec<scenario::Action>>);
+
+/// What the expressions of a step can look at.
+struct Seen<'a> {
+    // Names that steps before it keep.
+    captured: &'a [String],
+    // Whether Documents have the fields of v1.
+    fields: bool,
+    // Of the Flow, where it is known beforehand.
+    family: Option<Family>,
+}
 
 /// The keys of a step, or of a scenario that is its only step.
 struct StepParts<'a> {
@@ -39,6 +49,7 @@ impl<'a> Resolver<'a> {
         &mut self,
         unit: &'a Unit,
         written: &scenario::Scenario,
+        flow: usize,
         at: Spot<'_>,
     ) -> Vec<Step> {
         let own = StepParts {
@@ -53,6 +64,9 @@ impl<'a> Resolver<'a> {
             at,
             outer: None,
         };
+        let family = self.flows.family(flow);
+        let mutates = written.mutate.is_some()
+            || written.steps.iter().flatten().any(|step| step.mutate.is_some());
         let shared = self.judges(
             [
                 (written.assert.as_deref(), &written.on_done),
@@ -61,6 +75,7 @@ impl<'a> Resolver<'a> {
             ],
             unit,
             at,
+            &Seen { captured: &[], fields: !mutates && family != Some(Family::V2), family },
         );
         let Some(steps) = &written.steps else {
             let work = self.work(unit, &own, &[]);
@@ -113,6 +128,8 @@ impl<'a> Resolver<'a> {
                 outer: Some(&own),
             };
             let work = self.work(unit, &parts, &captured);
+            let fields = step.mutate.is_none() && family != Some(Family::V2);
+            let seen = Seen { captured: &captured, fields, family };
             let (mut assertions, mut callbacks) = self.judges(
                 [
                     (step.assert.as_deref(), &step.on_done),
@@ -121,6 +138,7 @@ impl<'a> Resolver<'a> {
                 ],
                 unit,
                 at,
+                &seen,
             );
             assertions.splice(0..0, shared.0.iter().cloned());
             callbacks.on_done.splice(0..0, shared.1.on_done.iter().cloned());
@@ -128,14 +146,16 @@ impl<'a> Resolver<'a> {
             callbacks.on_always.splice(0..0, shared.1.on_always.iter().cloned());
             let mut captures = Vec::new();
             for (name, that) in step.capture.iter().flatten() {
+                let at = at.key("capture").key(name);
                 match Capture::compile(name, that, &unit.context) {
-                    Ok(capture) => captures.push(capture),
-                    Err(error) => {
-                        error.tell(at.key("capture").key(name), self.problems);
+                    Ok(capture) => {
+                        self.looked_at(capture.expressions(), at, &seen);
+                        captures.push(capture);
                     }
+                    Err(error) => error.tell(at, self.problems),
                 }
-                captured.push(name.clone());
             }
+            captured.extend(step.capture.iter().flatten().map(|(name, _)| name.clone()));
             resolved.push(Step { name, work, captures, assertions, callbacks });
         }
         resolved
@@ -204,6 +224,9 @@ impl<'a> Resolver<'a> {
         };
         let documents =
             documents.and_then(|documents| self.documents(unit, documents, documents_at));
+        if let Some(documents) = &documents {
+            self.captured(documents.paths().into_iter(), documents_at, captured);
+        }
         if stream && step.documents.is_none() && outer.is_none_or(|outer| outer.documents.is_none())
         {
             at.name("stream").problem(
@@ -246,19 +269,8 @@ impl<'a> Resolver<'a> {
             at.problem(self.problems, format!("expected a map, found {found}"), |problem| problem);
             return Parameters::constant(Map::new());
         }
-        for path in template.paths() {
-            let Some(name) = path.strip_prefix("captured.") else { continue };
-            let name = name.split('.').next().unwrap_or(name);
-            if !captured.iter().any(|known| known == name) {
-                at.find(path).problem(
-                    self.problems,
-                    format!("no step before this one captures `{name}`"),
-                    |problem| {
-                        problem.narrow(path).suggest(name, captured.iter().map(String::as_str))
-                    },
-                );
-                return Parameters::constant(Map::new());
-            }
+        if !self.captured(template.paths().into_iter(), at, captured) {
+            return Parameters::constant(Map::new());
         }
         match template.bind(&unit.context) {
             Ok(template) => {
@@ -273,6 +285,72 @@ impl<'a> Resolver<'a> {
             Err(errors) => {
                 errors.iter().for_each(|error| error.tell(at, self.problems));
                 Parameters::constant(Map::new())
+            }
+        }
+    }
+
+    /// Whether expressions ask only for what is `known` under `captured`. `at` is the value that they are
+    /// in.
+    fn captured<'p>(
+        &mut self,
+        paths: impl Iterator<Item = &'p str>,
+        at: Spot<'_>,
+        known: &[String],
+    ) -> bool {
+        for path in paths {
+            let mut names = path.split('.');
+            if names.next() != Some("captured") {
+                continue;
+            }
+            let message = match names.next() {
+                Some(name) if !known.iter().any(|known| known == name) => {
+                    format!("no step before this one captures `{name}`")
+                }
+                None if known.is_empty() => "no step before this one captures anything".into(),
+                _ => continue,
+            };
+            at.find(path).problem(self.problems, message, |problem| {
+                let name = path.strip_prefix("captured.").unwrap_or_default();
+                let known = known.iter().map(String::as_str);
+                problem.narrow(path).suggest(name, known)
+            });
+            return false;
+        }
+        true
+    }
+
+    /// Tells of expressions that look for what is not there. `at` is the value that they are in.
+    fn looked_at<'p>(
+        &mut self,
+        expressions: impl Iterator<Item = &'p Expression>,
+        at: Spot<'_>,
+        seen: &Seen<'_>,
+    ) {
+        for expression in expressions {
+            self.captured(expression.paths(), at, seen.captured);
+            if !seen.fields {
+                continue;
+            }
+            for name in unknown_fields(expression) {
+                let near = nearest(&name, DOCUMENT_FIELDS.iter().copied());
+                // A Flow that may be of v2 may have Documents of its own.
+                if near.is_none() && seen.family.is_none() {
+                    continue;
+                }
+                at.find(&name).problem(
+                    self.problems,
+                    format!("a Document has no field `{name}`"),
+                    |problem| {
+                        let mut help = match near {
+                            Some(near) => format!("did you mean `{near}`?"),
+                            None => format!("it has {}", DOCUMENT_FIELDS.join(", ")),
+                        };
+                        if seen.family.is_none() {
+                            help += " Where Documents have fields of their own, say `family: v2` of the flow";
+                        }
+                        problem.narrow(&name).help(help)
+                    },
+                );
             }
         }
     }
@@ -335,6 +413,7 @@ impl<'a> Resolver<'a> {
         written: [Judges<'_>; 3],
         unit: &Unit,
         at: Spot<'_>,
+        seen: &Seen<'_>,
     ) -> (Vec<Assertion>, Callbacks) {
         let [(assert, on_done), (_, on_error), (_, on_always)] = written;
         let mut assertions = Vec::new();
@@ -342,7 +421,10 @@ impl<'a> Resolver<'a> {
             let at = at.key("assert").index(index);
             let name = written.name.as_deref();
             match Assertion::compile(name, &written.that, written.sample, &unit.context) {
-                Ok(assertion) => assertions.push(assertion),
+                Ok(assertion) => {
+                    self.looked_at(assertion.expressions(), at.key("that"), seen);
+                    assertions.push(assertion);
+                }
                 Err(error) => error.tell(at.key("that"), self.problems),
             }
             if written.sample == Percentage::ZERO {
@@ -356,7 +438,18 @@ impl<'a> Resolver<'a> {
                 .filter_map(|(index, action)| {
                     let at = at.key(key).index(index);
                     match resolve_action(action, &unit.context, &unit.base) {
-                        Ok(action) => Some(action),
+                        Ok(action) => {
+                            match &action {
+                                Action::Log(message) => {
+                                    self.looked_at(message.expressions(), at.key("log"), seen);
+                                }
+                                Action::Check(that) => {
+                                    self.looked_at(that.expressions(), at.key("check"), seen);
+                                }
+                                _ => (),
+                            }
+                            Some(action)
+                        }
                         Err((part, error)) => {
                             error.tell(at.key(part), self.problems);
                             None

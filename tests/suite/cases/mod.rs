@@ -1,6 +1,7 @@
 //! Inputs that once gave a wrong figure, a hang or a leak, each in a folder of `tests/cases/` with a
 //! word on what is right.
 
+mod captured;
 mod endless;
 mod figures;
 mod files;
