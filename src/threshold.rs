@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use crate::record::reason::{Code, Reason};
 use crate::record::summary::{
-    ClientSummary, Requests, ScenarioSummary, Summary, ThresholdSummary, Throughput, Verdict, ms,
+    ClientSummary, DocumentCounts, Requests, ScenarioSummary, Summary, ThresholdSummary,
+    Throughput, Verdict, ms,
 };
 use crate::record::tally::Tally;
 use crate::record::validity::samples_needed;
@@ -29,6 +30,8 @@ pub struct Evidence {
     pub throughput: Throughput,
     /// Responses on which an assertion did not hold; `None` where that was not kept.
     pub assertion_failures: Option<u64>,
+    /// Documents that did not come back; `None` where that is not known.
+    pub documents_missing: Option<u64>,
     /// The reasons against quoting it, which may leave a condition inconclusive.
     pub doubts: Vec<Reason>,
     /// The longest that a request was held up by ourselves, ms.
@@ -85,6 +88,7 @@ impl Evidence {
                     ..Throughput::default()
                 },
                 assertion_failures: None,
+                documents_missing: None,
                 doubts: doubts.clone(),
                 own_delay_ms,
                 length_s,
@@ -101,6 +105,7 @@ impl Evidence {
                 .part
                 .is_none()
                 .then(|| scenario.assertions.iter().map(|a| a.failed).sum()),
+            documents_missing: scenario.documents.missing,
             doubts,
             own_delay_ms,
             length_s,
@@ -135,6 +140,7 @@ impl Evidence {
                 },
                 throughput: Throughput { requests_per_s, ..Throughput::default() },
                 assertion_failures: None,
+                documents_missing: None,
                 doubts: Vec::new(),
                 own_delay_ms: 0.0,
                 length_s: window.length.as_secs_f64(),
@@ -148,6 +154,7 @@ impl Evidence {
             requests: Requests::ended(tally),
             throughput: Throughput::new(tally, window),
             assertion_failures: Some(assertion_failures),
+            documents_missing: DocumentCounts::new(tally).missing,
             doubts: Vec::new(),
             own_delay_ms: 0.0,
             length_s: window.length.as_secs_f64(),
@@ -212,7 +219,7 @@ impl Evidence {
         let requests = &self.requests;
         let share = |failed: u64| failed as f64 / requests.arrivals.max(1) as f64;
         match (doubt.code, metric) {
-            (_, Metric::AssertionFailures | Metric::Requests) => exactly,
+            (_, Metric::AssertionFailures | Metric::Requests | Metric::DocumentsMissing) => exactly,
             // Of arrivals that we never sent nobody knows how they would have ended.
             (Code::NotSentInTime, Metric::ErrorRate | Metric::Errors | Metric::Dropped) => {
                 let missing = doubt.limit.unwrap_or(0.0) - doubt.found.unwrap_or(0.0);
@@ -352,6 +359,13 @@ impl Evidence {
             Metric::Throughput => Actual::Value(self.throughput.requests_per_s),
             Metric::DocumentsPerSecond => Actual::Value(self.throughput.documents_per_s),
             Metric::Requests => Actual::Value(self.requests.sent as f64),
+            Metric::DocumentsMissing => match self.documents_missing {
+                Some(missing) => Actual::Value(missing as f64),
+                None => Actual::Unknown(
+                    Code::NotKept,
+                    "responses did not tell how many Documents they hold",
+                ),
+            },
         }
     }
 
@@ -464,6 +478,7 @@ mod tests {
             },
             throughput: Throughput { requests_per_s: 100.0, ..Throughput::default() },
             assertion_failures: Some(0),
+            documents_missing: Some(0),
             doubts: Vec::new(),
             own_delay_ms: 0.0,
             length_s: 10.0,

@@ -31,14 +31,24 @@ impl Plan {
                 clients.iter().any(|client| client.family != FamilyChoice::Is(Family::V1))
             }
         };
-        let many = post.documents.is_some() && post.request_size > HTTP_V2_MAX;
-        (v2 && many && scenario.protocol == Protocol::Http).then(|| {
+        let family = (!v2).then_some(Family::V1);
+        post.may_lose(scenario.protocol, family).then(|| {
             format!(
                 "scenario `{}`: HTTP gateways of v2 Flows lose Documents of requests with more than \
                  {HTTP_V2_MAX}, and these have {}; `request_size: {HTTP_V2_MAX}` loses none",
                 scenario.name, post.request_size
             )
         })
+    }
+}
+
+impl Post {
+    /// Whether a gateway may lose Documents of it. `family`: of the Flow, where it is known.
+    pub(super) fn may_lose(&self, protocol: Protocol, family: Option<Family>) -> bool {
+        protocol == Protocol::Http
+            && family != Some(Family::V1)
+            && self.documents.is_some()
+            && self.request_size > HTTP_V2_MAX
     }
 }
 

@@ -147,6 +147,7 @@ impl ScenarioSummary {
             duration_s: length,
             requests,
             documents: DocumentCounts {
+                missing: None,
                 sent: seconds.iter().map(|second| second.documents).sum(),
                 received: None,
             },

@@ -306,13 +306,20 @@ fn answered(tally: &mut Tally, finished: &Finished, start: Instant) {
     if let (crate::client::Body::Stream(_), Some(first)) = (&reply.body, finished.timing.first) {
         tally.first.record(first - finished.due);
     }
-    match (&reply.body, reply.head.documents) {
+    let received = match (&reply.body, reply.head.documents) {
         // Each reply of a streaming endpoint is one Document.
-        (crate::client::Body::Stream(replies), _) => {
-            tally.documents_received += replies.len() as u64;
+        (crate::client::Body::Stream(replies), _) => Some(replies.len() as u64),
+        (_, documents) => documents,
+    };
+    match received {
+        Some(received) => {
+            tally.documents_received += received;
+            // An endpoint such as `/delete` gives none back.
+            if received > 0 {
+                tally.documents_missing += finished.documents.saturating_sub(received);
+            }
         }
-        (_, Some(documents)) => tally.documents_received += documents,
-        (_, None) => tally.without_count += 1,
+        None => tally.without_count += 1,
     }
     let routes = match &reply.head.routes {
         Some(routes) if routes.iter().filter_map(time_in).any(|time| time > most(service)) => {

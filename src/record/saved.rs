@@ -217,6 +217,7 @@ fn check_scenario(scenario: &ScenarioSummary) -> Result<(), Wrong> {
     let received = scenario.documents.received.unwrap_or_default();
     count("documents.sent", scenario.documents.sent)?;
     count("documents.received", received)?;
+    count("documents.missing", scenario.documents.missing.unwrap_or_default())?;
     let ok = scenario.requests.ok;
     for (name, latency) in [
         ("response_time_ms", Some(&scenario.response_time_ms)),

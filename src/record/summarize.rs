@@ -122,6 +122,18 @@ impl Requests {
     }
 }
 
+impl DocumentCounts {
+    /// The Documents of a tally; of those that came back only where every ok response told.
+    pub fn new(tally: &Tally) -> DocumentCounts {
+        let told = tally.without_count == 0;
+        DocumentCounts {
+            sent: tally.documents_sent,
+            received: told.then_some(tally.documents_received),
+            missing: told.then_some(tally.documents_missing),
+        }
+    }
+}
+
 impl Throughput {
     /// The rates of a tally over a window; zero for a window of zero length.
     pub fn new(tally: &Tally, window: Window) -> Throughput {
@@ -290,12 +302,7 @@ impl Recording {
 
     /// Documents; `received` only if every ok response says its number.
     pub fn documents(&self) -> DocumentCounts {
-        let totals = &self.totals;
-        let told = totals.without_count == 0;
-        DocumentCounts {
-            sent: totals.documents_sent,
-            received: told.then_some(totals.documents_received),
-        }
+        DocumentCounts::new(&self.totals)
     }
 
     /// Figures of the warmup.

@@ -47,6 +47,9 @@ pub struct Tally {
     /// Documents of ok responses.
     #[serde(skip_serializing_if = "is_default")]
     pub documents_received: u64,
+    /// Documents of ok requests whose response had some, but fewer.
+    #[serde(skip_serializing_if = "is_default")]
+    pub documents_missing: u64,
     /// Ok responses whose number of Documents is unknown without decoding them.
     #[serde(skip_serializing_if = "is_default")]
     pub without_count: u64,
@@ -310,6 +313,7 @@ impl Tally {
         self.documents_sent += other.documents_sent;
         self.documents_ok += other.documents_ok;
         self.documents_received += other.documents_received;
+        self.documents_missing += other.documents_missing;
         self.without_count += other.without_count;
         self.warmup_ok += other.warmup_ok;
         self.warmup_documents += other.warmup_documents;

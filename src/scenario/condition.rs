@@ -46,6 +46,8 @@ pub enum Metric {
     DocumentsPerSecond,
     /// Requests sent.
     Requests,
+    /// Documents that were sent and did not come back, of requests whose response had some.
+    DocumentsMissing,
 }
 
 /// One number of a latency distribution.
@@ -116,7 +118,7 @@ pub enum ConditionError {
 }
 
 /// Every metric but the quantiles, which are endless.
-const METRICS: [(&str, Metric); 10] = [
+const METRICS: [(&str, Metric); 11] = [
     ("min", Metric::ResponseTime(Statistic::Min)),
     ("mean", Metric::ResponseTime(Statistic::Mean)),
     ("max", Metric::ResponseTime(Statistic::Max)),
@@ -127,6 +129,7 @@ const METRICS: [(&str, Metric); 10] = [
     ("throughput", Metric::Throughput),
     ("documents_per_second", Metric::DocumentsPerSecond),
     ("requests", Metric::Requests),
+    ("documents_missing", Metric::DocumentsMissing),
 ];
 
 fn hint(found: &str) -> String {
@@ -135,7 +138,7 @@ fn hint(found: &str) -> String {
     match crate::units::nearest(last, names) {
         Some(name) => format!(", did you mean `{name}`?"),
         None => ", expected one of p50 … p99.99, min, mean, max, error_rate, errors, dropped, \
-                 assertion_failures, throughput, documents_per_second, requests"
+                 assertion_failures, throughput, documents_per_second, documents_missing, requests"
             .into(),
     }
 }
@@ -167,6 +170,10 @@ impl Condition {
                 "`{self}` is no objective of a search, which varies the load itself; use a latency or \
                  `error_rate`"
             ),
+            Metric::DocumentsMissing => format!(
+                "`{self}` is no objective of a search, for no load makes Documents go missing; it can be a \
+                 threshold of the scenario"
+            ),
             Metric::ResponseTime(_) | Metric::ServiceTime(_) if !upper => format!(
                 "an objective limits a latency from above, as in `p99 < 100ms`, found `{self}`"
             ),
@@ -192,9 +199,11 @@ impl Metric {
             Metric::ResponseTime(_) | Metric::ServiceTime(_) => MetricUnit::Milliseconds,
             Metric::ErrorRate => MetricUnit::Fraction,
             Metric::Throughput | Metric::DocumentsPerSecond => MetricUnit::PerSecond,
-            Metric::Errors | Metric::Dropped | Metric::AssertionFailures | Metric::Requests => {
-                MetricUnit::Count
-            }
+            Metric::Errors
+            | Metric::Dropped
+            | Metric::AssertionFailures
+            | Metric::Requests
+            | Metric::DocumentsMissing => MetricUnit::Count,
         }
     }
 

@@ -171,7 +171,10 @@ impl<'a> Resolver<'a> {
                 implicit: false,
             });
         }
-        thresholds.extend(implicit_thresholds(&thresholds));
+        let family = self.flows.family(flow);
+        let many =
+            |step: &Step| matches!(&step.work, Work::Post(post) if post.may_lose(protocol, family));
+        thresholds.extend(implicit_thresholds(&thresholds, steps.iter().any(many)));
         Scenario {
             name: unit.name.clone(),
             matrix: unit.matrix.clone(),
@@ -383,8 +386,8 @@ impl<'a> Resolver<'a> {
 }
 
 /// A run that saw errors never looks green by accident: each of these holds unless the file says
-/// something else about the same.
-fn implicit_thresholds(stated: &[Threshold]) -> Vec<Threshold> {
+/// something else about the same. `may_lose`: the gateway may lose Documents and say nothing.
+fn implicit_thresholds(stated: &[Threshold], may_lose: bool) -> Vec<Threshold> {
     let states = |metrics: &[Metric]| {
         let about_all = stated.iter().filter(|threshold| threshold.that.step.is_none());
         about_all.into_iter().any(|threshold| metrics.contains(&threshold.that.metric))
@@ -395,6 +398,7 @@ fn implicit_thresholds(stated: &[Threshold]) -> Vec<Threshold> {
         ("dropped == 0", &[Metric::Dropped]),
     ]
     .into_iter()
+    .chain(may_lose.then_some(("documents_missing == 0", &[Metric::DocumentsMissing][..])))
     .filter(|(_, metrics)| !states(metrics))
     .map(|(text, _)| Threshold {
         that: text.parse().expect("the condition is one"),

@@ -290,6 +290,10 @@ pub struct DocumentCounts {
     pub sent: u64,
     /// In ok responses; null if a response does not say without being decoded.
     pub received: Option<u64>,
+    /// In ok requests whose response had some, but fewer; null as `received`, and in results of before
+    /// it was counted.
+    #[serde(default)]
+    pub missing: Option<u64>,
 }
 
 /// Rates over `duration_s`.

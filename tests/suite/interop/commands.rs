@@ -143,6 +143,51 @@ fn a_suite_runs_against_a_real_flow() {
     }
 }
 
+/// HTTP gateways of v2 lose what is beyond 100 Documents of a request, and say nothing.
+#[test]
+fn documents_that_a_gateway_loses_fail_the_run() {
+    let Some(flow) = Setup::new(Release::V2, &PROTOCOLS).shared() else { return };
+    let folder = tempfile::tempdir().expect("there is room");
+    let suite = folder.path().join("suite.yaml");
+    let [grpc, http, _] = PROTOCOLS.map(|protocol| -> Target { flow.target(protocol) });
+    let text = format!(
+        "
+flows: {{real: {{hosts: {{grpc: \"{grpc}\", http: \"{http}\"}}}}}}
+documents: {{articles: {{count: 600, text: {{words: 5}}}}}}
+scenarios:
+  - name: many
+    documents: articles
+    request_size: 150
+    matrix: {{protocol: [grpc, http]}}
+  - {{name: fewer, documents: articles, protocol: http}}
+  - name: allowed
+    documents: articles
+    request_size: 150
+    protocol: http
+    thresholds: [documents_missing <= 200]
+"
+    );
+    std::fs::write(&suite, text).expect("there is room");
+    let (suite, out) = (suite.display().to_string(), folder.path().join("out"));
+    let ran = run(&["run", &suite, "--out", &out.display().to_string()], "");
+    assert_eq!(ran.code, Some(1), "{}\n{}", ran.out, ran.err);
+    assert!(ran.err.contains("lose Documents"), "{}", ran.err);
+    let report = std::fs::read(out.join("report.json")).expect("it was written");
+    let report: Value = serde_json::from_slice(&report).expect("it is JSON");
+    let told: Vec<(&Value, &Value, &Value)> = report["scenarios"]
+        .as_array()
+        .expect("there are some")
+        .iter()
+        .map(|s| (&s["passed"], &s["documents"]["received"], &s["documents"]["missing"]))
+        .collect();
+    let row = |passed: bool, received: u64, missing: u64| {
+        (Value::from(passed), Value::from(received), Value::from(missing))
+    };
+    let right = [row(true, 600, 0), row(false, 400, 200), row(true, 600, 0), row(true, 400, 200)];
+    let right: Vec<_> = right.iter().map(|(a, b, c)| (a, b, c)).collect();
+    assert_eq!(told, right);
+}
+
 fn suite_for(flow: &RealFlow) -> String {
     let address = |protocol| -> Target { flow.target(protocol) };
     let [grpc, http, websocket] = PROTOCOLS.map(address);
