@@ -1,5 +1,6 @@
 //! Why a call brought no reply.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,12 +68,14 @@ pub enum CallError {
         expected: &'static str,
         /// What came instead, with a guess at what it is.
         reason: String,
+        /// Whether that names the protocol which the port seems to speak.
+        named: bool,
     },
     /// The gateway itself refused or failed: a gRPC status, an HTTP status, a WebSocket close code.
     #[error("gateway answered {code}: {message}")]
     Gateway {
-        /// For example `UNAVAILABLE`, `HTTP 503`, `close 1011`.
-        code: String,
+        /// What kind of refusal.
+        code: GatewayCode,
         /// Its words.
         message: String,
         /// When it may be able to, where it says so (`Retry-After`).
@@ -118,6 +121,30 @@ pub enum CallError {
     /// A setting of the client that cannot be used; nothing was sent.
     #[error(transparent)]
     Config(#[from] ConfigError),
+}
+
+/// What a gateway says in the place of a reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GatewayCode {
+    /// The name of a gRPC status: `UNAVAILABLE`.
+    Grpc(&'static str),
+    /// An HTTP status.
+    Http(u16),
+    /// The code of a WebSocket close frame.
+    Close(u16),
+    /// The class of the exception that Jina's dry run tells of; `None`: it names none.
+    DryRun(Option<String>),
+}
+
+impl fmt::Display for GatewayCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GatewayCode::Grpc(name) => f.write_str(name),
+            GatewayCode::Http(status) => write!(f, "HTTP {status}"),
+            GatewayCode::Close(code) => write!(f, "close {code}"),
+            GatewayCode::DryRun(exception) => f.write_str(exception.as_deref().unwrap_or("ERROR")),
+        }
+    }
 }
 
 /// A setting that cannot be used, told before anything is sent. Values of headers and contents of

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use flowbench::client::{Body, Call, CallError, Limits, Request};
+use flowbench::client::{Body, Call, CallError, GatewayCode, Limits, Request};
 use flowbench::wire::{DataRequest, Family, Form, Protocol};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -632,7 +632,7 @@ async fn a_gateway_tells_when_to_come_again() {
     let (port, _seen) = gateway(response(429, "retry-after: 7\r\n", b"slow down")).await;
     let failure = ask(&open(config(port, Family::V1)).await).await.unwrap_err().error;
     let CallError::Gateway { code, retry_after, .. } = failure else { panic!("{failure}") };
-    assert_eq!((code.as_str(), retry_after), ("HTTP 429", Some(Duration::from_secs(7))));
+    assert_eq!((code, retry_after), (GatewayCode::Http(429), Some(Duration::from_secs(7))));
 }
 
 #[tokio::test]

@@ -9,7 +9,9 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use flowbench::client::{CallError, Client, ClientConfig, Failure, Limits, Reply, Session};
+use flowbench::client::{
+    CallError, Client, ClientConfig, Failure, GatewayCode, Limits, Reply, Session,
+};
 use flowbench::wire::{DataRequest, Document, Family, Form, Header, Protocol};
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -496,8 +498,10 @@ async fn the_end_of_a_connection_fails_all_that_wait_on_it() {
     let (outcomes, ()) = tokio::join!(calls, async { hang_up.send(()).unwrap() });
     for outcome in outcomes {
         let failure = outcome.unwrap_err();
-        assert!(matches!(&failure.error, CallError::Gateway { code, message, .. }
-            if code == "close 1011" && message == "an Executor is down"));
+        assert!(
+            matches!(&failure.error, CallError::Gateway { code: GatewayCode::Close(1011), message, .. }
+            if message == "an Executor is down")
+        );
         assert!(failure.timing.written.is_some());
     }
 }

@@ -26,7 +26,10 @@ use tokio::sync::OnceCell;
 use self::connect::Connector;
 pub use self::info::{FamilySource, FlowInfo};
 use self::tls::Alpn;
-use super::{Call, CallError, ClientConfig, ConfigError, Failure, Mark, Reply, Request, Unmatched};
+use super::{
+    Call, CallError, ClientConfig, ConfigError, Failure, GatewayCode, Mark, Reply, Request,
+    Unmatched,
+};
 use crate::wire::{Family, Form, Protocol};
 
 /// How long a response that nobody can read is passed over for the sake of those behind it. After
@@ -151,7 +154,7 @@ impl Session {
                     Ok(status) if code == 200 => status,
                     _ => {
                         let begin = String::from_utf8_lossy(&body[..body.len().min(200)]);
-                        let (code, message) = (format!("HTTP {code}"), begin.into_owned());
+                        let (code, message) = (GatewayCode::Http(code), begin.into_owned());
                         return Err(CallError::Gateway { code, message, retry_after: None });
                     }
                 }
@@ -160,8 +163,8 @@ impl Session {
         if status.code == 0 {
             return Ok(());
         }
-        let code = status.exception.map(|exception| exception.name);
-        let code = code.filter(|name| !name.is_empty()).unwrap_or_else(|| "ERROR".into());
+        let exception = status.exception.map(|exception| exception.name);
+        let code = GatewayCode::DryRun(exception.filter(|name| !name.is_empty()));
         Err(CallError::Gateway { code, message: status.description, retry_after: None })
     }
 
@@ -270,7 +273,7 @@ impl Call for Session {
         };
         // A WebSocket gateway answers all that opening an HTTP session asks, and has no endpoints.
         if let (Transport::Http(_), Err(Failure { error, .. })) = (transport, &mut outcome)
-            && matches!(error, CallError::Gateway { code, .. } if code == "HTTP 404")
+            && matches!(error, CallError::Gateway { code: GatewayCode::Http(404), .. })
         {
             let explain = async || {
                 let explained = probe::explain(connector, error.clone()).await;

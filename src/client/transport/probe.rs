@@ -13,7 +13,7 @@ use super::connect::Connector;
 use super::http1::{self, Broken, Marks, RequestHead};
 use super::tls::{self, Alpn};
 use crate::client::memory::Bounds;
-use crate::client::{CallError, ClientConfig, TlsOptions};
+use crate::client::{CallError, ClientConfig, GatewayCode, TlsOptions};
 use crate::wire::{Protocol, Target};
 
 /// Of an answer to `get`, in bytes. The `/openapi.json` of a Flow with many endpoints and schemas has
@@ -80,11 +80,12 @@ pub(super) async fn speaks_http(
     }
 }
 
-/// What an answer seems to be that is none to what we asked, for a message: with the address to try.
-pub(super) fn describe(bytes: &[u8], target: &Target) -> String {
+/// What an answer seems to be that is none to what we asked, for a message: with the address to try;
+/// and whether that names a protocol.
+pub(super) fn describe(bytes: &[u8], target: &Target) -> (String, bool) {
     match recognize(bytes) {
-        Some(spoken) => words(&spoken, target, target.tls),
-        None => "it answers nothing".into(),
+        Some(spoken) => (words(&spoken, target, target.tls), spoken.is_known()),
+        None => ("it answers nothing".into(), false),
     }
 }
 
@@ -110,9 +111,9 @@ enum Spoken {
 pub(super) async fn explain(connector: &Connector, error: CallError) -> CallError {
     let target = connector.target();
     let hint = match &error {
-        CallError::Protocol { reason, .. } if reason.contains(SEEMS) => None,
+        CallError::Protocol { named: true, .. } => None,
         // A refusal that is no "not found" (401, 503) says enough, and a proxy answers it to all.
-        CallError::Gateway { code, .. } if code != "HTTP 404" => None,
+        CallError::Gateway { code, .. } if *code != GatewayCode::Http(404) => None,
         CallError::Protocol { .. }
         | CallError::Lost { .. }
         | CallError::Timeout(_)
@@ -133,9 +134,10 @@ pub(super) async fn explain(connector: &Connector, error: CallError) -> CallErro
     let Some(spoken) = hint else { return error };
     let plain_port = matches!(error, CallError::Tls { .. });
     let hint = words(&spoken, target, target.tls && !plain_port);
+    let named = spoken.is_known();
     match error {
-        CallError::Protocol { target, expected, reason } => {
-            CallError::Protocol { target, expected, reason: format!("{reason}; {hint}") }
+        CallError::Protocol { target, expected, reason, .. } => {
+            CallError::Protocol { target, expected, reason: format!("{reason}; {hint}"), named }
         }
         CallError::Tls { target, reason } => {
             CallError::Tls { target, reason: format!("{reason}; {hint}") }
@@ -144,16 +146,19 @@ pub(super) async fn explain(connector: &Connector, error: CallError) -> CallErro
             expected: name(target.protocol),
             target,
             reason: format!("{reason}; {hint}"),
+            named,
         },
         CallError::Timeout(limit) => CallError::Protocol {
             target: target.clone(),
             expected: name(target.protocol),
             reason: format!("no answer within {limit:?}; {hint}"),
+            named,
         },
         CallError::Gateway { code, .. } => CallError::Protocol {
             target: target.clone(),
             expected: name(target.protocol),
             reason: format!("it answers {code}; {hint}"),
+            named,
         },
         error => error,
     }
@@ -167,6 +172,20 @@ fn name(protocol: Protocol) -> &'static str {
     }
 }
 
+/// How a server of SSH greets (RFC 4253, 4.2).
+const SSH: &str = "SSH-";
+
+impl Spoken {
+    /// Whether it is a protocol that has a name here.
+    fn is_known(&self) -> bool {
+        match self {
+            Spoken::Http2 | Spoken::Http | Spoken::WebSocket | Spoken::Tls => true,
+            Spoken::Other(text) => text.starts_with(SSH),
+            Spoken::Nothing => false,
+        }
+    }
+}
+
 fn expected(target: &Target) -> Spoken {
     match target.protocol {
         Protocol::Grpc => Spoken::Http2,
@@ -174,9 +193,6 @@ fn expected(target: &Target) -> Spoken {
         Protocol::WebSocket => Spoken::WebSocket,
     }
 }
-
-/// How a guess begins.
-const SEEMS: &str = "the port seems to speak";
 
 /// The guess, and the address to try.
 fn words(spoken: &Spoken, target: &Target, tls: bool) -> String {
@@ -186,13 +202,13 @@ fn words(spoken: &Spoken, target: &Target, tls: bool) -> String {
         Spoken::Http => ("HTTP/1.1", instead(Protocol::Http, tls)),
         Spoken::WebSocket => ("WebSocket", instead(Protocol::WebSocket, tls)),
         Spoken::Tls => ("TLS", instead(target.protocol, true)),
-        Spoken::Other(text) if text.starts_with("SSH-") => {
-            return format!("{SEEMS} SSH");
+        Spoken::Other(text) if text.starts_with(SSH) => {
+            return "the port seems to speak SSH".into();
         }
         Spoken::Other(text) => return format!("the port begins with `{text}`"),
         Spoken::Nothing => return "the port takes connections and says nothing".into(),
     };
-    format!("{SEEMS} {what}: try `{instead}`")
+    format!("the port seems to speak {what}: try `{instead}`")
 }
 
 /// Asks a port what it speaks. `None` when it takes no connections.

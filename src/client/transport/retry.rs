@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::client::{CallError, Failure, Reply, Request, Retry};
+use crate::client::{CallError, Failure, GatewayCode, Reply, Request, Retry};
 
 /// Calls until there is a reply, a failure that another attempt would not mend, or no attempt left.
 /// The last attempt's timing is told, and how many there were.
@@ -84,15 +84,10 @@ fn may_heal(failure: &Failure) -> bool {
 fn cannot_serve_now(error: &CallError) -> bool {
     match error {
         CallError::Gateway { code, .. } => matches!(
-            code.as_str(),
-            "UNAVAILABLE"
-                | "DEADLINE_EXCEEDED"
-                | "INTERNAL"
-                | "HTTP 429"
-                | "HTTP 502"
-                | "HTTP 503"
-                | "HTTP 504"
-                | "close 1011"
+            code,
+            GatewayCode::Grpc("UNAVAILABLE" | "DEADLINE_EXCEEDED" | "INTERNAL")
+                | GatewayCode::Http(429 | 502..=504)
+                | GatewayCode::Close(1011)
         ),
         _ => false,
     }
@@ -130,6 +125,8 @@ mod tests {
     use bytes::Bytes;
     use tokio::time::Instant;
 
+    use GatewayCode::{Close, Grpc, Http};
+
     use super::*;
     use crate::client::{Body, Call, Timing};
     use crate::wire::{Head, Protocol, Target};
@@ -156,8 +153,8 @@ mod tests {
         }
     }
 
-    fn gateway(code: &str) -> CallError {
-        CallError::Gateway { code: code.into(), message: "busy".into(), retry_after: None }
+    fn gateway(code: GatewayCode) -> CallError {
+        CallError::Gateway { code, message: "busy".into(), retry_after: None }
     }
 
     fn target() -> Target {
@@ -181,7 +178,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn waits_grow_up_to_the_longest() {
         let retry = Retry { max_attempts: 6, ..Retry::default() };
-        let (outcome, waits) = run(retry, vec![(gateway("UNAVAILABLE"), true); 5]).await;
+        let (outcome, waits) = run(retry, vec![(gateway(Grpc("UNAVAILABLE")), true); 5]).await;
         assert_eq!(outcome.unwrap().timing.attempts, 6);
         assert_eq!(waits[0], 0.5);
         // min(0.5 s · 1.5^(n-1), 2 s), and a timer of one millisecond.
@@ -194,7 +191,7 @@ mod tests {
     async fn the_last_failure_stands_when_attempts_run_out() {
         let retry = Retry { max_attempts: 3, ..Retry::default() };
         let errors = ["UNAVAILABLE", "INTERNAL", "DEADLINE_EXCEEDED", "UNAVAILABLE"];
-        let errors = errors.map(|code| (gateway(code), true)).to_vec();
+        let errors = errors.map(|code| (gateway(Grpc(code)), true)).to_vec();
         let (outcome, waits) = run(retry, errors).await;
         let failure = outcome.unwrap_err();
         assert_eq!((failure.timing.attempts, waits.len()), (3, 2));
@@ -204,7 +201,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_gateway_is_given_the_time_that_it_asks_for() {
         let asks = |seconds| CallError::Gateway {
-            code: "HTTP 429".into(),
+            code: Http(429),
             message: "busy".into(),
             retry_after: Some(Duration::from_secs(seconds)),
         };
@@ -218,7 +215,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_attempt_is_no_retry() {
-        let (outcome, waits) = run(Retry::default(), vec![(gateway("UNAVAILABLE"), true)]).await;
+        let (outcome, waits) =
+            run(Retry::default(), vec![(gateway(Grpc("UNAVAILABLE")), true)]).await;
         assert_eq!((outcome.unwrap_err().timing.attempts, waits.len()), (1, 0));
     }
 
@@ -231,15 +229,15 @@ mod tests {
             (refused(), false, true),
             (lost(), false, true),
             (lost(), true, false), // it may have been served
-            (gateway("HTTP 429"), true, true),
-            (gateway("HTTP 502"), true, true),
-            (gateway("HTTP 503"), true, true),
-            (gateway("HTTP 504"), true, true),
-            (gateway("HTTP 500"), true, false),
-            (gateway("close 1011"), true, true),
-            (gateway("close 1006"), true, false),
-            (gateway("UNKNOWN"), true, false),
-            (gateway("INVALID_ARGUMENT"), true, false),
+            (gateway(Http(429)), true, true),
+            (gateway(Http(502)), true, true),
+            (gateway(Http(503)), true, true),
+            (gateway(Http(504)), true, true),
+            (gateway(Http(500)), true, false),
+            (gateway(Close(1011)), true, true),
+            (gateway(Close(1006)), true, false),
+            (gateway(Grpc("UNKNOWN")), true, false),
+            (gateway(Grpc("INVALID_ARGUMENT")), true, false),
             (tls(), false, false),
             (CallError::Timeout(Duration::from_secs(1)), true, false),
             (CallError::TooLarge { limit: 1 }, true, false),
@@ -259,7 +257,7 @@ mod tests {
         let late = CallError::Timeout(Duration::from_secs(1));
         for (errors, attempts) in [
             (vec![refused.clone(), lost, late], 4),
-            (vec![gateway("UNAVAILABLE"), tls, refused.clone()], 2),
+            (vec![gateway(Grpc("UNAVAILABLE")), tls, refused.clone()], 2),
             (vec![refused; 9], 5),
         ] {
             let retry = Retry { max_attempts: 5, ..Retry::default() };

@@ -190,9 +190,8 @@ impl ServerCertVerifier for KnownCertificate {
     ) -> Result<ServerCertVerified, Error> {
         match self.usual.verify_server_cert(certificate, intermediates, name, ocsp, now) {
             // Raised after the dates were checked, and before the name is.
-            Err(Error::InvalidCertificate(CertificateError::Other(other)))
-                if other.0.to_string() == "CaUsedAsEndEntity"
-                    && self.own.iter().any(|own| own == certificate) =>
+            Err(Error::InvalidCertificate(error))
+                if is_of_ca(&error) && self.own.iter().any(|own| own == certificate) =>
             {
                 verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
                 Ok(ServerCertVerified::assertion())
@@ -366,11 +365,17 @@ fn certificate_reason(error: &CertificateError) -> String {
         CertificateError::NotValidYetContext { not_before, .. } => {
             format!("its certificate is not valid before {}", date(*not_before))
         }
-        CertificateError::Other(other) if other.0.to_string() == "CaUsedAsEndEntity" => {
+        error if is_of_ca(error) => {
             "its certificate is a CA's that signs itself; trust it by giving it as `ca`".into()
         }
         error => format!("its certificate is not valid: {error}"),
     }
+}
+
+/// Whether a server was refused because its certificate is a CA's. rustls hides the error of webpki,
+/// which has a name of its own, behind `dyn Error`; this is the one place that has to go by its words.
+fn is_of_ca(error: &CertificateError) -> bool {
+    matches!(error, CertificateError::Other(other) if other.0.to_string() == "CaUsedAsEndEntity")
 }
 
 fn date(time: UnixTime) -> String {

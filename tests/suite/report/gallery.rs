@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use flowbench::client::CallError;
+use flowbench::client::{CallError, GatewayCode};
 use flowbench::record::saved;
 use flowbench::record::summary::{
     AssertionSummary, CallbackCount, EndReason, ScenarioSummary, Summary,
@@ -78,7 +78,7 @@ fn all_failed() -> Summary {
         at if at < 10.0 => Fate::Failed(failure(SCRIPT), around(3.0, random)),
         at if at < 20.0 => Fate::Failed(
             CallError::Gateway {
-                code: "UNAVAILABLE".into(),
+                code: GatewayCode::Grpc("UNAVAILABLE"),
                 message: "no replica left".into(),
                 retry_after: None,
             },

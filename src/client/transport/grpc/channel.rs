@@ -27,7 +27,7 @@ use super::super::tls;
 use super::frame::{Broken, Incoming, Messages, Outgoing};
 use super::{SINGLE, status};
 use crate::client::memory::{Bounds, Claim};
-use crate::client::{CallError, ClientConfig, Compression, ConfigError};
+use crate::client::{CallError, ClientConfig, Compression, ConfigError, GatewayCode};
 use crate::wire::{Protocol, Target};
 
 /// What Jina's gateway and client use, in bytes: enough that a large message is not sent in pieces
@@ -189,7 +189,7 @@ impl Channel {
             Ok(greeted) => greeted?,
             Err(_) => {
                 let reason = format!("no HTTP/2 greeting within {limit:?}");
-                return Err(CallError::Protocol { target, expected: "gRPC", reason });
+                return Err(protocol(target, reason));
             }
         };
         let requests = Arc::new(requests);
@@ -295,7 +295,7 @@ impl Channel {
     }
 
     fn protocol(&self, reason: String) -> CallError {
-        CallError::Protocol { target: self.headers.target.clone(), expected: "gRPC", reason }
+        protocol(self.headers.target.clone(), reason)
     }
 }
 
@@ -326,6 +326,10 @@ fn silent(target: &Target) -> CallError {
 }
 
 /// Who ended it, and how.
+fn protocol(target: Target, reason: String) -> CallError {
+    CallError::Protocol { target, expected: "gRPC", reason, named: false }
+}
+
 fn explain(target: &Target, fate: &Fate, error: &h2::Error) -> CallError {
     // A stream beyond the last one that a GOAWAY names, and one that is refused, was not looked at.
     let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
@@ -344,7 +348,7 @@ fn explain(target: &Target, fate: &Fate, error: &h2::Error) -> CallError {
     let reason = error.reason().map_or_else(String::new, |reason| format!(" ({reason:?})"));
     if error.is_library() {
         let reason = format!("what it sends is not HTTP/2{reason}");
-        return CallError::Protocol { target: target.clone(), expected: "gRPC", reason };
+        return protocol(target.clone(), reason);
     }
     match (error.is_io(), error.is_reset()) {
         (true, _) => silent(target),
@@ -553,7 +557,7 @@ impl Replies {
                 "it answers with the content type `{kind:.60}`, expected `application/grpc`"
             ))),
             (code, _) => Err(CallError::Gateway {
-                code: format!("HTTP {}", code.as_u16()),
+                code: GatewayCode::Http(code.as_u16()),
                 message: format!("an answer with the content type `{kind:.60}`, not gRPC's"),
                 retry_after: None,
             }),

@@ -2,7 +2,7 @@
 
 use http::HeaderMap;
 
-use crate::client::CallError;
+use crate::client::{CallError, GatewayCode};
 
 /// The names of the codes 0 to 16, as gRPC's own documentation has them.
 const NAMES: [&str; 17] = [
@@ -37,7 +37,7 @@ pub(super) fn read(headers: &HeaderMap) -> Option<Result<(), CallError>> {
     };
     let message =
         headers.get("grpc-message").map_or_else(String::new, |message| decode(message.as_bytes()));
-    Some(Err(CallError::Gateway { code: name.into(), message, retry_after: None }))
+    Some(Err(CallError::Gateway { code: GatewayCode::Grpc(name), message, retry_after: None }))
 }
 
 /// Undoes the percent signs of `grpc-message`. What is not UTF-8, or no percent sign as it should be,

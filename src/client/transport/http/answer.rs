@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::http1::{Response, shown};
-use crate::client::{Body, CallError};
+use crate::client::{Body, CallError, GatewayCode};
 use crate::wire::{
     ExceptionInfo, Family, Form, Head, Header, Protocol, RequestId, Status, Target,
     quote_non_finite,
@@ -208,7 +208,7 @@ impl Site {
             _ => told.and_then(Told::message).unwrap_or_else(|| response.words()),
         };
         let retry_after = response.retry_after();
-        CallError::Gateway { code: format!("HTTP {}", response.status), message, retry_after }
+        CallError::Gateway { code: GatewayCode::Http(response.status), message, retry_after }
     }
 
     /// A success that is no Jina message.
@@ -225,6 +225,7 @@ impl Site {
             target: self.target.clone(),
             expected: "Jina over HTTP",
             reason: format!("status {} with {what}", response.status),
+            named: false,
         }
     }
 

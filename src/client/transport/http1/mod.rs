@@ -177,15 +177,18 @@ impl Broken {
                 tls::failure_behind(&target, &error).unwrap_or(CallError::Lost { target, reason })
             }
             Broken::NotHttp(bytes) => {
-                let reason = probe::describe(&bytes, &target);
-                CallError::Protocol { target, expected, reason }
+                let (reason, named) = probe::describe(&bytes, &target);
+                CallError::Protocol { target, expected, reason, named }
             }
             Broken::Malformed(what) => CallError::Protocol {
                 target,
                 expected,
                 reason: format!("its answer is not valid HTTP: {what}"),
+                named: false,
             },
-            Broken::Headers(reason) => CallError::Protocol { target, expected, reason },
+            Broken::Headers(reason) => {
+                CallError::Protocol { target, expected, reason, named: false }
+            }
             Broken::TooLarge => CallError::TooLarge { limit },
             Broken::NoRoom(full) => full.into(),
         }

@@ -19,8 +19,8 @@ use super::super::http1::{self, Marks, RequestHead, Response, ending};
 use super::super::pending::{Arrival, Named, Pending, named, request_id};
 use super::super::tls;
 use super::frame::{self, Event, Passed, Reader, Violation};
-use crate::client::CallError;
 use crate::client::memory::Bounds;
+use crate::client::{CallError, GatewayCode};
 use crate::wire::{Encoded, Form, RequestId, Target};
 
 /// Requests that wait for the socket. Those in flight are bounded by who sends them; this many of
@@ -112,7 +112,7 @@ impl Opening {
             }
             // These come from a proxy, or a gateway that cannot at the moment.
             status @ (401 | 407 | 408 | 429 | 500..) => Err(CallError::Gateway {
-                code: format!("HTTP {status}"),
+                code: GatewayCode::Http(status),
                 message: response.words(),
                 retry_after: response.retry_after(),
             }),
@@ -143,7 +143,7 @@ impl Opening {
 
     fn protocol(&self, reason: String) -> CallError {
         let target = self.connector.target().clone();
-        CallError::Protocol { target, expected: "WebSocket", reason }
+        CallError::Protocol { target, expected: "WebSocket", reason, named: false }
     }
 }
 
@@ -379,7 +379,7 @@ impl Driver {
             1013 => "try again later".into(),
             _ => "no reason given".into(),
         };
-        CallError::Gateway { code: format!("close {code}"), message, retry_after: None }
+        CallError::Gateway { code: GatewayCode::Close(code), message, retry_after: None }
     }
 
     /// The end of a connection without a close frame.
@@ -402,6 +402,6 @@ impl Driver {
 
     fn protocol(&self, reason: String) -> CallError {
         let target = self.target.clone();
-        CallError::Protocol { target, expected: "Jina over WebSocket", reason }
+        CallError::Protocol { target, expected: "Jina over WebSocket", reason, named: false }
     }
 }
