@@ -32,7 +32,7 @@ impl Pool {
 pub(super) fn boundary(tried: &[Tried]) -> (Option<Point>, Option<Point>) {
     let mut levels: Vec<Pool> = Vec::new();
     for Tried { trial, result } in tried {
-        if trial.rule.is_none() || result.invalid.is_some() {
+        if trial.rule.is_none() || !result.invalid.is_empty() {
             continue;
         }
         let evidence = result.evidence;

@@ -14,6 +14,7 @@ use super::pareto::Pareto;
 use super::search::{Answer, Kind};
 use super::stats::Estimate;
 use super::{forecast, predict, words};
+use crate::record::reason::Reason;
 use crate::record::saved::{self, ReadError, ReadProblem};
 use crate::record::summary::{Environment, ThresholdSummary};
 
@@ -58,10 +59,10 @@ pub struct TrialSummary {
     /// How many independent requests the trial is worth.
     pub independent_requests: f64,
     /// Why it was not valid.
-    pub reasons: Vec<String>,
+    pub reasons: Vec<Reason>,
     /// What was wrong on our side and cannot have changed the outcome.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub excused: Vec<String>,
+    pub excused: Vec<Reason>,
     /// Seconds from the end of an overload until the objective held again.
     pub recovered_s: Option<f64>,
 }
@@ -167,8 +168,8 @@ pub struct Capacity {
     pub words: String,
     /// For those who decide: a paragraph.
     pub paragraph: String,
-    /// What was surprising, a sentence each.
-    pub notes: Vec<String>,
+    /// What was surprising.
+    pub notes: Vec<Reason>,
     /// Whether somebody ended it early.
     pub interrupted: bool,
     /// All trials, in their order.
@@ -307,5 +308,5 @@ pub struct Overload {
     /// Failed requests among all.
     pub error_rate: f64,
     /// Why it tells of our own side more than of the Flow, where that is so.
-    pub reasons: Vec<String>,
+    pub reasons: Vec<Reason>,
 }

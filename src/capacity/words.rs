@@ -264,7 +264,7 @@ pub fn notes(capacity: &Capacity) -> impl Iterator<Item = String> {
          Flow holds less"
             .to_owned()
     });
-    capacity.notes.iter().cloned().chain(even)
+    capacity.notes.iter().map(|note| note.text.clone()).chain(even)
 }
 
 /// A paragraph for those who decide.

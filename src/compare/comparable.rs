@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Saved;
-use crate::record::reason;
+use crate::record::reason::{self, Code};
 use crate::record::summary::{EndReason, Environment, ScenarioSummary, Summary};
 
 type Map = serde_json::Map<String, Value>;
@@ -18,6 +18,8 @@ pub struct Difference {
     pub scenario: Option<String>,
     /// What differs: `seed`, `machine`, `load` …
     pub what: String,
+    /// What kind of reason it is: [`Code::Differs`], or that a result cannot be used.
+    pub code: Code,
     /// In words, with both values and where they were found.
     pub text: String,
 }
@@ -25,7 +27,7 @@ pub struct Difference {
 impl Difference {
     /// Whether it is that a result cannot be used, whatever it is compared with.
     pub(super) fn is_unusable(&self) -> bool {
-        ["interrupted", "end", "validity"].contains(&&*self.what)
+        self.code != Code::Differs
     }
 }
 
@@ -45,21 +47,23 @@ pub(super) fn differences(
     names: &[String],
 ) -> Vec<Difference> {
     let mut found: Vec<Difference> = Vec::new();
-    let mut add = |scenario: Option<&str>, what: &str, text: String| {
+    let mut add = |scenario: Option<&str>, what: &str, code: Code, text: String| {
         let scenario = scenario.map(str::to_owned);
         if !found.iter().any(|known| known.what == what && known.scenario == scenario) {
-            found.push(Difference { scenario, what: what.into(), text });
+            found.push(Difference { scenario, what: what.into(), code, text });
         }
     };
     let Some(first) = base.first() else { return Vec::new() };
     let all = || base.iter().chain(candidate);
     for saved in all().skip(1) {
         for (what, ours, theirs) in whole(&first.summary, &saved.summary) {
-            add(None, &what, differ(&what, &first.label, &ours, &saved.label, &theirs));
+            let text = differ(&what, &first.label, &ours, &saved.label, &theirs);
+            add(None, &what, Code::Differs, text);
         }
     }
     for saved in all().filter(|saved| saved.summary.interrupted) {
-        add(None, "interrupted", format!("{} was interrupted", saved.label));
+        let text = format!("{} was interrupted", saved.label);
+        add(None, "interrupted", Code::Interrupted, text);
     }
     for name in names {
         let named = |saved: &'_ &Saved| scenario(&saved.summary, name).is_some();
@@ -68,18 +72,18 @@ pub(super) fn differences(
         for saved in having {
             for (what, ours, theirs) in part(&first.summary, &saved.summary, name) {
                 let text = differ(&what, &first.label, &ours, &saved.label, &theirs);
-                add(Some(name), &what, text);
+                add(Some(name), &what, Code::Differs, text);
             }
         }
         for saved in all() {
             let Some(scenario) = scenario(&saved.summary, name) else { continue };
             if !ended(scenario) {
                 let text = format!("in {} it did not run to its end", saved.label);
-                add(Some(name), "end", text);
+                add(Some(name), "end", Code::NotRun, text);
             } else if !scenario.validity.valid {
                 let reasons = reason::join(&scenario.validity.reasons);
                 let text = format!("in {} it is not valid: {reasons}", saved.label);
-                add(Some(name), "validity", text);
+                add(Some(name), "validity", Code::RunInvalid, text);
             }
         }
     }

@@ -9,6 +9,7 @@ use super::noise::Noise;
 use super::sample::Run;
 use super::{CompareError, ScenarioComparison, Verdict, overall};
 use crate::random::Key;
+use crate::record::reason::{Code, Reason};
 use crate::record::validity::samples_needed;
 
 /// Where the shift of response times is looked at.
@@ -78,8 +79,8 @@ pub struct GateResult {
     /// How many runs a side would probably tell, where these cannot. Null where that is unknown or
     /// beyond reason.
     pub runs_needed: Option<u64>,
-    /// Why it cannot be told, where more runs are not all there is to say.
-    pub reason: Option<String>,
+    /// Why it is inconclusive; null where it is not.
+    pub reason: Option<Reason>,
 }
 
 impl GateResult {
@@ -97,7 +98,7 @@ impl GateResult {
 /// A gate on a scenario, on its way to a verdict.
 struct Trial<'a> {
     gate: &'a Gate,
-    compared: Result<Compared, String>,
+    compared: Result<Compared, Reason>,
     /// Runs a side that are needed for a reason of their own.
     runs_needed: Option<u64>,
 }
@@ -156,8 +157,8 @@ pub fn judge(
 pub(super) fn missing(name: &str, base: Vec<Run>, gates: &[Gate]) -> Option<ScenarioComparison> {
     let sample = Sample { name: name.to_owned(), base, candidate: Vec::new() };
     let gates = gates.iter().filter(|gate| sample.knows(&gate.metric));
-    let reason = || Err("the candidate has no such scenario".to_owned());
-    let trials = gates.map(|gate| Trial { gate, compared: reason(), runs_needed: None });
+    let reason = Reason::plain(Code::ScenarioMissing, "the candidate has no such scenario");
+    let trials = gates.map(|gate| Trial { gate, compared: Err(reason.clone()), runs_needed: None });
     let gates: Vec<GateResult> = trials.map(|trial| trial.result(0.0)).collect();
     let verdict = overall(gates.iter().map(|gate| gate.verdict))?;
     Some(ScenarioComparison {
@@ -281,7 +282,7 @@ impl Sample {
     }
 
     /// Why there are too few requests on a side for a quantile, and how many runs would have enough.
-    fn too_few(&self, metric: &Metric) -> Option<(String, u64)> {
+    fn too_few(&self, metric: &Metric) -> Option<(Reason, u64)> {
         let Measure::Latency(_, Statistic::Quantile(quantile)) = metric.measure else {
             return None;
         };
@@ -291,7 +292,8 @@ impl Sample {
         let found = found(least);
         (0 < found && found < needed).then(|| {
             let runs = needed.div_ceil((found / least.len() as u64).max(1));
-            (format!("too few requests: {found} on a side of the {needed} it needs"), runs)
+            let text = format!("too few requests: {found} on a side of the {needed} it needs");
+            (Reason::new(Code::TooFewRequests, found as f64, needed as f64, text), runs)
         })
     }
 
@@ -300,7 +302,7 @@ impl Sample {
         metrics: &[Metric],
         strictest: f64,
         prior: impl Fn(&Metric) -> Option<Prior>,
-    ) -> Vec<Result<Compared, String>> {
+    ) -> Vec<Result<Compared, Reason>> {
         let ranked = self.sides().iter().all(|side| side.len() >= RANKED_MIN);
         let within = self.sides().map(|side| -> Vec<Vec<f64>> {
             if ranked {
@@ -318,15 +320,18 @@ impl Sample {
             .map(|(index, metric)| {
                 // Of a share failures are the very thing; all else is of what succeeds.
                 if !metric.is_share() && self.base.iter().all(|run| run.failed >= run.arrivals) {
-                    return Err("the base has not one request that succeeded".into());
+                    let text = "the base has not one request that succeeded";
+                    return Err(Reason::plain(Code::BaseFailed, text));
                 }
                 let mut levels = Vec::with_capacity(2);
                 for ((side, within), name) in
                     self.sides().into_iter().zip(&within).zip(["base", "candidate"])
                 {
                     let values: Option<Vec<f64>> = side.iter().map(|r| r.value(metric)).collect();
-                    let values = values
-                        .ok_or_else(|| format!("not every run of the {name} has `{metric}`"))?;
+                    let values = values.ok_or_else(|| {
+                        let text = format!("not every run of the {name} has `{metric}`");
+                        Reason::plain(Code::MetricMissing, text)
+                    })?;
                     let mut ascending = values.clone();
                     ascending.sort_by(f64::total_cmp);
                     let level = Level {
@@ -410,13 +415,14 @@ impl Trial<'_> {
             _ => Verdict::CantTell,
         };
         let open = verdict == Verdict::CantTell;
+        let runs_needed = open.then(|| compared.runs_needed(limit, level)).flatten();
         GateResult {
             gate,
             verdict,
             allowed: self.gate.metric.change(limit),
             change: Some(compared.change(level)),
-            runs_needed: open.then(|| compared.runs_needed(limit, level)).flatten(),
-            reason: None,
+            runs_needed,
+            reason: open.then(|| compared.too_few_runs(runs_needed)),
         }
     }
 }
@@ -449,6 +455,16 @@ impl Compared {
             improved: if rises { high < 0.0 } else { low > 0.0 },
             worsened: if rises { low > 0.0 } else { high < 0.0 },
         }
+    }
+
+    /// Why so many runs do not tell.
+    fn too_few_runs(&self, needed: Option<u64>) -> Reason {
+        let text = match needed {
+            Some(runs) => format!("about {runs} runs a side would tell"),
+            None => "it is so near that no number of runs within reason would tell".into(),
+        };
+        let (found, limit) = (Some(self.runs as f64), needed.map(|runs| runs as f64));
+        Reason { code: Code::TooFewRuns, found, limit, text }
     }
 
     /// Runs a side that would tell in four of five cases, if the best guess is the truth: the

@@ -2,6 +2,7 @@
 //! what a regression needs to count.
 
 use super::{ALPHA, GateResult, ScenarioComparison, Verdict, overall};
+use crate::record::reason::{Code, Reason};
 
 /// Fresh runs a side that must repeat a regression before it counts.
 pub const CONFIRMATION: usize = 3;
@@ -59,7 +60,8 @@ pub fn keep_decided(found: &mut [ScenarioComparison], known: &[ScenarioCompariso
 pub fn confirm(found: &mut [ScenarioComparison], fresh: &[ScenarioComparison]) -> bool {
     each_gate(found, fresh, |gate, fresh| {
         if gate.verdict == Verdict::Regressed && !fresh.is_beyond() {
-            withdraw(gate, format!("{CONFIRMATION} fresh runs a side did not repeat it"));
+            let text = format!("{CONFIRMATION} fresh runs a side did not repeat it");
+            withdraw(gate, Reason::of(Code::NotRepeated, CONFIRMATION as f64, text));
         }
     });
     regressed(found)
@@ -69,12 +71,13 @@ pub fn confirm(found: &mut [ScenarioComparison], fresh: &[ScenarioComparison]) -
 pub fn leave_unconfirmed(found: &mut [ScenarioComparison]) {
     let gates = found.iter_mut().flat_map(|scenario| &mut scenario.gates);
     for gate in gates.filter(|gate| gate.verdict == Verdict::Regressed) {
-        withdraw(gate, "the budget leaves no time to repeat it".into());
+        let text = "the budget leaves no time to repeat it";
+        withdraw(gate, Reason::plain(Code::NoTimeToRepeat, text));
     }
     regressed(found);
 }
 
-fn withdraw(gate: &mut GateResult, reason: String) {
+fn withdraw(gate: &mut GateResult, reason: Reason) {
     gate.verdict = Verdict::CantTell;
     gate.runs_needed = None;
     gate.reason = Some(reason);
@@ -141,8 +144,9 @@ mod tests {
         assert!(!confirm(&mut found, &look(1.0)));
         assert_eq!(verdicts(&found), [Verdict::CantTell, Verdict::Held]);
         assert_eq!(found[0].verdict, Some(Verdict::CantTell));
-        let reason = found[0].gates[0].reason.as_deref();
-        assert_eq!(reason, Some("3 fresh runs a side did not repeat it"));
+        let reason = found[0].gates[0].reason.as_ref().expect("a reason");
+        assert_eq!(reason.code, Code::NotRepeated);
+        assert_eq!(reason.text, "3 fresh runs a side did not repeat it");
     }
 
     #[test]
@@ -150,8 +154,9 @@ mod tests {
         let mut found = look(1.4);
         leave_unconfirmed(&mut found);
         assert_eq!(found[0].verdict, Some(Verdict::CantTell));
-        let reason = found[0].gates[0].reason.as_deref();
-        assert_eq!(reason, Some("the budget leaves no time to repeat it"));
+        let reason = found[0].gates[0].reason.as_ref().expect("a reason");
+        assert_eq!(reason.code, Code::NoTimeToRepeat);
+        assert_eq!(reason.text, "the budget leaves no time to repeat it");
     }
 
     #[test]

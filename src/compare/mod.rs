@@ -31,6 +31,7 @@ pub use metric::{Gate, GateError, Measure, Metric, Part, Statistic};
 pub use sample::{Run, Second};
 
 use crate::record::HistogramError;
+use crate::record::reason::{Code, Reason};
 use crate::record::summary::Summary;
 use noise::Noise;
 
@@ -216,6 +217,7 @@ pub fn compare(
     differences.extend(foreign.map(|text| Difference {
         scenario: None,
         what: "noise".into(),
+        code: Code::Differs,
         text,
     }));
     let mut obstacle = None;
@@ -250,7 +252,7 @@ pub fn compare(
         scenarios.extend(judge::missing(name, base, options.gates));
     }
     if let Some(obstacle) = obstacle {
-        scenarios.iter_mut().for_each(|scenario| scenario.leave_open(&obstacle.to_string()));
+        scenarios.iter_mut().for_each(|scenario| scenario.leave_open(&obstacle));
     }
     let verdict = overall(scenarios.iter().filter_map(|scenario| scenario.verdict));
     let labels = |side: &[Saved]| side.iter().map(|saved| saved.label.clone()).collect();
@@ -302,11 +304,11 @@ impl Comparison {
 
 impl ScenarioComparison {
     /// Has no gate be told, whatever the figures say.
-    fn leave_open(&mut self, reason: &str) {
+    fn leave_open(&mut self, obstacle: &Difference) {
         for gate in &mut self.gates {
             gate.verdict = Verdict::CantTell;
             gate.runs_needed = None;
-            gate.reason = Some(reason.to_owned());
+            gate.reason = Some(Reason::plain(obstacle.code, obstacle.to_string()));
         }
         self.verdict = overall(self.gates.iter().map(|gate| gate.verdict));
     }

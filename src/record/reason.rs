@@ -1,5 +1,5 @@
-//! Why figures may not be quoted or a condition cannot be judged, as data: a code and its figures. The
-//! sentence beside them is for people; no code reads it.
+//! Why figures may not be quoted, a condition or a gate cannot be judged, or a search has no clear
+//! answer, as data: a code and its figures. The sentence beside them is for people; no code reads it.
 
 use std::fmt;
 
@@ -53,6 +53,40 @@ pub enum Code {
     NothingMeasured,
     /// The figure is not kept by the second, or not of this step.
     NotKept,
+    /// It was interrupted.
+    Interrupted,
+    /// The Flow was still getting faster from trial to trial: its mean response time in the last and
+    /// in the first, ms.
+    FlowCold,
+    /// A load is too near the edge for a trial to tell on which side it lies: that load.
+    NearEdge,
+    /// No trial of a load was valid, however often it was made: that load.
+    LevelInvalid,
+    /// A search has made all the trials it may: how many.
+    TrialsUsedUp,
+    /// A search goes on.
+    NotOver,
+    /// A load failed once and passed twice: that load.
+    FailedOnce,
+    /// What a Flow sustains and what is too much lie further apart than was asked for: shares.
+    EndsFarApart,
+    /// Runs that cannot be told from what a gate allows: how many per side, and how many would
+    /// probably tell.
+    TooFewRuns,
+    /// The candidate has no such scenario.
+    ScenarioMissing,
+    /// No request of the base succeeded.
+    BaseFailed,
+    /// Not every run has the metric.
+    MetricMissing,
+    /// One of the runs is not valid.
+    RunInvalid,
+    /// Two results differ in more than their Flow.
+    Differs,
+    /// Fresh runs did not repeat a regression: how many were made per side.
+    NotRepeated,
+    /// The budget leaves no time to repeat a regression.
+    NoTimeToRepeat,
     /// Of a flowbench that had no code for it.
     #[serde(other)]
     Other,
@@ -69,6 +103,11 @@ impl Reason {
     /// A reason with its figures.
     pub fn new(code: Code, found: f64, limit: f64, text: impl Into<String>) -> Reason {
         Reason { code, found: Some(found), limit: Some(limit), text: text.into() }
+    }
+
+    /// A reason with what was found, where nothing is allowed or needed.
+    pub fn of(code: Code, found: f64, text: impl Into<String>) -> Reason {
+        Reason { code, found: Some(found), limit: None, text: text.into() }
     }
 
     /// A reason that has no figures.

@@ -140,6 +140,7 @@ mod tests {
     use super::*;
     use crate::capacity::judge::Rule;
     use crate::capacity::result::Point;
+    use crate::record::reason::{Code, Reason};
     use crate::record::summary::{ThresholdSummary, Verdict};
     use crate::run::{Live, Recent};
 
@@ -184,7 +185,7 @@ mod tests {
             excess: 0.2,
             independent_requests: 900.0,
             reasons: Vec::new(),
-            excused: vec!["the generator was late: 2 ms".into()],
+            excused: vec![Reason::new(Code::GeneratorBehind, 2.0, 1.5, "p99 send delay 2 ms")],
             recovered_s: None,
         }
     }
@@ -216,7 +217,7 @@ mod tests {
         assert_eq!(
             line(Kind::Confirm, &summary(), Unit::Rate),
             "confirm        1 369/s  held          57.8 s  p95 15.7 ms, error_rate 0 %\n          \
-             the generator was late: 2 ms"
+             p99 send delay 2 ms"
         );
     }
 

@@ -56,6 +56,30 @@ fn maps() -> BTreeMap<String, BTreeSet<String>> {
     all.chain([suite]).filter(|(_, keys)| !keys.is_empty()).collect()
 }
 
+/// What stands in the first column of the tables of `docs/report.md` that begin with `code`.
+fn documented_codes() -> BTreeSet<String> {
+    let name = Regex::new("`([a-z_]+)`").expect("it is valid");
+    let mut lines = include_str!("../../docs/report.md").lines();
+    let mut codes = BTreeSet::new();
+    while lines.any(|line| line.starts_with("| `code` |")) {
+        for row in lines.by_ref().skip(1).take_while(|line| line.starts_with('|')) {
+            let first = row.trim_start_matches('|').split('|').next().unwrap_or_default();
+            for found in name.captures_iter(first) {
+                assert!(codes.insert(found[1].to_owned()), "{} is there twice", &found[1]);
+            }
+        }
+    }
+    codes
+}
+
+#[test]
+fn every_code_of_a_reason_is_documented_and_no_other() {
+    let schema = flowbench::record::summary::schema();
+    let known = schema["$defs"]["Code"]["oneOf"].as_array().expect("one a code");
+    let known = known.iter().map(|code| code["const"].as_str().expect("a name").to_owned());
+    assert_eq!(known.collect::<BTreeSet<_>>(), documented_codes());
+}
+
 #[test]
 fn it_has_every_key_of_the_schema_and_no_other() {
     let tables = tables();

@@ -3,6 +3,7 @@
 use super::{Answer, Kind, Search, Stage, TRIES_MAX};
 use crate::capacity::judge::Decision;
 use crate::capacity::words::number;
+use crate::record::reason::{Code, Reason};
 
 /// The two certain levels are far apart beyond this power of the ratio that was asked for.
 const MIDDLE_BEYOND: f64 = 1.2;
@@ -40,8 +41,8 @@ impl Search {
         match (decision, passed, failed) {
             (Decision::Pass, _, 0) | (Decision::Pass, 2, 1) => {
                 if failed == 1 {
-                    let say = self.say(level);
-                    self.notes.push(format!("{say} failed once and passed twice"));
+                    let text = format!("{} failed once and passed twice", self.say(level));
+                    self.notes.push(Reason::of(Code::FailedOnce, level, text));
                 }
                 self.holds(level);
             }
@@ -52,7 +53,7 @@ impl Search {
                     self.fails = Some(level);
                 }
                 let why = self.too_near(level);
-                self.step_down(attempt, &why);
+                self.step_down(attempt, why);
             }
         }
     }
@@ -70,7 +71,7 @@ impl Search {
     }
 
     /// Tries a lower level, as this one is not certain to hold; `why` not.
-    pub(super) fn step_down(&mut self, Attempt { level, tries, .. }: Attempt, why: &str) {
+    pub(super) fn step_down(&mut self, Attempt { level, tries, .. }: Attempt, why: Reason) {
         let settings = &self.settings;
         let step = self.away(tries);
         let next =
@@ -79,10 +80,10 @@ impl Search {
         if level <= settings.low {
             self.stage = Stage::Done(match self.fails {
                 Some(fails) if fails <= level => Answer::FailsAtLow { level },
-                _ => Answer::Unclear { held: None, reason: why.to_owned() },
+                _ => Answer::Unclear { held: None, reason: why },
             });
         } else if tries + 1 >= TRIES_MAX {
-            self.end(why.to_owned());
+            self.end(why);
         } else {
             self.stage = Stage::Confirm(Attempt { tries: tries + 1, ..Attempt::first(next) });
         }
@@ -171,12 +172,14 @@ impl Search {
         if let (Stage::Done(Answer::Edge { .. }), Some((held, fails))) =
             (&self.stage, self.far_apart())
         {
-            self.notes.push(format!(
+            let (apart, asked) = (fails / held - 1.0, self.settings.precision);
+            let text = format!(
                 "what holds and what fails lie {} % apart instead of {} %: loads between them \
                  could not be told in the time a trial has; a longer `trial` brings them closer",
-                number((fails / held - 1.0) * 100.0),
-                number(self.settings.precision * 100.0)
-            ));
+                number(apart * 100.0),
+                number(asked * 100.0)
+            );
+            self.notes.push(Reason::new(Code::EndsFarApart, apart, asked, text));
         }
     }
 

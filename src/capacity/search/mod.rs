@@ -17,6 +17,7 @@ mod trial;
 use super::isotonic;
 use super::judge::{Decision, Rule};
 use super::words::number;
+use crate::record::reason::{self, Code, Reason};
 use certain::Attempt;
 pub use settings::Settings;
 pub use trial::{Answer, Kind, Times, Trial, TrialResult, Tried};
@@ -42,7 +43,7 @@ pub struct Search {
     fails: Option<f64>,
     /// Trials between the two when they were far apart.
     middles: u32,
-    notes: Vec<String>,
+    notes: Vec<Reason>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -127,8 +128,8 @@ impl Search {
         &self.tried
     }
 
-    /// What was surprising, a sentence each.
-    pub fn notes(&self) -> &[String] {
+    /// What was surprising.
+    pub fn notes(&self) -> &[Reason] {
         &self.notes
     }
 
@@ -208,10 +209,11 @@ impl Search {
         let (kind, level) = (trial.kind, trial.level);
         self.tried.push(Tried { trial, result: result.clone() });
         if result.interrupted {
-            return self.end("the search was interrupted".into());
+            return self.end(Reason::plain(Code::Interrupted, "the search was interrupted"));
         }
         if self.tried.len() >= TRIALS_MAX {
-            return self.end(format!("no clear edge after {TRIALS_MAX} trials"));
+            let text = format!("no clear edge after {TRIALS_MAX} trials");
+            return self.end(Reason::of(Code::TrialsUsedUp, TRIALS_MAX as f64, text));
         }
         if kind == Kind::CoolDown {
             // After some of them the search goes on: what is left then is not going away.
@@ -222,8 +224,8 @@ impl Search {
         if result.backlog {
             self.cool_downs = 3;
         }
-        if let (Some(reason), true) = (&result.invalid, kind != Kind::Overload) {
-            return self.cannot_judge(level, reason);
+        if !result.invalid.is_empty() && kind != Kind::Overload {
+            return self.cannot_judge(level, &result.invalid);
         }
         self.invalid = 0;
         let decision = result.decision.unwrap_or(Decision::Open);
@@ -259,12 +261,13 @@ impl Search {
                 Answer::Edge { held, fails: self.fails, estimate }
             }
             None => {
-                Answer::Unclear { held: self.boundary().0, reason: "the search is not over".into() }
+                let reason = Reason::plain(Code::NotOver, "the search is not over");
+                Answer::Unclear { held: self.boundary().0, reason }
             }
         }
     }
 
-    fn end(&mut self, reason: String) {
+    fn end(&mut self, reason: Reason) {
         let answer = match self.edge() {
             Answer::Unclear { held, .. } => Answer::Unclear { held, reason },
             answer => {
@@ -276,7 +279,7 @@ impl Search {
     }
 
     /// A fault of our own may pass. If it does not, the search goes on without this level.
-    fn cannot_judge(&mut self, level: f64, reason: &str) {
+    fn cannot_judge(&mut self, level: f64, reasons: &[Reason]) {
         self.invalid += 1;
         if self.invalid < INVALID_MAX {
             self.cool_downs = self.cool_downs.max(1);
@@ -285,14 +288,15 @@ impl Search {
         }
         self.invalid = 0;
         self.unjudged.push(level);
-        let said = format!("{} could not be judged: {reason}", self.say(level));
+        let text = format!("{} could not be judged: {}", self.say(level), reason::join(reasons));
+        let said = Reason::of(Code::LevelInvalid, level, text);
         match self.stage.clone() {
             Stage::Seek { .. } => match self.boundary().0.filter(|lo| *lo < level) {
                 // What holds below is an answer, even if there is more that nobody can tell.
                 Some(lo) => self.stage = Stage::Confirm(Attempt::first(lo)),
                 None => return self.end(said),
             },
-            Stage::Confirm(attempt) => self.step_down(attempt, &said),
+            Stage::Confirm(attempt) => self.step_down(attempt, said.clone()),
             Stage::Above { level, tries } => self.above_unjudged(level, tries),
             Stage::Middle { level } => self.middle(level, Decision::Open),
             Stage::Overload { .. } | Stage::Done(_) => (),
@@ -352,7 +356,9 @@ impl Search {
         self.warming += 1;
         // What a cold Flow did says nothing of a warm one.
         for cold in &mut self.tried {
-            cold.result.invalid.get_or_insert_with(|| "the Flow was cold".into());
+            if cold.result.invalid.is_empty() {
+                cold.result.invalid.push(Reason::plain(Code::FlowCold, "the Flow was cold"));
+            }
         }
         self.cool_downs = 1;
         self.pause_s = PAUSE_S * f64::from(1u32 << self.warming.min(4));
@@ -360,17 +366,18 @@ impl Search {
     }
 
     /// How times fell while the lowest level was tried.
-    fn was_cold(&self) -> String {
+    fn was_cold(&self) -> Reason {
         let times = self.tried.iter().filter(|tried| tried.trial.kind != Kind::CoolDown);
         let mut means = times.filter_map(|tried| Some(tried.result.times?.mean_s * 1e3));
         let (first, last) = (means.next().unwrap_or(0.0), means.next_back().unwrap_or(0.0));
-        format!(
+        let text = format!(
             "the Flow was cold: its mean response time at {} fell from {} to {} ms from trial to \
              trial; give the scenario a longer `warmup`",
             self.say(self.settings.low),
             number(first),
             number(last)
-        )
+        );
+        Reason::new(Code::FlowCold, last, first, text)
     }
 
     /// The level to try between two, if they are not near enough.
@@ -411,7 +418,7 @@ impl Search {
         let whole = self.settings.trial_at(level);
         let decided = self.tried.iter().filter(|tried| {
             let certain = tried.result.decision.is_some_and(|decision| decision != Decision::Open);
-            certain && tried.result.invalid.is_none()
+            certain && tried.result.invalid.is_empty()
         });
         match decided.map(|tried| tried.result.seconds).reduce(f64::max) {
             Some(longest) => (2.0 * longest).clamp(whole * PATIENCE_MIN, whole),
@@ -438,8 +445,10 @@ impl Search {
         (lo.map(|point| point.level), hi.map(|point| point.level))
     }
 
-    fn too_near(&self, level: f64) -> String {
-        format!("{} is too near to the edge to tell in the time a trial has", self.say(level))
+    fn too_near(&self, level: f64) -> Reason {
+        let said = self.say(level);
+        let text = format!("{said} is too near to the edge to tell in the time a trial has");
+        Reason::of(Code::NearEdge, level, text)
     }
 
     fn say(&self, level: f64) -> String {

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::capacity::judge::{Decision, Evidence, Judge, Limit, Rule};
+use crate::record::reason::Reason;
 
 /// One trial.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,7 +55,7 @@ pub struct TrialResult {
     /// How long its requests took; `None` without any that came back.
     pub times: Option<Times>,
     /// Why it cannot be judged, where the fault is on our side: nothing of the rest counts then.
-    pub invalid: Option<String>,
+    pub invalid: Vec<Reason>,
     /// Whether requests were still without an answer when it was given up: the Flow has a backlog.
     pub backlog: bool,
     /// Whether it was ended from outside: nothing comes after it.
@@ -111,7 +112,7 @@ pub enum Answer {
         /// `None`: not even the lowest level could be judged.
         held: Option<f64>,
         /// Why.
-        reason: String,
+        reason: Reason,
     },
 }
 

@@ -11,6 +11,7 @@ use std::io;
 
 use crate::compare::trend::Trend;
 use crate::compare::{Change, Comparison, GateResult, Inconclusive, Verdict};
+use crate::record::reason::Code;
 use crate::report::words::{latency, percent, rate, three_digits};
 
 /// How a comparison is written.
@@ -162,10 +163,10 @@ fn interval(of: &Change) -> String {
 /// What is to be said about a gate, in a sentence without its end.
 fn sentence(gate: &GateResult) -> String {
     let Some(of) = &gate.change else {
-        let reason = gate.reason.clone().unwrap_or_default();
+        let reason = gate.reason.as_ref().map_or("", |reason| &reason.text);
         return match gate.runs_needed {
             Some(runs) => format!("{reason}; {runs} runs a side would have enough"),
-            None => reason,
+            None => reason.to_owned(),
         };
     };
     let (by, around) = (guess(of), around(of));
@@ -186,21 +187,18 @@ fn sentence(gate: &GateResult) -> String {
             format!("changed by {by} ({around}), wholly within the {allowed} allowed")
         }
         Verdict::CantTell => {
-            if let Some(reason) = &gate.reason {
-                return match gate.is_beyond() {
-                    true => format!(
-                        "changed by {by} ({around}), beyond the {allowed} allowed, but {reason}"
-                    ),
-                    false => format!("changed by {by} ({around}), but {reason}"),
-                };
+            let Some(reason) = &gate.reason else { return format!("changed by {by} ({around})") };
+            if reason.code == Code::TooFewRuns {
+                return format!(
+                    "changed by {by} ({around}), which reaches over the {allowed} allowed: {reason}"
+                );
             }
-            let needed = match gate.runs_needed {
-                Some(runs) => format!("about {runs} runs a side would tell"),
-                None => "it is so near that no number of runs within reason would tell".into(),
-            };
-            format!(
-                "changed by {by} ({around}), which reaches over the {allowed} allowed: {needed}"
-            )
+            match gate.is_beyond() {
+                true => format!(
+                    "changed by {by} ({around}), beyond the {allowed} allowed, but {reason}"
+                ),
+                false => format!("changed by {by} ({around}), but {reason}"),
+            }
         }
     }
 }

@@ -56,7 +56,7 @@ pub(super) fn judged(
         evidence,
         seconds,
         times: times_of(summary, evidence.independent),
-        invalid: (!ours.is_empty()).then(|| ours.join("; ")),
+        invalid: ours.clone(),
         backlog,
         interrupted: summary.end.reason == EndReason::Interrupted
             || summary.end.reason == EndReason::Skipped,
@@ -111,11 +111,11 @@ fn faults(
     summary: &ScenarioSummary,
     decision: Decision,
     objective: &Objective,
-) -> (Vec<String>, Vec<String>) {
+) -> (Vec<Reason>, Vec<Reason>) {
     let small = objective.shortest_limit_s().is_some_and(|limit| {
         summary.client.pacer_ms.p99.is_some_and(|lag| lag <= LAG_SHARE * limit * 1e3)
     });
-    let excused = |reason: &&Reason| match (decision, reason.code) {
+    let excused = |reason: &Reason| match (decision, reason.code) {
         (
             Decision::Pass,
             Code::GeneratorBehind
@@ -132,9 +132,7 @@ fn faults(
     // A trial is as long as it has to be, and whether the Flow keeps up is for its judge to say.
     let ours = summary.validity.reasons.iter();
     let ours = ours.filter(|reason| !matches!(reason.code, Code::Overload | Code::TooShort));
-    let (excused, ours): (Vec<&Reason>, Vec<&Reason>) = ours.partition(excused);
-    let texts = |reasons: Vec<&Reason>| reasons.into_iter().map(Reason::to_string).collect();
-    (texts(excused), texts(ours))
+    ours.cloned().partition(excused)
 }
 
 /// How many of the ok requests of the marks from one on exceeded no limit, as a share of them.

@@ -2,6 +2,7 @@
 
 use flowbench::capacity::judge::{Decision, Evidence};
 use flowbench::capacity::search::{Answer, Kind, Search, Settings, Times, Trial, TrialResult};
+use flowbench::record::reason::{Code, Reason};
 
 use super::constant;
 
@@ -43,7 +44,7 @@ fn an_interrupt_before_anything_was_decided_is_no_answer() {
     let Answer::Unclear { held: None, reason } = search.edge() else {
         panic!("{:?}", search.edge())
     };
-    assert_eq!(reason, "the search was interrupted");
+    assert_eq!((reason.code, &*reason.text), (Code::Interrupted, "the search was interrupted"));
 }
 
 /// A Flow whose requests take 50 ms at first and `step_ms` less with each trial, down to 5 ms. Up to
@@ -68,10 +69,11 @@ fn a_flow_that_gets_faster_is_warmed_up_and_not_sent_lower_loads() {
     assert!((350.0..=400.0).contains(&held), "{held}");
     let [note, ..] = search.notes() else { panic!("{:?}", search.notes()) };
     assert!(
-        note.starts_with("the Flow was cold: its mean response time at 100/s fell from 50"),
+        note.text.starts_with("the Flow was cold: its mean response time at 100/s fell from 50"),
         "{note}"
     );
-    assert!(note.ends_with("give the scenario a longer `warmup`"), "{note}");
+    assert!(note.text.ends_with("give the scenario a longer `warmup`"), "{note}");
+    assert!(note.code == Code::FlowCold && note.limit == Some(50.0), "{note:?}");
     assert!(search.tried().iter().any(|tried| tried.trial.kind == Kind::CoolDown));
 }
 
@@ -81,7 +83,8 @@ fn a_flow_that_goes_on_getting_faster_is_said_to_be_cold() {
     let Answer::Unclear { held: None, reason } = search.edge() else {
         panic!("{:?}", search.edge())
     };
-    assert!(reason.starts_with("the Flow was cold"), "{reason}");
+    assert!(reason.text.starts_with("the Flow was cold"), "{reason}");
+    assert_eq!(reason.code, Code::FlowCold);
 }
 
 #[test]
@@ -96,7 +99,8 @@ fn a_lowest_load_that_cannot_be_told_has_not_failed() {
     let Answer::Unclear { held: None, reason } = search.edge() else {
         panic!("{:?}", search.edge())
     };
-    assert_eq!(reason, "100/s is too near to the edge to tell in the time a trial has");
+    let text = "100/s is too near to the edge to tell in the time a trial has";
+    assert_eq!(reason, Reason::of(Code::NearEdge, 100.0, text));
 }
 
 #[test]
@@ -112,7 +116,7 @@ fn ends_that_lie_further_apart_than_was_asked_for_say_so() {
          told in the time a trial has; a longer `trial` brings them closer",
         apart * 100.0
     );
-    assert_eq!(search.notes(), [said]);
+    assert_eq!(search.notes(), [Reason::new(Code::EndsFarApart, apart, 0.05, said)]);
     let near = searched((100.0, 1000.0), blurred(500.0, 500.0));
-    assert_eq!(near.notes(), [""; 0]);
+    assert_eq!(near.notes(), []);
 }

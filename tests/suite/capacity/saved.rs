@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use flowbench::capacity::result::{self, Capacity};
+use flowbench::capacity::search::Answer;
+use flowbench::record::reason::{Code, Reason};
 use flowbench::report::{self, Format};
 use serde_json::Value;
 
@@ -52,6 +54,19 @@ fn results_come_back_as_they_were_and_fit_their_schema() {
         let value = serde_json::from_str(text).expect("it is JSON");
         assert!(crate::schema::fits(&value, &schema, &schema), "{name}");
     }
+}
+
+#[test]
+fn results_whose_reasons_are_sentences_are_still_read() {
+    let mut value: Value = serde_json::from_str(RESULTS[4].1).expect("it is JSON");
+    value["answer"]["unclear"]["reason"] = "the search was interrupted".into();
+    value["notes"] = serde_json::json!(["40/s failed once and passed twice"]);
+    value["trials"][0]["reasons"] = serde_json::json!(["the generator was late"]);
+    let capacity = result::parse(&value.to_string()).expect("it is read");
+    let Answer::Unclear { reason, .. } = capacity.answer else { panic!("{:?}", capacity.answer) };
+    assert_eq!(reason, Reason::plain(Code::Other, "the search was interrupted"));
+    assert_eq!(capacity.notes[0].text, "40/s failed once and passed twice");
+    assert_eq!(capacity.trials[0].reasons[0].text, "the generator was late");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::capacity::words::{level, number};
 use crate::report::html::chart::{Axis, Shape, plot};
 use crate::report::html::parts::{Figure, Mark};
 use crate::report::words::{known, latency, percent, rate};
+use crate::scenario::condition::{Condition, Metric, Statistic};
 
 fn axis_of_levels(capacity: &Capacity, loads: &[&TrialSummary]) -> Axis {
     let levels = loads.iter().map(|trial| trial.level);
@@ -125,8 +126,14 @@ pub(super) fn figures(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figur
 /// The percentile to draw beside the median: the one that the objective limits, p99 where it limits
 /// none of those that are kept.
 fn tail(capacity: &Capacity) -> (&'static str, fn(&TrialSummary) -> Option<f64>) {
-    let limits = |name: &str| capacity.objective.iter().any(|that| that.starts_with(name));
-    match limits("p95") && !limits("p99") {
+    let conditions = || capacity.objective.iter().filter_map(|that| that.parse::<Condition>().ok());
+    let limits = |quantile: f64| {
+        conditions().any(|condition| match condition.metric {
+            Metric::ResponseTime(Statistic::Quantile(of)) => of.get() == quantile,
+            _ => false,
+        })
+    };
+    match limits(0.95) && !limits(0.99) {
         true => ("p95", |trial| trial.point.p95_ms),
         false => ("p99", |trial| trial.point.p99_ms),
     }
@@ -134,7 +141,7 @@ fn tail(capacity: &Capacity) -> (&'static str, fn(&TrialSummary) -> Option<f64>)
 
 /// The limit of `p99 < 100ms` in ms.
 fn limit_ms(that: &str) -> Option<f64> {
-    let condition: crate::scenario::condition::Condition = that.parse().ok()?;
+    let condition: Condition = that.parse().ok()?;
     Some(condition.limit).filter(|limit| *limit > 0.0)
 }
 

@@ -183,7 +183,7 @@ fn row(trial: &TrialSummary, unit: Unit) -> TrialRow {
             _ => "–".into(),
         },
         objective: conditions.join(", "),
-        reasons: trial.reasons.clone(),
+        reasons: trial.reasons.iter().map(ToString::to_string).collect(),
     }
 }
 
