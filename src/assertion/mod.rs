@@ -237,9 +237,9 @@ impl Capture {
     /// An expression without a value; the iteration cannot go on.
     pub fn value(&self, exchange: &Exchange) -> Result<serde_json::Value, TemplateError> {
         let value = self.expression.evaluate(root(exchange, &self.context))?;
-        to_json(&value).map_err(|reason| TemplateError {
+        to_json(&value).map_err(|error| TemplateError {
             expression: self.expression.text().into(),
-            reason,
+            reason: error.to_string(),
             help: None,
         })
     }

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::problem::Problem;
+use super::values::{compression, family, multiplier};
 use crate::client::{ClientConfig, Compression, FamilyChoice, Retry};
 use crate::run::response_memory;
 use crate::units::{ByteSize, Span};
-use crate::wire::{Address, Family, Protocol};
+use crate::wire::{Address, Protocol};
 
 /// Everything but the address itself, which each command takes in its own place.
 #[derive(Debug, clap::Args)]
@@ -165,31 +166,5 @@ fn header(text: &str) -> Result<(String, String), Problem> {
         }
         // The text may be a secret, so it is not repeated.
         _ => Err(Problem::usage("`--header` is not a header; expected `name=value`")),
-    }
-}
-
-fn family(text: &str) -> Result<FamilyChoice, String> {
-    match text {
-        "auto" => Ok(FamilyChoice::Auto),
-        "v1" => Ok(FamilyChoice::Is(Family::V1)),
-        "v2" => Ok(FamilyChoice::Is(Family::V2)),
-        _ => Err("expected v1, v2 or auto".into()),
-    }
-}
-
-/// Also accepts Jina's spellings.
-fn compression(text: &str) -> Result<Compression, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "none" | "nocompression" => Ok(Compression::None),
-        "gzip" => Ok(Compression::Gzip),
-        "deflate" => Ok(Compression::Deflate),
-        _ => Err("expected none, gzip or deflate".into()),
-    }
-}
-
-fn multiplier(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(factor) if factor.is_finite() && factor >= 1.0 => Ok(factor),
-        _ => Err("expected a number that is at least 1".into()),
     }
 }

@@ -23,6 +23,7 @@ mod serve;
 mod signals;
 mod suite;
 mod trend;
+mod values;
 
 use std::io;
 use std::process::ExitCode;

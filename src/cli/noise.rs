@@ -9,6 +9,7 @@ use super::rounds::{UNUSED, keep, once, unusable};
 use super::run::not_written;
 use super::signals::watch_signals;
 use super::suite::Changes;
+use super::values::runs;
 use super::{Exit, print};
 use crate::compare::noise::{Noise, RUNS_MIN};
 use crate::compare::{ALPHA, Saved};
@@ -44,14 +45,6 @@ pub(super) struct Args {
     /// Show nothing while it runs
     #[arg(long, short)]
     quiet: bool,
-}
-
-fn runs(text: &str) -> Result<usize, String> {
-    const MOST: usize = 1_000;
-    match text.parse() {
-        Ok(runs) if (RUNS_MIN..=MOST).contains(&runs) => Ok(runs),
-        _ => Err(format!("expected a number from {RUNS_MIN} to {MOST}")),
-    }
 }
 
 pub(super) async fn main(args: Args) -> Exit {

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::connection::{Connection, Sending};
 use super::print::Out;
 use super::problem::{Problem, in_line, json, not_json};
+use super::values::ValueError;
 use super::{Exit, print};
 use crate::client::{BoxError, CallError, Client, RequestSize, Response};
 use crate::plan::no_slash;
@@ -176,11 +177,11 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     Ok(printer.finish())
 }
 
-fn request_size(text: &str) -> Result<RequestSize, String> {
+fn request_size(text: &str) -> Result<RequestSize, ValueError> {
     match text.parse() {
         _ if text == "all" => Ok(RequestSize::All),
         Ok(documents) if documents > 0 => Ok(RequestSize::Documents(documents)),
-        _ => Err("expected a number of Documents that is at least 1, or `all`".into()),
+        _ => Err(ValueError::RequestSize),
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::print;
 use super::problem::Problem;
+use super::values::pair;
 use crate::plan::{self, Plan, forecast};
 use crate::scenario::{self, LoadedSuite, Options};
 use crate::source::Problems;
@@ -14,13 +15,6 @@ pub(super) struct Changes {
     /// Set a variable of the suite, as in `--set rate=50/s`; may be given several times.
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     set: Vec<(String, String)>,
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
-        _ => Err(format!("expected KEY=VALUE, found `{text}`")),
-    }
 }
 
 impl Changes {

@@ -2,6 +2,7 @@
 //! whatever becomes of us.
 
 use std::collections::VecDeque;
+use std::io;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{Client, ClientConfig};
+use crate::client::{CallError, Client, ClientConfig};
 use crate::engine::Stop;
 
 /// How long a command may take to end after it was asked to.
@@ -51,6 +52,43 @@ done
 kill -s KILL -- "-$1"
 "#;
 
+/// Why a command brought no Flow.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum CommandError {
+    #[error("the command is empty")]
+    Empty,
+    #[error(
+        "something already answers at {address}, before `{program}` was started: end it, or leave \
+         `command` out to use it"
+    )]
+    AlreadyThere { address: String, program: String },
+    #[error("could not start `{program}`: {source}")]
+    Spawn {
+        program: String,
+        #[source]
+        source: Arc<io::Error>,
+    },
+    #[error("`{0}` ended as it began")]
+    EndedAsItBegan(String),
+    /// How the command ended, and the end of its output.
+    #[error("{0}")]
+    Ended(String),
+    #[error("the run ended while the Flow was starting")]
+    Interrupted,
+    #[error(
+        "the Flow of `{program}` was not ready within {within:?}: {}{output}",
+        source.as_ref().map_or_else(|| "it was never asked".into(), |last| last.to_string())
+    )]
+    NotReady {
+        program: String,
+        within: Duration,
+        /// The last answer to whether it is.
+        #[source]
+        source: Option<Box<CallError>>,
+        output: String,
+    },
+}
+
 /// A Flow whose command runs.
 pub(super) struct Started {
     clients: Vec<ClientConfig>,
@@ -66,22 +104,19 @@ impl Started {
     /// Starts a command and waits until its Flow answers over the first of its protocols.
     ///
     /// # Errors
-    /// In words: something answers there before, the command cannot be started, or ends, or its Flow is
+    /// Something answers there before, the command cannot be started, or ends, or its Flow is
     /// not ready in time.
     pub(super) async fn start(
         command: &[String],
         ready_timeout: Duration,
         clients: &[ClientConfig],
         stop: &Stop,
-    ) -> Result<Started, String> {
+    ) -> Result<Started, CommandError> {
         let Some((program, arguments)) = command.split_first() else {
-            return Err("the command is empty".into());
+            return Err(CommandError::Empty);
         };
-        if let Some(stranger) = stranger(clients).await {
-            return Err(format!(
-                "something already answers at {stranger}, before `{program}` was started: end it, or \
-                 leave `command` out to use it"
-            ));
+        if let Some(address) = stranger(clients).await {
+            return Err(CommandError::AlreadyThere { address, program: program.clone() });
         }
         let child = Command::new(program)
             .args(arguments)
@@ -92,9 +127,12 @@ impl Started {
             // Its own processes (Jina starts several) end with it, and an interrupt is ours to pass on.
             .process_group(0)
             .spawn()
-            .map_err(|error| format!("could not start `{program}`: {error}"))?;
+            .map_err(|error| {
+                let (program, source) = (program.clone(), Arc::new(error));
+                CommandError::Spawn { program, source }
+            })?;
         let Some(group) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) else {
-            return Err(format!("`{program}` ended as it began"));
+            return Err(CommandError::EndedAsItBegan(program.clone()));
         };
         let (tell, ended) = watch::channel(None);
         let asked = CancellationToken::new();
@@ -110,11 +148,13 @@ impl Started {
         let deadline = Instant::now() + ready_timeout;
         let outcome = tokio::select! {
             biased;
-            reason = started.end() => Err(reason),
-            () = stop.drain.cancelled() => Err("the run ended while the Flow was starting".into()),
-            ready = ready(clients, deadline) => ready.map_err(|last| {
-                let told = output.told();
-                format!("the Flow of `{program}` was not ready within {ready_timeout:?}: {last}{told}")
+            reason = started.end() => Err(CommandError::Ended(reason)),
+            () = stop.drain.cancelled() => Err(CommandError::Interrupted),
+            ready = ready(clients, deadline) => ready.map_err(|source| CommandError::NotReady {
+                program: program.clone(),
+                within: ready_timeout,
+                source,
+                output: output.told(),
             }),
         };
         match outcome {
@@ -170,8 +210,8 @@ async fn stranger(clients: &[ClientConfig]) -> Option<String> {
 }
 
 /// Waits until the Flow answers; past the deadline gives the last reason why it did not.
-async fn ready(clients: &[ClientConfig], deadline: Instant) -> Result<(), String> {
-    let mut last = String::from("it was never asked");
+async fn ready(clients: &[ClientConfig], deadline: Instant) -> Result<(), Option<Box<CallError>>> {
+    let mut last = None;
     let asking = async {
         let Some(config) = clients.first() else { return };
         loop {
@@ -181,7 +221,7 @@ async fn ready(clients: &[ClientConfig], deadline: Instant) -> Result<(), String
             };
             match answer {
                 Ok(()) => return,
-                Err(error) => last = error.to_string(),
+                Err(error) => last = Some(Box::new(error)),
             }
             sleep(READY_INTERVAL).await;
         }

@@ -2,22 +2,34 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::command::Started;
+use super::command::{CommandError, Started};
 use super::machine::memory;
 use crate::client::{ClientConfig, ResponseMemory};
 use crate::engine::Stop;
-use crate::flow::Flow;
+use crate::flow::{Flow, FlowError};
 use crate::plan::{Origin, Plan};
 use crate::wire::Protocol;
 
 /// The Flows that scenarios go to, by their index in the plan.
 pub(super) struct Flows {
-    all: Vec<Result<Running, String>>,
+    all: Vec<Result<Running, FlowsError>>,
     /// Of the responses of all that have no bound of their own.
     memory: ResponseMemory,
+}
+
+/// Why a scenario has no Flow to go to.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum FlowsError {
+    #[error(transparent)]
+    Embedded(Arc<FlowError>),
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    #[error("the Flow does not offer {0}")]
+    NotOffered(&'static str),
 }
 
 enum Running {
@@ -47,12 +59,13 @@ impl Flows {
                             let cert = config.tls.as_ref().map(|tls| tls.cert.clone());
                             Running::Embedded(flow, cert)
                         })
-                        .map_err(|error| crate::engine::make::chain(&error)),
+                        .map_err(|error| FlowsError::Embedded(Arc::new(error))),
                     Origin::Remote(clients) => Ok(Running::Remote(clients.clone())),
                     Origin::Command { command, ready_timeout, clients } => {
                         Started::start(command, *ready_timeout, clients, stop)
                             .await
                             .map(Running::Command)
+                            .map_err(FlowsError::Command)
                     }
                 }
             }
@@ -63,8 +76,12 @@ impl Flows {
     /// How a client reaches a Flow over a protocol.
     ///
     /// # Errors
-    /// In words, when the Flow did not start or does not speak it.
-    pub(super) fn client(&self, flow: usize, protocol: Protocol) -> Result<ClientConfig, String> {
+    /// When the Flow did not start or does not speak it.
+    pub(super) fn client(
+        &self,
+        flow: usize,
+        protocol: Protocol,
+    ) -> Result<ClientConfig, FlowsError> {
         let running = self.all[flow].as_ref().map_err(Clone::clone)?;
         let found = match running {
             Running::Unused => None,
@@ -77,13 +94,11 @@ impl Flows {
             }),
             Running::Remote(clients) => of(clients, protocol),
             Running::Command(started) => match started.why_ended() {
-                Some(reason) => return Err(reason),
+                Some(reason) => return Err(CommandError::Ended(reason).into()),
                 None => of(started.clients(), protocol),
             },
         };
-        let mut config = found.ok_or_else(|| {
-            format!("the Flow does not offer {}", super::summarize::name(protocol))
-        })?;
+        let mut config = found.ok_or(FlowsError::NotOffered(super::summarize::name(protocol)))?;
         config.response_memory.get_or_insert_with(|| self.memory.clone());
         Ok(config)
     }

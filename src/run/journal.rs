@@ -231,10 +231,10 @@ pub fn read(path: &Path) -> Result<Summary, ReadError> {
             Err(error) => return Err(problem(error)),
         };
         let told = serde_json::from_slice(&line)
-            .map_err(|error| error.to_string())
+            .map_err(EntryError::from)
             .and_then(|entry| replay.add(entry));
-        if let Err(why) = told {
-            let field = format!("line {}", lines.number);
+        if let Err(error) = told {
+            let (field, why) = (format!("line {}", lines.number), error.to_string());
             return Err(problem(ReadProblem::Field { field, why }));
         }
     }
@@ -299,6 +299,17 @@ fn head(line: &[u8]) -> Result<Head, ReadProblem> {
     Ok(head)
 }
 
+/// Why a line is none of the journal's.
+#[derive(Debug, thiserror::Error)]
+enum EntryError {
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error("there is no scenario {index}, only {count}")]
+    NoScenario { index: usize, count: usize },
+    #[error("second {0} is too far off")]
+    TooFarOff(u64),
+}
+
 /// A run told again from its journal.
 struct Replay {
     summary: Summary,
@@ -335,7 +346,7 @@ impl Replay {
         }
     }
 
-    fn add(&mut self, entry: Entry) -> Result<(), String> {
+    fn add(&mut self, entry: Entry) -> Result<(), EntryError> {
         let index = match &entry {
             Entry::Began { scenario, .. } | Entry::Ended { scenario, .. } => *scenario,
             Entry::Measured(told) => told.scenario,
@@ -344,7 +355,7 @@ impl Replay {
         let (Some(replayed), Some(summary)) =
             (self.scenarios.get_mut(index), self.summary.scenarios.get_mut(index))
         else {
-            return Err(format!("there is no scenario {index}, only {count}"));
+            return Err(EntryError::NoScenario { index, count });
         };
         match entry {
             Entry::Began { target, started_at_s, workers, .. } => {
@@ -388,14 +399,14 @@ impl Replay {
 }
 
 impl Replayed {
-    fn add(&mut self, told: Told, start: Instant) -> Result<(), String> {
+    fn add(&mut self, told: Told, start: Instant) -> Result<(), EntryError> {
         /// Two years: no journal is longer, and each second takes room.
         const SECONDS_MAX: u64 = 63_072_000;
         /// No run stands still for longer, and goes on.
         const GAP_MAX: u64 = 3600;
         let end = SECONDS_MAX.min(self.recording.seconds() + GAP_MAX);
         if let Some((second, _)) = told.seconds.iter().find(|(second, _)| *second > end) {
-            return Err(format!("second {second} is too far off"));
+            return Err(EntryError::TooFarOff(*second));
         }
         self.recording.add(Delta {
             worker: 0,

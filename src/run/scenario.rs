@@ -19,7 +19,7 @@ use crate::client::{ClientConfig, Unmatched};
 use crate::engine::chain::Chain;
 use crate::engine::examine::{self, Examiner};
 use crate::engine::feed::{Feed, FeedError};
-use crate::engine::make::Maker;
+use crate::engine::make::{Maker, chain};
 use crate::engine::source::{Over, Share};
 use crate::engine::{Ended, Slots, Stop};
 use crate::plan::{Crew, Load, Scenario, Step};
@@ -65,7 +65,7 @@ pub(super) async fn run(context: &Context, index: usize) -> ScenarioSummary {
     });
     let config = match context.flows.client(scenario.flow, scenario.protocol) {
         Ok(config) => with_overrides(config, scenario),
-        Err(reason) => return not_reached(context, index, "connect", reason),
+        Err(error) => return not_reached(context, index, "connect", chain(&error)),
     };
     let mut target = target(&context.plan, scenario);
     target.address = Some(config.target.to_string());

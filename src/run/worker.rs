@@ -1,5 +1,6 @@
 //! One worker: a thread with connections, a dispatch loop and a recorder of its own.
 
+use std::io;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -22,7 +23,7 @@ pub(super) struct Ready {
     /// How requests have to be encoded.
     pub(super) form: Form,
     go: oneshot::Sender<Order>,
-    done: oneshot::Receiver<Result<Report, String>>,
+    done: oneshot::Receiver<io::Result<Report>>,
 }
 
 /// What a worker is to do.
@@ -68,7 +69,7 @@ pub(super) enum WorkerError {
     Call(#[from] CallError),
     /// The system refuses a thread, or what it needs.
     #[error("could not start a thread that sends: {0}")]
-    System(#[from] std::io::Error),
+    System(#[from] io::Error),
     /// The thread ended in the middle.
     #[error("a thread that sends ended in the middle: {0}")]
     Gone(&'static str),
@@ -122,14 +123,14 @@ impl Ready {
         }
         match self.done.await {
             Ok(Ok(report)) => Ok(report),
-            Ok(Err(error)) => Err(WorkerError::System(std::io::Error::other(error))),
+            Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(gone),
         }
     }
 }
 
-async fn work(session: crate::client::Session, order: Order) -> Result<Report, String> {
-    let mut clock = PreciseClock::new().map_err(|error| error.to_string())?;
+async fn work(session: crate::client::Session, order: Order) -> io::Result<Report> {
+    let mut clock = PreciseClock::new()?;
     let frame = order.frame;
     let steps = order.chain.as_ref().map_or(1, Chain::steps);
     let (from, end) = (frame.measured_from(), frame.end());

@@ -1,12 +1,13 @@
 //! A fault of our own, made on purpose: it must be blamed on ourselves and not on the Flow.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::check::{Check, Measure};
 use super::rig::Rig;
 use super::{SelftestError, law};
-use crate::client::{Call, Client, ClientConfig, Failure, Reply, Request};
+use crate::client::{Call, CallError, Client, ClientConfig, Failure, Reply, Request};
 use crate::clock::PreciseClock;
 use crate::engine::Stop;
 use crate::engine::schedule::Law;
@@ -15,7 +16,7 @@ use crate::record::reason::Code;
 use crate::record::summary::{Requests, ms};
 use crate::record::validity::{self, Circumstances};
 use crate::record::{Histogram, Recording};
-use crate::wire::{DataRequest, Header, Protocol};
+use crate::wire::{DataRequest, EncodeError, Header, Protocol};
 
 pub(super) const NAME: &str = "a send path that sleeps is our own fault";
 
@@ -42,23 +43,34 @@ pub(super) async fn check(stop: &Stop) -> Result<Check, SelftestError> {
     let stopped = stop.clone();
     let sent = tokio::task::spawn_blocking(move || send(ClientConfig::new(target), stopped)).await;
     flow.stop().await;
-    let recording = sent.map_err(|error| failed(error.to_string()))?.map_err(failed)?;
+    let sent = sent.map_err(|error| failed(error.to_string()))?;
+    let recording = sent.map_err(|error| failed(error.to_string()))?;
     if stop.drain.is_cancelled() {
         return Err(SelftestError::Interrupted);
     }
     Ok(judge(&recording))
 }
 
-fn send(config: ClientConfig, stop: Stop) -> Result<Recording, String> {
+/// Why nothing could be sent.
+#[derive(Debug, thiserror::Error)]
+enum SendError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
+fn send(config: ClientConfig, stop: Stop) -> Result<Recording, SendError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| error.to_string())?;
-    runtime.block_on(async {
-        let session = Client::new(config).open().await.map_err(|error| error.to_string())?;
+    runtime?.block_on(async {
+        let session = Client::new(config).open().await?;
         let endpoint: Arc<str> = "/".into();
         let header = Header { exec_endpoint: Some(endpoint.to_string()), ..Header::default() };
         let request = DataRequest { header, ..DataRequest::default() };
-        let message = session.form().encode_request(&request).map_err(|error| error.to_string())?;
-        let clock = PreciseClock::new().map_err(|error| error.to_string())?;
+        let message = session.form().encode_request(&request)?;
+        let clock = PreciseClock::new()?;
         let rig = Rig { stop, ..Rig::open(10.0, Law::Uniform, Duration::from_secs(3)) };
         Ok(rig.run(clock, Sleepy(session), Request::Post { message, endpoint }).await)
     })

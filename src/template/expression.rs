@@ -224,9 +224,9 @@ impl Expression {
     /// Its value as JSON.
     pub(super) fn json(&self, root: Value) -> Result<serde_json::Value, TemplateError> {
         let value = self.evaluate(root)?;
-        to_json(&value).map_err(|reason| TemplateError {
+        to_json(&value).map_err(|error| TemplateError {
             expression: shortened(self.text()),
-            reason,
+            reason: error.to_string(),
             help: None,
         })
     }
@@ -238,20 +238,34 @@ impl fmt::Debug for Expression {
     }
 }
 
+/// Why a value cannot be written as JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotJson {
+    /// Infinite, or not a number.
+    #[error("the value is not a finite number")]
+    NotFinite,
+    /// A name without a value.
+    #[error("the value is not defined")]
+    Undefined,
+    /// A function, an object, bytes.
+    #[error("the value is a {0}")]
+    Kind(ValueKind),
+}
+
 /// A value of minijinja as JSON.
 ///
 /// # Errors
-/// In words: it has a number that is not finite, or is no data at all.
-pub fn to_json(value: &Value) -> Result<serde_json::Value, String> {
+/// When it has a number that is not finite, or is no data at all.
+pub fn to_json(value: &Value) -> Result<serde_json::Value, NotJson> {
     if value.kind() == ValueKind::Number
         && f64::try_from(value.clone()).is_ok_and(|number| !number.is_finite())
     {
-        return Err("the value is not a finite number".into());
+        return Err(NotJson::NotFinite);
     }
     if value.is_undefined() {
-        return Err("the value is not defined".into());
+        return Err(NotJson::Undefined);
     }
-    serde_json::to_value(value).map_err(|_| format!("the value is a {}", value.kind()))
+    serde_json::to_value(value).map_err(|_| NotJson::Kind(value.kind()))
 }
 
 /// How many words, texts, numbers and signs an expression has.

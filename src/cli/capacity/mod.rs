@@ -12,6 +12,7 @@ use super::problem::Problem;
 use super::run::{chain, default_folder, not_written};
 use super::signals::watch_signals;
 use super::suite::Changes;
+use super::values::{cost, replicas, whole};
 use super::{Exit, print};
 use crate::capacity::analysis::{self, Circumstances};
 use crate::capacity::forecast::Growth;
@@ -118,29 +119,6 @@ struct Planning {
     /// What one replica costs, as in 1.20/h
     #[arg(long, value_name = "PRICE", value_parser = cost)]
     cost: Option<f64>,
-}
-
-/// Parses a whole number from a list.
-fn whole(text: &str) -> Result<usize, String> {
-    text.parse().map_err(|_| format!("expected whole numbers such as `1,10,100`, found `{text}`"))
-}
-
-fn replicas(text: &str) -> Result<u32, String> {
-    let number = text.parse().ok().filter(|number| (1..=100_000).contains(number));
-    number.ok_or_else(|| format!("expected a whole number from 1 to 100000, found `{text}`"))
-}
-
-/// Parses a price per hour.
-fn cost(text: &str) -> Result<f64, String> {
-    let wrong = || format!("expected a price such as `1.20/h`, by h, day or month, found `{text}`");
-    let (amount, hours) = match text.split_once('/') {
-        Some((amount, "h" | "hour")) => (amount, 1.0),
-        Some((amount, "d" | "day")) => (amount, 24.0),
-        Some((amount, "month")) => (amount, 730.0),
-        _ => return Err(wrong()),
-    };
-    let amount: f64 = amount.trim().parse().map_err(|_| wrong())?;
-    (amount.is_finite() && amount >= 0.0).then_some(amount / hours).ok_or_else(wrong)
 }
 
 /// Precision of searches for combinations: enough to choose one.

@@ -1,0 +1,94 @@
+//! Values of options that no type of `units` reads, and what to say of those that are none.
+
+use crate::client::{Compression, FamilyChoice};
+use crate::compare::noise::RUNS_MIN;
+use crate::wire::Family;
+
+/// What an option expects instead of what was given.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ValueError {
+    #[error("expected KEY=VALUE, found `{0}`")]
+    Pair(String),
+    #[error("expected a number of Documents that is at least 1, or `all`")]
+    RequestSize,
+    #[error("expected v1, v2 or auto")]
+    Family,
+    #[error("expected none, gzip or deflate")]
+    Compression,
+    #[error("expected a number that is at least 1")]
+    Multiplier,
+    #[error("expected whole numbers such as `1,10,100`, found `{0}`")]
+    Whole(String),
+    #[error("expected a whole number from 1 to 100000, found `{0}`")]
+    Replicas(String),
+    #[error("expected a price such as `1.20/h`, by h, day or month, found `{0}`")]
+    Cost(String),
+    #[error("expected a number from {RUNS_MIN} to {RUNS_MAX}")]
+    Runs,
+}
+
+/// More runs than this nobody waits for.
+const RUNS_MAX: usize = 1_000;
+
+pub(super) fn pair(text: &str) -> Result<(String, String), ValueError> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
+        _ => Err(ValueError::Pair(text.into())),
+    }
+}
+
+pub(super) fn family(text: &str) -> Result<FamilyChoice, ValueError> {
+    match text {
+        "auto" => Ok(FamilyChoice::Auto),
+        "v1" => Ok(FamilyChoice::Is(Family::V1)),
+        "v2" => Ok(FamilyChoice::Is(Family::V2)),
+        _ => Err(ValueError::Family),
+    }
+}
+
+/// Also accepts Jina's spellings.
+pub(super) fn compression(text: &str) -> Result<Compression, ValueError> {
+    match text.to_ascii_lowercase().as_str() {
+        "none" | "nocompression" => Ok(Compression::None),
+        "gzip" => Ok(Compression::Gzip),
+        "deflate" => Ok(Compression::Deflate),
+        _ => Err(ValueError::Compression),
+    }
+}
+
+pub(super) fn multiplier(text: &str) -> Result<f64, ValueError> {
+    match text.parse::<f64>() {
+        Ok(factor) if factor.is_finite() && factor >= 1.0 => Ok(factor),
+        _ => Err(ValueError::Multiplier),
+    }
+}
+
+pub(super) fn runs(text: &str) -> Result<usize, ValueError> {
+    match text.parse() {
+        Ok(runs) if (RUNS_MIN..=RUNS_MAX).contains(&runs) => Ok(runs),
+        _ => Err(ValueError::Runs),
+    }
+}
+
+/// Parses a whole number from a list.
+pub(super) fn whole(text: &str) -> Result<usize, ValueError> {
+    text.parse().map_err(|_| ValueError::Whole(text.into()))
+}
+
+pub(super) fn replicas(text: &str) -> Result<u32, ValueError> {
+    let number = text.parse().ok().filter(|number| (1..=100_000).contains(number));
+    number.ok_or_else(|| ValueError::Replicas(text.into()))
+}
+
+/// Parses a price per hour.
+pub(super) fn cost(text: &str) -> Result<f64, ValueError> {
+    let wrong = || ValueError::Cost(text.into());
+    let (amount, hours) = match text.split_once('/') {
+        Some((amount, "h" | "hour")) => (amount, 1.0),
+        Some((amount, "d" | "day")) => (amount, 24.0),
+        Some((amount, "month")) => (amount, 730.0),
+        _ => return Err(wrong()),
+    };
+    let amount: f64 = amount.trim().parse().map_err(|_| wrong())?;
+    (amount.is_finite() && amount >= 0.0).then_some(amount / hours).ok_or_else(wrong)
+}
