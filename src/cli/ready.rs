@@ -9,7 +9,7 @@ use super::problem::Problem;
 use super::{Exit, print};
 use crate::client::{CallError, Client, FlowInfo};
 use crate::units::Span;
-use crate::wire::{Family, Protocol};
+use crate::wire::Protocol;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -85,10 +85,7 @@ async fn ask(client: Client) -> Result<FlowInfo, CallError> {
 }
 
 fn words(info: &FlowInfo) -> String {
-    let family = match info.family {
-        Family::V1 => "v1",
-        Family::V2 => "v2",
-    };
+    let family = info.family.name();
     let jina = info.jina.as_deref().unwrap_or("of unknown version");
     let docarray = match &info.docarray {
         Some(version) => format!(" with docarray {version}"),

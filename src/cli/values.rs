@@ -38,11 +38,10 @@ pub(super) fn pair(text: &str) -> Result<(String, String), ValueError> {
 }
 
 pub(super) fn family(text: &str) -> Result<FamilyChoice, ValueError> {
+    let known = || Family::ALL.into_iter().find(|family| family.name() == text);
     match text {
         "auto" => Ok(FamilyChoice::Auto),
-        "v1" => Ok(FamilyChoice::Is(Family::V1)),
-        "v2" => Ok(FamilyChoice::Is(Family::V2)),
-        _ => Err(ValueError::Family),
+        _ => known().map(FamilyChoice::Is).ok_or(ValueError::Family),
     }
 }
 

@@ -46,11 +46,7 @@ impl Log {
         Arrival(arrival_ns): Arrival,
         answered: bool,
     ) {
-        let protocol = match protocol {
-            Protocol::Grpc => "grpc",
-            Protocol::Http => "http",
-            Protocol::WebSocket => "websocket",
-        };
+        let protocol = protocol.name();
         let departure_ns = answered.then(|| Arrival::now().0);
         let line = Line { id, protocol, arrival_ns, departure_ns };
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);

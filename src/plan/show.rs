@@ -12,7 +12,7 @@ use super::{
 use crate::client::{ClientConfig, Compression, FamilyChoice};
 use crate::documents::Documents;
 use crate::units::{ByteSize, MASK, Rate, Span};
-use crate::wire::{Family, Map, Protocol};
+use crate::wire::Map;
 
 impl Plan {
     /// The plan in the words of a scenario file.
@@ -51,7 +51,7 @@ impl Plan {
         };
         set("name", scenario.name.clone().into());
         set("flow", self.flows[scenario.flow].name.clone().into());
-        set("protocol", protocol(scenario.protocol).into());
+        set("protocol", scenario.protocol.name().into());
         match scenario.steps.as_slice() {
             [step] if step.name.is_empty() => {
                 for (key, value) in show_step(step) {
@@ -114,14 +114,6 @@ fn span(duration: Duration) -> Value {
     Span::new(duration).unwrap_or_default().to_string().into()
 }
 
-fn protocol(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Grpc => "grpc",
-        Protocol::Http => "http",
-        Protocol::WebSocket => "websocket",
-    }
-}
-
 fn show_flow(flow: &Flow) -> Value {
     match &flow.origin {
         Origin::Embedded(config) => {
@@ -151,7 +143,7 @@ fn show_clients(clients: &[ClientConfig]) -> Map {
         let hosts: Map = clients
             .iter()
             .map(|client| {
-                (protocol(client.target.protocol).to_owned(), client.target.to_string().into())
+                (client.target.protocol.name().to_owned(), client.target.to_string().into())
             })
             .collect();
         map.insert("hosts".into(), hosts.into());
@@ -175,8 +167,7 @@ fn show_clients(clients: &[ClientConfig]) -> Map {
     map.insert("headers".into(), headers.into());
     let family = match first.family {
         FamilyChoice::Auto => "auto",
-        FamilyChoice::Is(Family::V1) => "v1",
-        FamilyChoice::Is(Family::V2) => "v2",
+        FamilyChoice::Is(family) => family.name(),
     };
     map.insert("family".into(), family.into());
     map.insert("connect_timeout".into(), span(first.connect_timeout));

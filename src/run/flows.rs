@@ -98,7 +98,7 @@ impl Flows {
                 None => of(started.clients(), protocol),
             },
         };
-        let mut config = found.ok_or(FlowsError::NotOffered(super::summarize::name(protocol)))?;
+        let mut config = found.ok_or(FlowsError::NotOffered(protocol.name()))?;
         config.response_memory.get_or_insert_with(|| self.memory.clone());
         Ok(config)
     }

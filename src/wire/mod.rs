@@ -53,3 +53,16 @@ pub enum Family {
     /// DocArray from 0.30 on: a map of named, typed nodes.
     V2,
 }
+
+impl Family {
+    /// Both.
+    pub const ALL: [Family; 2] = [Family::V1, Family::V2];
+
+    /// Its name in scenario files and results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::V1 => "v1",
+            Family::V2 => "v2",
+        }
+    }
+}

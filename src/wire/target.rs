@@ -217,6 +217,18 @@ impl fmt::Debug for Target {
 }
 
 impl Protocol {
+    /// All of them.
+    pub const ALL: [Protocol; 3] = [Protocol::Grpc, Protocol::Http, Protocol::WebSocket];
+
+    /// Its name in scenario files and results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Grpc => "grpc",
+            Protocol::Http => "http",
+            Protocol::WebSocket => "websocket",
+        }
+    }
+
     /// Its URI scheme, `grpcs` for gRPC with TLS.
     pub fn scheme(self, tls: bool) -> &'static str {
         match (self, tls) {
@@ -235,30 +247,23 @@ impl FromStr for Protocol {
 
     /// Reads `grpc`, `http` or `websocket`, in any case.
     fn from_str(text: &str) -> Result<Protocol, TargetError> {
-        match text.to_ascii_lowercase().as_str() {
-            "grpc" => Ok(Protocol::Grpc),
-            "http" => Ok(Protocol::Http),
-            "websocket" => Ok(Protocol::WebSocket),
-            other => Err(TargetError::Protocol {
-                found: text.into(),
-                // The schemes are what people write instead.
-                nearest: match other {
-                    "ws" | "wss" => Some("websocket"),
-                    "https" => Some("http"),
-                    _ => nearest(other, ["grpc", "http", "websocket"]),
-                },
-            }),
-        }
+        let lower = text.to_ascii_lowercase();
+        let known = Protocol::ALL.into_iter().find(|protocol| protocol.name() == lower);
+        known.ok_or_else(|| TargetError::Protocol {
+            found: text.into(),
+            // The schemes are what people write instead.
+            nearest: match lower.as_str() {
+                "ws" | "wss" => Some(Protocol::WebSocket.name()),
+                "https" => Some(Protocol::Http.name()),
+                other => nearest(other, Protocol::ALL.map(Protocol::name)),
+            },
+        })
     }
 }
 
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Protocol::Grpc => "grpc",
-            Protocol::Http => "http",
-            Protocol::WebSocket => "websocket",
-        })
+        f.pad(self.name())
     }
 }
 

@@ -174,13 +174,9 @@ impl Site {
                         .collect();
                     format!("no such endpoint URL `{url}`; the Flow has {}", shown.join(", "))
                 } else if self.family_is_given {
-                    let family = match self.family {
-                        Family::V1 => "v1",
-                        Family::V2 => "v2",
-                    };
                     format!(
-                        "no such endpoint URL `{url}`; is this the HTTP port of a Flow of family \
-                         {family}?"
+                        "no such endpoint URL `{url}`; is this the HTTP port of a Flow of family {}?",
+                        self.family.name()
                     )
                 } else {
                     format!("no such endpoint URL `{url}`")
