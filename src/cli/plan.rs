@@ -9,7 +9,7 @@ use super::{Exit, capacity, print};
 use crate::capacity::words;
 use crate::plan::forecast::{self, Amount, Forecast, LevelUnit, Limits};
 use crate::plan::{Plan, Scenario};
-use crate::units::Span;
+use crate::units::{ByteSize, Span};
 
 /// Says what a suite will do, before any load: schedules, requests, bytes, requests in flight,
 /// connections, memory, and which percentiles the samples can certify. Refuses what cannot work.
@@ -86,11 +86,11 @@ fn shown(plan: &Plan, scenario: &Scenario, forecast: &Forecast, limits: &Limits)
     if let Some(bytes) = forecast.request_bytes {
         let total = match forecast.requests {
             Amount::Exactly(count) | Amount::About(count) => {
-                format!(", {} in all", size(count as f64 * bytes))
+                format!(", {} in all", approximate(count as f64 * bytes))
             }
             Amount::Unknown => String::new(),
         };
-        line("bytes", format!("{} a request{total}", size(bytes)));
+        line("bytes", format!("{} a request{total}", approximate(bytes)));
     }
     let at_most = match forecast.in_flight_max {
         u64::MAX => "without a bound".to_owned(),
@@ -111,7 +111,7 @@ fn shown(plan: &Plan, scenario: &Scenario, forecast: &Forecast, limits: &Limits)
         files => format!("a limit of {} open files", number(files)),
     };
     line("connections", format!("{}, with {files}", number(forecast.connections)));
-    line("memory", format!("about {}", size(forecast.memory_bytes as f64)));
+    line("memory", format!("about {}", ByteSize::new(forecast.memory_bytes).approximate()));
     line("percentiles", percentiles(forecast));
     lines.push(String::new());
     lines.join("\n")
@@ -185,18 +185,8 @@ fn number(count: u64) -> String {
     text
 }
 
-fn size(bytes: f64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = bytes;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    match unit {
-        0 => format!("{value:.0} B"),
-        _ => format!("{value:.1} {}", UNITS[unit]),
-    }
+fn approximate(bytes: f64) -> String {
+    ByteSize::new(bytes.round() as u64).approximate()
 }
 
 fn span(duration: Duration) -> String {

@@ -27,13 +27,6 @@ use generator::Fields;
 /// How large a Document may be unless its generator says more.
 const DOCUMENT_SIZE_MAX: ByteSize = ByteSize::new(64 << 20);
 
-/// A number of bytes for people.
-fn approximately(bytes: f64) -> String {
-    let units = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    let power = (bytes.log(1024.0).floor() as usize).clamp(1, units.len());
-    format!("{:.0} {}", bytes / 1024f64.powi(power as i32), units[power - 1])
-}
-
 /// A stream of Documents of which the `i`-th depends on the seed and `i` alone, so that any number
 /// of threads or machines can make any part of it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -94,7 +87,7 @@ impl Documents {
             let place = path.iter().fold(at, |at, key| at.key(key));
             let message = format!(
                 "a Document may take up to {}, more than the {max} that are allowed",
-                approximately(largest)
+                ByteSize::new(largest as u64).approximate()
             );
             place.problem(problems, message, |problem| {
                 problem.help("make it smaller, or allow more with `max_size` beside it")

@@ -159,6 +159,18 @@ impl ByteSize {
     pub const fn bytes(self) -> u64 {
         self.0
     }
+
+    /// The size for people, in a fitting unit and rounded: `1.5 GiB`, `175 KiB`.
+    pub fn approximate(self) -> String {
+        const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+        let power = self.0.checked_ilog2().unwrap_or(0) as usize / 10;
+        let value = self.0 as f64 / 1024f64.powi(power as i32);
+        let parts = if value >= 99.95 { 1.0 } else { 10.0 };
+        let rounded = (value * parts).round() / parts;
+        // What rounds to 1024 is 1 of the next unit.
+        let (rounded, power) = if rounded >= 1024.0 { (1.0, power + 1) } else { (rounded, power) };
+        format!("{rounded} {}", UNITS[power])
+    }
 }
 
 impl Span {
@@ -319,6 +331,9 @@ mod tests {
         let range: Range<Count> = "5..30".parse().expect("a range");
         assert_eq!((range.low().0, range.high().0), (5, 30));
         assert_eq!("7".parse::<Range<Count>>().map(|r| r.to_string()), Ok("7".into()));
+        let shown = [0, 90, 1 << 10, 179_500, 64 << 20, (1 << 30) - 1, u64::MAX]
+            .map(|bytes| ByteSize::new(bytes).approximate());
+        assert_eq!(shown, ["0 B", "90 B", "1 KiB", "175 KiB", "64 MiB", "1 GiB", "16 EiB"]);
         let sizes: Range<ByteSize> = "10KiB..1MiB".parse().expect("a range");
         assert_eq!(sizes.to_string(), "10KiB..1MiB");
         let message = |text: &str| text.parse::<Range<Count>>().expect_err(text).to_string();

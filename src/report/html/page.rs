@@ -11,6 +11,7 @@ use crate::report::words::{
     actual, answer, count, end, impossible, latency, outcome, percent, rate, three_digits, time,
     unmatched, verdict,
 };
+use crate::units::ByteSize;
 
 /// The whole page.
 #[derive(Serialize)]
@@ -204,7 +205,7 @@ fn facts(summary: &Summary) -> Vec<Fact> {
         machine.push_str(&format!(" (limited to {})", three_digits(*quota)));
     }
     if let Some(bytes) = memory_bytes {
-        machine.push_str(&format!(", {}", gibibytes(*bytes)));
+        machine.push_str(&format!(", {}", ByteSize::new(*bytes).approximate()));
     }
     vec![
         Fact { name: "Started", value: started },
@@ -220,10 +221,6 @@ fn resolved(summary: &Summary) -> Option<String> {
     const BYTES_MAX: usize = 200 << 10;
     let suite = summary.resolved.as_ref()?;
     Some(format!("{suite:#}")).filter(|text| text.len() <= BYTES_MAX)
-}
-
-fn gibibytes(bytes: u64) -> String {
-    format!("{} GiB", three_digits(bytes as f64 / (1u64 << 30) as f64))
 }
 
 impl Section {
@@ -452,7 +449,7 @@ fn details(scenario: &ScenarioSummary) -> Vec<Fact> {
         add("Client CPU", format!("{} s on {} threads", three_digits(seconds), client.workers));
     }
     if let Some(bytes) = client.max_rss_bytes {
-        add("Memory of the process, at most", gibibytes(bytes));
+        add("Memory of the process, at most", ByteSize::new(bytes).approximate());
     }
     facts
 }
