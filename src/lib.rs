@@ -4,8 +4,10 @@
 //! import.
 
 pub mod clock;
+pub mod error;
 pub mod random;
 pub mod source;
+pub mod stats;
 pub mod template;
 pub mod text;
 pub mod units;

@@ -12,9 +12,9 @@ use crate::record::summary::{
     Throughput, Verdict, ms,
 };
 use crate::record::tally::Tally;
-use crate::record::validity::samples_needed;
 use crate::record::{Histogram, HistogramError, Window};
 use crate::scenario::condition::{Comparison, Condition, Metric, MetricUnit, Statistic};
+use crate::stats::samples_needed;
 
 /// What conditions are judged on: the figures of a saved scenario, or of the last seconds of one
 /// that runs.

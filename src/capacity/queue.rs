@@ -13,7 +13,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::stats::{Estimate, student};
+use super::stats::Estimate;
+use crate::stats::{erlang_c, t_within};
 
 /// A measured load in balance.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -117,7 +118,7 @@ impl Queue {
         let freedom = data - PARAMETERS;
         // Where no queue explains the loads within their errors, they are larger than they seem.
         let scale = f64::max(1.0, least / freedom as f64);
-        let t = student(confidence, freedom);
+        let t = t_within(confidence, freedom.max(1) as f64);
         let plausible = with_neighbours(&all, least + scale * t * t);
         let near = plausible.iter().filter(|(_, squares)| *squares <= least + scale * SIMPLER);
         let (best, _) = near.min_by(|(a, with_a), (b, with_b)| {
@@ -181,11 +182,7 @@ fn wait(rate: f64, servers: u32, capacity: f64) -> Option<f64> {
     }
     let service = f64::from(servers) / capacity;
     let load = rate * service;
-    // Erlang's B, built up server by server, and C from it.
-    let blocked =
-        (1..=servers).fold(1.0, |blocked, n| load * blocked / (f64::from(n) + load * blocked));
-    let waits = blocked / (1.0 - load / f64::from(servers) * (1.0 - blocked));
-    Some(waits * service / (f64::from(servers) - load))
+    Some(erlang_c(load, servers) * service / (f64::from(servers) - load))
 }
 
 /// Capacities in terms of the highest load: from just above it to where load would not be felt.

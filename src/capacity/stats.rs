@@ -1,4 +1,4 @@
-//! What the models share: estimates with an interval, and Student's quantiles.
+//! Estimates with an interval.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -43,41 +43,5 @@ impl Estimate {
     /// All of it times a factor above 0.
     pub fn times(&self, factor: f64) -> Estimate {
         Estimate { value: self.value * factor, low: self.low * factor, high: self.high * factor }
-    }
-}
-
-/// The t that Student's distribution with so many degrees of freedom does not exceed in size with
-/// this probability.
-///
-/// With t = √ν·tan θ its density is cos^(ν−1) θ, which is smooth and on a bounded range, so Simpson's
-/// rule is exact to more digits than anybody needs.
-pub(super) fn student(probability: f64, freedom: usize) -> f64 {
-    let nu = freedom.max(1) as f64;
-    let area = |to: f64| {
-        const STEPS: usize = 400;
-        let step = to / STEPS as f64;
-        let height = |i: usize| (i as f64 * step).cos().max(0.0).powf(nu - 1.0);
-        let inner: f64 = (1..STEPS).map(|i| height(i) * if i % 2 == 1 { 4.0 } else { 2.0 }).sum();
-        (height(0) + inner + height(STEPS)) * step / 3.0
-    };
-    let whole = area(std::f64::consts::FRAC_PI_2);
-    let (mut low, mut high) = (0.0, std::f64::consts::FRAC_PI_2);
-    for _ in 0..60 {
-        let middle = 0.5 * (low + high);
-        if area(middle) < probability * whole { low = middle } else { high = middle }
-    }
-    nu.sqrt() * low.tan()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn students_quantiles_are_those_of_the_tables() {
-        for (freedom, expected) in [(1, 12.706), (2, 4.303), (5, 2.571), (30, 2.042)] {
-            let found = student(0.95, freedom);
-            assert!((found / expected - 1.0).abs() < 1e-3, "{freedom}: {found}");
-        }
     }
 }

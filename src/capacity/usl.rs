@@ -9,7 +9,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::stats::{Estimate, student};
+use super::stats::Estimate;
+use crate::stats::t_within;
 
 /// A fitted law.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -70,7 +71,7 @@ impl Usl {
         // A value is in an interval when the best fit with it is not much worse than the best that is
         // allowed, which is the best of all unless that one is negative somewhere. So what is estimated
         // lies in its interval.
-        let t = student(confidence, freedom);
+        let t = t_within(confidence, freedom.max(1) as f64);
         let reach = (most - least).max(0.0) + t * t * variance;
         let spread = inverse.map(|row| row.map(|cell| cell * reach));
 
@@ -117,7 +118,8 @@ impl Usl {
     pub fn predict(&self, n: f64) -> Estimate {
         let x = [1.0, n - 1.0, n * (n - 1.0)];
         let y = value(&self.coefficients, n);
-        let mut squares = (student(self.confidence, self.points - 3) * self.error * y).powi(2);
+        let freedom = (self.points - 3).max(1) as f64;
+        let mut squares = (t_within(self.confidence, freedom) * self.error * y).powi(2);
         for (i, row) in self.spread.iter().enumerate() {
             for (j, cell) in row.iter().enumerate() {
                 squares += x[i] * cell * x[j];

@@ -1,6 +1,5 @@
 //! `flowbench run`.
 
-use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -260,9 +259,7 @@ pub(super) fn not_written(error: impl std::error::Error) -> Problem {
     Problem::new(Exit::NotWritten, chain(&error))
 }
 
-/// An error and its causes in one line.
+/// An error and its causes, as a line for stderr.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    let add = |text: String, cause: &dyn Display| format!("{text}: {cause}");
-    format!("error: {}", causes.fold(error.to_string(), |text, cause| add(text, &cause)))
+    format!("error: {}", crate::error::chain(error))
 }

@@ -6,7 +6,7 @@
 //! and Student's t gets wider for it. Two runs per side say almost nothing, so a prior is added.
 //! `benches/gates/main.rs` prints how often each of these is right.
 
-use super::student::{rank_sum_chances, t_beyond};
+use crate::stats::{rank_sum_chances, t_beyond};
 
 /// From this many runs per side on, only ranks are used.
 pub(super) const RANKED_MIN: usize = 6;

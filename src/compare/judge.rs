@@ -10,7 +10,7 @@ use super::sample::Run;
 use super::{CompareError, ScenarioComparison, Verdict, overall};
 use crate::random::Key;
 use crate::record::reason::{Code, Reason};
-use crate::record::validity::samples_needed;
+use crate::stats::samples_needed;
 
 /// Where the shift of response times is looked at.
 const SHIFT: [f64; 8] = [0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999];

@@ -17,7 +17,6 @@ pub mod noise;
 pub mod portrait;
 mod sample;
 pub mod simulate;
-mod student;
 pub mod trend;
 
 use std::borrow::Cow;

@@ -8,10 +8,10 @@ use super::effect::{Prior, median, squares};
 use super::judge::Sample;
 use super::metric::{Gate, Measure, Metric, Statistic};
 use super::sample::Run;
-use super::student::t_beyond;
 use super::{CompareError, Saved, names, runs};
 use crate::record::summary::Environment;
 use crate::record::validity::can_tell;
+use crate::stats::t_beyond;
 
 /// The schema of a saved noise profile.
 pub const SCHEMA: &str = "flowbench.noise/1";

@@ -15,6 +15,7 @@ use super::feed::{Batch, Feed, FeedError, Queued, Room, Same};
 use super::source::Budget;
 use crate::client::Request;
 use crate::documents::Documents;
+use crate::error::chain;
 use crate::plan::{Post, Work};
 use crate::wire::{DataRequest, Family, Form, Header, Map, encode_single};
 
@@ -284,15 +285,6 @@ fn send(
             }
         }
     }
-}
-
-/// An error and what caused it, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| {
-        let cause = cause.to_string();
-        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
-    })
 }
 
 #[cfg(test)]

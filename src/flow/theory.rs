@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::config::{ExecutorConfig, ServiceTime};
 use super::executor::Z99;
+use crate::stats::erlang_c;
 use crate::units::Rate;
 
 /// The queue of an Executor, in equilibrium.
@@ -223,11 +224,8 @@ impl Service {
 
 /// M/M/c with a load in servers.
 fn erlang(load: f64, mean: f64, servers: u32) -> (f64, Law) {
-    // The chance that all are busy where nobody waits (Erlang's B), built up server by server.
-    let blocked =
-        (1..=servers).fold(1.0, |blocked, n| load * blocked / (f64::from(n) + load * blocked));
+    let waits = erlang_c(load, servers);
     let servers = f64::from(servers);
-    let waits = blocked / (1.0 - load / servers * (1.0 - blocked));
     let response = mean + waits * mean / (servers - load);
     (response, Law::Erlang { load, rate: 1.0 / mean, servers, waits })
 }

@@ -8,6 +8,7 @@ use super::summary::ms;
 use super::tally::Tally;
 use super::{Histogram, Recording, Second};
 use crate::client::CallError;
+use crate::stats::samples_needed;
 
 /// What else is needed to decide that.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -306,30 +307,6 @@ fn left_over(
     }
 }
 
-/// Number of samples below which a quantile cannot be certified. With this many, if the true share
-/// above it were `1 − quantile`, at most one sample would lie above it with a probability below 1 %
-/// (MLPerf LoadGen's early stopping).
-pub fn samples_needed(quantile: f64) -> u64 {
-    if quantile >= 1.0 {
-        return 1;
-    }
-    let at_most_one = |n: u64| {
-        let n = n as f64;
-        quantile.powf(n) + n * (1.0 - quantile) * quantile.powf(n - 1.0)
-    };
-    // The probability falls with n: double, then bisect.
-    let mut high = 2;
-    while at_most_one(high) > 0.01 {
-        high *= 2;
-    }
-    let mut low = high / 2;
-    while high - low > 1 {
-        let middle = low + (high - low) / 2;
-        if at_most_one(middle) > 0.01 { low = middle } else { high = middle }
-    }
-    high
-}
-
 /// Whether this many requests support a percentile. Reports show percentiles up to the last
 /// supported one, and then the maximum.
 pub fn can_tell(quantile: f64, requests: u64) -> bool {
@@ -510,11 +487,5 @@ mod tests {
         // Requests of 2.5 s have not ended when the load does.
         assert_eq!(short(&[50.0, 150.0, 225.0], 250, 2500), Some(Code::TooShort));
         assert_eq!(short(&[3.0, 3.0], 3, 30), None);
-    }
-
-    #[test]
-    fn samples_needed_are_mlperfs() {
-        let needed = [0.5, 0.9, 0.95, 0.99, 0.999].map(samples_needed);
-        assert_eq!(needed, [11, 64, 130, 662, 6636]);
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::journal::{Entry, Examined, Told};
 use super::live::{Live, Recent, State};
 use super::machine::{Withheld, cores, max_rss};
-use super::summarize::{Measured, empty, family, found, lost, not_run, summarize, target};
+use super::summarize::{Measured, empty, found, lost, not_run, summarize, target};
 use super::timing::Timing;
 use super::trials::Seen;
 use super::worker::{self, Order, Ready, Report, WorkerError};
@@ -19,9 +19,10 @@ use crate::client::{ClientConfig, Unmatched};
 use crate::engine::chain::Chain;
 use crate::engine::examine::{self, Examiner};
 use crate::engine::feed::{Feed, FeedError};
-use crate::engine::make::{Maker, chain};
+use crate::engine::make::Maker;
 use crate::engine::source::{Over, Share};
 use crate::engine::{Ended, Slots, Stop};
+use crate::error::chain;
 use crate::plan::{Crew, Load, Scenario, Step};
 use crate::record::summary::{
     ClientSummary, End, EndReason, Requests, ScenarioSummary, TargetSummary, Verdict,
@@ -143,7 +144,7 @@ async fn carry_out(
     let (Some(first), count) = (workers.first(), workers.len()) else {
         return Err(Obstacle::Unreachable("connect", "no worker was started".into()));
     };
-    target.family = Some(family(first.info.family).into());
+    target.family = Some(first.info.family.name().into());
     target.jina = first.info.jina.as_deref().map(|told| cut(told).into_owned());
     target.docarray = first.info.docarray.as_deref().map(|told| cut(told).into_owned());
     let form = first.form;

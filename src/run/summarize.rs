@@ -18,7 +18,6 @@ use crate::record::validity::{self, Circumstances};
 use crate::record::{Recording, Window, cut};
 use crate::scenario::condition::Condition;
 use crate::threshold;
-use crate::wire::{Family, Protocol};
 
 /// What has to be known of a scenario to sum it up, besides what was measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -157,23 +156,7 @@ pub(super) fn empty(plan: &Plan, index: usize) -> ScenarioSummary {
 pub(super) fn target(plan: &Plan, scenario: &Scenario) -> TargetSummary {
     TargetSummary {
         flow: plan.flows[scenario.flow].name.clone(),
-        protocol: name(scenario.protocol).into(),
+        protocol: scenario.protocol.name().into(),
         ..TargetSummary::default()
-    }
-}
-
-/// A protocol as scenario files name it.
-pub(super) fn name(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Grpc => "grpc",
-        Protocol::Http => "http",
-        Protocol::WebSocket => "websocket",
-    }
-}
-
-pub(super) fn family(family: Family) -> &'static str {
-    match family {
-        Family::V1 => "v1",
-        Family::V2 => "v2",
     }
 }

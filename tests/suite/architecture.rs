@@ -17,9 +17,10 @@ struct Room {
 const EVERYONES: &str = "units";
 
 #[test]
-fn every_import_is_one_that_the_table_allows() {
+fn the_imports_of_every_room_are_those_of_the_table() {
     let rooms = rooms();
     let mut wrong = Vec::new();
+    let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (room, file, code) in sources() {
         let Some(own) = rooms.get(&room) else {
             wrong.push(format!("{}: `{room}` is not in the table", file.display()));
@@ -36,6 +37,8 @@ fn every_import_is_one_that_the_table_allows() {
                 wrong.push(format!("{}: imports `{other}`", file.display()));
             }
         }
+        let used = imports.entry(room).or_default();
+        used.extend(crate_paths(&code).into_iter().filter(|other| other != EVERYONES));
         // So many steps up lead out of the room, to where only `crate::` may lead.
         let steps = file.components().filter(|c| c.as_os_str() != "mod.rs").count();
         if code.contains(&"super::".repeat(steps)) {
@@ -43,6 +46,13 @@ fn every_import_is_one_that_the_table_allows() {
         }
     }
     assert!(wrong.is_empty(), "ARCHITECTURE.md does not allow:\n{}", wrong.join("\n"));
+    for (name, room) in &rooms {
+        let mut used = imports.remove(name).unwrap_or_default();
+        used.remove(name);
+        if let Some(listed) = &room.imports {
+            assert_eq!(listed, &used, "what ARCHITECTURE.md lists and `{name}` imports");
+        }
+    }
 }
 
 #[test]

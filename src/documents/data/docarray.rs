@@ -8,6 +8,7 @@ use bytes::Bytes;
 use rayon::prelude::*;
 
 use super::{ENTRY_BYTES_MAX, Entries, open_file, read_at, unreadable};
+use crate::error::chain;
 use crate::source::{Problem, Spot};
 use crate::wire::{Document, Family, files};
 
@@ -90,11 +91,6 @@ fn first_bad<T: Sync>(
             Err(DocarrayError::Bad(format!("Document {}: {reason}", number + 1)))
         }
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// One Document of protobuf, without its tag and length.

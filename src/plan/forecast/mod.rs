@@ -12,6 +12,7 @@ use crate::plan::{
     Arrivals, Flow, Load, Origin, Plan, Post, Scenario, Schedule, Stage, Step, Work,
 };
 use crate::scenario::condition::{Comparison, Condition, Metric, Statistic};
+use crate::stats::samples_needed;
 use crate::units::Quantile;
 use crate::wire::{DataRequest, Family, Form, Header, Map, Protocol};
 
@@ -152,18 +153,19 @@ impl Plan {
             }
             (Amount::About(_) | Amount::Unknown, _) => None,
         };
+        let needed = |quantile: Quantile| samples_needed(quantile.get());
         let quantiles: Vec<Quantile> =
             PERCENTILES.iter().filter_map(|percent| Quantile::from_percent(*percent)).collect();
         let certified = quantiles
             .iter()
             .copied()
-            .filter(|quantile| samples.is_some_and(|n| n >= samples_needed(*quantile)))
+            .filter(|quantile| samples.is_some_and(|n| n >= needed(*quantile)))
             .collect();
         let uncertified = quantiles
             .iter()
             .copied()
-            .find(|quantile| samples.is_some_and(|n| n < samples_needed(*quantile)))
-            .map(|quantile| (quantile, samples_needed(quantile)));
+            .find(|quantile| samples.is_some_and(|n| n < needed(*quantile)))
+            .map(|quantile| (quantile, needed(quantile)));
         Forecast {
             name: scenario.name.clone(),
             levels,
@@ -228,29 +230,6 @@ impl Amount {
             (amount, _) => amount,
         }
     }
-}
-
-/// How many samples it takes to certify a quantile at 99 % confidence when one of them may lie beyond:
-/// the least n for which the chance of at most one exceedance, at a true rate of 1 − q, is below 1 %.
-pub fn samples_needed(quantile: Quantile) -> u64 {
-    let q = quantile.get();
-    if q >= 1.0 {
-        return u64::MAX;
-    }
-    // q^n + n (1 − q) q^(n−1) falls with n, so the least n is found by halving.
-    let chance = |n: u64| {
-        let n = n as f64;
-        (n * q.ln()).exp() + n * (1.0 - q) * ((n - 1.0) * q.ln()).exp()
-    };
-    let (mut low, mut high) = (1u64, 2u64);
-    while chance(high) >= 0.01 && high < 1 << 60 {
-        (low, high) = (high, high * 2);
-    }
-    while high - low > 1 {
-        let middle = low + (high - low) / 2;
-        if chance(middle) < 0.01 { high = middle } else { low = middle }
-    }
-    high
 }
 
 /// How far a count of random arrivals is from its mean at most, in all but 3 of 1 000 loads: three
@@ -498,15 +477,6 @@ fn post_bytes(post: &Post, form: Form) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn samples_follow_the_binomial_rule() {
-        // The table of measurement.md: one exceedance allowed, 99 % confidence.
-        for (percent, samples) in [(50.0, 11), (90.0, 64), (95.0, 130), (99.0, 662), (99.9, 6636)] {
-            let quantile = Quantile::from_percent(percent).expect("a quantile");
-            assert_eq!(samples_needed(quantile), samples, "p{percent}");
-        }
-    }
 
     #[test]
     fn arrivals_are_as_many_as_the_area_under_the_rate() {

@@ -1,9 +1,36 @@
-//! Quantiles of Student's t distribution and probabilities of the rank-sum statistic, for intervals
-//! from few runs.
+//! Statistics and queueing: the samples that a percentile needs, quantiles of Student's t
+//! distribution, probabilities of the rank-sum statistic, and Erlang's C formula.
+
+/// Number of samples below which a quantile cannot be certified. With this many, if the true share
+/// above it were `1 − quantile`, at most one sample would lie above it with a probability below 1 %
+/// (MLPerf LoadGen's early stopping).
+///
+/// For a quantile of 1 that is one: it stands for the largest value seen, as `max` does. What a run
+/// has seen is certain; that nothing larger could ever come, no number of samples could tell.
+pub fn samples_needed(quantile: f64) -> u64 {
+    if quantile >= 1.0 {
+        return 1;
+    }
+    let at_most_one = |n: u64| {
+        let n = n as f64;
+        quantile.powf(n) + n * (1.0 - quantile) * quantile.powf(n - 1.0)
+    };
+    // The probability falls with n: double, then bisect.
+    let mut high = 2;
+    while at_most_one(high) > 0.01 {
+        high *= 2;
+    }
+    let mut low = high / 2;
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if at_most_one(middle) > 0.01 { low = middle } else { high = middle }
+    }
+    high
+}
 
 /// The value that Student's t with `df` degrees of freedom exceeds with probability `tail`, which
 /// is above 0 and at most ½.
-pub(super) fn t_beyond(tail: f64, df: f64) -> f64 {
+pub fn t_beyond(tail: f64, df: f64) -> f64 {
     // The tail falls as t grows: double, then bisect.
     let (mut low, mut high) = (0.0, 1.0);
     while t_tail(high, df) > tail && high < 1e9 {
@@ -15,6 +42,12 @@ pub(super) fn t_beyond(tail: f64, df: f64) -> f64 {
         if t_tail(middle, df) > tail { low = middle } else { high = middle }
     }
     high
+}
+
+/// The value that Student's t with `df` degrees of freedom does not exceed in size with this
+/// probability.
+pub fn t_within(probability: f64, df: f64) -> f64 {
+    t_beyond((1.0 - probability) / 2.0, df)
 }
 
 /// Probability that Student's t with `df` degrees of freedom exceeds `t`, which must not be
@@ -83,7 +116,7 @@ fn ln_gamma(x: f64) -> f64 {
 /// Distribution of the number of pairs (one of `n` values, one of `m`) won by the first, if all
 /// orders are equally likely: entry `u` is the probability of at most `u` wins. Mann and Whitney's
 /// recursion.
-pub(super) fn rank_sum_chances(n: usize, m: usize) -> Vec<f64> {
+pub fn rank_sum_chances(n: usize, m: usize) -> Vec<f64> {
     // Number of ways to choose n of the first k ranks with rank sum s, adding one rank at a time.
     let most = n * m;
     let mut ways = vec![vec![0.0; most + 1]; n + 1];
@@ -112,6 +145,16 @@ pub(super) fn rank_sum_chances(n: usize, m: usize) -> Vec<f64> {
         .collect()
 }
 
+/// The probability of waiting in a queue of `servers` with a load of `load` Erlang, below `servers`
+/// (M/M/c): Erlang's C formula.
+pub fn erlang_c(load: f64, servers: u32) -> f64 {
+    // The probability of finding all servers busy if nobody waits (Erlang's B), built up server by
+    // server, and C from it.
+    let blocked =
+        (1..=servers).fold(1.0, |blocked, n| load * blocked / (f64::from(n) + load * blocked));
+    blocked / (1.0 - load / f64::from(servers) * (1.0 - blocked))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,6 +165,9 @@ mod tests {
             (0.01, 4.0, 3.747),
             (0.01, 18.0, 2.552),
             (0.025, 1.0, 12.706),
+            (0.025, 2.0, 4.303),
+            (0.025, 5.0, 2.571),
+            (0.025, 30.0, 2.042),
             (0.005, 10.0, 3.169),
             (0.01, 1e6, 2.326),
             (0.5, 3.0, 0.0),
@@ -129,6 +175,7 @@ mod tests {
             let found = t_beyond(tail, df);
             assert!((found - expected).abs() < 6e-4, "{tail} {df}: {found}");
         }
+        assert!((t_within(0.95, 5.0) - 2.571).abs() < 6e-4);
     }
 
     #[test]
@@ -141,5 +188,19 @@ mod tests {
         let chances = rank_sum_chances(10, 10);
         assert!(chances[19] <= 0.01 && chances[20] > 0.01, "{:?}", &chances[18..22]);
         assert_eq!(rank_sum_chances(2, 5).len(), 11);
+    }
+
+    #[test]
+    fn samples_needed_are_mlperfs() {
+        let needed = [0.5, 0.9, 0.95, 0.99, 0.999].map(samples_needed);
+        assert_eq!(needed, [11, 64, 130, 662, 6636]);
+    }
+
+    #[test]
+    fn erlangs_c_is_that_of_the_tables() {
+        assert!((erlang_c(0.5, 1) - 0.5).abs() < 1e-12);
+        // Two servers, each half busy: 1/3.
+        assert!((erlang_c(1.0, 2) - 1.0 / 3.0).abs() < 1e-12);
+        assert!((erlang_c(8.0, 10) - 0.409).abs() < 1e-3);
     }
 }

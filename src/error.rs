@@ -1,0 +1,33 @@
+//! An error and its causes in one line.
+
+/// An error and what caused it, each cause after a colon; a cause that the words before it mention is
+/// not repeated.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{words}")]
+    struct Failed {
+        words: &'static str,
+        source: Option<Box<Failed>>,
+    }
+
+    #[test]
+    fn causes_follow_their_error_once() {
+        let of = |words, source: Option<Failed>| Failed { words, source: source.map(Box::new) };
+        assert_eq!(chain(&of("no Flow", Some(of("port taken", None)))), "no Flow: port taken");
+        assert_eq!(
+            chain(&of("no Flow: port taken", Some(of("port taken", None)))),
+            "no Flow: port taken"
+        );
+    }
+}
