@@ -1,4 +1,4 @@
-//! What forbids to compare two results: a difference that is no change of the Flow.
+//! Reasons against comparing two results: differences other than the Flow.
 
 use std::fmt;
 
@@ -14,18 +14,18 @@ type Map = serde_json::Map<String, Value>;
 /// Why two results should not be compared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// The scenario; null where it concerns all.
+    /// Name of the scenario; null if it concerns all.
     pub scenario: Option<String>,
     /// What differs: `seed`, `machine`, `load` …
     pub what: String,
-    /// What kind of reason it is: [`Code::Differs`], or that a result cannot be used.
+    /// Code of the reason: [`Code::Differs`], or why a result is unusable.
     pub code: Code,
     /// In words, with both values and where they were found.
     pub text: String,
 }
 
 impl Difference {
-    /// Whether it is that a result cannot be used, whatever it is compared with.
+    /// Whether a result is unusable, whatever it is compared with.
     pub(super) fn is_unusable(&self) -> bool {
         self.code != Code::Differs
     }
@@ -40,7 +40,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// All that forbids to compare these results on these scenarios; of a kind the first.
+/// All reasons against comparing these results on these scenarios; only the first of each kind.
 pub(super) fn differences(
     base: &[Saved],
     candidate: &[Saved],
@@ -90,7 +90,7 @@ pub(super) fn differences(
     found
 }
 
-/// What does not forbid it and is worth knowing.
+/// What does not prevent a comparison, but is worth knowing.
 pub(super) fn notes(base: &[Saved], candidate: &[Saved]) -> Vec<String> {
     let mut versions: Vec<&str> = Vec::new();
     for saved in base.iter().chain(candidate) {
@@ -104,11 +104,11 @@ pub(super) fn notes(base: &[Saved], candidate: &[Saved]) -> Vec<String> {
     several.then(note).into_iter().collect()
 }
 
-/// What kind of machine it was: two with the same words are taken to be equally fast.
+/// Kind of the machine. Machines with the same description are assumed to be equally fast.
 pub(super) fn machine(environment: &Environment) -> String {
     let cpu = environment.cpu.as_deref().unwrap_or("unknown processor");
     let quota = environment.cpu_quota.map(|quota| format!(", {quota} of them granted"));
-    // Memory is told a little differently after each start: to the GiB it stays the same.
+    // The reported memory varies slightly between boots, but not when rounded to GiB.
     let memory = environment.memory_bytes.map(|bytes| {
         let gib = (bytes as f64 / f64::from(1 << 30)).round();
         format!(", {gib} GiB")
@@ -135,7 +135,7 @@ fn differ(what: &str, first: &str, ours: &str, other: &str, theirs: &str) -> Str
     format!("the {what} differs: {ours} in {first}, {theirs} in {other}")
 }
 
-/// What may differ, and its two values.
+/// What differs, and its two values.
 type Pair = (String, String, String);
 
 fn unequal<'a>(pairs: impl IntoIterator<Item = (&'a str, String, String)>) -> Vec<Pair> {
@@ -143,7 +143,7 @@ fn unequal<'a>(pairs: impl IntoIterator<Item = (&'a str, String, String)>) -> Ve
     pairs.map(|(what, ours, theirs)| (what.to_owned(), ours, theirs)).collect()
 }
 
-/// What concerns all scenarios.
+/// Differences that concern all scenarios.
 fn whole(ours: &Summary, theirs: &Summary) -> Vec<Pair> {
     unequal([
         ("seed", ours.seed.to_string(), theirs.seed.to_string()),
@@ -151,7 +151,7 @@ fn whole(ours: &Summary, theirs: &Summary) -> Vec<Pair> {
     ])
 }
 
-/// What concerns one scenario. Its Flow may be another: that is what is compared.
+/// Differences that concern one scenario. Its Flow may differ: that is what is compared.
 fn part(ours: &Summary, theirs: &Summary, name: &str) -> Vec<Pair> {
     let (Some(our), Some(their)) = (scenario(ours, name), scenario(theirs, name)) else {
         return Vec::new();
@@ -170,11 +170,11 @@ fn part(ours: &Summary, theirs: &Summary, name: &str) -> Vec<Pair> {
     found
 }
 
-/// Keys of a scenario that change nothing of what is sent, or are what is compared.
+/// Keys of a scenario that do not affect what is sent, or that are what is compared.
 const FREE: [&str; 7] =
     ["name", "flow", "thresholds", "assert", "on_done", "on_error", "on_always"];
 
-/// What is written differently in the suites, every default filled in.
+/// Differences between the resolved suites.
 fn written(ours: &Summary, theirs: &Summary, name: &str) -> Vec<Pair> {
     let (Some(our), Some(their)) = (resolved(ours, name), resolved(theirs, name)) else {
         return Vec::new();
@@ -186,7 +186,7 @@ fn written(ours: &Summary, theirs: &Summary, name: &str) -> Vec<Pair> {
     for key in keys.into_iter().filter(|key| !FREE.contains(key)) {
         let of = |summary: &Summary, scenario: &Map| {
             let value = scenario.get(key).unwrap_or(&Value::Null);
-            // A generator goes by its name: what it makes is what counts.
+            // A named generator is compared by its content, not by its name.
             let named = (key == "documents").then(|| value.as_str()).flatten();
             let generator = named
                 .and_then(|name| summary.resolved.as_ref()?.get("documents")?.get(name).cloned());
@@ -206,7 +206,7 @@ fn resolved<'a>(summary: &'a Summary, name: &str) -> Option<&'a Map> {
     scenario.as_object()
 }
 
-/// A value in a sentence.
+/// A value, shortened for a sentence.
 fn short(value: &Value) -> String {
     const LONGEST: usize = 120;
     let text = match value {

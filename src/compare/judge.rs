@@ -1,4 +1,4 @@
-//! Intervals held against gates.
+//! Evaluates gates on intervals.
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -12,27 +12,27 @@ use crate::random::Key;
 use crate::record::reason::{Code, Reason};
 use crate::stats::samples_needed;
 
-/// Where the shift of response times is looked at.
+/// Quantiles at which the shift of response times is shown.
 const SHIFT: [f64; 8] = [0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999];
 
-/// How much latencies are taken to differ between runs when nothing has been measured of it: more
-/// than on a quiet machine of one's own, for a single run may be an outlier. `flowbench noise` puts
-/// the truth in its place.
+/// Assumed standard deviation of latencies between runs, if it was not measured. It is larger than
+/// on a quiet, dedicated machine, because a single run may be an outlier. `flowbench noise`
+/// measures the true value.
 const ASSUMED_LATENCY: f64 = 0.05;
 
 /// The same for throughput, which follows the schedule or the mean of all latencies.
 const ASSUMED_THROUGHPUT: f64 = 0.01;
 
-/// What histograms cannot resolve of a latency's logarithm, on both sides together: three digits.
+/// Resolution of a latency's logarithm in histograms, for both sides together: three digits.
 const RESOLUTION: f64 = 1e-3;
 
-/// More runs a side than this nobody makes for one gate.
+/// Nobody makes more runs per side for one gate.
 const RUNS_MAX: f64 = 500.0;
 
-/// One scenario's runs on both sides; neither is empty.
+/// The runs of one scenario on both sides; neither side is empty.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// Its name.
+    /// Name of the scenario.
     pub name: String,
     /// Runs of the base.
     pub base: Vec<Run>,
@@ -43,48 +43,47 @@ pub struct Sample {
 /// How a metric changed from base to candidate.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Change {
-    /// As gates name it.
+    /// Name as in gates.
     pub metric: String,
     /// `ms`, `share` (from 0 to 1) or `per_s`.
     pub unit: &'static str,
-    /// The median of the base's runs, in that unit. Null when failures are the answer.
+    /// Median of the base's runs in that unit. Null if it falls among the failures.
     pub base: Option<f64>,
-    /// The same of the candidate's.
+    /// The same for the candidate.
     pub candidate: Option<f64>,
-    /// The best guess: parts of the base, and for shares the difference itself. Null, as the interval's
-    /// ends, when failures are the answer on a side: nothing is so many percent slower than never.
+    /// Point estimate, relative to the base; for shares, absolute. Null, like the ends of the
+    /// interval, if a side's value falls among the failures: then there is no ratio.
     pub change: Option<f64>,
-    /// The interval's lower end; null when there is none.
+    /// Lower end of the interval; null if there is none.
     pub low: Option<f64>,
-    /// Its upper end; null when there is none.
+    /// Upper end of the interval; null if there is none.
     pub high: Option<f64>,
-    /// Whether it lies wholly on the better side of no change.
+    /// Whether the interval lies completely on the better side of no change.
     pub improved: bool,
-    /// Whether it lies wholly on the worse side.
+    /// Whether it lies completely on the worse side.
     pub worsened: bool,
 }
 
-/// What became of a gate.
+/// Result of a gate.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct GateResult {
-    /// As written.
+    /// The gate as written.
     pub gate: String,
-    /// What was found.
+    /// The verdict.
     pub verdict: Verdict,
-    /// The change that is allowed, as [`Change::change`]: below zero where less is worse.
+    /// The allowed change, in the form of [`Change::change`]: negative if less is worse.
     pub allowed: f64,
-    /// What changed, with the interval that the verdict rests on; null when there is nothing to
-    /// compare.
+    /// The change, with the interval behind the verdict; null if there is nothing to compare.
     pub change: Option<Change>,
-    /// How many runs a side would probably tell, where these cannot. Null where that is unknown or
-    /// beyond reason.
+    /// Number of runs per side that would probably decide, if these do not. Null if that is unknown
+    /// or impractical.
     pub runs_needed: Option<u64>,
-    /// Why it is inconclusive; null where it is not.
+    /// Why it is inconclusive; null if it is not.
     pub reason: Option<Reason>,
 }
 
 impl GateResult {
-    /// Whether the best guess lies beyond what is allowed, however sure that is.
+    /// Whether the point estimate lies beyond the allowance, however certain that is.
     pub fn is_beyond(&self) -> bool {
         let Some(found) = &self.change else { return false };
         match found.change {
@@ -95,11 +94,11 @@ impl GateResult {
     }
 }
 
-/// A gate on a scenario, on its way to a verdict.
+/// A gate on a scenario, while it is being decided.
 struct Trial<'a> {
     gate: &'a Gate,
     compared: Result<Compared, Reason>,
-    /// Runs a side that are needed for a reason of their own.
+    /// Runs per side that are needed for another reason.
     runs_needed: Option<u64>,
 }
 
@@ -112,10 +111,11 @@ struct Compared {
     runs: usize,
 }
 
-/// Compares the runs of each scenario and judges the gates on all of them together.
+/// Compares the runs of each scenario, and evaluates the gates on all of them together.
 ///
 /// # Errors
-/// When a gate is about something that no scenario has.
+///
+/// If a gate is about something that no scenario has.
 pub fn judge(
     samples: &[Sample],
     gates: &[Gate],
@@ -125,7 +125,7 @@ pub fn judge(
     if let Some(gate) = gates.iter().find(|gate| !samples.iter().any(|s| s.knows(&gate.metric))) {
         return Err(unknown(&gate.metric, samples));
     }
-    // What one scenario alone has, is no gate of the others.
+    // A metric that only one scenario has is not a gate of the others.
     let trials = samples.iter().map(|s| gates.iter().filter(|gate| s.knows(&gate.metric)).count());
     let strictest = alpha / trials.sum::<usize>().max(1) as f64;
     let looked: Vec<(Vec<Trial>, Vec<Change>, Vec<Change>)> =
@@ -152,8 +152,7 @@ pub fn judge(
         .collect())
 }
 
-/// A scenario that the candidate no longer has, where gates are about it: nobody knows whether it would
-/// hold them.
+/// A scenario that the candidate no longer has, if there are gates on it. They are inconclusive.
 pub(super) fn missing(name: &str, base: Vec<Run>, gates: &[Gate]) -> Option<ScenarioComparison> {
     let sample = Sample { name: name.to_owned(), base, candidate: Vec::new() };
     let gates = gates.iter().filter(|gate| sample.knows(&gate.metric));
@@ -191,9 +190,9 @@ fn unknown(metric: &Metric, samples: &[Sample]) -> CompareError {
     CompareError::UnknownMetric { metric: metric.to_string(), known }
 }
 
-/// Holm's step-down: the clearest of n gates must be as sure as one in n, the next as one in n − 1,
-/// and at the first that is not, the rest cannot be told either. The chance that any of them is told
-/// wrongly is `alpha` at most, however they depend on each other.
+/// Holm's step-down method: the clearest of n gates is tested at alpha / n, the next at alpha / (n
+/// − 1), and after the first that fails, the rest are inconclusive. The probability that any
+/// verdict is wrong is at most `alpha`, whatever the dependence between them.
 fn decide(trials: &[&Trial], alpha: f64) -> Vec<GateResult> {
     let chance = |trial: &Trial| match &trial.compared {
         Ok(compared) => compared.chance(trial.gate),
@@ -252,7 +251,7 @@ impl Sample {
             compared.map(|c| c.ok().map(|compared| compared.change(alpha))).collect();
         let (usual, shift) = changes.split_at(usual.len());
         let all = |changes: &[Option<Change>]| changes.iter().flatten().cloned().collect();
-        // A quantile of too few requests is no part of the picture.
+        // A quantile that too few requests support is not shown.
         let shift: Vec<Option<Change>> = SHIFT
             .iter()
             .zip(shift)
@@ -263,7 +262,7 @@ impl Sample {
         (trials, all(usual), all(&shift))
     }
 
-    /// What people look at first.
+    /// The metrics people look at first.
     fn usual(&self) -> Vec<Metric> {
         let mut executors: Vec<&str> = self.base.iter().flat_map(Run::executors).collect();
         executors.sort_unstable();
@@ -281,7 +280,7 @@ impl Sample {
             .collect()
     }
 
-    /// Why there are too few requests on a side for a quantile, and how many runs would have enough.
+    /// Why a side has too few requests for a quantile, and how many runs would have enough.
     fn too_few(&self, metric: &Metric) -> Option<(Reason, u64)> {
         let Measure::Latency(_, Statistic::Quantile(quantile)) = metric.measure else {
             return None;
@@ -306,10 +305,10 @@ impl Sample {
         let ranked = self.sides().iter().all(|side| side.len() >= RANKED_MIN);
         let within = self.sides().map(|side| -> Vec<Vec<f64>> {
             if ranked {
-                // Where runs are enough, nobody asks what is within them.
+                // With enough runs, the variation within them does not matter.
                 return vec![vec![0.0; metrics.len()]; side.len()];
             }
-            // The same seed for the same runs: a comparison made twice says the same.
+            // The same seed for the same runs: repeating a comparison gives the same result.
             let key = Key::new(0).part(&self.name);
             let runs = side.par_iter().enumerate();
             runs.map(|(index, run)| run.within(metrics, key.index(index as u64))).collect()
@@ -318,7 +317,7 @@ impl Sample {
             .iter()
             .enumerate()
             .map(|(index, metric)| {
-                // Of a share failures are the very thing; all else is of what succeeds.
+                // A share is about failures; everything else is about successes.
                 if !metric.is_share() && self.base.iter().all(|run| run.failed >= run.arrivals) {
                     let text = "the base has not one request that succeeded";
                     return Err(Reason::plain(Code::BaseFailed, text));
@@ -347,7 +346,7 @@ impl Sample {
                 let assumed = match metric.measure {
                     Measure::Latency(..) => ASSUMED_LATENCY,
                     Measure::Throughput | Measure::DocumentsPerSecond => ASSUMED_THROUGHPUT,
-                    // Counting failures has its own uncertainty, below.
+                    // The uncertainty of counting failures is added below.
                     Measure::ErrorRate => 0.0,
                 };
                 let prior = prior(metric).unwrap_or(Prior::Assumed(assumed));
@@ -372,12 +371,12 @@ impl Sample {
             .collect()
     }
 
-    /// What cannot be resolved of a metric on its scale.
+    /// Resolution of a metric on its scale.
     fn resolution(&self, metric: &Metric) -> f64 {
         match metric.measure {
             Measure::Latency(..) => RESOLUTION,
             Measure::ErrorRate => 0.0,
-            // A request more or less at the edge of a run.
+            // One request more or less at the edge of a run.
             Measure::Throughput | Measure::DocumentsPerSecond => {
                 let runs = self.sides().into_iter().flatten();
                 1.0 / runs.map(|run| run.count(metric)).min().unwrap_or(1).max(1) as f64
@@ -428,12 +427,12 @@ impl Trial<'_> {
 }
 
 impl Compared {
-    /// Whether there is a number on both sides.
+    /// Whether both sides have a value.
     fn is_told(&self) -> bool {
         self.base.is_finite() && self.candidate.is_finite()
     }
 
-    /// The smallest chance of error at which a verdict on the gate can be given.
+    /// The smallest alpha at which there is a verdict on the gate.
     fn chance(&self, gate: &Gate) -> f64 {
         let limit = gate.limit(self.base);
         self.effect.chance_above(limit).min(self.effect.chance_below(limit))
@@ -457,7 +456,7 @@ impl Compared {
         }
     }
 
-    /// Why so many runs do not tell.
+    /// The reason that this many runs do not decide.
     fn too_few_runs(&self, needed: Option<u64>) -> Reason {
         let text = match needed {
             Some(runs) => format!("about {runs} runs a side would tell"),
@@ -467,10 +466,10 @@ impl Compared {
         Reason { code: Code::TooFewRuns, found, limit, text }
     }
 
-    /// Runs a side that would tell in four of five cases, if the best guess is the truth: the
-    /// interval shrinks with the root of their number.
+    /// Runs per side that would decide with a power of 80 %, if the point estimate is true. The
+    /// interval shrinks with the square root of their number.
     fn runs_needed(&self, limit: f64, level: f64) -> Option<u64> {
-        // The 80 % that luck must leave, beside the 99 % of the verdict, in standard errors.
+        // The 80 % power in addition to the 99 % of the verdict, in standard errors.
         const LUCK: f64 = 1.0 + 0.84 / 2.33;
         let gap = (self.effect.estimate - limit).abs();
         let half = self.effect.half(level);

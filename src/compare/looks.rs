@@ -1,17 +1,17 @@
-//! Runs made one after the other until they can tell: when to look, how sure each look must be, and
-//! what a regression needs to count.
+//! Sequential runs: when to evaluate gates, how much alpha each look may spend, and how a
+//! regression is confirmed.
 
 use super::{ALPHA, GateResult, ScenarioComparison, Verdict, overall};
 use crate::record::reason::{Code, Reason};
 
-/// Fresh runs a side that must repeat a regression before it counts.
+/// Fresh runs per side that must confirm a regression.
 pub const CONFIRMATION: usize = 3;
 
-/// The looks at runs that are still coming in.
+/// The looks at a growing number of runs.
 ///
-/// Who looks often is wrong more often. So the chance of error is spent over the looks: when a share
-/// s of the runs is there, s² of it is spent (Lan and DeMets), little at first, when few runs can
-/// mislead. What all looks spend together is [`ALPHA`], however they depend on each other.
+/// Repeated looks inflate false positives, so alpha is spent over the looks: after a fraction s of
+/// the runs, s² of it is spent (Lan and DeMets). Little is spent at first, when few runs can
+/// mislead. All looks together spend [`ALPHA`], whatever their dependence.
 #[derive(Clone, Copy, Debug)]
 pub struct Looks {
     most: usize,
@@ -19,18 +19,18 @@ pub struct Looks {
 }
 
 impl Looks {
-    /// Looks at up to so many runs a side.
+    /// Looks at up to `most` runs per side.
     pub fn new(most: usize) -> Looks {
         Looks { most: most.max(1), spent: 0.0 }
     }
 
-    /// Whether to look when so many runs a side are there: after each round of A B B A, so that
-    /// neither side has the better half of a drift, and at the end.
+    /// Whether to look at this number of runs per side: after each round of A B B A, so that a
+    /// drift affects both sides equally, and at the end.
     pub fn is_due(&self, runs: usize) -> bool {
         runs >= self.most || runs >= 2 && runs.is_multiple_of(2)
     }
 
-    /// The chance of error that this look may have; the last one gets all that is left.
+    /// The alpha this look may spend; the last one gets all that is left.
     pub fn spend(&mut self, runs: usize, last: bool) -> f64 {
         let share = if last { 1.0 } else { (runs as f64 / self.most as f64).min(1.0) };
         let level = (ALPHA * share * share - self.spent).max(ALPHA * 1e-3);
@@ -39,13 +39,13 @@ impl Looks {
     }
 }
 
-/// Which side the runs of a round begin with: A B, then B A.
+/// Whether a round starts with the candidate: A B, then B A.
 pub fn candidate_first(round: usize) -> bool {
     round % 2 == 1
 }
 
-/// What an earlier look has found to hold stays so: it has paid for it with its own share of
-/// certainty.
+/// Keeps the gates that an earlier look found to hold: it has already spent its share of alpha on
+/// them.
 pub fn keep_decided(found: &mut [ScenarioComparison], known: &[ScenarioComparison]) {
     each_gate(found, known, |gate, known| {
         if gate.verdict == Verdict::CantTell && known.verdict == Verdict::Held {
@@ -54,9 +54,9 @@ pub fn keep_decided(found: &mut [ScenarioComparison], known: &[ScenarioCompariso
     });
 }
 
-/// Repeats what regressed: the best guess of fresh runs alone, which have had no say yet, must lie
-/// beyond the allowance again, or it was luck and cannot be told. Gives whether anything is left
-/// that regressed.
+/// Confirms regressions: the point estimate of the fresh runs alone must lie beyond the allowance
+/// again, or the regression may be chance and the gate is inconclusive. Returns whether any
+/// regression is left.
 pub fn confirm(found: &mut [ScenarioComparison], fresh: &[ScenarioComparison]) -> bool {
     each_gate(found, fresh, |gate, fresh| {
         if gate.verdict == Verdict::Regressed && !fresh.is_beyond() {
@@ -67,7 +67,7 @@ pub fn confirm(found: &mut [ScenarioComparison], fresh: &[ScenarioComparison]) -
     regressed(found)
 }
 
-/// Takes back what regressed, for want of time to confirm it.
+/// Turns regressions into inconclusive gates, if there is no time to confirm them.
 pub fn leave_unconfirmed(found: &mut [ScenarioComparison]) {
     let gates = found.iter_mut().flat_map(|scenario| &mut scenario.gates);
     for gate in gates.filter(|gate| gate.verdict == Verdict::Regressed) {
@@ -83,7 +83,7 @@ fn withdraw(gate: &mut GateResult, reason: Reason) {
     gate.reason = Some(reason);
 }
 
-/// Adds up what scenarios come to; whether any regressed.
+/// Updates the verdicts of scenarios; returns whether any regressed.
 fn regressed(found: &mut [ScenarioComparison]) -> bool {
     for scenario in found.iter_mut() {
         scenario.verdict = overall(scenario.gates.iter().map(|gate| gate.verdict));
@@ -91,8 +91,8 @@ fn regressed(found: &mut [ScenarioComparison]) -> bool {
     found.iter().any(|scenario| scenario.verdict == Some(Verdict::Regressed))
 }
 
-/// The gates that two looks share. A later one may have scenarios or Executors that an earlier one
-/// had not.
+/// The gates that two looks have in common. A later one may have scenarios or Executors that an
+/// earlier one lacked.
 fn each_gate(
     found: &mut [ScenarioComparison],
     others: &[ScenarioComparison],

@@ -37,22 +37,22 @@ use noise::Noise;
 /// The schema of a saved comparison.
 pub const SCHEMA: &str = "flowbench.comparison/1";
 
-/// The chance at which a verdict may be wrong, in each direction, over all gates together.
+/// Probability of a wrong verdict, in each direction, over all gates together.
 pub const ALPHA: f64 = 0.01;
 
-/// What is found of one gate, or of all.
+/// Verdict on one gate, or on all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// It got worse by more than is allowed.
+    /// Worse by more than is allowed.
     Regressed,
-    /// It did not.
+    /// Not worse by more than is allowed.
     Held,
-    /// These runs cannot tell.
+    /// Inconclusive.
     CantTell,
 }
 
-/// What comes of gates that cannot be told.
+/// How to treat inconclusive gates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Inconclusive {
@@ -68,112 +68,111 @@ pub enum Inconclusive {
 /// One saved result, and where it came from.
 #[derive(Clone, Debug)]
 pub struct Saved {
-    /// For people: the file.
+    /// A name for people: the file.
     pub label: String,
-    /// What was saved.
+    /// The result.
     pub summary: Summary,
 }
 
-/// How to compare.
+/// Options of a comparison.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
-    /// What must hold; may be none.
+    /// The gates; may be empty.
     pub gates: &'a [Gate],
-    /// The chance of a wrong verdict, [`ALPHA`] unless several looks share it.
+    /// Probability of a wrong verdict: [`ALPHA`], unless several looks share it.
     pub alpha: f64,
-    /// What is known of the machine's noise.
+    /// Noise profile of the machine.
     pub noise: Option<&'a Noise>,
-    /// Whether to compare what should not be.
+    /// Whether to compare despite differences.
     pub force: bool,
-    /// What comes of gates that cannot be told.
+    /// How to treat inconclusive gates.
     pub inconclusive: Inconclusive,
 }
 
-/// What two sides say about each other.
+/// The comparison of two sides.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
-    /// [`SCHEMA`].
+    /// Always [`SCHEMA`].
     pub schema: &'static str,
-    /// The suite.
+    /// Name of the suite.
     pub suite: String,
-    /// Of all gates; null when there are none.
+    /// Verdict over all gates; null if there are none.
     pub verdict: Option<Verdict>,
-    /// Whether nothing stands against the candidate: nothing regressed, and what could not be told
-    /// is let pass.
+    /// Whether the candidate passes: nothing regressed, and inconclusive gates are allowed to pass.
     pub passed: bool,
-    /// What comes of gates that cannot be told.
+    /// How to treat inconclusive gates.
     pub inconclusive: Inconclusive,
-    /// Intervals hold the truth with this share of certainty, at least.
+    /// Minimum confidence level of the intervals.
     pub confidence: f64,
     /// The results of the base.
     pub base: Vec<String>,
     /// The results of the candidate.
     pub candidate: Vec<String>,
-    /// Why these should not have been compared, where that was forced.
+    /// Reasons against this comparison, if it was forced.
     pub forced: Vec<Difference>,
-    /// Whether runs are too few to say how much they differ, nobody measured it beforehand, and so an
-    /// assumption joins in.
+    /// Whether an assumption about the variation between runs was needed, because there are too few
+    /// runs to show it and no noise profile.
     pub noise_assumed: bool,
-    /// Scenarios of the base that the candidate has not.
+    /// Scenarios of the base that the candidate lacks.
     pub missing: Vec<String>,
-    /// Scenarios of the candidate that the base has not.
+    /// Scenarios of the candidate that the base lacks.
     pub new: Vec<String>,
-    /// Scenarios that both have.
+    /// Scenarios that both sides have.
     pub scenarios: Vec<ScenarioComparison>,
-    /// What else there is to know, a sentence each.
+    /// Notes, one sentence each.
     pub notes: Vec<String>,
 }
 
 /// One scenario on both sides.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ScenarioComparison {
-    /// Its name.
+    /// Name of the scenario.
     pub name: String,
-    /// Of its gates; null when there are none.
+    /// Verdict over its gates; null if there are none.
     pub verdict: Option<Verdict>,
-    /// Runs of the base and of the candidate.
+    /// Number of runs of the base and of the candidate.
     pub runs: [usize; 2],
-    /// Its gates.
+    /// Results of its gates.
     pub gates: Vec<GateResult>,
-    /// What changed otherwise: the usual figures, gated or not.
+    /// Changes of the usual metrics, gated or not.
     pub changes: Vec<Change>,
-    /// Response time from p10 to p99.9: body and tail may move oppositely.
+    /// Response time from p10 to p99.9: body and tail may move in opposite directions.
     pub shift: Vec<Change>,
 }
 
 /// Why two sides were not compared.
 #[derive(Debug, thiserror::Error)]
 pub enum CompareError {
-    /// They cannot be.
+    /// They cannot be compared.
     #[error("these results cannot be compared:{}", list(.0))]
     Incomparable(Vec<Difference>),
     /// They have no scenario in common.
     #[error("no scenario is on both sides: the base has {base}, the candidate has {candidate}")]
     NothingInCommon {
-        /// Names.
+        /// Names of the scenarios.
         base: String,
-        /// Names.
+        /// Names of the scenarios.
         candidate: String,
     },
-    /// A gate is about something that no scenario has.
+    /// A gate has a metric that no scenario has.
     #[error("no scenario has `{metric}`{known}")]
     UnknownMetric {
-        /// As written.
+        /// The metric as written.
         metric: String,
-        /// What there is instead.
+        /// The metrics there are instead.
         known: String,
     },
-    /// Gates tighter than the machine's noise.
+    /// Gates below the minimum detectable change of the machine.
     #[error("{}", .0.join("\n"))]
     TighterThanNoise(Vec<String>),
-    /// A histogram was changed by somebody.
+    /// A histogram was modified.
     #[error("`{label}`: scenario `{scenario}`: {source}")]
     Histogram {
-        /// The result.
+        /// Label of the result.
         label: String,
-        /// The scenario.
+        /// Name of the scenario.
         scenario: String,
-        /// What is wrong.
+        /// The cause.
         #[source]
         source: HistogramError,
     },
@@ -186,6 +185,7 @@ fn list(differences: &[Difference]) -> String {
 /// Compares two sides, each with at least one result.
 ///
 /// # Errors
+///
 /// See [`CompareError`].
 pub fn compare(
     base: &[Saved],
@@ -223,7 +223,7 @@ pub fn compare(
     if !options.force {
         let (unusable, other): (Vec<_>, Vec<_>) =
             differences.into_iter().partition(Difference::is_unusable);
-        // Without gates there would be nothing to say that it is not so.
+        // Without gates, nothing else would show that.
         if !other.is_empty() || !unusable.is_empty() && options.gates.is_empty() {
             return Err(CompareError::Incomparable([unusable, other].concat()));
         }
@@ -243,7 +243,7 @@ pub fn compare(
             return Err(CompareError::TighterThanNoise(tight));
         }
     }
-    // Noise that was learned from the base's own runs says nothing that these do not.
+    // A noise profile of the base's own runs adds nothing to these runs.
     let beforehand = options.noise.filter(|noise| !noise.is_of(base));
     let mut scenarios = judge(&samples, options.gates, options.alpha, beforehand)?;
     for name in &missing {
@@ -274,7 +274,7 @@ pub fn compare(
     })
 }
 
-/// Whether nothing stands against a candidate of whom this was found.
+/// Whether a candidate with this verdict passes.
 pub fn passed(verdict: Option<Verdict>, inconclusive: Inconclusive) -> bool {
     match verdict {
         None | Some(Verdict::Held) => true,
@@ -283,8 +283,8 @@ pub fn passed(verdict: Option<Verdict>, inconclusive: Inconclusive) -> bool {
     }
 }
 
-/// What several verdicts add up to: one that regressed is known to have, whatever else cannot be
-/// told. `None` of none.
+/// The verdict over several. A regression is certain, whatever is inconclusive. `None` if there are
+/// none.
 pub fn overall(verdicts: impl IntoIterator<Item = Verdict>) -> Option<Verdict> {
     verdicts.into_iter().reduce(|all, next| match (all, next) {
         (Verdict::Regressed, _) | (_, Verdict::Regressed) => Verdict::Regressed,
@@ -294,7 +294,7 @@ pub fn overall(verdicts: impl IntoIterator<Item = Verdict>) -> Option<Verdict> {
 }
 
 impl Comparison {
-    /// Adds the verdicts of scenarios up again, after some of them were changed.
+    /// Updates the overall verdict after verdicts of scenarios have changed.
     pub fn settle(&mut self) {
         self.verdict = overall(self.scenarios.iter().filter_map(|scenario| scenario.verdict));
         self.passed = passed(self.verdict, self.inconclusive);
@@ -302,7 +302,7 @@ impl Comparison {
 }
 
 impl ScenarioComparison {
-    /// Has no gate be told, whatever the figures say.
+    /// Makes all gates inconclusive, whatever the figures say.
     fn leave_open(&mut self, obstacle: &Difference) {
         for gate in &mut self.gates {
             gate.verdict = Verdict::CantTell;
@@ -319,7 +319,7 @@ impl Saved {
     }
 }
 
-/// The results of a side, each once: a copy tells nothing that the first does not.
+/// The results of a side without copies, which add nothing.
 fn distinct(side: &[Saved]) -> Cow<'_, [Saved]> {
     let kept: Vec<usize> = (0..side.len()).filter(|at| !is_copy(side, *at)).collect();
     match kept.len() == side.len() {
@@ -328,7 +328,7 @@ fn distinct(side: &[Saved]) -> Cow<'_, [Saved]> {
     }
 }
 
-/// Whether a result is the same as one before it.
+/// Whether a result is a copy of an earlier one.
 fn is_copy(side: &[Saved], at: usize) -> bool {
     side[..at].iter().any(|before| before.summary == side[at].summary)
 }

@@ -1,77 +1,78 @@
-//! Why figures may not be quoted, a condition or a gate cannot be judged, or a search has no clear
-//! answer, as data: a code and its figures. The sentence beside them is for people; no code reads it.
+//! Why figures may not be quoted, why a threshold or gate is inconclusive, or why a search has no
+//! clear answer, as data: a code and its figures. The sentence with them is for people; no code
+//! reads it.
 
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-/// One reason.
+/// A reason with its figures.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Reason {
-    /// What kind it is: stable, for programs to act on.
+    /// Stable code, for programs to act on.
     pub code: Code,
-    /// What was found, in the unit of `code`; null where it has no figure.
+    /// The value found, in the unit of `code`; null if it has no figures.
     pub found: Option<f64>,
-    /// What is allowed or needed, in the same unit.
+    /// The value allowed or needed, in the same unit.
     pub limit: Option<f64>,
-    /// The same as a sentence.
+    /// The reason as a sentence.
     pub text: String,
 }
 
-/// The kinds of reasons, each with the unit of its figures.
+/// The codes of reasons, with the units of their figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     /// The load generator fell behind schedule: p99 of its send delay, ms.
     GeneratorBehind,
-    /// Documents were made too slowly: p99 of the wait for them, ms.
+    /// Documents were generated too slowly: p99 of the wait for them, ms.
     DocumentsBehind,
-    /// Arrivals that could not be sent in time: those that could, of all.
+    /// Some arrivals could not be sent in time: number sent in time, number of all.
     NotSentInTime,
-    /// A thread that sends had no time left: the share of a processor it used.
+    /// A sending thread had no time left: the share of a processor it used.
     ThreadBusy,
-    /// Steal time, or CPU throttling by a quota: its share of the time.
+    /// Steal time or CPU throttling by a quota: its share of the time.
     CpuWithheld,
-    /// A thread that sends had to wait for a processor that others used: the share of the time.
+    /// A sending thread waited for a processor that others used: the share of the time.
     CpuContended,
     /// The load exceeds capacity: requests in flight at the end, and half-way.
     Overload,
-    /// The load was too short to tell whether the Flow keeps up: the share of it that was still in
-    /// flight at the end.
+    /// The load was too short to tell whether the Flow keeps up: the share of it still in flight at
+    /// the end.
     TooShort,
-    /// Requests for which a limit on our side (open files, local ports) let no connection be opened:
-    /// how many.
+    /// A limit on our side (open files, local ports) prevented connections for some requests: their
+    /// number.
     OwnLimit,
-    /// Requests in flight and time spent differ: by which share.
+    /// Little's law fails: the relative difference between counted requests in flight and time
+    /// spent in flight.
     LittlesLaw,
     /// Too few requests for a percentile: how many there are, and how many it needs.
     TooFewRequests,
     /// The scenario did not run, or not to its end.
     NotRun,
-    /// Nothing was sent, or nothing in the window that was cut out.
+    /// Nothing was sent, or nothing in the selected window.
     NothingMeasured,
-    /// The figure is not kept by the second, or not of this step.
+    /// The figure is not kept per second, or not for this step.
     NotKept,
-    /// It was interrupted.
+    /// The run or the search was interrupted.
     Interrupted,
-    /// The Flow was still getting faster from trial to trial: its mean response time in the last and
-    /// in the first, ms.
+    /// The Flow kept getting faster from trial to trial: mean response time in the last and in the
+    /// first trial, ms.
     FlowCold,
-    /// A load is too near the edge for a trial to tell on which side it lies: that load.
+    /// A load is too close to the edge for a trial to decide: that load.
     NearEdge,
-    /// No trial of a load was valid, however often it was made: that load.
+    /// No trial of a load was valid, however often it was repeated: that load.
     LevelInvalid,
-    /// A search has made all the trials it may: how many.
+    /// The search has used all its trials: their number.
     TrialsUsedUp,
-    /// A search goes on.
+    /// The search has not ended.
     NotOver,
     /// A load failed once and passed twice: that load.
     FailedOnce,
-    /// What a Flow sustains and what is too much lie further apart than was asked for: shares.
+    /// The sustained load and the upper bound are further apart than requested: shares.
     EndsFarApart,
-    /// Runs that cannot be told from what a gate allows: how many per side, and how many would
-    /// probably tell.
+    /// Too few runs to decide a gate: runs per side, and how many would probably be enough.
     TooFewRuns,
     /// The candidate has no such scenario.
     ScenarioMissing,
@@ -87,13 +88,13 @@ pub enum Code {
     NotRepeated,
     /// The budget leaves no time to repeat a regression.
     NoTimeToRepeat,
-    /// Of a flowbench that had no code for it.
+    /// From a flowbench that had no code for it.
     #[serde(other)]
     Other,
 }
 
 impl Code {
-    /// Whether it stands against one condition alone and says nothing of the run.
+    /// Whether it only affects one condition, and not the whole run.
     pub fn is_of_one_condition(self) -> bool {
         matches!(self, Code::TooFewRequests | Code::NotKept)
     }
@@ -105,12 +106,12 @@ impl Reason {
         Reason { code, found: Some(found), limit: Some(limit), text: text.into() }
     }
 
-    /// A reason with what was found, where nothing is allowed or needed.
+    /// A reason with a found value but no limit.
     pub fn of(code: Code, found: f64, text: impl Into<String>) -> Reason {
         Reason { code, found: Some(found), limit: None, text: text.into() }
     }
 
-    /// A reason that has no figures.
+    /// A reason without figures.
     pub fn plain(code: Code, text: impl Into<String>) -> Reason {
         Reason { code, found: None, limit: None, text: text.into() }
     }
@@ -122,7 +123,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Results of before 0.2 have the sentence alone.
+/// Results from before 0.2 only have the sentence.
 impl<'de> Deserialize<'de> for Reason {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Reason, D::Error> {
         #[derive(Deserialize)]
@@ -151,7 +152,7 @@ impl<'de> Deserialize<'de> for Reason {
     }
 }
 
-/// Several reasons in one line.
+/// Joins several reasons into one line.
 pub fn join<'a>(reasons: impl IntoIterator<Item = &'a Reason>) -> String {
     let texts: Vec<&str> = reasons.into_iter().map(|reason| reason.text.as_str()).collect();
     texts.join("; ")

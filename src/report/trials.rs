@@ -1,5 +1,5 @@
-//! The live view of a search for capacity: a line for each trial that is over, and on a terminal one
-//! that changes for the trial that runs.
+//! The live view of a capacity search: one line per finished trial, and on a terminal one that
+//! changes for the running trial.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::record::summary::ms;
 use crate::run::State;
 use crate::run::search::{Progress, Told};
 
-/// Shows how a search goes.
+/// Shows the progress of a search.
 pub struct Trials {
     view: View,
     unit: Unit,
@@ -26,26 +26,26 @@ enum View {
     Lines { out: Box<dyn Write + Send>, told: Instant },
 }
 
-/// How often a trial that runs is told of where lines cannot change.
+/// Interval between log lines of a running trial, if lines cannot change.
 const LINE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Evidence below which a trial leans neither way: as sure as a coin is.
+/// Evidence below which a trial leans neither way: no better than a coin toss.
 const LEANS: f64 = 0.5;
 
 impl Trials {
-    /// On the terminal of stderr, drawn ten times a second at most.
+    /// On the terminal of stderr, redrawn at most ten times a second.
     pub fn terminal(unit: Unit) -> Trials {
         let style = ProgressStyle::with_template("{wide_msg}").expect("it is a valid template");
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
         Trials { view: View::Terminal(bar.with_style(style)), unit }
     }
 
-    /// Line by line, for logs: when a trial is over, and every half minute of a long one.
+    /// Line by line, for logs: when a trial ends, and every half minute of a long one.
     pub fn lines(out: impl Write + Send + 'static, unit: Unit) -> Trials {
         Trials { view: View::Lines { out: Box::new(out), told: Instant::now() }, unit }
     }
 
-    /// Tells of a trial. A writer that is closed is no reason to end a search, so it is not heard of.
+    /// Shows a trial. A closed writer is no reason to end a search, so its errors are ignored.
     pub fn tell(&mut self, told: Told<'_>) {
         match told {
             Told::Goes(trial, progress) => self.goes(trial, progress),
@@ -53,7 +53,7 @@ impl Trials {
         }
     }
 
-    /// Lines that stay.
+    /// Prints lines that stay.
     pub fn say(&mut self, text: &str) {
         let lines: Vec<String> = text.lines().map(plain).collect();
         let text = lines.join("\n");
@@ -76,7 +76,7 @@ impl Trials {
         }
     }
 
-    /// Takes what changes from the terminal.
+    /// Removes the changing line from the terminal.
     pub fn finish(self) {
         if let View::Terminal(bar) = self.view {
             bar.finish_and_clear();
@@ -84,12 +84,12 @@ impl Trials {
     }
 }
 
-/// What all lines begin with: what it is for, its load, what came of it and how long it took.
+/// The start of every line: purpose of the trial, load, outcome and duration.
 fn columns(of: Kind, at: f64, unit: Unit, outcome: &str, seconds: f64) -> String {
     format!("{:<9} {:>12}  {outcome:<10} {:>9}", kind(of), level(at, unit), time(seconds))
 }
 
-/// A trial that is over, and below it what was wrong on our side.
+/// A finished trial, and below it what was wrong on our side.
 fn line(of: Kind, summary: &TrialSummary, unit: Unit) -> String {
     let outcome = match summary.outcome {
         Outcome::Seen => "",
@@ -104,7 +104,7 @@ fn line(of: Kind, summary: &TrialSummary, unit: Unit) -> String {
     text
 }
 
-/// A trial that runs.
+/// A running trial.
 fn going(trial: &Trial, progress: &Progress, unit: Unit) -> String {
     let live = &progress.live;
     let state = match live.state {
@@ -112,12 +112,12 @@ fn going(trial: &Trial, progress: &Progress, unit: Unit) -> String {
         State::Warmup => "warming up",
         State::Running | State::Done(..) => "running",
     };
-    // What follows an overload is watched as well.
+    // The time after an overload is shown too.
     let most = trial.budget_s + trial.then.map_or(0.0, |(_, seconds)| seconds);
     let columns = columns(trial.kind, trial.level, unit, state, progress.elapsed_s);
     let mut text = format!("{columns}  of {}", time(most));
     if let Some(Evidence { for_pass, for_fail, .. }) = progress.evidence {
-        // Evidence that an error with the chance p would seldom bring about is 1/p or more.
+        // Evidence that an error with probability p would rarely produce is 1/p or more.
         let sure = 1.0 - (-f64::max(for_pass, for_fail)).exp();
         if trial.rule.is_some() && sure >= LEANS {
             let sure = number((sure * 100.0).floor());

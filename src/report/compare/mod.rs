@@ -1,4 +1,4 @@
-//! Comparisons told to people and machines. One file a format.
+//! Reports of comparisons for people and programs. One file per format.
 
 mod html;
 mod junit;
@@ -14,21 +14,21 @@ use crate::compare::{Change, Comparison, GateResult, Inconclusive, Verdict};
 use crate::record::reason::Code;
 use crate::report::words::{latency, percent, rate, three_digits};
 
-/// How a comparison is written.
+/// Format of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CompareFormat {
     /// A few lines, at most 80 columns wide.
     Terminal {
-        /// With colours.
+        /// Whether to use colours.
         color: bool,
     },
-    /// For a comment on a pull request, or a job's summary.
+    /// Markdown for a comment on a pull request or a job summary.
     Markdown,
-    /// A page: one file that needs nothing else.
+    /// A page: a single file without dependencies.
     Html,
     /// All figures, for programs.
     Json,
-    /// A test case a gate, for CI.
+    /// JUnit XML for CI, with one test case per gate.
     Junit,
 }
 
@@ -53,7 +53,8 @@ pub fn write(
 /// Writes a trend.
 ///
 /// # Errors
-/// Those of the writer; and for JUnit, which has no word for it.
+///
+/// Those of the writer, and for JUnit, which cannot represent it.
 pub fn write_trend(
     trend: &Trend,
     format: CompareFormat,
@@ -82,7 +83,7 @@ fn word(verdict: Verdict) -> &'static str {
     }
 }
 
-/// What became of a gate, with better news where there are any.
+/// Result of a gate, including improvements.
 fn outcome(gate: &GateResult) -> &'static str {
     let improved = gate.change.as_ref().is_some_and(|change| change.improved);
     match gate.verdict {
@@ -91,7 +92,7 @@ fn outcome(gate: &GateResult) -> &'static str {
     }
 }
 
-/// The page's class for a verdict.
+/// CSS class of a verdict.
 fn class(verdict: Option<Verdict>) -> &'static str {
     match verdict {
         None | Some(Verdict::Held) => "passed",
@@ -120,7 +121,7 @@ fn signed(unit: &str, change: f64) -> String {
     };
     let zero = digits.chars().all(|c| "0.".contains(c));
     let sign = match percent {
-        // Too little to be told in so many digits.
+        // Too small for this number of digits.
         _ if unit == "share" && zero => return "±0".into(),
         _ if zero => "±",
         _ if percent < 0.0 => "−",
@@ -129,7 +130,7 @@ fn signed(unit: &str, change: f64) -> String {
     format!("{sign}{digits}")
 }
 
-/// What changes are measured in.
+/// Unit of changes.
 fn change_unit(unit: &str) -> &'static str {
     if unit == "share" { "points" } else { "%" }
 }
@@ -139,12 +140,12 @@ fn change(unit: &str, by: f64) -> String {
     format!("{} {}", signed(unit, by), change_unit(unit))
 }
 
-/// The best guess of a change with its sign and unit; a dash where it is no number.
+/// Point estimate of a change with its sign and unit; a dash if it is not a number.
 fn guess(of: &Change) -> String {
     of.change.map_or_else(|| "–".into(), |by| change(of.unit, by))
 }
 
-/// The interval of a change with its unit; a dash where it is no number.
+/// Interval of a change with its unit; a dash if it is not a number.
 fn around(of: &Change) -> String {
     match of.change {
         Some(_) => format!("{} {}", interval(of), change_unit(of.unit)),
@@ -152,7 +153,7 @@ fn around(of: &Change) -> String {
     }
 }
 
-/// The interval of a change, without its unit.
+/// Interval of a change, without its unit.
 fn interval(of: &Change) -> String {
     let end = |end: Option<f64>, endless: &str| {
         end.map_or_else(|| endless.to_owned(), |end| signed(of.unit, end))
@@ -160,7 +161,7 @@ fn interval(of: &Change) -> String {
     format!("{} … {}", end(of.low, "−∞"), end(of.high, "+∞"))
 }
 
-/// What is to be said about a gate, in a sentence without its end.
+/// Explains the result of a gate in a sentence, without the full stop.
 fn sentence(gate: &GateResult) -> String {
     let Some(of) = &gate.change else {
         let reason = gate.reason.as_ref().map_or("", |reason| &reason.text);
@@ -203,7 +204,7 @@ fn sentence(gate: &GateResult) -> String {
     }
 }
 
-/// The answer, in a sentence.
+/// The verdict in a sentence.
 fn answer(comparison: &Comparison) -> String {
     let gates: Vec<&GateResult> = comparison.scenarios.iter().flat_map(|s| &s.gates).collect();
     let having = |verdict| gates.iter().filter(|gate| gate.verdict == verdict).count();
@@ -245,14 +246,14 @@ fn verdict(comparison: &Comparison) -> &'static str {
     comparison.verdict.map_or("compared", word)
 }
 
-/// How sure intervals are: an early look has to be surer than 99 %.
+/// Confidence level of the intervals: an early look needs more than 99 %.
 fn confidence(comparison: &Comparison) -> String {
     let percent = comparison.confidence * 100.0;
     let text = if percent > 99.0 { format!("{percent:.2}") } else { format!("{percent:.0}") };
     format!("{text} %")
 }
 
-/// How many results there are on each side.
+/// Number of results on each side.
 fn sizes(comparison: &Comparison) -> String {
     let runs = |count: usize| if count == 1 { "1 run".into() } else { format!("{count} runs") };
     format!(
@@ -262,7 +263,7 @@ fn sizes(comparison: &Comparison) -> String {
     )
 }
 
-/// What every format has to say besides: forced differences, missing and new scenarios, notes.
+/// Warnings for every format: forced differences, missing and new scenarios, notes.
 fn warnings(comparison: &Comparison) -> Vec<String> {
     let mut warnings: Vec<String> = Vec::new();
     for difference in &comparison.forced {

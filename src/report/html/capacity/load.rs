@@ -1,4 +1,4 @@
-//! Times, throughput and Executors over the load.
+//! Response times, throughput and Executors over load.
 
 use std::borrow::Cow;
 
@@ -21,7 +21,7 @@ fn axis_of_levels(capacity: &Capacity, loads: &[&TrialSummary]) -> Axis {
     Axis::log(low, high, number, label)
 }
 
-/// Where the edge lies: between what holds and what fails.
+/// The edge: between the load that passes and the one that fails.
 fn edge(capacity: &Capacity) -> Option<Shape> {
     let word = |held: f64| format!("holds {}", level(held, capacity.unit));
     match capacity.answer {
@@ -123,8 +123,8 @@ pub(super) fn figures(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figur
     figures
 }
 
-/// The percentile to draw beside the median: the one that the objective limits, p99 where it limits
-/// none of those that are kept.
+/// The percentile to draw next to the median: the one that the objective limits, or p99 if it
+/// limits none of those that are kept.
 fn tail(capacity: &Capacity) -> (&'static str, fn(&TrialSummary) -> Option<f64>) {
     let conditions = || capacity.objective.iter().filter_map(|that| that.parse::<Condition>().ok());
     let limits = |quantile: f64| {
@@ -139,7 +139,7 @@ fn tail(capacity: &Capacity) -> (&'static str, fn(&TrialSummary) -> Option<f64>)
     }
 }
 
-/// The limit of `p99 < 100ms` in ms.
+/// The limit of a condition such as `p99 < 100ms`, in ms.
 fn limit_ms(that: &str) -> Option<f64> {
     let condition: Condition = that.parse().ok()?;
     Some(condition.limit).filter(|limit| *limit > 0.0)
@@ -153,7 +153,7 @@ fn executors_over_load(capacity: &Capacity, loads: &[&TrialSummary]) -> Option<F
     }
     let names: Vec<String> =
         capacity.models.executors.iter().map(|stop| stop.name.clone()).collect();
-    // One alone always has all of it.
+    // A single one always has all of it.
     if names.len() < 2 {
         return None;
     }

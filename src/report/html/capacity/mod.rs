@@ -1,4 +1,4 @@
-//! `capacity.html`: what a Flow holds, for those who decide at the top and for those who measure
+//! `capacity.html`: how much load a Flow sustains. The decision is at the top, the measurements
 //! below.
 
 mod choice;
@@ -42,7 +42,7 @@ struct Page {
     facts: Vec<Fact>,
 }
 
-/// A section of a table and at most one chart.
+/// A section with a table and at most one chart.
 #[derive(Serialize)]
 struct Part {
     words: String,
@@ -86,7 +86,7 @@ impl Page {
             .filter(|trial| trial.kind != Kind::CoolDown && trial.outcome != Outcome::Invalid)
             .collect();
         loads.sort_by(|a, b| a.level.total_cmp(&b.level));
-        // Of several trials at one load the longest says most.
+        // Of several trials at the same load, the longest is the most informative.
         loads.dedup_by(|b, a| {
             let same = a.level == b.level;
             if same && b.seconds > a.seconds {
@@ -117,7 +117,7 @@ impl Page {
     }
 }
 
-/// A note with quotation marks for people, in the place of backticks.
+/// A note with quotation marks instead of backticks.
 fn quoted(note: &str) -> String {
     let mut quoted = String::new();
     for (index, part) in note.split('`').enumerate() {
