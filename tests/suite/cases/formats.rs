@@ -132,7 +132,10 @@ fn a_document_without_measure_is_refused_at_its_place_before_it_is_made() {
         )
     };
     for (documents, why) in [
-        ("{tensor: {shape: [1000000000]}}", "a Document may take up to 3.7 GiB, more than the 64MiB"),
+        (
+            "{tensor: {shape: [1000000000]}}",
+            "a Document may take up to 3.7 GiB, more than the 64MiB",
+        ),
         ("{text: {words: 90000000}}", "a Document may take up to 687 MiB"),
         ("{max_size: 1KiB, blob: {bytes: 1KiB..2KiB}}", "more than the 1KiB that are allowed"),
     ] {
