@@ -8,7 +8,7 @@ use tokio::time::Duration;
 
 use super::config::FlowConfig;
 use super::executor::{Exception, Executor, Outcome, World};
-use super::gateway::{self, Pattern};
+use super::gateway::{self, Pattern, PatternError};
 use super::message::{Docs, Faults, Message, Parameters};
 use super::reduce;
 use crate::wire::{DecodeError, Family, Map, Route, Status};
@@ -50,6 +50,8 @@ pub(super) struct NetworkError {
 pub(super) enum WalkError {
     Decode(DecodeError),
     Network(NetworkError),
+    /// `target_executor` could not be matched with a name.
+    Pattern(PatternError),
 }
 
 /// What came of a request's walk.
@@ -285,7 +287,10 @@ impl Topology {
         let Asked { endpoint, world, .. } = asked;
         let mut route = gateway::started(executor.name());
         let bound = !asked.discovered || executor.serves(endpoint);
-        let wanted = asked.target.is_none_or(|target| target.is_match(executor.name()));
+        let wanted = match asked.target {
+            None => true,
+            Some(target) => target.is_match(executor.name()).map_err(WalkError::Pattern)?,
+        };
         let Some(mut part) = parts.pop() else { return Err(self.network_error(at, false).into()) };
         if !bound || !wanted {
             found.routes.insert(at, route);

@@ -74,7 +74,7 @@ pub(super) struct Gateway {
 #[derive(Debug, thiserror::Error)]
 enum CallFailure {
     /// `target_executor` is no regular expression.
-    #[error("Unexpected <class '{class}'>: {0}", class = .0.class())]
+    #[error("Unexpected <class 're.error'>: {0}")]
     Pattern(#[from] PatternError),
     /// The request cannot be read.
     #[error("Unexpected <class 'google.protobuf.message.DecodeError'>: Error parsing message")]
@@ -203,6 +203,7 @@ impl Gateway {
         match walked {
             Ok(()) => (),
             Err(WalkError::Decode(error)) => return Err(error.into()),
+            Err(WalkError::Pattern(error)) => return Err(error.into()),
             Err(WalkError::Network(error)) => {
                 let request_id = message.header.request_id;
                 return Err(CallFailure::Network { request_id, error });
@@ -387,7 +388,7 @@ fn dry_run_status(gateway: &Gateway) -> Option<Status> {
     gateway.dry_run().err().map(|error| error.into_status(gateway.family))
 }
 
-/// Checks a `target_executor`, a regular expression as Python has them.
+/// Checks a `target_executor`, a regular expression that is matched from the start of a name.
 ///
 /// # Errors
 /// Why it is none.

@@ -113,11 +113,14 @@ fn mask_status(status: &mut StatusProto) {
     }
 }
 
-/// Addresses without ports.
+/// Addresses without ports, and what is wrong with a regular expression without Python's words.
 fn mask_text(text: &str) -> String {
     static PORT: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r"127\.0\.0\.1:\d+").expect("it is valid"));
-    PORT.replace_all(text, "127.0.0.1:PORT").into_owned()
+    static PATTERN: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"('re\.error'>: ).+").expect("it is valid"));
+    let text = PORT.replace_all(text, "127.0.0.1:PORT");
+    PATTERN.replace_all(&text, "${1}why").into_owned()
 }
 
 fn mask_v1(doc: &mut v1::DocumentProto, sent: &Ids) {
