@@ -1,39 +1,64 @@
-//! GraphQL of the v1 family: `/graphql`, with the schema, the rules and the words of a real gateway,
-//! which uses strawberry and graphql-core.
+//! GraphQL of the v1 family: `/graphql`, with the schema of a real gateway and the answers that its
+//! clients meet. A real one uses strawberry and graphql-core.
 
 mod execute;
-mod parse;
+mod plan;
 mod schema;
-mod tree;
-mod validate;
+mod values;
 
+use apollo_parser::SyntaxNode;
+use apollo_parser::cst::{self, CstNode};
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
-use self::execute::Execution;
-use self::tree::{OperationKind, Pos};
+use self::plan::Refusal;
 use super::Gateway;
 use super::http::{self, Reply};
+
+/// Line and column in a query, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pos {
+    line: usize,
+    column: usize,
+}
+
+impl Pos {
+    /// Where so many bytes are behind.
+    fn of(query: &str, index: usize) -> Pos {
+        let before = query.get(..index).unwrap_or(query);
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        Pos { line: before.matches('\n').count() + 1, column: line.chars().count() + 1 }
+    }
+
+    fn of_node(query: &str, node: &SyntaxNode) -> Pos {
+        Pos::of(query, node.text_range().start().into())
+    }
+}
+
+/// A value as it is written.
+fn source(value: &cst::Value) -> String {
+    value.syntax().text().to_string()
+}
 
 /// Something that keeps an operation from being carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Problem {
     message: String,
-    locations: Vec<Pos>,
+    at: Pos,
     /// The field of the answer that is missing for it.
     path: Option<String>,
 }
 
 impl Problem {
     fn new(message: String, at: Pos) -> Problem {
-        Problem { message, locations: vec![at], path: None }
+        Problem { message, at, path: None }
     }
 
     fn to_value(&self) -> Value {
-        let location = |at: &Pos| json!({"line": at.line, "column": at.column});
+        let Pos { line, column } = self.at;
         let mut value = json!({
             "message": self.message,
-            "locations": self.locations.iter().map(location).collect::<Vec<_>>(),
+            "locations": [{"line": line, "column": column}],
         });
         if let Some(path) = &self.path {
             value["path"] = json!([path]);
@@ -106,31 +131,16 @@ async fn answer(gateway: &Gateway, request: Request<'_>, by_get: bool) -> Reply 
         let errors: Vec<_> = problems.iter().map(Problem::to_value).collect();
         http::json_reply(StatusCode::OK, &json!({"data": null, "errors": errors}))
     };
-    let document = match parse::parse(request.query) {
-        Ok(document) => document,
-        Err(error) => return failed(&[Problem::new(error.message, error.at)]),
+    let plan = match plan::plan(&request, by_get) {
+        Ok(plan) => plan,
+        Err(Refusal::Problems(problems)) => return failed(&problems),
+        Err(Refusal::NoOperation) => return http::internal_error(),
+        Err(Refusal::MutationByGet) => {
+            let message = "mutations are not allowed when using GET";
+            return http::text(StatusCode::BAD_REQUEST, message);
+        }
     };
-    // Of several operations a real gateway takes the first, and trips when there is none.
-    let mut operations = document.operations.iter();
-    let operation = match request.operation {
-        None => operations.next(),
-        Some(name) => operations.find(|operation| operation.name.as_deref() == Some(name)),
-    };
-    let Some(operation) = operation else { return http::internal_error() };
-    if by_get && operation.kind == OperationKind::Mutation {
-        let message = "mutations are not allowed when using GET";
-        return http::text(StatusCode::BAD_REQUEST, message);
-    }
-    let problems = validate::problems(&document);
-    if !problems.is_empty() {
-        return failed(&problems);
-    }
-    let variables = match execute::variables(operation, &request.variables) {
-        Ok(variables) => variables,
-        Err(problem) => return failed(&[problem]),
-    };
-    let mut execution = Execution { gateway, document: &document, variables, values: 0 };
-    match execution.run(operation).await {
+    match execute::run(gateway, plan).await {
         Ok(data) => http::json_reply(StatusCode::OK, &json!({"data": data})),
         Err(problem) => failed(&[problem]),
     }

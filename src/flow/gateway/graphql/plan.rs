@@ -1,0 +1,611 @@
+//! An operation held against the schema: fragments spread, conditions decided, arguments with the
+//! values of variables in them. Nothing of its text is left.
+
+use std::collections::HashMap;
+
+use apollo_parser::cst::{self, CstNode, Definition};
+use apollo_parser::{Lexer, Parser, TokenKind};
+use serde_json::{Map, Value as Json};
+
+use super::schema::{SCHEMA, items, shown, text, type_ref};
+use super::values;
+use super::{Pos, Problem, Request, source};
+
+/// How deep selections and values may nest.
+const DEPTH_MAX: usize = 200;
+
+/// How many words a text may have.
+const TOKENS_MAX: usize = 5_000_000;
+
+/// How many fields an operation may have with its fragments spread.
+const FIELDS_MAX: usize = 100_000;
+
+/// How many problems are told.
+const PROBLEMS_MAX: usize = 100;
+
+/// A field as it is asked for.
+#[derive(Debug)]
+pub(super) struct Selected {
+    /// Its name in the answer.
+    pub(super) key: String,
+    pub(super) name: String,
+    pub(super) at: Pos,
+    pub(super) arguments: Map<String, Json>,
+    /// The type that its selections are of.
+    pub(super) of: &'static str,
+    pub(super) selections: Vec<Selected>,
+}
+
+/// An operation that can be carried out.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// `Query` or `Mutation`.
+    pub(super) of: &'static str,
+    pub(super) selections: Vec<Selected>,
+}
+
+/// Why there is nothing to carry out.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// Mistakes that are answered.
+    Problems(Vec<Problem>),
+    /// No operation, or none of the name that is asked for, over which a real gateway trips.
+    NoOperation,
+    /// A mutation that came by GET.
+    MutationByGet,
+}
+
+/// Reads a request and holds it against the schema.
+pub(super) fn plan(request: &Request<'_>, by_get: bool) -> Result<Plan, Refusal> {
+    let query = request.query;
+    let tree = Parser::new(query).recursion_limit(DEPTH_MAX).token_limit(TOKENS_MAX).parse();
+    if let Some(error) = tree.errors().next() {
+        let what = match error.is_limit() {
+            true => error.message().to_owned(),
+            false => unexpected(query, error.index()),
+        };
+        let problem = Problem::new(format!("Syntax Error: {what}"), Pos::of(query, error.index()));
+        return Err(Refusal::Problems(vec![problem]));
+    }
+    let (mut operations, mut fragments) = (Vec::new(), HashMap::new());
+    for definition in tree.document().definitions() {
+        match definition {
+            Definition::OperationDefinition(operation) => operations.push(operation),
+            Definition::FragmentDefinition(fragment) => {
+                let name = text(fragment.fragment_name().and_then(|name| name.name()));
+                fragments.insert(name, fragment);
+            }
+            _ => (),
+        }
+    }
+    // Of several operations a real gateway takes the first.
+    let named = |operation: &&cst::OperationDefinition| {
+        request.operation.is_none_or(|name| text(operation.name()) == name)
+    };
+    let operation = operations.iter().find(named).ok_or(Refusal::NoOperation)?;
+    let kind = operation.operation_type();
+    let is = |token: fn(&cst::OperationType) -> Option<apollo_parser::SyntaxToken>| {
+        kind.as_ref().and_then(token).is_some()
+    };
+    if is(cst::OperationType::subscription_token) {
+        let message = "Schema is not configured to execute subscription operation.";
+        let at = Pos::of_node(query, operation.syntax());
+        return Err(Refusal::Problems(vec![Problem::new(message.into(), at)]));
+    }
+    let of = if is(cst::OperationType::mutation_token) { "Mutation" } else { "Query" };
+    if by_get && of == "Mutation" {
+        return Err(Refusal::MutationByGet);
+    }
+    let mut planner = Planner {
+        query,
+        fragments,
+        within: Vec::new(),
+        variables: HashMap::new(),
+        fields: 0,
+        problems: Vec::new(),
+    };
+    // What is wrong with the text comes before what is wrong with the variables.
+    let given = planner.declare(operation, &request.variables);
+    let mut selections = Vec::new();
+    if let (Some(set), Some(root)) = (operation.selection_set(), SCHEMA.named(of)) {
+        planner.selections(&set, root, &mut selections);
+    }
+    planner.problems.extend(given.err());
+    match planner.problems.is_empty() {
+        true => Ok(Plan { of, selections }),
+        false => Err(Refusal::Problems(planner.problems)),
+    }
+}
+
+/// What graphql-core says of a text that goes on here as it may not.
+fn unexpected(query: &str, index: usize) -> String {
+    let (tokens, _) = Lexer::new(query).lex();
+    let silent =
+        |kind| matches!(kind, TokenKind::Whitespace | TokenKind::Comment | TokenKind::Comma);
+    let tokens = || tokens.iter().filter(|token| !silent(token.kind()));
+    let found = match tokens().find(|token| token.index() >= index) {
+        Some(token) if token.kind() != TokenKind::Eof => format!("'{}'", token.data()),
+        _ => "<EOF>".to_owned(),
+    };
+    // What is open, and whether a value has to come.
+    let (mut open, mut before) = (Vec::new(), TokenKind::Eof);
+    for token in tokens().take_while(|token| token.index() < index) {
+        before = token.kind();
+        match before {
+            TokenKind::LParen | TokenKind::LCurly | TokenKind::LBracket => open.push(before),
+            TokenKind::RParen | TokenKind::RCurly | TokenKind::RBracket => drop(open.pop()),
+            _ => (),
+        }
+    }
+    match (before, open.last()) {
+        (TokenKind::Colon | TokenKind::Eq, _) | (_, None | Some(TokenKind::LBracket)) => {
+            format!("Unexpected {found}.")
+        }
+        _ => format!("Expected Name, found {found}."),
+    }
+}
+
+/// A variable of the operation.
+struct Variable {
+    kind: Json,
+    /// `None` when it was not given.
+    value: Option<Json>,
+}
+
+struct Planner<'a> {
+    query: &'a str,
+    fragments: HashMap<String, cst::FragmentDefinition>,
+    /// Fragments that are being spread.
+    within: Vec<String>,
+    variables: HashMap<String, Variable>,
+    fields: usize,
+    problems: Vec<Problem>,
+}
+
+impl Planner<'_> {
+    fn add(&mut self, message: String, at: &impl CstNode) {
+        if self.problems.len() < PROBLEMS_MAX {
+            let at = Pos::of_node(self.query, at.syntax());
+            self.problems.push(Problem::new(message, at));
+        }
+    }
+
+    /// Takes the values of all variables; else what is wrong with the first that is.
+    fn declare(
+        &mut self,
+        operation: &cst::OperationDefinition,
+        given: &Map<String, Json>,
+    ) -> Result<(), Problem> {
+        let mut wrong = Ok(());
+        let all = operation.variable_definitions().into_iter();
+        for definition in all.flat_map(|all| all.variable_definitions()) {
+            let name = text(definition.variable().and_then(|variable| variable.name()));
+            let kind = type_ref(definition.ty());
+            if SCHEMA.inner(&kind).is_none() {
+                self.add(format!("Unknown type '{}'.", shown(&kind)), &definition);
+                continue;
+            }
+            let default = definition.default_value().and_then(|default| default.value());
+            let required = kind["kind"] == "NON_NULL";
+            let value = match (given.get(&name), default) {
+                (None, Some(default)) => Ok(self.literal(&default, &kind)),
+                (None, None) if required => Err(format!(
+                    "Variable '${name}' of required type '{}' was not provided.",
+                    shown(&kind)
+                )),
+                (None, None) => Ok(None),
+                (Some(value), _) => values::given(value, &kind, &name).map(Some),
+            };
+            let value = value.unwrap_or_else(|message| {
+                if wrong.is_ok() {
+                    let at = Pos::of_node(self.query, definition.syntax());
+                    wrong = Err(Problem::new(message, at));
+                }
+                None
+            });
+            self.variables.insert(name, Variable { kind, value });
+        }
+        wrong
+    }
+
+    /// Adds the fields of a selection to those that were selected before.
+    fn selections(&mut self, set: &cst::SelectionSet, of: &'static Json, into: &mut Vec<Selected>) {
+        for selection in set.selections() {
+            self.fields += 1;
+            if self.fields > FIELDS_MAX {
+                if self.fields == FIELDS_MAX + 1 {
+                    self.add(format!("More than {FIELDS_MAX} fields are selected."), &selection);
+                }
+                return;
+            }
+            match &selection {
+                cst::Selection::Field(field) if self.includes(field.directives()) => {
+                    self.field(field, of, into);
+                }
+                cst::Selection::InlineFragment(inline) if self.includes(inline.directives()) => {
+                    if self.applies(inline.type_condition(), of)
+                        && let Some(set) = inline.selection_set()
+                    {
+                        self.selections(&set, of, into);
+                    }
+                }
+                cst::Selection::FragmentSpread(spread) if self.includes(spread.directives()) => {
+                    self.spread(spread, of, into);
+                }
+                _ => (),
+            }
+        }
+    }
+
+    fn spread(
+        &mut self,
+        spread: &cst::FragmentSpread,
+        of: &'static Json,
+        into: &mut Vec<Selected>,
+    ) {
+        let name = text(spread.fragment_name().and_then(|name| name.name()));
+        let Some(fragment) = self.fragments.get(&name).cloned() else {
+            return self.add(format!("Unknown fragment '{name}'."), spread);
+        };
+        if self.within.contains(&name) {
+            return self.add(format!("Cannot spread fragment '{name}' within itself."), spread);
+        }
+        if self.applies(fragment.type_condition(), of)
+            && let Some(set) = fragment.selection_set()
+        {
+            self.within.push(name);
+            self.selections(&set, of, into);
+            self.within.pop();
+        }
+    }
+
+    /// Whether a fragment is about a type; it has to be.
+    fn applies(&mut self, on: Option<cst::TypeCondition>, of: &Json) -> bool {
+        let Some(on) = on else { return true };
+        let name = text(on.named_type().and_then(|on| on.name()));
+        let applies = of["name"] == name || items(&of["interfaces"]).iter().any(|it| *it == name);
+        if !applies {
+            let message = match SCHEMA.named(&name) {
+                None => format!("Unknown type '{name}'."),
+                Some(_) => format!(
+                    "Fragment cannot be spread here as objects of type '{}' can never be of type \
+                     '{name}'.",
+                    of["name"].as_str().unwrap_or_default()
+                ),
+            };
+            self.add(message, &on);
+        }
+        applies
+    }
+
+    /// What `@skip` and `@include` say.
+    fn includes(&mut self, directives: Option<cst::Directives>) -> bool {
+        let mut includes = true;
+        for directive in directives.into_iter().flat_map(|all| all.directives()) {
+            let name = text(directive.name());
+            let Some(known) = SCHEMA.directive(&name) else {
+                self.add(format!("Unknown directive '@{name}'."), &directive);
+                continue;
+            };
+            let of = format!("directive '@{name}'");
+            let arguments = self.arguments(directive.arguments(), known, &of, &directive);
+            let condition = arguments.get("if") == Some(&true.into());
+            includes &= match name.as_str() {
+                "skip" => !condition,
+                "include" => condition,
+                _ => true,
+            };
+        }
+        includes
+    }
+
+    fn field(&mut self, field: &cst::Field, of: &'static Json, into: &mut Vec<Selected>) {
+        let name = text(field.name());
+        let type_name = of["name"].as_str().unwrap_or_default();
+        let Some(def) = SCHEMA.field(of, &name) else {
+            return self.add(format!("Cannot query field '{name}' on type '{type_name}'."), field);
+        };
+        let on = format!("field '{type_name}.{name}'");
+        let arguments = self.arguments(field.arguments(), items(&def["args"]), &on, field);
+        let Some(inner) = SCHEMA.inner(&def["type"]) else { return };
+        let composite = inner["fields"].is_array();
+        let set = field.selection_set();
+        if composite != set.is_some() {
+            let kind = shown(&def["type"]);
+            let message = match composite {
+                true => {
+                    format!("Field '{name}' of type '{kind}' must have a selection of subfields.")
+                }
+                false => format!(
+                    "Field '{name}' must not have a selection since type '{kind}' has no subfields."
+                ),
+            };
+            return self.add(message, field);
+        }
+        let key = match field.alias() {
+            Some(alias) => text(alias.name()),
+            None => name.clone(),
+        };
+        let at = match into.iter().position(|before| before.key == key) {
+            Some(at) if into[at].name == name && into[at].arguments == arguments => at,
+            Some(_) => {
+                let message = format!(
+                    "Fields '{key}' conflict. Use different aliases on the fields to fetch both if \
+                     this was intentional."
+                );
+                return self.add(message, field);
+            }
+            None => {
+                into.push(Selected {
+                    key,
+                    name,
+                    at: Pos::of_node(self.query, field.syntax()),
+                    arguments,
+                    of: inner["name"].as_str().unwrap_or_default(),
+                    selections: Vec::new(),
+                });
+                into.len() - 1
+            }
+        };
+        if let Some(set) = set {
+            self.selections(&set, inner, &mut into[at].selections);
+        }
+    }
+
+    /// Values for what is known, defaults where nothing is given.
+    fn arguments(
+        &mut self,
+        given: Option<cst::Arguments>,
+        known: &[Json],
+        on: &str,
+        at: &impl CstNode,
+    ) -> Map<String, Json> {
+        let mut arguments = Map::new();
+        for argument in given.into_iter().flat_map(|all| all.arguments()) {
+            let name = text(argument.name());
+            let Some(input) = known.iter().find(|input| input["name"] == name) else {
+                self.add(format!("Unknown argument '{name}' on {on}."), &argument);
+                continue;
+            };
+            let value = argument.value().and_then(|value| self.literal(&value, &input["type"]));
+            if value.is_some_and(|value| arguments.insert(name.clone(), value).is_some()) {
+                self.add(format!("There can be only one argument named '{name}'."), &argument);
+            }
+        }
+        if let Some(missing) = values::complete(&mut arguments, known) {
+            let (name, kind) = (&missing["name"], shown(&missing["type"]));
+            let name = name.as_str().unwrap_or_default();
+            let message = format!(
+                "Argument '{name}' of {on} is of type '{kind}' and required, but it was not provided."
+            );
+            self.add(message, at);
+        }
+        arguments
+    }
+
+    /// A value of a type. `None` for a variable that was not given.
+    fn literal(&mut self, value: &cst::Value, kind: &Json) -> Option<Json> {
+        if let cst::Value::Variable(variable) = value {
+            return self.variable(variable, kind);
+        }
+        let expected = |kind: &Json| {
+            format!("Expected value of type '{}', found {}.", shown(kind), source(value))
+        };
+        let of = kind.get("ofType").unwrap_or(&Json::Null);
+        Some(match (kind["kind"].as_str(), value) {
+            (Some("NON_NULL"), cst::Value::NullValue(_)) => {
+                self.add(expected(kind), value);
+                Json::Null
+            }
+            (Some("NON_NULL"), _) => return self.literal(value, of),
+            (_, cst::Value::NullValue(_)) => Json::Null,
+            (Some(_), cst::Value::ListValue(list)) => {
+                list.values().map(|item| self.literal(&item, of).unwrap_or_default()).collect()
+            }
+            // One value stands for a list of one.
+            (Some(_), _) => vec![self.literal(value, of).unwrap_or_default()].into(),
+            (None, _) => match SCHEMA.inner(kind)?["inputFields"].as_array() {
+                None => self.scalar(value, kind.as_str().unwrap_or_default()),
+                Some(known) => match value {
+                    cst::Value::ObjectValue(object) => self.object(object, kind, known),
+                    _ => {
+                        self.add(expected(kind), value);
+                        Json::Null
+                    }
+                },
+            },
+        })
+    }
+
+    fn scalar(&mut self, value: &cst::Value, kind: &str) -> Json {
+        let plain = self.plain(value);
+        let is_enum = matches!(value, cst::Value::EnumValue(_));
+        // No type of the schema that is given to it takes such a name.
+        let given = if is_enum { &Json::Null } else { &plain };
+        values::scalar(kind, given, &source(value)).unwrap_or_else(|message| {
+            self.add(message, value);
+            Json::Null
+        })
+    }
+
+    fn object(&mut self, object: &cst::ObjectValue, kind: &Json, known: &[Json]) -> Json {
+        let of = kind.as_str().unwrap_or_default();
+        let mut values = Map::new();
+        for field in object.object_fields() {
+            let name = text(field.name());
+            let Some(input) = known.iter().find(|input| input["name"] == name) else {
+                self.add(format!("Field '{name}' is not defined by type '{of}'."), &field);
+                continue;
+            };
+            let value = field.value().and_then(|value| self.literal(&value, &input["type"]));
+            if value.is_some_and(|value| values.insert(name.clone(), value).is_some()) {
+                self.add(format!("There can be only one input field named '{name}'."), &field);
+            }
+        }
+        if let Some(missing) = values::complete(&mut values, known) {
+            let name = missing["name"].as_str().unwrap_or_default();
+            let message = format!(
+                "Field '{of}.{name}' of required type '{}' was not provided.",
+                shown(&missing["type"])
+            );
+            self.add(message, object);
+        }
+        values.into()
+    }
+
+    /// The value of a variable, which has to be of a type that fits here.
+    fn variable(&mut self, variable: &cst::Variable, expected: &Json) -> Option<Json> {
+        let name = text(variable.name());
+        let Some(known) = self.variables.get(&name) else {
+            self.add(format!("Variable '${name}' is not defined."), variable);
+            return Some(Json::Null);
+        };
+        if values::fits(&known.kind, expected) {
+            return known.value.clone();
+        }
+        let message = format!(
+            "Variable '${name}' of type '{}' used in position expecting type '{}'.",
+            shown(&known.kind),
+            shown(expected)
+        );
+        self.add(message, variable);
+        Some(Json::Null)
+    }
+
+    /// A value as JSON, without a type to hold it against.
+    fn plain(&self, value: &cst::Value) -> Json {
+        match value {
+            cst::Value::Variable(variable) => {
+                let known = self.variables.get(&text(variable.name()));
+                known.and_then(|known| known.value.clone()).unwrap_or_default()
+            }
+            cst::Value::StringValue(value) => String::from(value).into(),
+            cst::Value::EnumValue(value) => text(value.name()).into(),
+            cst::Value::ListValue(list) => list.values().map(|item| self.plain(&item)).collect(),
+            cst::Value::ObjectValue(object) => {
+                let fields = object.object_fields().map(|field| {
+                    let value = field.value().map(|value| self.plain(&value));
+                    (text(field.name()), value.unwrap_or_default())
+                });
+                Json::Object(fields.collect())
+            }
+            // Numbers, booleans and null are written as in JSON.
+            value => serde_json::from_str(&source(value)).unwrap_or_default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(query: &str) -> (String, Pos) {
+        let request = Request { query, variables: Map::new(), operation: None };
+        match plan(&request, false) {
+            Err(Refusal::Problems(problems)) => (problems[0].message.clone(), problems[0].at),
+            other => panic!("{query}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn mistakes_are_told_as_by_graphql_core() {
+        for (text, message, line, column) in [
+            ("mutation { docs(data: {text: \"t\" }", "Expected Name, found <EOF>.", 1, 35),
+            ("mutation { docs(data: ", "Unexpected <EOF>.", 1, 23),
+            ("   ", "Unexpected <EOF>.", 1, 4),
+            ("{ }", "Expected Name, found '}'.", 1, 3),
+            ("{ docs(", "Expected Name, found <EOF>.", 1, 8),
+        ] {
+            assert_eq!(
+                told(text),
+                (format!("Syntax Error: {message}"), Pos { line, column }),
+                "{text}"
+            );
+        }
+        for text in ["{ docs(data: {id: 'd'}) { id } }", "{ a(b: \"x\ny\") }", "{ a }\n ?"] {
+            assert!(told(text).0.starts_with("Syntax Error: "), "{text}");
+        }
+        assert!(told(&"{a".repeat(100_000)).0.contains("limit"));
+        assert!(told(&format!("{{ docs(data: {}", "[".repeat(100_000))).0.contains("limit"));
+    }
+
+    #[test]
+    fn what_the_schema_does_not_have_is_told() {
+        for (text, expected) in [
+            ("{ docs { colour } }", "Cannot query field 'colour' on type 'StrawberryDocument'."),
+            ("{ docs(limit: 3) { id } }", "Unknown argument 'limit' on field 'Query.docs'."),
+            (
+                "{ docs(data: {colour: 3}) { id } }",
+                "Field 'colour' is not defined by type 'StrawberryDocumentInput'.",
+            ),
+            ("{ docs(data: {text: 3}) { id } }", "String cannot represent 3."),
+            ("{ docs(data: {text: red}) { id } }", "String cannot represent red."),
+            ("{ docs(data: {weight: \"3\"}) { id } }", "Float cannot represent \"3\"."),
+            ("{ docs(data: {id: $id}) { id } }", "Variable '$id' is not defined."),
+            (
+                "query ($id: Int = 3) { docs(data: {id: $id}) { id } }",
+                "Variable '$id' of type 'Int' used in position expecting type 'String'.",
+            ),
+            (
+                "query ($id: String!) { docs(data: {id: $id}) { id } }",
+                "Variable '$id' of required type 'String!' was not provided.",
+            ),
+            ("query ($id: Text) { docs { id } }", "Unknown type 'Text'."),
+            (
+                "{ docs }",
+                "Field 'docs' of type '[StrawberryDocument!]!' must have a selection of subfields.",
+            ),
+            (
+                "{ docs { id { id } } }",
+                "Field 'id' must not have a selection since type 'String' has no subfields.",
+            ),
+            ("{ docs { ...F } }", "Unknown fragment 'F'."),
+            (
+                "{ docs { ...F } } fragment F on StrawberryDocument { chunks { ...F } }",
+                "Cannot spread fragment 'F' within itself.",
+            ),
+            (
+                "{ docs { ... on Namedscore { value } } }",
+                "Fragment cannot be spread here as objects of type 'StrawberryDocument' can never \
+                 be of type 'Namedscore'.",
+            ),
+            (
+                "{ docs { id: text id } }",
+                "Fields 'id' conflict. Use different aliases on the fields to fetch both if this \
+                 was intentional.",
+            ),
+            ("{ docs @often { id } }", "Unknown directive '@often'."),
+            (
+                "{ docs @skip { id } }",
+                "Argument 'if' of directive '@skip' is of type 'Boolean!' and required, but it was \
+                 not provided.",
+            ),
+            (
+                "subscription { docs { id } }",
+                "Schema is not configured to execute subscription operation.",
+            ),
+        ] {
+            assert_eq!(told(text).0, expected, "{text}");
+        }
+        let mut bomb = "{ docs { ...F0 } }".to_owned();
+        for i in 0..40 {
+            let next = i + 1;
+            bomb += &format!("fragment F{i} on StrawberryDocument {{ ...F{next} ...F{next} }}");
+        }
+        bomb += "fragment F40 on StrawberryDocument { id }";
+        assert_eq!(told(&bomb).0, "More than 100000 fields are selected.");
+    }
+
+    #[test]
+    fn strings_are_read_in_both_forms() {
+        let query = r#"{ docs(data: [{id: "\u00e9\ud83d\ude00\n"}, {id: """
+            block
+              text
+        """}]) { id } }"#;
+        let request = Request { query, variables: Map::new(), operation: None };
+        let plan = plan(&request, false).expect("it is valid");
+        let data = &plan.selections[0].arguments["data"];
+        assert_eq!(data[0]["id"], "é😀\n");
+        assert_eq!(data[1]["id"], "block\n  text");
+    }
+}
