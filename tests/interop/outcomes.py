@@ -719,6 +719,9 @@ def outsiders():
             headers = {key.lower(): value for key, value in answer.getheaders() if key.lower() in wanted}
             # Bodies of answers with Documents have ids and times; others are told.
             told = sorted(json.loads(text)) if 'routes' in text or 'parameters' in text else text
+            if answer.status == 422:
+                # A text that is no JSON is told of in the words, and at the place, of who reads it.
+                told = [(problem['loc'][0], bool(problem['msg']), problem['type']) for problem in json.loads(text)['detail']]
             found.append([method, path, answer.status, headers, told])
         return found
 

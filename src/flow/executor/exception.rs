@@ -109,7 +109,7 @@ const FRAMES_V2: &[(&str, u32, &str)] = &[
 ];
 
 /// A string as Python's `repr` shows it.
-pub(in crate::flow) fn repr(text: &str) -> String {
+pub(super) fn repr(text: &str) -> String {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     let mut shown = String::with_capacity(text.len() + 2);
     shown.push(quote);

@@ -16,7 +16,7 @@ use rand::RngExt;
 use rand_pcg::Pcg64Mcg;
 use tokio::time::{Duration, Instant};
 
-pub(super) use self::exception::{Exception, repr};
+pub(super) use self::exception::Exception;
 use self::handler::{Effect, Handler};
 use self::memory_index::MemoryIndex;
 use self::read::ReadError;

@@ -1,33 +1,32 @@
 //! HTTP: JSON bodies, one request each.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use futures_util::stream::{BoxStream, FuturesUnordered};
-use http_body_util::{BodyExt, Either, Full, Limited, StreamBody};
-use hyper::body::{Frame, Incoming};
-use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HOST, HeaderValue, LOCATION};
+use futures_util::stream::FuturesUnordered;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, LOCATION};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_http::cors::CorsLayer;
 
-use super::pydantic::{self, PostV1, PostV2, Refusal};
-use super::{CallFailure, Gateway, MESSAGE_MAX, codecs, cors, graphql, openapi, sse, websocket};
+use super::body::{self, PostV1, PostV2};
+use super::post::{message_v1, new_id};
+use super::reply::{self, Body, Reply, internal_error, refuse, skip};
+use super::{CallFailure, Gateway, MESSAGE_MAX, graphql, side, sse, websocket};
 use crate::flow::config::StreamOf;
-use crate::flow::executor::complete_v1;
 use crate::flow::message::{Docs, Message};
 use crate::wire::{Document, Family, Form, Header, Map, Protocol};
 
-/// All at once, or as it comes to be.
-pub(super) type Body = Either<Full<Bytes>, StreamBody<Frames>>;
-type Frames = BoxStream<'static, Result<Frame<Bytes>, Infallible>>;
-pub(super) type Reply = Response<Body>;
+/// How long a browser need not ask again, as Python's gateway has it.
+const PREFLIGHT_AGE: Duration = Duration::from_secs(600);
 
 /// What a path is for.
 enum Route {
@@ -50,15 +49,10 @@ pub(super) async fn serve(
     if !gateway.cors {
         return Ok(answer(&gateway, &line, request).await);
     }
-    if let Some(reply) = cors::preflight(request.method(), request.headers()) {
-        return Ok(reply);
-    }
-    let page = cors::Page::of(request.headers());
-    let mut reply = answer(&gateway, &line, request).await;
-    if let Some(page) = page {
-        page.allow(reply.headers_mut());
-    }
-    Ok(reply)
+    let service =
+        service_fn(|request| async { Ok::<_, Infallible>(answer(&gateway, &line, request).await) });
+    let cors = CorsLayer::very_permissive().max_age(PREFLIGHT_AGE);
+    cors.layer(service).oneshot(request).await
 }
 
 async fn answer(
@@ -70,7 +64,7 @@ async fn answer(
     let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let parsed = async |body| {
         let body = whole(body).await?;
-        pydantic::parse(&body, content_type, gateway.family).map_err(refuse)
+        body::parse(&body, content_type, gateway.family).map_err(refuse)
     };
     let answered = match route(gateway, &head).await {
         Route::Side(reply) => {
@@ -102,7 +96,7 @@ async fn whole(body: Incoming) -> Result<Bytes, Reply> {
         Ok(body) => Ok(body.to_bytes()),
         Err(_) => {
             let detail = json!({"detail": "There was an error parsing the body"});
-            Err(json_reply(StatusCode::BAD_REQUEST, &detail))
+            Err(reply::json(StatusCode::BAD_REQUEST, &detail))
         }
     }
 }
@@ -115,35 +109,26 @@ async fn route(gateway: &Gateway, head: &Parts) -> Route {
     let path = head.uri.path();
     let routes = routes(gateway, path);
     let Some((first, _)) = routes.first() else {
-        return Route::Side(redirect(gateway, path, &head.headers).unwrap_or_else(not_found));
+        return Route::Side(
+            redirect(gateway, path, &head.headers).unwrap_or_else(reply::not_found),
+        );
     };
     // A real gateway names the method of the first route only.
     let first = first.clone();
     match routes.into_iter().find(|(allowed, _)| *allowed == head.method) {
-        None => Route::Side(not_allowed(&first)),
+        None => Route::Side(reply::not_allowed(&first)),
         Some((_, Route::GraphQl)) if head.method == Method::GET => {
-            let accept = head.headers.get(ACCEPT).and_then(|value| value.to_str().ok());
-            let for_people = accept.is_some_and(|accept| accept.contains("text/html"));
-            Route::Side(match head.uri.query() {
-                None if for_people => html(openapi::GRAPHIQL),
-                query => graphql::get(gateway, query.unwrap_or_default()).await,
-            })
+            let query = head.uri.query().unwrap_or_default();
+            Route::Side(graphql::get(gateway, query).await)
         }
         Some((_, route)) => route,
     }
 }
 
-/// Reads what nobody wants of a request: hyper ends a connection whose request was not read. Of a
-/// long one it is not worth it.
-pub(super) async fn skip(body: Incoming) {
-    const WORTH: usize = 64 << 10;
-    let _ = Limited::new(body, WORTH).collect().await;
-}
-
 /// What a path is for, by method.
 fn routes(gateway: &Gateway, path: &str) -> Vec<(Method, Route)> {
     let mut routes = Vec::new();
-    if let Some(reply) = side_route(gateway, Protocol::Http, path) {
+    if let Some(reply) = side::route(gateway, Protocol::Http, path) {
         routes.push((Method::GET, Route::Side(reply)));
     }
     let data = |endpoint: Option<&str>| Route::Data(endpoint.map(str::to_owned));
@@ -177,40 +162,6 @@ fn routes(gateway: &Gateway, path: &str) -> Vec<(Method, Route)> {
     routes
 }
 
-/// What the port of a protocol has for readers and for those who wait for the Flow.
-pub(super) fn side_route(gateway: &Gateway, protocol: Protocol, path: &str) -> Option<Reply> {
-    Some(json_reply(
-        StatusCode::OK,
-        &match path {
-            "/" => json!({}),
-            "/dry_run" => match super::dry_run_status(gateway) {
-                None => json!({"code": 0, "description": "", "exception": null}),
-                Some(status) => {
-                    let exception = status.exception.unwrap_or_default();
-                    json!({
-                        "code": status.code,
-                        "description": status.description,
-                        "exception": {
-                            "name": exception.name,
-                            "args": exception.args,
-                            "stacks": exception.stacks,
-                            "executor": exception.executor,
-                        },
-                    })
-                }
-            },
-            "/status" => {
-                let (jina, envs) = gateway.about();
-                json!({"jina": jina, "envs": envs})
-            }
-            "/openapi.json" => openapi::schema(gateway, protocol),
-            "/docs" => return Some(html(openapi::DOCS)),
-            "/redoc" => return Some(html(openapi::REDOC)),
-            _ => return None,
-        },
-    ))
-}
-
 async fn post_v1(
     gateway: &Gateway,
     line: &CancellationToken,
@@ -227,7 +178,7 @@ async fn post_v1(
     let request_id = message.header.request_id.clone();
     match run(gateway, line, message).await {
         Ok(Answer::Message(message)) => encode(gateway, message),
-        Ok(Answer::Bytes(bytes)) => reply(StatusCode::OK, "application/json", bytes),
+        Ok(Answer::Bytes(bytes)) => reply::reply(StatusCode::OK, "application/json", bytes),
         Err(CallFailure::Network { error, .. }) if endpoint.is_none() => {
             // The request's own body goes back, with the failure in its header.
             let status = match error.timed_out {
@@ -254,56 +205,10 @@ async fn post_v1(
                 "routes": null,
                 "data": data,
             });
-            json_reply(status, &body)
+            reply::json(status, &body)
         }
         Err(_) => internal_error(),
     }
-}
-
-/// The message of a body.
-///
-/// # Errors
-/// What a real gateway says when it trips over a Document.
-pub(super) fn message_v1(post: PostV1, endpoint: Option<String>) -> Result<Message, String> {
-    let mut docs = Vec::new();
-    for doc in post.data.into_iter().flatten() {
-        docs.push(Value::Object(one_content(doc)?));
-    }
-    let docs = Family::V1.docs_from_json(&docs.into());
-    let mut docs = docs.map_err(|error| error.to_string())?;
-    docs.iter_mut().for_each(complete_v1);
-    Ok(Message {
-        header: Header {
-            request_id: new_id(),
-            exec_endpoint: Some(endpoint.unwrap_or(post.exec_endpoint)),
-            target_executor: post.target_executor,
-            status: None,
-        },
-        parameters: post.parameters.unwrap_or_default().into(),
-        docs: Docs::Read(docs),
-        ..Message::default()
-    })
-}
-
-/// A Document with one content: of several the tensor is kept, else the blob.
-fn one_content(mut doc: Map) -> Result<Map, String> {
-    if let Some(Value::String(blob)) = doc.get("blob") {
-        let blob = BASE64_STANDARD.encode(codecs::base64(blob)?);
-        doc.insert("blob".into(), blob.into());
-    }
-    let empty = |doc: &Map, key: &str| doc.get(key).and_then(Value::as_str) == Some("");
-    for key in ["text", "blob"] {
-        if empty(&doc, key) {
-            doc.shift_remove(key);
-        }
-    }
-    if doc.contains_key("tensor") {
-        doc.shift_remove("blob");
-    }
-    if doc.contains_key("tensor") || doc.contains_key("blob") {
-        doc.shift_remove("text");
-    }
-    Ok(doc)
 }
 
 /// The keys of a v1 Document, unset ones null.
@@ -398,11 +303,11 @@ async fn post_v2(
         }
     };
     match answer {
-        Ok(Answer::Bytes(bytes)) => reply(StatusCode::OK, "application/json", bytes),
+        Ok(Answer::Bytes(bytes)) => reply::reply(StatusCode::OK, "application/json", bytes),
         Ok(Answer::Message(message)) => match &message.header.status {
             Some(status) => {
                 let detail = json!({"detail": status.description});
-                json_reply(StatusCode::INTERNAL_SERVER_ERROR, &detail)
+                reply::json(StatusCode::INTERNAL_SERVER_ERROR, &detail)
             }
             None => encode(gateway, message),
         },
@@ -461,25 +366,8 @@ fn encode(gateway: &Gateway, message: Message) -> Reply {
         .ok()
         .and_then(|answer| Form::Json(family).encode_response(&answer).ok());
     match encoded {
-        Some(bytes) => reply(StatusCode::OK, "application/json", bytes),
+        Some(bytes) => reply::reply(StatusCode::OK, "application/json", bytes),
         None => internal_error(),
-    }
-}
-
-fn new_id() -> String {
-    crate::flow::new_uuid().simple().to_string()
-}
-
-pub(super) fn refuse(refusal: Refusal) -> Reply {
-    match refusal {
-        Refusal::Invalid(problems) => {
-            json_reply(StatusCode::UNPROCESSABLE_ENTITY, &json!({"detail": problems}))
-        }
-        Refusal::TooDeep => {
-            let detail = json!({"detail": "There was an error parsing the body"});
-            json_reply(StatusCode::BAD_REQUEST, &detail)
-        }
-        Refusal::Internal => internal_error(),
     }
 }
 
@@ -491,84 +379,8 @@ fn redirect(gateway: &Gateway, path: &str, headers: &HeaderMap) -> Option<Reply>
     }
     let host = headers.get(HOST)?.to_str().ok()?;
     let location = HeaderValue::from_str(&format!("http://{host}{without}")).ok()?;
-    let mut reply = Response::new(Either::Left(Full::default()));
+    let mut reply = Response::new(Body::default());
     *reply.status_mut() = StatusCode::TEMPORARY_REDIRECT;
     reply.headers_mut().insert(LOCATION, location);
     Some(reply)
-}
-
-pub(super) fn not_found() -> Reply {
-    json_reply(StatusCode::NOT_FOUND, &json!({"detail": "Not Found"}))
-}
-
-pub(super) fn not_allowed(method: &Method) -> Reply {
-    let mut reply =
-        json_reply(StatusCode::METHOD_NOT_ALLOWED, &json!({"detail": "Method Not Allowed"}));
-    if let Ok(allow) = HeaderValue::from_str(method.as_str()) {
-        reply.headers_mut().insert(ALLOW, allow);
-    }
-    reply
-}
-
-pub(super) fn internal_error() -> Reply {
-    text(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
-}
-
-pub(super) fn text(status: StatusCode, text: &'static str) -> Reply {
-    reply(status, "text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
-}
-
-fn html(page: &'static str) -> Reply {
-    reply(StatusCode::OK, "text/html; charset=utf-8", Bytes::from_static(page.as_bytes()))
-}
-
-pub(super) fn json_reply(status: StatusCode, body: &Value) -> Reply {
-    reply(status, "application/json", body.to_string().into())
-}
-
-pub(super) fn reply(status: StatusCode, content_type: &'static str, body: Bytes) -> Reply {
-    let mut reply = Response::new(Either::Left(Full::new(body)));
-    *reply.status_mut() = status;
-    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    reply
-}
-
-/// Names and values of a query string, decoded.
-pub(super) fn query(text: &str) -> BTreeMap<String, String> {
-    let decode = |part: &str| {
-        let bytes = part.replace('+', " ").into_bytes();
-        let mut decoded = Vec::with_capacity(bytes.len());
-        let mut i = 0;
-        while i < bytes.len() {
-            let hex = bytes.get(i + 1..i + 3).and_then(|hex| std::str::from_utf8(hex).ok());
-            match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-                Some(byte) if bytes[i] == b'%' => {
-                    decoded.push(byte);
-                    i += 3;
-                }
-                _ => {
-                    decoded.push(bytes[i]);
-                    i += 1;
-                }
-            }
-        }
-        String::from_utf8_lossy(&decoded).into_owned()
-    };
-    let pair = |pair: &str| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decode(name), decode(value))
-    };
-    text.split('&').filter(|part| !part.is_empty()).map(pair).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_query_string_is_decoded() {
-        let query = query("query=%7B__typename%7D&a=1+2&b=%zz&c");
-        assert_eq!(query["query"], "{__typename}");
-        assert_eq!((&*query["a"], &*query["b"], &*query["c"]), ("1 2", "%zz", ""));
-    }
 }

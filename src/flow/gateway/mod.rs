@@ -1,7 +1,7 @@
 //! The gateway: what is the same for all protocols.
 
+mod body;
 mod codecs;
-mod cors;
 mod graphql;
 mod grpc;
 mod http;
@@ -9,8 +9,10 @@ mod listen;
 mod openapi;
 mod outbox;
 mod pattern;
-mod pydantic;
+mod post;
 mod reflection;
+mod reply;
+mod side;
 mod sse;
 mod websocket;
 

@@ -1,60 +1,9 @@
-//! `/openapi.json` and the pages that show it.
+//! `/openapi.json`.
 
 use serde_json::{Map, Value, json};
 
 use super::Gateway;
 use crate::wire::{Family, Protocol};
-
-/// FastAPI's page with Swagger UI.
-pub(super) const DOCS: &str = r##"<!DOCTYPE html>
-<html>
-<head>
-<link type="text/css" rel="stylesheet" href="https://cdn.jsdelivr.net/npm/swagger-ui-dist@5/swagger-ui.css">
-<title>flowbench - Swagger UI</title>
-</head>
-<body>
-<div id="swagger-ui"></div>
-<script src="https://cdn.jsdelivr.net/npm/swagger-ui-dist@5/swagger-ui-bundle.js"></script>
-<script>SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true})</script>
-</body>
-</html>
-"##;
-
-/// FastAPI's page with ReDoc.
-pub(super) const REDOC: &str = r#"<!DOCTYPE html>
-<html>
-<head>
-<title>flowbench - ReDoc</title>
-<meta charset="utf-8"/>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-</head>
-<body>
-<redoc spec-url="/openapi.json"></redoc>
-<script src="https://cdn.jsdelivr.net/npm/redoc@2/bundles/redoc.standalone.js"></script>
-</body>
-</html>
-"#;
-
-/// A page to write queries on.
-pub(super) const GRAPHIQL: &str = r#"<!DOCTYPE html>
-<html>
-<head>
-<title>flowbench - GraphiQL</title>
-<link rel="stylesheet" href="https://unpkg.com/graphiql@2/graphiql.min.css">
-</head>
-<body style="margin: 0; height: 100vh">
-<div id="graphiql" style="height: 100vh"></div>
-<script src="https://unpkg.com/react@18/umd/react.production.min.js"></script>
-<script src="https://unpkg.com/react-dom@18/umd/react-dom.production.min.js"></script>
-<script src="https://unpkg.com/graphiql@2/graphiql.min.js"></script>
-<script>
-const fetcher = GraphiQL.createFetcher({url: "/graphql"});
-ReactDOM.createRoot(document.getElementById("graphiql")).render(
-  React.createElement(GraphiQL, {fetcher}));
-</script>
-</body>
-</html>
-"#;
 
 /// The description of all routes of a port.
 pub(super) fn schema(gateway: &Gateway, protocol: Protocol) -> Value {

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream;
-use http_body_util::{Either, StreamBody};
+use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde_json::Value;
 
-use super::http::{self, Reply};
-use super::pydantic::{Refusal, document_v2};
+use super::body::{PostV2, Refusal};
+use super::reply::{self, Reply};
 use super::{CallFailure, Gateway};
 use crate::flow::config::StreamOf;
 use crate::flow::executor::streamed;
@@ -29,21 +29,21 @@ pub(super) fn serve(
 ) -> Reply {
     let any_field = gateway.world.any_field;
     let doc = match body.filter(|body| !body.is_null()) {
-        Some(body) => document_v2(&body, any_field),
+        Some(body) => PostV2::document(&body, any_field),
         None => {
-            let fields = http::query(query.unwrap_or_default()).into_iter();
+            let fields = reply::query(query.unwrap_or_default()).into_iter();
             let fields: Map = fields.map(|(name, value)| (name, value.into())).collect();
             // Here nobody catches what pydantic raises.
-            document_v2(&fields.into(), any_field).map_err(|_| Refusal::Internal)
+            PostV2::document(&fields.into(), any_field).map_err(|_| Refusal::Internal)
         }
     };
     let doc = match doc {
         Ok(doc) => doc,
-        Err(refusal) => return http::refuse(refusal),
+        Err(refusal) => return reply::refuse(refusal),
     };
     let docs = Value::Array(vec![doc.into()]);
     let Ok(Some(mut doc)) = Family::V2.docs_from_json(&docs).map(|mut docs| docs.pop()) else {
-        return http::internal_error();
+        return reply::internal_error();
     };
     doc.settle(Family::V2, &mut || crate::flow::new_uuid().as_u128());
     events(gateway.clone(), of, doc)
@@ -65,7 +65,7 @@ fn events(gateway: Arc<Gateway>, of: StreamOf, doc: Document) -> Reply {
     let updates = updates.filter_map(|event| std::future::ready(event.ok()));
     let end = stream::iter([Bytes::from_static(b"event: end\r\n\r\n")]);
     let frames = updates.chain(end).map(|event| Ok::<_, Infallible>(Frame::data(event)));
-    let mut reply = Response::new(Either::Right(StreamBody::new(frames.boxed())));
+    let mut reply = Response::new(StreamBody::new(frames).boxed_unsync());
     *reply.status_mut() = StatusCode::OK;
     for (name, value) in [
         (CACHE_CONTROL, "no-cache"),

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::header::{
     CONNECTION, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
@@ -26,9 +25,11 @@ use tokio_tungstenite::tungstenite::{Error as SocketError, Message as Frame};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::body::PostV1;
 use super::outbox::Outbox;
-use super::pydantic::PostV1;
-use super::{CallFailure, Gateway, MESSAGE_MAX, Reply, http};
+use super::post::message_v1;
+use super::reply::{self, Body};
+use super::{CallFailure, Gateway, MESSAGE_MAX, Reply, side};
 use crate::wire::{Family, Form, Protocol};
 
 /// The frame that ends the requests: Python's `bytes(True)`.
@@ -63,7 +64,7 @@ pub(super) async fn serve(
     ends: Ends,
     tasks: &TaskTracker,
     mut request: Request<Incoming>,
-) -> Result<http::Reply, Infallible> {
+) -> Result<reply::Reply, Infallible> {
     let headers = request.headers();
     let upgrade = is_asked_for(headers);
     let asked = headers.get(SEC_WEBSOCKET_PROTOCOL).map(HeaderValue::as_bytes);
@@ -72,11 +73,11 @@ pub(super) async fn serve(
     let key = headers.get(SEC_WEBSOCKET_KEY).cloned();
     let (true, Some(key)) = (upgrade, key) else {
         let method = request.method().clone();
-        http::skip(request.into_body()).await;
-        return Ok(match http::side_route(&gateway, Protocol::WebSocket, &path) {
-            None => http::not_found(),
+        reply::skip(request.into_body()).await;
+        return Ok(match side::route(&gateway, Protocol::WebSocket, &path) {
+            None => reply::not_found(),
             Some(reply) if method == Method::GET => reply,
-            Some(_) => http::not_allowed(&Method::GET),
+            Some(_) => reply::not_allowed(&Method::GET),
         });
     };
     let dry_run = match path.as_str() {
@@ -106,7 +107,7 @@ pub(super) async fn serve(
         }
     });
     // The gateway never answers with a subprotocol, whatever was asked.
-    let mut reply = Response::new(Either::Left(Full::default()));
+    let mut reply = Response::new(Body::default());
     *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()))
         .expect("base64 makes a header value");
@@ -122,8 +123,8 @@ pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
 }
 
 /// Where there is no WebSocket.
-pub(super) fn forbidden() -> http::Reply {
-    let mut reply = Response::new(Either::Left(Full::default()));
+pub(super) fn forbidden() -> reply::Reply {
+    let mut reply = Response::new(Body::default());
     *reply.status_mut() = StatusCode::FORBIDDEN;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -296,7 +297,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             return Err(Ending::Drop);
         }
         let post = PostV1::read(Some(map.into()), true).map_err(|_| Ending::Drop)?;
-        let message = http::message_v1(post, None).map_err(|_| Ending::Drop)?;
+        let message = message_v1(post, None).map_err(|_| Ending::Drop)?;
         let (gateway, length) = (self.gateway.clone(), text.len());
         self.start(length, async move {
             let note = gateway.arrived(&message, Protocol::WebSocket);

@@ -6,8 +6,9 @@ use super::Problem;
 use super::plan::{Plan, Selected};
 use super::schema::SCHEMA;
 use super::values::python_class;
-use crate::flow::gateway::pydantic::PostV1;
-use crate::flow::gateway::{Gateway, codecs, http};
+use crate::flow::gateway::body::PostV1;
+use crate::flow::gateway::post::message_v1;
+use crate::flow::gateway::{Gateway, codecs};
 use crate::wire::{Family, Protocol, graphql};
 
 /// How many values an answer has at most: selections can multiply what little is asked for.
@@ -92,7 +93,7 @@ async fn docs(gateway: &Gateway, field: &Selected) -> Result<Json, String> {
         target_executor: text("targetExecutor"),
         exec_endpoint: text("execEndpoint").unwrap_or_default(),
     };
-    let message = http::message_v1(post, None)?;
+    let message = message_v1(post, None)?;
     let note = gateway.arrived(&message, Protocol::Http);
     let answer = gateway.handle(message).await;
     note.departs(answer.is_ok());

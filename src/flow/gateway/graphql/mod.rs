@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use self::plan::Refusal;
 use super::Gateway;
-use super::http::{self, Reply};
+use super::reply::{self, Reply};
 
 /// Line and column in a query, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,19 +79,19 @@ const NOT_JSON: &str = "Unable to parse request body as JSON";
 
 /// Answers a request in a query string.
 pub(super) async fn get(gateway: &Gateway, query: &str) -> Reply {
-    let mut parts = http::query(query);
+    let mut parts = reply::query(query);
     let Some(query) = parts.remove("query") else {
-        return http::text(StatusCode::NOT_FOUND, "");
+        return reply::text(StatusCode::NOT_FOUND, "");
     };
     if query.is_empty() {
-        return http::text(StatusCode::BAD_REQUEST, NO_QUERY);
+        return reply::text(StatusCode::BAD_REQUEST, NO_QUERY);
     }
     let variables = match parts.get("variables").filter(|text| !text.is_empty()) {
         None => Map::new(),
         Some(text) => match serde_json::from_str(text) {
             Ok(Value::Object(map)) => map,
             Ok(Value::Null) => Map::new(),
-            _ => return http::text(StatusCode::BAD_REQUEST, NOT_JSON),
+            _ => return reply::text(StatusCode::BAD_REQUEST, NOT_JSON),
         },
     };
     let operation = parts.get("operationName").map(String::as_str).filter(|name| !name.is_empty());
@@ -102,25 +102,25 @@ pub(super) async fn get(gateway: &Gateway, query: &str) -> Reply {
 pub(super) async fn post(gateway: &Gateway, content_type: Option<&str>, body: &[u8]) -> Reply {
     let kind = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     if !kind.eq_ignore_ascii_case("application/json") {
-        return http::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported Media Type");
+        return reply::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported Media Type");
     }
     let body = match serde_json::from_slice(body) {
         Ok(Value::Object(body)) => body,
-        Ok(_) => return http::internal_error(),
-        Err(_) => return http::text(StatusCode::BAD_REQUEST, NOT_JSON),
+        Ok(_) => return reply::internal_error(),
+        Err(_) => return reply::text(StatusCode::BAD_REQUEST, NOT_JSON),
     };
     let query = match body.get("query") {
-        None | Some(Value::Null) => return http::text(StatusCode::BAD_REQUEST, NO_QUERY),
+        None | Some(Value::Null) => return reply::text(StatusCode::BAD_REQUEST, NO_QUERY),
         Some(Value::String(query)) if query.is_empty() => {
-            return http::text(StatusCode::BAD_REQUEST, NO_QUERY);
+            return reply::text(StatusCode::BAD_REQUEST, NO_QUERY);
         }
         Some(Value::String(query)) => query,
-        Some(_) => return http::internal_error(),
+        Some(_) => return reply::internal_error(),
     };
     let variables = match body.get("variables") {
         None | Some(Value::Null) => Map::new(),
         Some(Value::Object(map)) => map.clone(),
-        Some(_) => return http::internal_error(),
+        Some(_) => return reply::internal_error(),
     };
     let operation = body.get("operationName").and_then(Value::as_str);
     answer(gateway, Request { query, variables, operation }, false).await
@@ -129,19 +129,19 @@ pub(super) async fn post(gateway: &Gateway, content_type: Option<&str>, body: &[
 async fn answer(gateway: &Gateway, request: Request<'_>, by_get: bool) -> Reply {
     let failed = |problems: &[Problem]| {
         let errors: Vec<_> = problems.iter().map(Problem::to_value).collect();
-        http::json_reply(StatusCode::OK, &json!({"data": null, "errors": errors}))
+        reply::json(StatusCode::OK, &json!({"data": null, "errors": errors}))
     };
     let plan = match plan::plan(&request, by_get) {
         Ok(plan) => plan,
         Err(Refusal::Problems(problems)) => return failed(&problems),
-        Err(Refusal::NoOperation) => return http::internal_error(),
+        Err(Refusal::NoOperation) => return reply::internal_error(),
         Err(Refusal::MutationByGet) => {
             let message = "mutations are not allowed when using GET";
-            return http::text(StatusCode::BAD_REQUEST, message);
+            return reply::text(StatusCode::BAD_REQUEST, message);
         }
     };
     match execute::run(gateway, plan).await {
-        Ok(data) => http::json_reply(StatusCode::OK, &json!({"data": data})),
+        Ok(data) => reply::json(StatusCode::OK, &json!({"data": data})),
         Err(problem) => failed(&[problem]),
     }
 }

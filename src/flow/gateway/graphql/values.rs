@@ -4,13 +4,12 @@ use serde_json::{Map, Value as Json};
 
 use super::schema::{SCHEMA, shown};
 use crate::flow::gateway::codecs;
-use crate::flow::gateway::pydantic::{parse_text, python_repr};
 
 /// A variable's value as one of its type; else what is wrong with it.
 pub(super) fn given(value: &Json, kind: &Json, name: &str) -> Result<Json, String> {
     within(value, kind, name).map_err(|Mistake { path, value, why }| {
         let at = if path == name { String::new() } else { format!(" at '{path}'") };
-        format!("Variable '${name}' got invalid value {}{at}; {why}", python_repr(&value))
+        format!("Variable '${name}' got invalid value {value}{at}; {why}")
     })
 }
 
@@ -39,7 +38,7 @@ fn within(value: &Json, kind: &Json, path: &str) -> Result<Json, Mistake> {
             let name = kind.as_str().unwrap_or_default();
             let known = match SCHEMA.named(name).and_then(|of| of["inputFields"].as_array()) {
                 Some(known) => known,
-                None => return scalar(name, value, &python_repr(value)).map_err(wrong),
+                None => return scalar(name, value, &value.to_string()).map_err(wrong),
             };
             let Json::Object(fields) = value else {
                 return Err(wrong(format!("Expected type '{name}' to be a mapping.")));
@@ -110,7 +109,7 @@ fn custom(name: &str, value: &Json) -> Result<Json, String> {
     };
     match name {
         "Base64" => codecs::base64(text).map(|_| value.clone()),
-        _ => parse_text(text),
+        _ => serde_json::from_str(text).map_err(|error| error.to_string()),
     }
 }
 

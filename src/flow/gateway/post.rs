@@ -1,0 +1,63 @@
+//! From the body of a request to the message that goes through the Flow, in the v1 family. What
+//! HTTP, GraphQL and WebSocket share.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::Value;
+
+use super::body::PostV1;
+use super::codecs;
+use crate::flow::executor::complete_v1;
+use crate::flow::message::{Docs, Message};
+use crate::wire::{Family, Header, Map};
+
+/// The message of a body.
+///
+/// # Errors
+/// What a real gateway says when it trips over a Document.
+pub(super) fn message_v1(post: PostV1, endpoint: Option<String>) -> Result<Message, String> {
+    let mut docs = Vec::new();
+    for doc in post.data.into_iter().flatten() {
+        docs.push(Value::Object(one_content(doc)?));
+    }
+    let docs = Family::V1.docs_from_json(&docs.into());
+    let mut docs = docs.map_err(|error| error.to_string())?;
+    docs.iter_mut().for_each(complete_v1);
+    Ok(Message {
+        header: Header {
+            request_id: new_id(),
+            exec_endpoint: Some(endpoint.unwrap_or(post.exec_endpoint)),
+            target_executor: post.target_executor,
+            status: None,
+        },
+        parameters: post.parameters.unwrap_or_default().into(),
+        docs: Docs::Read(docs),
+        ..Message::default()
+    })
+}
+
+/// A Document with one content: of several the tensor is kept, else the blob.
+fn one_content(mut doc: Map) -> Result<Map, String> {
+    if let Some(Value::String(blob)) = doc.get("blob") {
+        let blob = BASE64_STANDARD.encode(codecs::base64(blob)?);
+        doc.insert("blob".into(), blob.into());
+    }
+    let empty = |doc: &Map, key: &str| doc.get(key).and_then(Value::as_str) == Some("");
+    for key in ["text", "blob"] {
+        if empty(&doc, key) {
+            doc.shift_remove(key);
+        }
+    }
+    if doc.contains_key("tensor") {
+        doc.shift_remove("blob");
+    }
+    if doc.contains_key("tensor") || doc.contains_key("blob") {
+        doc.shift_remove("text");
+    }
+    Ok(doc)
+}
+
+/// A request id, as a gateway makes one up.
+pub(super) fn new_id() -> String {
+    crate::flow::new_uuid().simple().to_string()
+}

@@ -1,0 +1,40 @@
+//! What a port has for readers and for those who wait for the Flow, beside requests.
+
+use hyper::StatusCode;
+use serde_json::json;
+
+use super::reply::{self, Reply};
+use super::{Gateway, openapi};
+use crate::wire::Protocol;
+
+/// What the port of a protocol has for readers and for those who wait for the Flow.
+pub(super) fn route(gateway: &Gateway, protocol: Protocol, path: &str) -> Option<Reply> {
+    Some(reply::json(
+        StatusCode::OK,
+        &match path {
+            "/" => json!({}),
+            "/dry_run" => match super::dry_run_status(gateway) {
+                None => json!({"code": 0, "description": "", "exception": null}),
+                Some(status) => {
+                    let exception = status.exception.unwrap_or_default();
+                    json!({
+                        "code": status.code,
+                        "description": status.description,
+                        "exception": {
+                            "name": exception.name,
+                            "args": exception.args,
+                            "stacks": exception.stacks,
+                            "executor": exception.executor,
+                        },
+                    })
+                }
+            },
+            "/status" => {
+                let (jina, envs) = gateway.about();
+                json!({"jina": jina, "envs": envs})
+            }
+            "/openapi.json" => openapi::schema(gateway, protocol),
+            _ => return None,
+        },
+    ))
+}
