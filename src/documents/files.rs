@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use glob::Pattern;
+
 /// Files of one pattern. Their names are kept in memory.
 const FILES_MAX: usize = 5_000_000;
 
@@ -24,10 +26,11 @@ pub(super) fn matching_files(base: &Path, pattern: &str) -> io::Result<Vec<PathB
             match *part {
                 "**" => below(&folder, &mut next)?,
                 part if part.contains(['*', '?']) => {
+                    let pattern = pattern_of(part);
                     for (name, path) in entries(&folder)? {
                         // As in a shell, hidden files have to be asked for.
                         let hidden = name.starts_with('.') && !part.starts_with('.');
-                        if !hidden && matches(part, &name) && (!last || path.is_file()) {
+                        if !hidden && pattern.matches(&name) && (!last || path.is_file()) {
                             next.push(path);
                         }
                     }
@@ -88,33 +91,14 @@ fn entries(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     Ok(found)
 }
 
-/// Whether a name is one that a part of a pattern stands for.
-fn matches(part: &str, name: &str) -> bool {
-    let (part, name): (Vec<char>, Vec<char>) = (part.chars().collect(), name.chars().collect());
-    // Where the last star stands, and what it took so far: a later star never needs an earlier one
-    // to take more.
-    let (mut p, mut n, mut star) = (0, 0, None);
-    while n < name.len() {
-        match part.get(p) {
-            Some('*') => {
-                star = Some((p, n));
-                p += 1;
-            }
-            Some(c) if *c == '?' || *c == name[n] => {
-                p += 1;
-                n += 1;
-            }
-            _ => match star {
-                Some((at, taken)) => {
-                    star = Some((at, taken + 1));
-                    p = at + 1;
-                    n = taken + 1;
-                }
-                None => return false,
-            },
-        }
+/// A part of a pattern in which only `*` and `?` are special: brackets, and stars that follow one
+/// another, mean nothing else to whoever names files.
+fn pattern_of(part: &str) -> Pattern {
+    let mut part = part.replace('[', "[[]");
+    while part.contains("**") {
+        part = part.replace("**", "*");
     }
-    part[p..].iter().all(|c| *c == '*')
+    Pattern::new(&part).expect("nothing in it can be wrong")
 }
 
 #[cfg(test)]
@@ -131,9 +115,12 @@ mod tests {
             ("a*b*c", "a-b-b", false),
             ("page-?.png", "page-1.png", true),
             ("page-?.png", "page-12.png", false),
+            ("a**b", "a-b", true),
+            ("[a]*", "[a]b", true),
+            ("[a]*", "ab", false),
             ("", "", true),
         ] {
-            assert_eq!(matches(part, name), expected, "{part} {name}");
+            assert_eq!(pattern_of(part).matches(name), expected, "{part} {name}");
         }
     }
 
