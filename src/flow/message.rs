@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -200,6 +200,18 @@ impl Docs {
             Docs::Encoded(bytes) => super::executor::plain::count(bytes),
         }
     }
+}
+
+/// A route as it begins.
+pub(super) fn started(name: &str) -> Route {
+    Route { executor: name.to_owned(), start_time: Some(now()), end_time: None, status: None }
+}
+
+/// The time of day to the microsecond, which is what Python's clock counts.
+pub(super) fn now() -> SystemTime {
+    let now = SystemTime::now();
+    let nanos = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
+    now - Duration::from_nanos(u64::from(nanos % 1000))
 }
 
 #[cfg(test)]

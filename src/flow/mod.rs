@@ -9,6 +9,7 @@ mod executor;
 mod gateway;
 mod log;
 mod message;
+mod pattern;
 mod queue;
 mod reduce;
 mod theory;
@@ -20,7 +21,8 @@ pub use config::{
     FamilyName, Faults, FlowConfig, FlowProblem, Knee, Late, Matches, PathStep, ProtocolName,
     SchemaName, ServiceTime, Set, SlowStart, Stall, StreamOf, TlsFiles, Uses,
 };
-pub use gateway::{PatternError, TlsError, check_target_executor};
+pub use gateway::TlsError;
+pub use pattern::{PatternError, check_target_executor};
 pub use theory::{Theory, TheoryError};
 
 use self::gateway::{Gateway, Server};

@@ -8,8 +8,8 @@ use tokio::time::Duration;
 
 use super::config::FlowConfig;
 use super::executor::{Exception, Executor, Outcome, World};
-use super::gateway::{self, Pattern, PatternError};
-use super::message::{Docs, Faults, Message, Parameters};
+use super::message::{Docs, Faults, Message, Parameters, now, started};
+use super::pattern::{Pattern, PatternError};
 use super::reduce;
 use crate::wire::{DecodeError, Family, Map, Route, Status};
 
@@ -285,7 +285,7 @@ impl Topology {
     ) -> Result<Part, WalkError> {
         let executor = &self.nodes[at].executor;
         let Asked { endpoint, world, .. } = asked;
-        let mut route = gateway::started(executor.name());
+        let mut route = started(executor.name());
         let bound = !asked.discovered || executor.serves(endpoint);
         let wanted = match asked.target {
             None => true,
@@ -314,7 +314,7 @@ impl Topology {
         }
         executor.filter(&mut part.docs, world.family)?;
         let outcome = self.run(at, &mut part.docs, asked).await?;
-        route.end_time = Some(gateway::now());
+        route.end_time = Some(now());
         route.status.clone_from(&outcome.failure);
         found.routes.insert(at, route);
         found.faults = found.faults.and(outcome.faults);

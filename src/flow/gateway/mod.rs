@@ -8,7 +8,6 @@ mod http;
 mod listen;
 mod openapi;
 mod outbox;
-mod pattern;
 mod post;
 mod reflection;
 mod reply;
@@ -28,16 +27,15 @@ use tokio::time::{Duration, Instant};
 
 pub(super) use self::listen::Server;
 pub use self::listen::TlsError;
-pub use self::pattern::PatternError;
 
-pub(super) use self::pattern::Pattern;
 use super::config::{FlowConfig, SchemaName, StreamOf};
 use super::executor::{Executor, World};
 use super::log::{Arrival, Log};
-use super::message::{Faults, Message, RESULTS};
+use super::message::{Faults, Message, RESULTS, now, started};
+use super::pattern::{Pattern, PatternError};
 use super::timer::Timer;
 use super::topology::{NetworkError, Topology, WalkError};
-use crate::wire::{DecodeError, EncodeError, Family, Protocol, Route, Status};
+use crate::wire::{DecodeError, EncodeError, Family, Protocol, Status};
 
 /// The largest message taken: 1 GiB, as a real gateway's WebSocket side has it. Where a real one
 /// has no limit at all, a bound still keeps one client from taking all memory.
@@ -373,27 +371,7 @@ fn garbage() -> Bytes {
     Bytes::from_static(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff")
 }
 
-/// A route as it begins.
-pub(super) fn started(name: &str) -> Route {
-    Route { executor: name.to_owned(), start_time: Some(now()), end_time: None, status: None }
-}
-
-/// The time of day to the microsecond, which is what Python's clock counts.
-pub(super) fn now() -> SystemTime {
-    let now = SystemTime::now();
-    let nanos = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
-    now - std::time::Duration::from_nanos(u64::from(nanos % 1000))
-}
-
 /// The status of a dry run.
 fn dry_run_status(gateway: &Gateway) -> Option<Status> {
     gateway.dry_run().err().map(|error| error.into_status(gateway.family))
-}
-
-/// Checks a `target_executor`, a regular expression that is matched from the start of a name.
-///
-/// # Errors
-/// Why it is none.
-pub fn check_target_executor(text: &str) -> Result<(), PatternError> {
-    pattern::Pattern::new(text).map(drop)
 }

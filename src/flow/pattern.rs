@@ -12,7 +12,7 @@ const SIZE_MAX: usize = 1 << 20;
 
 /// A compiled pattern. Clones share it.
 #[derive(Clone, Debug)]
-pub(in crate::flow) struct Pattern(Arc<Regex>);
+pub(super) struct Pattern(Arc<Regex>);
 
 /// Why a `target_executor` cannot be matched with names.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +33,7 @@ impl Pattern {
     ///
     /// # Errors
     /// When it is none.
-    pub(in crate::flow) fn new(text: &str) -> Result<Pattern, PatternError> {
+    pub(super) fn new(text: &str) -> Result<Pattern, PatternError> {
         let mut builder = RegexBuilder::new(text);
         builder.backtrack_limit(BACKTRACKS_MAX).delegate_size_limit(SIZE_MAX);
         Ok(Pattern(Arc::new(builder.build().map_err(PatternError::Invalid)?)))
@@ -43,13 +43,21 @@ impl Pattern {
     ///
     /// # Errors
     /// When that takes too long to find out.
-    pub(in crate::flow) fn is_match(&self, name: &str) -> Result<bool, PatternError> {
+    pub(super) fn is_match(&self, name: &str) -> Result<bool, PatternError> {
         // The first match found is the leftmost: if any begins where the name does, it is that one.
         match self.0.find(name) {
             Ok(found) => Ok(found.is_some_and(|found| found.start() == 0)),
             Err(_) => Err(PatternError::TooSlow { name: name.to_owned() }),
         }
     }
+}
+
+/// Checks a `target_executor`, a regular expression that is matched from the start of a name.
+///
+/// # Errors
+/// Why it is none.
+pub fn check_target_executor(text: &str) -> Result<(), PatternError> {
+    Pattern::new(text).map(drop)
 }
 
 /// What is wrong with a pattern, on one line.
