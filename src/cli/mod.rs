@@ -161,11 +161,8 @@ pub fn main() -> ExitCode {
 /// Raises the soft limit of open files and connections to the hard limit. The usual default is too
 /// low for load tests.
 fn raise_file_limit() {
-    #[cfg(unix)]
-    {
-        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-        // If it cannot be raised, it stays as it is, and loads are compared with that.
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
-    }
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // If it cannot be raised, it stays as it is, and loads are compared with that.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }

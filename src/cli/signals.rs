@@ -5,10 +5,8 @@ use crate::engine::Stop;
 
 /// SIGINT, SIGTERM and SIGHUP, from now on. A signal that cannot be watched ends the process, which
 /// is its default.
-#[cfg(unix)]
 pub(super) struct Signals([Option<tokio::signal::unix::Signal>; 3]);
 
-#[cfg(unix)]
 impl Signals {
     pub(super) fn new() -> Signals {
         use tokio::signal::unix::{SignalKind, signal};
@@ -35,32 +33,12 @@ impl Signals {
 }
 
 /// Whether the process was started with SIGHUP ignored, as far as the system can tell.
-#[cfg(unix)]
 fn ignores_hangup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     // The lowest bit is signal 1, which is SIGHUP.
     mask.is_some_and(|mask| mask & 1 == 1)
-}
-
-/// Ctrl-C.
-#[cfg(not(unix))]
-pub(super) struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    pub(super) fn new() -> Signals {
-        Signals
-    }
-
-    /// Waits for it.
-    pub(super) async fn next(&mut self) {
-        // Without a console there is nobody to ask.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending().await
-        }
-    }
 }
 
 /// The first signal drains, the second one aborts.

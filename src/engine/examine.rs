@@ -148,15 +148,9 @@ fn create(path: &Path) -> io::Result<File> {
     File::create(path)
 }
 
-#[cfg(unix)]
 fn is_device(kind: FileType) -> bool {
     use std::os::unix::fs::FileTypeExt;
     kind.is_char_device()
-}
-
-#[cfg(not(unix))]
-fn is_device(_: FileType) -> bool {
-    false
 }
 
 impl Examiner {
