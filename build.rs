@@ -16,9 +16,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let descriptors = protox::compile([file], [include])?;
         let folder = Path::new(&out).join(module);
         std::fs::create_dir_all(&folder)?;
-        tonic_prost_build::configure()
-            .bytes(".")
-            .btree_map(".") // the same values give the same bytes
+        prost_build::Config::new()
+            .bytes(["."])
+            .btree_map(["."]) // the same values give the same bytes
             .out_dir(folder)
             .compile_fds(descriptors)?;
     }
