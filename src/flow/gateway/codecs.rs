@@ -1,12 +1,28 @@
 //! Base64 and UTF-8 as Python decodes them, and what it says where it cannot.
 
+/// What cannot be decoded, in Python's words.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum CodecError {
+    #[error("string argument should contain only ASCII characters")]
+    NotAscii,
+    #[error(
+        "Invalid base64-encoded string: number of data characters ({0}) cannot be 1 more than a \
+         multiple of 4"
+    )]
+    OneCharacterMore(usize),
+    #[error("Incorrect padding")]
+    Padding,
+    #[error("'utf-8' codec can't decode {0}")]
+    NotUtf8(String),
+}
+
 /// Bytes from base64: what is not of its alphabet does not count, and nothing after its padding.
 ///
 /// # Errors
-/// When characters or padding are missing, in Python's words.
-pub(super) fn base64(text: &str) -> Result<Vec<u8>, String> {
+/// When characters or padding are missing.
+pub(super) fn base64(text: &str) -> Result<Vec<u8>, CodecError> {
     if !text.is_ascii() {
-        return Err("string argument should contain only ASCII characters".into());
+        return Err(CodecError::NotAscii);
     }
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
     let (mut left, mut digits, mut padding) = (0u8, 0, 0);
@@ -43,20 +59,16 @@ pub(super) fn base64(text: &str) -> Result<Vec<u8>, String> {
     }
     match digits {
         0 => Ok(bytes),
-        1 => Err(format!(
-            "Invalid base64-encoded string: number of data characters ({}) cannot be 1 more than a \
-             multiple of 4",
-            bytes.len() / 3 * 4 + 1
-        )),
-        _ => Err("Incorrect padding".into()),
+        1 => Err(CodecError::OneCharacterMore(bytes.len() / 3 * 4 + 1)),
+        _ => Err(CodecError::Padding),
     }
 }
 
 /// Text from UTF-8.
 ///
 /// # Errors
-/// When the bytes are something else, in Python's words.
-pub(super) fn utf8(bytes: Vec<u8>) -> Result<String, String> {
+/// When the bytes are something else.
+pub(super) fn utf8(bytes: Vec<u8>) -> Result<String, CodecError> {
     String::from_utf8(bytes).map_err(|error| {
         let (at, bytes) = (error.utf8_error().valid_up_to(), error.as_bytes());
         let length = error.utf8_error().error_len();
@@ -65,13 +77,10 @@ pub(super) fn utf8(bytes: Vec<u8>) -> Result<String, String> {
             (_, 0x80..=0xc1 | 0xf5..) => "invalid start byte",
             _ => "invalid continuation byte",
         };
-        match at + length.unwrap_or(bytes.len() - at) - 1 {
-            last if last == at => format!(
-                "'utf-8' codec can't decode byte 0x{:02x} in position {at}: {why}",
-                bytes[at]
-            ),
-            last => format!("'utf-8' codec can't decode bytes in position {at}-{last}: {why}"),
-        }
+        CodecError::NotUtf8(match at + length.unwrap_or(bytes.len() - at) - 1 {
+            last if last == at => format!("byte 0x{:02x} in position {at}: {why}", bytes[at]),
+            last => format!("bytes in position {at}-{last}: {why}"),
+        })
     })
 }
 
@@ -81,12 +90,7 @@ mod tests {
 
     #[test]
     fn base64_is_read_as_leniently_as_by_python() {
-        let one_more = |digits| {
-            Err(format!(
-                "Invalid base64-encoded string: number of data characters ({digits}) cannot be 1 \
-                 more than a multiple of 4"
-            ))
-        };
+        let one_more = |digits| Err(CodecError::OneCharacterMore(digits));
         for (text, read) in [
             ("", Ok("")),
             ("YWJj", Ok("abc")),
@@ -100,11 +104,11 @@ mod tests {
             ("YQ==YQ", Ok("a")),
             ("YWJj==", Ok("abc")),
             ("=YWJj", Ok("abc")),
-            ("YWI", Err("Incorrect padding".into())),
-            ("YQ=", Err("Incorrect padding".into())),
+            ("YWI", Err(CodecError::Padding)),
+            ("YQ=", Err(CodecError::Padding)),
             ("Y", one_more(1)),
             ("YWJjY", one_more(5)),
-            ("YWé", Err("string argument should contain only ASCII characters".into())),
+            ("YWé", Err(CodecError::NotAscii)),
         ] {
             assert_eq!(base64(text), read.map(|text| text.as_bytes().to_vec()), "{text}");
         }
@@ -119,10 +123,11 @@ mod tests {
             (b"a\xe2\x82(", Err("bytes in position 1-2: invalid continuation byte")),
             (b"a\xe2\x82", Err("bytes in position 1-2: unexpected end of data")),
         ] {
-            let expected = expected
-                .map(str::to_owned)
-                .map_err(|error| format!("'utf-8' codec can't decode {error}"));
-            assert_eq!(utf8(bytes.to_vec()), expected);
+            let expected = expected.map(str::to_owned).map_err(|why| why.to_owned());
+            assert_eq!(
+                utf8(bytes.to_vec()).map_err(|error| error.to_string()),
+                expected.map_err(|why| format!("'utf-8' codec can't decode {why}"))
+            );
         }
     }
 }

@@ -6,22 +6,32 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
 use super::body::PostV1;
-use super::codecs;
+use super::codecs::{self, CodecError};
 use crate::flow::executor::complete_v1;
 use crate::flow::message::{Docs, Message};
-use crate::wire::{Family, Header, Map};
+use crate::wire::{DecodeError, Family, Header, Map};
+
+/// Why there is no message of a body: what a real gateway trips over in a Document.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MessageError {
+    /// Its blob.
+    #[error(transparent)]
+    Blob(#[from] CodecError),
+    /// Anything else of it.
+    #[error(transparent)]
+    Document(#[from] DecodeError),
+}
 
 /// The message of a body.
 ///
 /// # Errors
-/// What a real gateway says when it trips over a Document.
-pub(super) fn message_v1(post: PostV1, endpoint: Option<String>) -> Result<Message, String> {
+/// When a Document cannot be read.
+pub(super) fn message_v1(post: PostV1, endpoint: Option<String>) -> Result<Message, MessageError> {
     let mut docs = Vec::new();
     for doc in post.data.into_iter().flatten() {
         docs.push(Value::Object(one_content(doc)?));
     }
-    let docs = Family::V1.docs_from_json(&docs.into());
-    let mut docs = docs.map_err(|error| error.to_string())?;
+    let mut docs = Family::V1.docs_from_json(&docs.into())?;
     docs.iter_mut().for_each(complete_v1);
     Ok(Message {
         header: Header {
@@ -37,7 +47,7 @@ pub(super) fn message_v1(post: PostV1, endpoint: Option<String>) -> Result<Messa
 }
 
 /// A Document with one content: of several the tensor is kept, else the blob.
-fn one_content(mut doc: Map) -> Result<Map, String> {
+fn one_content(mut doc: Map) -> Result<Map, CodecError> {
     if let Some(Value::String(blob)) = doc.get("blob") {
         let blob = BASE64_STANDARD.encode(codecs::base64(blob)?);
         doc.insert("blob".into(), blob.into());

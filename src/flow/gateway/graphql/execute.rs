@@ -7,9 +7,10 @@ use super::plan::{Plan, Selected};
 use super::schema::SCHEMA;
 use super::values::python_class;
 use crate::flow::gateway::body::PostV1;
-use crate::flow::gateway::post::message_v1;
-use crate::flow::gateway::{Gateway, codecs};
-use crate::wire::{Family, Protocol, graphql};
+use crate::flow::gateway::codecs::{self, CodecError};
+use crate::flow::gateway::post::{MessageError, message_v1};
+use crate::flow::gateway::{CallFailure, Gateway};
+use crate::wire::{DecodeError, EncodeError, Family, Protocol, graphql};
 
 /// How many values an answer has at most: selections can multiply what little is asked for.
 const VALUES_MAX: usize = 1_000_000;
@@ -24,7 +25,7 @@ pub(super) async fn run(gateway: &Gateway, plan: Plan) -> Result<Json, Problem> 
             ..Problem::new(message, field.at)
         };
         let whole = match field.name.as_str() {
-            "docs" => docs(gateway, field).await.map_err(told)?,
+            "docs" => docs(gateway, field).await.map_err(|error| told(error.to_string()))?,
             "__schema" => SCHEMA.whole.clone(),
             "__type" => field.arguments["name"].clone(),
             // `__typename`
@@ -71,20 +72,41 @@ fn project(value: &Json, selected: &Selected, values: &mut usize) -> Result<Json
     Ok(found.into())
 }
 
+/// Why Documents were not sent through the Flow, or did not come back.
+#[derive(Debug, thiserror::Error)]
+enum DocsError {
+    #[error("'NoneType' object is not iterable")]
+    NoData,
+    /// The Python class they are of.
+    #[error("'{0}' object has no attribute 'items'")]
+    Parameters(&'static str),
+    #[error("{}", validation(.0))]
+    Document(Vec<Json>),
+    #[error(
+        "1 validation error for PydanticDocument\nblob\n  {0} (type=value_error.unicodedecode)"
+    )]
+    Blob(#[from] CodecError),
+    #[error(transparent)]
+    Message(#[from] MessageError),
+    #[error("{}", .0.message())]
+    Call(#[from] CallFailure),
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
 /// Sends Documents through the Flow. An Executor's exception goes unnoticed, as it does with a real
 /// gateway.
-async fn docs(gateway: &Gateway, field: &Selected) -> Result<Json, String> {
+async fn docs(gateway: &Gateway, field: &Selected) -> Result<Json, DocsError> {
     let Some(Json::Array(data)) = field.arguments.get("data") else {
-        return Err("'NoneType' object is not iterable".into());
+        return Err(DocsError::NoData);
     };
     let data = data.iter().map(document).collect::<Result<Vec<_>, _>>()?;
     let parameters = match field.arguments.get("parameters") {
         None | Some(Json::Null) => None,
         Some(Json::Object(map)) => Some(map.clone()),
-        Some(other) => {
-            let class = python_class(other);
-            return Err(format!("'{class}' object has no attribute 'items'"));
-        }
+        Some(other) => return Err(DocsError::Parameters(python_class(other))),
     };
     let text = |key: &str| field.arguments.get(key).and_then(Json::as_str).map(str::to_owned);
     let post = PostV1 {
@@ -97,46 +119,38 @@ async fn docs(gateway: &Gateway, field: &Selected) -> Result<Json, String> {
     let note = gateway.arrived(&message, Protocol::Http);
     let answer = gateway.handle(message).await;
     note.departs(answer.is_ok());
-    let answer = answer.map_err(|failure| failure.message())?;
-    let answer = answer.into_request(Family::V1).map_err(|error| error.to_string())?;
+    let answer = answer?.into_request(Family::V1)?;
     let docs = answer.docs().iter().map(graphql::from_document);
-    docs.collect::<Result<_, _>>().map_err(|error| error.to_string())
+    Ok(docs.collect::<Result<_, _>>()?)
 }
 
 /// A Document from a `StrawberryDocumentInput`, as pydantic takes it.
-fn document(input: &Json) -> Result<Map<String, Json>, String> {
+fn document(input: &Json) -> Result<Map<String, Json>, DocsError> {
     let mut input = snake_case(input);
     unwrap_blobs(&mut input)?;
-    PostV1::document(&input).map_err(|problems| {
-        let errors = if problems.len() == 1 { "error" } else { "errors" };
-        let mut message = format!("{} validation {errors} for PydanticDocument", problems.len());
-        for problem in problems {
-            let way = problem["loc"].as_array().into_iter().flatten();
-            let way: Vec<_> = way
-                .map(|step| step.as_str().map_or_else(|| step.to_string(), str::to_owned))
-                .collect();
-            let (msg, kind) = (&problem["msg"], &problem["type"]);
-            message.push_str(&format!(
-                "\n{}\n  {} (type={})",
-                way.join(" -> "),
-                msg.as_str().unwrap_or_default(),
-                kind.as_str().unwrap_or_default()
-            ));
-        }
-        message
-    })
+    PostV1::document(&input).map_err(DocsError::Document)
+}
+
+/// What pydantic's exception says.
+fn validation(problems: &[Json]) -> String {
+    let errors = if problems.len() == 1 { "error" } else { "errors" };
+    let mut message = format!("{} validation {errors} for PydanticDocument", problems.len());
+    for problem in problems {
+        let way = problem["loc"].as_array().into_iter().flatten();
+        let way: Vec<_> =
+            way.map(|step| step.as_str().map_or_else(|| step.to_string(), str::to_owned)).collect();
+        let text = |key: &str| problem[key].as_str().unwrap_or_default();
+        let (way, msg, kind) = (way.join(" -> "), text("msg"), text("type"));
+        message.push_str(&format!("\n{way}\n  {msg} (type={kind})"));
+    }
+    message
 }
 
 /// Takes one layer of base64 off blobs. The gateway reads blobs that GraphQL has decoded already
 /// as if they still were base64, which they are only where a client has encoded them twice.
-fn unwrap_blobs(doc: &mut Json) -> Result<(), String> {
+fn unwrap_blobs(doc: &mut Json) -> Result<(), CodecError> {
     if let Some(Json::String(blob)) = doc.get_mut("blob") {
-        *blob = codecs::base64(blob).and_then(codecs::utf8).map_err(|why| {
-            format!(
-                "1 validation error for PydanticDocument\nblob\n  {why} \
-                 (type=value_error.unicodedecode)"
-            )
-        })?;
+        *blob = codecs::base64(blob).and_then(codecs::utf8)?;
     }
     for key in ["chunks", "matches"] {
         for doc in doc.get_mut(key).and_then(Json::as_array_mut).into_iter().flatten() {

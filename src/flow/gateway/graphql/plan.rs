@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 
 use apollo_parser::cst::{self, CstNode, Definition};
-use apollo_parser::{Lexer, Parser, TokenKind};
-use serde_json::{Map, Value as Json};
+use apollo_parser::{Lexer, Parser, SyntaxNode, TokenKind};
+use serde_json::{Map, Value as Json, json};
 
 use super::schema::{SCHEMA, items, shown, text, type_ref};
-use super::values;
+use super::values::{self, Mistake, Step, ValueError};
 use super::{Pos, Problem, Request, source};
 
 /// How deep selections and values may nest.
@@ -104,13 +104,11 @@ pub(super) fn plan(request: &Request<'_>, by_get: bool) -> Result<Plan, Refusal>
         fields: 0,
         problems: Vec::new(),
     };
-    // What is wrong with the text comes before what is wrong with the variables.
-    let given = planner.declare(operation, &request.variables);
+    planner.declare(operation, &request.variables);
     let mut selections = Vec::new();
     if let (Some(set), Some(root)) = (operation.selection_set(), SCHEMA.named(of)) {
         planner.selections(&set, root, &mut selections);
     }
-    planner.problems.extend(given.err());
     match planner.problems.is_empty() {
         true => Ok(Plan { of, selections }),
         false => Err(Refusal::Problems(planner.problems)),
@@ -145,67 +143,51 @@ fn unexpected(query: &str, index: usize) -> String {
     }
 }
 
-/// A variable of the operation.
-struct Variable {
-    kind: Json,
-    /// `None` when it was not given.
-    value: Option<Json>,
-}
-
 struct Planner<'a> {
     query: &'a str,
     fragments: HashMap<String, cst::FragmentDefinition>,
     /// Fragments that are being spread.
     within: Vec<String>,
-    variables: HashMap<String, Variable>,
+    /// Variables of the operation by their values; `None` for those that were not given.
+    variables: HashMap<String, Option<Json>>,
     fields: usize,
     problems: Vec<Problem>,
 }
 
 impl Planner<'_> {
     fn add(&mut self, message: String, at: &impl CstNode) {
+        self.add_at(message, at.syntax());
+    }
+
+    fn add_at(&mut self, message: String, at: &SyntaxNode) {
         if self.problems.len() < PROBLEMS_MAX {
-            let at = Pos::of_node(self.query, at.syntax());
-            self.problems.push(Problem::new(message, at));
+            self.problems.push(Problem::new(message, Pos::of_node(self.query, at)));
         }
     }
 
-    /// Takes the values of all variables; else what is wrong with the first that is.
-    fn declare(
-        &mut self,
-        operation: &cst::OperationDefinition,
-        given: &Map<String, Json>,
-    ) -> Result<(), Problem> {
-        let mut wrong = Ok(());
+    /// Takes the values of all variables. Where they are used it is seen whether they fit.
+    fn declare(&mut self, operation: &cst::OperationDefinition, given: &Map<String, Json>) {
         let all = operation.variable_definitions().into_iter();
         for definition in all.flat_map(|all| all.variable_definitions()) {
             let name = text(definition.variable().and_then(|variable| variable.name()));
             let kind = type_ref(definition.ty());
             if SCHEMA.inner(&kind).is_none() {
                 self.add(format!("Unknown type '{}'.", shown(&kind)), &definition);
-                continue;
             }
             let default = definition.default_value().and_then(|default| default.value());
-            let required = kind["kind"] == "NON_NULL";
             let value = match (given.get(&name), default) {
-                (None, Some(default)) => Ok(self.literal(&default, &kind)),
-                (None, None) if required => Err(format!(
-                    "Variable '${name}' of required type '{}' was not provided.",
-                    shown(&kind)
-                )),
-                (None, None) => Ok(None),
-                (Some(value), _) => values::given(value, &kind, &name).map(Some),
+                (Some(value), _) => Some(value.clone()),
+                (None, Some(default)) => self.plain(&default),
+                (None, None) => None,
             };
-            let value = value.unwrap_or_else(|message| {
-                if wrong.is_ok() {
-                    let at = Pos::of_node(self.query, definition.syntax());
-                    wrong = Err(Problem::new(message, at));
-                }
-                None
-            });
-            self.variables.insert(name, Variable { kind, value });
+            if kind["kind"] == "NON_NULL" && value.as_ref().is_none_or(Json::is_null) {
+                let kind = shown(&kind);
+                let message =
+                    format!("Variable '${name}' of required type '{kind}' was not provided.");
+                self.add(message, &definition);
+            }
+            self.variables.insert(name, value);
         }
-        wrong
     }
 
     /// Adds the fields of a selection to those that were selected before.
@@ -367,7 +349,7 @@ impl Planner<'_> {
                 self.add(format!("Unknown argument '{name}' on {on}."), &argument);
                 continue;
             };
-            let value = argument.value().and_then(|value| self.literal(&value, &input["type"]));
+            let value = argument.value().and_then(|value| self.value(value, &input["type"]));
             if value.is_some_and(|value| arguments.insert(name.clone(), value).is_some()) {
                 self.add(format!("There can be only one argument named '{name}'."), &argument);
             }
@@ -384,114 +366,78 @@ impl Planner<'_> {
     }
 
     /// A value of a type. `None` for a variable that was not given.
-    fn literal(&mut self, value: &cst::Value, kind: &Json) -> Option<Json> {
-        if let cst::Value::Variable(variable) = value {
-            return self.variable(variable, kind);
-        }
-        let expected = |kind: &Json| {
-            format!("Expected value of type '{}', found {}.", shown(kind), source(value))
-        };
-        let of = kind.get("ofType").unwrap_or(&Json::Null);
-        Some(match (kind["kind"].as_str(), value) {
-            (Some("NON_NULL"), cst::Value::NullValue(_)) => {
-                self.add(expected(kind), value);
-                Json::Null
-            }
-            (Some("NON_NULL"), _) => return self.literal(value, of),
-            (_, cst::Value::NullValue(_)) => Json::Null,
-            (Some(_), cst::Value::ListValue(list)) => {
-                list.values().map(|item| self.literal(&item, of).unwrap_or_default()).collect()
-            }
-            // One value stands for a list of one.
-            (Some(_), _) => vec![self.literal(value, of).unwrap_or_default()].into(),
-            (None, _) => match SCHEMA.inner(kind)?["inputFields"].as_array() {
-                None => self.scalar(value, kind.as_str().unwrap_or_default()),
-                Some(known) => match value {
-                    cst::Value::ObjectValue(object) => self.object(object, kind, known),
-                    _ => {
-                        self.add(expected(kind), value);
-                        Json::Null
-                    }
-                },
-            },
-        })
-    }
-
-    fn scalar(&mut self, value: &cst::Value, kind: &str) -> Json {
-        let plain = self.plain(value);
-        let is_enum = matches!(value, cst::Value::EnumValue(_));
-        // No type of the schema that is given to it takes such a name.
-        let given = if is_enum { &Json::Null } else { &plain };
-        values::scalar(kind, given, &source(value)).unwrap_or_else(|message| {
-            self.add(message, value);
-            Json::Null
-        })
-    }
-
-    fn object(&mut self, object: &cst::ObjectValue, kind: &Json, known: &[Json]) -> Json {
-        let of = kind.as_str().unwrap_or_default();
-        let mut values = Map::new();
-        for field in object.object_fields() {
-            let name = text(field.name());
-            let Some(input) = known.iter().find(|input| input["name"] == name) else {
-                self.add(format!("Field '{name}' is not defined by type '{of}'."), &field);
-                continue;
-            };
-            let value = field.value().and_then(|value| self.literal(&value, &input["type"]));
-            if value.is_some_and(|value| values.insert(name.clone(), value).is_some()) {
-                self.add(format!("There can be only one input field named '{name}'."), &field);
+    fn value(&mut self, written: cst::Value, kind: &Json) -> Option<Json> {
+        let plain = self.plain(&written)?;
+        match values::coerce(&plain, kind) {
+            Ok(value) => Some(value),
+            Err(mistake) => {
+                self.tell(written, &mistake);
+                Some(Json::Null)
             }
         }
-        if let Some(missing) = values::complete(&mut values, known) {
-            let name = missing["name"].as_str().unwrap_or_default();
-            let message = format!(
-                "Field '{of}.{name}' of required type '{}' was not provided.",
-                shown(&missing["type"])
-            );
-            self.add(message, object);
-        }
-        values.into()
     }
 
-    /// The value of a variable, which has to be of a type that fits here.
-    fn variable(&mut self, variable: &cst::Variable, expected: &Json) -> Option<Json> {
-        let name = text(variable.name());
-        let Some(known) = self.variables.get(&name) else {
-            self.add(format!("Variable '${name}' is not defined."), variable);
-            return Some(Json::Null);
-        };
-        if values::fits(&known.kind, expected) {
-            return known.value.clone();
+    /// Tells a mistake where it was written.
+    fn tell(&mut self, written: cst::Value, mistake: &Mistake) {
+        let part = mistake.way().try_fold(written, |value, step| inner(&value, step).ok_or(value));
+        let part = part.unwrap_or_else(|nearest| nearest);
+        match (&part, &mistake.why) {
+            (cst::Value::Variable(variable), why) => {
+                let (name, value) = (text(variable.name()), &mistake.part);
+                let why = why.told(&value.to_string());
+                self.add(format!("Variable '${name}' got invalid value {value}; {why}"), variable);
+            }
+            (part, why @ ValueError::Unknown { .. }) => {
+                let field = part.syntax().parent().unwrap_or_else(|| part.syntax().clone());
+                self.add_at(why.told(""), &field);
+            }
+            (part, why) => self.add(why.told(&source(part)), part),
         }
-        let message = format!(
-            "Variable '${name}' of type '{}' used in position expecting type '{}'.",
-            shown(&known.kind),
-            shown(expected)
-        );
-        self.add(message, variable);
-        Some(Json::Null)
     }
 
-    /// A value as JSON, without a type to hold it against.
-    fn plain(&self, value: &cst::Value) -> Json {
-        match value {
+    /// A value as JSON, without a type to hold it against. `None` for a variable that was not given.
+    fn plain(&mut self, value: &cst::Value) -> Option<Json> {
+        Some(match value {
             cst::Value::Variable(variable) => {
-                let known = self.variables.get(&text(variable.name()));
-                known.and_then(|known| known.value.clone()).unwrap_or_default()
+                let name = text(variable.name());
+                let Some(known) = self.variables.get(&name) else {
+                    self.add(format!("Variable '${name}' is not defined."), variable);
+                    return None;
+                };
+                return known.clone();
             }
             cst::Value::StringValue(value) => String::from(value).into(),
-            cst::Value::EnumValue(value) => text(value.name()).into(),
-            cst::Value::ListValue(list) => list.values().map(|item| self.plain(&item)).collect(),
+            // No type of the schema that is given to it has such values.
+            cst::Value::EnumValue(value) => json!({"enum": text(value.name())}),
+            cst::Value::ListValue(list) => {
+                list.values().map(|item| self.plain(&item).unwrap_or_default()).collect()
+            }
             cst::Value::ObjectValue(object) => {
-                let fields = object.object_fields().map(|field| {
-                    let value = field.value().map(|value| self.plain(&value));
-                    (text(field.name()), value.unwrap_or_default())
-                });
-                Json::Object(fields.collect())
+                let mut fields = Map::new();
+                for field in object.object_fields() {
+                    let name = text(field.name());
+                    let value = field.value().and_then(|value| self.plain(&value));
+                    if value.is_some_and(|value| fields.insert(name.clone(), value).is_some()) {
+                        let message = format!("There can be only one input field named '{name}'.");
+                        self.add(message, &field);
+                    }
+                }
+                fields.into()
             }
             // Numbers, booleans and null are written as in JSON.
             value => serde_json::from_str(&source(value)).unwrap_or_default(),
+        })
+    }
+}
+
+/// A part of a value where it is written.
+fn inner(value: &cst::Value, step: &Step) -> Option<cst::Value> {
+    match (value, step) {
+        (cst::Value::ObjectValue(object), Step::Field(name)) => {
+            object.object_fields().find(|field| text(field.name()) == *name)?.value()
         }
+        (cst::Value::ListValue(list), Step::Item(index)) => list.values().nth(*index),
+        _ => None,
     }
 }
 
@@ -544,7 +490,7 @@ mod tests {
             ("{ docs(data: {id: $id}) { id } }", "Variable '$id' is not defined."),
             (
                 "query ($id: Int = 3) { docs(data: {id: $id}) { id } }",
-                "Variable '$id' of type 'Int' used in position expecting type 'String'.",
+                "Variable '$id' got invalid value 3; String cannot represent 3.",
             ),
             (
                 "query ($id: String!) { docs(data: {id: $id}) { id } }",

@@ -3,61 +3,144 @@
 use serde_json::{Map, Value as Json};
 
 use super::schema::{SCHEMA, shown};
-use crate::flow::gateway::codecs;
+use crate::flow::gateway::codecs::{self, CodecError};
 
-/// A variable's value as one of its type; else what is wrong with it.
-pub(super) fn given(value: &Json, kind: &Json, name: &str) -> Result<Json, String> {
-    within(value, kind, name).map_err(|Mistake { path, value, why }| {
-        let at = if path == name { String::new() } else { format!(" at '{path}'") };
-        format!("Variable '${name}' got invalid value {value}{at}; {why}")
-    })
+/// Why a value is none of its type.
+#[derive(Debug)]
+pub(super) enum ValueError {
+    /// It is of another kind altogether.
+    Kind(String),
+    /// A scalar that the language has.
+    Scalar(String),
+    /// A scalar that only this schema has.
+    Custom {
+        kind: String,
+        why: CustomError,
+    },
+    Unknown {
+        field: String,
+        of: String,
+    },
+    Missing {
+        field: String,
+        of: String,
+        kind: String,
+    },
 }
 
-struct Mistake {
-    path: String,
-    value: Json,
-    why: String,
+/// Why a value is none of a type that only this schema has.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CustomError {
+    /// The Python class it is of.
+    #[error("the JSON object must be str, bytes or bytearray, not {0}")]
+    NoJsonText(&'static str),
+    /// The Python class it is of.
+    #[error("'{0}' object has no attribute 'encode'")]
+    NoText(&'static str),
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Base64(#[from] CodecError),
 }
 
-fn within(value: &Json, kind: &Json, path: &str) -> Result<Json, Mistake> {
-    let wrong = |why: String| Mistake { path: path.to_owned(), value: value.clone(), why };
+impl ValueError {
+    /// What graphql-core says of a value that is written so.
+    pub(super) fn told(&self, written: &str) -> String {
+        match self {
+            ValueError::Kind(kind) => {
+                format!("Expected value of type '{kind}', found {written}.")
+            }
+            ValueError::Scalar(kind) => format!("{kind} cannot represent {written}."),
+            ValueError::Custom { kind, why } => {
+                format!("Expected value of type '{kind}', found {written}; {why}")
+            }
+            ValueError::Unknown { field, of } => {
+                format!("Field '{field}' is not defined by type '{of}'.")
+            }
+            ValueError::Missing { field, of, kind } => {
+                format!("Field '{of}.{field}' of required type '{kind}' was not provided.")
+            }
+        }
+    }
+}
+
+/// What is wrong with a part of a value.
+#[derive(Debug)]
+pub(super) struct Mistake {
+    /// From the part outwards.
+    way: Vec<Step>,
+    pub(super) part: Json,
+    pub(super) why: ValueError,
+}
+
+/// A step into a value.
+#[derive(Debug)]
+pub(super) enum Step {
+    Field(String),
+    Item(usize),
+}
+
+impl Mistake {
+    fn new(part: &Json, why: ValueError) -> Box<Mistake> {
+        Box::new(Mistake { way: Vec::new(), part: part.clone(), why })
+    }
+
+    fn within(mut self: Box<Self>, step: Step) -> Box<Mistake> {
+        self.way.push(step);
+        self
+    }
+
+    /// From the whole value to the part.
+    pub(super) fn way(&self) -> impl Iterator<Item = &Step> {
+        self.way.iter().rev()
+    }
+}
+
+/// A value as one of a type, with defaults for what is not given.
+///
+/// # Errors
+/// What is wrong with it, or with a part of it.
+pub(super) fn coerce(value: &Json, kind: &Json) -> Result<Json, Box<Mistake>> {
     let of = kind.get("ofType").unwrap_or(&Json::Null);
     match (kind["kind"].as_str(), value) {
-        (Some("NON_NULL"), Json::Null) => {
-            Err(wrong(format!("Expected non-nullable type '{}' not to be None.", shown(kind))))
-        }
-        (Some("NON_NULL"), _) => within(value, of, path),
+        (Some("NON_NULL"), Json::Null) => Err(Mistake::new(value, ValueError::Kind(shown(kind)))),
+        (Some("NON_NULL"), _) => coerce(value, of),
         (_, Json::Null) => Ok(Json::Null),
         (Some(_), Json::Array(values)) => {
             let values = values.iter().enumerate();
-            values.map(|(i, value)| within(value, of, &format!("{path}[{i}]"))).collect()
+            values
+                .map(|(i, value)| coerce(value, of).map_err(|it| it.within(Step::Item(i))))
+                .collect()
         }
         // One value stands for a list of one.
-        (Some(_), _) => Ok(vec![within(value, of, path)?].into()),
+        (Some(_), _) => Ok(vec![coerce(value, of)?].into()),
         (None, _) => {
             let name = kind.as_str().unwrap_or_default();
+            let wrong = |why| Mistake::new(value, why);
             let known = match SCHEMA.named(name).and_then(|of| of["inputFields"].as_array()) {
                 Some(known) => known,
-                None => return scalar(name, value, &value.to_string()).map_err(wrong),
+                None => return scalar(name, value).map_err(wrong),
             };
-            let Json::Object(fields) = value else {
-                return Err(wrong(format!("Expected type '{name}' to be a mapping.")));
+            let Json::Object(given) = value else {
+                return Err(wrong(ValueError::Kind(name.to_owned())));
             };
             let mut object = Map::new();
-            for (key, value) in fields {
+            for (key, value) in given {
+                let step = || Step::Field(key.clone());
                 let Some(input) = known.iter().find(|input| input["name"] == *key) else {
-                    return Err(wrong(format!("Field '{key}' is not defined by type '{name}'.")));
+                    let (field, of) = (key.clone(), name.to_owned());
+                    return Err(wrong(ValueError::Unknown { field, of }).within(step()));
                 };
-                let value = within(value, &input["type"], &format!("{path}.{key}"))?;
+                let value = coerce(value, &input["type"]).map_err(|it| it.within(step()))?;
                 object.insert(key.clone(), value);
             }
             match complete(&mut object, known) {
                 None => Ok(object.into()),
-                Some(missing) => Err(wrong(format!(
-                    "Field '{}' of required type '{}' was not provided.",
-                    missing["name"].as_str().unwrap_or_default(),
-                    shown(&missing["type"])
-                ))),
+                Some(missing) => Err(wrong(ValueError::Missing {
+                    field: missing["name"].as_str().unwrap_or_default().to_owned(),
+                    of: name.to_owned(),
+                    kind: shown(&missing["type"]),
+                })),
             }
         }
     }
@@ -81,8 +164,8 @@ pub(super) fn complete<'a>(given: &mut Map<String, Json>, known: &'a [Json]) -> 
     missing
 }
 
-/// A value of a scalar type; else why it is none. `shown` is the value as it was written.
-pub(super) fn scalar(name: &str, value: &Json, shown: &str) -> Result<Json, String> {
+/// A value of a scalar type.
+fn scalar(name: &str, value: &Json) -> Result<Json, ValueError> {
     let is_int = |number: f64| number.fract() == 0.0 && number.abs() <= f64::from(i32::MAX);
     let read = match name {
         "String" => value.as_str().map(Json::from),
@@ -90,26 +173,26 @@ pub(super) fn scalar(name: &str, value: &Json, shown: &str) -> Result<Json, Stri
         "Float" => value.as_f64().map(Json::from),
         "Int" => value.as_f64().filter(|number| is_int(*number)).map(|n| (n as i32).into()),
         "JSONScalar" | "Base64" => {
-            return custom(name, value)
-                .map_err(|why| format!("Expected value of type '{name}', found {shown}; {why}"));
+            let kind = name.to_owned();
+            return custom(name, value).map_err(|why| ValueError::Custom { kind, why });
         }
         _ => Some(value.clone()),
     };
-    read.ok_or_else(|| format!("{name} cannot represent {shown}."))
+    read.ok_or_else(|| ValueError::Scalar(name.to_owned()))
 }
 
 /// JSON as text in a string, or base64, which is only looked at.
-fn custom(name: &str, value: &Json) -> Result<Json, String> {
+fn custom(name: &str, value: &Json) -> Result<Json, CustomError> {
     let Json::String(text) = value else {
         let class = python_class(value);
         return Err(match name {
-            "Base64" => format!("'{class}' object has no attribute 'encode'"),
-            _ => format!("the JSON object must be str, bytes or bytearray, not {class}"),
+            "Base64" => CustomError::NoText(class),
+            _ => CustomError::NoJsonText(class),
         });
     };
     match name {
-        "Base64" => codecs::base64(text).map(|_| value.clone()),
-        _ => serde_json::from_str(text).map_err(|error| error.to_string()),
+        "Base64" => Ok(codecs::base64(text).map(|_| value.clone())?),
+        _ => Ok(serde_json::from_str(text)?),
     }
 }
 
@@ -123,17 +206,5 @@ pub(super) fn python_class(value: &Json) -> &'static str {
         Json::String(_) => "str",
         Json::Array(_) => "list",
         Json::Object(_) => "dict",
-    }
-}
-
-/// Whether a variable of one type may stand where another is expected. One that may be null stands
-/// for what may not be: its value tells.
-pub(super) fn fits(kind: &Json, expected: &Json) -> bool {
-    match (kind["kind"].as_str(), expected["kind"].as_str()) {
-        (Some("NON_NULL"), _) => fits(&kind["ofType"], expected),
-        (_, Some("NON_NULL")) => fits(kind, &expected["ofType"]),
-        (Some(_), Some(_)) => fits(&kind["ofType"], &expected["ofType"]),
-        (None, None) => kind == expected,
-        _ => false,
     }
 }
