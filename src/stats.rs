@@ -1,4 +1,4 @@
-//! Statistics and queueing: the samples that a percentile needs, quantiles of Student's t
+//! Statistics and queueing: means and spreads, the samples that a percentile needs, quantiles of Student's t
 //! distribution, probabilities of the rank-sum statistic, and Erlang's C formula.
 
 /// Number of samples below which a quantile cannot be certified. With this many, if the true share
@@ -26,6 +26,38 @@ pub fn samples_needed(quantile: f64) -> u64 {
         if at_most_one(middle) > 0.01 { low = middle } else { high = middle }
     }
     high
+}
+
+/// The mean; not a number for none.
+pub fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// Sum of squared deviations from the mean.
+pub fn squares(values: &[f64]) -> f64 {
+    let mean = mean(values);
+    values.iter().map(|value| (value - mean).powi(2)).sum()
+}
+
+/// Median of values in ascending order, at least one.
+pub fn median(ascending: &[f64]) -> f64 {
+    let half = ascending.len() / 2;
+    if ascending.len().is_multiple_of(2) {
+        f64::midpoint(ascending[half - 1], ascending[half])
+    } else {
+        ascending[half]
+    }
+}
+
+/// Lag-1 autocorrelation of a series.
+pub fn autocorrelation(series: &[f64]) -> f64 {
+    if series.is_empty() {
+        return 0.0;
+    }
+    let mean = mean(series);
+    let product = |pair: &[f64]| (pair[0] - mean) * (pair[1] - mean);
+    let all = squares(series);
+    if all > 0.0 { series.windows(2).map(product).sum::<f64>() / all } else { 0.0 }
 }
 
 /// The value that Student's t with `df` degrees of freedom exceeds with probability `tail`, which

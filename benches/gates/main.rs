@@ -7,14 +7,19 @@
 //! machine.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its tables")]
 
+#[path = "../../tests/suite/simulated/pairs.rs"]
+mod pairs;
+#[path = "../../tests/suite/simulated/portrait.rs"]
+mod portrait;
+
 use std::path::Path;
 use std::time::Instant;
 
 use flowbench::compare::looks::{self, CONFIRMATION, Looks};
-use flowbench::compare::portrait::Portrait;
-use flowbench::compare::simulate::{Noise, Pair, TrueChange};
 use flowbench::compare::{ALPHA, Gate, Run, Sample, ScenarioComparison, Verdict, judge, overall};
 use flowbench::record::saved;
+use pairs::{Noise, Pair, TrueChange};
+use portrait::Portrait;
 use rayon::prelude::*;
 
 /// A row of a table.

@@ -6,7 +6,7 @@
 //! and Student's t gets wider for it. Two runs per side say almost nothing, so a prior is added.
 //! `benches/gates/main.rs` prints how often each of these is right.
 
-use crate::stats::{rank_sum_chances, t_beyond};
+use crate::stats::{mean, median, rank_sum_chances, squares, t_beyond};
 
 /// From this many runs per side on, only ranks are used.
 pub(super) const RANKED_MIN: usize = 6;
@@ -280,26 +280,6 @@ fn newcombe(base: (f64, f64), candidate: (f64, f64), z: f64) -> (f64, f64) {
     let (b, b_low, b_high) = wilson(base);
     let (c, c_low, c_high) = wilson(candidate);
     (c - b - (c - c_low).hypot(b_high - b), c - b + (c_high - c).hypot(b - b_low))
-}
-
-pub(super) fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
-}
-
-/// Sum of squared deviations from the mean.
-pub(super) fn squares(values: &[f64]) -> f64 {
-    let mean = mean(values);
-    values.iter().map(|value| (value - mean).powi(2)).sum()
-}
-
-/// Median of values in ascending order.
-pub(super) fn median(ascending: &[f64]) -> f64 {
-    let half = ascending.len() / 2;
-    if ascending.len().is_multiple_of(2) {
-        f64::midpoint(ascending[half - 1], ascending[half])
-    } else {
-        ascending[half]
-    }
 }
 
 #[cfg(test)]

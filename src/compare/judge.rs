@@ -3,14 +3,14 @@
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::effect::{Effect, Level, Prior, RANKED_MIN, median};
+use super::effect::{Effect, Level, Prior, RANKED_MIN};
 use super::metric::{Gate, Measure, Metric, Part, Statistic};
 use super::noise::Noise;
 use super::sample::Run;
 use super::{CompareError, ScenarioComparison, Verdict, overall};
 use crate::random::Key;
 use crate::record::reason::{Code, Reason};
-use crate::stats::samples_needed;
+use crate::stats::{median, samples_needed};
 
 /// Quantiles at which the shift of response times is shown.
 const SHIFT: [f64; 8] = [0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999];

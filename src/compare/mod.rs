@@ -4,9 +4,8 @@
 //! A [`Run`] is what one side measured of one scenario in one go. `effect` puts an interval around
 //! the difference of two sides, `judge` holds it against [`Gate`]s and corrects for their number,
 //! `comparable` finds what forbids to compare at all. [`noise`] learns what a machine can tell,
-//! [`looks`] spreads certainty over looks at runs that still come in, [`trend`] finds when something
-//! changed in a long row of results, and [`simulate`] makes runs whose true difference is known, to
-//! prove the rest by; a [`portrait`] tells whether their noise is that of real ones.
+//! [`looks`] spreads certainty over looks at runs that still come in, and [`trend`] finds when
+//! something changed in a long row of results.
 
 mod comparable;
 mod effect;
@@ -14,9 +13,7 @@ mod judge;
 pub mod looks;
 mod metric;
 pub mod noise;
-pub mod portrait;
 mod sample;
-pub mod simulate;
 pub mod trend;
 
 use std::borrow::Cow;

@@ -4,14 +4,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::comparable::{differences, machine};
-use super::effect::{Prior, median, squares};
+use super::effect::Prior;
 use super::judge::Sample;
 use super::metric::{Gate, Measure, Metric, Statistic};
 use super::sample::Run;
 use super::{CompareError, Saved, names, runs};
 use crate::record::summary::Environment;
 use crate::record::validity::can_tell;
-use crate::stats::t_beyond;
+use crate::stats::{median, squares, t_beyond};
 
 /// The schema of a saved noise profile.
 pub const SCHEMA: &str = "flowbench.noise/1";

@@ -10,6 +10,7 @@ use super::metric::{Measure, Metric, Part, Statistic};
 use crate::random::Key;
 use crate::record::summary::{ScenarioSummary, Summary, TimelineSecond};
 use crate::record::{Histogram, HistogramError};
+use crate::stats::{autocorrelation, squares};
 
 /// Maximum number of stretches for resampling; longer runs have longer ones. This limits the cost
 /// of a resample, and is more than enough to see how stretches vary.
@@ -217,7 +218,7 @@ impl Run {
     /// Seconds are resampled in blocks as long as neighbouring seconds are correlated (Künsch's
     /// moving-block bootstrap). Requests are not resampled, because those of one second are not
     /// independent.
-    pub(super) fn within(&self, metrics: &[Metric], key: Key) -> Vec<f64> {
+    pub fn within(&self, metrics: &[Metric], key: Key) -> Vec<f64> {
         let response = Part::Response;
         let resampled = |metric: &Metric| match &metric.measure {
             Measure::Latency(part, _) => *part == response,
@@ -284,7 +285,7 @@ impl Run {
         // This many blocks vary slightly less than independent ones around the true value.
         let blocks = n as f64 / block as f64;
         let correction = blocks / (blocks - 1.0).max(0.5);
-        let variance = |drawn: Vec<f64>| super::effect::squares(&drawn) / (RESAMPLES - 1) as f64;
+        let variance = |drawn: Vec<f64>| squares(&drawn) / (RESAMPLES - 1) as f64;
         drawn.into_iter().map(|drawn| variance(drawn) * correction).collect()
     }
 
@@ -303,7 +304,7 @@ impl Run {
 
     /// For each stretch, how many more requests than expected were slower than a quantile of the
     /// run: this is what moves that quantile.
-    pub(super) fn exceedances(&self, quantile: f64) -> Vec<f64> {
+    pub fn exceedances(&self, quantile: f64) -> Vec<f64> {
         let Some(limit) = self.value(&Metric::response(quantile)) else { return Vec::new() };
         let slower = |stretch: &Stretch| {
             let counts = stretch.counts.iter();
@@ -315,26 +316,16 @@ impl Run {
         self.stretches.iter().map(slower).collect()
     }
 
-    /// Standard deviation of the logarithm of p50 between stretches.
-    pub(super) fn second_deviation(&self) -> f64 {
-        let medians = self.stretches.iter().filter_map(|stretch| {
-            let values = stretch.counts.iter();
+    /// A quantile of the ok requests of each second, in ms, and its number of requests. Of a run of more
+    /// than two minutes several seconds count as one.
+    pub fn seconds(&self, quantile: f64) -> impl Iterator<Item = (Option<f64>, u64)> {
+        self.stretches.iter().map(move |stretch| {
+            let counts = stretch.counts.iter();
             let values =
-                values.map(|(place, count)| (self.latencies[*place as usize], u64::from(*count)));
-            Statistic::Quantile(0.5).of(values, stretch.ok, 0).map(super::metric::log)
-        });
-        let medians: Vec<f64> = medians.collect();
-        (super::effect::squares(&medians) / (medians.len() as f64 - 1.0).max(1.0)).sqrt()
-    }
-
-    /// Share of stretches with more than 5 % of their requests above the run's p99.
-    pub(super) fn bad_seconds(&self) -> f64 {
-        let above = self.exceedances(0.99);
-        let bad = above
-            .iter()
-            .zip(&self.stretches)
-            .filter(|(above, stretch)| **above > 0.04 * (stretch.ok + stretch.failed) as f64);
-        bad.count() as f64 / above.len().max(1) as f64
+                counts.map(|(place, count)| (self.latencies[*place as usize], u64::from(*count)));
+            let value = Statistic::Quantile(quantile).of(values, stretch.ok, 0);
+            (value, stretch.ok + stretch.failed)
+        })
     }
 
     /// How many times more the share above the median varies than with independent requests.
@@ -342,7 +333,7 @@ impl Run {
         let series = self.exceedances(0.5);
         let block = self.block_length();
         let sums: Vec<f64> = series.chunks_exact(block).map(|chunk| chunk.iter().sum()).collect();
-        let spread = super::effect::squares(&sums) / (sums.len() as f64 - 1.0).max(1.0);
+        let spread = squares(&sums) / (sums.len() as f64 - 1.0).max(1.0);
         let requests = self.arrivals as f64 / series.len() as f64 * block as f64;
         (spread / (0.25 * requests)).max(1.0)
     }
@@ -433,17 +424,6 @@ fn together(seconds: &[Second]) -> Vec<(u64, u64)> {
         std::mem::swap(&mut all, &mut merged);
     }
     all
-}
-
-/// Lag-1 autocorrelation of a series.
-pub(super) fn autocorrelation(series: &[f64]) -> f64 {
-    if series.is_empty() {
-        return 0.0;
-    }
-    let mean = super::effect::mean(series);
-    let product = |pair: &[f64]| (pair[0] - mean) * (pair[1] - mean);
-    let all = super::effect::squares(series);
-    if all > 0.0 { series.windows(2).map(product).sum::<f64>() / all } else { 0.0 }
 }
 
 #[cfg(test)]

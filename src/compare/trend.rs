@@ -9,11 +9,11 @@ use jiff::Timestamp;
 use rand::seq::SliceRandom;
 use serde::Serialize;
 
-use super::effect::median;
 use super::metric::Metric;
 use super::sample::Run;
 use super::{CompareError, Saved, comparable, names};
 use crate::random::Key;
+use crate::stats::median;
 
 /// The schema of a saved trend.
 pub const SCHEMA: &str = "flowbench.trend/1";

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use flowbench::compare::simulate::{Pair, TrueChange};
 use flowbench::compare::{ALPHA, Gate, Sample, Saved, Verdict, judge, noise};
 use flowbench::record::Histogram;
 use flowbench::record::reason::{Code, Reason};
@@ -15,6 +14,8 @@ use flowbench::record::summary::{
 };
 use serde_json::json;
 use tempfile::TempDir;
+
+use crate::simulated::pairs::{Pair, TrueChange};
 
 /// A folder of results, in which the program runs.
 struct Place(TempDir);

@@ -27,6 +27,7 @@ mod scenario;
 mod schema;
 mod scripted;
 mod serve;
+mod simulated;
 mod trouble;
 mod truth;
 mod websocket;

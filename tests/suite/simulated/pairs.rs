@@ -4,62 +4,61 @@
 //! A latency is a draw from a body with a heavy tail, times what its second, its run and the hour
 //! have in common with their neighbours; now and then a burst slows a share of some seconds, and now
 //! and then a whole run is slow. How much of each there is on a real machine, a
-//! [`Portrait`](super::portrait::Portrait) of its runs shows.
+//! `Portrait` of its runs shows.
 
+use flowbench::compare::looks::candidate_first;
+use flowbench::compare::{Run, Second};
+use flowbench::random::Key;
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution as _, Exp1, StandardNormal};
 
-use super::looks::candidate_first;
-use super::sample::{Run, Second};
-use crate::random::Key;
-
 /// How noisy runs are. Deviations are those of logarithms, so parts of the value.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Noise {
+pub(crate) struct Noise {
     /// Between runs: the luck of each.
-    pub run: f64,
+    pub(crate) run: f64,
     /// Between runs: the luck of the hour, and how much of it the next run still has.
-    pub hour: (f64, f64),
+    pub(crate) hour: (f64, f64),
     /// The chance that a run is an outlier, and how much slower it is then.
-    pub outlier: (f64, f64),
+    pub(crate) outlier: (f64, f64),
     /// Between seconds of a run.
-    pub second: f64,
+    pub(crate) second: f64,
     /// How much of a second's luck the next one has, from 0 to 1.
-    pub memory: f64,
+    pub(crate) memory: f64,
     /// Bursts a second; each slows a fifth of the requests of one to three seconds two- to
     /// threefold.
-    pub bursts: f64,
+    pub(crate) bursts: f64,
     /// From the first run of both sides to the last, all get slower by this.
-    pub drift: f64,
+    pub(crate) drift: f64,
     /// The share of requests that fail, and how much it differs between seconds.
-    pub failures: (f64, f64),
+    pub(crate) failures: (f64, f64),
 }
 
 /// What a pair of sides is made of.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Pair {
+pub(crate) struct Pair {
     /// Runs of base and candidate.
-    pub runs: [usize; 2],
+    pub(crate) runs: [usize; 2],
     /// Length of a run.
-    pub seconds: usize,
+    pub(crate) seconds: usize,
     /// Requests a second.
-    pub rate: usize,
+    pub(crate) rate: usize,
     /// Whether clients send their next request when the last is answered, as many as make about
     /// [`Pair::rate`] on a quiet machine; else requests follow the clock.
-    pub closed: bool,
+    pub(crate) closed: bool,
     /// The noise of both sides.
-    pub noise: Noise,
+    pub(crate) noise: Noise,
     /// What is true of the candidate.
-    pub change: TrueChange,
+    pub(crate) change: TrueChange,
     /// One run of this side (0 is the base) is this many times slower, whatever the noise does.
-    pub spoiled: Option<(usize, f64)>,
+    pub(crate) spoiled: Option<(usize, f64)>,
     /// Whether the sides take turns (A B B A); else the base is all measured before.
-    pub turns: bool,
+    pub(crate) turns: bool,
 }
 
 /// What is true of the candidate.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum TrueChange {
+pub(crate) enum TrueChange {
     /// All latencies are this many times larger.
     All(f64),
     /// Those above p90 are: the body stays.
@@ -69,20 +68,8 @@ pub enum TrueChange {
 }
 
 impl Noise {
-    /// No two runs differ but by chance.
-    pub const NONE: Noise = Noise {
-        run: 0.0,
-        hour: (0.0, 0.0),
-        outlier: (0.0, 0.0),
-        second: 0.0,
-        memory: 0.0,
-        bursts: 0.0,
-        drift: 0.0,
-        failures: (0.0, 0.0),
-    };
-
     /// A machine of one's own in a shared rack: what the published table is made with.
-    pub const USUAL: Noise = Noise {
+    pub(crate) const USUAL: Noise = Noise {
         run: 0.008,
         hour: (0.004, 0.5),
         outlier: (0.01, 0.15),
@@ -94,7 +81,7 @@ impl Noise {
     };
 
     /// A machine that others use as well.
-    pub const ROUGH: Noise = Noise {
+    pub(crate) const ROUGH: Noise = Noise {
         run: 0.05,
         hour: (0.04, 0.7),
         outlier: (0.05, 0.5),
@@ -109,7 +96,7 @@ impl Noise {
 impl Pair {
     /// Ten runs a side of a minute at 500/s, in turns, on a machine of one's own, and nothing
     /// changed.
-    pub const USUAL: Pair = Pair {
+    pub(crate) const USUAL: Pair = Pair {
         runs: [10, 10],
         seconds: 60,
         rate: 500,
@@ -121,14 +108,14 @@ impl Pair {
     };
 
     /// Both sides.
-    pub fn draw(&self, seed: u64) -> (Vec<Run>, Vec<Run>) {
+    pub(crate) fn draw(&self, seed: u64) -> (Vec<Run>, Vec<Run>) {
         let side = |side: usize| (0..self.runs[side]).map(|n| self.run(seed, side, n)).collect();
         (side(0), side(1))
     }
 
     /// The `n`-th run of a side (0 is the base); beyond [`Pair::runs`] there are as many more as
     /// are wanted, with the same noise.
-    pub fn run(&self, seed: u64, side: usize, n: usize) -> Run {
+    pub(crate) fn run(&self, seed: u64, side: usize, n: usize) -> Run {
         let candidate = side == 1;
         let place = match self.turns {
             // A B B A A B B A …

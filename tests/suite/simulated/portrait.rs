@@ -1,50 +1,49 @@
 //! What the noise of a row of runs looks like, in a few figures: what real and simulated runs of the
 //! same thing have to share before anything that was simulated is believed.
 
-use super::effect::{mean, median, squares};
-use super::metric::Metric;
-use super::sample::{Run, autocorrelation};
-use crate::random::Key;
+use flowbench::compare::{Metric, Run};
+use flowbench::random::Key;
+use flowbench::stats::{autocorrelation, mean, median, squares};
 
 /// The noise of runs of the same thing, one after the other. Deviations and differences are those of
 /// logarithms, so parts of the value.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Portrait {
+pub(crate) struct Portrait {
     /// Runs.
-    pub runs: usize,
+    pub(crate) runs: usize,
     /// p90, p99 and p99.9 in parts of p50.
-    pub shape: [f64; 3],
+    pub(crate) shape: [f64; 3],
     /// The standard deviation of p50 between runs.
-    pub runs_p50: f64,
+    pub(crate) runs_p50: f64,
     /// The same of p99.
-    pub runs_p99: f64,
+    pub(crate) runs_p99: f64,
     /// What of it comes from within runs, by moving-block bootstrap of their seconds.
-    pub within_p99: f64,
+    pub(crate) within_p99: f64,
     /// How much a run's p99 says about the next one's.
-    pub runs_memory: f64,
+    pub(crate) runs_memory: f64,
     /// The p99 of the last run over that of the first, along the median slope.
-    pub drift: f64,
+    pub(crate) drift: f64,
     /// How far the p99 of the worst run lies above the median run's.
-    pub worst: f64,
+    pub(crate) worst: f64,
     /// The standard deviation of p50 between the seconds of a run.
-    pub seconds_p50: f64,
+    pub(crate) seconds_p50: f64,
     /// How much a second says about the next: the share of requests above the run's p50.
-    pub memory_p50: f64,
+    pub(crate) memory_p50: f64,
     /// The same of p99.
-    pub memory_p99: f64,
+    pub(crate) memory_p99: f64,
     /// The share of seconds in which five times as many requests as usual lie above p99.
-    pub bad_seconds: f64,
+    pub(crate) bad_seconds: f64,
 }
 
 impl Portrait {
     /// Of runs in the order of time; all figures are 0 of fewer than three.
-    pub fn of(runs: &[Run]) -> Portrait {
+    pub(crate) fn of(runs: &[Run]) -> Portrait {
         if runs.len() < 3 {
             return Portrait { runs: runs.len(), ..Portrait::default() };
         }
         let quantile = |quantile: f64| -> Vec<f64> {
             let metric = Metric::response(quantile);
-            runs.iter().filter_map(|r| r.value(&metric)).map(super::metric::log).collect()
+            runs.iter().filter_map(|r| r.value(&metric)).map(f64::ln).collect()
         };
         let [p50, p90, p99, p99_9] = [0.5, 0.9, 0.99, 0.999].map(quantile);
         let deviation = |values: &[f64]| (squares(values) / (values.len() as f64 - 1.0)).sqrt();
@@ -68,15 +67,15 @@ impl Portrait {
             runs_memory: autocorrelation(&p99),
             drift: middle(slopes.collect()) * (runs.len() - 1) as f64,
             worst: p99.iter().copied().fold(f64::MIN, f64::max) - middle(p99.clone()),
-            seconds_p50: mean(&runs.iter().map(Run::second_deviation).collect::<Vec<_>>()),
+            seconds_p50: mean(&runs.iter().map(second_deviation).collect::<Vec<_>>()),
             memory_p50: of_seconds(0.5),
             memory_p99: of_seconds(0.99),
-            bad_seconds: mean(&runs.iter().map(Run::bad_seconds).collect::<Vec<_>>()),
+            bad_seconds: mean(&runs.iter().map(bad_seconds).collect::<Vec<_>>()),
         }
     }
 
     /// Figure by figure the median of several portraits; of none, all are 0.
-    pub fn median(all: &[Portrait]) -> Portrait {
+    pub(crate) fn median(all: &[Portrait]) -> Portrait {
         if all.is_empty() {
             return Portrait::default();
         }
@@ -98,7 +97,7 @@ impl Portrait {
     }
 
     /// The figures with their names, as a table has them.
-    pub fn rows(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn rows(&self) -> Vec<(&'static str, String)> {
         let percent = |share: f64| format!("{:.1} %", share * 100.0);
         let times = |factor: f64| format!("{factor:.2}");
         vec![
@@ -117,38 +116,21 @@ impl Portrait {
     }
 }
 
+/// Standard deviation of the logarithm of p50 between seconds.
+fn second_deviation(run: &Run) -> f64 {
+    let medians: Vec<f64> = run.seconds(0.5).filter_map(|(p50, _)| p50.map(f64::ln)).collect();
+    (squares(&medians) / (medians.len() as f64 - 1.0).max(1.0)).sqrt()
+}
+
+/// Share of seconds with more than 5 % of their requests above the run's p99.
+fn bad_seconds(run: &Run) -> f64 {
+    let above = run.exceedances(0.99);
+    let seconds = above.iter().zip(run.seconds(0.99));
+    let bad = seconds.filter(|(above, (_, requests))| **above > 0.04 * *requests as f64);
+    bad.count() as f64 / above.len().max(1) as f64
+}
+
 fn middle(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     median(&values)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::compare::simulate::{Noise, Pair};
-
-    fn portrait(noise: Noise) -> Portrait {
-        let pair =
-            Pair { runs: [24, 0], turns: false, seconds: 30, rate: 200, noise, ..Pair::USUAL };
-        Portrait::of(&pair.draw(1).0)
-    }
-
-    #[test]
-    fn the_portrait_of_a_machine_without_noise_shows_nothing_but_chance() {
-        let still = portrait(Noise::NONE);
-        assert!(still.runs_p50 < 0.01 && still.memory_p50.abs() < 0.1, "{still:?}");
-        assert!((still.runs_p99 / still.within_p99 - 1.0).abs() < 0.5, "{still:?}");
-    }
-
-    #[test]
-    fn each_kind_of_noise_shows_in_its_figure() {
-        let second = portrait(Noise { second: 0.1, memory: 0.8, ..Noise::NONE });
-        assert!(second.memory_p50 > 0.5 && second.seconds_p50 > 0.06, "{second:?}");
-        let run = portrait(Noise { run: 0.1, ..Noise::NONE });
-        assert!(run.runs_p50 > 0.05 && run.memory_p50 < 0.1, "{run:?}");
-        let drift = portrait(Noise { drift: 0.3, ..Noise::NONE });
-        assert!((0.2..0.4).contains(&drift.drift) && drift.runs_memory > 0.5, "{drift:?}");
-        let bursts = portrait(Noise { bursts: 0.02, ..Noise::NONE });
-        assert!(bursts.bad_seconds > 0.005, "{bursts:?}");
-    }
 }
