@@ -4,13 +4,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::predict::{self, Prediction, RatePrediction, Stop};
+use super::number::number;
+use super::predict::{self, CONFIDENCE, Circumstances, Prediction, RatePrediction, Stop};
 use super::queue::{Known, Load, Queue};
-use super::result::{Outcome, Overload, TrialSummary};
 use super::search::{Answer, Kind, OVERLOADS};
 use super::stats::Estimate;
+use super::trials::{Outcome, Overload, TrialSummary};
 use super::usl::Usl;
-use super::words::number;
 
 /// Models of a Flow and what they say.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -49,18 +49,6 @@ pub struct HeldOut {
     /// The same in a sentence.
     pub words: String,
 }
-
-/// What else there is to know.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Circumstances {
-    /// Whether levels are clients.
-    pub clients: bool,
-    /// The squared coefficient of variation of the gaps between arrivals.
-    pub arrival_variation: f64,
-}
-
-/// How sure the intervals of models are.
-pub(super) const CONFIDENCE: f64 = 0.95;
 
 /// Different loads that there must be for one of them to be a knee: it has others on both sides.
 const KNEE_LEVELS_MIN: usize = 3;
@@ -101,7 +89,7 @@ pub fn overload(trials: &[TrialSummary]) -> Vec<Overload> {
 }
 
 /// Fits what can be fitted. What other numbers of replicas would hold is left to
-/// [`super::result::Capacity::plan_for`].
+/// [`super::planning::plan_for`].
 pub fn models(trials: &[TrialSummary], answer: &Answer, circumstances: Circumstances) -> Models {
     let mut loads: Vec<&TrialSummary> = balanced(trials).collect();
     loads.sort_by(|a, b| a.level.total_cmp(&b.level));
@@ -238,8 +226,7 @@ fn judge(
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::capacity::result::{Capacity, ExecutorTime, Point, SCHEMA, Unit};
-    use crate::record::summary::Environment;
+    use crate::capacity::trials::{ExecutorTime, Point};
 
     /// A trial of an M/M/1 queue that serves 100/s behind an Executor that always takes 5 ms.
     pub(in crate::capacity) fn trial(level: f64) -> TrialSummary {
@@ -277,38 +264,6 @@ pub(super) mod tests {
 
     pub(in crate::capacity) fn circumstances() -> Circumstances {
         Circumstances { clients: false, arrival_variation: 1.0 }
-    }
-
-    /// What a search came to that tried these levels of it, with two replicas.
-    pub(in crate::capacity) fn capacity_of(answer: Answer, levels: &[f64]) -> Capacity {
-        Capacity {
-            schema: SCHEMA.into(),
-            suite: "suite".into(),
-            scenario: "search".into(),
-            started_at: jiff::Timestamp::UNIX_EPOCH,
-            duration_s: 60.0,
-            objective: vec!["p99 < 100ms".into()],
-            unit: Unit::Rate,
-            range: [5.0, 500.0],
-            precision: 0.05,
-            confidence: 0.99,
-            burstiness: Some(1.0),
-            replicas: 2,
-            documents_per_request: 10.0,
-            answer,
-            words: String::new(),
-            paragraph: String::new(),
-            notes: Vec::new(),
-            interrupted: false,
-            trials: levels.iter().copied().map(trial).collect(),
-            knee: None,
-            overload: Vec::new(),
-            recovered_s: None,
-            models: Models::default(),
-            pareto: None,
-            plan: None,
-            environment: Environment::default(),
-        }
     }
 
     #[test]

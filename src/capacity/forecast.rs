@@ -242,7 +242,7 @@ pub fn plan(holds_per_s: f64, wanted: &Wanted) -> Plan {
 }
 
 fn words(steps: &[Step], outgrown: Option<Date>, wanted: &Wanted, holds: f64) -> String {
-    use super::words::number;
+    use super::number::number;
 
     let (setup, s, does) = match wanted.replicas {
         1 => ("the one replica of today".to_owned(), "s", "does"),

@@ -12,15 +12,17 @@
 
 pub mod analysis;
 pub mod forecast;
-mod isotonic;
 pub mod judge;
+pub mod number;
 pub mod objective;
 pub mod pareto;
+pub mod planning;
 pub mod predict;
 pub mod queue;
 pub mod result;
 pub mod search;
 mod stats;
+pub mod trials;
 pub mod usl;
 pub mod words;
 

@@ -4,12 +4,23 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::analysis::{CONFIDENCE, Circumstances};
+use super::number::{number, sure};
 use super::queue::{Known, Load, Queue};
-use super::result::{Capacity, TrialSummary, Unit};
 use super::search::Answer;
 use super::stats::Estimate;
-use super::words::{number, sure};
+use super::trials::TrialSummary;
+
+/// What else there is to know.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Circumstances {
+    /// Whether levels are clients.
+    pub clients: bool,
+    /// The squared coefficient of variation of the gaps between arrivals.
+    pub arrival_variation: f64,
+}
+
+/// How sure the intervals of models are.
+pub(super) const CONFIDENCE: f64 = 0.95;
 
 /// What load does to an Executor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -172,17 +183,19 @@ pub fn next_words(executors: &[Stop]) -> Option<String> {
 
 /// What one, two … times as many replicas as measured would hold: each takes its share of the
 /// requests.
-pub(super) fn replicas(capacity: &Capacity) -> Vec<Prediction> {
-    let Answer::Edge { held, fails, estimate } = &capacity.answer else { return Vec::new() };
-    if capacity.unit == Unit::Clients {
-        return Vec::new();
-    }
-    let now = capacity.replicas.max(1);
-    let highest = highest(&capacity.trials);
+pub(super) fn replicas(
+    answer: &Answer,
+    trials: &[TrialSummary],
+    confidence: f64,
+    now: u32,
+) -> Vec<Prediction> {
+    let Answer::Edge { held, fails, estimate } = answer else { return Vec::new() };
+    let now = now.max(1);
+    let highest = highest(trials);
     let holds = Estimate::new(*estimate, *held, fails.unwrap_or(f64::INFINITY));
     // Either end may be wrong.
     let sides = if fails.is_some() { 2.0 } else { 1.0 };
-    let confidence = 1.0 - sides * (1.0 - capacity.confidence);
+    let confidence = 1.0 - sides * (1.0 - confidence);
     let mut counts = vec![1, now, now + 1, now * 2, now * 3, now * 4];
     counts.sort_unstable();
     counts.dedup();
@@ -261,7 +274,7 @@ fn warning(beyond: bool, highest: f64, what: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::analysis::tests::{capacity_of, circumstances, trial};
+    use super::super::analysis::tests::{circumstances, trial};
     use super::*;
 
     #[test]
@@ -281,8 +294,8 @@ mod tests {
     #[test]
     fn replicas_add_up_with_a_warning_where_nobody_has_been() {
         let answer = Answer::Edge { held: 55.0, fails: Some(60.0), estimate: 57.0 };
-        let mut capacity = capacity_of(answer, &[10.0, 55.0, 60.0]);
-        let found = replicas(&capacity);
+        let trials = [10.0, 55.0, 60.0].map(trial);
+        let found = replicas(&answer, &trials, 0.99, 2);
         let counts: Vec<u32> = found.iter().map(|prediction| prediction.replicas).collect();
         assert_eq!(counts, [1, 2, 3, 4, 6, 8]);
         assert_eq!(
@@ -291,8 +304,8 @@ mod tests {
         );
         assert!((found[3].confidence - 0.98).abs() < 1e-9);
         assert!(found[4].words.contains("beyond twice the 60/s that were measured"));
-        capacity.answer = Answer::Edge { held: 55.0, fails: None, estimate: 55.0 };
-        let found = replicas(&capacity);
+        let answer = Answer::Edge { held: 55.0, fails: None, estimate: 55.0 };
+        let found = replicas(&answer, &trials, 0.99, 2);
         assert!(found[3].words.starts_with("4 replicas would hold 110/s or more, 99 % sure"));
         assert!((found[3].confidence - 0.99).abs() < 1e-9);
     }

@@ -1,8 +1,10 @@
 //! Answers in words.
 
+use super::number::{number, sure};
 use super::predict::next_words;
-use super::result::{Capacity, Outcome, TrialSummary, Unit};
+use super::result::Capacity;
 use super::search::{Answer, Kind, Settings};
+use super::trials::{Outcome, TrialSummary, Unit};
 use crate::record::summary::{ThresholdSummary, Verdict};
 use crate::scenario::condition::Condition;
 
@@ -170,42 +172,6 @@ pub fn level(level: f64, unit: Unit) -> String {
     }
 }
 
-/// Three digits that matter, or all before the point; thousands apart.
-pub fn number(value: f64) -> String {
-    let size = value.abs();
-    let decimals = match size {
-        _ if size >= 99.95 || size == size.round() => 0,
-        _ if size >= 9.995 => 1,
-        _ if size >= 0.0995 => 2,
-        _ => 4,
-    };
-    let text = format!("{value:.decimals$}");
-    let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
-    let (sign, digits) = whole.strip_prefix('-').map_or(("", whole), |digits| ("-", digits));
-    let mut out = String::from(sign);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(' ');
-        }
-        out.push(digit);
-    }
-    let rest =
-        if rest.is_empty() { rest } else { rest.trim_end_matches('0').trim_end_matches('.') };
-    out.push_str(rest);
-    out
-}
-
-/// A confidence in percent, with as many nines as it has: nothing that was measured is 100 % sure.
-pub fn sure(confidence: f64) -> String {
-    let percent = confidence * 100.0;
-    let rounded = number(percent);
-    if rounded != "100" {
-        return rounded;
-    }
-    let nines = (1..=6).map(|decimals| format!("{percent:.decimals$}"));
-    nines.into_iter().find(|text| !text.starts_with("100")).unwrap_or("99.999999".into())
-}
-
 /// What else there is to say, a line each.
 pub fn details(capacity: &Capacity) -> Vec<String> {
     let unit = capacity.unit;
@@ -327,18 +293,6 @@ pub fn paragraph(capacity: &Capacity) -> String {
 mod tests {
     use super::*;
     use crate::capacity::analysis::tests::trial;
-
-    #[test]
-    fn numbers_are_short_and_exact_enough() {
-        let shown = [412.0, 0.5, 12.34, 5000.0, 1_234_567.8, 99.96, 0.0123, -1.5].map(number);
-        assert_eq!(shown, ["412", "0.5", "12.3", "5 000", "1 234 568", "100", "0.0123", "-1.5"]);
-    }
-
-    #[test]
-    fn nothing_is_a_hundred_percent_sure() {
-        let shown = [0.95, 0.99, 0.999, 0.9999, 0.999_999, 1.0].map(sure);
-        assert_eq!(shown, ["95", "99", "99.9", "99.99", "99.9999", "99.999999"]);
-    }
 
     #[test]
     fn every_answer_says_what_to_do() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::problem::Problem;
 use super::suite::Changes;
 use super::{Exit, capacity, print};
-use crate::capacity::words;
+use crate::capacity::{number, words};
 use crate::plan::forecast::{self, Amount, Forecast, LevelUnit, Limits};
 use crate::plan::{Plan, Scenario};
 use crate::units::{ByteSize, Span};
@@ -122,7 +122,7 @@ fn schedule(scenario: &Scenario, forecast: &Forecast) -> String {
     let level = match forecast.unit {
         LevelUnit::InFlight => return "all Documents once".into(),
         LevelUnit::Clients => format!("up to {} clients", number(peak.round() as u64)),
-        LevelUnit::PerSecond => format!("up to {}/s", words::number(peak)),
+        LevelUnit::PerSecond => format!("up to {}/s", number::number(peak)),
     };
     let warmup = match scenario.warmup {
         Duration::ZERO => String::new(),

@@ -8,9 +8,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::words::{latency, plain, time};
 use crate::capacity::judge::Evidence;
-use crate::capacity::result::{Outcome, TrialSummary, Unit};
+use crate::capacity::number::number;
 use crate::capacity::search::{Kind, Trial};
-use crate::capacity::words::{condition, kind, level, number, outcome};
+use crate::capacity::trials::{Outcome, TrialSummary, Unit};
+use crate::capacity::words::{condition, kind, level, outcome};
 use crate::record::summary::ms;
 use crate::run::State;
 use crate::run::search::{Progress, Told};
@@ -139,7 +140,7 @@ mod tests {
 
     use super::*;
     use crate::capacity::judge::Rule;
-    use crate::capacity::result::Point;
+    use crate::capacity::trials::Point;
     use crate::record::reason::{Code, Reason};
     use crate::record::summary::{ThresholdSummary, Verdict};
     use crate::run::{Live, Recent};

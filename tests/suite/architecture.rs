@@ -90,6 +90,34 @@ fn only_the_rooms_that_say_so_wait_or_read_the_environment() {
     assert!(reading.is_subset(&["cli".into()].into()), "{reading:?}");
 }
 
+#[test]
+fn no_circle_leads_through_the_files_of_capacity() {
+    let path = Regex::new(r"(crate::capacity|super)::(\{[^}]*\}|\w+)").expect("it is valid");
+    let name = Regex::new(r"(?:^|[{,])\s*(\w+)").expect("it is valid");
+    let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (room, file, code) in sources() {
+        let mut parts = file.iter().skip(1).map(|part| part.to_string_lossy());
+        let (Some(first), deeper) = (parts.next(), parts.next().is_some()) else { continue };
+        if room != "capacity" || first == "mod.rs" {
+            continue;
+        }
+        let own = first.trim_end_matches(".rs").to_owned();
+        for found in path.captures_iter(&code).filter(|found| !(deeper && &found[1] == "super")) {
+            let names = name.captures_iter(&found[2]).map(|found| found[1].to_owned());
+            imports.entry(own.clone()).or_default().extend(names.filter(|other| *other != own));
+        }
+    }
+    // What imports nothing that is left can be taken away, as long as there is no circle.
+    let files: BTreeSet<String> = imports.keys().cloned().collect();
+    imports.values_mut().for_each(|others| others.retain(|other| files.contains(other)));
+    while let Some(free) = imports.iter().find(|(_, others)| others.is_empty()) {
+        let free = free.0.clone();
+        imports.remove(&free);
+        imports.values_mut().for_each(|others| _ = others.remove(&free));
+    }
+    assert!(imports.is_empty(), "a circle: {imports:?}");
+}
+
 /// The table of `ARCHITECTURE.md`, by the names of modules.
 fn rooms() -> BTreeMap<String, Room> {
     let row =

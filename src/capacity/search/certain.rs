@@ -2,7 +2,7 @@
 
 use super::{Answer, Kind, Search, Stage, TRIES_MAX};
 use crate::capacity::judge::Decision;
-use crate::capacity::words::number;
+use crate::capacity::number::number;
 use crate::record::reason::{Code, Reason};
 
 /// The two certain levels are far apart beyond this power of the ratio that was asked for.

@@ -11,12 +11,12 @@
 //! search goes on with what can be judged: the answer is wider then, or has no upper end.
 
 mod certain;
+mod isotonic;
 mod settings;
 mod trial;
 
-use super::isotonic;
 use super::judge::{Decision, Rule};
-use super::words::number;
+use super::number::number;
 use crate::record::reason::{self, Code, Reason};
 use certain::Attempt;
 pub use settings::Settings;

@@ -14,12 +14,15 @@ use super::signals::watch_signals;
 use super::suite::Changes;
 use super::values::{cost, replicas, whole};
 use super::{Exit, print};
-use crate::capacity::analysis::{self, Circumstances};
+use crate::capacity::analysis;
 use crate::capacity::forecast::Growth;
 use crate::capacity::objective::Objective;
 use crate::capacity::pareto::{self, Pareto};
-use crate::capacity::result::{self, Capacity, TrialSummary, Unit};
+use crate::capacity::planning::plan_for;
+use crate::capacity::predict::Circumstances;
+use crate::capacity::result::{self, Capacity};
 use crate::capacity::search::{Answer, Search, Settings};
+use crate::capacity::trials::{TrialSummary, Unit, confirmed};
 use crate::capacity::words;
 use crate::engine::Stop;
 use crate::plan::{Arrivals, Load, Plan, Schedule, Work};
@@ -86,7 +89,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',', value_parser = whole)]
     connections: Vec<usize>,
     #[command(flatten)]
-    planning: Planning,
+    planning: PlanningArgs,
     /// Write the reports into this folder [default: reports/<suite>-<UTC time>]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
@@ -100,7 +103,7 @@ pub(super) struct Args {
 
 /// What the months to come bring.
 #[derive(Debug, clap::Args)]
-struct Planning {
+struct PlanningArgs {
     /// Plan for the peaks in this file: lines of a date and a rate, as in 2027-01-01,3000/s
     #[arg(long, value_name = "CSV", conflicts_with_all = ["peak", "growth"])]
     forecast: Option<PathBuf>,
@@ -223,7 +226,7 @@ async fn measured(args: &Args) -> Result<(PathBuf, Capacity), Problem> {
         trials: summaries,
         environment: environment(),
     };
-    capacity.plan_for(args.planning.replicas.unwrap_or(1), task.planning);
+    plan_for(&mut capacity, args.planning.replicas.unwrap_or(1), task.planning);
     Ok((folder, capacity))
 }
 
@@ -309,7 +312,7 @@ fn chosen(
     let level = search.edge().held();
     let holds = level.is_some();
     let trial = match level {
-        Some(level) => result::confirmed(tried, level),
+        Some(level) => confirmed(tried, level),
         None => tried.first(),
     }?;
     let point = &trial.point;

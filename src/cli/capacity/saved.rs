@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::Args;
 use super::task::planning;
+use crate::capacity::planning::plan_for;
 use crate::capacity::result::{self, Capacity};
 use crate::cli::problem::Problem;
 
@@ -31,7 +32,7 @@ pub(super) fn read(args: &Args) -> Result<Option<Capacity>, Problem> {
         )));
     };
     let replicas = args.planning.replicas.unwrap_or(capacity.replicas);
-    capacity.plan_for(replicas, Some(planning));
+    plan_for(&mut capacity, replicas, Some(planning));
     Ok(Some(capacity))
 }
 

@@ -7,11 +7,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::super::problem::Problem;
-use super::{Args, Planning};
+use super::{Args, PlanningArgs};
 use crate::capacity::forecast::{self, ForecastError, Peak};
+use crate::capacity::number::number;
 use crate::capacity::objective::Objective;
+use crate::capacity::planning::Planning;
 use crate::capacity::search::Settings;
-use crate::capacity::{result, words};
 use crate::plan::{Capacity, Levels, Plan, Scenario, Work};
 use crate::scenario::condition::{Condition, Metric};
 use crate::units::{Percentage, Span, nearest};
@@ -24,7 +25,7 @@ pub(super) struct Task {
     pub(super) scenario: usize,
     pub(super) objective: Objective,
     pub(super) settings: Settings,
-    pub(super) planning: Option<result::Planning>,
+    pub(super) planning: Option<Planning>,
     pub(super) variants: Vec<(usize, usize)>,
 }
 
@@ -175,11 +176,11 @@ fn certifiable(settings: &Settings, objective: &Objective) -> Result<(), Problem
         "`{condition}` cannot be certified at {}/s within a trial of {}: without a single request over \
          the limit it takes {}s\n  help: use `trial: {}s`, begin the range at {}/s, or state a lower \
          percentile",
-        words::number(settings.low),
+        number(settings.low),
         Span::new(Duration::from_secs_f64(settings.trial_s)).unwrap_or_default(),
         needed.ceil(),
         needed.ceil(),
-        words::number((settings.low * needed / settings.trial_s).ceil()),
+        number((settings.low * needed / settings.trial_s).ceil()),
     )))
 }
 
@@ -240,7 +241,7 @@ fn within(option: &str, given: &[usize], most: usize) -> Result<(), Problem> {
 }
 
 /// What to plan for, if a plan is requested.
-pub(super) fn planning(given: &Planning) -> Result<Option<result::Planning>, Problem> {
+pub(super) fn planning(given: &PlanningArgs) -> Result<Option<Planning>, Problem> {
     if given.headroom.fraction() > 0.95 {
         return Err(Problem::usage(format!(
             "`--headroom` is at most 95%, found `{}`",
@@ -260,7 +261,7 @@ pub(super) fn planning(given: &Planning) -> Result<Option<result::Planning>, Pro
         (None, Some(peak), None) => vec![Peak { from: today, per_s: peak.per_second() }],
     };
     let headroom = given.headroom.fraction();
-    Ok(Some(result::Planning { peaks, headroom, cost_per_hour: given.cost }))
+    Ok(Some(Planning { peaks, headroom, cost_per_hour: given.cost }))
 }
 
 /// Larger than any forecast; prevents reading a device that never ends.

@@ -3,8 +3,8 @@
 use super::watched::{Mark, Offered, Watched};
 use crate::capacity::judge::{Block, Decision};
 use crate::capacity::objective::Objective;
-use crate::capacity::result::{ExecutorTime, Outcome, Point, TrialSummary};
 use crate::capacity::search::{Kind, Times, Trial, TrialResult};
+use crate::capacity::trials::{ExecutorTime, Outcome, Point, TrialSummary};
 use crate::record::HistogramError;
 use crate::record::reason::{Code, Reason};
 use crate::record::summary::{

@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
-use crate::capacity::result::{Capacity, TrialSummary, Unit};
+use crate::capacity::number::number;
+use crate::capacity::result::Capacity;
 use crate::capacity::search::Answer;
-use crate::capacity::words::{level, number};
+use crate::capacity::trials::{TrialSummary, Unit};
+use crate::capacity::words::level;
 use crate::report::html::chart::{Axis, Shape, plot};
 use crate::report::html::parts::{Figure, Mark};
 use crate::report::words::{known, latency, percent, rate};

@@ -11,9 +11,11 @@ use std::io;
 use serde::Serialize;
 
 use super::parts::{Fact, Figure};
-use crate::capacity::result::{Capacity, Outcome, TrialSummary, Unit};
+use crate::capacity::number::number;
+use crate::capacity::result::Capacity;
 use crate::capacity::search::{Answer, Kind};
-use crate::capacity::words::{condition, kind, level, notes, number, outcome};
+use crate::capacity::trials::{Outcome, TrialSummary, Unit};
+use crate::capacity::words::{condition, kind, level, notes, outcome};
 use crate::report::words::{known, latency, percent, rate, time};
 
 pub(in crate::report) fn write(capacity: &Capacity, out: &mut dyn io::Write) -> io::Result<()> {

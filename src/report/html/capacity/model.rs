@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use crate::capacity::Estimate;
-use crate::capacity::result::{Capacity, TrialSummary, Unit};
-use crate::capacity::words::number;
+use crate::capacity::number::number;
+use crate::capacity::result::Capacity;
+use crate::capacity::trials::{TrialSummary, Unit};
 use crate::report::html::chart::{Axis, Shape, plot};
 use crate::report::html::parts::{Figure, Key, Mark};
 use crate::report::words::{latency, percent, rate};

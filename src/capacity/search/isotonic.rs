@@ -3,8 +3,8 @@
 //! The excess over what is allowed can only rise with the load, so the rising line that is nearest to
 //! all trials decides (isotonic regression, by pooling adjacent violators).
 
-use super::judge::Decision;
-use super::search::Tried;
+use super::Tried;
+use crate::capacity::judge::Decision;
 
 /// A level and what the rising line says of it.
 #[derive(Clone, Copy, Debug, PartialEq)]

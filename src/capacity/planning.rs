@@ -1,0 +1,40 @@
+//! Plans made with what a search found.
+
+use super::forecast::Peak;
+use super::result::Capacity;
+use super::trials::Unit;
+use super::{forecast, predict, words};
+
+/// What a plan is made for, besides what was measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Planning {
+    /// The peak of each stretch of time, in their order.
+    pub peaks: Vec<Peak>,
+    /// The share of capacity that stays free at the peak: 0.3.
+    pub headroom: f64,
+    /// What one replica costs an hour.
+    pub cost_per_hour: Option<f64>,
+}
+
+/// Plans with it, instead of what was planned before; `replicas`: as many were measured.
+pub fn plan_for(capacity: &mut Capacity, replicas: u32, planning: Option<Planning>) {
+    capacity.replicas = replicas;
+    capacity.models.replicas = match capacity.unit {
+        Unit::Rate => {
+            let Capacity { answer, trials, confidence, .. } = &*capacity;
+            predict::replicas(answer, trials, *confidence, replicas)
+        }
+        Unit::Clients => Vec::new(),
+    };
+    capacity.plan = planning.and_then(|planning| {
+        let wanted = forecast::Wanted {
+            peaks: planning.peaks,
+            headroom: planning.headroom,
+            replicas,
+            cost_per_hour: planning.cost_per_hour,
+            documents_per_request: capacity.documents_per_request,
+        };
+        Some(forecast::plan(capacity.holds_per_s()?, &wanted))
+    });
+    capacity.paragraph = words::paragraph(capacity);
+}
