@@ -163,7 +163,15 @@ impl<'a> Resolver<'a> {
         let load = load(written, at, &unit.base, &steps, self.problems);
         let mut thresholds = Vec::new();
         for (index, threshold) in written.thresholds.iter().flatten().enumerate() {
-            self.step_is_known(&threshold.that, &steps, at.key("thresholds").index(index));
+            let at = at.key("thresholds").index(index);
+            self.step_is_known(&threshold.that, &steps, at);
+            if let Err(reason) = threshold.that.check_abort()
+                && threshold.abort
+            {
+                at.key("abort").problem(self.problems, reason, |problem| {
+                    problem.help("leave `abort` out: it is judged at the end")
+                });
+            }
             thresholds.push(Threshold {
                 that: threshold.that.clone(),
                 abort: threshold.abort,
