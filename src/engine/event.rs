@@ -62,6 +62,8 @@ pub enum Event<'a> {
         /// When.
         at: Instant,
     },
+    /// The load ends here, before its time: nothing more is sent, and what is in flight may still end.
+    Stopped(Instant),
     /// Nothing happened, but time went by.
     Tick(Instant),
 }

@@ -282,6 +282,9 @@ where
         }
     };
 
+    if let Ended::Stopped | Ended::Lost = ended {
+        listener.on(Event::Stopped(Instant::now()));
+    }
     // Whoever stops it does not mean to wait for ever.
     let grace = match ended {
         Ended::Stopped => Some(grace.unwrap_or(STOPPED_GRACE)),

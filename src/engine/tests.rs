@@ -106,7 +106,7 @@ impl Listener for Log {
                 self.abandoned = measured + warmup;
                 self.abandoned_at = self.at(at);
             }
-            Event::Broken { .. } | Event::Tick(_) => (),
+            Event::Broken { .. } | Event::Stopped(_) | Event::Tick(_) => (),
         }
     }
 }

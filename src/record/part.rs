@@ -137,7 +137,10 @@ impl ScenarioSummary {
         let mut validity = self.validity;
         if seconds.is_empty() {
             validity.valid = false;
-            let text = format!("nothing was measured between {from} s and {to} s");
+            let text = match to < u64::from(u32::MAX) {
+                true => format!("nothing was measured between {from} s and {to} s"),
+                false => format!("nothing was measured from {from} s on"),
+            };
             validity.reasons.push(Reason::plain(Code::NothingMeasured, text));
         }
         let within = |due_s: f64| due_s >= from as f64 && due_s < to as f64;
@@ -177,8 +180,8 @@ impl ScenarioSummary {
                 },
                 in_flight: InFlightSummary {
                     mean: in_flight,
-                    by_littles_law: throughput.requests_per_s
-                        * response.mean().unwrap_or_default().as_secs_f64(),
+                    // When its requests began is not kept.
+                    by_littles_law: None,
                     max: None,
                 },
                 ..ClientSummary::default()

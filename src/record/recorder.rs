@@ -31,6 +31,8 @@ pub struct Delta {
     pub first_request: Option<(Instant, Duration)>,
     /// When the last measured request ended.
     pub last_done: Option<Instant>,
+    /// When the load was ended before its time.
+    pub stopped: Option<Instant>,
 }
 
 /// Records the events of one worker. Hands tallies over periodically, and never waits for the
@@ -39,7 +41,7 @@ pub struct Delta {
 pub struct Recorder {
     /// Start of the measurement.
     start: Instant,
-    /// End of the load, if it ends by time.
+    /// End of the load, if it ends by time or was stopped.
     end: Option<Instant>,
     /// Steps of an iteration.
     steps: usize,
@@ -50,6 +52,7 @@ pub struct Recorder {
     first_request: Option<(Instant, Duration)>,
     first_told: bool,
     last_done: Option<Instant>,
+    stopped: Option<Instant>,
     in_flight: u64,
     in_flight_since: Instant,
     /// Sum of the instants, from the start, at which the requests now in flight were released.
@@ -86,6 +89,7 @@ impl Recorder {
             first_request: None,
             first_told: false,
             last_done: None,
+            stopped: None,
             in_flight: 0,
             in_flight_since: start,
             released_sum: 0.0,
@@ -131,6 +135,7 @@ impl Recorder {
             warmup_seconds: std::mem::take(&mut self.warmup_seconds),
             first_request: self.first_request.take(),
             last_done: self.last_done,
+            stopped: self.stopped,
         }
     }
 
@@ -470,6 +475,15 @@ impl Listener for Recorder {
                 tally.in_flight.spent += spent;
                 tally.in_flight.spent_in_time += in_time;
                 self.warmup.abandoned += warmup;
+            }
+            Event::Stopped(at) => {
+                self.in_flight(at, 0);
+                if at > self.start && self.end.is_none_or(|end| at < end) {
+                    let number = self.in_flight;
+                    self.second(at).in_flight.at_end += number;
+                }
+                let end = self.end.map_or(at, |end| end.min(at));
+                (self.end, self.stopped) = (Some(end), Some(end));
             }
             Event::Tick(at) => {
                 self.in_flight(at, 0);

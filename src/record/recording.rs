@@ -26,6 +26,8 @@ pub struct Recording {
     pub first_request: Option<(Instant, Duration)>,
     /// When the last measured request ended.
     pub last_done: Option<Instant>,
+    /// When the load was ended before its time.
+    pub stopped: Option<Instant>,
     timeline: Vec<Second>,
     /// The last seconds in full, the newest last.
     recent: VecDeque<(u64, Tally)>,
@@ -212,6 +214,7 @@ impl Recording {
         }
         self.first_request = [self.first_request, delta.first_request].into_iter().flatten().min();
         self.last_done = self.last_done.max(delta.last_done);
+        self.stopped = self.stopped.max(delta.stopped);
         for (second, tally) in delta.seconds {
             self.totals.merge(&tally);
             self.add_second(second, tally);
@@ -240,6 +243,13 @@ impl Recording {
         {
             self.timeline.push(Second::new(&oldest));
         }
+    }
+
+    /// How long the load was observed, from the start of the measurement: the mean of what the
+    /// workers have reported, since rates add up what each saw in its own time.
+    pub fn observed(&self) -> Duration {
+        let workers = u32::try_from(self.told.len()).unwrap_or(u32::MAX).max(1);
+        self.told.iter().sum::<Duration>() / workers
     }
 
     /// Number of seconds from the first on that are over and complete: every worker has reported

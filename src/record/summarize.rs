@@ -330,7 +330,7 @@ impl Recording {
             abandoned_unsent: totals.abandoned_unsent,
             in_flight: InFlightSummary {
                 mean: window.per_s(area),
-                by_littles_law: window.per_s(spent),
+                by_littles_law: Some(window.per_s(spent)),
                 max: Some(max),
             },
             ..ClientSummary::default()

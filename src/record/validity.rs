@@ -15,7 +15,7 @@ use crate::stats::samples_needed;
 pub struct Circumstances {
     /// Whether arrivals follow the clock.
     pub open: bool,
-    /// Length of the load, if it ends by time.
+    /// Length of the load, if it ended at a known time: by time, or because it was stopped.
     pub length: Option<Duration>,
     /// CPU seconds per second of the busiest sending thread.
     pub busiest: f64,
@@ -69,6 +69,9 @@ const LEFT_MAX: f64 = 0.05;
 pub fn reasons(recording: &Recording, circumstances: Circumstances) -> Vec<Reason> {
     let totals = &recording.totals;
     let mut reasons = Vec::new();
+    if totals.offered == 0 {
+        reasons.push(Reason::plain(Code::NothingMeasured, "nothing was sent"));
+    }
     let (late, starved) =
         (quantiles(&totals.pacer, 0), quantiles(&totals.starved, totals.lag.count()));
     if let Some((delay, limit)) = beyond(late, totals.ok()) {
@@ -203,11 +206,12 @@ fn backlog(recording: &Recording, length: Option<Duration>) -> Option<Reason> {
     let last = timeline.iter().rposition(|second| second.offered > 0)?;
     // The last second is usually incomplete, so its share would be too small.
     let load = &timeline[..last];
-    let grown = if load.len() < SECONDS_MIN { None } else { Some(growth(load)) };
-    let grown = match grown {
-        Some(grown) => grown.map(|(middle, end)| (Code::Overload, middle, end)),
-        None => left_over(recording, &timeline[..=last], length),
+    let overload = |(middle, end)| (Code::Overload, middle, end);
+    let grown = match load.len() < SECONDS_MIN {
+        true => left_over(recording, &timeline[..=last], length),
+        false => growth(load).map(overload),
     };
+    let grown = grown.or_else(|| grew_at_the_end(recording, load).map(overload));
     grown.map(|(code, middle, end)| match code {
         Code::Overload => {
             let text = format!(
@@ -264,6 +268,35 @@ fn growth(load: &[Second]) -> Option<(f64, f64)> {
     // deviations of a Poisson count.
     let grows = grew > middle * 0.25 && grew > 3.0 * end.sqrt() && middle >= first;
     grows.then_some((middle, end))
+}
+
+/// Number of seconds over which a queue must grow at the end of a load.
+const TAIL: usize = 2;
+
+/// Share of what was offered in these seconds by which it must grow.
+const TAIL_MIN: f64 = 0.2;
+
+/// Requests in flight some seconds before the end and at the end, if they grew from second to
+/// second, by far more than chance explains, while responses kept coming. A load that exceeds
+/// capacity only in its last stage shows nothing in thirds.
+///
+/// Requests in flight beyond the offered rate times the time of requests without a queue are
+/// compared, so that a Flow that takes long for each request may fill.
+fn grew_at_the_end(recording: &Recording, load: &[Second]) -> Option<(f64, f64)> {
+    let tail = &load[load.len().checked_sub(TAIL + 1)?..];
+    let unloaded = recording.totals.ok().quantile(0.1)?.as_secs_f64();
+    let queued: Vec<f64> = tail
+        .iter()
+        .map(|second| (second.in_flight - second.offered as f64 * unloaded).max(0.0))
+        .collect();
+    let grows = queued.windows(2).all(|pair| pair[1] > pair[0]);
+    let answers = tail[1..].iter().all(|second| second.outcomes.iter().sum::<u64>() > 0);
+    let offered: u64 = tail[1..].iter().map(|second| second.offered).sum();
+    let (first, last) = (&tail[0], &tail[TAIL]);
+    let grew = queued[TAIL] - queued[0];
+    // Three standard deviations of the difference of two Poisson counts, arrivals and responses.
+    let much = grew > offered as f64 * TAIL_MIN && grew > 3.0 * (2.0 * offered as f64).sqrt();
+    (grows && answers && much).then_some((first.in_flight, last.in_flight))
 }
 
 /// What remains in flight at the end of a run that is too short for thirds. If it is more than an
@@ -456,6 +489,61 @@ mod tests {
             ..Second::default()
         });
         assert!(growth(&ramp.collect::<Vec<_>>()).is_none());
+    }
+
+    /// An open load: arrivals, requests in flight and responses of each second; p10 in ms.
+    fn tail(load: &[(u64, f64, u64)], p10_ms: u64) -> Option<(f64, f64)> {
+        let mut recording = Recording::default();
+        (0..100).for_each(|_| recording.totals.response[0].record(ms(p10_ms)));
+        let second = |&(offered, in_flight, ended)| Second {
+            offered,
+            in_flight,
+            outcomes: [ended, 0, 0, 0],
+            ..Second::default()
+        };
+        grew_at_the_end(&recording, &load.iter().map(second).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_last_stage_beyond_capacity_is_an_overload() {
+        let calm = [(50, 0.5, 50); 5];
+        let steps = [(200, 52.0, 100), (200, 152.0, 100), (200, 252.0, 100), (200, 352.0, 100)];
+        assert_eq!(tail(&[&calm[..], &steps].concat(), 10), Some((152.0, 352.0)));
+        // A pause lets the queue run down, and it fills again.
+        let again = [(320, 65.0, 191), (320, 390.0, 191), (0, 300.0, 191)];
+        let again =
+            [&again[..], &[(320, 220.0, 191), (320, 350.0, 191), (320, 480.0, 191)]].concat();
+        assert!(tail(&again, 5).is_some());
+        // A ramp beyond capacity.
+        let ramp: Vec<_> = (1..=6).map(|n| (60 * n, (30 * n * n) as f64 * 0.3, 190)).collect();
+        assert!(tail(&ramp, 5).is_some());
+    }
+
+    #[test]
+    fn what_is_no_overload_at_the_end_is_not_called_one() {
+        // A Flow of 3 s a request fills, and answers nothing until then.
+        assert_eq!(
+            tail(&[(50, 25.0, 0), (50, 75.0, 0), (50, 125.0, 0), (50, 150.0, 50)], 3000),
+            None
+        );
+        // It stands still at the end: nobody knows how it goes on.
+        assert_eq!(
+            tail(&[(100, 1.0, 100), (100, 51.0, 0), (100, 151.0, 0), (100, 251.0, 0)], 10),
+            None
+        );
+        // A queue that varies, as those near capacity do.
+        assert_eq!(
+            tail(&[(95, 8.0, 95), (99, 14.0, 93), (97, 21.0, 90), (96, 30.0, 87)], 10),
+            None
+        );
+        // It recovers.
+        assert_eq!(
+            tail(&[(50, 200.0, 90), (50, 300.0, 90), (50, 250.0, 90), (50, 260.0, 90)], 10),
+            None
+        );
+        // A ramp that the Flow keeps up with, each request of which takes a second.
+        let ramp: Vec<_> = (1..=9).map(|n| (10 * n, 10.0 * n as f64, 10 * n - 10)).collect();
+        assert_eq!(tail(&ramp, 1000), None);
     }
 
     /// An open load of some seconds at 100/s: requests in flight in each second and at the end; p10

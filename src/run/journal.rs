@@ -18,13 +18,13 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::seconds;
-use super::summarize::{Measured, Outline, summarize};
+use super::summarize::{Measured, Outline, never_ran, summarize};
 use crate::record::saved::{ReadError, ReadProblem};
 use crate::record::summary::{
     AssertionSummary, CallbackCounts, ClientSummary, End, EndReason, ScenarioSummary, Summary,
     TargetSummary,
 };
-use crate::record::tally::{Slowest, Tally};
+use crate::record::tally::{InFlight, Slowest, Tally};
 use crate::record::validity::Circumstances;
 use crate::record::{Delta, Histogram, Recording, Window};
 use crate::threshold;
@@ -69,7 +69,15 @@ struct Head {
 #[serde(rename_all = "snake_case")]
 pub(super) enum Entry {
     /// The load of a scenario begins.
-    Began { scenario: usize, target: TargetSummary, started_at_s: f64, workers: usize },
+    Began {
+        scenario: usize,
+        target: TargetSummary,
+        started_at_s: f64,
+        workers: usize,
+        /// How long the load is to last, if time ends it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        length: Option<Duration>,
+    },
     /// What one worker measured since it told last.
     Measured(Box<Told>),
     /// A scenario is over, and this came of it.
@@ -82,6 +90,12 @@ pub(super) struct Told {
     scenario: usize,
     /// From the start of the run.
     at_s: f64,
+    #[serde(default)]
+    worker: usize,
+    /// Up to which time the worker has told everything, from the start of what is measured. Journals
+    /// of before have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    until: Option<Duration>,
     /// By the second from the start of what is measured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     seconds: Vec<(u64, Tally)>,
@@ -192,6 +206,8 @@ impl Told {
         Told {
             scenario,
             at_s,
+            worker: delta.worker,
+            until: Some(delta.told).filter(|told| *told < Duration::MAX),
             seconds,
             warmup: Some(&delta.warmup).filter(|warmup| **warmup != Tally::default()).cloned(),
             warmup_seconds: delta.warmup_seconds.clone(),
@@ -324,9 +340,15 @@ struct Replayed {
     workers: usize,
     began: bool,
     ended: bool,
+    length: Option<Duration>,
+    /// From the start of the run.
+    measured_from_s: f64,
     recording: Recording,
     examined: Examined,
 }
+
+/// Threads that send, in a journal.
+const WORKERS_MAX: usize = 4096;
 
 impl Replay {
     fn new(head: Head) -> Replay {
@@ -335,6 +357,8 @@ impl Replay {
             workers: 0,
             began: false,
             ended: false,
+            length: None,
+            measured_from_s: 0.0,
             recording: Recording::default(),
             examined: Examined::default(),
         };
@@ -358,10 +382,14 @@ impl Replay {
             return Err(EntryError::NoScenario { index, count });
         };
         match entry {
-            Entry::Began { target, started_at_s, workers, .. } => {
+            Entry::Began { target, started_at_s, workers, length, .. } => {
                 summary.target = target;
                 summary.started_at_s = started_at_s;
                 replayed.workers = workers;
+                // A line with a number that cannot be must not take all memory.
+                replayed.recording = Recording::of(workers.min(WORKERS_MAX));
+                replayed.length = length;
+                replayed.measured_from_s = started_at_s + seconds(replayed.outline.warmup);
                 replayed.began = true;
             }
             Entry::Measured(told) => {
@@ -383,13 +411,16 @@ impl Replay {
         for (summary, replayed) in scenarios.filter(|(_, replayed)| !replayed.ended) {
             self.summary.interrupted = true;
             if replayed.began {
-                *summary = replayed.finish(summary.clone(), self.start);
+                *summary = replayed.finish(summary.clone());
                 if let Some(line) = cut {
                     let message = summary.end.message.get_or_insert_default();
                     let separator = if message.is_empty() { "" } else { "; " };
                     let words = "of its journal is cut off, and what it said is not known";
                     message.push_str(&format!("{separator}line {line} {words}"));
                 }
+            } else {
+                let message = summary.end.message.clone().unwrap_or_default();
+                never_ran(summary, message, &replayed.outline);
             }
         }
         self.summary.duration_s = self.at_s;
@@ -408,14 +439,20 @@ impl Replayed {
         if let Some((second, _)) = told.seconds.iter().find(|(second, _)| *second > end) {
             return Err(EntryError::TooFarOff(*second));
         }
+        // One that is done tells no more, but had told until now.
+        let until = told.until.unwrap_or_else(|| {
+            let until = told.at_s - self.measured_from_s;
+            Duration::try_from_secs_f64(until.max(0.0)).unwrap_or_default()
+        });
         self.recording.add(Delta {
-            worker: 0,
-            told: Duration::MAX,
+            worker: told.worker,
+            told: until,
             seconds: told.seconds,
             warmup: told.warmup.unwrap_or_default(),
             warmup_seconds: told.warmup_seconds,
             first_request: told.first_request.map(|(at, took)| (start + at, took)),
             last_done: told.last_done.map(|at| start + at),
+            stopped: None,
         });
         if let Some(examined) = told.examined {
             self.examined = examined;
@@ -423,15 +460,20 @@ impl Replayed {
         Ok(())
     }
 
-    fn finish(mut self, empty: ScenarioSummary, start: Instant) -> ScenarioSummary {
+    fn finish(mut self, empty: ScenarioSummary) -> ScenarioSummary {
         self.give_up();
-        let last_done = self.recording.last_done.unwrap_or(start);
+        let observed = self.recording.observed();
+        let length = self.length.map_or(observed, |length| length.min(observed));
         let message = "the process ended in the middle; this is what its journal holds";
         let measured = Measured {
             end: End { reason: EndReason::Interrupted, message: Some(message.into()) },
-            window: Window { length: last_done - start, timed: false },
+            window: Window { length, timed: true },
             client: ClientSummary { workers: self.workers, ..ClientSummary::default() },
-            circumstances: Circumstances { open: self.outline.open, ..Circumstances::default() },
+            circumstances: Circumstances {
+                open: self.outline.open,
+                length: Some(length),
+                ..Circumstances::default()
+            },
             examined: self.examined,
             recording: self.recording,
             cut: true,
@@ -450,7 +492,12 @@ impl Replayed {
             abandoned: (totals.sent + unsent).saturating_sub(ended),
             ..Tally::default()
         };
-        lost.in_flight.spent = (totals.in_flight.area - totals.in_flight.spent).max(0.0);
+        let InFlight { area, area_in_time, spent, spent_in_time, at_end, .. } = totals.in_flight;
+        lost.in_flight.spent = (area - spent).max(0.0);
+        lost.in_flight.spent_in_time = (area_in_time - spent_in_time).max(0.0);
+        if at_end == 0 {
+            lost.in_flight.at_end = lost.abandoned;
+        }
         let last = self.recording.seconds().saturating_sub(1);
         self.recording.add(Delta { seconds: vec![(last, lost)], ..Delta::default() });
     }
@@ -462,7 +509,9 @@ impl Entry {
         target: &TargetSummary,
         began: Duration,
         workers: usize,
+        length: Option<Duration>,
     ) -> Entry {
-        Entry::Began { scenario, target: target.clone(), started_at_s: seconds(began), workers }
+        let (target, started_at_s) = (target.clone(), seconds(began));
+        Entry::Began { scenario, target, started_at_s, workers, length }
     }
 }

@@ -1,5 +1,6 @@
 //! One scenario: its workers, what they measured, what it adds up to.
 
+use std::cell::LazyCell;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ use crate::record::summary::{
 use crate::record::tally::Tally;
 use crate::record::validity::{Circumstances, Waited};
 use crate::record::{Delta, Recorder, Recording, Window, cut};
+use crate::scenario::condition::{Condition, MetricUnit};
 use crate::threshold::Evidence;
 use crate::wire::{Family, Form};
 
@@ -164,7 +166,7 @@ async fn carry_out(
     let began = Instant::now();
     let plan = Timing::new(scenario, began, context.plan.seed);
     let frame = plan.frame;
-    context.journal(|| Entry::began(index, target, began - context.started, count));
+    context.journal(|| Entry::began(index, target, began - context.started, count, frame.duration));
     let slots = Slots::new(plan.max_in_flight);
     let (deltas, mut received) = mpsc::channel(DELTAS_WAITING);
     let withheld = Withheld::start();
@@ -272,7 +274,7 @@ async fn carry_out(
             open: matches!(scenario.load, Load::Open { .. }),
             busiest: workers.iter().map(busy).fold(0.0, f64::max),
             withheld: withheld.share(),
-            length: frame.duration,
+            length: window.timed.then_some(window.length),
             waited: Waited {
                 share: workers.iter().map(waiting).fold(0.0, f64::max),
                 total: workers.iter().map(|worker| worker.waited.0).sum(),
@@ -375,7 +377,7 @@ impl Watch<'_> {
         if self.look_closer(recording) {
             return Some("it is decided".into());
         }
-        self.broken(&longer?, elapsed)
+        self.broken(&longer?, &recording.totals, elapsed)
     }
 
     /// What happened in the last whole seconds of the load; `None` before the first is over.
@@ -394,16 +396,29 @@ impl Watch<'_> {
         lock(look)(&Seen { recording, wrong, elapsed })
     }
 
-    /// The `abort` threshold that does not hold in a window, if there is one.
-    fn broken(&self, (tally, window): &(Tally, Window), elapsed: Duration) -> Option<String> {
+    /// The `abort` threshold that does not hold, if there is one: counts over all so far, all else in
+    /// a window.
+    fn broken(
+        &self,
+        (tally, window): &(Tally, Window),
+        totals: &Tally,
+        elapsed: Duration,
+    ) -> Option<String> {
         let thresholds = self.scenario.thresholds.iter();
         let mut due = thresholds.filter(|t| t.abort && elapsed >= t.after).peekable();
         due.peek()?;
         let failures = lock(self.examined).assertion_failures();
         let names = self.context.outlines[self.index].step_names();
-        let evidence = Evidence::of_window(tally, window.length, failures, &names);
-        due.find(|threshold| evidence.judge(&threshold.that).verdict == Verdict::Failed)
-            .map(|threshold| format!("`{}` did not hold any more", threshold.that))
+        let recent = Evidence::of_window(tally, window.length, failures, &names);
+        let so_far = LazyCell::new(|| Evidence::of_window(totals, elapsed, failures, &names));
+        let evidence = |that: &Condition| match that.metric.unit() {
+            MetricUnit::Count => &*so_far,
+            _ => &recent,
+        };
+        due.find(|threshold| {
+            evidence(&threshold.that).judge(&threshold.that).verdict == Verdict::Failed
+        })
+        .map(|threshold| format!("`{}` did not hold any more", threshold.that))
     }
 }
 

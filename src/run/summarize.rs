@@ -134,10 +134,14 @@ pub(super) fn not_run(
     summary.started_at_s = seconds(context.started.elapsed());
     let message = cut(&message).into_owned();
     summary.end = End { reason, message: Some(message.clone()) };
-    summary.validity = Validity::new(vec![Reason::plain(Code::NotRun, message)]);
-    threshold::judge(&mut summary, &context.outlines[index].thresholds)
-        .expect("there are no histograms to be wrong");
+    never_ran(&mut summary, message, &context.outlines[index]);
     summary
+}
+
+/// Judges a scenario that sent nothing, and says why.
+pub(super) fn never_ran(summary: &mut ScenarioSummary, message: String, outline: &Outline) {
+    summary.validity = Validity::new(vec![Reason::plain(Code::NotRun, message)]);
+    threshold::judge(summary, &outline.thresholds).expect("there are no histograms to be wrong");
 }
 
 /// What is known of a scenario before anything was sent.

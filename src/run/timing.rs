@@ -101,8 +101,12 @@ impl Timing {
     /// The time that rates refer to.
     pub(super) fn window(&self, recording: &Recording, reason: EndReason) -> Window {
         let measured_from = self.frame.measured_from();
-        match (reason, self.frame.duration) {
-            (EndReason::Time, Some(length)) => Window { length, timed: true },
+        match (reason, self.frame.duration, recording.stopped) {
+            (EndReason::Time, Some(length), _) => Window { length, timed: true },
+            // What came back after nothing more was sent is no throughput of the load.
+            (EndReason::Interrupted | EndReason::Aborted, _, Some(at)) => {
+                Window { length: at.saturating_duration_since(measured_from), timed: true }
+            }
             _ => {
                 let last = recording.last_done.unwrap_or(measured_from);
                 let length = last.saturating_duration_since(measured_from);

@@ -244,7 +244,8 @@ fn little<'a>(ran: impl Iterator<Item = &'a Ran>) -> Check {
     let measures = ran.map(|ran| {
         let in_flight = ran.summary.client.in_flight;
         let what = format!("in flight, `{}`", ran.name());
-        Measure::within(what, "count", in_flight.mean, in_flight.by_littles_law, 0.05, 0.01)
+        let by_law = in_flight.by_littles_law.unwrap_or_default();
+        Measure::within(what, "count", in_flight.mean, by_law, 0.05, 0.01)
     });
     Check::new("Little's law: in flight = throughput × time", measures.collect(), Vec::new())
 }

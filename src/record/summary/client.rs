@@ -81,7 +81,7 @@ pub struct InFlightSummary {
     /// Mean, measured by integrating the number in flight.
     pub mean: f64,
     /// Mean by Little's law: requests · mean time from release to done, over the same time.
-    pub by_littles_law: f64,
+    pub by_littles_law: Option<f64>,
     /// Maximum at once, over all workers; null in a selected window.
     pub max: Option<u64>,
 }

@@ -436,13 +436,17 @@ fn details(scenario: &ScenarioSummary) -> Vec<Fact> {
         add("… of making Documents, where it waited", lag(&client.generator_ms));
     }
     add("… held back by the Flow", lag(&client.held_back_ms));
+    let in_flight = client.in_flight;
+    let by_law = in_flight.by_littles_law;
+    let by_law = by_law.map(|law| format!(" ({} by Little’s law)", three_digits(law)));
+    let at_most = in_flight.max.map(|max| format!(", {} at most", count(max)));
     add(
         "In flight",
         format!(
-            "{} mean ({} by Little’s law), {} at most",
-            three_digits(client.in_flight.mean),
-            three_digits(client.in_flight.by_littles_law),
-            client.in_flight.max.map_or("–".into(), count)
+            "{} mean{}{}",
+            three_digits(in_flight.mean),
+            by_law.unwrap_or_default(),
+            at_most.unwrap_or_default()
         ),
     );
     if let Some(seconds) = client.cpu_s {

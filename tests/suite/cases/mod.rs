@@ -14,6 +14,7 @@ mod limits;
 mod posted;
 mod secrets;
 mod started;
+mod stopped;
 mod unanswered;
 mod unfinished;
 
