@@ -186,14 +186,15 @@ pub fn details(capacity: &Capacity) -> Vec<String> {
             level(knee.value, unit)
         ));
     }
-    if !capacity.overload.is_empty() {
-        let each = capacity.overload.iter().filter_map(|overload| {
-            let goodput = overload.goodput_per_s?;
-            let percent = number(overload.factor * 100.0);
-            let doubt = if overload.reasons.is_empty() { "" } else { " (not valid)" };
-            Some(format!("{}/s at {percent} %{doubt}", number(goodput)))
-        });
-        lines.push(format!("goodput under overload: {}", each.collect::<Vec<_>>().join(", ")));
+    let goodput = capacity.overload.iter().filter_map(|overload| {
+        let goodput = overload.goodput_per_s?;
+        let percent = number(overload.factor * 100.0);
+        let doubt = if overload.reasons.is_empty() { "" } else { " (not valid)" };
+        Some(format!("{}/s at {percent} %{doubt}", number(goodput)))
+    });
+    let goodput = goodput.collect::<Vec<_>>();
+    if !goodput.is_empty() {
+        lines.push(format!("goodput under overload: {}", goodput.join(", ")));
     }
     if let Some(seconds) = capacity.recovered_s {
         lines.push(format!("recovers within {} s of the worst overload", number(seconds)));

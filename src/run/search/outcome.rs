@@ -83,7 +83,7 @@ pub(super) fn judged(
         budget_s: trial.budget_s,
         point: Point {
             growing: evidence.growing || overloaded,
-            ..point(trial, watched, summary, rates)
+            ..point(trial, clients, watched, summary, rates)
         },
         objective: conditions,
         excess: if evidence.excess.is_finite() { evidence.excess } else { f64::MAX },
@@ -152,6 +152,7 @@ fn good(marks: &[Mark], from: usize) -> f64 {
 /// ended when it was over: what is sent after it, to see the Flow recover, is another load.
 fn point(
     trial: &Trial,
+    clients: bool,
     watched: &Watched,
     summary: &ScenarioSummary,
     rates: Option<Throughput>,
@@ -159,8 +160,10 @@ fn point(
     let marks = watched.marks();
     // What is out of balance is told by its second half, as its rates are.
     let half = if watched.rates().whole == rates { 0 } else { marks.len() / 2 };
-    // Of clients nobody knows beforehand how many requests they make.
-    let offered_per_s = rates.map_or(trial.level, |rates| rates.offered_per_s);
+    // Nobody knows beforehand how many requests clients make. However short the trial was, its
+    // requests were counted over its time.
+    let planned = if clients { summary.throughput.offered_per_s } else { trial.level };
+    let offered_per_s = rates.map_or(planned, |rates| rates.offered_per_s);
     let of_flow = Point {
         offered_per_s,
         throughput_per_s: rates.map(|rates| rates.requests_per_s),

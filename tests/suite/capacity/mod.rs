@@ -3,6 +3,7 @@
 
 mod bad;
 mod cases;
+mod clients;
 mod ends;
 mod options;
 mod real;
