@@ -19,9 +19,9 @@ const VALUES_MAX: usize = 1_000_000;
 pub(super) async fn run(gateway: &Gateway, plan: Plan) -> Result<Json, Problem> {
     let mut answer = Map::new();
     let mut values = 0;
-    for field in &plan.selections {
+    for (key, field) in &plan.selections {
         let told = |message: String| Problem {
-            path: Some(field.key.clone()),
+            path: Some(key.clone()),
             ..Problem::new(message, field.at)
         };
         let whole = match field.name.as_str() {
@@ -31,11 +31,13 @@ pub(super) async fn run(gateway: &Gateway, plan: Plan) -> Result<Json, Problem> 
             // `__typename`
             _ => plan.of.into(),
         };
-        let value = match field.selections.as_slice() {
-            [] => whole,
-            _ => project(&whole, field, &mut values).map_err(|error| told(error.to_string()))?,
+        let value = match field.selections.is_empty() {
+            true => whole,
+            false => {
+                project(&whole, field, &mut values).map_err(|error| told(error.to_string()))?
+            }
         };
-        answer.insert(field.key.clone(), value);
+        answer.insert(key.clone(), value);
     }
     Ok(answer.into())
 }
@@ -56,7 +58,7 @@ fn project(value: &Json, selected: &Selected, values: &mut usize) -> Result<Json
     };
     let Some(Json::Object(map)) = map else { return Ok(Json::Null) };
     let mut found = Map::new();
-    for field in &selected.selections {
+    for (key, field) in &selected.selections {
         *values += 1;
         if *values > VALUES_MAX {
             return Err(TooLarge);
@@ -67,7 +69,7 @@ fn project(value: &Json, selected: &Selected, values: &mut usize) -> Result<Json
             (_, Some(value)) if field.selections.is_empty() => value.clone(),
             (_, Some(value)) => project(value, field, values)?,
         };
-        found.insert(field.key.clone(), value);
+        found.insert(key.clone(), value);
     }
     Ok(found.into())
 }

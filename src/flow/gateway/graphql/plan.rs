@@ -5,17 +5,19 @@ use std::collections::HashMap;
 
 use apollo_parser::cst::{self, CstNode, Definition};
 use apollo_parser::{Lexer, Parser, SyntaxNode, TokenKind};
+use indexmap::IndexMap;
+use indexmap::map::Entry;
 use serde_json::{Map, Value as Json, json};
 
 use super::schema::{SCHEMA, items, shown, text, type_ref};
 use super::values::{self, Mistake, Step, ValueError};
 use super::{Pos, Problem, Request, source};
 
-/// How deep selections and values may nest.
+/// How deep values may nest, and selections with their fragments spread.
 const DEPTH_MAX: usize = 200;
 
 /// How many words a text may have.
-const TOKENS_MAX: usize = 5_000_000;
+const TOKENS_MAX: usize = 2_000_000;
 
 /// How many fields an operation may have with its fragments spread.
 const FIELDS_MAX: usize = 100_000;
@@ -23,17 +25,18 @@ const FIELDS_MAX: usize = 100_000;
 /// How many problems are told.
 const PROBLEMS_MAX: usize = 100;
 
+/// Fields by their names in the answer.
+pub(super) type Selections = IndexMap<String, Selected>;
+
 /// A field as it is asked for.
 #[derive(Debug)]
 pub(super) struct Selected {
-    /// Its name in the answer.
-    pub(super) key: String,
     pub(super) name: String,
     pub(super) at: Pos,
     pub(super) arguments: Map<String, Json>,
     /// The type that its selections are of.
     pub(super) of: &'static str,
-    pub(super) selections: Vec<Selected>,
+    pub(super) selections: Selections,
 }
 
 /// An operation that can be carried out.
@@ -41,7 +44,7 @@ pub(super) struct Selected {
 pub(super) struct Plan {
     /// `Query` or `Mutation`.
     pub(super) of: &'static str,
-    pub(super) selections: Vec<Selected>,
+    pub(super) selections: Selections,
 }
 
 /// Why there is nothing to carry out.
@@ -102,10 +105,11 @@ pub(super) fn plan(request: &Request<'_>, by_get: bool) -> Result<Plan, Refusal>
         within: Vec::new(),
         variables: HashMap::new(),
         fields: 0,
+        depth: 0,
         problems: Vec::new(),
     };
     planner.declare(operation, &request.variables);
-    let mut selections = Vec::new();
+    let mut selections = Selections::new();
     if let (Some(set), Some(root)) = (operation.selection_set(), SCHEMA.named(of)) {
         planner.selections(&set, root, &mut selections);
     }
@@ -151,6 +155,7 @@ struct Planner<'a> {
     /// Variables of the operation by their values; `None` for those that were not given.
     variables: HashMap<String, Option<Json>>,
     fields: usize,
+    depth: usize,
     problems: Vec<Problem>,
 }
 
@@ -191,14 +196,18 @@ impl Planner<'_> {
     }
 
     /// Adds the fields of a selection to those that were selected before.
-    fn selections(&mut self, set: &cst::SelectionSet, of: &'static Json, into: &mut Vec<Selected>) {
+    fn selections(&mut self, set: &cst::SelectionSet, of: &'static Json, into: &mut Selections) {
+        if self.depth == DEPTH_MAX {
+            return self.add(format!("Selections nest deeper than {DEPTH_MAX} levels."), set);
+        }
+        self.depth += 1;
         for selection in set.selections() {
             self.fields += 1;
             if self.fields > FIELDS_MAX {
                 if self.fields == FIELDS_MAX + 1 {
                     self.add(format!("More than {FIELDS_MAX} fields are selected."), &selection);
                 }
-                return;
+                break;
             }
             match &selection {
                 cst::Selection::Field(field) if self.includes(field.directives()) => {
@@ -217,14 +226,10 @@ impl Planner<'_> {
                 _ => (),
             }
         }
+        self.depth -= 1;
     }
 
-    fn spread(
-        &mut self,
-        spread: &cst::FragmentSpread,
-        of: &'static Json,
-        into: &mut Vec<Selected>,
-    ) {
+    fn spread(&mut self, spread: &cst::FragmentSpread, of: &'static Json, into: &mut Selections) {
         let name = text(spread.fragment_name().and_then(|name| name.name()));
         let Some(fragment) = self.fragments.get(&name).cloned() else {
             return self.add(format!("Unknown fragment '{name}'."), spread);
@@ -281,7 +286,7 @@ impl Planner<'_> {
         includes
     }
 
-    fn field(&mut self, field: &cst::Field, of: &'static Json, into: &mut Vec<Selected>) {
+    fn field(&mut self, field: &cst::Field, of: &'static Json, into: &mut Selections) {
         let name = text(field.name());
         let type_name = of["name"].as_str().unwrap_or_default();
         let Some(def) = SCHEMA.field(of, &name) else {
@@ -308,29 +313,28 @@ impl Planner<'_> {
             Some(alias) => text(alias.name()),
             None => name.clone(),
         };
-        let at = match into.iter().position(|before| before.key == key) {
-            Some(at) if into[at].name == name && into[at].arguments == arguments => at,
-            Some(_) => {
+        let selected = match into.entry(key) {
+            Entry::Occupied(before)
+                if before.get().name != name || before.get().arguments != arguments =>
+            {
                 let message = format!(
-                    "Fields '{key}' conflict. Use different aliases on the fields to fetch both if \
-                     this was intentional."
+                    "Fields '{}' conflict. Use different aliases on the fields to fetch both if \
+                     this was intentional.",
+                    before.key()
                 );
                 return self.add(message, field);
             }
-            None => {
-                into.push(Selected {
-                    key,
-                    name,
-                    at: Pos::of_node(self.query, field.syntax()),
-                    arguments,
-                    of: inner["name"].as_str().unwrap_or_default(),
-                    selections: Vec::new(),
-                });
-                into.len() - 1
-            }
+            Entry::Occupied(before) => before.into_mut(),
+            Entry::Vacant(free) => free.insert(Selected {
+                name,
+                at: Pos::of_node(self.query, field.syntax()),
+                arguments,
+                of: inner["name"].as_str().unwrap_or_default(),
+                selections: Selections::new(),
+            }),
         };
         if let Some(set) = set {
-            self.selections(&set, inner, &mut into[at].selections);
+            self.selections(&set, inner, &mut selected.selections);
         }
     }
 
@@ -540,6 +544,11 @@ mod tests {
         }
         bomb += "fragment F40 on StrawberryDocument { id }";
         assert_eq!(told(&bomb).0, "More than 100000 fields are selected.");
+        let mut chain = "{ docs { ...F0 } }".to_owned();
+        for i in 0..10_000 {
+            chain += &format!("fragment F{i} on StrawberryDocument {{ ...F{} }}", i + 1);
+        }
+        assert_eq!(told(&chain).0, "Selections nest deeper than 200 levels.");
     }
 
     #[test]
@@ -550,7 +559,7 @@ mod tests {
         """}]) { id } }"#;
         let request = Request { query, variables: Map::new(), operation: None };
         let plan = plan(&request, false).expect("it is valid");
-        let data = &plan.selections[0].arguments["data"];
+        let data = &plan.selections["docs"].arguments["data"];
         assert_eq!(data[0]["id"], "é😀\n");
         assert_eq!(data[1]["id"], "block\n  text");
     }
