@@ -204,7 +204,7 @@ fn main() {
 
 fn table(title: &str, rows: &[Row], seed: u64, pairs: u64) {
     println!("**{title}**\n");
-    println!("| the truth | runs a side | gates | regressed | held | can't tell | an oracle |");
+    println!("| the truth | runs per side | gates | regressed | held | inconclusive | an oracle |");
     println!("| --- | --- | --- | --- | --- | --- | --- |");
     for (index, row) in rows.iter().enumerate() {
         let gates: Vec<Gate> =

@@ -191,22 +191,22 @@ fn judge(
         false => format!("at least {}", number(estimate.low)),
     };
     let mut words = format!(
-        "kept from the fits: {}/s with a mean of {} ms",
+        "held-out point: {}/s with a mean of {} ms",
         number(throughput_per_s),
         number(mean_ms)
     );
     if let Some(estimate) = by_usl {
-        let verdict = if usl_right { "right" } else { "wrong" };
+        let place = if usl_right { "inside" } else { "outside" };
         words.push_str(&format!(
-            "; the scalability law predicted {}/s ({}) for it and is {verdict}",
+            "; {place} the 95 % interval of the scalability law, {}/s ({})",
             number(estimate.value),
             interval(estimate)
         ));
     }
     if let Some(estimate) = by_queue {
-        let verdict = if queue_right { "right" } else { "wrong" };
+        let place = if queue_right { "inside" } else { "outside" };
         words.push_str(&format!(
-            "; the queue predicted {} ms ({}) and is {verdict}",
+            "; {place} that of the queue, {} ms ({})",
             number(estimate.value),
             interval(estimate)
         ));
@@ -283,7 +283,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_knee_is_where_throughput_costs_least_time() {
+    fn the_knee_is_placethroughput_costs_least_time() {
         let trials: Vec<TrialSummary> = [10.0, 20.0, 40.0, 60.0, 80.0].map(trial).to_vec();
         // Of an M/M/1 queue alone it is half its capacity; a fixed time before it moves it up.
         assert_eq!(knee(&trials), Some(Estimate::new(60.0, 40.0, 80.0)));

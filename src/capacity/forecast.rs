@@ -266,8 +266,7 @@ fn words(steps: &[Step], outgrown: Option<Date>, wanted: &Wanted, holds: f64) ->
     });
     let beyond = if last.beyond {
         format!(
-            " (beyond twice the {}/s that were measured: nobody knows whether replicas still add up \
-             there)",
+            " (extrapolated beyond twice the measured {}/s, linear scaling unverified)",
             number(holds)
         )
     } else {
@@ -324,7 +323,9 @@ mod tests {
             plan.words.contains("no longer hold the peak with 30 % to spare from April 2027 on")
         );
         let last = plan.steps.last().expect("a step");
-        assert!(last.beyond && plan.words.contains("beyond twice the 1 000/s that were measured"));
+        assert!(
+            last.beyond && plan.words.contains("extrapolated beyond twice the measured 1,000/s")
+        );
     }
 
     #[test]

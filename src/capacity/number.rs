@@ -15,7 +15,7 @@ pub fn number(value: f64) -> String {
     let mut out = String::from(sign);
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(' ');
+            out.push(',');
         }
         out.push(digit);
     }
@@ -43,7 +43,7 @@ mod tests {
     #[test]
     fn numbers_are_short_and_exact_enough() {
         let shown = [412.0, 0.5, 12.34, 5000.0, 1_234_567.8, 99.96, 0.0123, -1.5].map(number);
-        assert_eq!(shown, ["412", "0.5", "12.3", "5 000", "1 234 568", "100", "0.0123", "-1.5"]);
+        assert_eq!(shown, ["412", "0.5", "12.3", "5,000", "1,234,568", "100", "0.0123", "-1.5"]);
     }
 
     #[test]

@@ -213,7 +213,7 @@ pub(super) fn replicas(
             let words = format!(
                 "{replicas} replica{plural} would hold {between}, {sure} % sure if nothing else gives \
                  way{}",
-                warning(beyond, highest, "replicas still add up")
+                warning(beyond, highest, "linear scaling")
             );
             Prediction { replicas, holds_per_s, confidence, beyond, words }
         })
@@ -249,7 +249,7 @@ pub(super) fn rates(
         let words = format!(
             "at {}/s {takes}{}",
             number(rate_per_s),
-            warning(beyond, highest, "the queue is the same")
+            warning(beyond, highest, "the queue model")
         );
         RatePrediction { rate_per_s, mean_ms, beyond, words }
     };
@@ -266,10 +266,7 @@ fn warning(beyond: bool, highest: f64, what: &str) -> String {
     if !beyond {
         return String::new();
     }
-    format!(
-        ", beyond twice the {}/s that were measured: nobody knows whether {what} there",
-        number(highest)
-    )
+    format!(", extrapolated beyond twice the measured {}/s, {what} unverified", number(highest))
 }
 
 #[cfg(test)]
@@ -303,7 +300,7 @@ mod tests {
             "2 replicas would hold 55 to 60/s, 98 % sure if nothing else gives way"
         );
         assert!((found[3].confidence - 0.98).abs() < 1e-9);
-        assert!(found[4].words.contains("beyond twice the 60/s that were measured"));
+        assert!(found[4].words.contains("extrapolated beyond twice the measured 60/s"));
         let answer = Answer::Edge { held: 55.0, fails: None, estimate: 55.0 };
         let found = replicas(&answer, &trials, 0.99, 2);
         assert!(found[3].words.starts_with("4 replicas would hold 110/s or more, 99 % sure"));

@@ -16,6 +16,7 @@ pub enum Outcome {
     /// It did not.
     Failed,
     /// Not enough samples to tell.
+    #[serde(alias = "inconclusive")]
     Undecided,
     /// The trial was not valid.
     Invalid,

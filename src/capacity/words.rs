@@ -8,7 +8,7 @@ use super::trials::{Outcome, TrialSummary, Unit};
 use crate::record::summary::{ThresholdSummary, Verdict};
 use crate::scenario::condition::Condition;
 
-/// An answer in a sentence: "holds at least 412/s at p99 < 100ms, 99 % sure; 431/s fails (p99 163 ms)".
+/// An answer in a sentence: "sustains at least 412/s at p99 < 100ms, 99 % sure; 431/s fails (p99 163 ms)".
 pub fn answer(
     answer: &Answer,
     trials: &[TrialSummary],
@@ -22,7 +22,7 @@ pub fn answer(
     let why = |level: f64| why(trials, level).map_or(String::new(), |why| format!(" ({why})"));
     match answer {
         Answer::Edge { held, fails: Some(fails), .. } => format!(
-            "holds at least {} at {goal}, {sure}; {} {}{}",
+            "sustains at least {} at {goal}, {sure}; {} {}{}",
             say(*held),
             say(*fails),
             if unit == Unit::Clients && *fails > 1.0 { "fail" } else { "fails" },
@@ -30,7 +30,7 @@ pub fn answer(
         ),
         Answer::Edge { held, fails: None, .. } => {
             let above = above(trials, *held, unit);
-            format!("holds at least {} at {goal}, {sure}; {above}", say(*held))
+            format!("sustains at least {} at {goal}, {sure}; {above}", say(*held))
         }
         Answer::FailsAtLow { level } => {
             let tenth = match unit {
@@ -49,15 +49,15 @@ pub fn answer(
             )
         }
         Answer::HoldsAtHigh { level } => format!(
-            "still holds at {}, the end of the range, at {goal}, {sure}; let the range end higher, at \
+            "still sustains {}, the end of the range, at {goal}, {sure}; let the range end higher, at \
              {} for example",
             say(*level),
             say(level * 4.0)
         ),
         Answer::Unclear { held: Some(held), reason } => {
-            format!("cannot tell: {reason}; {} seemed to hold", say(*held))
+            format!("inconclusive: {reason}; {} seemed to hold", say(*held))
         }
-        Answer::Unclear { held: None, reason } => format!("cannot tell: {reason}"),
+        Answer::Unclear { held: None, reason } => format!("inconclusive: {reason}"),
     }
 }
 
@@ -69,10 +69,10 @@ fn above(trials: &[TrialSummary], held: f64, unit: Unit) -> String {
     };
     match (of(Outcome::Undecided), of(Outcome::Invalid)) {
         (Some(level), None) => {
-            format!("{level} could not be told in the time a trial has: try a longer `trial`")
+            format!("{level} was inconclusive in the time a trial has: try a longer `trial`")
         }
         (_, Some(level)) => format!(
-            "{level} could not be judged, as trials were not valid: leave flowbench more of the machine"
+            "{level} was inconclusive, as trials were not valid: leave flowbench more of the machine"
         ),
         (None, None) => "no load above it failed for certain: try a longer `trial`".into(),
     }
@@ -146,7 +146,7 @@ pub fn kind(kind: Kind) -> &'static str {
         Kind::Bisect => "bisect",
         Kind::Confirm => "confirm",
         Kind::Retest => "once more",
-        Kind::Above => "must fail",
+        Kind::Above => "upper bound",
         Kind::Overload => "overload",
         Kind::CoolDown => "cool down",
     }
@@ -155,9 +155,9 @@ pub fn kind(kind: Kind) -> &'static str {
 /// What came of a trial.
 pub fn outcome(outcome: Outcome) -> &'static str {
     match outcome {
-        Outcome::Held => "held",
+        Outcome::Held => "passed",
         Outcome::Failed => "failed",
-        Outcome::Undecided => "undecided",
+        Outcome::Undecided => "inconclusive",
         Outcome::Invalid => "not valid",
         Outcome::Seen => "seen",
     }
@@ -245,21 +245,21 @@ pub fn paragraph(capacity: &Capacity) -> String {
                 format!(" At {} it no longer does.", level(fails, unit))
             });
             format!(
-                "We are {sure} % sure that this Flow keeps its promise ({goal}) at {}.{fails}",
+                "We are {sure} % sure that this Flow meets its SLO ({goal}) at {}.{fails}",
                 level(*held, unit)
             )
         }
         Answer::HoldsAtHigh { level: high } => format!(
-            "We are {sure} % sure that this Flow keeps its promise ({goal}) at {}, the most that was \
+            "We are {sure} % sure that this Flow meets its SLO ({goal}) at {}, the most that was \
              tried; where it ends is not known.",
             level(*high, unit)
         ),
         Answer::FailsAtLow { level: low } => format!(
-            "This Flow does not keep its promise ({goal}) even at {}, the least that was tried.",
+            "This Flow does not meet its SLO ({goal}) even at {}, the least that was tried.",
             level(*low, unit)
         ),
         Answer::Unclear { reason, .. } => {
-            format!("What this Flow holds could not be told: {reason}.")
+            format!("What this Flow sustains is inconclusive: {reason}.")
         }
     };
     if let Some(stop) = capacity.models.executors.iter().find(|stop| stop.saturates_first) {
@@ -300,10 +300,10 @@ mod tests {
         let words = |given| answer(&given, &[], &["p99 < 100ms".into()], Unit::Rate, 0.99);
         assert_eq!(
             words(Answer::Edge { held: 412.0, fails: Some(431.0), estimate: 421.0 }),
-            "holds at least 412/s at p99 < 100ms, 99 % sure; 431/s fails"
+            "sustains at least 412/s at p99 < 100ms, 99 % sure; 431/s fails"
         );
         assert!(words(Answer::FailsAtLow { level: 50.0 }).contains("begin lower, at 5/s"));
-        assert!(words(Answer::HoldsAtHigh { level: 5000.0 }).contains("end higher, at 20 000/s"));
+        assert!(words(Answer::HoldsAtHigh { level: 5000.0 }).contains("end higher, at 20,000/s"));
     }
 
     #[test]
@@ -321,7 +321,7 @@ mod tests {
         // 100 to 6400 in seven loads, 2 to 1.05 in four halvings; 17 · 30 s, 3 · 15 s and 45 s.
         assert_eq!(
             outlook(&settings),
-            "100/s to 5 000/s in some 11 trials of at most 30 s and two of at most 90 s, then up to \
+            "100/s to 5,000/s in some 11 trials of at most 30 s and two of at most 90 s, then up to \
              twice of what holds: 10 min where none ends early, as most do"
         );
         let clients = Settings { low: 1.0, high: 32.0, clients: true, overload: false, ..settings };
@@ -337,7 +337,7 @@ mod tests {
         let edge = Answer::Edge { held: 5.0, fails: Some(6.0), estimate: 5.5 };
         assert_eq!(
             answer(&edge, &[], &["p90 < 60ms".into()], Unit::Clients, 0.99),
-            "holds at least 5 clients at p90 < 60ms, 99 % sure; 6 clients fail"
+            "sustains at least 5 clients at p90 < 60ms, 99 % sure; 6 clients fail"
         );
     }
 
@@ -351,16 +351,16 @@ mod tests {
             let edge = Answer::Edge { held: 40.0, fails: None, estimate: 40.0 };
             answer(&edge, &trials, &["p99 < 100ms".into()], Unit::Rate, 0.99)
         };
-        let begins = "holds at least 40/s at p99 < 100ms, 99 % sure; ";
+        let begins = "sustains at least 40/s at p99 < 100ms, 99 % sure; ";
         for (above, ends) in [
             (&[][..], "no load above it failed for certain: try a longer `trial`"),
             (
                 &[(44.0, Outcome::Undecided), (42.0, Outcome::Undecided), (39.0, Outcome::Invalid)],
-                "42/s could not be told in the time a trial has: try a longer `trial`",
+                "42/s was inconclusive in the time a trial has: try a longer `trial`",
             ),
             (
                 &[(42.0, Outcome::Undecided), (44.0, Outcome::Invalid)],
-                "44/s could not be judged, as trials were not valid: leave flowbench more of the machine",
+                "44/s was inconclusive, as trials were not valid: leave flowbench more of the machine",
             ),
         ] {
             assert_eq!(words(above), format!("{begins}{ends}"));
@@ -373,7 +373,7 @@ mod tests {
         let edge = Answer::Edge { held: 76.0, fails: Some(80.0), estimate: 78.0 };
         assert_eq!(
             answer(&edge, &[failed], &["p99 < 100ms".into()], Unit::Rate, 0.99),
-            "holds at least 76/s at p99 < 100ms, 99 % sure; 80/s fails (1.34 times as many requests \
+            "sustains at least 76/s at p99 < 100ms, 99 % sure; 80/s fails (1.34 times as many requests \
              over the limit as it allows when it was decided)"
         );
     }

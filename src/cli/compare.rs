@@ -38,7 +38,7 @@ much worse it may get: `p99 +10%`, `service.p50 +2ms`, `executor.indexer.p99 +10
 `error_rate +0.1%` (points). Verdicts are wrong in 1 of 100 cases at most, over all gates together.
 
 Exit codes: 0 all gates held (or there were none); 1 one regressed; 2 the command line is wrong, or a \
-result cannot be read; 4 these results cannot tell, or cannot be compared; 5 a report could not be \
+result cannot be read; 4 inconclusive, or not comparable; 5 a report could not be \
 written.")]
 pub(super) struct Args {
     /// Results of the base, then `--` and those of the candidate
@@ -60,7 +60,7 @@ pub(super) struct Judging {
     /// What must hold, such as `p99 +10%`; can be repeated
     #[arg(long = "gate", value_name = "GATE")]
     pub(super) gates: Vec<Gate>,
-    /// What comes of gates that cannot be told: exit code 4, a warning, or nothing
+    /// What comes of inconclusive gates: exit code 4, a warning, or nothing
     #[arg(long, value_enum, default_value = "fail", value_name = "POLICY")]
     inconclusive: Policy,
     /// The noise of this machine, from `flowbench noise` [default: noise.json beside the base]

@@ -28,7 +28,7 @@ until all gates are decided, and repeats what looks like a regression before it 
 see the same machine at the same time: no baseline can be too old or from another machine.
 
 Exit codes: 0 all gates held; 1 one regressed; 2 the file or the command line is wrong; 3 a target \
-could not be reached or started; 4 cannot be told; 5 a report could not be written; 130 interrupted.")]
+could not be reached or started; 4 inconclusive; 5 a report could not be written; 130 interrupted.")]
 pub(super) struct Args {
     /// The suite: a YAML file that has both Flows
     file: PathBuf,
@@ -256,9 +256,9 @@ impl Course<'_> {
             return Ok(());
         }
         if !self.args.quiet {
-            print::tell(
-                "this looks like a regression: {CONFIRMATION} fresh runs a side must repeat it",
-            );
+            print::tell(format_args!(
+                "this looks like a regression: {CONFIRMATION} fresh runs per side must repeat it"
+            ));
         }
         let used = self.sides[0].len();
         for _ in 0..CONFIRMATION {
@@ -276,16 +276,20 @@ impl Course<'_> {
     }
 
     fn told(&self, found: &Comparison, runs: usize, over: bool) -> String {
-        let why = match found.verdict {
-            Some(Verdict::CantTell) if over => "the budget was used",
-            Some(Verdict::CantTell) => "all runs were made",
-            _ => "the verdict was known",
-        };
         let made = if runs == 1 { "1 run".into() } else { format!("{runs} runs") };
         let fresh = match self.sides[0].len() - runs {
             0 => String::new(),
-            more => format!(", {more} more a side to confirm a regression"),
+            more => format!("; {more} confirmation runs each"),
         };
-        format!("ended after {made} a side: {why}{fresh}")
+        match found.verdict {
+            Some(Verdict::CantTell) if over => {
+                format!("ended after {made} per side: the budget was used")
+            }
+            Some(Verdict::CantTell) => format!("ended after {made} per side: all runs were made"),
+            _ if runs < usize::from(self.args.runs) => {
+                format!("stopped early after {made} per side{fresh}")
+            }
+            _ => format!("ended after {made} per side{fresh}"),
+        }
     }
 }

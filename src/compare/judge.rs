@@ -291,7 +291,7 @@ impl Sample {
         let found = found(least);
         (0 < found && found < needed).then(|| {
             let runs = needed.div_ceil((found / least.len() as u64).max(1));
-            let text = format!("too few requests: {found} on a side of the {needed} it needs");
+            let text = format!("too few requests: {found} per side of the {needed} it needs");
             (Reason::new(Code::TooFewRequests, found as f64, needed as f64, text), runs)
         })
     }
@@ -459,8 +459,8 @@ impl Compared {
     /// The reason that this many runs do not decide.
     fn too_few_runs(&self, needed: Option<u64>) -> Reason {
         let text = match needed {
-            Some(runs) => format!("about {runs} runs a side would tell"),
-            None => "it is so near that no number of runs within reason would tell".into(),
+            Some(runs) => format!("about {runs} runs per side would decide it"),
+            None => "it is so near that no practical number of runs would decide it".into(),
         };
         let (found, limit) = (Some(self.runs as f64), needed.map(|runs| runs as f64));
         Reason { code: Code::TooFewRuns, found, limit, text }

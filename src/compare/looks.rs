@@ -60,7 +60,7 @@ pub fn keep_decided(found: &mut [ScenarioComparison], known: &[ScenarioCompariso
 pub fn confirm(found: &mut [ScenarioComparison], fresh: &[ScenarioComparison]) -> bool {
     each_gate(found, fresh, |gate, fresh| {
         if gate.verdict == Verdict::Regressed && !fresh.is_beyond() {
-            let text = format!("{CONFIRMATION} fresh runs a side did not repeat it");
+            let text = format!("{CONFIRMATION} fresh runs per side did not repeat it");
             withdraw(gate, Reason::of(Code::NotRepeated, CONFIRMATION as f64, text));
         }
     });

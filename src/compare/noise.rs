@@ -159,13 +159,13 @@ impl Noise {
         let needed = (runs[0].min(runs[1])..1_000)
             .find(|runs| self.floor(noise.deviation, [*runs; 2], alpha) <= limit);
         let remedy = match needed {
-            Some(runs) => format!("allow more, or make {runs} runs a side"),
+            Some(runs) => format!("allow more, or make {runs} runs per side"),
             None => "allow more, or make longer runs".into(),
         };
         Some(format!(
-            "gate `{gate}` on `{scenario}` is tighter than the noise of this machine: {} runs of the \
-             same thing differed by {} (standard deviation), so {} against {} cannot tell less than \
-             {} from nothing; {remedy}",
+            "gate `{gate}` on `{scenario}` is below the noise of this machine: {} identical runs had a \
+             standard deviation of {}, so the minimum detectable change of {} against {} is {}; \
+             {remedy}",
             self.runs,
             show(noise.deviation),
             runs[0],

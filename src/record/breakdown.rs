@@ -98,9 +98,9 @@ impl Breakdown {
         let sum = |times: &[f64]| times.iter().sum::<f64>().max(f64::MIN_POSITIVE);
         let (typical_sum, tail_sum) = (sum(&typical), sum(&tail));
         let fixed = [
-            (StopKind::Lag, "due, not yet sent"),
+            (StopKind::Lag, "send delay"),
             (StopKind::Network, "network and client"),
-            (StopKind::Gateway, "gateway itself"),
+            (StopKind::Gateway, "gateway overhead"),
         ];
         let fixed = fixed.into_iter().map(|(kind, name)| (kind, name.to_owned()));
         let executors = self.executors.iter().map(|name| (StopKind::Executor, name.clone()));
@@ -200,9 +200,9 @@ mod tests {
         assert_eq!(
             shown,
             [
-                ("due, not yet sent", 0.0, 0.0),
+                ("send delay", 0.0, 0.0),
                 ("network and client", 1.0, 1.0),
-                ("gateway itself", 1.0, 1.0),
+                ("gateway overhead", 1.0, 1.0),
                 ("encoder", 6.0, 6.0),
                 ("indexer", 2.0, 200.0),
             ]

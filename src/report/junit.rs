@@ -84,7 +84,7 @@ pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()
 }
 
 fn cases(scenario: &ScenarioSummary) -> Vec<Case> {
-    let mut cases = vec![Case { name: "it ran".into(), outcome: ran(scenario) }];
+    let mut cases = vec![Case { name: "completed".into(), outcome: ran(scenario) }];
     for threshold in &scenario.thresholds {
         let it_is = format!("{} – it is {}", threshold.that, actual(threshold));
         let outcome = match threshold.verdict {
@@ -92,7 +92,7 @@ fn cases(scenario: &ScenarioSummary) -> Vec<Case> {
             Verdict::Failed => Outcome::Failed { message: it_is, text: errors(scenario) },
             Verdict::NotJudged | Verdict::NotReached | Verdict::Interrupted => {
                 let reason = threshold.reason.clone().unwrap_or_default();
-                let message = format!("{} – not judged: {reason}", threshold.that);
+                let message = format!("{} – inconclusive: {reason}", threshold.that);
                 Outcome::Error { kind: kind(scenario), message }
             }
         };

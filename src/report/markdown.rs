@@ -72,7 +72,7 @@ fn remarks(scenario: &ScenarioSummary, out: &mut dyn io::Write) -> io::Result<()
             }
             Verdict::NotJudged | Verdict::NotReached | Verdict::Interrupted => {
                 let reason = threshold.reason.as_deref().unwrap_or("there is no reason given");
-                lines.push(format!("{that} is not judged: {}", text(reason)));
+                lines.push(format!("{that} is inconclusive: {}", text(reason)));
             }
         }
     }

@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(width(&heading(NAME_MIN)), 80);
         assert_eq!(
             row(&live(), NAME_MIN),
-            "search [protoc…  46 % 12 346/s 12 344/s 5.12 ms  812 ms <0.01 %    10 000   16 s"
+            "search [protoc…  46 % 12,346/s 12,344/s 5.12 ms  812 ms <0.01 %    10,000   16 s"
         );
         let wide = Live { name: "搜索搜索搜索搜索搜索".into(), ..live() };
         assert_eq!(width(&row(&wide, NAME_MIN)), 80);
@@ -262,8 +262,8 @@ mod tests {
     fn lines_of_a_log_say_the_same_in_words() {
         assert_eq!(
             line(&live()),
-            "search [protocol=grpc, request_size=100]: 46 %, 12 346/s offered, 12 344/s done, \
-             p50 5.12 ms, p99 812 ms, failed <0.01 %, 10 000 in flight, 16 s left"
+            "search [protocol=grpc, request_size=100]: 46 %, 12,346/s offered, 12,344/s done, \
+             p50 5.12 ms, p99 812 ms, failed <0.01 %, 10,000 in flight, 16 s left"
         );
         let done = Live { state: State::Done(EndReason::Time, Verdict::Failed), ..live() };
         assert_eq!(

@@ -16,7 +16,7 @@ const ERRORS: usize = 3;
 
 /// The columns after the name: heading and width.
 const FIGURES: [(&str, usize); 6] =
-    [("requests", 10), ("rate", 9), ("p50", 8), ("p99", 8), ("failed", 8), ("", 11)];
+    [("requests", 10), ("rate", 9), ("p50", 8), ("p99", 8), ("failed", 8), ("", 13)];
 
 pub(super) fn write(summary: &Summary, color: bool, out: &mut dyn io::Write) -> io::Result<()> {
     let name_width = COLUMNS - FIGURES.iter().map(|(_, width)| width).sum::<usize>();
@@ -97,7 +97,7 @@ fn remarks(scenario: &ScenarioSummary, color: bool, out: &mut dyn io::Write) -> 
                     }
                     _ => reason,
                 };
-                lines.push(("not judged", format!("{} – {reason}", threshold.that)));
+                lines.push(("inconclusive", format!("{} – {reason}", threshold.that)));
             }
         }
     }
@@ -137,7 +137,7 @@ fn remarks(scenario: &ScenarioSummary, color: bool, out: &mut dyn io::Write) -> 
         writeln!(out, "{}", if color { format!("\x1b[1m{line}\x1b[0m") } else { line })?;
     }
     for (label, text) in lines {
-        let indent = if label.is_empty() { 2 } else { 14 };
+        let indent = if label.is_empty() { 2 } else { 16 };
         for (index, line) in wrap(&text, COLUMNS - indent).into_iter().enumerate() {
             let label = if index == 0 { label } else { "" };
             writeln!(out, "  {label:0$}{line}", indent - 2)?;

@@ -87,7 +87,7 @@ impl Trials {
 
 /// The start of every line: purpose of the trial, load, outcome and duration.
 fn columns(of: Kind, at: f64, unit: Unit, outcome: &str, seconds: f64) -> String {
-    format!("{:<9} {:>12}  {outcome:<10} {:>9}", kind(of), level(at, unit), time(seconds))
+    format!("{:<11} {:>12}  {outcome:<12} {:>9}", kind(of), level(at, unit), time(seconds))
 }
 
 /// A finished trial, and below it what was wrong on our side.
@@ -217,7 +217,7 @@ mod tests {
     fn a_trial_is_a_line_with_its_load_verdict_time_and_what_was_measured() {
         assert_eq!(
             line(Kind::Confirm, &summary(), Unit::Rate),
-            "confirm        1 369/s  held          57.8 s  p95 15.7 ms, error_rate 0 %\n          \
+            "confirm          1,369/s  passed          57.8 s  p95 15.7 ms, error_rate 0 %\n          \
              p99 send delay 2 ms"
         );
     }
@@ -226,7 +226,7 @@ mod tests {
     fn a_trial_that_runs_says_how_long_it_may_take_and_which_way_it_leans() {
         let goes =
             |state, holds, fails| going(&trial(), &progress(state, holds, fails), Unit::Rate);
-        let begins = "confirm        1 369/s  running       12.3 s  of 1 min 30 s";
+        let begins = "confirm          1,369/s  running         12.3 s  of 1 min 30 s";
         assert_eq!(
             goes(State::Running, 2.7, -3.0),
             format!("{begins}, 93 % sure it holds, p50 5.92 ms, p99 18.2 ms")

@@ -36,7 +36,7 @@ pub(super) fn count(count: u64) -> String {
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(' ');
+            text.push(',');
         }
         text.push(digit);
     }
@@ -84,7 +84,7 @@ pub(super) fn verdict(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Held => "passed",
         Verdict::Failed => "failed",
-        Verdict::NotJudged => "not judged",
+        Verdict::NotJudged => "inconclusive",
         Verdict::NotReached => "not reached",
         Verdict::Interrupted => "interrupted",
     }
@@ -135,13 +135,13 @@ pub(super) fn answer(summary: &Summary) -> String {
     let having = |verdict: Verdict| scenarios.iter().filter(move |s| s.verdict == verdict).count();
     let all = scenarios.len();
     let mut text = match summary.verdict {
-        Verdict::Held if all == 1 => "All thresholds of the scenario held".to_owned(),
-        Verdict::Held => format!("All thresholds of all {all} scenarios held"),
+        Verdict::Held if all == 1 => "All thresholds of the scenario passed".to_owned(),
+        Verdict::Held => format!("All thresholds of all {all} scenarios passed"),
         Verdict::Failed => {
             format!("{} of {} failed", having(Verdict::Failed), scenarios_(all))
         }
         Verdict::NotJudged => {
-            format!("{} of {} could not be judged", having(Verdict::NotJudged), scenarios_(all))
+            format!("{} of {} inconclusive", having(Verdict::NotJudged), scenarios_(all))
         }
         Verdict::NotReached => {
             format!("{} of {} could not be run", having(Verdict::NotReached), scenarios_(all))
@@ -151,9 +151,7 @@ pub(super) fn answer(summary: &Summary) -> String {
             format!("{cut} of {} did not run to the end", scenarios_(all))
         }
     };
-    for (verdict, words) in
-        [(Verdict::Failed, "failed"), (Verdict::NotJudged, "could not be judged")]
-    {
+    for (verdict, words) in [(Verdict::Failed, "failed"), (Verdict::NotJudged, "inconclusive")] {
         let more = having(verdict);
         if more > 0 && summary.verdict.and(verdict) != verdict {
             text.push_str(&format!(", {more} {words}"));
@@ -341,8 +339,8 @@ mod tests {
             ["0.50 µs", "123 µs", "1.23 ms", "12.3 ms", "123 ms", "1.23 s", "61.0 s"]
         );
         assert_eq!(latency(None), "–");
-        assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1 000", "1 234 567"]);
-        assert_eq!([0.5, 123.4, 12_345.6].map(rate), ["0.50/s", "123/s", "12 346/s"]);
+        assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([0.5, 123.4, 12_345.6].map(rate), ["0.50/s", "123/s", "12,346/s"]);
         assert_eq!(
             [0.0, 0.00001, 0.005, 0.999_99, 1.0].map(percent),
             ["0 %", "<0.01 %", "0.50 %", ">99.99 %", "100 %"]

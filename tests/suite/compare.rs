@@ -168,22 +168,22 @@ fn a_gate_holds_or_not_or_cannot_be_told() {
     let executor = ["--gate", "executor.indexer.p50 +5%", "--gate", "throughput -1%"];
     against("slower", &executor).ends(1).says("1 of 2 gates did not hold");
     // 20 % more are exactly what is allowed: no number of runs can tell.
-    against("slower", &["--gate", "p50 +20%"]).ends(4).says("can't tell");
+    against("slower", &["--gate", "p50 +20%"]).ends(4).says("inconclusive");
     let policy = |policy: &str| {
         let format = ["--format", "junit", "-o", "open.xml"];
         let gate = ["--gate", "p50 +20%", "--inconclusive", policy];
         against("slower", &[&gate[..], &format].concat());
         (against("slower", &gate), place.read("open.xml"))
     };
-    let open = "these runs cannot tell whether the gate holds";
+    let open = "these runs do not decide the gate";
     let (ran, junit) = policy("fail");
-    ran.ends(4).says(&format!("can't tell: {open}. (10 runs"));
+    ran.ends(4).says(&format!("inconclusive: {open}. (10 runs"));
     assert!(junit.contains(r#"failures="1""#) && junit.contains("<failure"), "{junit}");
     let (ran, junit) = policy("warn");
-    ran.ends(0).says(&format!("can't tell: {open}; that is let pass with this warning."));
+    ran.ends(0).says(&format!("inconclusive: {open}; that is let pass with this warning."));
     assert!(junit.contains(r#"failures="0" skipped="1""#), "{junit}");
     let (ran, junit) = policy("pass");
-    ran.ends(0).says(&format!("can't tell: {open}; that is let pass."));
+    ran.ends(0).says(&format!("inconclusive: {open}; that is let pass."));
     assert!(junit.contains(r#"failures="0" skipped="1""#), "{junit}");
     against("slower", &["--gate", "p99 +5%", "--inconclusive", "pass"]).ends(1);
     against("slower", &["--gate", "p99 +10% +10ms"]).ends(0);
@@ -197,7 +197,7 @@ fn few_runs_say_how_many_would_tell() {
     place.side("base", 1, 1.0);
     place.side("slower", 1, 1.08);
     let ran = place.run(&["compare", "base-0.json", "--", "slower-0.json", "--gate", "p50 +5%"]);
-    ran.ends(4).says("runs a side would tell").says("is partly assumed");
+    ran.ends(4).says("runs per side would decide it").says("is partly assumed");
 }
 
 #[test]
@@ -418,7 +418,7 @@ fn two_flows_are_judged_in_turns() {
     };
     gate("slow", "p50 +100%", &["--runs", "4", "--out", "kept"])
         .ends(1)
-        .says("more a side to confirm a regression")
+        .says("3 confirmation runs each")
         .says("candidate 1: search p50");
     assert!(place.path("kept/base-1.json").is_file());
     gate("same", "p50 +10s", &["--runs", "2"]).ends(0).says("held: the gate held");
@@ -441,7 +441,7 @@ fn noise_is_learned_kept_beside_the_baseline_and_respected() {
         place.run(&[&arguments[..], &["--out", "out"]].concat())
     };
     assert!(place.path("baseline/run-005.json").is_file());
-    run("p50 +0.001%").says("is tighter than the noise of this machine");
+    run("p50 +0.001%").says("is below the noise of this machine");
     let ran = run("p50 +10s");
     assert!(ran.code != Some(1) && ran.code != Some(2), "{}", ran.err);
     run("p50 -1%").ends(2);
@@ -468,16 +468,16 @@ fn a_gate_tighter_than_the_measured_noise_is_refused_before_it_is_judged() {
     let ran = compare(&["--gate", "p50 +2%"]).ends(2);
     assert_eq!(
         words(&ran.err),
-        "error: gate `p50 +2%` on `search` is tighter than the noise of this machine: 10 runs of the \
-         same thing differed by 2.9 % (standard deviation), so 10 against 3 cannot tell less than 4.9 % \
-         from nothing; allow more, or make 25 runs a side = help: such a gate would be decided by luck; \
+        "error: gate `p50 +2%` on `search` is below the noise of this machine: 10 identical runs \
+         had a standard deviation of 2.9 %, so the minimum detectable change of 10 against 3 is 4.9 %; \
+         allow more, or make 25 runs per side = help: such a gate would be decided by luck; \
          --force judges it all the same"
     );
     // What the baseline's own runs show needs no assumption.
     let ran = compare(&["--gate", "p50 +10%"]);
     assert!(!ran.out.contains("assumed"), "{}", ran.out);
     ran.ends(0).says("held: the gate held");
-    compare(&["--gate", "p50 +2%", "--force"]).ends(4).says("can't tell");
+    compare(&["--gate", "p50 +2%", "--force"]).ends(4).says("inconclusive");
 }
 
 #[test]
@@ -489,7 +489,7 @@ fn a_budget_ends_a_gate_and_is_told() {
         place.run(&[&sides[..], &["--gate", gate, "--force", "--budget", budget]].concat())
     };
     // A round takes two seconds: after the first there is no time for another.
-    gate("same", "p50 +1%", "3s").ends(4).says("ended after 1 run a side: the budget was used");
+    gate("same", "p50 +1%", "3s").ends(4).says("ended after 1 run per side: the budget was used");
     // Nor to repeat what looks like a regression, which then is none.
     gate("slow", "p50 +100%", "3s")
         .ends(4)
@@ -497,7 +497,7 @@ fn a_budget_ends_a_gate_and_is_told() {
     gate("same", "p50 +1%", "soon").ends(2).says("--budget");
 }
 
-/// How many of so many simulated pairs get each verdict: regressed, held, can't tell.
+/// How many of so many simulated pairs get each verdict: regressed, held, inconclusive.
 fn verdicts(pair: Pair, gate: &str, pairs: u64) -> [usize; 3] {
     let gate: Gate = gate.parse().expect("it is a gate");
     let mut found = [0; 3];

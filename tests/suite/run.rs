@@ -104,7 +104,7 @@ matrix: {protocol: [grpc, http, websocket]}",
     );
     let ran = place.run(&["--out", "out"]);
     ran.ends(0);
-    assert!(ran.out.contains("passed: All thresholds of all 3 scenarios held"), "{}", ran.out);
+    assert!(ran.out.contains("passed: All thresholds of all 3 scenarios passed"), "{}", ran.out);
     assert!(ran.out.ends_with("out/report.json\nout/report.html\n"), "{}", ran.out);
     let report = place.report();
     assert_eq!(report["schema"], "flowbench.report/1");
@@ -142,7 +142,7 @@ fn a_threshold_that_does_not_hold_ends_1_and_says_what_it_is() {
     let place = suite("load: {clients: 1, requests: 20}\nthresholds: [requests > 100]");
     let ran = place.run(&["--out", "out"]);
     ran.ends(1);
-    assert!(ran.out.contains("failed      requests > 100 – it is 20"), "{}", ran.out);
+    assert!(ran.out.contains("failed        requests > 100 – it is 20"), "{}", ran.out);
     let threshold = &place.report()["scenarios"][0]["thresholds"][0];
     assert_eq!((&threshold["verdict"], &threshold["actual"]), (&"failed".into(), &20.0.into()));
 }

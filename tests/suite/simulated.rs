@@ -55,7 +55,7 @@ fn a_regression_counts_when_fresh_runs_repeat_it() {
     assert_eq!(found[0].verdict, Some(Verdict::CantTell));
     let reason = found[0].gates[0].reason.as_ref().expect("a reason");
     assert_eq!(reason.code, Code::NotRepeated);
-    assert_eq!(reason.text, "3 fresh runs a side did not repeat it");
+    assert_eq!(reason.text, "3 fresh runs per side did not repeat it");
 }
 
 #[test]

@@ -175,7 +175,7 @@ impl Search {
             let (apart, asked) = (fails / held - 1.0, self.settings.precision);
             let text = format!(
                 "what holds and what fails lie {} % apart instead of {} %: loads between them \
-                 could not be told in the time a trial has; a longer `trial` brings them closer",
+                 were inconclusive in the time a trial has; a longer `trial` brings them closer",
                 number(apart * 100.0),
                 number(asked * 100.0)
             );

@@ -288,7 +288,7 @@ impl Search {
         }
         self.invalid = 0;
         self.unjudged.push(level);
-        let text = format!("{} could not be judged: {}", self.say(level), reason::join(reasons));
+        let text = format!("no trial of {} was valid: {}", self.say(level), reason::join(reasons));
         let said = Reason::of(Code::LevelInvalid, level, text);
         match self.stage.clone() {
             Stage::Seek { .. } => match self.boundary().0.filter(|lo| *lo < level) {

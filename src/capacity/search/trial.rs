@@ -108,6 +108,7 @@ pub enum Answer {
         level: f64,
     },
     /// Trials cannot tell where it is; `held` is the highest level that seemed to hold.
+    #[serde(alias = "inconclusive")]
     Unclear {
         /// `None`: not even the lowest level could be judged.
         held: Option<f64>,

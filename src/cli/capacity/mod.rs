@@ -50,7 +50,7 @@ The search offers more than the Flow holds, twice as much at the end: mind who e
 docs/capacity.md explains the answer and the plan.
 
 Exit codes: 0 the load that holds was found; 1 not even the lowest load holds; 2 the file or the \
-command line is wrong; 3 a target could not be reached or started; 4 it cannot be told; 5 a report \
+command line is wrong; 3 a target could not be reached or started; 4 inconclusive; 5 a report \
 could not be written; 130 interrupted.")]
 pub(super) struct Args {
     /// The suite: a YAML file, with a `capacity:` block unless the options below say it all. Or the

@@ -71,6 +71,7 @@ pub enum Verdict {
     Failed,
     /// Inconclusive.
     #[default]
+    #[serde(alias = "inconclusive")]
     NotJudged,
     /// Not run: the target could not be reached or started, or the run ended before.
     NotReached,

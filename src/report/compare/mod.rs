@@ -79,7 +79,7 @@ fn word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Regressed => "regressed",
         Verdict::Held => "held",
-        Verdict::CantTell => "can't tell",
+        Verdict::CantTell => "inconclusive",
     }
 }
 
@@ -166,7 +166,7 @@ fn sentence(gate: &GateResult) -> String {
     let Some(of) = &gate.change else {
         let reason = gate.reason.as_ref().map_or("", |reason| &reason.text);
         return match gate.runs_needed {
-            Some(runs) => format!("{reason}; {runs} runs a side would have enough"),
+            Some(runs) => format!("{reason}; {runs} runs per side would have enough"),
             None => reason.to_owned(),
         };
     };
@@ -223,14 +223,14 @@ fn answer(comparison: &Comparison) -> String {
         Some(Verdict::Regressed) => {
             let open = match having(Verdict::CantTell) {
                 0 => String::new(),
-                open => format!(", {open} cannot be told"),
+                open => format!(", {open} inconclusive"),
             };
             format!("{} {of} did not hold{open}", having(Verdict::Regressed))
         }
         Some(Verdict::CantTell) => {
             let what = match gates.len() {
-                1 => "these runs cannot tell whether the gate holds".to_owned(),
-                _ => format!("{} {of} cannot be told by these runs", having(Verdict::CantTell)),
+                1 => "these runs do not decide the gate".to_owned(),
+                _ => format!("{} {of} are not decided by these runs", having(Verdict::CantTell)),
             };
             match comparison.inconclusive {
                 Inconclusive::Fail => what,
@@ -278,7 +278,7 @@ fn warnings(comparison: &Comparison) -> Vec<String> {
     warnings.extend(comparison.notes.iter().cloned());
     if comparison.noise_assumed {
         warnings.push(
-            "how much runs differ on this machine is partly assumed: make three runs a side or more, \
+            "how much runs differ on this machine is partly assumed: make three runs per side or more, \
              or measure it with `flowbench noise`"
                 .into(),
         );

@@ -247,7 +247,7 @@ fn over_time(stretches: &[Stretch]) -> Option<Figure> {
     let title = "Response time over time";
     let at: Vec<f64> = stretches.iter().map(Stretch::middle).collect();
     let mut figure = timed(title, "", &x, &y, &at, stretches, &lines, |v| latency(Some(v)));
-    figure.note = "Stronger: more requests took that long in that moment.".into();
+    figure.note = "Darker means more requests.".into();
     figure.shades = true;
     figure.svg = chart::heat_map(title, &x, &y, &columns, &cells, &lines);
     Some(figure)
@@ -410,7 +410,7 @@ fn waterfall(breakdown: &[BreakdownSummary]) -> Option<Figure> {
         ];
         steps.push((stop.name.clone(), bars));
     }
-    let title = "What fast and slow requests wait for";
+    let title = "Latency breakdown: typical and slowest 1 %";
     Some(Figure {
         title: title.into(),
         note: "Mean share of each stop, by the routes of the responses, in the order in which a \
@@ -448,7 +448,7 @@ fn executors(scenario: &ScenarioSummary) -> Option<Figure> {
     let stops = executors.iter().filter(|stop| stop.name != "gateway");
     let mut all: Vec<(&str, &Latency)> =
         stops.map(|stop| (stop.name.as_str(), &stop.time_ms)).collect();
-    all.extend(scenario.gateway_ms.as_ref().map(|own| ("gateway itself", own)));
+    all.extend(scenario.gateway_ms.as_ref().map(|own| ("gateway overhead", own)));
     all.extend(scenario.network_ms.as_ref().map(|network| ("network and client", network)));
     let tail = tail(all.iter().map(|(_, time)| time.count));
     let shown: Vec<(String, Vec<Option<f64>>)> = all
@@ -460,7 +460,7 @@ fn executors(scenario: &ScenarioSummary) -> Option<Figure> {
         .collect();
     let largest = shown.iter().flat_map(|(_, values)| values.iter().flatten()).copied();
     let x = Axis::from_zero(largest.fold(0.0, f64::max), ms_tick, "");
-    let title = "Time in each stop";
+    let title = "Time per hop";
     let row = |(name, values): &(String, Vec<Option<f64>>)| {
         std::iter::once(name.clone()).chain(values.iter().map(|value| latency(*value))).collect()
     };

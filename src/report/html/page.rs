@@ -180,7 +180,7 @@ fn reason(scenario: &ScenarioSummary) -> Option<String> {
             parts.push(format!("does not hold: {}", judged(Verdict::Failed).join(", ")))
         }
         Verdict::NotJudged => {
-            parts.push(format!("not judged: {}", judged(Verdict::NotJudged).join(", ")));
+            parts.push(format!("inconclusive: {}", judged(Verdict::NotJudged).join(", ")));
         }
         // The way it ended says why.
         Verdict::NotReached | Verdict::Interrupted => (),
@@ -423,14 +423,14 @@ fn details(scenario: &ScenarioSummary) -> Vec<Fact> {
             format!("{}, {} requests{failed}", time(warmup.duration_s), count(warmup.sent)),
         );
     }
-    add("Very first request", latency(warmup.first_request_ms));
+    add("Cold start", latency(warmup.first_request_ms));
     if let Some(seconds) = warmup.time_to_steady_s {
-        add("Steady after", time(seconds));
+        add("Time to steady state", time(seconds));
     }
     let lag = |lag: &Lag| {
         format!("{} median, {} p99, {} max", latency(lag.p50), latency(lag.p99), latency(lag.max))
     };
-    add("Lag, due to written", lag(&client.lag_ms));
+    add("Send delay", lag(&client.lag_ms));
     add("… of our own pacing", lag(&client.pacer_ms));
     if client.generator_ms.max.is_some() {
         add("… of making Documents, where it waited", lag(&client.generator_ms));
@@ -453,7 +453,7 @@ fn details(scenario: &ScenarioSummary) -> Vec<Fact> {
         add("Client CPU", format!("{} s on {} threads", three_digits(seconds), client.workers));
     }
     if let Some(bytes) = client.max_rss_bytes {
-        add("Memory of the process, at most", ByteSize::new(bytes).approximate());
+        add("Peak RSS", ByteSize::new(bytes).approximate());
     }
     facts
 }

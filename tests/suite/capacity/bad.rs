@@ -234,7 +234,7 @@ fn what_is_no_objective_or_cannot_be_certified_is_refused_beforehand() {
             "p99.99 < 100ms",
             "`p99.99 < 100ms` cannot be certified at 50/s within a trial of 20s: without a single \
              request over the limit it takes 840s\n  help: use `trial: 840s`, begin the range at \
-             2 100/s, or state a lower percentile",
+             2,100/s, or state a lower percentile",
         ),
     ] {
         let arguments = ["suite.yaml", "--rate", "50/s..200/s", "--objective", objective];
@@ -333,7 +333,7 @@ fn a_range_that_never_fails_is_an_answer_with_a_suggestion_and_can_be_planned_wi
     let (code, out, err) =
         place.run(&[&["suite.yaml", "--out", "out", "--quiet"], &range[..], &plan].concat());
     assert_eq!((code, &*err), (Some(0), ""), "{out}");
-    let words = "search: still holds at 20/s, the end of the range, at p90 < 500ms, 99 % sure; let the \
+    let words = "search: still sustains 20/s, the end of the range, at p90 < 500ms, 99 % sure; let the \
                  range end higher, at 80/s for example\n";
     assert_eq!(out, words);
     let report = report(&place.path("out"));

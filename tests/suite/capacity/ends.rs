@@ -112,8 +112,8 @@ fn ends_that_lie_further_apart_than_was_asked_for_say_so() {
     let apart = fails / held - 1.0;
     assert!(apart > 0.1, "{held} to {fails}");
     let said = format!(
-        "what holds and what fails lie {:.0} % apart instead of 5 %: loads between them could not be \
-         told in the time a trial has; a longer `trial` brings them closer",
+        "what holds and what fails lie {:.0} % apart instead of 5 %: loads between them were \
+         inconclusive in the time a trial has; a longer `trial` brings them closer",
         apart * 100.0
     );
     assert_eq!(search.notes(), [Reason::new(Code::EndsFarApart, apart, 0.05, said)]);

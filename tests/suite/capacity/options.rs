@@ -41,9 +41,8 @@ fn a_plan_has_the_replicas_cost_and_month_that_arithmetic_says() {
     assert_eq!(
         plan.words,
         "the 2 replicas of today no longer hold the peak with 25 % to spare from February 2027 on; \
-         March 2027 needs 6 replicas for 2 000/s, 7 with one to spare, 0.15 per million Documents at \
-         the peak (beyond twice the 1 000/s that were measured: nobody knows whether replicas still \
-         add up there)"
+         March 2027 needs 6 replicas for 2,000/s, 7 with one to spare, 0.15 per million Documents at \
+         the peak (extrapolated beyond twice the measured 1,000/s, linear scaling unverified)"
     );
 }
 

@@ -131,7 +131,7 @@ const SEARCHES: [(&str, &str, &str, &[&str]); 5] = [
         &["Sizes and connections", "Documents against latency"],
     ),
     ("fails-at-low", include_str!("../../capacity/fails-at-low.json"), "Fails already at ", &[]),
-    ("interrupted", include_str!("../../capacity/interrupted.json"), "Cannot tell", &["Trials"]),
+    ("interrupted", include_str!("../../capacity/interrupted.json"), "Inconclusive", &["Trials"]),
 ];
 
 #[tokio::test]
@@ -187,8 +187,8 @@ async fn pages_work_from_disk_in_a_browser() {
                     "Throughput",
                     "Requests in flight",
                     "Lag",
-                    "What fast and slow requests wait for",
-                    "Time in each stop",
+                    "Latency breakdown: typical and slowest 1 %",
+                    "Time per hop",
                     "Assertions",
                     "Callbacks",
                     "Slowest requests",

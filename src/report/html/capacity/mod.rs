@@ -80,7 +80,7 @@ impl Page {
             Answer::FailsAtLow { level: low } => {
                 ("failed", format!("Fails already at {}", level(*low, unit)))
             }
-            Answer::Unclear { .. } => ("unjudged", "Cannot tell".into()),
+            Answer::Unclear { .. } => ("unjudged", "Inconclusive".into()),
         };
         let mut loads: Vec<&TrialSummary> = capacity
             .trials
