@@ -44,7 +44,7 @@ pub struct Forecast {
     /// a step before it returns.
     pub request_bytes: Option<f64>,
     /// A latency that the thresholds promise: the condition, and its limit.
-    pub objective: Option<(String, Duration)>,
+    pub objective: Option<(Condition, Duration)>,
     /// Requests in flight at the highest level when every request takes as long as the objective
     /// allows, by Little's law.
     pub in_flight: Option<f64>,
@@ -179,7 +179,7 @@ impl Plan {
             requests: iterations.times(steps),
             documents: documents(scenario, iterations),
             request_bytes,
-            objective: objective.map(|(condition, limit)| (condition.to_string(), limit)),
+            objective,
             in_flight,
             in_flight_max,
             connections,

@@ -3,7 +3,7 @@
 use super::{Amount, Forecast, Limits, peak, spread};
 use crate::plan::{Load, Origin, Plan, Post, Scenario, Schedule, Work};
 use crate::scenario::LoadedSuite;
-use crate::scenario::condition::{Comparison, Condition, Metric};
+use crate::scenario::condition::{Comparison, Condition, Metric, Statistic};
 use crate::source::{Problem, Problems, Spot};
 use crate::units::ByteSize;
 use crate::wire::Protocol;
@@ -152,7 +152,7 @@ fn resources(
     if let Load::Open { max_in_flight, schedule: Schedule::Stages { .. }, .. } = &scenario.load
         && let Some(in_flight) = forecast.in_flight
         && let Some((condition, _)) =
-            forecast.objective.as_ref().filter(|(text, _)| text.contains("mean"))
+            forecast.objective.as_ref().filter(|(condition, _)| is_mean(condition))
         && in_flight > *max_in_flight as f64
     {
         let message = format!(
@@ -162,6 +162,14 @@ fn resources(
         );
         at.key("load").key("max_in_flight").problem(problems, message, |problem| problem);
     }
+}
+
+/// Whether it limits a mean: that tells how many requests are in flight.
+fn is_mean(condition: &Condition) -> bool {
+    matches!(
+        condition.metric,
+        Metric::ResponseTime(Statistic::Mean) | Metric::ServiceTime(Statistic::Mean)
+    )
 }
 
 /// Why a condition cannot hold whatever the Flow does.
