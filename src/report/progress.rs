@@ -268,7 +268,7 @@ mod tests {
         let done = Live { state: State::Done(EndReason::Time, Verdict::Failed), ..live() };
         assert_eq!(
             line(&done),
-            "search [protocol=grpc, request_size=100]: failed, 1 000 000 requests, p50 5.12 ms, \
+            "search [protocol=grpc, request_size=100]: failed, 1,000,000 requests, p50 5.12 ms, \
              p99 812 ms, failed <0.01 %"
         );
     }
