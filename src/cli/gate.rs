@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::compare::{Judging, Telling, exit};
 use super::problem::Problem;
 use super::rounds::{UNUSED, keep, once, unusable};
+use super::run::refuse_saves;
 use super::signals::watch_signals;
 use super::suite::Changes;
 use super::{Exit, print};
@@ -76,6 +77,7 @@ async fn run(args: &Args) -> Result<Exit, Problem> {
                 format!("error: --out: cannot make the folder `{}`: {error}", folder.display());
             Problem::new(Exit::NotWritten, text)
         })?;
+        refuse_saves(&plans[0], folder)?;
     }
     let noise = args.judging.noise(args.out.as_deref())?;
     let most = usize::from(args.runs);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::compare::{NOISE_FILE, Policy};
 use super::problem::Problem;
 use super::rounds::{UNUSED, keep, once, unusable};
-use super::run::not_written;
+use super::run::{not_written, refuse_saves};
 use super::signals::watch_signals;
 use super::suite::Changes;
 use super::values::runs;
@@ -56,6 +56,7 @@ async fn run(args: &Args) -> Result<Exit, Problem> {
     // A folder that cannot be created, or that has another baseline, costs a second and not the
     // runs.
     prepare(&args.out)?;
+    refuse_saves(&plan, &args.out)?;
     let stop = Stop::default();
     watch_signals(stop.clone(), args.quiet);
     let mut results: Vec<Saved> = Vec::new();

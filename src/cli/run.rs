@@ -11,7 +11,7 @@ use super::signals::watch_signals;
 use super::suite::Changes;
 use super::{Exit, print};
 use crate::engine::Stop;
-use crate::plan::{Plan, forecast};
+use crate::plan::{Plan, forecast, is_same_file};
 use crate::record::summary::{EndReason, Summary, Verdict};
 use crate::report::files::Files;
 use crate::report::progress::Progress;
@@ -82,11 +82,12 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     let folder = args.out.clone().unwrap_or_else(|| default_folder(&plan.secrets.mask(&plan.name)));
     let reports = [("report.json", Format::Json), ("report.html", Format::Html)];
     let (files, journal) = Files::open(&folder, &reports).map_err(not_written)?;
-    if let Some(path) = plan.saves().find(|path| files.owns(path, &COMPARISONS)) {
-        let path = path.display();
-        let text = format!("`save`: `{path}` is a report of this run; save into another file");
+    let mut ours = COMPARISONS.map(|name| folder.join(name)).to_vec();
+    ours.extend(files.paths().map(Path::to_owned));
+    let saved = |ours: &PathBuf| plan.saves().find(|path| is_same_file(path, ours));
+    if let Some(path) = ours.iter().find_map(saved) {
         files.discard();
-        return Err(Problem::usage(text));
+        return Err(into_report(path));
     }
     let (journal, notes) = match Journal::new(journal) {
         Ok((journal, notes)) => (Some(journal), Some(notes)),
@@ -149,6 +150,22 @@ async fn run(args: Args) -> Result<Exit, Problem> {
         }
         _ => Ok(exit),
     }
+}
+
+fn into_report(path: &Path) -> Problem {
+    let path = path.display();
+    Problem::usage(format_args!("`save`: `{path}` is a report of this run; save into another file"))
+}
+
+/// Refuses `save` into a folder of results where they have names of their own.
+pub(super) fn refuse_saves(plan: &Plan, folder: &Path) -> Result<(), Problem> {
+    let is_report = |path: &&Path| {
+        path.parent().and_then(|parent| parent.canonicalize().ok()) == folder.canonicalize().ok()
+            && ["json", "html", "md", "xml"]
+                .iter()
+                .any(|end| path.extension() == Some(end.as_ref()))
+    };
+    plan.saves().find(is_report).map_or(Ok(()), |path| Err(into_report(path)))
 }
 
 /// Keeps the named scenarios and those they need.

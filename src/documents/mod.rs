@@ -175,6 +175,11 @@ impl Documents {
         self.inner.data.as_ref()?.two_contents()
     }
 
+    /// The files of its data set.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.inner.data.iter().flat_map(DataSet::files)
+    }
+
     /// Whether all are equal, so that one encoding can serve for all.
     pub fn is_constant(&self) -> bool {
         let data = self.inner.data.as_ref();

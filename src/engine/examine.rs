@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs::{File, FileType};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -115,14 +115,15 @@ impl Saves {
         Saves { secrets, ..Saves::default() }
     }
 
-    /// Creates the files of these callbacks, empty, and the folders they are in.
+    /// Opens the files of these callbacks to append to them, and makes them and the folders they are in
+    /// where they do not exist.
     ///
     /// # Errors
     /// The first file that cannot be written, and why.
     pub fn open(&mut self, callbacks: &Callbacks) -> Result<(), (PathBuf, io::Error)> {
         for path in callbacks.saves() {
             if !self.files.contains_key(path) {
-                let file = create(path).map_err(|error| (path.to_owned(), error))?;
+                let file = open(path).map_err(|error| (path.to_owned(), error))?;
                 self.files.insert(path.to_owned(), Arc::new(Mutex::new(file)));
             }
         }
@@ -136,8 +137,9 @@ impl Saves {
     }
 }
 
-/// Creates a file and its folder. Opening a pipe would wait for who reads it.
-fn create(path: &Path) -> io::Result<File> {
+/// Opens a file at its end, where a line begins, and makes it and its folder if need be. Opening a pipe
+/// would wait for who reads it.
+fn open(path: &Path) -> io::Result<File> {
     let kind = std::fs::metadata(path).map(|metadata| metadata.file_type());
     if kind.is_ok_and(|kind| !kind.is_file() && !is_device(kind)) {
         return Err(io::Error::other("it is not a file"));
@@ -145,7 +147,24 @@ fn create(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    File::create(path)
+    let mut file = File::options().append(true).create(true).open(path)?;
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    if length > 0 && !ends_a_line(path, length)? {
+        file.write_all(b"\n")?;
+    }
+    Ok(file)
+}
+
+/// Whether a file of this length ends with a line break. One that may not be read is left as it is.
+fn ends_a_line(path: &Path, length: u64) -> io::Result<bool> {
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(true),
+        opened => opened?,
+    };
+    let mut last = [0];
+    file.seek(SeekFrom::Start(length - 1))?;
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
 }
 
 fn is_device(kind: FileType) -> bool {

@@ -8,6 +8,7 @@ pub mod forecast;
 mod loads;
 mod notes;
 mod resolve;
+mod saves;
 mod show;
 
 use std::ops::RangeInclusive;
@@ -18,6 +19,7 @@ use std::time::Duration;
 pub use crew::{Connections, Crew};
 pub use notes::no_slash;
 pub use resolve::{resolve, resolve_onto};
+pub use saves::is_same_file;
 
 use crate::assertion::{Assertion, Capture, Message};
 use crate::client::{ClientConfig, Compression};

@@ -84,18 +84,10 @@ impl Files {
         Ok(paths)
     }
 
-    /// Whether a path is one of the files to be written here, or has one of the names in `also`.
-    pub fn owns(&self, path: &Path, also: &[&str]) -> bool {
-        let whole = |path: &Path| {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            let folder = folder.unwrap_or(Path::new(".")).canonicalize().ok()?;
-            Some(folder.join(path.file_name()?))
-        };
-        let folder = self.journal.parent().unwrap_or(Path::new(""));
-        let ours = self.reports.iter().map(|(_, path)| path.clone()).chain([self.journal.clone()]);
-        let also = also.iter().map(|name| folder.join(name));
-        let wanted = whole(path);
-        wanted.is_some() && ours.chain(also).any(|ours| whole(&ours) == wanted)
+    /// The files to be written here.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        let reports = self.reports.iter().map(|(_, path)| path.as_path());
+        reports.chain([self.journal.as_path()])
     }
 
     /// Path of the journal.

@@ -75,6 +75,11 @@ impl Sources {
         format!("{}:{}:{}", file.name, line + 1, column + 1)
     }
 
+    /// The files, as they were named.
+    pub(crate) fn file_names(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|file| file.name.as_str())
+    }
+
     /// The file a place is in, as it was named.
     pub fn file_name(&self, place: Place) -> &str {
         self.files.get(place.file as usize).map_or("", |file| &file.name)

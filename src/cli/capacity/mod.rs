@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use tokio::sync::watch;
 
 use super::problem::Problem;
-use super::run::{chain, default_folder, not_written};
+use super::run::{chain, default_folder, not_written, refuse_saves};
 use super::signals::watch_signals;
 use super::suite::Changes;
 use super::values::{cost, replicas, whole};
@@ -162,6 +162,7 @@ async fn measured(args: &Args) -> Result<(PathBuf, Capacity), Problem> {
     let plan = args.changes.plan(&args.file)?;
     let task = task(args, &plan)?;
     let folder = prepared(args, &plan.name)?;
+    refuse_saves(&plan, &folder)?;
     let stop = Stop::default();
     watch_signals(stop.clone(), args.quiet);
     let (live, _) = watch::channel(Vec::new());

@@ -195,6 +195,15 @@ impl DataSet {
         self.two_contents.as_deref()
     }
 
+    /// The files it reads.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        let files = match &self.entries {
+            Entries::Files(files) => files.as_slice(),
+            _ => std::slice::from_ref(&self.path),
+        };
+        files.iter().map(PathBuf::as_path)
+    }
+
     /// How many entries there are.
     pub(super) fn len(&self) -> u64 {
         self.count

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::flows::Flows;
 use super::loads::load;
+use super::saves;
 use super::{
     Capacity, ClientOverrides, Connections, Levels, Plan, Scenario, Step, Threshold, Work,
 };
@@ -100,14 +101,19 @@ impl<'a> Resolver<'a> {
             self.generator(named, &Map::new());
         }
         let capacity = self.capacity(&scenarios);
-        Plan {
+        let plan = Plan {
             name: self.suite.name.clone(),
             seed: self.suite.seed,
             flows: self.flows.into_plan(self.problems),
             scenarios,
             capacity,
             secrets: self.suite.secrets.clone(),
+        };
+        if self.problems.is_empty() {
+            let generators = self.documents.values().flatten().map(|documents| &**documents);
+            saves::check(self.suite, &plan, generators, self.problems);
         }
+        plan
     }
 
     /// Tells of scenarios without a name, or with one that is taken.

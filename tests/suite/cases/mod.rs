@@ -12,6 +12,7 @@ mod json;
 mod judged;
 mod limits;
 mod posted;
+mod saved;
 mod secrets;
 mod started;
 mod stopped;

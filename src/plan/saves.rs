@@ -1,0 +1,151 @@
+//! Where `save` must not write: into files that the run itself reads or writes.
+
+use std::path::{Path, PathBuf};
+
+use super::{Action, Load, Origin, Plan, Schedule, Step, Work};
+use crate::client::ClientConfig;
+use crate::documents::Documents;
+use crate::scenario::LoadedSuite;
+use crate::source::{Problem, Spot};
+
+/// Whether two paths lead to the same file, by whatever links; for a file that does not exist yet,
+/// whether they would.
+pub fn is_same_file(one: &Path, other: &Path) -> bool {
+    let one = Identity::of(one);
+    one.is_some() && one == Identity::of(other)
+}
+
+/// What a file is known by, whatever it is called.
+#[derive(PartialEq, Eq)]
+enum Identity {
+    /// One that exists: device and number.
+    Inode(u64, u64),
+    /// One that does not, in a folder that does.
+    Path(PathBuf),
+}
+
+impl Identity {
+    /// `None` for what can be written and read without harm, as a terminal, and for a file in a folder
+    /// that does not exist.
+    fn of(path: &Path) -> Option<Identity> {
+        use std::os::unix::fs::MetadataExt;
+        if let Ok(file) = std::fs::metadata(path) {
+            return file.is_file().then(|| Identity::Inode(file.dev(), file.ino()));
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new(".")).canonicalize().ok()?;
+        Some(Identity::Path(folder.join(path.file_name()?)))
+    }
+}
+
+/// A file that the run reads or writes, and what it is to it.
+type Used = (Identity, String);
+
+/// Tells of every `save` into a file that the run itself uses. `generators` are those of the suite that
+/// have a name. Asks for a suite without problems: only then all callbacks have a place.
+pub(super) fn check<'a>(
+    suite: &LoadedSuite,
+    plan: &'a Plan,
+    generators: impl Iterator<Item = &'a Documents>,
+    problems: &mut Vec<Problem>,
+) {
+    if plan.saves().next().is_none() {
+        return;
+    }
+    let used = used(suite, plan, generators);
+    // Scenarios of a plan are those of the suite, in their order.
+    for (unit, scenario) in suite.scenarios.iter().zip(&plan.scenarios) {
+        let at = Spot::of(&unit.node);
+        for (index, step) in scenario.steps.iter().enumerate() {
+            let at = if step.name.is_empty() { at } else { at.key("steps").index(index) };
+            check_step(step, at, &used, problems);
+        }
+    }
+}
+
+fn check_step(step: &Step, at: Spot<'_>, used: &[Used], problems: &mut Vec<Problem>) {
+    let callbacks = &step.callbacks;
+    let all = [
+        ("on_done", &callbacks.on_done),
+        ("on_error", &callbacks.on_error),
+        ("on_always", &callbacks.on_always),
+    ];
+    for (key, actions) in all {
+        for (index, action) in actions.iter().enumerate() {
+            let Action::Save(path) = action else { continue };
+            let Some(identity) = Identity::of(path) else { continue };
+            let Some((_, what)) = used.iter().find(|(known, _)| *known == identity) else {
+                continue;
+            };
+            let message = format!("`save` would write into {what}");
+            at.key(key)
+                .index(index)
+                .key("save")
+                .problem(problems, message, |problem| problem.help("save into another file"));
+        }
+    }
+}
+
+fn used<'a>(
+    suite: &LoadedSuite,
+    plan: &'a Plan,
+    generators: impl Iterator<Item = &'a Documents>,
+) -> Vec<Used> {
+    let mut used = Vec::new();
+    let mut add = |path: &Path, what: String| {
+        used.extend(Identity::of(path).map(|identity| (identity, what)));
+    };
+    for name in suite.sources.file_names() {
+        add(Path::new(name), "the suite".into());
+    }
+    for flow in &plan.flows {
+        let name = &flow.name;
+        let mut clients = |clients: &[ClientConfig]| {
+            for tls in clients.iter().map(|client| &client.tls) {
+                for path in [&tls.ca, &tls.cert, &tls.key].into_iter().flatten() {
+                    add(path, format!("a file that flow `{name}` is reached with"));
+                }
+            }
+        };
+        match &flow.origin {
+            Origin::Remote(reached) => clients(reached),
+            Origin::Command { command, clients: reached, .. } => {
+                clients(reached);
+                // `jina flow --uses flow.yml` or `--uses=flow.yml`.
+                let parts = command.iter().flat_map(|part| [Some(&**part), after_equals(part)]);
+                for path in parts.flatten().map(Path::new).filter(|path| path.is_file()) {
+                    add(path, format!("a file in the command of flow `{name}`"));
+                }
+            }
+            Origin::Embedded(config) => {
+                if let Some(log) = &config.log {
+                    add(log, format!("the log of flow `{name}`"));
+                }
+                if let Some(tls) = &config.tls {
+                    for path in [Some(&tls.cert), Some(&tls.key), tls.client_ca.as_ref()] {
+                        path.into_iter()
+                            .for_each(|path| add(path, format!("a file of flow `{name}`")));
+                    }
+                }
+            }
+        }
+    }
+    let mut own = Vec::new();
+    for scenario in &plan.scenarios {
+        if let Load::Open { schedule: Schedule::Trace { path, .. }, .. } = &scenario.load {
+            add(path, format!("the trace of `{}`", scenario.name));
+        }
+        own.extend(scenario.steps.iter().filter_map(|step| match &step.work {
+            Work::Post(post) => post.documents.as_deref(),
+            Work::Mutate { .. } => None,
+        }));
+    }
+    for path in generators.chain(own).flat_map(Documents::files) {
+        add(path, "a data set of this suite".into());
+    }
+    used
+}
+
+fn after_equals(argument: &str) -> Option<&str> {
+    argument.split_once('=').map(|(_, value)| value)
+}
