@@ -94,6 +94,9 @@ pub enum DecodeError {
     /// Documents of the other family, a pickle in `docs_bytes`, an array that is none.
     #[error("{0}")]
     Content(String),
+    /// JSON without anything that a response has.
+    #[error("JSON that is no Jina response")]
+    NoResponse,
 }
 
 impl From<serde_json::Error> for DecodeError {

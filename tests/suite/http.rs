@@ -242,7 +242,7 @@ async fn a_v2_gateway_that_lists_nothing_is_sent_to_post() {
 
 #[tokio::test]
 async fn headers_of_the_user_go_along_and_override_ours() {
-    let (port, mut seen) = gateway(response(200, "", b"{}")).await;
+    let (port, mut seen) = gateway(response(200, "", b"{\"data\":[]}")).await;
     let mut settings = config(port, Family::V1);
     settings.target.user_info = Some("me:secret".into());
     settings.headers = vec![("X-Trace".into(), "7".into()), ("User-Agent".into(), "mine".into())];
@@ -272,7 +272,7 @@ async fn connections_are_kept_and_there_are_as_many_as_requests_at_once() {
             while read_request(&mut connection).await.is_some() {
                 // Eight requests have to be there at once for any to be answered.
                 together.wait().await;
-                connection.write_all(&response(200, "", b"{}")).await.unwrap();
+                connection.write_all(&response(200, "", b"{\"data\":[]}")).await.unwrap();
             }
         }
     })
@@ -299,7 +299,7 @@ async fn a_request_on_a_connection_that_was_closed_while_idle_is_sent_again() {
         async move {
             read_request(&mut connection).await;
             count.fetch_add(1, Ordering::Relaxed);
-            let _ = connection.write_all(&response(200, "", b"{}")).await;
+            let _ = connection.write_all(&response(200, "", b"{\"data\":[]}")).await;
             read_request(&mut connection).await;
         }
     })
@@ -338,7 +338,7 @@ async fn the_first_failure_stands_when_no_new_connection_can_be_made() {
     let crash = async move {
         let (mut connection, _) = listener.accept().await.unwrap();
         read_request(&mut connection).await;
-        connection.write_all(&response(200, "", b"{}")).await.unwrap();
+        connection.write_all(&response(200, "", b"{\"data\":[]}")).await.unwrap();
         read_request(&mut connection).await;
     };
     let session = open(config(port, Family::V1)).await;
@@ -657,7 +657,7 @@ async fn an_endless_answer_ends_at_the_limit() {
 
 #[tokio::test]
 async fn streaming_endpoints_are_not_for_http() {
-    let port = listen(|connection| answer_all(connection, response(200, "", b"{}"))).await;
+    let port = listen(|connection| answer_all(connection, response(200, "", b"{\"data\":[]}"))).await;
     let session = open(config(port, Family::V1)).await;
     let message = Form::Protobuf(Family::V2).encode_request(&scripted::question()).unwrap();
     let failure = session.call(Request::Stream { message }).await.unwrap_err();

@@ -317,15 +317,27 @@ fn finish<D>(
 }
 
 /// Decodes header and routes and counts the Documents; the rest is skipped over without being kept.
+///
+/// Nothing is required, but something has to be there: gateways of both families send at least a header
+/// and parameters, and a proxy's `{"error": …}` is no answer to a request.
 pub(crate) fn decode_head(message: &[u8]) -> Result<Head, DecodeError> {
     #[derive(serde::Deserialize)]
     struct Body {
         header: Option<HeaderJson>,
+        parameters: Option<IgnoredAny>,
         routes: Option<Vec<RouteJson>>,
-        #[serde(default)]
-        data: Counted,
+        data: Option<Counted>,
     }
-    let Body { header, routes, data: Counted(documents) } = from_slice(message)?;
+    let Body { header, parameters, routes, data } = from_slice(message)?;
+    let has_data = !matches!(data, None | Some(Counted::Scalar));
+    if !has_data && header.is_none() && parameters.is_none() && routes.is_none() {
+        return Err(DecodeError::NoResponse);
+    }
+    let documents = match data {
+        None => Some(0),
+        Some(Counted::Documents(count)) => Some(count),
+        Some(Counted::Map | Counted::Scalar) => None,
+    };
     Ok(Head {
         header: header.map(Header::from).unwrap_or_default(),
         routes: routes.map(|routes| routes.into_iter().map(Route::from).collect()),
@@ -393,12 +405,11 @@ pub(crate) fn quote_non_finite(text: &[u8]) -> Option<Vec<u8>> {
 
 /// How many Documents stand under `data`: a list, or v1's object with a list under `docs`. What is
 /// neither is for those to complain about who want the Documents.
-struct Counted(Option<u64>);
-
-impl Default for Counted {
-    fn default() -> Counted {
-        Counted(Some(0))
-    }
+enum Counted {
+    Documents(u64),
+    /// An object without such a list.
+    Map,
+    Scalar,
 }
 
 impl<'de> Deserialize<'de> for Counted {
@@ -421,11 +432,11 @@ impl<'de> Visitor<'de> for Count {
         while seq.next_element::<IgnoredAny>()?.is_some() {
             count += 1;
         }
-        Ok(Counted(Some(count)))
+        Ok(Counted::Documents(count))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Counted, A::Error> {
-        let mut counted = Counted(None);
+        let mut counted = Counted::Map;
         while let Some(key) = map.next_key::<std::borrow::Cow<'_, str>>()? {
             match &*key {
                 "docs" => counted = map.next_value()?,
@@ -436,27 +447,27 @@ impl<'de> Visitor<'de> for Count {
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<Counted, E> {
-        Ok(Counted(Some(0)))
+        Ok(Counted::Documents(0))
     }
 
     fn visit_bool<E: de::Error>(self, _: bool) -> Result<Counted, E> {
-        Ok(Counted(None))
+        Ok(Counted::Scalar)
     }
 
     fn visit_i64<E: de::Error>(self, _: i64) -> Result<Counted, E> {
-        Ok(Counted(None))
+        Ok(Counted::Scalar)
     }
 
     fn visit_u64<E: de::Error>(self, _: u64) -> Result<Counted, E> {
-        Ok(Counted(None))
+        Ok(Counted::Scalar)
     }
 
     fn visit_f64<E: de::Error>(self, _: f64) -> Result<Counted, E> {
-        Ok(Counted(None))
+        Ok(Counted::Scalar)
     }
 
     fn visit_str<E: de::Error>(self, _: &str) -> Result<Counted, E> {
-        Ok(Counted(None))
+        Ok(Counted::Scalar)
     }
 }
 

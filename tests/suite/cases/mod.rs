@@ -5,6 +5,7 @@ mod captured;
 mod endless;
 mod figures;
 mod files;
+mod foreign;
 mod formats;
 mod gates;
 mod goaway;

@@ -1,12 +1,15 @@
 //! What the answers of an HTTP gateway mean.
 
+use std::fmt;
+
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::super::http1::{Response, shown};
 use crate::client::{Body, CallError, GatewayCode};
 use crate::wire::{
-    ExceptionInfo, Family, Form, Head, Header, Protocol, RequestId, Status, Target,
+    DecodeError, ExceptionInfo, Family, Form, Head, Header, Protocol, RequestId, Status, Target,
     quote_non_finite,
 };
 
@@ -59,6 +62,7 @@ impl Site {
             let form = Form::Json(self.family);
             return match form.decode_head(&response.body) {
                 Ok(head) => Ok((head, Body::Message { form, bytes: response.body })),
+                Err(error @ DecodeError::NoResponse) => Err(unlike(&response, &error)),
                 Err(error) if is_json(&response.body) => Err(CallError::Decode(error.into())),
                 Err(_) => Err(self.not_a_gateway(&response)),
             };
@@ -85,6 +89,7 @@ impl Site {
         struct Answer {
             #[serde(default)]
             errors: Option<Vec<AnswerError>>,
+            data: Option<IgnoredAny>,
         }
         #[derive(Deserialize)]
         struct AnswerError {
@@ -111,11 +116,14 @@ impl Site {
         let answer: Answer = match serde_json::from_slice(&response.body) {
             Ok(answer) => answer,
             Err(error) if is_json(&response.body) => {
-                let error = crate::wire::DecodeError::from(error);
+                let error = DecodeError::from(error);
                 return Err(CallError::Decode(error.into()));
             }
             Err(_) => return Err(self.not_a_gateway(&response)),
         };
+        if answer.data.is_none() && answer.errors.as_ref().is_none_or(Vec::is_empty) {
+            return Err(unlike(&response, &"JSON that is no GraphQL response"));
+        }
         let messages: Vec<String> =
             answer.errors.unwrap_or_default().into_iter().map(|error| error.message).collect();
         let status = (!messages.is_empty()).then(|| Status {
@@ -248,6 +256,12 @@ impl Told {
             other => Some(shown(&other.to_string())),
         }
     }
+}
+
+/// A success of somebody else's, such as a proxy's `{"error": "unauthorized"}`.
+fn unlike(response: &Response, what: &dyn fmt::Display) -> CallError {
+    let words = format!("answered {} with {what}: {}", response.status, response.words());
+    CallError::Decode(DecodeError::Content(words).into())
 }
 
 /// One entry of FastAPI's list: `body.data.0.text: str type expected`.
