@@ -81,8 +81,15 @@ impl Expression {
                 ..wrong(format!("unknown {what} `{name}`"))
             });
         }
-        let names: BTreeSet<String> = expression.undeclared_variables(false).into_iter().collect();
-        let paths = expression.undeclared_variables(true).into_iter().collect();
+        // minijinja does not look into what a slice is taken of, so it is asked about one without slices.
+        let unsliced = match without_slices(text) {
+            Some(text) => ENVIRONMENT.compile_expression_owned(text).map(Some),
+            None => Ok(None),
+        };
+        let unsliced = unsliced.map_err(|error| wrong(reason(&error)))?;
+        let asked = unsliced.as_ref().unwrap_or(&expression);
+        let names: BTreeSet<String> = asked.undeclared_variables(false).into_iter().collect();
+        let paths = asked.undeclared_variables(true).into_iter().collect();
         let builtin = |name: &str| ENVIRONMENT.globals().any(|(known, _)| known == name);
         for name in &names {
             let random = RANDOM.contains(&name.as_str());
@@ -293,6 +300,52 @@ fn tokens(text: &str) -> usize {
     count
 }
 
+/// The expression with the parts of a slice joined instead, `x[(0)~(5)]` for `x[:5]`: it looks up the
+/// same names. `None` when there is no slice.
+fn without_slices(text: &str) -> Option<String> {
+    let mut out = String::with_capacity(text.len() + 16);
+    // Of each bracket that is open: what it is, and the parts that a slice of it has had.
+    let mut open: Vec<(char, Vec<usize>)> = Vec::new();
+    let (mut found, mut quote, mut escaped) = (false, None, false);
+    for c in text.chars() {
+        if let Some(end) = quote {
+            quote = (c != end || escaped).then_some(end);
+            escaped = c == '\\' && !escaped;
+            out.push(c);
+            continue;
+        }
+        match c {
+            '\'' | '"' => quote = Some(c),
+            '[' | '(' | '{' => open.push((c, vec![out.len() + 1])),
+            ':' => {
+                if let Some(('[', parts)) = open.last_mut() {
+                    found = true;
+                    parts.push(out.len() + 1);
+                }
+            }
+            ']' | ')' | '}' => {
+                if let Some(('[', parts)) = open.pop()
+                    && parts.len() > 1
+                {
+                    let inside = out.split_off(parts[0]);
+                    let ends =
+                        parts[1..].iter().map(|start| start - 1).chain([parts[0] + inside.len()]);
+                    let parts = parts.iter().zip(ends).map(|(start, end)| {
+                        match inside[start - parts[0]..end - parts[0]].trim() {
+                            "" => "(0)".to_owned(),
+                            part => format!("({part})"),
+                        }
+                    });
+                    out.push_str(&parts.collect::<Vec<_>>().join("~"));
+                }
+            }
+            _ => (),
+        }
+        out.push(c);
+    }
+    found.then_some(out)
+}
+
 /// The filters that are likely to be meant by a misspelt one.
 const FILTERS: [&str; 38] = [
     "abs",
@@ -447,6 +500,29 @@ pub(super) fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_names_in_a_slice_and_before_it_are_looked_up() {
+        for (text, names, paths) in [
+            ("a.b[:5]", &["a"][..], &["a.b"][..]),
+            ("a.b[c:]", &["a", "c"], &["a.b", "c"]),
+            ("a[:]", &["a"], &["a"]),
+            ("a[b.c:d[1:2]:-1].e | upper", &["a", "b", "d"], &["a", "b.c", "d"]),
+            ("a[0].b[{'x': c}.x : 'it\\'s[:]' | length]", &["a", "c"], &["a", "c"]),
+            ("[1, a[:1 if b else 2]]", &["a", "b"], &["a", "b"]),
+            ("f(a[:2], {'k': b[1:]})", &["a", "b", "f"], &["a", "b", "f"]),
+            ("(a)[: (b)]", &["a", "b"], &["a", "b"]),
+            ("'a[:b]'", &[], &[]),
+            ("{'k': a}", &["a"], &["a"]),
+            ("'ä[' ~ a.o['ö:':b]", &["a", "b"], &["a.o", "b"]),
+        ] {
+            let expression = Expression::compile(text, &["a", "b", "c", "d", "f"]).expect(text);
+            assert_eq!(expression.names().collect::<Vec<_>>(), names, "{text}");
+            assert_eq!(expression.paths().collect::<Vec<_>>(), paths, "{text}");
+        }
+        let error = Expression::compile("nothing[:5]", &["vars"]).expect_err("it is not known");
+        assert_eq!(error.reason, "unknown name `nothing`");
+    }
 
     #[test]
     fn every_filter_and_test_that_is_suggested_exists() {

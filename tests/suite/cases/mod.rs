@@ -15,6 +15,7 @@ mod limits;
 mod posted;
 mod saved;
 mod secrets;
+mod slices;
 mod started;
 mod stopped;
 mod unanswered;
