@@ -10,7 +10,7 @@ mod values;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::template::{Context, Expression, Pieces, TemplateError, to_json};
+use crate::template::{Context, Expression, Pieces, TemplateError};
 use crate::units::{Percentage, nearest};
 use crate::wire::{DataRequest, Head, Map};
 use values::root;
@@ -236,12 +236,7 @@ impl Capture {
     /// # Errors
     /// An expression without a value; the iteration cannot go on.
     pub fn value(&self, exchange: &Exchange) -> Result<serde_json::Value, TemplateError> {
-        let value = self.expression.evaluate(root(exchange, &self.context))?;
-        to_json(&value).map_err(|error| TemplateError {
-            expression: self.expression.text().into(),
-            reason: error.to_string(),
-            help: None,
-        })
+        self.context.json(&self.expression, root(exchange, &self.context))
     }
 }
 
@@ -276,7 +271,7 @@ impl Message {
     /// # Errors
     /// An expression without a value.
     pub fn render(&self, exchange: &Exchange) -> Result<String, TemplateError> {
-        self.pieces.render(root(exchange, &self.context))
+        self.pieces.render(&self.context, root(exchange, &self.context))
     }
 }
 
@@ -397,6 +392,37 @@ mod tests {
         ] {
             let assertion = Assertion::compile(None, that, Percentage::ALL, &Context::default());
             assert_eq!(assertion.expect(that).reads(), Reads { request, response }, "{that}");
+        }
+    }
+
+    #[test]
+    fn what_an_expression_comes_to_does_not_depend_on_what_others_read() {
+        let all = exchange();
+        for that in [
+            "response.docs[0].text[:5]",
+            "response.docs[:1] | length",
+            "response.docs[0]['text'][1:][:3]",
+            "(response.docs)[-1:][0].id",
+            "response['docs'][:1]",
+            "[response][0].docs | length",
+            "response.parameters['__results__']['indexer/rep-0'].count",
+            "request.docs[0].id[:1]",
+            "request.docs[:1] | map(attribute='id') | list",
+            "'abc'[:request.docs | length]",
+            "response.routes[:1] | length",
+            "response.docs[0].text[:5] if response.docs else request.docs[1:]",
+            "{'k': response.docs[0].tags.lang[:1]}['k']",
+        ] {
+            let capture = Capture::compile("c", that, &Context::default()).expect(that);
+            let Reads { request, response } = capture.reads();
+            let read = Exchange {
+                request: all.request.clone().filter(|_| request),
+                response: all.response.clone().filter(|_| response),
+                ..all.clone()
+            };
+            let value = capture.value(&all);
+            assert!(value.is_ok(), "{that}: {value:?}");
+            assert_eq!(capture.value(&read), value, "{that}");
         }
     }
 

@@ -250,7 +250,7 @@ impl Examiner {
     /// Fires `on_error` and `on_always` of the first step for a Flow that could not be reached at all.
     pub fn not_reached(&self, kind: &'static str, reason: &str) {
         let Some(step) = self.steps.first() else { return };
-        let exception = Some((kind, reason.to_owned()));
+        let exception = Some((kind, self.saves.secrets.mask(reason).into_owned()));
         let exchange = Exchange { exception, ..Exchange::default() };
         let mut examined = lock(&self.examined);
         for (actions, always) in
@@ -285,7 +285,9 @@ impl Examiner {
                     Ok(()) => count.passed += 1,
                     Err(reason) => {
                         count.failed += 1;
-                        count.example.get_or_insert_with(|| example(answer, &exchange, &reason));
+                        count
+                            .example
+                            .get_or_insert_with(|| self.example(answer, &exchange, &reason));
                     }
                 }
             }
@@ -306,7 +308,7 @@ impl Examiner {
             count.fired += 1;
             if let Err(reason) = failure {
                 count.failed += 1;
-                count.example.get_or_insert_with(|| example(answer, &exchange, &reason));
+                count.example.get_or_insert_with(|| self.example(answer, &exchange, &reason));
             }
         }
     }
@@ -317,7 +319,9 @@ impl Examiner {
         let mut exchange =
             exchange(&answer.request, finished.reply.as_ref(), step.reads, self.form);
         if let Some(error) = &finished.error {
-            exchange.exception = Some((error.kind(), error.to_string()));
+            // Expressions may take parts of it, which could not be told to be of a secret.
+            let words = self.saves.secrets.mask(&error.to_string()).into_owned();
+            exchange.exception = Some((error.kind(), words));
         }
         exchange.latency = finished.response_time();
         exchange.captured = answer.kept.captured.clone();
@@ -378,6 +382,23 @@ impl Examiner {
         }
     }
 
+    /// What a failure looked like: the request, why, and the response as far as it was read.
+    fn example(&self, answer: &Answer, exchange: &Exchange, reason: &str) -> String {
+        let mut text = format!("request {}: {reason}", answer.kept.index);
+        if let Some((kind, words)) = &exchange.exception {
+            text.push_str(&format!("; {kind}: {words}"));
+        }
+        if let Some(response) = &exchange.response {
+            text.push_str(&format!("; response: {}", describe(response)));
+        }
+        // Before it is cut, for then a part of a secret may be left.
+        text = self.saves.secrets.mask(&text).into_owned();
+        if text.chars().count() > EXAMPLE_CHARS_MAX {
+            text = text.chars().take(EXAMPLE_CHARS_MAX - 1).chain(['…']).collect();
+        }
+        text
+    }
+
     fn print(&self, text: &str) -> Result<(), String> {
         let mut output = lock(&self.output);
         let written = output.write_all(text.as_bytes()).and_then(|()| output.flush());
@@ -398,21 +419,6 @@ fn document_lines(exchange: &Exchange) -> Result<String, String> {
     let docs = exchange.response.as_ref().map(|response| response.docs()).unwrap_or_default();
     let line = |doc: &Document| serde_json::to_string(doc).map(|json| format!("{json}\n"));
     docs.iter().map(line).collect::<Result<_, _>>().map_err(|error| error.to_string())
-}
-
-/// What a failure looked like: the request, why, and the response as far as it was read.
-fn example(answer: &Answer, exchange: &Exchange, reason: &str) -> String {
-    let mut text = format!("request {}: {reason}", answer.kept.index);
-    if let Some((kind, words)) = &exchange.exception {
-        text.push_str(&format!("; {kind}: {words}"));
-    }
-    if let Some(response) = &exchange.response {
-        text.push_str(&format!("; response: {}", describe(response)));
-    }
-    if text.chars().count() > EXAMPLE_CHARS_MAX {
-        text = text.chars().take(EXAMPLE_CHARS_MAX - 1).chain(['…']).collect();
-    }
-    text
 }
 
 fn describe(response: &DataRequest) -> String {

@@ -324,7 +324,8 @@ impl Output {
         while let Ok(read @ 1..) = from.read(&mut buffer).await {
             let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             kept.extend(&buffer[..read]);
-            let more = kept.len().saturating_sub(OUTPUT_MAX);
+            // One more, which tells that there was more.
+            let more = kept.len().saturating_sub(OUTPUT_MAX + 1);
             kept.drain(..more);
         }
     }
@@ -333,7 +334,16 @@ impl Output {
     fn told(&self) -> String {
         const LINES: usize = 5;
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = String::from_utf8_lossy(&kept.iter().copied().collect::<Vec<u8>>()).into_owned();
+        let mut kept: Vec<u8> = kept.iter().copied().collect();
+        let is_cut = kept.len() > OUTPUT_MAX;
+        if is_cut {
+            // Not within a character.
+            let inside = |byte: &u8| *byte & 0xc0 == 0x80;
+            let begin = kept.iter().skip(1).position(|byte| !inside(byte)).unwrap_or_default() + 1;
+            kept.drain(..begin);
+        }
+        let text = String::from_utf8_lossy(&kept);
+        let text = if is_cut { format!("…{text}") } else { text.into_owned() };
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         match lines.split_at(lines.len().saturating_sub(LINES)).1 {
             [] => String::new(),

@@ -20,6 +20,8 @@ pub struct Context {
     matrix: Arc<Names>,
     // Variables made from `env`, and the expression that may be shown instead of the value.
     secrets: Arc<HashMap<String, String>>,
+    // Whether a value of `matrix` has a secret in it.
+    secret_matrix: bool,
 }
 
 /// Values by name, each made into one of minijinja when it is first looked at.
@@ -39,6 +41,7 @@ impl Context {
             env: Arc::new(Names::new(env)),
             matrix: Arc::new(Names::new(matrix)),
             secrets: Arc::default(),
+            secret_matrix: false,
         }
     }
 
@@ -48,14 +51,12 @@ impl Context {
         self
     }
 
-    /// Has a value be secret that was made from `env`, where it is a text of its own.
-    pub(super) fn hide(&self, value: &serde_json::Value) {
-        /// Of shorter ones there are many, such as `grpc`, that nobody hides.
-        const BYTES_MIN: usize = 8;
-        if let (Some(secrets), Some(text)) = (&self.env.secrets, value.as_str())
-            && text.len() >= BYTES_MIN
+    /// Has the texts of what an expression made from `env` be secret.
+    fn hide(&self, expression: &Expression, value: &serde_json::Value, add: fn(&Secrets, &str)) {
+        if let Some(secrets) = &self.env.secrets
+            && self.is_secret(expression)
         {
-            secrets.add(text);
+            hide_texts(secrets, value, add);
         }
     }
 
@@ -69,7 +70,12 @@ impl Context {
 
     /// The same with other `matrix` values.
     pub fn with_matrix(&self, matrix: Map) -> Context {
-        Context { matrix: Arc::new(Names::new(matrix)), ..self.clone() }
+        let has_secret = |secrets: &Secrets| {
+            let text = serde_json::Value::Object(matrix.clone()).to_string();
+            secrets.mask(&text) != text
+        };
+        let secret_matrix = self.env.secrets.as_ref().is_some_and(has_secret);
+        Context { matrix: Arc::new(Names::new(matrix)), secret_matrix, ..self.clone() }
     }
 
     /// Adds a variable, or gives it another value. `secret` is the expression that may be shown instead
@@ -98,9 +104,10 @@ impl Context {
         &self.matrix.map
     }
 
-    /// Whether an expression looks at `env`, or at a variable that was made from it.
+    /// Whether an expression looks at `env`, or at a variable or matrix value that was made from it.
     pub(super) fn is_secret(&self, expression: &Expression) -> bool {
         expression.mentions("env")
+            || (self.secret_matrix && expression.mentions("matrix"))
             || (!self.secrets.is_empty()
                 && expression.paths().any(|path| match path.split('.').collect::<Vec<_>>()[..] {
                     ["vars", name, ..] => self.secrets.contains_key(name),
@@ -156,7 +163,23 @@ impl Context {
     /// # Errors
     /// It has none.
     pub fn evaluate(&self, expression: &Expression) -> Result<serde_json::Value, TemplateError> {
-        expression.json(self.root(None))
+        let value = expression.json(self.root(None))?;
+        self.hide(expression, &value, Secrets::add);
+        Ok(value)
+    }
+
+    /// Its value for one Document, request or response, with `root` as the names.
+    ///
+    /// # Errors
+    /// It has none.
+    pub(crate) fn json(
+        &self,
+        expression: &Expression,
+        root: Value,
+    ) -> Result<serde_json::Value, TemplateError> {
+        let value = expression.json(root)?;
+        self.hide(expression, &value, Secrets::add_made);
+        Ok(value)
     }
 
     pub(super) fn root(&self, scope: Option<&Scope<'_>>) -> Value {
@@ -166,6 +189,21 @@ impl Context {
             captured: scope.and_then(|scope| scope.captured).map(|map| Value::from(Serde(map))),
             stream: scope.map(|scope| Arc::new(Stream::new(scope.key))),
         })
+    }
+}
+
+fn hide_texts(secrets: &Secrets, value: &serde_json::Value, add: fn(&Secrets, &str)) {
+    /// Of shorter ones there are many, such as `grpc`, that nobody hides.
+    const BYTES_MIN: usize = 8;
+    match value {
+        serde_json::Value::String(text) if text.len() >= BYTES_MIN => add(secrets, text),
+        serde_json::Value::Array(items) => {
+            items.iter().for_each(|item| hide_texts(secrets, item, add))
+        }
+        serde_json::Value::Object(map) => {
+            map.values().for_each(|value| hide_texts(secrets, value, add))
+        }
+        _ => (),
     }
 }
 

@@ -247,7 +247,7 @@ impl fmt::Debug for Expression {
 
 /// Why a value cannot be written as JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotJson {
+enum NotJson {
     /// Infinite, or not a number.
     #[error("the value is not a finite number")]
     NotFinite,
@@ -263,7 +263,7 @@ pub enum NotJson {
 ///
 /// # Errors
 /// When it has a number that is not finite, or is no data at all.
-pub fn to_json(value: &Value) -> Result<serde_json::Value, NotJson> {
+fn to_json(value: &Value) -> Result<serde_json::Value, NotJson> {
     if value.kind() == ValueKind::Number
         && f64::try_from(value.clone()).is_ok_and(|number| !number.is_finite())
     {

@@ -17,7 +17,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer};
 
 pub use context::Context;
-pub use expression::{Expression, to_json};
+pub use expression::Expression;
 pub use pieces::{Pieces, has_expressions};
 
 use crate::random::Key;
@@ -137,9 +137,6 @@ pub fn evaluate_text(
     };
     if let [Cut::Expression(text)] = cuts.as_slice() {
         let value = context.evaluate(&evaluate(text)?)?;
-        if secret {
-            context.hide(&value);
-        }
         return Ok((value, secret));
     }
     let mut sum = String::new();

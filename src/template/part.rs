@@ -197,8 +197,8 @@ impl Part {
     ) -> Result<serde_json::Value, TemplateError> {
         Ok(match self {
             Part::Constant(value) | Part::Hidden { value, .. } => value.clone(),
-            Part::Expression(expression) => expression.json(context.root(Some(scope)))?,
-            Part::Text(pieces) => pieces.render(context.root(Some(scope)))?.into(),
+            Part::Expression(expression) => context.json(expression, context.root(Some(scope)))?,
+            Part::Text(pieces) => pieces.render(context, context.root(Some(scope)))?.into(),
             Part::List(items) => {
                 let item = |(n, item): (usize, &Part)| {
                     item.evaluate(context, &Scope { key: scope.key.index(n as u64), ..*scope })

@@ -110,16 +110,16 @@ impl Pieces {
     }
 
     /// The text with the values in it: texts as they are, all else as in JSON. All expressions share
-    /// `root`, so that their random calls go on counting.
+    /// `root`, so that their random calls go on counting. `context` learns what is secret of them.
     ///
     /// # Errors
     /// An expression without a value.
-    pub fn render(&self, root: Value) -> Result<String, TemplateError> {
+    pub fn render(&self, context: &Context, root: Value) -> Result<String, TemplateError> {
         let mut sum = String::new();
         for piece in &self.0 {
             match piece {
                 Piece::Text(text) => sum.push_str(text),
-                Piece::Expression(expression) => match expression.json(root.clone())? {
+                Piece::Expression(expression) => match context.json(expression, root.clone())? {
                     serde_json::Value::String(text) => sum.push_str(&text),
                     value => sum.push_str(&value.to_string()),
                 },

@@ -1,7 +1,7 @@
 //! Values that are shown nowhere.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,7 +12,14 @@ use serde_json::Value;
 /// Values that came from the environment. Each is known from the moment it is looked at, to all that
 /// share this, and [`Secrets::mask`] takes it out of whatever leaves the process.
 #[derive(Clone, Default)]
-pub struct Secrets(Arc<Mutex<BTreeSet<String>>>);
+pub struct Secrets(Arc<Mutex<Known>>);
+
+#[derive(Default)]
+struct Known {
+    all: BTreeSet<String>,
+    /// Those of them that expressions made, the oldest first.
+    made: VecDeque<[String; 3]>,
+}
 
 /// What stands for a secret.
 pub const MASK: &str = "***";
@@ -20,6 +27,16 @@ pub const MASK: &str = "***";
 /// Shorter values, and numbers shorter than the second, are in half of all texts by chance.
 const CHARS_MIN: usize = 4;
 const DIGITS_MIN: usize = 8;
+
+/// What expressions of Documents and requests make may be as much as there are of those; this many are
+/// remembered.
+const MADE_MAX: usize = 1000;
+
+/// What stands where a text was cut.
+const CUT: char = '…';
+
+/// Keys under which saved results have histograms in base64.
+const HISTOGRAMS: [&str; 3] = ["counts", "histogram", "service_histogram"];
 
 /// Keys under which saved results have words of our own, which programs read.
 const OWN_WORDS: [&str; 11] = [
@@ -39,34 +56,52 @@ const OWN_WORDS: [&str; 11] = [
 impl Secrets {
     /// Adds a value.
     pub fn add(&self, value: &str) {
-        let digits = value.bytes().all(|byte| byte.is_ascii_digit() || b".,:-_".contains(&byte));
-        let least = if digits { DIGITS_MIN } else { CHARS_MIN };
-        if value.trim().chars().count() < least {
-            return;
-        }
-        let mut all = self.lock();
-        for form in [value.to_owned(), value.trim().to_owned(), escaped(value)] {
-            all.insert(form);
+        if is_worth_hiding(value) {
+            self.lock().all.extend(forms(value));
         }
     }
 
-    /// A text without them.
+    /// Adds a value that an expression made of one. Of these the last 1000 are known; what has the value
+    /// itself in it and little else needs none of them.
+    pub fn add_made(&self, value: &str) {
+        let rest = self.mask(value);
+        let rest: usize = rest.split(MASK).map(|part| part.chars().count()).sum();
+        if !is_worth_hiding(value) || rest < CHARS_MIN {
+            return;
+        }
+        let mut known = self.lock();
+        let forms = forms(value);
+        if known.all.contains(&forms[0]) {
+            return;
+        }
+        known.all.extend(forms.clone());
+        known.made.push_back(forms);
+        if known.made.len() > MADE_MAX
+            && let Some(oldest) = known.made.pop_front()
+        {
+            known.all.retain(|form| !oldest.contains(form));
+        }
+    }
+
+    /// A text without them, nor the parts of them that are left where it was cut.
     pub fn mask<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let all = self.lock();
+        let all = &self.lock().all;
         let mut found: Vec<&String> =
             all.iter().filter(|secret| text.contains(secret.as_str())).collect();
-        if found.is_empty() {
-            return Cow::Borrowed(text);
-        }
         // One may be a part of another.
         found.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        found.into_iter().fold(text.to_owned(), |text, secret| text.replace(secret, MASK)).into()
+        let whole = |text: Cow<'a, str>, secret: &String| text.replace(secret, MASK).into();
+        let text = found.into_iter().fold(Cow::Borrowed(text), whole);
+        match text.contains(CUT).then(|| mask_cuts(&text, all)) {
+            Some(masked) if masked != text => masked.into(),
+            _ => text,
+        }
     }
 
     /// Plain data without them: in its texts and names, not in numbers, encoded figures and words of our
     /// own.
     pub fn mask_data<T: Serialize + DeserializeOwned>(&self, data: T) -> T {
-        let masked = serde_json::to_value(&data).ok().filter(|_| !self.lock().is_empty());
+        let masked = serde_json::to_value(&data).ok().filter(|_| !self.lock().all.is_empty());
         let masked = masked.and_then(|mut value| {
             self.mask_value(&mut value);
             serde_json::from_value(value).ok()
@@ -87,7 +122,7 @@ impl Secrets {
 
     fn mask_value(&self, value: &mut Value) {
         match value {
-            Value::String(text) if !is_encoded(text) => *text = self.mask(text).into_owned(),
+            Value::String(text) => *text = self.mask(text).into_owned(),
             Value::Array(items) => items.iter_mut().for_each(|item| self.mask_value(item)),
             Value::Object(entries) => {
                 let own = |key: &str, value: &Value| {
@@ -96,7 +131,7 @@ impl Secrets {
                         && value.as_str().is_some_and(|text| text.chars().all(word))
                 };
                 let masked = std::mem::take(entries).into_iter().map(|(key, mut value)| {
-                    if !own(&key, &value) {
+                    if !own(&key, &value) && !is_histogram(&key, &value) {
                         self.mask_value(&mut value);
                     }
                     (self.mask(&key).into_owned(), value)
@@ -107,9 +142,57 @@ impl Secrets {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
+    fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_worth_hiding(value: &str) -> bool {
+    let digits = value.bytes().all(|byte| byte.is_ascii_digit() || b".,:-_".contains(&byte));
+    let least = if digits { DIGITS_MIN } else { CHARS_MIN };
+    value.trim().chars().count() >= least
+}
+
+/// The forms in which a value may stand in a text.
+fn forms(value: &str) -> [String; 3] {
+    [value.to_owned(), value.trim().to_owned(), escaped(value)]
+}
+
+/// A text in which what is left of a secret before and after each cut is masked.
+fn mask_cuts(text: &str, secrets: &BTreeSet<String>) -> String {
+    let parts: Vec<&str> = text.split(CUT).collect();
+    let last = parts.len() - 1;
+    let masked = parts.iter().enumerate().map(|(index, part)| {
+        let mut part = *part;
+        let (mut before, mut after) = ("", "");
+        if index > 0 {
+            let length = secrets.iter().map(|secret| rest_of(part, secret)).max();
+            if let Some(length @ 1..) = length {
+                (before, part) = (MASK, &part[length..]);
+            }
+        }
+        if index < last {
+            let length = secrets.iter().map(|secret| beginning_of(part, secret)).max();
+            if let Some(length @ 1..) = length {
+                (part, after) = (&part[..part.len() - length], MASK);
+            }
+        }
+        [before, part, after].concat()
+    });
+    masked.collect::<Vec<_>>().join(&CUT.to_string())
+}
+
+/// How many bytes at the end of a text are the beginning of a secret; 0 for few.
+fn beginning_of(text: &str, secret: &str) -> usize {
+    let ends = secret.char_indices().map(|(at, _)| at).skip(CHARS_MIN);
+    ends.filter(|end| text.ends_with(&secret[..*end])).max().unwrap_or(0)
+}
+
+/// How many bytes at the beginning of a text are the end of a secret; 0 for few.
+fn rest_of(text: &str, secret: &str) -> usize {
+    let starts = secret.char_indices().rev().skip(CHARS_MIN - 1).map(|(at, _)| at);
+    let rest = starts.map(|start| &secret[start..]).filter(|rest| text.starts_with(*rest));
+    rest.map(str::len).max().unwrap_or(0)
 }
 
 /// As it stands within a text of JSON.
@@ -118,10 +201,10 @@ fn escaped(text: &str) -> String {
     quoted[1..quoted.len() - 1].to_owned()
 }
 
-/// Whether a text is a histogram: long, and of no characters but those of base64.
-fn is_encoded(text: &str) -> bool {
+/// Whether a value is a histogram: under a key of one, and of no characters but those of base64.
+fn is_histogram(key: &str, value: &Value) -> bool {
     let base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte);
-    text.len() > 80 && text.bytes().all(base64)
+    HISTOGRAMS.contains(&key) && value.as_str().is_some_and(|text| text.bytes().all(base64))
 }
 
 impl fmt::Debug for Secrets {
@@ -146,6 +229,51 @@ mod tests {
         let data = json!({"verdict": "abc1", "abc1": ["an abc1", 1.5], "message": "abc1"});
         let expected = json!({"verdict": "abc1", "***": ["an ***", 1.5], "message": "***"});
         assert_eq!(secrets.mask_data(data), expected);
+    }
+
+    #[test]
+    fn what_a_cut_leaves_of_a_secret_is_masked() {
+        let secrets = Secrets::default();
+        secrets.add("sécret-token-123");
+        for (text, masked) in [
+            ("AAAsécret-tok… (9 more bytes cut off)", "AAA***… (9 more bytes cut off)"),
+            ("AAAsécr…", "AAA***…"),
+            ("AAAséc…", "AAAséc…"),
+            ("…n-123 and more", "…*** and more"),
+            ("…123", "…123"),
+            ("…oken-123…", "…***…"),
+            ("sécret-token-123…", "***…"),
+            ("no secr … here", "no secr … here"),
+            ("ends in sécret-tok", "ends in sécret-tok"),
+        ] {
+            assert_eq!(secrets.mask(text), masked, "{text}");
+        }
+        let cut = json!({"message": format!("{}sécret-tok…", "A".repeat(90))});
+        let expected = json!({"message": format!("{}***…", "A".repeat(90))});
+        assert_eq!(secrets.mask_data(cut), expected);
+    }
+
+    #[test]
+    fn a_long_text_is_no_histogram_because_it_looks_like_one() {
+        let secrets = Secrets::default();
+        secrets.add("secrettoken");
+        let long = format!("{}secrettoken{}", "A".repeat(50), "B".repeat(50));
+        let masked = secrets.mask_data(json!({"on": long, "histogram": long}));
+        assert_eq!(masked["on"], format!("{}***{}", "A".repeat(50), "B".repeat(50)));
+        assert_eq!(masked["histogram"], json!(long));
+    }
+
+    #[test]
+    fn of_what_expressions_made_the_last_is_known() {
+        let secrets = Secrets::default();
+        secrets.add("token-of-mine");
+        for i in 0..2 * MADE_MAX {
+            secrets.add_made(&format!("made-{i}-of-it"));
+            secrets.add_made(&format!("{i}token-of-mine"));
+        }
+        assert_eq!(secrets.mask("made-1999-of-it token-of-mine"), "*** ***");
+        assert_eq!(secrets.mask("made-0-of-it"), "made-0-of-it");
+        assert_eq!(secrets.lock().made.len(), MADE_MAX);
     }
 
     #[test]

@@ -657,7 +657,8 @@ async fn an_endless_answer_ends_at_the_limit() {
 
 #[tokio::test]
 async fn streaming_endpoints_are_not_for_http() {
-    let port = listen(|connection| answer_all(connection, response(200, "", b"{\"data\":[]}"))).await;
+    let port =
+        listen(|connection| answer_all(connection, response(200, "", b"{\"data\":[]}"))).await;
     let session = open(config(port, Family::V1)).await;
     let message = Form::Protobuf(Family::V2).encode_request(&scripted::question()).unwrap();
     let failure = session.call(Request::Stream { message }).await.unwrap_err();

@@ -12,6 +12,7 @@ mod goaway;
 mod json;
 mod judged;
 mod limits;
+mod masked;
 mod posted;
 mod saved;
 mod secrets;
