@@ -169,15 +169,14 @@ impl<'a> Baseline<'a> {
         Ok(Some(Baseline { results, noise, judging }))
     }
 
-    /// Compares a run with it, and writes the comparison in all formats into the run's folder. If a
-    /// run has `only` some of the scenarios, the others are not missed.
+    /// Compares a run with it, writes the comparison in all formats into the run's folder, and returns
+    /// it with their paths. If a run has `only` some of the scenarios, the others are not missed.
     pub(super) fn judge(
         mut self,
         summary: Summary,
         folder: &Path,
         only: bool,
-        quiet: bool,
-    ) -> Result<Exit, Problem> {
+    ) -> Result<(Comparison, Vec<PathBuf>), Problem> {
         if only {
             let ran = |name: &str| summary.scenarios.iter().any(|scenario| scenario.name == name);
             for saved in &mut self.results {
@@ -191,17 +190,8 @@ impl<'a> Baseline<'a> {
         let endings = COMPARISONS.map(|name| folder.join(name));
         let telling = Telling { format: None, output: endings.to_vec() };
         let outputs = telling.outputs()?;
-        let terminal = |out: &mut dyn Write| {
-            let color = print::colored();
-            report::compare::write(&comparison, CompareFormat::Terminal { color }, out)
-        };
         Telling::files(&outputs, |format, out| report::compare::write(&comparison, format, out))?;
-        if !quiet {
-            print::line("")?;
-            print::written(terminal)?;
-            endings.iter().try_for_each(|path| print::line(path.display()))?;
-        }
-        Ok(exit(&comparison))
+        Ok((comparison, endings.to_vec()))
     }
 }
 

@@ -1,18 +1,21 @@
 //! `flowbench run`.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::compare::{Baseline, COMPARISONS, Judging};
+use super::compare::{self, Baseline, COMPARISONS, Judging};
 use super::problem::Problem;
 use super::signals::watch_signals;
 use super::suite::Changes;
 use super::{Exit, print};
+use crate::compare::Comparison;
 use crate::engine::Stop;
 use crate::plan::{Plan, forecast, is_same_file};
 use crate::record::summary::{EndReason, Summary, Verdict};
+use crate::report::compare::CompareFormat;
 use crate::report::files::Files;
 use crate::report::progress::Progress;
 use crate::report::{self, Format};
@@ -123,8 +126,12 @@ async fn run(args: Args) -> Result<Exit, Problem> {
         None => None,
     };
     let written = files.write(&summary);
+    // An interrupted run has no result to compare.
+    let baseline = baseline.filter(|_| exit(&summary) != Exit::Interrupted && written.is_ok());
+    let judged = baseline.map(|base| base.judge(summary.clone(), &folder, !args.only.is_empty()));
+    let comparison = judged.as_ref().and_then(|judged| judged.as_ref().ok());
     // If stdout cannot be written, the files are still complete.
-    let told = tell(&args, &summary);
+    let told = tell(&args, &summary, comparison.map(|(comparison, _)| comparison));
     let paths = written.map_err(|error| {
         let mut problem = not_written(error);
         if let Some(journal) = &journal {
@@ -140,16 +147,34 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     };
     let told = told.and_then(|()| named()).map_or_else(|problem| problem.print(), |()| Exit::Held);
     let exit = exit(&summary).or(told);
-    match baseline {
-        // An interrupted run has no result to compare.
-        Some(baseline) if exit != Exit::Interrupted => {
-            let gated =
-                baseline.judge(summary, &folder, !args.only.is_empty(), args.json || args.quiet);
-            let gated = gated.unwrap_or_else(|problem| problem.print());
-            Ok(exit.or(gated))
-        }
-        _ => Ok(exit),
+    let Some(judged) = judged else { return Ok(exit) };
+    let gated = judged.and_then(|(comparison, paths)| {
+        tell_comparison(&args, &comparison, &paths).map(|()| compare::exit(&comparison))
+    });
+    Ok(exit.or(gated.unwrap_or_else(|problem| problem.print())))
+}
+
+/// Prints what came of the comparison with the baseline. The last line is its verdict, unless the paths
+/// of its files follow.
+fn tell_comparison(
+    args: &Args,
+    comparison: &Comparison,
+    paths: &[PathBuf],
+) -> Result<(), Problem> {
+    let write = |format| move |out: &mut dyn Write| report::compare::write(comparison, format, out);
+    if args.json {
+        // stdout has it in the result.
+        let mut text = Vec::new();
+        write(CompareFormat::Verdict)(&mut text).map_err(print::not_printed)?;
+        print::tell(String::from_utf8_lossy(&text).trim_end());
+        return Ok(());
     }
+    if args.quiet {
+        return print::written(write(CompareFormat::Verdict));
+    }
+    print::line("")?;
+    print::written(write(CompareFormat::Terminal { color: print::colored() }))?;
+    paths.iter().try_for_each(|path| print::line(path.display()))
 }
 
 fn into_report(path: &Path) -> Problem {
@@ -251,7 +276,14 @@ pub(super) async fn show(mut states: watch::Receiver<Vec<Live>>) {
 }
 
 /// Prints the result.
-fn tell(args: &Args, summary: &Summary) -> Result<(), Problem> {
+fn tell(
+    args: &Args,
+    summary: &Summary,
+    comparison: Option<&Comparison>,
+) -> Result<(), Problem> {
+    if let (true, Some(comparison)) = (args.json, comparison) {
+        return print::written(|out| report::compare::write_judged(summary, comparison, out));
+    }
     let format = match (args.json, args.quiet) {
         (true, _) => Format::Json,
         (false, true) => Format::Verdict,

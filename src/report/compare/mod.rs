@@ -12,6 +12,7 @@ use std::io;
 use crate::compare::trend::Trend;
 use crate::compare::{Change, Comparison, GateResult, Inconclusive, Verdict};
 use crate::record::reason::Code;
+use crate::record::summary::Summary;
 use crate::report::words::{latency, percent, rate, three_digits};
 
 /// Format of a comparison.
@@ -22,6 +23,8 @@ pub enum CompareFormat {
         /// Whether to use colours.
         color: bool,
     },
+    /// The verdict alone, in a sentence.
+    Verdict,
     /// Markdown for a comment on a pull request or a job summary.
     Markdown,
     /// A page: a single file without dependencies.
@@ -43,11 +46,30 @@ pub fn write(
 ) -> io::Result<()> {
     match format {
         CompareFormat::Terminal { color } => terminal::write(comparison, color, out),
+        CompareFormat::Verdict => terminal::write_verdict(comparison, false, out),
         CompareFormat::Markdown => markdown::write(comparison, out),
         CompareFormat::Html => html::write(comparison, out),
         CompareFormat::Json => json(comparison, out),
         CompareFormat::Junit => junit::write(comparison, out),
     }
+}
+
+/// Writes the result of a run as JSON, with the comparison with its baseline as `comparison`.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write_judged(
+    summary: &Summary,
+    comparison: &Comparison,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    #[derive(serde::Serialize)]
+    struct Judged<'a> {
+        #[serde(flatten)]
+        summary: &'a Summary,
+        comparison: &'a Comparison,
+    }
+    json(&Judged { summary, comparison }, out)
 }
 
 /// Writes a trend.
@@ -65,7 +87,7 @@ pub fn write_trend(
         CompareFormat::Markdown => trend::markdown(trend, out),
         CompareFormat::Html => trend::html(trend, out),
         CompareFormat::Json => json(trend, out),
-        CompareFormat::Junit => Err(io::ErrorKind::Unsupported.into()),
+        CompareFormat::Junit | CompareFormat::Verdict => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 

@@ -29,6 +29,15 @@ pub(super) fn write(
             writeln!(out, "{}{line}", if index == 0 { "note: " } else { "      " })?;
         }
     }
+    write_verdict(comparison, color, out)
+}
+
+/// The last line: the verdict, and what it stands on.
+pub(super) fn write_verdict(
+    comparison: &Comparison,
+    color: bool,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
     let word = super::verdict(comparison);
     let text = format!(
         "{word}: {}. ({}; intervals are {} sure.)",

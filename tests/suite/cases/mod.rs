@@ -14,6 +14,7 @@ mod judged;
 mod limits;
 mod masked;
 mod posted;
+mod quiet;
 mod saved;
 mod secrets;
 mod slices;
