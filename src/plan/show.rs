@@ -117,10 +117,6 @@ fn span(duration: Duration) -> Value {
 fn show_flow(flow: &Flow) -> Value {
     match &flow.origin {
         Origin::Embedded(config) => {
-            let mut config = serde_json::to_value(config).unwrap_or_default();
-            if let Some(key) = config.pointer_mut("/tls/key") {
-                *key = MASK.into();
-            }
             json!({"embedded": config})
         }
         Origin::Remote(clients) => show_clients(clients).into(),
@@ -155,7 +151,7 @@ fn show_clients(clients: &[ClientConfig]) -> Map {
         for (key, value) in [
             ("ca", tls.ca.as_ref().map(path)),
             ("cert", tls.cert.as_ref().map(path)),
-            ("key", tls.key.as_ref().map(|_| MASK.to_owned())),
+            ("key", tls.key.as_ref().map(path)),
             ("server_name", tls.server_name.clone()),
         ] {
             options.extend(value.map(|value| (key.to_owned(), value.into())));

@@ -20,6 +20,7 @@ mod secrets;
 mod slices;
 mod started;
 mod stopped;
+mod told;
 mod unanswered;
 mod unfinished;
 
