@@ -289,6 +289,16 @@ fn tell(
         (false, true) => Format::Verdict,
         (false, false) => Format::Terminal { color: print::colored() },
     };
+    if args.quiet {
+        // The verdict alone does not say why there is nothing to judge.
+        for scenario in &summary.scenarios {
+            if let (EndReason::Broken | EndReason::Unreachable, Some(message)) =
+                (scenario.end.reason, &scenario.end.message)
+            {
+                print::tell(format_args!("error: scenario `{}`: {message}", scenario.name));
+            }
+        }
+    }
     print::written(|out| report::write(summary, format, out))
 }
 

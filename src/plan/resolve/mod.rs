@@ -13,7 +13,7 @@ use super::flows::Flows;
 use super::loads::load;
 use super::saves;
 use super::{
-    Capacity, ClientOverrides, Connections, Levels, Plan, Scenario, Step, Threshold, Work,
+    Capacity, ClientOverrides, Connections, Levels, Plan, Post, Scenario, Step, Threshold, Work,
 };
 use crate::client::{Compression, Retry};
 use crate::documents::Documents;
@@ -21,7 +21,7 @@ use crate::scenario::condition::{Condition, Metric};
 use crate::scenario::{self, CompressionWord, LoadedSuite, ProtocolWord, Unit};
 use crate::source::{Node, Problem, Problems, Sources, Spot};
 use crate::units::{Count, Percentage, Range, Rate, Span};
-use crate::wire::{Map, Protocol};
+use crate::wire::{Family, Map, Protocol};
 use needs::Needs;
 
 /// Documents of one request: more than any message can hold.
@@ -186,6 +186,9 @@ impl<'a> Resolver<'a> {
             });
         }
         let family = self.flows.family(flow);
+        if family == Some(Family::V1) {
+            self.two_contents(&steps, at);
+        }
         let many =
             |step: &Step| matches!(&step.work, Work::Post(post) if post.may_lose(protocol, family));
         thresholds.extend(implicit_thresholds(&thresholds, steps.iter().any(many)));
@@ -202,6 +205,20 @@ impl<'a> Resolver<'a> {
             start: written.start.map_or(Duration::ZERO, Span::get),
             own_grace: written.grace.map(Span::get),
             thresholds,
+        }
+    }
+
+    /// Tells of data sets with an entry that no Document of v1 can hold.
+    fn two_contents(&mut self, steps: &[Step], at: Spot<'_>) {
+        for (index, step) in steps.iter().enumerate() {
+            let Work::Post(Post { documents: Some(documents), .. }) = &step.work else { continue };
+            if let Some(two) = documents.two_contents() {
+                let of_step = at.key("steps").index(index).key("documents");
+                let at = if of_step.node().is_some() { of_step } else { at.key("documents") };
+                let message =
+                    format!("{two}; a Document of the v1 family has one of text, blob and tensor");
+                at.problem(self.problems, message, |problem| problem);
+            }
         }
     }
 

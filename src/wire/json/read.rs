@@ -133,7 +133,15 @@ impl<'de> Visitor<'de> for DocumentSeed {
         let within = DocumentsSeed { dialect, depth: depth + 1 };
         let mut doc = Document::default();
         let mut dtypes = Dtypes::default();
+        let mut seen: Vec<Cow<'de, str>> = Vec::new();
         while let Some(Key(key)) = map.next_key()? {
+            // Users write it, and the second of two would win without a word.
+            if dialect == Dialect::Plain {
+                if seen.contains(&key) {
+                    return Err(de::Error::custom(format!("`{key}` is given twice")));
+                }
+                seen.push(key.clone());
+            }
             // Here and not with the other keys, whose functions take much of the stack.
             match &*key {
                 "chunks" => doc.chunks = map.next_value_seed(within)?,

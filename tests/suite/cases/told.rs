@@ -32,3 +32,39 @@ fn a_window_beyond_the_end_says_when_the_end_was() {
     let part = &report["scenarios"][0]["part"];
     assert!(part["to_s"].as_u64().is_some_and(|to| (2..5).contains(&to)), "{part}");
 }
+
+#[test]
+fn what_no_document_can_be_is_told_by_check_with_its_line() {
+    for (line, says) in [
+        (r#"{"id":"1","text":"a","text":"b"}"#, "line 2: column "),
+        (r#"{"id":"1","chunks":[{"id":"a","id":"b"}]}"#, "`id` is given twice"),
+        (r#"{"id":"1","text":"a","blob":"YQ=="}"#, "a Document of the v1 family has one of"),
+    ] {
+        for (flow, refused) in [("embedded: {}", true), ("embedded: {family: v2}", false)] {
+            let place = Place::new(&format!(
+                "flows: {{f: {{{flow}}}}}
+scenarios: [{{name: s, flow: f, documents: {{jsonl: d.jsonl}}, request_size: 1}}]"
+            ));
+            let lines = format!("{{\"text\":\"first\"}}\n{line}\n");
+            std::fs::write(place.path("d.jsonl"), lines).expect("there is room");
+            let ran = any(&place, &["check", "suite.yaml"]);
+            if refused || !line.contains("blob") {
+                ran.ends(2);
+                assert!(ran.err.contains(says) && ran.err.contains("line 2"), "{}", ran.err);
+            } else {
+                ran.ends(0);
+            }
+        }
+    }
+}
+
+#[test]
+fn why_a_run_broke_off_is_told_with_quiet() {
+    let place = Place::new(
+        "flows: {f: {host: \"grpc://127.0.0.1:1\"}}
+scenarios: [{name: s, flow: f, documents: {text: x, count: 1}}]",
+    );
+    let ran = place.run(&["-q", "--out", "out"]);
+    ran.ends(3);
+    assert!(ran.err.contains("error: scenario `s`: ") && ran.err.contains("127.0.0.1:1"), "{}", ran.err);
+}
