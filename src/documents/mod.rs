@@ -41,6 +41,7 @@ struct Inner {
     key: Key,
     fields: Fields,
     data: Option<DataSet>,
+    max: ByteSize,
     // Documents of one round.
     count: Option<u64>,
     repeat: bool,
@@ -64,6 +65,14 @@ pub enum DocumentError {
         i: u64,
         /// Which entry, and why.
         source: DataError,
+    },
+    /// Its expressions made more of it than it may be.
+    #[error("Document {i} is larger than the {max} that one may take (`max_size`)")]
+    TooLarge {
+        /// Which Document.
+        i: u64,
+        /// `max_size`.
+        max: ByteSize,
     },
 }
 
@@ -107,7 +116,7 @@ impl Documents {
         if count == Some(0) {
             at.key("count").problem(problems, "expected a count from 1 on, found `0`", |p| p);
         }
-        let data = DataSet::open(spec, at, base, key, problems);
+        let data = DataSet::open(spec, at, base, key, max, problems);
         if let (Some(data), Some(asked)) = (&data, count)
             && asked > data.len()
             && !data.draws()
@@ -129,6 +138,7 @@ impl Documents {
                 key,
                 fields,
                 data,
+                max,
                 count,
                 repeat,
             }),
@@ -149,6 +159,12 @@ impl Documents {
             }
             Err(DocumentError::Data { source, .. }) => {
                 at.problem(problems, source.to_string(), |problem| problem);
+                None
+            }
+            Err(error @ DocumentError::TooLarge { .. }) => {
+                at.problem(problems, error.to_string(), |problem| {
+                    problem.help("make it smaller, or allow more with `max_size` beside it")
+                });
                 None
             }
         }
@@ -217,10 +233,32 @@ impl Documents {
             _ => i,
         };
         match inner.fields.fill(&mut document, Scope { i, key: inner.key.index(i), captured }) {
+            Ok(()) if text_bytes(&document) > inner.max.bytes() => {
+                Err(DocumentError::TooLarge { i, max: inner.max })
+            }
             Ok(()) => Ok(document),
             Err(source) => Err(DocumentError::Template { i, source }),
         }
     }
+}
+
+/// Bytes of what expressions can make long. How large arrays are is known beforehand.
+fn text_bytes(document: &Document) -> u64 {
+    fn of_value(value: &Value) -> usize {
+        match value {
+            Value::String(text) => text.len(),
+            Value::Array(items) => items.iter().map(of_value).sum(),
+            Value::Object(map) => map.iter().map(|(key, value)| key.len() + of_value(value)).sum(),
+            _ => 1,
+        }
+    }
+    let text = document.text.as_ref().map_or(0, String::len);
+    let blob = document.blob.as_ref().map_or(0, |blob| blob.len());
+    let others = [&document.id, &document.uri, &document.mime_type, &document.modality];
+    let others = others.into_iter().map(String::len).sum::<usize>();
+    let tags = document.tags.values().map(of_value).sum::<usize>();
+    let children = document.chunks.iter().chain(&document.matches).map(text_bytes).sum::<u64>();
+    (text + blob + others + tags) as u64 + children
 }
 
 /// Whether a path leads to what an earlier step kept.

@@ -7,18 +7,21 @@ use std::path::Path;
 use bytes::Bytes;
 use rayon::prelude::*;
 
-use super::{ENTRY_BYTES_MAX, Entries, open_file, read_at, unreadable};
+use super::{Entries, open_file, read_at, too_large, unreadable};
 use crate::error::chain;
 use crate::source::{Problem, Spot};
+use crate::text::{other_encoding, without_bom};
+use crate::units::ByteSize;
 use crate::wire::{Document, Family, files};
 
 pub(super) fn open_docarray(
     path: &Path,
+    max: ByteSize,
     at: Spot<'_>,
     problems: &mut Vec<Problem>,
 ) -> Option<(Entries, u64)> {
     let file = open_file(path, at, problems)?;
-    match read_docarray(file) {
+    match read_docarray(file, max) {
         Ok((entries, count)) => Some((entries, count)),
         Err(DocarrayError::Io(error)) => {
             unreadable(path, &error, at, problems);
@@ -42,13 +45,19 @@ impl From<io::Error> for DocarrayError {
     }
 }
 
-fn read_docarray(file: File) -> Result<(Entries, u64), DocarrayError> {
+fn read_docarray(file: File, max: ByteSize) -> Result<(Entries, u64), DocarrayError> {
     let mut reader = BufReader::with_capacity(1 << 20, file.try_clone()?);
-    let start = reader.fill_buf()?.to_vec();
+    let mut start = reader.fill_buf()?.to_vec();
+    if let Some(what) = other_encoding(&start) {
+        return Err(DocarrayError::Bad(format!("could not be read: {what}")));
+    }
+    let (rest, mark) = without_bom(&start);
+    start = rest.to_vec();
+    reader.consume(mark);
     let text = start.trim_ascii_start();
     match (text.first(), start.first()) {
         (Some(b'['), _) => {
-            let places = elements_of(&mut reader)?;
+            let places = elements_of(&mut reader, mark as u64, max)?;
             let check = |(number, place): (usize, &(u64, u32))| {
                 let bytes = read_at(&file, place.0, place.1).map_err(|error| error.to_string());
                 let bad = bytes.and_then(|bytes| one_of_json(&bytes)).err()?;
@@ -59,7 +68,7 @@ fn read_docarray(file: File) -> Result<(Entries, u64), DocarrayError> {
             Ok((Entries::Json { file, places }, count))
         }
         (_, Some(0x0a | 0x01 | 0x02)) => {
-            let (family, places) = messages_of(&mut reader, &start)?;
+            let (family, places) = messages_of(&mut reader, &start, max)?;
             let check = |(number, place): (usize, &(u64, u32))| {
                 let bytes = read_at(&file, place.0, place.1).map_err(|error| error.to_string());
                 let bad = bytes.and_then(|bytes| one_of_protobuf(family, &bytes)).err()?;
@@ -111,19 +120,26 @@ pub(super) fn one_of_json(bytes: &[u8]) -> Result<Document, String> {
     documents.into_iter().next().ok_or_else(|| "there is none".to_owned())
 }
 
-/// Where the elements of a JSON array stand.
-fn elements_of(reader: &mut impl BufRead) -> Result<Vec<(u64, u32)>, DocarrayError> {
+/// The length of the entry after so many others, if it may be that large.
+fn fits(before: usize, length: u64, max: ByteSize) -> Result<u32, DocarrayError> {
+    let fitting = u32::try_from(length).ok().filter(|_| length <= max.bytes());
+    let message = || format!("Document {}: {}", before + 1, too_large(max));
+    fitting.ok_or_else(|| DocarrayError::Bad(message()))
+}
+
+/// Where the elements of a JSON array stand, which begins at a byte of the file.
+fn elements_of(
+    reader: &mut impl BufRead,
+    begin: u64,
+    max: ByteSize,
+) -> Result<Vec<(u64, u32)>, DocarrayError> {
     let mut places = Vec::new();
     let (mut depth, mut in_text, mut escaped) = (0u32, false, false);
     let mut start: Option<u64> = None;
-    let mut offset = 0u64;
+    let mut offset = begin;
     let mut push = |from: Option<u64>, to: u64| {
         let Some(from) = from else { return Ok::<_, DocarrayError>(()) };
-        let length = u32::try_from(to - from)
-            .ok()
-            .filter(|length| u64::from(*length) <= ENTRY_BYTES_MAX)
-            .ok_or_else(|| DocarrayError::Bad("has a Document larger than 1GiB".into()))?;
-        places.push((from, length));
+        places.push((from, fits(places.len(), to - from, max)?));
         Ok(())
     };
     loop {
@@ -182,6 +198,7 @@ fn elements_of(reader: &mut impl BufRead) -> Result<Vec<(u64, u32)>, DocarrayErr
 fn messages_of(
     reader: &mut impl BufRead,
     start: &[u8],
+    max: ByteSize,
 ) -> Result<(Family, Vec<(u64, u32)>), DocarrayError> {
     let cut_off = || DocarrayError::Bad("ends within a Document".into());
     let mut places = Vec::new();
@@ -189,12 +206,6 @@ fn messages_of(
     let skip = |reader: &mut dyn BufRead, length: u64| {
         let skipped = io::copy(&mut reader.take(length), &mut io::sink())?;
         if skipped < length { Err(cut_off()) } else { Ok(()) }
-    };
-    let fits = |length: u64| {
-        u32::try_from(length)
-            .ok()
-            .filter(|_| length <= ENTRY_BYTES_MAX)
-            .ok_or_else(|| DocarrayError::Bad("has a Document larger than 1GiB".into()))
     };
     let family = match start.first() {
         Some(0x0a) => {
@@ -221,7 +232,7 @@ fn messages_of(
                         return Err(DocarrayError::Bad("is no array of Documents".into()));
                     }
                 }
-                places.push((offset, fits(length)?));
+                places.push((offset, fits(places.len(), length, max)?));
                 skip(reader, length)?;
                 offset += length;
             }
@@ -241,7 +252,7 @@ fn messages_of(
                 if places.is_empty() && reader.fill_buf()?.first() == Some(&0x80) {
                     return Err(DocarrayError::Bad(format!("is {}", files::ReadError::Pickle)));
                 }
-                places.push((offset, fits(length)?));
+                places.push((offset, fits(places.len(), length, max)?));
                 skip(reader, length)?;
                 offset += length;
             }

@@ -7,11 +7,12 @@ use rayon::prelude::*;
 use serde_json::error::Category;
 
 use super::{
-    BAD_MAX, ENTRY_BYTES_MAX, Entries, INDEX_STEP, Indexed, Opened, is_blank, open_file, tell_bad,
-    unreadable,
+    BAD_MAX, Entries, INDEX_STEP, Indexed, Opened, is_blank, open_file, tell_bad,
+    too_large, unreadable,
 };
 use crate::source::{Problem, Spot};
 use crate::text::{other_encoding, without_bom};
+use crate::units::ByteSize;
 use crate::wire::Document;
 
 /// Entries that are looked at together, on all cores.
@@ -26,7 +27,12 @@ enum Found {
     TwoContents(String),
 }
 
-pub(super) fn open_lines(path: &Path, at: Spot<'_>, problems: &mut Vec<Problem>) -> Option<Opened> {
+pub(super) fn open_lines(
+    path: &Path,
+    max: ByteSize,
+    at: Spot<'_>,
+    problems: &mut Vec<Problem>,
+) -> Option<Opened> {
     let file = open_file(path, at, problems)?;
     let mut reader = BufReader::with_capacity(1 << 20, file.try_clone().ok()?);
     let (mut places, mut count, mut offset, mut number) = (Vec::new(), 0u64, 0u64, 0u64);
@@ -34,9 +40,11 @@ pub(super) fn open_lines(path: &Path, at: Spot<'_>, problems: &mut Vec<Problem>)
     let mut two_contents: Option<String> = None;
     let mut chunk: Vec<(u64, Vec<u8>)> = Vec::new();
     let mut chunk_bytes = 0;
+    // With its line break.
+    let line_max = max.bytes() + 2;
     loop {
         let mut line = Vec::new();
-        let read = reader.by_ref().take(ENTRY_BYTES_MAX + 1).read_until(b'\n', &mut line);
+        let read = reader.by_ref().take(line_max + 1).read_until(b'\n', &mut line);
         let mut length = match read {
             Ok(length) => length as u64,
             Err(error) => {
@@ -57,8 +65,8 @@ pub(super) fn open_lines(path: &Path, at: Spot<'_>, problems: &mut Vec<Problem>)
             offset += skipped as u64;
             length -= skipped as u64;
         }
-        if length > ENTRY_BYTES_MAX {
-            bad.push((format!("line {number}"), "the line is longer than 1GiB".into()));
+        if length > line_max {
+            bad.push((format!("line {number}"), too_large(max)));
             break;
         }
         if length > 0 && !is_blank(&line) {

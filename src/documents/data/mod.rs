@@ -16,6 +16,7 @@ use super::files::matching_files;
 use super::spec::{BlobSpec, DocumentsSpec, Order};
 use crate::random::{Key, Permutation};
 use crate::source::{Problem, Spot};
+use crate::units::ByteSize;
 use crate::wire::{Document, Family};
 use docarray::{one_of_json, one_of_protobuf, open_docarray};
 use lines::{open_lines, read_line};
@@ -24,8 +25,8 @@ use table::{Column, csv_reader, open_csv, read_record};
 /// Entries between two places of the index: memory against the bytes that a read takes too many.
 const INDEX_STEP: u64 = 16;
 
-/// One entry. Longer ones are no Documents that any message can hold.
-const ENTRY_BYTES_MAX: u64 = 1 << 30;
+/// One entry, whatever `max_size` allows: no message can hold a larger Document.
+const ENTRY_BYTES_MAX: ByteSize = ByteSize::new(1 << 30);
 
 /// Bad entries that are told of at once.
 const BAD_MAX: usize = 10;
@@ -102,12 +103,14 @@ pub enum DataError {
 }
 
 impl DataSet {
-    /// Opens the data set of a generator, if it has one; its problems go to `problems`.
+    /// Opens the data set of a generator, if it has one, whose entries take at most `max`; its problems
+    /// go to `problems`.
     pub(super) fn open(
         spec: &DocumentsSpec,
         at: Spot<'_>,
         base: &Path,
         key: Key,
+        max: ByteSize,
         problems: &mut Vec<Problem>,
     ) -> Option<DataSet> {
         let files = match &spec.blob {
@@ -150,20 +153,26 @@ impl DataSet {
         let columns_at = at.key("columns");
         let at = if kind == "blob" { at.key("blob").key("files") } else { at.key(kind) };
         let before = problems.len();
+        let max = max.min(ENTRY_BYTES_MAX);
         let (path, opened) = if let Some(path) = &spec.jsonl {
             let path = base.join(path);
-            (path.clone(), open_lines(&path, at, problems))
+            (path.clone(), open_lines(&path, max, at, problems))
         } else if let Some(path) = &spec.csv {
             let path = base.join(path);
-            (path.clone(), open_csv(&path, spec.columns.as_ref(), at, columns_at, problems))
+            (path.clone(), open_csv(&path, max, spec.columns.as_ref(), at, columns_at, problems))
         } else if let Some(path) = &spec.docarray {
             let path = base.join(path);
-            (path.clone(), open_docarray(&path, at, problems).map(Opened::new))
+            (path.clone(), open_docarray(&path, max, at, problems).map(Opened::new))
         } else {
             let pattern = files.map(String::as_str).unwrap_or_default();
             let found = matching_files(base, pattern);
             match found {
                 Ok(found) => (base.join(pattern), {
+                    let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+                    for path in found.iter().filter(|path| size(path) > max.bytes()).take(BAD_MAX) {
+                        let message = format!("`{}`: {}", path.display(), too_large(max));
+                        at.problem(problems, message, |problem| problem);
+                    }
                     let count = found.len() as u64;
                     Some(Opened::new((Entries::Files(found), count)))
                 }),
@@ -305,6 +314,11 @@ fn read_at(file: &File, start: u64, length: u32) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; length as usize];
     file.read_exact_at(&mut bytes, start)?;
     Ok(bytes)
+}
+
+/// What to say of an entry of more than `max`.
+fn too_large(max: ByteSize) -> String {
+    format!("larger than the {max} that a Document may take (`max_size`)")
 }
 
 fn is_blank(line: &[u8]) -> bool {

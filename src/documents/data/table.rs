@@ -10,10 +10,10 @@ use base64::engine::general_purpose::STANDARD;
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use super::{BAD_MAX, Entries, INDEX_STEP, Indexed, Opened, open_file, tell_bad};
+use super::{BAD_MAX, Entries, INDEX_STEP, Indexed, Opened, open_file, tell_bad, too_large};
 use crate::source::{Problem, Spot};
 use crate::text::other_encoding;
-use crate::units::nearest;
+use crate::units::{ByteSize, nearest};
 use crate::wire::{Document, Map, NamedScore, NdArray, Tensor};
 
 /// What a column of a CSV file is.
@@ -53,6 +53,7 @@ fn separator(path: &Path) -> u8 {
 
 pub(super) fn open_csv(
     path: &Path,
+    max: ByteSize,
     columns: Option<&IndexMap<String, String>>,
     at: Spot<'_>,
     columns_at: Spot<'_>,
@@ -116,6 +117,8 @@ pub(super) fn open_csv(
         } else if record.len() != header.len() {
             let message = format!("expected {} columns, found {}", header.len(), record.len());
             Some((line, message))
+        } else if record.as_slice().len() as u64 > max.bytes() {
+            Some((line, too_large(max)))
         } else {
             match read_record(&record, &columns) {
                 Err(reason) => Some((line, reason)),

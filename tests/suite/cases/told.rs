@@ -68,3 +68,39 @@ scenarios: [{name: s, flow: f, documents: {text: x, count: 1}}]",
     ran.ends(3);
     assert!(ran.err.contains("error: scenario `s`: ") && ran.err.contains("127.0.0.1:1"), "{}", ran.err);
 }
+
+#[test]
+fn entries_and_results_beyond_max_size_are_refused_with_their_place() {
+    let long = "x".repeat(3000);
+    for (documents, says) in [
+        ("jsonl: d.jsonl", "`d.jsonl` line 2: larger than the 1KiB that a Document may take"),
+        ("csv: d.csv", "`d.csv` line 3: larger than the 1KiB"),
+        ("docarray: d.json", "Document 2: larger than the 1KiB"),
+        ("blob: {files: \"d.*\"}", "d.csv`: larger than the 1KiB"),
+        ("text: \"${{ 'x' * 3000 }}\"", "Document 0 is larger than the 1KiB"),
+        ("tags: {a: {b: [\"${{ 'x' * 3000 }}\"]}}", "Document 0 is larger than the 1KiB"),
+    ] {
+        for (max, code) in [(", max_size: 1KiB", 2), ("", 0)] {
+            let place = suite(&format!("documents: {{{documents}{max}}}\nrequest_size: 1"));
+            for (name, text) in [
+                ("d.jsonl", format!("{{\"text\":\"a\"}}\n{{\"text\":\"{long}\"}}\n")),
+                ("d.csv", format!("text\na\n{long}\n")),
+                ("d.json", format!("\u{feff}[{{\"text\":\"a\"}},{{\"text\":\"{long}\"}}]")),
+            ] {
+                std::fs::write(place.path(name), text).expect("there is room");
+            }
+            let ran = any(&place, &["check", "suite.yaml"]);
+            ran.ends(code);
+            assert!(code == 0 || ran.err.contains(says), "{documents}: {}", ran.err);
+        }
+    }
+    let place = suite(
+        "documents: {text: \"${{ 'x' * i * 100 }}\", max_size: 1KiB, count: 20}
+request_size: 1
+load: {clients: 1}",
+    );
+    let ran = place.run(&["--out", "out"]);
+    let report = place.report();
+    let told = report["scenarios"][0].to_string();
+    assert!(told.contains("is larger than the 1KiB"), "{}{}", ran.out, told);
+}
