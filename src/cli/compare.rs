@@ -17,6 +17,7 @@ use crate::record::saved::{self, ReadProblem};
 use crate::record::summary::Summary;
 use crate::report::compare::CompareFormat;
 use crate::report::{self, files};
+use crate::run::journal;
 use crate::text;
 
 /// The files that a run with a baseline writes next to its reports.
@@ -356,6 +357,14 @@ pub(super) fn side(paths: &[PathBuf]) -> Result<Vec<Saved>, Problem> {
     for path in paths {
         let files = if path.is_dir() { results_in(path)? } else { vec![path.clone()] };
         for file in files {
+            // A pipe can be read once.
+            if file.is_file() && journal::is_journal(&file) {
+                let file = file.display();
+                return Err(Problem::usage(format_args!(
+                    "`{file}` is the journal of a run that was killed\n  = help: what it has makes a \
+                     result by `flowbench report {file} -o report.json`"
+                )));
+            }
             let summary = saved::read(&file).map_err(Problem::usage)?;
             results.push(Saved { label: file.display().to_string(), summary });
         }

@@ -20,6 +20,7 @@ use super::values::ValueError;
 use super::{Exit, print};
 use crate::client::{BoxError, CallError, Client, RequestSize, Response};
 use crate::plan::no_slash;
+use crate::text::{other_encoding, without_bom};
 use crate::wire::{Document, Map, Protocol};
 
 /// Maximum number of failures to print; further ones are only counted.
@@ -271,7 +272,12 @@ impl Iterator for Lines {
                 Ok(_) => {}
                 Err(error) => return bad(format!("cannot be read: {error}")),
             }
-            let Ok(line) = std::str::from_utf8(&self.line) else {
+            let first = self.number == 1;
+            if let Some(what) = other_encoding(&self.line).filter(|_| first) {
+                return bad(what.into());
+            }
+            let line = if first { without_bom(&self.line).0 } else { &self.line };
+            let Ok(line) = std::str::from_utf8(line) else {
                 return bad("not text in UTF-8; expected a JSON object each line".into());
             };
             let line = line.trim_end();

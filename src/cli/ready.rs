@@ -48,12 +48,15 @@ async fn run(args: Args) -> Result<String, Problem> {
     loop {
         // A new client each time: what was learned about a Flow may not apply to its successor.
         let asking = ask(Client::new(config.clone()));
-        let answer = match end {
+        // `--timeout` is for one attempt, in which several questions may be asked.
+        let own = config.timeout.map(|timeout| (Instant::now() + timeout, timeout));
+        let all = end.zip(args.wait.map(Span::get));
+        let answer = match own.into_iter().chain(all).min() {
             None => asking.await,
-            Some(end) => match timeout_at(end, asking).await {
+            Some((limit, time)) => match timeout_at(limit, asking).await {
                 Ok(answer) => answer,
                 // The last attempt got no response; the response before it says more.
-                Err(_) => Err(why.take().unwrap_or(CallError::Timeout(begun.elapsed()))),
+                Err(_) => Err(why.take().unwrap_or(CallError::Timeout(time))),
             },
         };
         match answer {

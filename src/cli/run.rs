@@ -118,7 +118,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     // Only a complete journal is worth mentioning.
     let path = files.journal().to_owned();
     let journal = match journal.map(Journal::finish) {
-        Some(Ok(())) => Some(path),
+        Some(Ok(())) => Some(path).filter(|path| path.is_file()),
         Some(Err(error)) => {
             print::tell(format_args!("warning: could not write {}: {error}", path.display()));
             None

@@ -104,3 +104,44 @@ load: {clients: 1}",
     let told = report["scenarios"][0].to_string();
     assert!(told.contains("is larger than the 1KiB"), "{}{}", ran.out, told);
 }
+
+#[test]
+fn a_mark_before_the_documents_of_post_is_no_part_of_them() {
+    let place = Place::new("scenarios: []");
+    std::fs::write(place.path("d.jsonl"), "\u{feff}{\"text\":\"a\"}\n").expect("there is room");
+    let ran = any(&place, &["post", "grpc://127.0.0.1:1", "/", "--jsonl", "d.jsonl"]);
+    ran.ends(3);
+    assert!(!ran.err.contains("not a Document"), "{}", ran.err);
+    std::fs::write(place.path("d.jsonl"), b"\xff\xfe{\0}\0").expect("there is room");
+    let host = super::foreign::answering(200, "{\"data\":[]}");
+    let ran = any(&place, &["post", &host, "/", "--jsonl", "d.jsonl"]);
+    assert!(ran.ends(2).err.contains("d.jsonl:1: it is UTF-16 text"), "{}", ran.err);
+    std::fs::write(place.path("d.jsonl"), "\u{feff}{\"text\":\"a\"}\n").expect("there is room");
+    any(&place, &["post", &host, "/", "--family", "v1", "--jsonl", "d.jsonl"]).ends(0);
+}
+
+#[test]
+fn ready_gives_an_attempt_up_after_its_timeout() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    let port = silent.local_addr().expect("it listens").port();
+    let place = Place::new("scenarios: []");
+    for protocol in ["http", "grpc"] {
+        let host = format!("{protocol}://127.0.0.1:{port}");
+        for (option, says) in [(["--timeout", "1s"], "1s"), (["--wait", "1s"], "1s")] {
+            let begun = std::time::Instant::now();
+            let ran = any(&place, &[&["ready", &host], &option[..]].concat());
+            ran.ends(3);
+            assert!(begun.elapsed().as_secs() < 4, "{protocol} {option:?}: {:?}", begun.elapsed());
+            assert!(ran.err.contains(says) && !ran.err.contains("1.0"), "{}", ran.err);
+        }
+    }
+}
+
+#[test]
+fn a_journal_among_results_is_told_as_one() {
+    let place = Place::new("scenarios: []");
+    let journal = "{\"journal\":1}\n";
+    std::fs::write(place.path("journal.jsonl"), journal).expect("there is room");
+    let ran = any(&place, &["compare", "journal.jsonl", "--", "journal.jsonl"]);
+    assert!(ran.ends(2).err.contains("is the journal of a run that was killed"), "{}", ran.err);
+}
