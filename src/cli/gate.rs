@@ -95,7 +95,10 @@ async fn run(args: &Args) -> Result<Exit, Problem> {
         started: Instant::now(),
         longest: Duration::ZERO,
     };
-    let comparison = course.decide(noise.as_ref(), most).await?;
+    let mut comparison = course.decide(noise.as_ref(), most).await?;
+    if args.base_flow == args.candidate_flow {
+        comparison.notes.push("Both sides are the same Flow: whatever differs is noise.".into());
+    }
     args.telling.tell(&comparison, &outputs)?;
     Ok(exit(&comparison))
 }

@@ -156,11 +156,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
 
 /// Prints what came of the comparison with the baseline. The last line is its verdict, unless the paths
 /// of its files follow.
-fn tell_comparison(
-    args: &Args,
-    comparison: &Comparison,
-    paths: &[PathBuf],
-) -> Result<(), Problem> {
+fn tell_comparison(args: &Args, comparison: &Comparison, paths: &[PathBuf]) -> Result<(), Problem> {
     let write = |format| move |out: &mut dyn Write| report::compare::write(comparison, format, out);
     if args.json {
         // stdout has it in the result.
@@ -276,11 +272,7 @@ pub(super) async fn show(mut states: watch::Receiver<Vec<Live>>) {
 }
 
 /// Prints the result.
-fn tell(
-    args: &Args,
-    summary: &Summary,
-    comparison: Option<&Comparison>,
-) -> Result<(), Problem> {
+fn tell(args: &Args, summary: &Summary, comparison: Option<&Comparison>) -> Result<(), Problem> {
     if let (true, Some(comparison)) = (args.json, comparison) {
         return print::written(|out| report::compare::write_judged(summary, comparison, out));
     }

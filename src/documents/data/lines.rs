@@ -7,8 +7,8 @@ use rayon::prelude::*;
 use serde_json::error::Category;
 
 use super::{
-    BAD_MAX, Entries, INDEX_STEP, Indexed, Opened, is_blank, open_file, tell_bad,
-    too_large, unreadable,
+    BAD_MAX, Entries, INDEX_STEP, Indexed, Opened, is_blank, open_file, tell_bad, too_large,
+    unreadable,
 };
 use crate::source::{Problem, Spot};
 use crate::text::{other_encoding, without_bom};

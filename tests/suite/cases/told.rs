@@ -1,7 +1,5 @@
 //! Small things that were told wrongly, or not at all.
 
-use serde_json::Value;
-
 use crate::run::{Place, Ran, suite};
 
 fn any(place: &Place, line: &[&str]) -> Ran {
@@ -14,23 +12,13 @@ fn the_path_of_a_key_is_no_secret() {
         "flows: {f: {embedded: {tls: {cert: c.pem, key: my-key.pem}}}, g: {host: \"grpcs://h:1\", tls: {insecure: true}}}
 scenarios: [{name: s, flow: f, documents: {text: x, count: 1}}]",
     );
+    let certified = rcgen::generate_simple_self_signed(["flow.internal".to_owned()]);
+    let certified = certified.expect("it can be made");
+    std::fs::write(place.path("c.pem"), certified.cert.pem()).expect("there is room");
+    let key = certified.signing_key.serialize_pem();
+    std::fs::write(place.path("my-key.pem"), key).expect("there is room");
     let resolved = any(&place, &["check", "--resolved", "suite.yaml"]);
     assert!(resolved.ends(0).out.contains("my-key.pem"), "{}", resolved.out);
-}
-
-#[test]
-fn a_window_beyond_the_end_says_when_the_end_was() {
-    let place = suite("documents: {text: x}\nrequest_size: 1\nload: {rate: 50/s, duration: 2s}");
-    place.run(&["--out", "out"]).ends(0);
-    let report = any(&place, &["report", "out/report.json", "--from", "100s", "-f", "json"]);
-    let report: Value = serde_json::from_str(&report.out).expect("it is JSON");
-    let scenario = &report["scenarios"][0];
-    let reason = scenario["validity"]["reasons"].to_string();
-    assert!(reason.contains("nothing was measured after 100 s: it lasted "), "{reason}");
-    let report = any(&place, &["report", "out/report.json", "--from", "1s", "-f", "json"]);
-    let report: Value = serde_json::from_str(&report.out).expect("it is JSON");
-    let part = &report["scenarios"][0]["part"];
-    assert!(part["to_s"].as_u64().is_some_and(|to| (2..5).contains(&to)), "{part}");
 }
 
 #[test]
@@ -66,7 +54,11 @@ scenarios: [{name: s, flow: f, documents: {text: x, count: 1}}]",
     );
     let ran = place.run(&["-q", "--out", "out"]);
     ran.ends(3);
-    assert!(ran.err.contains("error: scenario `s`: ") && ran.err.contains("127.0.0.1:1"), "{}", ran.err);
+    assert!(
+        ran.err.contains("error: scenario `s`: ") && ran.err.contains("127.0.0.1:1"),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]
@@ -81,7 +73,9 @@ fn entries_and_results_beyond_max_size_are_refused_with_their_place() {
         ("tags: {a: {b: [\"${{ 'x' * 3000 }}\"]}}", "Document 0 is larger than the 1KiB"),
     ] {
         for (max, code) in [(", max_size: 1KiB", 2), ("", 0)] {
-            let place = suite(&format!("documents: {{{documents}{max}}}\nrequest_size: 1"));
+            let place = suite(&format!(
+                "documents: {{{documents}{max}}}\nrequest_size: 1\nload: {{clients: 1, requests: 1}}"
+            ));
             for (name, text) in [
                 ("d.jsonl", format!("{{\"text\":\"a\"}}\n{{\"text\":\"{long}\"}}\n")),
                 ("d.csv", format!("text\na\n{long}\n")),
@@ -144,4 +138,23 @@ fn a_journal_among_results_is_told_as_one() {
     std::fs::write(place.path("journal.jsonl"), journal).expect("there is room");
     let ran = any(&place, &["compare", "journal.jsonl", "--", "journal.jsonl"]);
     assert!(ran.ends(2).err.contains("is the journal of a run that was killed"), "{}", ran.err);
+}
+
+#[test]
+fn a_comparison_of_a_thing_with_itself_says_so() {
+    let place = Place::new(
+        "flows: {a: {embedded: {}}}
+scenarios: [{name: s, flow: a, documents: {text: x}, request_size: 1, load: {clients: 1, requests: 50}}]",
+    );
+    place.run(&["--out", "base"]).ends(0);
+    place.run(&["--out", "other"]).ends(0);
+    let note = "Both sides are the same results";
+    let same = any(&place, &["compare", "base", "--", "base", "--force"]);
+    assert!(same.ends(0).out.contains(note), "{}", same.out);
+    let other = any(&place, &["compare", "base", "--", "other", "--force"]);
+    assert!(!other.out.contains(note), "{}", other.out);
+    let line = ["gate", "suite.yaml", "--base-flow", "a", "--candidate-flow", "a", "--runs", "1"];
+    let more = ["--gate", "p50 +900%", "--force", "--inconclusive", "pass"];
+    let gate = any(&place, &[&line[..], &more].concat());
+    assert!(gate.out.contains("Both sides are the same Flow"), "{}{}", gate.out, gate.err);
 }
