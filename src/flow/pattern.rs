@@ -74,6 +74,9 @@ fn words(error: &Error) -> String {
                 let last = why.lines().last().unwrap_or_default();
                 last.strip_prefix("error: ").unwrap_or(last).to_owned()
             }
+            CompileError::VariableLookBehindRequiresFeature => {
+                "look-behind requires fixed-width pattern".into()
+            }
             error => lower(&error.to_string()),
         },
         error => lower(&error.to_string()),
@@ -151,6 +154,7 @@ mod tests {
             ("(?P<n", "could not parse group name at position 1"),
             ("(?z)a", "unknown group flag: (?z at position 2"),
             ("a\n(", "opening parenthesis without closing parenthesis at position 3"),
+            ("(?<=a*)b", "look-behind requires fixed-width pattern"),
             ("a{99999999999}", "decimal literal invalid"),
             (
                 "(((a{500}){500}){500})",
