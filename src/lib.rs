@@ -1,5 +1,30 @@
 //! flowbench: a declarative scenario runner and load tester for Jina Flows.
 //!
+//! A run is three calls, and its result is the `report.json` of the command, as plain data:
+//!
+//! ```
+//! use flowbench::{plan, run, scenario};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let text = "
+//! scenarios:
+//!   - name: search
+//!     on: /search
+//!     documents: {text: {words: 3}}
+//!     request_size: 1
+//!     load: {rate: 100/s, duration: 1s}
+//!     thresholds: [p50 < 1s]";
+//! let suite = scenario::load_text("suite", text.into(), ".".as_ref(), &scenario::Options::default())?;
+//! let plan = plan::resolve(&suite)?;
+//! let runtime = tokio::runtime::Runtime::new()?;
+//! let summary = runtime.block_on(run::run(plan, run::Options::default()))?;
+//! let search = &summary.scenarios[0];
+//! assert_eq!((search.requests.ok, search.passed), (100, true));
+//! println!("p99: {:?} ms", search.response_time_ms.p99);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! The rooms stand in reading order, lowest floor first; `ARCHITECTURE.md` says what each may
 //! import.
 

@@ -50,7 +50,7 @@ pub enum Feed {
     /// The same body again and again.
     Same(Same),
     /// Made by other threads, in their order; `Ok(None)` is the regular end. Memory is limited by
-    /// the bound of the queue and by the [`Room`] that its requests take.
+    /// the bound of the queue and by the room that its requests take.
     Queue(mpsc::Receiver<Result<Option<Queued>, FeedError>>),
 }
 

@@ -13,7 +13,7 @@ mod trials;
 mod worker;
 
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -45,6 +45,18 @@ pub struct Options {
     /// Where to write down what was measured as it is measured, so that a run that is killed is not
     /// lost.
     pub journal: Option<Notes>,
+}
+
+impl Default for Options {
+    /// Runs to the end and shows nothing meanwhile.
+    fn default() -> Options {
+        Options {
+            output: Arc::new(Mutex::new(std::io::sink())),
+            stop: Stop::default(),
+            live: watch::Sender::new(Vec::new()),
+            journal: None,
+        }
+    }
 }
 
 /// Why nothing was run.

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use tempfile::TempDir;
-use tokio::sync::watch;
 
 use super::{SelftestError, arrivals};
 use crate::engine::Stop;
@@ -58,12 +57,7 @@ impl Bench {
         let suite = scenario::load(&path, &scenario::Options::default());
         let plan = suite.and_then(|suite| plan::resolve(&suite));
         let plan = plan.map_err(|problems| failed(problems.render(false)))?;
-        let options = run::Options {
-            output: std::sync::Arc::new(std::sync::Mutex::new(std::io::sink())),
-            stop: self.stop.clone(),
-            live: watch::channel(Vec::new()).0,
-            journal: None,
-        };
+        let options = run::Options { stop: self.stop.clone(), ..run::Options::default() };
         let summary = run::run(plan, options).await.map_err(|error| failed(error.to_string()))?;
         if summary.interrupted {
             return Err(SelftestError::Interrupted);

@@ -2,9 +2,7 @@
 //! the format says so. The blocks are copies; what they leave open, a wrapper fills in.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 
-use flowbench::engine::Stop;
 use flowbench::plan::{self, Plan};
 use flowbench::record::summary::Summary;
 use flowbench::run;
@@ -54,11 +52,7 @@ impl Suite {
 
     async fn run(&self) -> Summary {
         let plan = self.read().unwrap_or_else(|problems| panic!("{problems}"));
-        let (live, _states) = tokio::sync::watch::channel(Vec::new());
-        let output = Arc::new(Mutex::new(std::io::sink()));
-        run::run(plan, run::Options { output, stop: Stop::default(), live, journal: None })
-            .await
-            .expect("a run")
+        run::run(plan, run::Options::default()).await.expect("a run")
     }
 }
 

@@ -1,9 +1,7 @@
 //! Every suite of `scenarios/` runs, with short loads, and all it says holds.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 
-use flowbench::engine::Stop;
 use flowbench::plan;
 use flowbench::record::summary::Summary;
 use flowbench::run;
@@ -28,11 +26,7 @@ async fn run(name: &str, set: &[(&str, &str)]) -> Summary {
             }
         }
     }
-    let (live, _states) = tokio::sync::watch::channel(Vec::new());
-    let output = Arc::new(Mutex::new(std::io::sink()));
-    run::run(plan, run::Options { output, stop: Stop::default(), live, journal: None })
-        .await
-        .expect("a run")
+    run::run(plan, run::Options::default()).await.expect("a run")
 }
 
 /// All thresholds held, and every scenario got answers.

@@ -2,10 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use flowbench::engine::Stop;
 use flowbench::plan::{self, Load, Origin, Plan, Schedule};
 use flowbench::run;
 use flowbench::scenario::{self, Options};
@@ -193,10 +191,7 @@ async fn its_examples_run() {
             .any(|scenario| !matches!(plan.flows[scenario.flow].origin, Origin::Embedded(_)));
         assert!(!far, "{example}");
         shorten(&mut plan);
-        let (live, _states) = tokio::sync::watch::channel(Vec::new());
-        let output = Arc::new(Mutex::new(std::io::sink()));
-        let options = run::Options { output, stop: Stop::default(), live, journal: None };
-        let summary = run::run(plan, options).await.expect("a run");
+        let summary = run::run(plan, run::Options::default()).await.expect("a run");
         for scenario in &summary.scenarios {
             assert!(
                 scenario.requests.ok > 0,

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use flowbench::engine::Stop;
 use flowbench::flow::{Flow, FlowConfig};
 use flowbench::plan::Origin;
 use flowbench::record::summary::{EndReason, ScenarioSummary, Summary, Verdict};
@@ -20,7 +19,6 @@ use flowbench::wire::Protocol;
 use flowbench::{plan, run, scenario};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Ways to send a request: the three protocols, and what gRPC has besides its long stream: a call for
@@ -59,14 +57,7 @@ async fn summary(ways: &[&str], flows: &[String], keys: &str) -> Summary {
         let Origin::Remote(clients) = &mut flow.origin else { panic!("it has an address") };
         clients.iter_mut().for_each(|client| client.stream = false);
     }
-    let output = Arc::new(std::sync::Mutex::new(std::io::sink()));
-    let options = run::Options {
-        output,
-        stop: Stop::default(),
-        live: watch::channel(Vec::new()).0,
-        journal: None,
-    };
-    let ran = tokio::time::timeout(PATIENCE, run::run(plan, options)).await;
+    let ran = tokio::time::timeout(PATIENCE, run::run(plan, run::Options::default())).await;
     ran.expect("it ends").expect("it can be begun")
 }
 
