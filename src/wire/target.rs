@@ -105,8 +105,8 @@ pub enum TargetError {
     },
     /// Colons that are neither a port's nor an IPv6 address's.
     #[error(
-        "`{found}` in host `{host}` is not an IPv6 address; expected `name:port`, `::1` or \
-         `[::1]:port`"
+        "`{found}` in host `{host}` is not an IPv6 address; expected {}",
+        meant(.found)
     )]
     Ipv6 {
         /// The host as written.
@@ -134,6 +134,17 @@ pub enum TargetError {
         /// The first such character, escaped when it cannot be seen.
         character: String,
     },
+}
+
+/// What an address with too many colons was meant to be: one with a port lacks its brackets.
+fn meant(found: &str) -> String {
+    let port = found.rsplit_once(':').filter(|(address, port)| {
+        address.parse::<std::net::Ipv6Addr>().is_ok() && port.parse::<u16>().is_ok()
+    });
+    match port {
+        Some((address, port)) => format!("`[{address}]:{port}`"),
+        None => "`name:port`, `::1` or `[::1]:port`".into(),
+    }
 }
 
 /// Jina's default host: every interface of this machine, which as a destination is this machine.
@@ -578,6 +589,11 @@ mod tests {
             ("host=grpc://", "host `grpc://` names no host", no_host),
             ("host=user@:1", "host `***@:1` names no host", no_host),
             ("host=h:1:2", "`h:1:2` in host `h:1:2` is not an IPv6 address", ipv6),
+            (
+                "host=0::1:50051",
+                "`0::1:50051` in host `0::1:50051` is not an IPv6 address",
+                "expected `[0::1]:50051`",
+            ),
             ("host=a://b://c", "unknown scheme `a` in host `a://b://c`", schemes),
             ("host=ws://b://c", "host `ws://b://c` has the path `//c`", path),
             ("host=[::1", "`[::1` in host `[::1` is not an IPv6 address", ipv6),
