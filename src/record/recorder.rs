@@ -175,7 +175,31 @@ impl Recorder {
             }
             self.in_flight_since = until;
         }
+        self.change_late(at, change);
         self.in_flight = self.in_flight.saturating_add_signed(change);
+    }
+
+    /// Corrects the area since `at`, if it was counted already without this change. A thread that is
+    /// busy, or waits for a processor, reads a response and hears of it later.
+    fn change_late(&mut self, at: Instant, change: i64) {
+        let (start, counted) = (self.start, self.in_flight_since);
+        let mut since = at.max(start);
+        while since < counted {
+            let second = (since - start).as_secs() + 1;
+            let until = counted.min(start + Duration::from_secs(second));
+            let in_time = self.in_time_s(until) - self.in_time_s(since);
+            let ends = self.end.is_some_and(|end| since < end && end <= until);
+            let in_flight = &mut self.second(since).in_flight;
+            in_flight.area += change as f64 * (until - since).as_secs_f64();
+            in_flight.area_in_time += change as f64 * in_time;
+            if at < start && since == start {
+                in_flight.at_start = in_flight.at_start.saturating_add_signed(change);
+            }
+            if ends {
+                in_flight.at_end = in_flight.at_end.saturating_add_signed(change);
+            }
+            since = until;
+        }
     }
 
     /// An instant in seconds from the start; 0 if it was earlier.
@@ -561,6 +585,38 @@ mod tests {
         let counts: Vec<u64> = tally.executors.iter().map(|stop| stop.time.count()).collect();
         assert_eq!(counts, [2, 2]);
         assert_eq!(tally.gateway.count(), 2);
+    }
+
+    #[test]
+    fn what_is_heard_of_late_is_in_flight_until_it_ended() {
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let (deltas, _taken) = mpsc::channel(1);
+        // Nobody takes anything, so all of it is here at the end.
+        deltas.try_send(Delta::default()).expect("there is room for one");
+        let mut recorder = Recorder::new(0, start, Some(at(1600)), 1, deltas);
+        let requests = [(100, 900), (200, 1700), (300, 2100)].map(|(released, done)| {
+            let mut finished = answered(at(released));
+            finished.timing.done = at(done);
+            finished
+        });
+        for (n, request) in requests.iter().enumerate() {
+            let Iteration { arrival, released, .. } = request.iteration;
+            let (step, documents, in_flight) = (0, 1, n + 1);
+            recorder.on(Event::Released { arrival, step, at: released, documents, in_flight });
+        }
+        // The thread hears of none of them before it counts for the last time.
+        recorder.on(Event::Tick(at(2500)));
+        requests.iter().for_each(|request| recorder.on(Event::Finished(request)));
+        let mut all = Tally::default();
+        recorder.finish().seconds.iter().for_each(|(_, tally)| all.merge(tally));
+        let in_flight = all.in_flight;
+        let near = |found: f64, wanted: f64| assert!((found - wanted).abs() < 1e-9, "{found}");
+        near(in_flight.area, 0.8 + 1.5 + 1.8);
+        near(in_flight.area_in_time, 0.8 + 1.4 + 1.3);
+        near(in_flight.spent, in_flight.area);
+        near(in_flight.spent_in_time, in_flight.area_in_time);
+        assert_eq!(in_flight.at_end, 2);
     }
 
     /// What was handed over is written to the journal at once, so this is all that a kill can lose.
