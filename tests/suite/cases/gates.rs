@@ -115,6 +115,10 @@ scenarios: [{name: s, documents: {text: hi}, request_size: 1, load: {clients: 2,
     place.run("t.yaml", "b");
     for (from, side) in [("a", "A"), ("b", "B")] {
         let report = place.read(&format!("{from}/report.json"));
+        let mut report: Value = serde_json::from_str(&report).expect("it is JSON");
+        // A trend leaves out what is not valid, as runs on a busy machine may be.
+        report["scenarios"][0]["validity"] = serde_json::json!({"valid": true, "reasons": []});
+        let report = report.to_string();
         (1..=10).for_each(|n| place.write(&format!("{side}/{n}/report.json"), &report));
     }
     let gates = ["--force", "--gate", "p50 +0%", "-o", "gate.json"];
