@@ -156,47 +156,39 @@ impl Recorder {
         if measured { self.second(at) } else { &mut self.warmup }
     }
 
-    /// Adds the area since the last change, second by second, and then changes the number.
+    /// Changes the number in flight, after the area until then was added. A thread that is busy, or
+    /// waits for a processor, reads a response and hears of it later: then the area since `at` was
+    /// added without this change, and is corrected by it.
     fn in_flight(&mut self, at: Instant, change: i64) {
-        while self.in_flight_since < at {
-            let since = self.in_flight_since;
-            let second = (since - self.start).as_secs() + 1;
-            let until = at.min(self.start + Duration::from_secs(second));
-            let number = self.in_flight;
-            if number > 0 {
-                let in_time = self.in_time_s(until) - self.in_time_s(since);
-                let (start, end) = (self.start, self.end);
-                let in_flight = &mut self.second(since).in_flight;
-                in_flight.area += number as f64 * (until - since).as_secs_f64();
-                in_flight.area_in_time += number as f64 * in_time;
-                in_flight.at_start += if since == start { number } else { 0 };
-                let ends = end.is_some_and(|end| since < end && end <= until);
-                in_flight.at_end += if ends { number } else { 0 };
-            }
-            self.in_flight_since = until;
+        let added = self.in_flight_since;
+        if at > added {
+            self.add_area(added, at, i64::try_from(self.in_flight).unwrap_or(i64::MAX));
+            self.in_flight_since = at;
+        } else {
+            self.add_area(at.max(self.start), added, change);
         }
-        self.change_late(at, change);
         self.in_flight = self.in_flight.saturating_add_signed(change);
     }
 
-    /// Corrects the area since `at`, if it was counted already without this change. A thread that is
-    /// busy, or waits for a processor, reads a response and hears of it later.
-    fn change_late(&mut self, at: Instant, change: i64) {
-        let (start, counted) = (self.start, self.in_flight_since);
-        let mut since = at.max(start);
-        while since < counted {
+    /// Adds the area of so many requests between two instants, second by second.
+    fn add_area(&mut self, from: Instant, to: Instant, number: i64) {
+        if number == 0 {
+            return;
+        }
+        let (start, end) = (self.start, self.end);
+        let mut since = from;
+        while since < to {
             let second = (since - start).as_secs() + 1;
-            let until = counted.min(start + Duration::from_secs(second));
+            let until = to.min(start + Duration::from_secs(second));
             let in_time = self.in_time_s(until) - self.in_time_s(since);
-            let ends = self.end.is_some_and(|end| since < end && end <= until);
             let in_flight = &mut self.second(since).in_flight;
-            in_flight.area += change as f64 * (until - since).as_secs_f64();
-            in_flight.area_in_time += change as f64 * in_time;
-            if at < start && since == start {
-                in_flight.at_start = in_flight.at_start.saturating_add_signed(change);
+            in_flight.area += number as f64 * (until - since).as_secs_f64();
+            in_flight.area_in_time += number as f64 * in_time;
+            if since == start {
+                in_flight.at_start = in_flight.at_start.saturating_add_signed(number);
             }
-            if ends {
-                in_flight.at_end = in_flight.at_end.saturating_add_signed(change);
+            if end.is_some_and(|end| since < end && end <= until) {
+                in_flight.at_end = in_flight.at_end.saturating_add_signed(number);
             }
             since = until;
         }
