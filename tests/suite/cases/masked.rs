@@ -1,9 +1,9 @@
 //! Parts of a secret, what expressions make of it, and what is left where a text was cut.
 
-use std::path::Path;
 use std::process::Stdio;
 
 use super::foreign::answering;
+use super::secrets::files;
 use crate::run::{Place, Ran};
 
 const TOKEN: &str = "s3cr3t-t0k3n-ABCdef-98765";
@@ -17,20 +17,6 @@ fn is_kept(text: &str, what: &str) {
     let mut parts =
         forms.iter().flat_map(|form| (0..=form.len() - LEAK).map(|at| &form[at..at + LEAK]));
     assert_eq!(parts.find(|part| text.contains(part)), None, "{what}: {text}");
-}
-
-fn files(folder: &Path) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).expect("it can be read") {
-        let path = entry.expect("it can be read").path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else if path.file_name().is_some_and(|name| name != "suite.yaml") {
-            let text = String::from_utf8_lossy(&std::fs::read(&path).expect("it is there")).into();
-            found.push((path.display().to_string(), text));
-        }
-    }
-    found
 }
 
 /// Runs a suite and looks for the secret in all that comes of it.
