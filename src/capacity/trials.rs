@@ -129,7 +129,7 @@ pub fn confirmed(trials: &[TrialSummary], level: f64) -> Option<&TrialSummary> {
 pub enum Unit {
     /// Requests a second.
     Rate,
-    /// Clients.
+    /// Clients that each wait for their response.
     Clients,
 }
 

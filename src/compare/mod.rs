@@ -45,7 +45,7 @@ pub enum Verdict {
     Regressed,
     /// Not worse by more than is allowed.
     Held,
-    /// Inconclusive.
+    /// Inconclusive: the reason beside it says why.
     CantTell,
 }
 

@@ -159,21 +159,13 @@ impl Condition {
 
     /// Whether it can end a load while it runs. A count is of the whole load and only grows, so it can
     /// exceed a limit before the end, and not fall short of one.
-    ///
-    /// # Errors
-    /// Why it cannot, in words.
-    pub fn check_abort(&self) -> Result<(), String> {
+    pub fn can_abort(&self) -> bool {
         let upper = match self.comparison {
             Comparison::Less | Comparison::AtMost => true,
             Comparison::Equal => self.limit == 0.0,
             Comparison::Greater | Comparison::AtLeast | Comparison::NotEqual => false,
         };
-        if self.metric.unit() == MetricUnit::Count && !upper {
-            return Err(format!(
-                "`{self}` is known only when the load is over, so it cannot `abort` it"
-            ));
-        }
-        Ok(())
+        upper || self.metric.unit() != MetricUnit::Count
     }
 
     /// Whether it can be an objective of a search for capacity: it limits, from above, what more load

@@ -55,7 +55,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// Both.
+    /// Both families, the older first.
     pub const ALL: [Family; 2] = [Family::V1, Family::V2];
 
     /// Its name in scenario files and results.

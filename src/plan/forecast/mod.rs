@@ -67,7 +67,7 @@ pub struct Forecast {
 pub enum LevelUnit {
     /// Requests at a time of a load without a schedule.
     InFlight,
-    /// Clients.
+    /// Clients that each wait for their response.
     Clients,
     /// Arrivals per second.
     PerSecond,

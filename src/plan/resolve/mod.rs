@@ -171,10 +171,12 @@ impl<'a> Resolver<'a> {
         for (index, threshold) in written.thresholds.iter().flatten().enumerate() {
             let at = at.key("thresholds").index(index);
             self.step_is_known(&threshold.that, &steps, at);
-            if let Err(reason) = threshold.that.check_abort()
-                && threshold.abort
-            {
-                at.key("abort").problem(self.problems, reason, |problem| {
+            if threshold.abort && !threshold.that.can_abort() {
+                let message = format!(
+                    "`{}` is known only when the load is over, so it cannot `abort` it",
+                    threshold.that
+                );
+                at.key("abort").problem(self.problems, message, |problem| {
                     problem.help("leave `abort` out: it is judged at the end")
                 });
             }

@@ -69,7 +69,7 @@ pub enum Verdict {
     Held,
     /// At least one was not met.
     Failed,
-    /// Inconclusive.
+    /// Inconclusive: the reason beside it says why.
     #[default]
     #[serde(alias = "inconclusive")]
     NotJudged,
