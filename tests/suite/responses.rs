@@ -86,7 +86,7 @@ scenarios:
     place.run(&["--out", "out"]).ends(0);
     let scenario = &place.report()["scenarios"][0];
     counts_are_conserved(scenario);
-    assert_eq!(scenario["documents"], serde_json::json!({"sent": 5, "received": 15}));
+    assert_eq!(scenario["documents"], serde_json::json!({"sent": 5, "received": 15, "missing": 0}));
     assert_eq!(scenario["first_response_ms"]["count"], 5);
     let first = scenario["first_response_ms"]["max"].as_f64().expect("a time");
     let last = scenario["response_time_ms"]["min"].as_f64().expect("a time");
