@@ -14,7 +14,7 @@ mod simulator;
 use std::time::Instant;
 
 use flowbench::capacity::judge::{Decision, Evidence, Judge, Rule};
-use flowbench::capacity::queue::{Known, Load, Queue};
+use flowbench::capacity::queue::{Known, LoadPoint, Queue};
 use flowbench::capacity::search::{Answer, Search, Settings, TrialResult};
 use flowbench::capacity::usl::Usl;
 use flowbench::random::Key;
@@ -260,11 +260,11 @@ fn queues() {
         };
         let capacity = servers as f64 / mean;
         let poisson = f64::from(u8::from(case.arrivals == simulator::Arrivals::Poisson));
-        let fits: Vec<Option<(Queue, Load)>> = (0..FITS)
+        let fits: Vec<Option<(Queue, LoadPoint)>> = (0..FITS)
             .into_par_iter()
             .map(|seed| {
                 let measure = |share: f64| measured(&case, capacity * share, seed);
-                let loads: Vec<(Load, f64)> =
+                let loads: Vec<(LoadPoint, f64)> =
                     [0.08, 0.16, 0.32, 0.5, 0.64, 0.72, 0.8].map(measure).to_vec();
                 let (lowest, variance_s2) = loads[0];
                 let known = Known {
@@ -273,12 +273,12 @@ fn queues() {
                     arrival_variation: poisson,
                     saturated_per_s: None,
                 };
-                let loads: Vec<Load> = loads.into_iter().map(|(load, _)| load).collect();
+                let loads: Vec<LoadPoint> = loads.into_iter().map(|(load, _)| load).collect();
                 Some((Queue::fit(&loads, known, 0.95)?, measure(0.6).0))
             })
             .collect();
-        let fits: Vec<(Queue, Load)> = fits.into_iter().flatten().collect();
-        let share = |right: &dyn Fn(&(Queue, Load)) -> bool| {
+        let fits: Vec<(Queue, LoadPoint)> = fits.into_iter().flatten().collect();
+        let share = |right: &dyn Fn(&(Queue, LoadPoint)) -> bool| {
             fits.iter().filter(|fit| right(fit)).count() as f64 / FITS as f64 * 100.0
         };
         let held = share(&|(queue, _)| queue.servers.contains(servers as f64));
@@ -306,7 +306,7 @@ fn queues() {
 }
 
 /// A load of a Flow as a trial of 30 seconds tells it, and the variance of its response times.
-fn measured(case: &Case, rate: f64, seed: u64) -> (Load, f64) {
+fn measured(case: &Case, rate: f64, seed: u64) -> (LoadPoint, f64) {
     let rule =
         Rule { alpha: 0.01, settle_s: 0.0, patience_s: 0.0, blocks_min: 8, may_give_up: false };
     let judge = Judge::new(&case.settings().limits, rule);
@@ -322,5 +322,5 @@ fn measured(case: &Case, rate: f64, seed: u64) -> (Load, f64) {
     let variance_s2 = (squares_s2 / requests - mean_s * mean_s).max(0.0);
     let independent = judge.evidence().independent.max(1.0);
     let error_s = (variance_s2 / independent).sqrt().hypot(0.01 * mean_s);
-    (Load { rate, mean_s, error_s }, variance_s2)
+    (LoadPoint { rate, mean_s, error_s }, variance_s2)
 }

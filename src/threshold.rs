@@ -164,7 +164,7 @@ impl Evidence {
 
     /// Judges a condition.
     pub fn judge(&self, condition: &Condition) -> ThresholdSummary {
-        let unknown = |code, text| (None, Verdict::NotJudged, Some(Reason::plain(code, text)));
+        let unknown = |code, text| (None, Verdict::Inconclusive, Some(Reason::plain(code, text)));
         let (actual, verdict, reason) = match self.about(condition) {
             None => unknown(Code::NotKept, "there are no figures of that step"),
             Some(about) => match about.actual(condition.metric) {
@@ -175,7 +175,7 @@ impl Evidence {
                 }
             },
         };
-        let passed = verdict == Verdict::Held;
+        let passed = verdict == Verdict::Passed;
         let unit = match condition.metric.unit() {
             MetricUnit::Milliseconds => "ms",
             MetricUnit::Fraction => "share",
@@ -199,13 +199,13 @@ impl Evidence {
         let turned = few.into_iter().chain(spans).find(|(span, _)| span.turns(condition, holds));
         match turned {
             Some((_, reason)) if reason.code == Code::TooFewRequests => {
-                (Verdict::NotJudged, Some(reason))
+                (Verdict::Inconclusive, Some(reason))
             }
             Some((_, reason)) => {
                 let text = format!("the run is not valid: {reason}");
-                (Verdict::NotJudged, Some(Reason { text, ..reason }))
+                (Verdict::Inconclusive, Some(Reason { text, ..reason }))
             }
-            None if holds => (Verdict::Held, None),
+            None if holds => (Verdict::Passed, None),
             None => (Verdict::Failed, None),
         }
     }
@@ -427,7 +427,7 @@ fn judge_unless(
     for condition in conditions {
         let mut judged = evidence.judge(condition);
         if let Some((_, reason)) = &unfinished {
-            (judged.verdict, judged.passed) = (Verdict::NotJudged, false);
+            (judged.verdict, judged.passed) = (Verdict::Inconclusive, false);
             (judged.reason, judged.code) = (Some(reason.clone()), Some(Code::NotRun));
         } else if judged.code == Some(Code::TooFewRequests) {
             let about = evidence.about(condition);
@@ -442,7 +442,7 @@ fn judge_unless(
     let judged = overall(scenario.thresholds.iter().map(|threshold| threshold.verdict));
     // Whatever held of what ended: the rest was never asked.
     scenario.verdict = scenario.end.unfinished().map_or(judged, |(verdict, _)| verdict);
-    scenario.passed = scenario.verdict == Verdict::Held;
+    scenario.passed = scenario.verdict == Verdict::Passed;
     Ok(())
 }
 
@@ -450,12 +450,12 @@ fn judge_unless(
 pub fn conclude(summary: &mut Summary) {
     let all = overall(summary.scenarios.iter().map(|scenario| scenario.verdict));
     summary.verdict = if summary.interrupted { Verdict::Interrupted } else { all };
-    summary.passed = summary.verdict == Verdict::Held;
+    summary.passed = summary.verdict == Verdict::Passed;
 }
 
 /// What thresholds add up to.
 pub fn overall(verdicts: impl IntoIterator<Item = Verdict>) -> Verdict {
-    verdicts.into_iter().fold(Verdict::Held, Verdict::and)
+    verdicts.into_iter().fold(Verdict::Passed, Verdict::and)
 }
 
 #[cfg(test)]
@@ -490,52 +490,52 @@ mod tests {
     fn check(evidence: &Evidence, that: &str, actual: Option<f64>, verdict: Verdict) {
         let judged = evidence.judge(&that.parse().unwrap());
         assert_eq!((judged.actual, judged.verdict), (actual, verdict), "{that}: {judged:?}");
-        assert_eq!(judged.passed, verdict == Verdict::Held);
-        assert_eq!(judged.reason.is_some(), verdict == Verdict::NotJudged);
+        assert_eq!(judged.passed, verdict == Verdict::Passed);
+        assert_eq!(judged.reason.is_some(), verdict == Verdict::Inconclusive);
     }
 
     #[test]
     fn every_metric_has_its_value() {
         let run = evidence([10; 1000], 0);
-        check(&run, "p99 < 50ms", Some(10.0), Verdict::Held);
+        check(&run, "p99 < 50ms", Some(10.0), Verdict::Passed);
         check(&run, "service.p50 <= 5ms", Some(10.0), Verdict::Failed);
-        check(&run, "mean < 11ms", Some(10.0), Verdict::Held);
-        check(&run, "max < 11ms", Some(10.0), Verdict::Held);
+        check(&run, "mean < 11ms", Some(10.0), Verdict::Passed);
+        check(&run, "max < 11ms", Some(10.0), Verdict::Passed);
         check(&run, "min >= 11ms", Some(10.0), Verdict::Failed);
-        check(&run, "error_rate < 0.1%", Some(0.0), Verdict::Held);
-        check(&run, "errors == 0", Some(0.0), Verdict::Held);
-        check(&run, "dropped == 0", Some(0.0), Verdict::Held);
-        check(&run, "assertion_failures == 0", Some(0.0), Verdict::Held);
+        check(&run, "error_rate < 0.1%", Some(0.0), Verdict::Passed);
+        check(&run, "errors == 0", Some(0.0), Verdict::Passed);
+        check(&run, "dropped == 0", Some(0.0), Verdict::Passed);
+        check(&run, "assertion_failures == 0", Some(0.0), Verdict::Passed);
         check(&run, "throughput > 900/s", Some(100.0), Verdict::Failed);
-        check(&run, "requests == 1000", Some(1000.0), Verdict::Held);
+        check(&run, "requests == 1000", Some(1000.0), Verdict::Passed);
     }
 
     #[test]
     fn failures_rank_as_slower_than_everything() {
         let run = evidence([10; 980], 20);
-        check(&run, "p95 < 50ms", Some(10.0), Verdict::Held);
+        check(&run, "p95 < 50ms", Some(10.0), Verdict::Passed);
         check(&run, "p99 < 50ms", None, Verdict::Failed);
         check(&run, "max < 1h", None, Verdict::Failed);
-        check(&run, "p99 > 50ms", None, Verdict::Held);
+        check(&run, "p99 > 50ms", None, Verdict::Passed);
         check(&run, "error_rate < 1%", Some(0.02), Verdict::Failed);
     }
 
     #[test]
     fn a_quantile_is_not_judged_on_too_few_requests() {
         let run = evidence([10; 100], 0);
-        check(&run, "p90 < 50ms", Some(10.0), Verdict::Held);
-        check(&run, "p99 < 50ms", Some(10.0), Verdict::NotJudged);
+        check(&run, "p90 < 50ms", Some(10.0), Verdict::Passed);
+        check(&run, "p99 < 50ms", Some(10.0), Verdict::Inconclusive);
         // Failures are ranked, so they count.
-        check(&evidence([10; 661], 0), "p99 < 50ms", Some(10.0), Verdict::NotJudged);
-        check(&evidence([10; 662], 0), "p99 < 50ms", Some(10.0), Verdict::Held);
-        check(&evidence([10; 659], 3), "p99 < 50ms", Some(10.0), Verdict::Held);
+        check(&evidence([10; 661], 0), "p99 < 50ms", Some(10.0), Verdict::Inconclusive);
+        check(&evidence([10; 662], 0), "p99 < 50ms", Some(10.0), Verdict::Passed);
+        check(&evidence([10; 659], 3), "p99 < 50ms", Some(10.0), Verdict::Passed);
     }
 
     #[test]
     fn too_few_that_are_all_too_slow_are_enough_to_fail() {
         // Of 662 that it needs, 100 are there: the others could all be fast, but no more than that.
         check(&evidence([10; 100], 0), "p99 < 5ms", Some(10.0), Verdict::Failed);
-        check(&evidence([10; 6], 0), "p99 < 5ms", Some(10.0), Verdict::NotJudged);
+        check(&evidence([10; 6], 0), "p99 < 5ms", Some(10.0), Verdict::Inconclusive);
         check(&evidence([10; 7], 0), "p99 < 5ms", Some(10.0), Verdict::Failed);
     }
 
@@ -543,74 +543,74 @@ mod tests {
     #[test]
     fn inconclusive_is_only_what_the_reason_could_turn_round() {
         use Code::*;
-        use Verdict::{Failed, Held, NotJudged};
+        use Verdict::{Failed, Inconclusive, Passed};
         // 1000 requests of 10 ms, with a delay of our own of 3 ms at most; 100/s.
         let rows: [(Code, &str, Verdict); 33] = [
             // It is in the response time.
-            (GeneratorBehind, "p99 < 11ms", Held),
-            (GeneratorBehind, "p99 < 9ms", NotJudged),
+            (GeneratorBehind, "p99 < 11ms", Passed),
+            (GeneratorBehind, "p99 < 9ms", Inconclusive),
             (GeneratorBehind, "p99 < 6ms", Failed),
-            (GeneratorBehind, "p99 > 6ms", Held),
-            (GeneratorBehind, "p99 > 8ms", NotJudged),
+            (GeneratorBehind, "p99 > 6ms", Passed),
+            (GeneratorBehind, "p99 > 8ms", Inconclusive),
             (GeneratorBehind, "p99 > 11ms", Failed),
-            (DocumentsBehind, "mean < 11ms", Held),
+            (DocumentsBehind, "mean < 11ms", Passed),
             // The service time could be either.
-            (GeneratorBehind, "service.p50 < 12ms", NotJudged),
-            (GeneratorBehind, "service.p50 < 14ms", Held),
-            (GeneratorBehind, "throughput > 95/s", Held),
-            (GeneratorBehind, "throughput > 101/s", NotJudged),
-            (GeneratorBehind, "error_rate < 1%", Held),
+            (GeneratorBehind, "service.p50 < 12ms", Inconclusive),
+            (GeneratorBehind, "service.p50 < 14ms", Passed),
+            (GeneratorBehind, "throughput > 95/s", Passed),
+            (GeneratorBehind, "throughput > 101/s", Inconclusive),
+            (GeneratorBehind, "error_rate < 1%", Passed),
             // By how much, nobody knows.
-            (CpuContended, "p99 < 11ms", Held),
-            (CpuWithheld, "p99 < 6ms", NotJudged),
-            (ThreadBusy, "service.p99 < 11ms", Held),
-            (CpuContended, "throughput > 95/s", Held),
-            (CpuContended, "throughput > 101/s", NotJudged),
-            (NotSentInTime, "p99 < 11ms", NotJudged),
-            (NotSentInTime, "p99 < 9ms", NotJudged),
-            (NotSentInTime, "throughput > 101/s", NotJudged),
-            (NotSentInTime, "throughput > 95/s", Held),
-            (NotSentInTime, "requests == 1000", Held),
+            (CpuContended, "p99 < 11ms", Passed),
+            (CpuWithheld, "p99 < 6ms", Inconclusive),
+            (ThreadBusy, "service.p99 < 11ms", Passed),
+            (CpuContended, "throughput > 95/s", Passed),
+            (CpuContended, "throughput > 101/s", Inconclusive),
+            (NotSentInTime, "p99 < 11ms", Inconclusive),
+            (NotSentInTime, "p99 < 9ms", Inconclusive),
+            (NotSentInTime, "throughput > 101/s", Inconclusive),
+            (NotSentInTime, "throughput > 95/s", Passed),
+            (NotSentInTime, "requests == 1000", Passed),
             // A longer run would be slower still.
-            (Overload, "p99 < 11ms", NotJudged),
+            (Overload, "p99 < 11ms", Inconclusive),
             (Overload, "p99 < 9ms", Failed),
-            (Overload, "throughput > 95/s", Held),
+            (Overload, "throughput > 95/s", Passed),
             (Overload, "throughput > 101/s", Failed),
-            (TooShort, "p99 < 11ms", NotJudged),
+            (TooShort, "p99 < 11ms", Inconclusive),
             (TooShort, "p99 < 9ms", Failed),
-            (LittlesLaw, "p99 < 11ms", NotJudged),
-            (LittlesLaw, "throughput > 1/s", NotJudged),
-            (LittlesLaw, "errors == 0", Held),
-            (NotRun, "p99 < 11ms", NotJudged),
-            (NotRun, "errors == 0", Held),
+            (LittlesLaw, "p99 < 11ms", Inconclusive),
+            (LittlesLaw, "throughput > 1/s", Inconclusive),
+            (LittlesLaw, "errors == 0", Passed),
+            (NotRun, "p99 < 11ms", Inconclusive),
+            (NotRun, "errors == 0", Passed),
         ];
         for (code, that, expected) in rows {
             let doubts = vec![Reason::new(code, 950.0, 1000.0, "for a test")];
             let run = Evidence { doubts, own_delay_ms: 3.0, ..evidence([10; 1000], 0) };
             let judged = run.judge(&that.parse().expect(that));
             assert_eq!(judged.verdict, expected, "{code:?}: {that}: {judged:?}");
-            assert_eq!(judged.code, (expected == NotJudged).then_some(code), "{that}");
+            assert_eq!(judged.code, (expected == Inconclusive).then_some(code), "{that}");
         }
         // Of 1020 arrivals that were due 20 were never sent, by our own fault.
         let doubts = vec![Reason::new(NotSentInTime, 1000.0, 1020.0, "for a test")];
         let mut run = Evidence { doubts, ..evidence([10; 1000], 0) };
         (run.requests.arrivals, run.requests.dropped) = (1020, 20);
-        check(&run, "error_rate < 1%", Some(20.0 / 1020.0), NotJudged);
-        check(&run, "dropped == 0", Some(20.0), NotJudged);
-        check(&run, "error_rate < 5%", Some(20.0 / 1020.0), Held);
+        check(&run, "error_rate < 1%", Some(20.0 / 1020.0), Inconclusive);
+        check(&run, "dropped == 0", Some(20.0), Inconclusive);
+        check(&run, "error_rate < 5%", Some(20.0 / 1020.0), Passed);
         // Answers that a thread without a processor took for missing.
         let doubts = vec![Reason::new(CpuContended, 0.7, 0.05, "for a test")];
         let run = Evidence { doubts, ..evidence([10; 1000], 20) };
-        check(&run, "error_rate < 1%", Some(20.0 / 1020.0), NotJudged);
-        check(&run, "errors == 0", Some(20.0), NotJudged);
+        check(&run, "error_rate < 1%", Some(20.0 / 1020.0), Inconclusive);
+        check(&run, "errors == 0", Some(20.0), Inconclusive);
     }
 
     #[test]
     fn nothing_sent_is_nothing_to_judge() {
         let run = evidence([], 0);
-        check(&run, "p99 < 50ms", None, Verdict::NotJudged);
-        check(&run, "error_rate == 0", None, Verdict::NotJudged);
-        check(&run, "errors == 0", Some(0.0), Verdict::Held);
+        check(&run, "p99 < 50ms", None, Verdict::Inconclusive);
+        check(&run, "error_rate == 0", None, Verdict::Inconclusive);
+        check(&run, "errors == 0", Some(0.0), Verdict::Passed);
     }
 
     #[test]
@@ -618,14 +618,14 @@ mod tests {
         let mut run = evidence([100; 1000], 0);
         run.steps = vec![("search".into(), evidence([10; 1000], 0))];
         check(&run, "p99 < 50ms", Some(100.0), Verdict::Failed);
-        check(&run, "search.p99 < 50ms", Some(10.0), Verdict::Held);
+        check(&run, "search.p99 < 50ms", Some(10.0), Verdict::Passed);
     }
 
     #[test]
     fn a_failure_outweighs_what_was_not_judged() {
-        use Verdict::{Failed, Held, NotJudged};
-        assert_eq!(overall([]), Held);
-        assert_eq!(overall([Held, NotJudged]), NotJudged);
-        assert_eq!(overall([NotJudged, Failed, Held]), Failed);
+        use Verdict::{Failed, Inconclusive, Passed};
+        assert_eq!(overall([]), Passed);
+        assert_eq!(overall([Passed, Inconclusive]), Inconclusive);
+        assert_eq!(overall([Inconclusive, Failed, Passed]), Failed);
     }
 }

@@ -231,8 +231,8 @@ fn table(title: &str, rows: &[Row], seed: u64, pairs: u64) {
             row.what,
             row.gates.join("`, `"),
             share(Verdict::Regressed),
-            share(Verdict::Held),
-            share(Verdict::CantTell),
+            share(Verdict::Passed),
+            share(Verdict::Inconclusive),
             oracle(row, &judged)
         );
     }
@@ -312,7 +312,7 @@ impl Row {
                 looks::confirm(&mut found, &judged(base, candidate, gates, ALPHA));
             }
             let verdict = found[0].verdict.expect("there are gates");
-            if verdict != Verdict::CantTell || last {
+            if verdict != Verdict::Inconclusive || last {
                 return Judged { verdict, guess: 0.0, allowed: 0.0, runs: sides[0].len() };
             }
             known = found;

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::number::number;
 use super::predict::{self, CONFIDENCE, Circumstances, Prediction, RatePrediction, Stop};
-use super::queue::{Known, Load, Queue};
+use super::queue::{Known, LoadPoint, Queue};
 use super::search::{Answer, Kind, OVERLOADS};
 use super::stats::Estimate;
-use super::trials::{Outcome, Overload, TrialSummary};
+use super::trials::{Overload, TrialOutcome, TrialSummary};
 use super::usl::Usl;
 
 /// Models of a Flow and what they say.
@@ -108,7 +108,7 @@ pub fn models(trials: &[TrialSummary], answer: &Answer, circumstances: Circumsta
             .iter()
             .filter_map(|t| Some((concurrency(t, circumstances), t.point.throughput_per_s?)))
             .collect();
-        let times: Vec<Load> = loads.iter().filter_map(|trial| predict::load(trial)).collect();
+        let times: Vec<LoadPoint> = loads.iter().filter_map(|trial| predict::load(trial)).collect();
         let queue = known.filter(|_| !circumstances.clients);
         (Usl::fit(&usl, CONFIDENCE), queue.and_then(|known| Queue::fit(&times, known, CONFIDENCE)))
     };
@@ -149,7 +149,7 @@ fn known(
     let highest = loads.last()?.point.throughput_per_s?;
     let full = trials.iter().filter(|trial| {
         // What failed without errors and could not keep up shows what comes out at most.
-        trial.outcome != Outcome::Invalid && trial.point.error_rate < 0.01
+        trial.outcome != TrialOutcome::Invalid && trial.point.error_rate < 0.01
     });
     let saturated = full.filter_map(|trial| {
         let (done, offered) = (trial.point.throughput_per_s?, trial.point.offered_per_s);
@@ -236,7 +236,7 @@ pub(super) mod tests {
         TrialSummary {
             kind: Kind::Bisect,
             level,
-            outcome: if level < 60.0 { Outcome::Held } else { Outcome::Failed },
+            outcome: if level < 60.0 { TrialOutcome::Passed } else { TrialOutcome::Failed },
             seconds: 20.0,
             budget_s: 20.0,
             point: Point {

@@ -43,7 +43,7 @@ pub struct Plan {
     /// What one replica costs an hour.
     pub cost_per_hour: Option<f64>,
     /// One for each stretch of time.
-    pub steps: Vec<Step>,
+    pub steps: Vec<PlannedStep>,
     /// When the replicas as measured no longer hold the peak with the headroom; null: they always
     /// do.
     #[schemars(with = "Option<String>")]
@@ -54,7 +54,7 @@ pub struct Plan {
 
 /// What a stretch of time needs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Step {
+pub struct PlannedStep {
     /// When it begins.
     #[schemars(with = "String")]
     pub from: Date,
@@ -206,7 +206,7 @@ fn date(text: &str) -> Option<Date> {
 /// those measured does.
 pub fn plan(holds_per_s: f64, wanted: &Wanted) -> Plan {
     let each = holds_per_s / f64::from(wanted.replicas.max(1));
-    let steps: Vec<Step> = wanted
+    let steps: Vec<PlannedStep> = wanted
         .peaks
         .iter()
         .map(|peak| {
@@ -215,7 +215,7 @@ pub fn plan(holds_per_s: f64, wanted: &Wanted) -> Plan {
             let with_spare = replicas + 1;
             let cost_per_hour = wanted.cost_per_hour.map(|cost| cost * f64::from(with_spare));
             let documents = peak.per_s * wanted.documents_per_request * 3600.0;
-            Step {
+            PlannedStep {
                 from: peak.from,
                 per_s: peak.per_s,
                 replicas,
@@ -241,7 +241,7 @@ pub fn plan(holds_per_s: f64, wanted: &Wanted) -> Plan {
     }
 }
 
-fn words(steps: &[Step], outgrown: Option<Date>, wanted: &Wanted, holds: f64) -> String {
+fn words(steps: &[PlannedStep], outgrown: Option<Date>, wanted: &Wanted, holds: f64) -> String {
     use super::number::number;
 
     let (setup, s, does) = match wanted.replicas {

@@ -98,7 +98,7 @@ impl Objective {
         let others = self.conditions.iter().zip(judged);
         others
             .filter(|(condition, _)| limit(condition).is_none())
-            .fold(Verdict::Held, |verdict, (_, judged)| verdict.and(judged.verdict))
+            .fold(Verdict::Passed, |verdict, (_, judged)| verdict.and(judged.verdict))
     }
 
     /// Measures a recording block by block.

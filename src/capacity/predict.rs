@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::number::{number, sure};
-use super::queue::{Known, Load, Queue};
+use super::queue::{Known, LoadPoint, Queue};
 use super::search::Answer;
 use super::stats::Estimate;
 use super::trials::TrialSummary;
@@ -122,13 +122,13 @@ fn capacity(loads: &[&TrialSummary], name: &str, circumstances: Circumstances) -
     if circumstances.clients {
         return None;
     }
-    let times: Vec<Load> = loads
+    let times: Vec<LoadPoint> = loads
         .iter()
         .filter_map(|trial| {
             let mean_s = time_in(trial, name)? / 1e3;
             let whole = load(trial)?;
             // How much a single Executor's times vary is not told: no more than those of all.
-            Some(Load { mean_s, error_s: whole.error_s.max(0.01 * mean_s), ..whole })
+            Some(LoadPoint { mean_s, error_s: whole.error_s.max(0.01 * mean_s), ..whole })
         })
         .collect();
     let first = times.first()?;
@@ -143,14 +143,14 @@ fn capacity(loads: &[&TrialSummary], name: &str, circumstances: Circumstances) -
 }
 
 /// A trial as a load to fit a queue to.
-pub(super) fn load(trial: &TrialSummary) -> Option<Load> {
+pub(super) fn load(trial: &TrialSummary) -> Option<LoadPoint> {
     let point = &trial.point;
     let mean_s = point.mean_ms? / 1e3;
     let deviation_s = point.stddev_ms.unwrap_or(0.0) / 1e3;
     let error_s = deviation_s / trial.independent_requests.max(1.0).sqrt();
     // A machine is not the same from minute to minute: a hundredth is what no sample takes away.
     let error_s = error_s.hypot(0.01 * mean_s);
-    Some(Load { rate: point.throughput_per_s?, mean_s, error_s })
+    Some(LoadPoint { rate: point.throughput_per_s?, mean_s, error_s })
 }
 
 /// The Executor that gives way once the first one has more replicas.
@@ -327,7 +327,7 @@ mod tests {
     #[test]
     fn other_rates_have_intervals_and_an_end() {
         let trials: Vec<TrialSummary> = [5.0, 10.0, 20.0, 40.0, 55.0, 70.0].map(trial).to_vec();
-        let loads: Vec<Load> = trials.iter().filter_map(load).collect();
+        let loads: Vec<LoadPoint> = trials.iter().filter_map(load).collect();
         let known = Known {
             service_max_s: 0.0151,
             variance_s2: 0.000_11,

@@ -18,7 +18,7 @@ use crate::stats::{erlang_c, t_within};
 
 /// A measured load in balance.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Load {
+pub struct LoadPoint {
     /// Requests a second.
     pub rate: f64,
     /// The mean response time, in seconds.
@@ -104,9 +104,9 @@ const ENVELOPE: usize = 24;
 impl Queue {
     /// Fits loads that were in balance. `None` with too few of them: four, or five where no
     /// overload was seen.
-    pub fn fit(loads: &[Load], known: Known, confidence: f64) -> Option<Queue> {
+    pub fn fit(loads: &[LoadPoint], known: Known, confidence: f64) -> Option<Queue> {
         let data = loads.len() + usize::from(known.saturated_per_s.is_some());
-        let right = |load: &Load| load.rate > 0.0 && load.mean_s > 0.0 && load.error_s > 0.0;
+        let right = |load: &LoadPoint| load.rate > 0.0 && load.mean_s > 0.0 && load.error_s > 0.0;
         if data <= PARAMETERS || known.service_max_s <= 0.0 || !loads.iter().all(right) {
             return None;
         }
@@ -191,7 +191,7 @@ fn capacity_steps() -> impl Iterator<Item = f64> {
 }
 
 /// All queues of the grid, each with the overhead that suits it best.
-fn shapes(loads: &[Load], known: Known) -> Vec<Fitted> {
+fn shapes(loads: &[LoadPoint], known: Known) -> Vec<Fitted> {
     let highest = loads.iter().map(|load| load.rate).fold(0.0, f64::max);
     let mut capacities: Vec<f64> = capacity_steps().map(|step| highest * step).collect();
     if let Some(saturated) = known.saturated_per_s {
@@ -266,7 +266,7 @@ fn variabilities(known: Known, service: f64) -> (f64, f64) {
 }
 
 /// The overhead that suits loads best, and the squares that it leaves.
-fn overhead(loads: &[Load], waits: &[f64], service: f64, variability: f64) -> (f64, f64) {
+fn overhead(loads: &[LoadPoint], waits: &[f64], service: f64, variability: f64) -> (f64, f64) {
     let rests = || {
         let each = loads.iter().zip(waits);
         each.map(|(load, wait)| (load.mean_s - service - variability * wait, load.error_s.powi(-2)))
@@ -302,10 +302,10 @@ mod tests {
     use super::*;
 
     /// Loads of a queue, with errors of a hundredth.
-    fn loads(rates: &[f64], of: impl Fn(f64) -> f64) -> Vec<Load> {
+    fn loads(rates: &[f64], of: impl Fn(f64) -> f64) -> Vec<LoadPoint> {
         let load = |rate: &f64| {
             let mean_s = of(*rate);
-            Load { rate: *rate, mean_s, error_s: mean_s * 0.01 }
+            LoadPoint { rate: *rate, mean_s, error_s: mean_s * 0.01 }
         };
         rates.iter().map(load).collect()
     }

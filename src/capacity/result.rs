@@ -135,7 +135,7 @@ fn check(capacity: &Capacity) -> Result<(), (String, String)> {
         Answer::Edge { held, .. } => ("answer.edge.held", *held),
         Answer::FailsAtLow { level } => ("answer.fails_at_low.level", *level),
         Answer::HoldsAtHigh { level } => ("answer.holds_at_high.level", *level),
-        Answer::Unclear { .. } => return Ok(()),
+        Answer::Inconclusive { .. } => return Ok(()),
     };
     above_zero(field.into(), level)
 }

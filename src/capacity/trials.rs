@@ -10,14 +10,15 @@ use crate::record::summary::ThresholdSummary;
 /// What came of a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// The objective held.
-    Held,
+pub enum TrialOutcome {
+    /// The objective was met.
+    #[serde(rename = "held", alias = "passed")]
+    Passed,
     /// It did not.
     Failed,
     /// Not enough samples to tell.
-    #[serde(alias = "inconclusive")]
-    Undecided,
+    #[serde(rename = "undecided", alias = "inconclusive")]
+    Inconclusive,
     /// The trial was not valid.
     Invalid,
     /// It was made to see, not to judge.
@@ -32,7 +33,7 @@ pub struct TrialSummary {
     /// Requests a second, or clients.
     pub level: f64,
     /// What came of it.
-    pub outcome: Outcome,
+    pub outcome: TrialOutcome,
     /// How long it took.
     pub seconds: f64,
     /// How long it might have taken.
@@ -66,7 +67,7 @@ impl TrialSummary {
     /// the load and not of the length of the trial.
     pub fn is_balanced(&self) -> bool {
         let point = &self.point;
-        !matches!(self.outcome, Outcome::Invalid | Outcome::Seen)
+        !matches!(self.outcome, TrialOutcome::Invalid | TrialOutcome::Seen)
             && !point.growing
             && point.drift.is_some_and(|drift| drift <= DRIFT_MAX)
             && point.throughput_per_s.is_some_and(|done| done >= KEPT_UP * point.offered_per_s)
@@ -120,7 +121,7 @@ pub struct ExecutorTime {
 
 /// The last trial at a level that held.
 pub fn confirmed(trials: &[TrialSummary], level: f64) -> Option<&TrialSummary> {
-    trials.iter().rfind(|trial| trial.level == level && trial.outcome == Outcome::Held)
+    trials.iter().rfind(|trial| trial.level == level && trial.outcome == TrialOutcome::Passed)
 }
 
 /// What varies.

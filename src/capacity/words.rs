@@ -4,7 +4,7 @@ use super::number::{number, sure};
 use super::predict::next_words;
 use super::result::Capacity;
 use super::search::{Answer, Kind, Settings};
-use super::trials::{Outcome, TrialSummary, Unit};
+use super::trials::{TrialOutcome, TrialSummary, Unit};
 use crate::record::summary::{ThresholdSummary, Verdict};
 use crate::scenario::condition::Condition;
 
@@ -54,10 +54,10 @@ pub fn answer(
             say(*level),
             say(level * 4.0)
         ),
-        Answer::Unclear { held: Some(held), reason } => {
+        Answer::Inconclusive { held: Some(held), reason } => {
             format!("inconclusive: {reason}; {} seemed to hold", say(*held))
         }
-        Answer::Unclear { held: None, reason } => format!("inconclusive: {reason}"),
+        Answer::Inconclusive { held: None, reason } => format!("inconclusive: {reason}"),
     }
 }
 
@@ -67,7 +67,7 @@ fn above(trials: &[TrialSummary], held: f64, unit: Unit) -> String {
         let there = trials.iter().filter(|trial| trial.level > held && trial.outcome == outcome);
         there.map(|trial| trial.level).reduce(f64::min).map(|lowest| level(lowest, unit))
     };
-    match (of(Outcome::Undecided), of(Outcome::Invalid)) {
+    match (of(TrialOutcome::Inconclusive), of(TrialOutcome::Invalid)) {
         (Some(level), None) => {
             format!("{level} was inconclusive in the time a trial has: try a longer `trial`")
         }
@@ -80,7 +80,7 @@ fn above(trials: &[TrialSummary], held: f64, unit: Unit) -> String {
 
 /// Which condition failed at a level, and how: "p99 163 ms".
 fn why(trials: &[TrialSummary], level: f64) -> Option<String> {
-    let at = |trial: &&TrialSummary| trial.level == level && trial.outcome == Outcome::Failed;
+    let at = |trial: &&TrialSummary| trial.level == level && trial.outcome == TrialOutcome::Failed;
     let trial = trials.iter().rfind(at)?;
     let failed = trial.objective.iter().find(|judged| is_broken(judged)).map(condition);
     let failed = failed.or_else(|| {
@@ -101,7 +101,7 @@ fn why(trials: &[TrialSummary], level: f64) -> Option<String> {
 fn is_broken(judged: &ThresholdSummary) -> bool {
     let holds = |actual: f64| judged.that.parse().is_ok_and(|that: Condition| that.holds(actual));
     judged.verdict == Verdict::Failed
-        || judged.verdict == Verdict::NotJudged && !judged.actual.is_some_and(holds)
+        || judged.verdict == Verdict::Inconclusive && !judged.actual.is_some_and(holds)
 }
 
 /// A condition's metric and its value: "p99 163 ms".
@@ -153,13 +153,13 @@ pub fn kind(kind: Kind) -> &'static str {
 }
 
 /// What came of a trial.
-pub fn outcome(outcome: Outcome) -> &'static str {
+pub fn outcome(outcome: TrialOutcome) -> &'static str {
     match outcome {
-        Outcome::Held => "passed",
-        Outcome::Failed => "failed",
-        Outcome::Undecided => "inconclusive",
-        Outcome::Invalid => "not valid",
-        Outcome::Seen => "seen",
+        TrialOutcome::Passed => "passed",
+        TrialOutcome::Failed => "failed",
+        TrialOutcome::Inconclusive => "inconclusive",
+        TrialOutcome::Invalid => "not valid",
+        TrialOutcome::Seen => "seen",
     }
 }
 
@@ -258,7 +258,7 @@ pub fn paragraph(capacity: &Capacity) -> String {
             "This Flow does not meet its SLO ({goal}) even at {}, the least that was tried.",
             level(*low, unit)
         ),
-        Answer::Unclear { reason, .. } => {
+        Answer::Inconclusive { reason, .. } => {
             format!("What this Flow sustains is inconclusive: {reason}.")
         }
     };
@@ -343,7 +343,7 @@ mod tests {
 
     #[test]
     fn an_answer_without_an_upper_end_says_why() {
-        let words = |above: &[(f64, Outcome)]| {
+        let words = |above: &[(f64, TrialOutcome)]| {
             let trials: Vec<TrialSummary> = above
                 .iter()
                 .map(|(level, outcome)| TrialSummary { outcome: *outcome, ..trial(*level) })
@@ -355,11 +355,15 @@ mod tests {
         for (above, ends) in [
             (&[][..], "no load above it failed for certain: try a longer `trial`"),
             (
-                &[(44.0, Outcome::Undecided), (42.0, Outcome::Undecided), (39.0, Outcome::Invalid)],
+                &[
+                    (44.0, TrialOutcome::Inconclusive),
+                    (42.0, TrialOutcome::Inconclusive),
+                    (39.0, TrialOutcome::Invalid),
+                ],
                 "42/s was inconclusive in the time a trial has: try a longer `trial`",
             ),
             (
-                &[(42.0, Outcome::Undecided), (44.0, Outcome::Invalid)],
+                &[(42.0, TrialOutcome::Inconclusive), (44.0, TrialOutcome::Invalid)],
                 "44/s was inconclusive, as trials were not valid: leave flowbench more of the machine",
             ),
         ] {

@@ -23,7 +23,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn main(args: Args) -> Exit {
-    let mut exit = Exit::Held;
+    let mut exit = Exit::Passed;
     for path in &args.files.files {
         match args.changes.suite(path).and_then(refused) {
             Ok(plan) => {
@@ -35,7 +35,7 @@ pub(super) fn main(args: Args) -> Exit {
                 }
             }
             Err(problem) => {
-                if exit != Exit::Held {
+                if exit != Exit::Passed {
                     print::tell("");
                 }
                 exit = problem.print();

@@ -11,7 +11,7 @@ use super::run::not_written;
 use super::{Exit, print};
 use crate::compare::noise::{self, Noise};
 use crate::compare::{
-    self, ALPHA, CompareError, Comparison, Gate, Inconclusive, Options, Saved, Verdict,
+    self, ALPHA, CompareError, Comparison, Gate, OnInconclusive, Options, Saved, Verdict,
 };
 use crate::record::saved::{self, ReadProblem};
 use crate::record::summary::Summary;
@@ -97,8 +97,8 @@ impl Policy {
     /// Exit code of an inconclusive comparison.
     pub(super) fn exit(self) -> Exit {
         match self {
-            Policy::Fail => Exit::NotJudged,
-            Policy::Warn | Policy::Pass => Exit::Held,
+            Policy::Fail => Exit::Inconclusive,
+            Policy::Warn | Policy::Pass => Exit::Passed,
         }
     }
 }
@@ -216,9 +216,9 @@ impl Judging {
         alpha: f64,
     ) -> Result<Comparison, Problem> {
         let inconclusive = match self.inconclusive {
-            Policy::Fail => Inconclusive::Fail,
-            Policy::Warn => Inconclusive::Warn,
-            Policy::Pass => Inconclusive::Pass,
+            Policy::Fail => OnInconclusive::Fail,
+            Policy::Warn => OnInconclusive::Warn,
+            Policy::Pass => OnInconclusive::Pass,
         };
         let options = Options { gates: &self.gates, alpha, noise, force: self.force, inconclusive };
         let compared = compare::compare(base, candidate, options);
@@ -244,7 +244,7 @@ impl From<&CompareError> for Problem {
             _ => "",
         };
         let exit = match error {
-            CompareError::Incomparable(_) => Exit::NotJudged,
+            CompareError::Incomparable(_) => Exit::Inconclusive,
             _ => Exit::Usage,
         };
         Problem::new(exit, format!("error: {error}{help}"))
@@ -338,9 +338,9 @@ impl Kind {
 /// Exit code for a comparison.
 pub(super) fn exit(comparison: &Comparison) -> Exit {
     match comparison.verdict {
-        _ if comparison.passed => Exit::Held,
+        _ if comparison.passed => Exit::Passed,
         Some(Verdict::Regressed) => Exit::Failed,
-        _ => Exit::NotJudged,
+        _ => Exit::Inconclusive,
     }
 }
 

@@ -161,7 +161,7 @@ impl Course<'_> {
                 self.confirm(&mut found).await?;
             }
             let over = self.sides[0].len() < most && !self.has_time_for(1 + CONFIRMATION);
-            if found.verdict != Some(Verdict::CantTell) || last || over {
+            if found.verdict != Some(Verdict::Inconclusive) || last || over {
                 found.notes.push(self.told(&found, runs, over));
                 found.notes.extend(self.told_bad());
                 return Ok(found);
@@ -287,10 +287,12 @@ impl Course<'_> {
             more => format!("; {more} confirmation runs each"),
         };
         match found.verdict {
-            Some(Verdict::CantTell) if over => {
+            Some(Verdict::Inconclusive) if over => {
                 format!("ended after {made} per side: the budget was used")
             }
-            Some(Verdict::CantTell) => format!("ended after {made} per side: all runs were made"),
+            Some(Verdict::Inconclusive) => {
+                format!("ended after {made} per side: all runs were made")
+            }
             _ if runs < usize::from(self.args.runs) => {
                 format!("stopped early after {made} per side{fresh}")
             }

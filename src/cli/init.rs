@@ -25,7 +25,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn main(args: Args) -> Exit {
-    write(&args).map_or_else(|problem| problem.print(), |()| Exit::Held)
+    write(&args).map_or_else(|problem| problem.print(), |()| Exit::Passed)
 }
 
 fn write(args: &Args) -> Result<(), Problem> {

@@ -78,7 +78,7 @@ enum Command {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Everything passed.
-    Held = 0,
+    Passed = 0,
     /// A threshold, an assertion or a gate failed; a call got a response with a failure.
     Failed = 1,
     /// The suite or the command line is wrong.
@@ -86,7 +86,7 @@ pub enum Exit {
     /// A target could not be reached or started.
     Unreachable = 3,
     /// Inconclusive: a run is not valid, or a gate cannot decide.
-    NotJudged = 4,
+    Inconclusive = 4,
     /// A report could not be written.
     NotWritten = 5,
     /// Interrupted by a signal.
@@ -102,10 +102,10 @@ impl Exit {
             Exit::Usage,
             Exit::Unreachable,
             Exit::Failed,
-            Exit::NotJudged,
+            Exit::Inconclusive,
         ];
         let known = ORDER.into_iter().find(|exit| [self, other].contains(exit));
-        known.unwrap_or(Exit::Held)
+        known.unwrap_or(Exit::Passed)
     }
 }
 
@@ -121,7 +121,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(match printed {
                 _ if error.use_stderr() => Exit::Usage as u8,
                 Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Exit::NotWritten as u8,
-                _ => Exit::Held as u8,
+                _ => Exit::Passed as u8,
             });
         }
     };

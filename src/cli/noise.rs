@@ -86,7 +86,7 @@ async fn run(args: &Args) -> Result<Exit, Problem> {
     } else {
         set_aside(&results, &args.out).map_err(not_written)?;
     }
-    let Some(reason) = given_up else { return Ok(Exit::Held) };
+    let Some(reason) = given_up else { return Ok(Exit::Passed) };
     let made = results.len();
     print::tell(format_args!(
         "inconclusive: {made} of {} runs can be used, the others are in `{}`; the last: {reason}",

@@ -315,7 +315,7 @@ impl Printer {
             out: Out::plain(),
             buffer: Vec::new(),
             failures: 0,
-            exit: Exit::Held,
+            exit: Exit::Passed,
             closed: false,
         }
     }
@@ -363,7 +363,7 @@ impl Printer {
             problem.print();
         }
         // The first exit code wins: later ones are often consequences of it.
-        if self.exit == Exit::Held {
+        if self.exit == Exit::Passed {
             self.exit = problem.exit;
         }
     }

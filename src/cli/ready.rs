@@ -34,7 +34,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 pub(super) async fn main(args: Args) -> Exit {
     match run(args).await {
-        Ok(said) => print::line(said).map_or_else(|problem| problem.print(), |()| Exit::Held),
+        Ok(said) => print::line(said).map_or_else(|problem| problem.print(), |()| Exit::Passed),
         Err(problem) => problem.print(),
     }
 }

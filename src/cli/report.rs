@@ -96,13 +96,13 @@ fn run(args: &Args) -> Result<Exit, Problem> {
     }
     put(args, |out| report::write(&summary, kind, out))?;
     if args.thresholds.is_empty() {
-        return Ok(Exit::Held);
+        return Ok(Exit::Passed);
     }
     let thresholds = summary.scenarios.iter().flat_map(|scenario| &scenario.thresholds);
     Ok(match threshold::overall(thresholds.map(|threshold| threshold.verdict)) {
-        Verdict::Held => Exit::Held,
+        Verdict::Passed => Exit::Passed,
         Verdict::Failed => Exit::Failed,
-        Verdict::NotJudged | Verdict::NotReached | Verdict::Interrupted => Exit::NotJudged,
+        Verdict::Inconclusive | Verdict::NotReached | Verdict::Interrupted => Exit::Inconclusive,
     })
 }
 
@@ -128,7 +128,7 @@ fn render_search(args: &Args, result: &AtHand, kind: Format) -> Result<Exit, Pro
     let capacity = crate::capacity::result::read(result.file());
     let capacity = capacity.map_err(|error| Problem::usage(result.named(error)))?;
     put(args, |out| report::capacity::write(&capacity, kind, out))?;
-    Ok(Exit::Held)
+    Ok(Exit::Passed)
 }
 
 /// Writes to where the arguments say.

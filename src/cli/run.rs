@@ -145,7 +145,8 @@ async fn run(args: Args) -> Result<Exit, Problem> {
         true => Ok(()),
         false => paths.iter().try_for_each(|path| print::line(path.display())),
     };
-    let told = told.and_then(|()| named()).map_or_else(|problem| problem.print(), |()| Exit::Held);
+    let told =
+        told.and_then(|()| named()).map_or_else(|problem| problem.print(), |()| Exit::Passed);
     let exit = exit(&summary).or(told);
     let Some(judged) = judged else { return Ok(exit) };
     let gated = judged.and_then(|(comparison, paths)| {
@@ -301,8 +302,8 @@ fn exit(summary: &Summary) -> Exit {
         _ if ended(EndReason::Broken) => Exit::Usage,
         Verdict::NotReached => Exit::Unreachable,
         Verdict::Failed => Exit::Failed,
-        Verdict::NotJudged => Exit::NotJudged,
-        Verdict::Held => Exit::Held,
+        Verdict::Inconclusive => Exit::Inconclusive,
+        Verdict::Passed => Exit::Passed,
     }
 }
 

@@ -47,7 +47,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
         Problem::new(exit, super::run::chain(&error))
     })?;
     written.and_then(|()| print::written(|out| conclude(&report, args.json, out)))?;
-    Ok(if report.passed { Exit::Held } else { Exit::Failed })
+    Ok(if report.passed { Exit::Passed } else { Exit::Failed })
 }
 
 fn show(told: Told<'_>, out: &mut dyn Write) -> io::Result<()> {

@@ -84,7 +84,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     signals.next().await;
     // A second signal ends what the first one lets finish.
     tokio::select! {
-        () = flow.stop() => Ok(Exit::Held),
+        () = flow.stop() => Ok(Exit::Passed),
         () = signals.next() => Ok(Exit::Interrupted),
     }
 }

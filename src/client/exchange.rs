@@ -66,11 +66,9 @@ pub(super) struct Exchange<'a, C> {
     full: bool,
 }
 
-type Outcome = Result<Reply, CallError>;
-
 enum InFlight {
-    AnyOrder(FuturesUnordered<BoxFuture<'static, Outcome>>),
-    InOrder(FuturesOrdered<BoxFuture<'static, Outcome>>),
+    AnyOrder(FuturesUnordered<BoxFuture<'static, Result<Reply, CallError>>>),
+    InOrder(FuturesOrdered<BoxFuture<'static, Result<Reply, CallError>>>),
 }
 
 impl<'a, C: Call> Exchange<'a, C> {
@@ -134,7 +132,7 @@ impl<'a, C: Call> Exchange<'a, C> {
         });
     }
 
-    fn settle(&mut self, outcome: Outcome) -> Result<Response, PostError> {
+    fn settle(&mut self, outcome: Result<Reply, CallError>) -> Result<Response, PostError> {
         outcome.map(Response::new).map_err(|error| {
             if !self.manner.continue_on_error || error.is_final() {
                 self.batches = None;
@@ -192,14 +190,14 @@ impl InFlight {
         }
     }
 
-    fn push(&mut self, call: BoxFuture<'static, Outcome>) {
+    fn push(&mut self, call: BoxFuture<'static, Result<Reply, CallError>>) {
         match self {
             InFlight::AnyOrder(calls) => calls.push(call),
             InFlight::InOrder(calls) => calls.push_back(call),
         }
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Reply, CallError>>> {
         match self {
             InFlight::AnyOrder(calls) => Pin::new(calls).poll_next(cx),
             InFlight::InOrder(calls) => Pin::new(calls).poll_next(cx),

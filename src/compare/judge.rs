@@ -393,7 +393,7 @@ impl Trial<'_> {
             Err(reason) => {
                 return GateResult {
                     gate,
-                    verdict: Verdict::CantTell,
+                    verdict: Verdict::Inconclusive,
                     allowed: self.gate.metric.change(self.gate.limit(f64::INFINITY)),
                     change: None,
                     runs_needed: self.runs_needed,
@@ -410,10 +410,10 @@ impl Trial<'_> {
         };
         let verdict = match (beyond, inside) {
             (true, _) => Verdict::Regressed,
-            (_, true) => Verdict::Held,
-            _ => Verdict::CantTell,
+            (_, true) => Verdict::Passed,
+            _ => Verdict::Inconclusive,
         };
-        let open = verdict == Verdict::CantTell;
+        let open = verdict == Verdict::Inconclusive;
         let runs_needed = open.then(|| compared.runs_needed(limit, level)).flatten();
         GateResult {
             gate,

@@ -48,7 +48,7 @@ pub fn candidate_first(round: usize) -> bool {
 /// them.
 pub fn keep_decided(found: &mut [ScenarioComparison], known: &[ScenarioComparison]) {
     each_gate(found, known, |gate, known| {
-        if gate.verdict == Verdict::CantTell && known.verdict == Verdict::Held {
+        if gate.verdict == Verdict::Inconclusive && known.verdict == Verdict::Passed {
             *gate = known.clone();
         }
     });
@@ -78,7 +78,7 @@ pub fn leave_unconfirmed(found: &mut [ScenarioComparison]) {
 }
 
 fn withdraw(gate: &mut GateResult, reason: Reason) {
-    gate.verdict = Verdict::CantTell;
+    gate.verdict = Verdict::Inconclusive;
     gate.runs_needed = None;
     gate.reason = Some(reason);
 }

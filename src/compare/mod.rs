@@ -44,15 +44,17 @@ pub enum Verdict {
     /// Worse by more than is allowed.
     Regressed,
     /// Not worse by more than is allowed.
-    Held,
+    #[serde(rename = "held")]
+    Passed,
     /// Inconclusive: the reason beside it says why.
-    CantTell,
+    #[serde(rename = "cant_tell")]
+    Inconclusive,
 }
 
 /// How to treat inconclusive gates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Inconclusive {
+pub enum OnInconclusive {
     /// They do not pass.
     #[default]
     Fail,
@@ -83,7 +85,7 @@ pub struct Options<'a> {
     /// Whether to compare despite differences.
     pub force: bool,
     /// How to treat inconclusive gates.
-    pub inconclusive: Inconclusive,
+    pub inconclusive: OnInconclusive,
 }
 
 /// The comparison of two sides.
@@ -98,7 +100,7 @@ pub struct Comparison {
     /// Whether the candidate passes: nothing regressed, and inconclusive gates are allowed to pass.
     pub passed: bool,
     /// How to treat inconclusive gates.
-    pub inconclusive: Inconclusive,
+    pub inconclusive: OnInconclusive,
     /// Minimum confidence level of the intervals.
     pub confidence: f64,
     /// The results of the base.
@@ -272,11 +274,11 @@ pub fn compare(
 }
 
 /// Whether a candidate with this verdict passes.
-pub fn passed(verdict: Option<Verdict>, inconclusive: Inconclusive) -> bool {
+pub fn passed(verdict: Option<Verdict>, inconclusive: OnInconclusive) -> bool {
     match verdict {
-        None | Some(Verdict::Held) => true,
+        None | Some(Verdict::Passed) => true,
         Some(Verdict::Regressed) => false,
-        Some(Verdict::CantTell) => inconclusive != Inconclusive::Fail,
+        Some(Verdict::Inconclusive) => inconclusive != OnInconclusive::Fail,
     }
 }
 
@@ -285,8 +287,8 @@ pub fn passed(verdict: Option<Verdict>, inconclusive: Inconclusive) -> bool {
 pub fn overall(verdicts: impl IntoIterator<Item = Verdict>) -> Option<Verdict> {
     verdicts.into_iter().reduce(|all, next| match (all, next) {
         (Verdict::Regressed, _) | (_, Verdict::Regressed) => Verdict::Regressed,
-        (Verdict::CantTell, _) | (_, Verdict::CantTell) => Verdict::CantTell,
-        (Verdict::Held, Verdict::Held) => Verdict::Held,
+        (Verdict::Inconclusive, _) | (_, Verdict::Inconclusive) => Verdict::Inconclusive,
+        (Verdict::Passed, Verdict::Passed) => Verdict::Passed,
     })
 }
 
@@ -302,7 +304,7 @@ impl ScenarioComparison {
     /// Makes all gates inconclusive, whatever the figures say.
     fn leave_open(&mut self, obstacle: &Difference) {
         for gate in &mut self.gates {
-            gate.verdict = Verdict::CantTell;
+            gate.verdict = Verdict::Inconclusive;
             gate.runs_needed = None;
             gate.reason = Some(Reason::plain(obstacle.code, obstacle.to_string()));
         }

@@ -14,7 +14,7 @@ use indexmap::IndexMap;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::Answer;
+use super::StepAnswer;
 use super::exchange::exchange;
 use super::order::InOrder;
 use crate::assertion::{Assertion, Exchange, Reads};
@@ -230,7 +230,7 @@ impl Examiner {
 
     /// Looks at answers until all senders are gone, as they come or in the order of their requests.
     /// Blocks: for a thread of its own.
-    pub fn run(self, mut answers: mpsc::Receiver<Answer>, in_order: bool) {
+    pub fn run(self, mut answers: mpsc::Receiver<StepAnswer>, in_order: bool) {
         let mut order = InOrder::new();
         while let Some(answer) = answers.blocking_recv() {
             if !in_order {
@@ -270,7 +270,7 @@ impl Examiner {
     }
 
     /// Looks at one answer.
-    pub fn examine(&self, answer: &Answer) {
+    pub fn examine(&self, answer: &StepAnswer) {
         let step = &self.steps[answer.finished.step];
         let exchange = self.exchange(step, answer);
         let mut examined = lock(&self.examined);
@@ -314,7 +314,7 @@ impl Examiner {
     }
 
     /// What assertions and callbacks are to see, decoded as far as they look.
-    fn exchange(&self, step: &Looked, answer: &Answer) -> Exchange {
+    fn exchange(&self, step: &Looked, answer: &StepAnswer) -> Exchange {
         let finished = &answer.finished;
         let mut exchange =
             exchange(&answer.request, finished.reply.as_ref(), step.reads, self.form);
@@ -383,7 +383,7 @@ impl Examiner {
     }
 
     /// What a failure looked like: the request, why, and the response as far as it was read.
-    fn example(&self, answer: &Answer, exchange: &Exchange, reason: &str) -> String {
+    fn example(&self, answer: &StepAnswer, exchange: &Exchange, reason: &str) -> String {
         let mut text = format!("request {}: {reason}", answer.kept.index);
         if let Some((kind, words)) = &exchange.exception {
             text.push_str(&format!("; {kind}: {words}"));

@@ -58,7 +58,7 @@ use source::{Next, Over, Source};
 
 /// One worker's part of a load.
 #[derive(Debug)]
-pub struct Load<C> {
+pub struct Job<C> {
     /// How requests are sent.
     pub call: C,
     /// When.
@@ -72,7 +72,7 @@ pub struct Load<C> {
     /// Bound of requests in flight, shared with the other workers.
     pub slots: Slots,
     /// Gets every answer to measured requests, where somebody looks at answers.
-    pub answers: Option<mpsc::Sender<Answer>>,
+    pub answers: Option<mpsc::Sender<StepAnswer>>,
     /// How long requests in flight may take when no more arrive; `None`: as long as they take.
     pub grace: Option<Duration>,
     /// Nothing more is sent once the connection is lost, or there is none.
@@ -99,7 +99,7 @@ pub struct Slots {
 
 /// An answer for those who look at answers: assertions, callbacks.
 #[derive(Debug)]
-pub struct Answer {
+pub struct StepAnswer {
     /// Its iteration: the place in the stream of Documents, and what the steps before this one kept.
     pub kept: Kept,
     /// What was sent.
@@ -165,7 +165,7 @@ const STOPPED_GRACE: Duration = Duration::from_secs(10);
 pub(crate) const TICK: Duration = Duration::from_millis(250);
 
 /// Carries out a load; returns when nothing is in flight any more.
-pub async fn drive<C, K, L>(load: Load<C>, clock: &mut K, listener: &mut L) -> Ended
+pub async fn drive<C, K, L>(load: Job<C>, clock: &mut K, listener: &mut L) -> Ended
 where
     C: Call,
     K: Clock,
@@ -175,14 +175,14 @@ where
     busy.watch(dispatch(load, clock, listener, &busy)).await
 }
 
-async fn dispatch<C, K, L>(load: Load<C>, clock: &mut K, listener: &mut L, busy: &Busy) -> Ended
+async fn dispatch<C, K, L>(load: Job<C>, clock: &mut K, listener: &mut L, busy: &Busy) -> Ended
 where
     C: Call,
     K: Clock,
     L: Listener,
 {
-    let Load { call, mut source, mut warmup, mut feed, chain, slots, answers, .. } = load;
-    let Load { grace, ends_when_lost, stop, .. } = load;
+    let Job { call, mut source, mut warmup, mut feed, chain, slots, answers, .. } = load;
+    let Job { grace, ends_when_lost, stop, .. } = load;
     let given_up = RefCell::default();
     let send = |sending: Sending, request: Request| {
         one_request(call.clone(), busy, &given_up, sending, request)
@@ -464,7 +464,7 @@ struct Flight<S, F> {
     warmup: u64,
     chain: Option<Chain>,
     slots: Slots,
-    answers: Option<mpsc::Sender<Answer>>,
+    answers: Option<mpsc::Sender<StepAnswer>>,
 }
 
 impl<S, F> Flight<S, F>
@@ -476,7 +476,7 @@ where
         send: S,
         chain: Option<Chain>,
         slots: Slots,
-        answers: Option<mpsc::Sender<Answer>>,
+        answers: Option<mpsc::Sender<StepAnswer>>,
     ) -> Flight<S, F> {
         let requests = FuturesUnordered::new();
         Flight { send, requests, measured: 0, warmup: 0, chain, slots, answers }
@@ -580,7 +580,7 @@ where
         let answers = self.answers.clone().filter(|_| iteration.arrival.measured);
         let answer = kept
             .zip(answers)
-            .map(|((request, kept), answers)| (Answer { kept, request, finished }, answers));
+            .map(|((request, kept), answers)| (StepAnswer { kept, request, finished }, answers));
         // Those who look may be behind. Then the iteration keeps its slot until they take the
         // answer, so that answers do not pile up without bound.
         let behind = answer.and_then(|(answer, answers)| match answers.try_send(answer) {

@@ -166,7 +166,7 @@ async fn simulate(simulation: Simulation, script: Script) -> (Log, Ended) {
             Source::closed(frame, &clients, Duration::ZERO, budget, Share::WHOLE)
         }
     };
-    let load = Load {
+    let load = Job {
         call: script,
         source,
         warmup: Feed::empty(u64::MAX),

@@ -22,7 +22,7 @@ pub(super) struct Log {
 
 /// When a request came: all of it was read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Arrival(u64);
+pub(super) struct Stamp(u64);
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -43,11 +43,11 @@ impl Log {
         &self,
         id: &str,
         protocol: Protocol,
-        Arrival(arrival_ns): Arrival,
+        Stamp(arrival_ns): Stamp,
         answered: bool,
     ) {
         let protocol = protocol.name();
-        let departure_ns = answered.then(|| Arrival::now().0);
+        let departure_ns = answered.then(|| Stamp::now().0);
         let line = Line { id, protocol, arrival_ns, departure_ns };
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         // A full disk must not stop the Flow; the file ends early, which its reader sees.
@@ -61,10 +61,10 @@ impl Log {
     }
 }
 
-impl Arrival {
-    pub(super) fn now() -> Arrival {
+impl Stamp {
+    pub(super) fn now() -> Stamp {
         let now = clock_gettime(ClockId::Monotonic);
         let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-        Arrival(seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0))
+        Stamp(seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0))
     }
 }

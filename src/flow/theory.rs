@@ -22,7 +22,7 @@ pub struct Theory {
     pub utilisation: Option<f64>,
     /// The mean response time.
     pub mean: Duration,
-    law: Law,
+    law: Distribution,
 }
 
 /// Why there is nothing to say.
@@ -41,7 +41,7 @@ pub enum TheoryError {
 
 /// How response times are distributed; times in seconds.
 #[derive(Clone, Debug, PartialEq)]
-enum Law {
+enum Distribution {
     Constant(f64),
     Uniform {
         min: f64,
@@ -115,12 +115,12 @@ impl Theory {
         }
         let model = format!("M/{}/{servers}", service.letter());
         let (mean, law) = match (&service.law, servers) {
-            _ if service.mean == 0.0 => (0.0, Law::Constant(0.0)),
-            (Law::Exponential { mean }, servers) => erlang(load, *mean, servers),
-            (Law::Constant(service), 1) => deterministic(arrivals, *service),
+            _ if service.mean == 0.0 => (0.0, Distribution::Constant(0.0)),
+            (Distribution::Exponential { mean }, servers) => erlang(load, *mean, servers),
+            (Distribution::Constant(service), 1) => deterministic(arrivals, *service),
             (_, 1) => {
                 let waits = arrivals * service.square / (2.0 * (1.0 - utilisation));
-                (service.mean + waits, Law::Unknown)
+                (service.mean + waits, Distribution::Unknown)
             }
             _ => return Err(TheoryError::None("several servers whose times are not exponential")),
         };
@@ -131,12 +131,12 @@ impl Theory {
     /// has a closed form.
     pub fn quantile(&self, q: f64) -> Option<Duration> {
         let seconds = match &self.law {
-            Law::Unknown => return None,
-            Law::Constant(time) => *time,
-            Law::Uniform { min, max } => min + (max - min) * q,
-            Law::Exponential { mean } => -mean * (1.0 - q).ln(),
-            Law::Lognormal { mu, sigma } => (mu + sigma * normal_quantile(q)).exp(),
-            Law::Erlang { .. } | Law::Deterministic { .. } => {
+            Distribution::Unknown => return None,
+            Distribution::Constant(time) => *time,
+            Distribution::Uniform { min, max } => min + (max - min) * q,
+            Distribution::Exponential { mean } => -mean * (1.0 - q).ln(),
+            Distribution::Lognormal { mu, sigma } => (mu + sigma * normal_quantile(q)).exp(),
+            Distribution::Erlang { .. } | Distribution::Deterministic { .. } => {
                 let mean = self.mean.as_secs_f64();
                 let mut high = mean;
                 while self.law.exceeds(high) > 1.0 - q && high < mean * 1e4 {
@@ -178,7 +178,7 @@ impl fmt::Display for Theory {
 struct Service {
     mean: f64,
     square: f64,
-    law: Law,
+    law: Distribution,
 }
 
 impl Service {
@@ -187,11 +187,11 @@ impl Service {
             ServiceTime::Uniform { min, max } => {
                 let (min, max) = (min.as_secs_f64(), max.as_secs_f64());
                 let square = (min * min + min * max + max * max) / 3.0;
-                Service { mean: 0.5 * (min + max), square, law: Law::Uniform { min, max } }
+                Service { mean: 0.5 * (min + max), square, law: Distribution::Uniform { min, max } }
             }
             ServiceTime::Exponential(mean) => {
                 let mean = mean.as_secs_f64();
-                Service { mean, square: 2.0 * mean * mean, law: Law::Exponential { mean } }
+                Service { mean, square: 2.0 * mean * mean, law: Distribution::Exponential { mean } }
             }
             ServiceTime::Lognormal { median, p99 } => {
                 let mu = median.as_secs_f64().ln();
@@ -199,39 +199,39 @@ impl Service {
                 Service {
                     mean: (mu + 0.5 * sigma * sigma).exp(),
                     square: (2.0 * mu + 2.0 * sigma * sigma).exp(),
-                    law: Law::Lognormal { mu, sigma },
+                    law: Distribution::Lognormal { mu, sigma },
                 }
             }
             ServiceTime::Constant(time) => {
                 let time = time.as_secs_f64();
-                Service { mean: time, square: time * time, law: Law::Constant(time) }
+                Service { mean: time, square: time * time, law: Distribution::Constant(time) }
             }
             // These are told apart before.
             ServiceTime::PerDocument(_) | ServiceTime::Knee(_) => {
-                Service { mean: 0.0, square: 0.0, law: Law::Unknown }
+                Service { mean: 0.0, square: 0.0, law: Distribution::Unknown }
             }
         }
     }
 
     fn letter(&self) -> char {
         match self.law {
-            Law::Constant(_) => 'D',
-            Law::Exponential { .. } => 'M',
+            Distribution::Constant(_) => 'D',
+            Distribution::Exponential { .. } => 'M',
             _ => 'G',
         }
     }
 }
 
 /// M/M/c with a load in servers.
-fn erlang(load: f64, mean: f64, servers: u32) -> (f64, Law) {
+fn erlang(load: f64, mean: f64, servers: u32) -> (f64, Distribution) {
     let waits = erlang_c(load, servers);
     let servers = f64::from(servers);
     let response = mean + waits * mean / (servers - load);
-    (response, Law::Erlang { load, rate: 1.0 / mean, servers, waits })
+    (response, Distribution::Erlang { load, rate: 1.0 / mean, servers, waits })
 }
 
 /// M/D/1.
-fn deterministic(arrivals: f64, service: f64) -> (f64, Law) {
+fn deterministic(arrivals: f64, service: f64) -> (f64, Distribution) {
     let load = arrivals * service;
     // The chance that so many or more arrive during one service.
     let mut at_least = Vec::with_capacity(WAITING_MAX);
@@ -257,14 +257,14 @@ fn deterministic(arrivals: f64, service: f64) -> (f64, Law) {
         }
     }
     let response = service + load * service / (2.0 * (1.0 - load));
-    (response, Law::Deterministic { arrivals, service, waiting })
+    (response, Distribution::Deterministic { arrivals, service, waiting })
 }
 
-impl Law {
+impl Distribution {
     /// The chance that a response takes longer.
     fn exceeds(&self, time: f64) -> f64 {
         match self {
-            Law::Erlang { load, rate, servers, waits } => {
+            Distribution::Erlang { load, rate, servers, waits } => {
                 let spare = servers - 1.0 - load;
                 let served = (-rate * time).exp();
                 let later = match spare.abs() < 1e-9 {
@@ -273,7 +273,7 @@ impl Law {
                 };
                 served + waits * later
             }
-            Law::Deterministic { arrivals, service, waiting } => {
+            Distribution::Deterministic { arrivals, service, waiting } => {
                 let wait = time - service;
                 if wait < 0.0 {
                     return 1.0;

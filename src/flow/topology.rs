@@ -7,7 +7,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::Duration;
 
 use super::config::FlowConfig;
-use super::executor::{Exception, Executor, Outcome, World};
+use super::executor::{Exception, Executor, Handled, World};
 use super::message::{Docs, Faults, Message, Parameters, now, started};
 use super::pattern::{Pattern, PatternError};
 use super::reduce;
@@ -331,7 +331,7 @@ impl Topology {
         at: usize,
         docs: &mut Docs,
         Asked { endpoint, parameters, world, .. }: Asked<'_>,
-    ) -> Result<Outcome, WalkError> {
+    ) -> Result<Handled, WalkError> {
         /// A gateway's first attempt and its retries.
         const ATTEMPTS: u32 = 4;
         let executor = &self.nodes[at].executor;

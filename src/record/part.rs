@@ -67,7 +67,7 @@ impl Summary {
             true => Verdict::Interrupted,
             false => verdicts.reduce(|all, one| all.and(one)).unwrap_or_default(),
         };
-        joined.passed = joined.verdict == Verdict::Held;
+        joined.passed = joined.verdict == Verdict::Passed;
         joined
     }
 }

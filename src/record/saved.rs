@@ -198,7 +198,7 @@ fn count(field: &str, value: u64) -> Result<(), Wrong> {
 }
 
 fn passed(passed: bool, verdict: Verdict) -> Result<(), Wrong> {
-    if passed == (verdict == Verdict::Held) {
+    if passed == (verdict == Verdict::Passed) {
         return Ok(());
     }
     wrong("passed", format!("is {passed}, which the `verdict` beside it contradicts"))
@@ -286,7 +286,9 @@ fn check_totals(scenario: &ScenarioSummary) -> Result<(), Wrong> {
         return wrong("throughput.requests_per_s", why);
     }
     let judged = scenario.thresholds.iter().map(|threshold| threshold.verdict);
-    if scenario.verdict == Verdict::Held && judged.clone().any(|verdict| verdict != Verdict::Held) {
+    if scenario.verdict == Verdict::Passed
+        && judged.clone().any(|verdict| verdict != Verdict::Passed)
+    {
         return wrong("verdict", "is `held`, which a threshold contradicts");
     }
     if scenario.verdict == Verdict::Failed
@@ -450,7 +452,7 @@ mod tests {
         };
         let scenario = ScenarioSummary {
             name: "search".into(),
-            verdict: Verdict::Held,
+            verdict: Verdict::Passed,
             passed: true,
             duration_s: 2.0,
             requests: Requests { arrivals: 500, sent: 500, ok: 500, ..Requests::default() },
@@ -467,7 +469,7 @@ mod tests {
         };
         let summary = Summary {
             suite: "saved".into(),
-            verdict: Verdict::Held,
+            verdict: Verdict::Passed,
             passed: true,
             scenarios: vec![scenario],
             ..Summary::default()

@@ -7,8 +7,8 @@ use super::escape::xml;
 use super::words::{actual, end};
 use crate::record::summary::{ScenarioSummary, Summary, Verdict};
 
-/// Outcome of a case.
-enum Outcome {
+/// CaseOutcome of a case.
+enum CaseOutcome {
     Passed,
     Failed {
         message: String,
@@ -23,7 +23,7 @@ enum Outcome {
 
 struct Case {
     name: String,
-    outcome: Outcome,
+    outcome: CaseOutcome,
 }
 
 pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
@@ -60,14 +60,14 @@ pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()
                 scenario.duration_s
             );
             match &case.outcome {
-                Outcome::Passed => writeln!(out, "{open}/>")?,
-                Outcome::Failed { message, text } => writeln!(
+                CaseOutcome::Passed => writeln!(out, "{open}/>")?,
+                CaseOutcome::Failed { message, text } => writeln!(
                     out,
                     "{open}>\n      <failure type=\"failed\" message=\"{}\">{}</failure>\n    </testcase>",
                     xml(message),
                     xml(text)
                 )?,
-                Outcome::Error { kind, message } => writeln!(
+                CaseOutcome::Error { kind, message } => writeln!(
                     out,
                     "{open}>\n      <error type=\"{kind}\" message=\"{}\"/>\n    </testcase>",
                     xml(message)
@@ -88,24 +88,24 @@ fn cases(scenario: &ScenarioSummary) -> Vec<Case> {
     for threshold in &scenario.thresholds {
         let it_is = format!("{} – it is {}", threshold.that, actual(threshold));
         let outcome = match threshold.verdict {
-            Verdict::Held => Outcome::Passed,
-            Verdict::Failed => Outcome::Failed { message: it_is, text: errors(scenario) },
-            Verdict::NotJudged | Verdict::NotReached | Verdict::Interrupted => {
+            Verdict::Passed => CaseOutcome::Passed,
+            Verdict::Failed => CaseOutcome::Failed { message: it_is, text: errors(scenario) },
+            Verdict::Inconclusive | Verdict::NotReached | Verdict::Interrupted => {
                 let reason = threshold.reason.clone().unwrap_or_default();
                 let message = format!("{} – inconclusive: {reason}", threshold.that);
-                Outcome::Error { kind: kind(scenario), message }
+                CaseOutcome::Error { kind: kind(scenario), message }
             }
         };
         cases.push(Case { name: threshold.that.clone(), outcome });
     }
     for assertion in &scenario.assertions {
         let outcome = match (assertion.failed, scenario.end.unfinished()) {
-            (0, None) => Outcome::Passed,
-            (0, Some((_, reason))) => Outcome::Error {
+            (0, None) => CaseOutcome::Passed,
+            (0, Some((_, reason))) => CaseOutcome::Error {
                 kind: kind(scenario),
                 message: format!("held on {} responses, then: {reason}", assertion.passed),
             },
-            (failed, _) => Outcome::Failed {
+            (failed, _) => CaseOutcome::Failed {
                 message: format!("{failed} of {} responses", failed + assertion.passed),
                 text: assertion.example.clone().unwrap_or_default(),
             },
@@ -116,10 +116,10 @@ fn cases(scenario: &ScenarioSummary) -> Vec<Case> {
 }
 
 /// Whether the scenario ran to its end.
-fn ran(scenario: &ScenarioSummary) -> Outcome {
+fn ran(scenario: &ScenarioSummary) -> CaseOutcome {
     match end(scenario) {
-        None => Outcome::Passed,
-        Some(how) => Outcome::Error { kind: kind(scenario), message: how },
+        None => CaseOutcome::Passed,
+        Some(how) => CaseOutcome::Error { kind: kind(scenario), message: how },
     }
 }
 
@@ -146,8 +146,8 @@ fn counts<'a>(cases: impl Iterator<Item = &'a Case>) -> String {
     let (mut tests, mut failures, mut errors) = (0, 0, 0);
     for case in cases {
         tests += 1;
-        failures += u32::from(matches!(case.outcome, Outcome::Failed { .. }));
-        errors += u32::from(matches!(case.outcome, Outcome::Error { .. }));
+        failures += u32::from(matches!(case.outcome, CaseOutcome::Failed { .. }));
+        errors += u32::from(matches!(case.outcome, CaseOutcome::Error { .. }));
     }
     format!(r#"tests="{tests}" failures="{failures}" errors="{errors}" skipped="0""#)
 }

@@ -66,11 +66,11 @@ fn remarks(scenario: &ScenarioSummary, out: &mut dyn io::Write) -> io::Result<()
     for threshold in &scenario.thresholds {
         let that = code(&threshold.that);
         match threshold.verdict {
-            Verdict::Held => (),
+            Verdict::Passed => (),
             Verdict::Failed => {
                 lines.push(format!("{that} does not hold: it is {}", text(&actual(threshold))));
             }
-            Verdict::NotJudged | Verdict::NotReached | Verdict::Interrupted => {
+            Verdict::Inconclusive | Verdict::NotReached | Verdict::Interrupted => {
                 let reason = threshold.reason.as_deref().unwrap_or("there is no reason given");
                 lines.push(format!("{that} is inconclusive: {}", text(reason)));
             }
@@ -102,8 +102,8 @@ fn remarks(scenario: &ScenarioSummary, out: &mut dyn io::Write) -> io::Result<()
 
 fn sign(verdict: Verdict) -> &'static str {
     match verdict {
-        Verdict::Held => "✅",
+        Verdict::Passed => "✅",
         Verdict::Failed => "❌",
-        Verdict::NotJudged | Verdict::NotReached | Verdict::Interrupted => "⚠️",
+        Verdict::Inconclusive | Verdict::NotReached | Verdict::Interrupted => "⚠️",
     }
 }

@@ -40,9 +40,9 @@ pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()
     head(out, "flowbench_verdict", "gauge", "1 for the verdict on a scenario, 0 for the others.")?;
     for (labels, scenario) in &scenarios {
         for (verdict, name) in [
-            (Verdict::Held, "held"),
+            (Verdict::Passed, "held"),
             (Verdict::Failed, "failed"),
-            (Verdict::NotJudged, "not_judged"),
+            (Verdict::Inconclusive, "not_judged"),
             (Verdict::NotReached, "not_reached"),
             (Verdict::Interrupted, "interrupted"),
         ] {

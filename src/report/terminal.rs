@@ -84,11 +84,11 @@ fn remarks(scenario: &ScenarioSummary, color: bool, out: &mut dyn io::Write) -> 
     // The thresholds of a scenario that never ran are not worth showing.
     for threshold in scenario.thresholds.iter().filter(|_| !skipped) {
         match threshold.verdict {
-            Verdict::Held => (),
+            Verdict::Passed => (),
             Verdict::Failed => {
                 lines.push(("failed", format!("{} – it is {}", threshold.that, actual(threshold))));
             }
-            Verdict::NotJudged | Verdict::NotReached | Verdict::Interrupted => {
+            Verdict::Inconclusive | Verdict::NotReached | Verdict::Interrupted => {
                 let reason = threshold.reason.clone().unwrap_or_default();
                 // Reasons against the whole run follow below.
                 let reason = match threshold.code {
@@ -148,9 +148,9 @@ fn remarks(scenario: &ScenarioSummary, color: bool, out: &mut dyn io::Write) -> 
 
 fn painted(word: &str, verdict: Verdict, color: bool) -> String {
     let code = match verdict {
-        Verdict::Held => 32,
+        Verdict::Passed => 32,
         Verdict::Failed => 31,
-        Verdict::NotJudged | Verdict::NotReached | Verdict::Interrupted => 33,
+        Verdict::Inconclusive | Verdict::NotReached | Verdict::Interrupted => 33,
     };
     if color { format!("\x1b[1;{code}m{word}\x1b[0m") } else { word.into() }
 }

@@ -10,7 +10,7 @@ use super::words::{latency, plain, time};
 use crate::capacity::judge::Evidence;
 use crate::capacity::number::number;
 use crate::capacity::search::{Kind, Trial};
-use crate::capacity::trials::{Outcome, TrialSummary, Unit};
+use crate::capacity::trials::{TrialOutcome, TrialSummary, Unit};
 use crate::capacity::words::{condition, kind, level, outcome};
 use crate::record::summary::ms;
 use crate::run::State;
@@ -93,7 +93,7 @@ fn columns(of: Kind, at: f64, unit: Unit, outcome: &str, seconds: f64) -> String
 /// A finished trial, and below it what was wrong on our side.
 fn line(of: Kind, summary: &TrialSummary, unit: Unit) -> String {
     let outcome = match summary.outcome {
-        Outcome::Seen => "",
+        TrialOutcome::Seen => "",
         judged => outcome(judged),
     };
     let judged: Vec<String> = summary.objective.iter().map(condition).collect();
@@ -167,7 +167,7 @@ mod tests {
             that: that.into(),
             actual: Some(actual),
             unit: unit.into(),
-            verdict: Verdict::Held,
+            verdict: Verdict::Passed,
             passed: true,
             reason: None,
             code: None,
@@ -175,7 +175,7 @@ mod tests {
         TrialSummary {
             kind: Kind::Confirm,
             level: 1369.0,
-            outcome: Outcome::Held,
+            outcome: TrialOutcome::Passed,
             seconds: 57.81,
             budget_s: 90.0,
             point: Point::default(),

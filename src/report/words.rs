@@ -82,9 +82,9 @@ pub(crate) fn time(seconds: f64) -> String {
 /// Verdict on a run, a scenario or a threshold.
 pub(super) fn verdict(verdict: Verdict) -> &'static str {
     match verdict {
-        Verdict::Held => "passed",
+        Verdict::Passed => "passed",
         Verdict::Failed => "failed",
-        Verdict::NotJudged => "inconclusive",
+        Verdict::Inconclusive => "inconclusive",
         Verdict::NotReached => "not reached",
         Verdict::Interrupted => "interrupted",
     }
@@ -103,7 +103,7 @@ pub(super) fn outcome(scenario: &ScenarioSummary) -> &'static str {
 /// Value of a threshold's metric.
 pub(super) fn actual(threshold: &ThresholdSummary) -> String {
     match (threshold.actual, threshold.unit.as_str()) {
-        (None, _) if threshold.verdict == Verdict::NotJudged => "unknown".into(),
+        (None, _) if threshold.verdict == Verdict::Inconclusive => "unknown".into(),
         (None, _) => "beyond all that came back".into(),
         (Some(value), "ms") => latency(Some(value)),
         (Some(value), "share") => percent(value),
@@ -135,13 +135,13 @@ pub(super) fn answer(summary: &Summary) -> String {
     let having = |verdict: Verdict| scenarios.iter().filter(move |s| s.verdict == verdict).count();
     let all = scenarios.len();
     let mut text = match summary.verdict {
-        Verdict::Held if all == 1 => "All thresholds of the scenario passed".to_owned(),
-        Verdict::Held => format!("All thresholds of all {all} scenarios passed"),
+        Verdict::Passed if all == 1 => "All thresholds of the scenario passed".to_owned(),
+        Verdict::Passed => format!("All thresholds of all {all} scenarios passed"),
         Verdict::Failed => {
             format!("{} of {} failed", having(Verdict::Failed), scenarios_(all))
         }
-        Verdict::NotJudged => {
-            format!("{} of {} inconclusive", having(Verdict::NotJudged), scenarios_(all))
+        Verdict::Inconclusive => {
+            format!("{} of {} inconclusive", having(Verdict::Inconclusive), scenarios_(all))
         }
         Verdict::NotReached => {
             format!("{} of {} could not be run", having(Verdict::NotReached), scenarios_(all))
@@ -151,14 +151,14 @@ pub(super) fn answer(summary: &Summary) -> String {
             format!("{cut} of {} did not run to the end", scenarios_(all))
         }
     };
-    for (verdict, words) in [(Verdict::Failed, "failed"), (Verdict::NotJudged, "inconclusive")] {
+    for (verdict, words) in [(Verdict::Failed, "failed"), (Verdict::Inconclusive, "inconclusive")] {
         let more = having(verdict);
         if more > 0 && summary.verdict.and(verdict) != verdict {
             text.push_str(&format!(", {more} {words}"));
         }
     }
     let invalid = scenarios.iter().filter(|s| !s.validity.valid).count();
-    if invalid > 0 && summary.verdict == Verdict::Held {
+    if invalid > 0 && summary.verdict == Verdict::Passed {
         text.push_str(&format!("; the figures of {invalid} are not valid"));
     }
     text

@@ -50,7 +50,7 @@ const WINDOW_SECONDS: u64 = 10;
 const LIVE_SECONDS: u64 = 2;
 
 /// What came of a scenario's load, and when it began.
-type Outcome = (Measured, Instant);
+type Loaded = (Measured, Instant);
 
 /// Why a scenario did not get as far as a load.
 enum Obstacle {
@@ -135,7 +135,7 @@ async fn carry_out(
     index: usize,
     config: ClientConfig,
     target: &mut TargetSummary,
-) -> Result<Outcome, Obstacle> {
+) -> Result<Loaded, Obstacle> {
     let scenario = &context.plan.scenarios[index];
     let stop = context.options.stop.child();
     let interrupted = context.options.stop.drain.cancelled();
@@ -322,8 +322,11 @@ type Examining = oneshot::Receiver<()>;
 fn look_at_answers(
     examiner: Option<Examiner>,
     in_order: bool,
-) -> (Option<mpsc::Sender<crate::engine::Answer>>, Arc<Mutex<examine::Examined>>, Option<Examining>)
-{
+) -> (
+    Option<mpsc::Sender<crate::engine::StepAnswer>>,
+    Arc<Mutex<examine::Examined>>,
+    Option<Examining>,
+) {
     let Some(examiner) = examiner else { return (None, Arc::default(), None) };
     let examined = examiner.examined();
     let (answers, queue) = mpsc::channel(examine::WAITING_MAX);

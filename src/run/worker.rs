@@ -12,7 +12,7 @@ use crate::clock::PreciseClock;
 use crate::engine::chain::Chain;
 use crate::engine::feed::Feed;
 use crate::engine::source::{Frame, Source};
-use crate::engine::{Answer, Ended, Load, Slots, Stop, drive};
+use crate::engine::{Ended, Job, Slots, StepAnswer, Stop, drive};
 use crate::record::{Delta, Recorder};
 use crate::wire::Form;
 
@@ -36,7 +36,7 @@ pub(super) struct Order {
     pub(super) feed: Feed,
     pub(super) chain: Option<Chain>,
     pub(super) slots: Slots,
-    pub(super) answers: Option<mpsc::Sender<Answer>>,
+    pub(super) answers: Option<mpsc::Sender<StepAnswer>>,
     pub(super) deltas: mpsc::Sender<Delta>,
     /// How often they are sent.
     pub(super) tells_every: Duration,
@@ -136,7 +136,7 @@ async fn work(session: crate::client::Session, order: Order) -> io::Result<Repor
     let (from, end) = (frame.measured_from(), frame.end());
     let mut recorder = Recorder::new(order.worker, from, end, steps, order.deltas)
         .telling_every(order.tells_every);
-    let load = Load {
+    let load = Job {
         call: session.clone(),
         source: order.source,
         warmup: order.warmup,

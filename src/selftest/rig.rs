@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::engine::feed::{Batch, Feed, Same};
 use crate::engine::schedule::{Law, Profile, Schedule};
 use crate::engine::source::{Budget, Frame, Share, Source};
-use crate::engine::{Load, Slots, Stop, drive};
+use crate::engine::{Job, Slots, Stop, drive};
 use crate::plan::Stage;
 use crate::record::{Recorder, Recording};
 
@@ -70,7 +70,7 @@ impl Rig {
             let batch = Batch { request: request.clone(), documents: 1, index: 0 };
             Feed::Same(Same { batch, last: None, budget: Budget::new(u64::MAX) })
         };
-        let load = Load {
+        let load = Job {
             call,
             source,
             warmup: feed(),

@@ -508,7 +508,7 @@ fn verdicts(pair: Pair, gate: &str, pairs: u64) -> [usize; 3] {
         let verdict = judged.expect("the metrics are there")[0].verdict;
         found[match verdict {
             Some(Verdict::Regressed) => 0,
-            Some(Verdict::Held) => 1,
+            Some(Verdict::Passed) => 1,
             _ => 2,
         }] += 1;
     }

@@ -47,12 +47,12 @@ fn verdicts(found: &[ScenarioComparison]) -> Vec<Verdict> {
 #[test]
 fn a_regression_counts_when_fresh_runs_repeat_it() {
     let mut found = look(1.4);
-    assert_eq!(verdicts(&found), [Verdict::Regressed, Verdict::Held]);
+    assert_eq!(verdicts(&found), [Verdict::Regressed, Verdict::Passed]);
     assert!(confirm(&mut found, &look(1.3)));
-    assert_eq!(verdicts(&found), [Verdict::Regressed, Verdict::Held]);
+    assert_eq!(verdicts(&found), [Verdict::Regressed, Verdict::Passed]);
     assert!(!confirm(&mut found, &look(1.0)));
-    assert_eq!(verdicts(&found), [Verdict::CantTell, Verdict::Held]);
-    assert_eq!(found[0].verdict, Some(Verdict::CantTell));
+    assert_eq!(verdicts(&found), [Verdict::Inconclusive, Verdict::Passed]);
+    assert_eq!(found[0].verdict, Some(Verdict::Inconclusive));
     let reason = found[0].gates[0].reason.as_ref().expect("a reason");
     assert_eq!(reason.code, Code::NotRepeated);
     assert_eq!(reason.text, "3 fresh runs per side did not repeat it");
@@ -62,7 +62,7 @@ fn a_regression_counts_when_fresh_runs_repeat_it() {
 fn without_time_to_confirm_nothing_regressed() {
     let mut found = look(1.4);
     leave_unconfirmed(&mut found);
-    assert_eq!(found[0].verdict, Some(Verdict::CantTell));
+    assert_eq!(found[0].verdict, Some(Verdict::Inconclusive));
     let reason = found[0].gates[0].reason.as_ref().expect("a reason");
     assert_eq!(reason.code, Code::NoTimeToRepeat);
     assert_eq!(reason.text, "the budget leaves no time to repeat it");
@@ -71,9 +71,9 @@ fn without_time_to_confirm_nothing_regressed() {
 #[test]
 fn what_held_once_is_not_asked_again() {
     let mut found = look(1.1);
-    assert_eq!(verdicts(&found), [Verdict::CantTell, Verdict::Held]);
+    assert_eq!(verdicts(&found), [Verdict::Inconclusive, Verdict::Passed]);
     keep_decided(&mut found, &look(1.0));
-    assert_eq!(found[0].verdict, Some(Verdict::Held));
+    assert_eq!(found[0].verdict, Some(Verdict::Passed));
     let mut found = look(1.4);
     keep_decided(&mut found, &look(1.0));
     assert_eq!(found[0].verdict, Some(Verdict::Regressed), "what is worse now is told");

@@ -1,6 +1,6 @@
 //! The two trials that must be certain: one that holds, one above it that fails.
 
-use super::{Answer, Kind, Search, Stage, TRIES_MAX};
+use super::{Answer, Kind, Phase, Search, TRIES_MAX};
 use crate::capacity::judge::Decision;
 use crate::capacity::number::number;
 use crate::record::reason::{Code, Reason};
@@ -36,7 +36,7 @@ impl Search {
             Decision::Fail => failed += 1,
             Decision::Open => (),
         }
-        let again = Stage::Confirm(Attempt { passed, failed, ..attempt });
+        let again = Phase::Confirm(Attempt { passed, failed, ..attempt });
         // One failure may be noise; two are not, and after one it takes two to hold.
         match (decision, passed, failed) {
             (Decision::Pass, _, 0) | (Decision::Pass, 2, 1) => {
@@ -46,8 +46,8 @@ impl Search {
                 }
                 self.holds(level);
             }
-            (Decision::Fail, 0, 1) if self.passed_before(level) => self.stage = again,
-            (Decision::Pass, 1, 1) => self.stage = again,
+            (Decision::Fail, 0, 1) if self.passed_before(level) => self.phase = again,
+            (Decision::Pass, 1, 1) => self.phase = again,
             (decision, ..) => {
                 if decision == Decision::Fail {
                     self.fails = Some(level);
@@ -62,11 +62,11 @@ impl Search {
     fn holds(&mut self, level: f64) {
         let settings = &self.settings;
         self.held = Some(level);
-        self.stage = if level >= settings.high {
-            Stage::Done(Answer::HoldsAtHigh { level })
+        self.phase = if level >= settings.high {
+            Phase::Done(Answer::HoldsAtHigh { level })
         } else {
             let level = self.above_by(level, 1.0 + settings.precision);
-            Stage::Above { level, tries: 0 }
+            Phase::Above { level, tries: 0 }
         };
     }
 
@@ -78,14 +78,14 @@ impl Search {
             if settings.clients { (level / step).floor() } else { settings.tidy(level / step) };
         let next = next.max(settings.low);
         if level <= settings.low {
-            self.stage = Stage::Done(match self.fails {
+            self.phase = Phase::Done(match self.fails {
                 Some(fails) if fails <= level => Answer::FailsAtLow { level },
-                _ => Answer::Unclear { held: None, reason: why },
+                _ => Answer::Inconclusive { held: None, reason: why },
             });
         } else if tries + 1 >= TRIES_MAX {
             self.end(why);
         } else {
-            self.stage = Stage::Confirm(Attempt { tries: tries + 1, ..Attempt::first(next) });
+            self.phase = Phase::Confirm(Attempt { tries: tries + 1, ..Attempt::first(next) });
         }
     }
 
@@ -99,19 +99,19 @@ impl Search {
             Decision::Pass => {
                 self.held = Some(level);
                 if level >= self.settings.high {
-                    self.stage = Stage::Done(Answer::HoldsAtHigh { level });
+                    self.phase = Phase::Done(Answer::HoldsAtHigh { level });
                 } else if tries + 1 >= TRIES_MAX {
                     self.beyond();
                 } else {
                     // What failed above by mistake may be far away: go in ever larger steps.
                     let by = (1.0 + self.settings.precision).powi(1 << tries.min(3));
                     let level = self.above_by(level, by);
-                    self.stage = Stage::Above { level, tries: tries + 1 };
+                    self.phase = Phase::Above { level, tries: tries + 1 };
                 }
             }
             Decision::Open if tries + 1 < TRIES_MAX && level < self.settings.high => {
                 let level = self.above_by(level, self.away(tries));
-                self.stage = Stage::Above { level, tries: tries + 1 };
+                self.phase = Phase::Above { level, tries: tries + 1 };
             }
             Decision::Open => self.beyond(),
         }
@@ -122,7 +122,7 @@ impl Search {
     pub(super) fn above_unjudged(&mut self, level: f64, tries: u32) {
         match self.boundary().1 {
             Some(hi) if hi > level && tries + 1 < TRIES_MAX => {
-                self.stage = Stage::Above { level: hi, tries: tries + 1 };
+                self.phase = Phase::Above { level: hi, tries: tries + 1 };
             }
             _ => self.beyond(),
         }
@@ -150,12 +150,12 @@ impl Search {
             && let Some(level) = self.between(held, self.untold_above(held).unwrap_or(fails))
         {
             self.middles += 1;
-            self.stage = Stage::Middle { level };
+            self.phase = Phase::Middle { level };
             return;
         }
-        self.stage = match self.settings.overload {
-            true => Stage::Overload { done: 0 },
-            false => Stage::Done(self.edge()),
+        self.phase = match self.settings.overload {
+            true => Phase::Overload { done: 0 },
+            false => Phase::Done(self.edge()),
         };
     }
 
@@ -169,8 +169,8 @@ impl Search {
 
     /// At the end an answer that is less precise than was asked for says so.
     pub(super) fn say_how_far_apart(&mut self) {
-        if let (Stage::Done(Answer::Edge { .. }), Some((held, fails))) =
-            (&self.stage, self.far_apart())
+        if let (Phase::Done(Answer::Edge { .. }), Some((held, fails))) =
+            (&self.phase, self.far_apart())
         {
             let (apart, asked) = (fails / held - 1.0, self.settings.precision);
             let text = format!(

@@ -27,7 +27,7 @@ pub use trial::{Answer, Kind, Times, Trial, TrialResult, Tried};
 pub struct Search {
     settings: Settings,
     tried: Vec<Tried>,
-    stage: Stage,
+    phase: Phase,
     /// Trials that come before that of the stage.
     cool_downs: u32,
     /// How long the next of them takes at least, in seconds.
@@ -47,7 +47,7 @@ pub struct Search {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Stage {
+enum Phase {
     /// Looking for the edge at this level.
     Seek { level: f64, kind: Kind },
     /// Making certain that a level holds.
@@ -105,7 +105,7 @@ impl Search {
         Search {
             settings,
             tried: Vec::new(),
-            stage: Stage::Seek { level, kind: Kind::Bracket },
+            phase: Phase::Seek { level, kind: Kind::Bracket },
             cool_downs: 0,
             pause_s: 0.0,
             invalid: 0,
@@ -137,7 +137,7 @@ impl Search {
     pub fn next(&self) -> Option<Trial> {
         let settings = &self.settings;
         let budget_s = settings.trial_s;
-        if self.cool_downs > 0 && !matches!(self.stage, Stage::Done(_)) {
+        if self.cool_downs > 0 && !matches!(self.phase, Phase::Done(_)) {
             let least_s = self.pause_s;
             return Some(Trial {
                 kind: Kind::CoolDown,
@@ -164,8 +164,8 @@ impl Search {
             let rule = Rule { patience_s: settings.patience_s(level, budget_s), ..rule };
             Trial { kind, level, budget_s, least_s: 0.0, rule: Some(rule), then: None }
         };
-        Some(match &self.stage {
-            Stage::Seek { level, kind } => {
+        Some(match &self.phase {
+            Phase::Seek { level, kind } => {
                 let budget_s = self.patience_s(*level);
                 let rule = rule(SEEK_ALPHA, self.distance(), budget_s, BLOCKS_MIN);
                 Trial {
@@ -177,14 +177,14 @@ impl Search {
                     then: None,
                 }
             }
-            Stage::Confirm(attempt) => {
+            Phase::Confirm(attempt) => {
                 let again = attempt.passed + attempt.failed > 0;
                 let kind = if again { Kind::Retest } else { Kind::Confirm };
                 certain(kind, attempt.level, attempt.tries)
             }
-            Stage::Above { level, tries } => certain(Kind::Above, *level, *tries),
-            Stage::Middle { level } => certain(Kind::Above, *level, self.middles),
-            Stage::Overload { done } => {
+            Phase::Above { level, tries } => certain(Kind::Above, *level, *tries),
+            Phase::Middle { level } => certain(Kind::Above, *level, self.middles),
+            Phase::Overload { done } => {
                 let factor = *OVERLOADS.get(*done)?;
                 let held = self.held?;
                 // A Flow with many clients too many has no backlog to recover from.
@@ -199,7 +199,7 @@ impl Search {
                         .then(|| (settings.tidy(held * RECOVER_AT), budget_s * RECOVER_BUDGETS)),
                 }
             }
-            Stage::Done(_) => return None,
+            Phase::Done(_) => return None,
         })
     }
 
@@ -229,27 +229,27 @@ impl Search {
         }
         self.invalid = 0;
         let decision = result.decision.unwrap_or(Decision::Open);
-        match self.stage.clone() {
-            Stage::Seek { .. } => {
+        match self.phase.clone() {
+            Phase::Seek { .. } => {
                 self.seek(level, kind);
             }
-            Stage::Confirm(attempt) => self.confirmed(attempt, decision),
-            Stage::Above { tries, .. } => self.above(level, decision, tries),
-            Stage::Middle { level } => self.middle(level, decision),
-            Stage::Overload { done } => {
-                self.stage = Stage::Overload { done: done + 1 };
+            Phase::Confirm(attempt) => self.confirmed(attempt, decision),
+            Phase::Above { tries, .. } => self.above(level, decision, tries),
+            Phase::Middle { level } => self.middle(level, decision),
+            Phase::Overload { done } => {
+                self.phase = Phase::Overload { done: done + 1 };
                 if done + 1 == OVERLOADS.len() {
-                    self.stage = Stage::Done(self.edge());
+                    self.phase = Phase::Done(self.edge());
                 }
             }
-            Stage::Done(_) => (),
+            Phase::Done(_) => (),
         }
         self.say_how_far_apart();
     }
 
     /// What is known of the edge by now.
     pub fn edge(&self) -> Answer {
-        if let Stage::Done(answer) = &self.stage {
+        if let Phase::Done(answer) = &self.phase {
             return answer.clone();
         }
         match self.held {
@@ -262,20 +262,20 @@ impl Search {
             }
             None => {
                 let reason = Reason::plain(Code::NotOver, "the search is not over");
-                Answer::Unclear { held: self.boundary().0, reason }
+                Answer::Inconclusive { held: self.boundary().0, reason }
             }
         }
     }
 
     fn end(&mut self, reason: Reason) {
         let answer = match self.edge() {
-            Answer::Unclear { held, .. } => Answer::Unclear { held, reason },
+            Answer::Inconclusive { held, .. } => Answer::Inconclusive { held, reason },
             answer => {
                 self.notes.push(reason);
                 answer
             }
         };
-        self.stage = Stage::Done(answer);
+        self.phase = Phase::Done(answer);
     }
 
     /// A fault of our own may pass. If it does not, the search goes on without this level.
@@ -290,19 +290,19 @@ impl Search {
         self.unjudged.push(level);
         let text = format!("no trial of {} was valid: {}", self.say(level), reason::join(reasons));
         let said = Reason::of(Code::LevelInvalid, level, text);
-        match self.stage.clone() {
-            Stage::Seek { .. } => match self.boundary().0.filter(|lo| *lo < level) {
+        match self.phase.clone() {
+            Phase::Seek { .. } => match self.boundary().0.filter(|lo| *lo < level) {
                 // What holds below is an answer, even if there is more that nobody can tell.
-                Some(lo) => self.stage = Stage::Confirm(Attempt::first(lo)),
+                Some(lo) => self.phase = Phase::Confirm(Attempt::first(lo)),
                 None => return self.end(said),
             },
-            Stage::Confirm(attempt) => self.step_down(attempt, said.clone()),
-            Stage::Above { level, tries } => self.above_unjudged(level, tries),
-            Stage::Middle { level } => self.middle(level, Decision::Open),
-            Stage::Overload { .. } | Stage::Done(_) => (),
+            Phase::Confirm(attempt) => self.step_down(attempt, said.clone()),
+            Phase::Above { level, tries } => self.above_unjudged(level, tries),
+            Phase::Middle { level } => self.middle(level, Decision::Open),
+            Phase::Overload { .. } | Phase::Done(_) => (),
         }
         // An answer that cannot tell gives this reason already.
-        if !matches!(self.stage, Stage::Done(Answer::Unclear { .. })) {
+        if !matches!(self.phase, Phase::Done(Answer::Inconclusive { .. })) {
             self.notes.push(said);
         }
     }
@@ -318,21 +318,23 @@ impl Search {
             self.warming = 0;
         }
         let settings = &self.settings;
-        let new = |level| Stage::Confirm(Attempt::first(level));
-        self.stage = match (lo, hi) {
+        let new = |level| Phase::Confirm(Attempt::first(level));
+        self.phase = match (lo, hi) {
             (None, _) if kind == Kind::Bracket => {
                 // A first trial may fail for reasons that have nothing to do with the load.
-                Stage::Seek { level, kind: Kind::Retest }
+                Phase::Seek { level, kind: Kind::Retest }
             }
-            (None, _) if self.failed_at(level) => Stage::Done(Answer::FailsAtLow { level }),
-            (None, _) => Stage::Done(Answer::Unclear { held: None, reason: self.too_near(level) }),
+            (None, _) if self.failed_at(level) => Phase::Done(Answer::FailsAtLow { level }),
+            (None, _) => {
+                Phase::Done(Answer::Inconclusive { held: None, reason: self.too_near(level) })
+            }
             (Some(lo), None) if lo >= settings.high => new(settings.high),
             (Some(lo), None) => {
                 let level = settings.tidy(lo * 2.0).min(settings.high);
-                Stage::Seek { level, kind: Kind::Bracket }
+                Phase::Seek { level, kind: Kind::Bracket }
             }
             (Some(lo), Some(hi)) => match self.between(lo, hi) {
-                Some(level) => Stage::Seek { level, kind: Kind::Bisect },
+                Some(level) => Phase::Seek { level, kind: Kind::Bisect },
                 None => new(self.below(lo, hi)),
             },
         };
@@ -351,7 +353,8 @@ impl Search {
     fn warm_up(&mut self, level: f64) {
         if self.warming == WARMING_MAX {
             let held = None;
-            return self.stage = Stage::Done(Answer::Unclear { held, reason: self.was_cold() });
+            return self.phase =
+                Phase::Done(Answer::Inconclusive { held, reason: self.was_cold() });
         }
         self.warming += 1;
         // What a cold Flow did says nothing of a warm one.
@@ -362,7 +365,7 @@ impl Search {
         }
         self.cool_downs = 1;
         self.pause_s = PAUSE_S * f64::from(1u32 << self.warming.min(4));
-        self.stage = Stage::Seek { level, kind: Kind::Retest };
+        self.phase = Phase::Seek { level, kind: Kind::Retest };
     }
 
     /// How times fell while the lowest level was tried.

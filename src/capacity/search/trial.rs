@@ -108,8 +108,8 @@ pub enum Answer {
         level: f64,
     },
     /// Trials cannot tell where it is; `held` is the highest level that seemed to hold.
-    #[serde(alias = "inconclusive")]
-    Unclear {
+    #[serde(rename = "unclear", alias = "inconclusive")]
+    Inconclusive {
         /// `None`: not even the lowest level could be judged.
         held: Option<f64>,
         /// Why.
@@ -123,7 +123,7 @@ impl Answer {
         match self {
             Answer::Edge { held, .. } => Some(*held),
             Answer::HoldsAtHigh { level } => Some(*level),
-            Answer::FailsAtLow { .. } | Answer::Unclear { .. } => None,
+            Answer::FailsAtLow { .. } | Answer::Inconclusive { .. } => None,
         }
     }
 }

@@ -144,9 +144,9 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     print::written(|out| tell(&args, &capacity, &paths, out))?;
     Ok(match &capacity.answer {
         _ if capacity.interrupted => Exit::Interrupted,
-        Answer::Edge { .. } | Answer::HoldsAtHigh { .. } => Exit::Held,
+        Answer::Edge { .. } | Answer::HoldsAtHigh { .. } => Exit::Passed,
         Answer::FailsAtLow { .. } => Exit::Failed,
-        Answer::Unclear { .. } => Exit::NotJudged,
+        Answer::Inconclusive { .. } => Exit::Inconclusive,
     })
 }
 

@@ -94,12 +94,12 @@ struct Waiting {
 #[derive(Debug)]
 struct Settled {
     written: Option<Instant>,
-    result: Result<Arrival, (CallError, Instant)>,
+    result: Result<Received, (CallError, Instant)>,
 }
 
 /// A message as it came in.
 #[derive(Debug)]
-pub(super) struct Arrival {
+pub(super) struct Received {
     /// Undecoded.
     pub(super) message: Bytes,
     /// When its first byte was there.
@@ -167,7 +167,7 @@ impl Pending {
 
     /// Hands a reply to the one who waits for it. A reply nobody waits for (without an id, unknown, a
     /// second one, late) is counted and dropped.
-    pub(super) fn arrived(&self, named: Named, arrival: Arrival) {
+    pub(super) fn arrived(&self, named: Named, arrival: Received) {
         self.settle(named, Ok(arrival));
     }
 
@@ -207,7 +207,7 @@ impl Pending {
         table.slots.len() - table.free.len() >= ClientConfig::PREFETCH
     }
 
-    fn settle(&self, named: Named, result: Result<Arrival, (CallError, Instant)>) {
+    fn settle(&self, named: Named, result: Result<Received, (CallError, Instant)>) {
         let id = match named {
             Named::Id(id) => id,
             Named::Other => return self.unmatched.add(Why::UnknownId),
@@ -299,7 +299,7 @@ impl Waiter<'_> {
         // A sender leaves the table only to send, and the table outlives us.
         let settled = settled.expect("a request leaves the table with a result");
         match settled.result {
-            Ok(Arrival { message, first, done }) => {
+            Ok(Received { message, first, done }) => {
                 let timing =
                     Timing { written: settled.written, first: Some(first), done, attempts: 1 };
                 Ok((message, timing))
@@ -393,9 +393,9 @@ mod tests {
         (Pending::new(unmatched.clone()), unmatched)
     }
 
-    fn arrival(text: &'static str) -> Arrival {
+    fn arrival(text: &'static str) -> Received {
         let now = Instant::now();
-        Arrival { message: Bytes::from_static(text.as_bytes()), first: now, done: now }
+        Received { message: Bytes::from_static(text.as_bytes()), first: now, done: now }
     }
 
     fn closed() -> CallError {

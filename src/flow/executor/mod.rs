@@ -82,7 +82,7 @@ struct Work<'a> {
 
 /// What an Executor returned beside its Documents.
 #[derive(Debug, Default)]
-pub(super) struct Outcome {
+pub(super) struct Handled {
     /// A dict, and the pod that returned it.
     pub(super) results: Option<(String, Map)>,
     /// The exception it ended with.
@@ -201,11 +201,11 @@ impl Executor {
         endpoint: Option<&str>,
         parameters: &Parameters,
         world: &World,
-    ) -> Result<Outcome, DecodeError> {
+    ) -> Result<Handled, DecodeError> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.replicas.len();
         let replica = &self.replicas[turn];
-        let Some(handler) = self.handler(endpoint) else { return Ok(Outcome::default()) };
-        let mut outcome = Outcome::default();
+        let Some(handler) = self.handler(endpoint) else { return Ok(Handled::default()) };
+        let mut outcome = Handled::default();
         let received = match &*docs {
             Docs::Read(_) => None,
             encoded => Some(encoded.clone()),
@@ -243,7 +243,7 @@ impl Executor {
         replica: &Replica,
         handler: &Handler,
         docs: &Docs,
-        outcome: &mut Outcome,
+        outcome: &mut Handled,
         world: &World,
     ) -> Result<(), Exception> {
         if !self.is_timed(handler) && !handler.draws() {

@@ -16,7 +16,7 @@ const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 /// Service times, ready to be drawn.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sampler {
-    law: Law,
+    law: Shape,
     per_document: bool,
     /// From how many in service on, and how much each further one adds.
     knee: Option<(usize, f64)>,
@@ -24,7 +24,7 @@ pub(super) struct Sampler {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Law {
+enum Shape {
     Constant(Duration),
     Uniform { min: f64, span: f64 },
     Exponential(Exp<f64>),
@@ -41,13 +41,18 @@ impl Sampler {
             ServiceTime::PerDocument(time) => {
                 Sampler { per_document: true, ..Sampler::new(time, slow_start) }
             }
-            plain => Sampler { law: Law::new(plain), per_document: false, knee: None, slow_start },
+            plain => Sampler {
+                law: Shape::new(plain),
+                per_document: false,
+                knee: None,
+                slow_start,
+            },
         }
     }
 
     /// Whether it never takes any time.
     pub(super) fn is_zero(&self) -> bool {
-        matches!(self.law, Law::Constant(Duration::ZERO))
+        matches!(self.law, Shape::Constant(Duration::ZERO))
     }
 
     /// Whether it depends on how many are in service.
@@ -60,7 +65,7 @@ impl Sampler {
     pub(super) fn draw(&self, rng: &mut Pcg64Mcg, documents: usize, now: Duration) -> Duration {
         let mut time = match (self.per_document, self.law) {
             (false, law) => law.draw(rng),
-            (true, Law::Constant(each)) => {
+            (true, Shape::Constant(each)) => {
                 u32::try_from(documents).map_or(LONGEST, |n| each.saturating_mul(n))
             }
             (true, law) => (0..documents).fold(Duration::ZERO, |sum, _| sum + law.draw(rng)),
@@ -85,35 +90,36 @@ impl Sampler {
     }
 }
 
-impl Law {
-    fn new(time: &ServiceTime) -> Law {
+impl Shape {
+    fn new(time: &ServiceTime) -> Shape {
         match *time {
-            ServiceTime::Uniform { min, max } => {
-                Law::Uniform { min: min.as_secs_f64(), span: max.saturating_sub(min).as_secs_f64() }
-            }
+            ServiceTime::Uniform { min, max } => Shape::Uniform {
+                min: min.as_secs_f64(),
+                span: max.saturating_sub(min).as_secs_f64(),
+            },
             // A mean of zero has no rate: it is a constant.
-            ServiceTime::Exponential(mean) if !mean.is_zero() => {
-                Exp::new(1.0 / mean.as_secs_f64()).map_or(Law::Constant(mean), Law::Exponential)
-            }
+            ServiceTime::Exponential(mean) if !mean.is_zero() => Exp::new(1.0 / mean.as_secs_f64())
+                .map_or(Shape::Constant(mean), Shape::Exponential),
             ServiceTime::Lognormal { median, p99 } => {
                 let mu = median.as_secs_f64().ln();
                 let sigma = (p99.as_secs_f64().ln() - mu) / Z99;
-                LogNormal::new(mu, sigma).map_or(Law::Constant(median), Law::Lognormal)
+                LogNormal::new(mu, sigma)
+                    .map_or(Shape::Constant(median), Shape::Lognormal)
             }
-            ServiceTime::Constant(time) => Law::Constant(time),
+            ServiceTime::Constant(time) => Shape::Constant(time),
             // The configuration nests no further.
             ServiceTime::Exponential(_) | ServiceTime::PerDocument(_) | ServiceTime::Knee(_) => {
-                Law::Constant(Duration::ZERO)
+                Shape::Constant(Duration::ZERO)
             }
         }
     }
 
     fn draw(self, rng: &mut Pcg64Mcg) -> Duration {
         let seconds = match self {
-            Law::Constant(time) => return time,
-            Law::Uniform { min, span } => min + span * rng.random::<f64>(),
-            Law::Exponential(exp) => exp.sample(rng),
-            Law::Lognormal(lognormal) => lognormal.sample(rng),
+            Shape::Constant(time) => return time,
+            Shape::Uniform { min, span } => min + span * rng.random::<f64>(),
+            Shape::Exponential(exp) => exp.sample(rng),
+            Shape::Lognormal(lognormal) => lognormal.sample(rng),
         };
         Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST)
     }

@@ -185,32 +185,32 @@ impl PostV2 {
 #[derive(Clone, Copy)]
 struct Loc<'a> {
     before: Option<&'a Loc<'a>>,
-    step: Step<'a>,
+    step: LocPart<'a>,
 }
 
 #[derive(Clone, Copy)]
-enum Step<'a> {
+enum LocPart<'a> {
     Name(&'a str),
     Index(usize),
 }
 
 impl<'a> Loc<'a> {
-    const BODY: Loc<'static> = Loc { before: None, step: Step::Name("body") };
+    const BODY: Loc<'static> = Loc { before: None, step: LocPart::Name("body") };
 
     fn name(&'a self, name: &'a str) -> Loc<'a> {
-        Loc { before: Some(self), step: Step::Name(name) }
+        Loc { before: Some(self), step: LocPart::Name(name) }
     }
 
     fn index(&'a self, index: usize) -> Loc<'a> {
-        Loc { before: Some(self), step: Step::Index(index) }
+        Loc { before: Some(self), step: LocPart::Index(index) }
     }
 
     fn to_value(self) -> Value {
         let way = std::iter::successors(Some(&self), |loc| loc.before);
         let mut steps: Vec<Value> = way
             .map(|loc| match loc.step {
-                Step::Name(name) => name.into(),
-                Step::Index(index) => index.into(),
+                LocPart::Name(name) => name.into(),
+                LocPart::Index(index) => index.into(),
             })
             .collect();
         steps.reverse();

@@ -177,8 +177,8 @@ async fn post_v1(
     let Ok(message) = message_v1(post, endpoint.clone()) else { return internal_error() };
     let request_id = message.header.request_id.clone();
     match run(gateway, line, message).await {
-        Ok(Answer::Message(message)) => encode(gateway, message),
-        Ok(Answer::Bytes(bytes)) => reply::reply(StatusCode::OK, "application/json", bytes),
+        Ok(Answered::Message(message)) => encode(gateway, message),
+        Ok(Answered::Bytes(bytes)) => reply::reply(StatusCode::OK, "application/json", bytes),
         Err(CallFailure::Network { error, .. }) if endpoint.is_none() => {
             // The request's own body goes back, with the failure in its header.
             let status = match error.timed_out {
@@ -303,8 +303,8 @@ async fn post_v2(
         }
     };
     match answer {
-        Ok(Answer::Bytes(bytes)) => reply::reply(StatusCode::OK, "application/json", bytes),
-        Ok(Answer::Message(message)) => match &message.header.status {
+        Ok(Answered::Bytes(bytes)) => reply::reply(StatusCode::OK, "application/json", bytes),
+        Ok(Answered::Message(message)) => match &message.header.status {
             Some(status) => {
                 let detail = json!({"detail": status.description});
                 reply::json(StatusCode::INTERNAL_SERVER_ERROR, &detail)
@@ -332,7 +332,7 @@ fn fits_int32(docs: &Value) -> bool {
 
 /// What comes of a request.
 #[expect(clippy::large_enum_variant, reason = "one a request, moved once; a box would cost more")]
-enum Answer {
+enum Answered {
     Message(Message),
     /// Instead of what the Executors gave.
     Bytes(Bytes),
@@ -342,7 +342,7 @@ async fn run(
     gateway: &Gateway,
     line: &CancellationToken,
     message: Message,
-) -> Result<Answer, CallFailure> {
+) -> Result<Answered, CallFailure> {
     let note = gateway.arrived(&message, Protocol::Http);
     let handled = gateway.handle(message).await;
     let dropped = handled.as_ref().is_ok_and(|message| message.faults.drop);
@@ -354,8 +354,8 @@ async fn run(
         std::future::pending::<()>().await;
     }
     Ok(match message.faults.garbage {
-        true => Answer::Bytes(super::garbage()),
-        false => Answer::Message(message),
+        true => Answered::Bytes(super::garbage()),
+        false => Answered::Message(message),
     })
 }
 

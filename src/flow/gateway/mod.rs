@@ -30,7 +30,7 @@ pub use self::listen::TlsError;
 
 use super::config::{FlowConfig, SchemaName, StreamOf};
 use super::executor::{Executor, World};
-use super::log::{Arrival, Log};
+use super::log::{Log, Stamp};
 use super::message::{Faults, Message, RESULTS, now, started};
 use super::pattern::{Pattern, PatternError};
 use super::timer::Timer;
@@ -243,7 +243,7 @@ impl Gateway {
         Note(
             self.log
                 .as_ref()
-                .map(|log| (log, message.header.request_id.clone(), protocol, Arrival::now())),
+                .map(|log| (log, message.header.request_id.clone(), protocol, Stamp::now())),
         )
     }
 
@@ -347,7 +347,7 @@ impl Drop for Working {
 
 /// Notes a departure.
 #[must_use]
-struct Note<'a>(Option<(&'a Log, String, Protocol, Arrival)>);
+struct Note<'a>(Option<(&'a Log, String, Protocol, Stamp)>);
 
 impl Note<'_> {
     /// The answer leaves, or there is none.

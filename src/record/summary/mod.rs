@@ -66,13 +66,14 @@ pub struct Summary {
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// All were met.
-    Held,
+    #[serde(rename = "held", alias = "passed")]
+    Passed,
     /// At least one was not met.
     Failed,
     /// Inconclusive: the reason beside it says why.
     #[default]
-    #[serde(alias = "inconclusive")]
-    NotJudged,
+    #[serde(rename = "not_judged", alias = "inconclusive")]
+    Inconclusive,
     /// Not run: the target could not be reached or started, or the run ended before.
     NotReached,
     /// The run was ended early.
@@ -519,7 +520,7 @@ impl End {
             EndReason::Interrupted => (Verdict::Interrupted, "the run was interrupted"),
             EndReason::Unreachable => (Verdict::NotReached, "the target was not reached"),
             EndReason::Skipped => (Verdict::NotReached, "it did not run"),
-            EndReason::Broken => (Verdict::NotJudged, "it broke off"),
+            EndReason::Broken => (Verdict::Inconclusive, "it broke off"),
         };
         let message = self.message.as_ref();
         let words = message.map_or_else(|| words.into(), |message| format!("{words}: {message}"));
@@ -535,10 +536,10 @@ impl Verdict {
             Verdict::Interrupted,
             Verdict::NotReached,
             Verdict::Failed,
-            Verdict::NotJudged,
-            Verdict::Held,
+            Verdict::Inconclusive,
+            Verdict::Passed,
         ];
         let known = ORDER.into_iter().find(|verdict| [self, other].contains(verdict));
-        known.unwrap_or(Verdict::Held)
+        known.unwrap_or(Verdict::Passed)
     }
 }

@@ -19,7 +19,7 @@ fn write_whole(capacity: &Capacity, out: &mut dyn io::Write) -> io::Result<()> {
     let sign = match capacity.answer {
         Answer::Edge { .. } | Answer::HoldsAtHigh { .. } => "✅",
         Answer::FailsAtLow { .. } => "❌",
-        Answer::Unclear { .. } => "⚠️",
+        Answer::Inconclusive { .. } => "⚠️",
     };
     let (suite, scenario) = (text(&capacity.suite), text(&capacity.scenario));
     writeln!(out, "## {sign} {suite}: {scenario}: capacity\n")?;

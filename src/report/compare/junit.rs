@@ -3,16 +3,16 @@
 use std::io;
 
 use super::{outcome, sentence, warnings};
-use crate::compare::{Comparison, Inconclusive, Verdict};
+use crate::compare::{Comparison, OnInconclusive, Verdict};
 use crate::report::escape::xml;
 
 pub(super) fn write(comparison: &Comparison, out: &mut dyn io::Write) -> io::Result<()> {
     let gates = || comparison.scenarios.iter().flat_map(|scenario| &scenario.gates);
-    let lets_pass = comparison.inconclusive != Inconclusive::Fail;
+    let lets_pass = comparison.inconclusive != OnInconclusive::Fail;
     let failed = |verdict: Verdict| match verdict {
-        Verdict::Held => false,
+        Verdict::Passed => false,
         Verdict::Regressed => true,
-        Verdict::CantTell => !lets_pass,
+        Verdict::Inconclusive => !lets_pass,
     };
     let failures = gates().filter(|gate| failed(gate.verdict)).count();
     writeln!(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>")?;
@@ -24,7 +24,7 @@ pub(super) fn write(comparison: &Comparison, out: &mut dyn io::Write) -> io::Res
     )?;
     for scenario in &comparison.scenarios {
         let failures = scenario.gates.iter().filter(|gate| failed(gate.verdict)).count();
-        let open = |verdict| verdict == Verdict::CantTell && lets_pass;
+        let open = |verdict| verdict == Verdict::Inconclusive && lets_pass;
         let skipped = scenario.gates.iter().filter(|gate| open(gate.verdict)).count();
         let name = xml(&scenario.name);
         writeln!(
@@ -37,7 +37,7 @@ pub(super) fn write(comparison: &Comparison, out: &mut dyn io::Write) -> io::Res
             let text = xml(&sentence(gate));
             let word = outcome(gate);
             match gate.verdict {
-                Verdict::Held => {
+                Verdict::Passed => {
                     writeln!(out, "><system-out>{word}: {text}</system-out></testcase>")?;
                 }
                 verdict if failed(verdict) => writeln!(

@@ -19,8 +19,8 @@ pub(super) fn write(comparison: &Comparison, out: &mut dyn io::Write) -> io::Res
         let mut order = all;
         order.sort_by_key(|scenario| match scenario.verdict {
             Some(Verdict::Regressed) => 0,
-            Some(Verdict::CantTell) => 1,
-            Some(Verdict::Held) | None => 2,
+            Some(Verdict::Inconclusive) => 1,
+            Some(Verdict::Passed) | None => 2,
         });
         whole.clear();
         write_part(comparison, &order, false, &mut whole)?;
@@ -36,9 +36,9 @@ fn write_part(
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
     let sign = match comparison.verdict {
-        Some(Verdict::Held) => "✅",
+        Some(Verdict::Passed) => "✅",
         Some(Verdict::Regressed) => "❌",
-        Some(Verdict::CantTell) => "❔",
+        Some(Verdict::Inconclusive) => "❔",
         None => "ℹ️",
     };
     writeln!(out, "## {sign} {}: {}", text(&comparison.suite), verdict(comparison))?;
@@ -59,7 +59,7 @@ fn write_part(
         for gate in &scenario.gates {
             let cells = gate.change.as_ref().map_or_else(|| vec!["–".into(); 4], cells);
             let word = match gate.verdict {
-                Verdict::Held => outcome(gate).to_owned(),
+                Verdict::Passed => outcome(gate).to_owned(),
                 _ => format!("**{}**", outcome(gate)),
             };
             writeln!(out, "| {} | {} | {word} |", code(&gate.gate), cells.join(" | "))?;
@@ -67,7 +67,7 @@ fn write_part(
         if !scenario.gates.is_empty() {
             writeln!(out)?;
         }
-        for gate in scenario.gates.iter().filter(|gate| gate.verdict != Verdict::Held) {
+        for gate in scenario.gates.iter().filter(|gate| gate.verdict != Verdict::Passed) {
             writeln!(out, "- {} {}.", code(&gate.gate), text(&sentence(gate)))?;
         }
         // A scenario that one side lacks has no details either.

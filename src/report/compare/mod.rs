@@ -10,7 +10,7 @@ mod trend;
 use std::io;
 
 use crate::compare::trend::Trend;
-use crate::compare::{Change, Comparison, GateResult, Inconclusive, Verdict};
+use crate::compare::{Change, Comparison, GateResult, OnInconclusive, Verdict};
 use crate::record::reason::Code;
 use crate::record::summary::Summary;
 use crate::report::words::{latency, percent, rate, three_digits};
@@ -100,8 +100,8 @@ fn json(value: &impl serde::Serialize, out: &mut dyn io::Write) -> io::Result<()
 fn word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Regressed => "regressed",
-        Verdict::Held => "held",
-        Verdict::CantTell => "inconclusive",
+        Verdict::Passed => "held",
+        Verdict::Inconclusive => "inconclusive",
     }
 }
 
@@ -109,7 +109,7 @@ fn word(verdict: Verdict) -> &'static str {
 fn outcome(gate: &GateResult) -> &'static str {
     let improved = gate.change.as_ref().is_some_and(|change| change.improved);
     match gate.verdict {
-        Verdict::Held if improved => "improved",
+        Verdict::Passed if improved => "improved",
         verdict => word(verdict),
     }
 }
@@ -117,9 +117,9 @@ fn outcome(gate: &GateResult) -> &'static str {
 /// CSS class of a verdict.
 fn class(verdict: Option<Verdict>) -> &'static str {
     match verdict {
-        None | Some(Verdict::Held) => "passed",
+        None | Some(Verdict::Passed) => "passed",
         Some(Verdict::Regressed) => "failed",
-        Some(Verdict::CantTell) => "unjudged",
+        Some(Verdict::Inconclusive) => "unjudged",
     }
 }
 
@@ -205,11 +205,11 @@ fn sentence(gate: &GateResult) -> String {
         Verdict::Regressed => {
             format!("changed by {by} ({around}), wholly beyond the {allowed} allowed")
         }
-        Verdict::Held if of.improved => format!("improved by {by} ({around})"),
-        Verdict::Held => {
+        Verdict::Passed if of.improved => format!("improved by {by} ({around})"),
+        Verdict::Passed => {
             format!("changed by {by} ({around}), wholly within the {allowed} allowed")
         }
-        Verdict::CantTell => {
+        Verdict::Inconclusive => {
             let Some(reason) = &gate.reason else { return format!("changed by {by} ({around})") };
             if reason.code == Code::TooFewRuns {
                 return format!(
@@ -240,24 +240,26 @@ fn answer(comparison: &Comparison) -> String {
     };
     match comparison.verdict {
         None => "there are no gates: this is what changed".into(),
-        Some(Verdict::Held) => format!("{all} held"),
+        Some(Verdict::Passed) => format!("{all} held"),
         Some(Verdict::Regressed) if gates.len() == 1 => "the gate did not hold".into(),
         Some(Verdict::Regressed) => {
-            let open = match having(Verdict::CantTell) {
+            let open = match having(Verdict::Inconclusive) {
                 0 => String::new(),
                 open => format!(", {open} inconclusive"),
             };
             format!("{} {of} did not hold{open}", having(Verdict::Regressed))
         }
-        Some(Verdict::CantTell) => {
+        Some(Verdict::Inconclusive) => {
             let what = match gates.len() {
                 1 => "these runs do not decide the gate".to_owned(),
-                _ => format!("{} {of} are not decided by these runs", having(Verdict::CantTell)),
+                _ => {
+                    format!("{} {of} are not decided by these runs", having(Verdict::Inconclusive))
+                }
             };
             match comparison.inconclusive {
-                Inconclusive::Fail => what,
-                Inconclusive::Warn => format!("{what}; that is let pass with this warning"),
-                Inconclusive::Pass => format!("{what}; that is let pass"),
+                OnInconclusive::Fail => what,
+                OnInconclusive::Warn => format!("{what}; that is let pass with this warning"),
+                OnInconclusive::Pass => format!("{what}; that is let pass"),
             }
         }
     }

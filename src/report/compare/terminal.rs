@@ -135,9 +135,9 @@ fn shift(changes: &[Change], out: &mut dyn io::Write) -> io::Result<()> {
 
 fn painted(word: &str, verdict: Option<Verdict>, color: bool) -> String {
     let code = match verdict {
-        Some(Verdict::Held) => 32,
+        Some(Verdict::Passed) => 32,
         Some(Verdict::Regressed) => 31,
-        Some(Verdict::CantTell) => 33,
+        Some(Verdict::Inconclusive) => 33,
         None => 0,
     };
     if color { format!("\x1b[1;{code}m{word}\x1b[0m") } else { word.to_owned() }

@@ -405,11 +405,11 @@ pub(super) fn bars(
 }
 
 /// A bar of a waterfall: start and end as shares from 0 to 1, and the text after it.
-pub(super) type Step = (f64, f64, String);
+pub(super) type Hop = (f64, f64, String);
 
 /// Bars that start where the previous one ends, in groups: a row for each name, a bar for each
 /// series.
-pub(super) fn waterfall(title: &str, rows: &[(String, Vec<Step>)]) -> String {
+pub(super) fn waterfall(title: &str, rows: &[(String, Vec<Hop>)]) -> String {
     const BAR: f64 = 15.0;
     const GAP: f64 = 9.0;
     const NAMES: f64 = 140.0;

@@ -65,7 +65,7 @@ struct Section {
     thresholds: Vec<Threshold>,
     figures: Vec<Figure>,
     executors_missing: bool,
-    steps: Vec<Step>,
+    steps: Vec<StepRow>,
     assertions: Vec<Assertion>,
     callbacks: Vec<Callback>,
     counters: Vec<(String, String)>,
@@ -84,7 +84,7 @@ struct Threshold {
 }
 
 #[derive(Serialize)]
-struct Step {
+struct StepRow {
     name: String,
     requests: String,
     ok: String,
@@ -175,12 +175,12 @@ fn reason(scenario: &ScenarioSummary) -> Option<String> {
     };
     let mut parts = Vec::new();
     match scenario.verdict {
-        Verdict::Held => (),
+        Verdict::Passed => (),
         Verdict::Failed => {
             parts.push(format!("does not hold: {}", judged(Verdict::Failed).join(", ")))
         }
-        Verdict::NotJudged => {
-            parts.push(format!("inconclusive: {}", judged(Verdict::NotJudged).join(", ")));
+        Verdict::Inconclusive => {
+            parts.push(format!("inconclusive: {}", judged(Verdict::Inconclusive).join(", ")));
         }
         // The way it ended says why.
         Verdict::NotReached | Verdict::Interrupted => (),
@@ -323,9 +323,9 @@ fn key(scenario: &ScenarioSummary) -> Vec<Fact> {
     facts
 }
 
-fn step(step: &crate::record::summary::StepSummary) -> Step {
+fn step(step: &crate::record::summary::StepSummary) -> StepRow {
     let response = &step.response_time_ms;
-    Step {
+    StepRow {
         name: step.name.clone(),
         requests: count(step.requests.sent),
         ok: count(step.requests.ok),
@@ -460,8 +460,8 @@ fn details(scenario: &ScenarioSummary) -> Vec<Fact> {
 
 fn class(verdict: Verdict) -> &'static str {
     match verdict {
-        Verdict::Held => "passed",
+        Verdict::Passed => "passed",
         Verdict::Failed => "failed",
-        Verdict::NotJudged | Verdict::NotReached | Verdict::Interrupted => "unjudged",
+        Verdict::Inconclusive | Verdict::NotReached | Verdict::Interrupted => "unjudged",
     }
 }

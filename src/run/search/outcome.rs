@@ -4,7 +4,7 @@ use super::watched::{Mark, Offered, Watched};
 use crate::capacity::judge::{Block, Decision};
 use crate::capacity::objective::Objective;
 use crate::capacity::search::{Kind, Times, Trial, TrialResult};
-use crate::capacity::trials::{ExecutorTime, Outcome, Point, TrialSummary};
+use crate::capacity::trials::{ExecutorTime, Point, TrialOutcome, TrialSummary};
 use crate::record::HistogramError;
 use crate::record::reason::{Code, Reason};
 use crate::record::summary::{
@@ -41,8 +41,8 @@ pub(super) fn judged(
         (Some(Decision::Fail), _) | (_, Verdict::Failed) => Decision::Fail,
         _ if overloaded => Decision::Fail,
         // What came in after the end may contradict.
-        (Some(Decision::Pass), Verdict::Held) if at_end != Decision::Fail => Decision::Pass,
-        (_, Verdict::Held) => at_end,
+        (Some(Decision::Pass), Verdict::Passed) if at_end != Decision::Fail => Decision::Pass,
+        (_, Verdict::Passed) => at_end,
         _ => Decision::Open,
     };
     let (excused, ours) = faults(summary, decision, objective);
@@ -62,19 +62,20 @@ pub(super) fn judged(
             || summary.end.reason == EndReason::Skipped,
     };
     let outcome = match (judges, decision) {
-        (false, _) => Outcome::Seen,
-        _ if !ours.is_empty() => Outcome::Invalid,
-        (_, Decision::Pass) => Outcome::Held,
-        (_, Decision::Fail) => Outcome::Failed,
-        (_, Decision::Open) => Outcome::Undecided,
+        (false, _) => TrialOutcome::Seen,
+        _ if !ours.is_empty() => TrialOutcome::Invalid,
+        (_, Decision::Pass) => TrialOutcome::Passed,
+        (_, Decision::Fail) => TrialOutcome::Failed,
+        (_, Decision::Open) => TrialOutcome::Inconclusive,
     };
     let rates = watched.rates();
-    let rates = match clients || matches!(outcome, Outcome::Held | Outcome::Undecided) {
-        // One that was carried out to its end has its own figures, of all of its time.
-        true if summary.end.reason == EndReason::Time => Some(summary.throughput),
-        true => rates.whole,
-        false => rates.settled,
-    };
+    let rates =
+        match clients || matches!(outcome, TrialOutcome::Passed | TrialOutcome::Inconclusive) {
+            // One that was carried out to its end has its own figures, of all of its time.
+            true if summary.end.reason == EndReason::Time => Some(summary.throughput),
+            true => rates.whole,
+            false => rates.settled,
+        };
     let summary = TrialSummary {
         kind: trial.kind,
         level: trial.level,

@@ -77,7 +77,7 @@ pub(crate) fn encode_response(
     response: &DataRequest,
 ) -> Result<Bytes, EncodeError> {
     match family {
-        Family::V1 => write(response, Answer::Http),
+        Family::V1 => write(response, V1Style::Http),
         Family::V2 => {
             #[derive(serde::Serialize)]
             struct Body<'a> {
@@ -107,10 +107,10 @@ pub(crate) fn encode_response(
 
 /// Encodes the answer of a WebSocket gateway of v1 in JSON mode.
 pub(crate) fn encode_websocket_response(response: &DataRequest) -> Result<Bytes, EncodeError> {
-    write(response, Answer::WebSocket)
+    write(response, V1Style::WebSocket)
 }
 
-fn write(response: &DataRequest, answer: Answer) -> Result<Bytes, EncodeError> {
+fn write(response: &DataRequest, answer: V1Style) -> Result<Bytes, EncodeError> {
     let context = Context::new(Dialect::V1Response);
     let body = Answered(&AnsweredDocs { response, context: &context }, answer);
     Ok(context.to_vec(&body)?.into())
@@ -128,7 +128,7 @@ impl Serialize for DataRequest {
             #[serde(skip_serializing_if = "Option::is_none")]
             data: Option<&'a [Document]>,
         }
-        let answer = Answer::WebSocket;
+        let answer = V1Style::WebSocket;
         let body = Body {
             header: Answered(&self.header, answer),
             parameters: &self.parameters,
@@ -141,18 +141,18 @@ impl Serialize for DataRequest {
 
 /// The two ways in which gateways of v1 write header and routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answer {
+enum V1Style {
     /// camelCase, unset keys null.
     Http,
     /// snake_case, unset keys left out.
     WebSocket,
 }
 
-impl Answer {
+impl V1Style {
     fn key(self, http: &'static str, websocket: &'static str) -> &'static str {
         match self {
-            Answer::Http => http,
-            Answer::WebSocket => websocket,
+            V1Style::Http => http,
+            V1Style::WebSocket => websocket,
         }
     }
 
@@ -164,27 +164,27 @@ impl Answer {
     ) -> Result<(), M::Error> {
         match (value, self) {
             (Some(value), _) => map.serialize_entry(key, &value),
-            (None, Answer::Http) => map.serialize_entry(key, &()),
-            (None, Answer::WebSocket) => Ok(()),
+            (None, V1Style::Http) => map.serialize_entry(key, &()),
+            (None, V1Style::WebSocket) => Ok(()),
         }
     }
 
     /// An optional text: HTTP answers with an empty one.
     fn text(self, text: Option<&str>) -> Option<&str> {
         match self {
-            Answer::Http => Some(text.unwrap_or_default()),
-            Answer::WebSocket => text,
+            V1Style::Http => Some(text.unwrap_or_default()),
+            V1Style::WebSocket => text,
         }
     }
 
     /// A text or a list of a status: HTTP has empty ones, WebSocket leaves them out.
     fn filled<T>(self, value: T, empty: bool) -> Option<T> {
-        (self == Answer::Http || !empty).then_some(value)
+        (self == V1Style::Http || !empty).then_some(value)
     }
 }
 
 /// A part of a response on its way to JSON.
-struct Answered<'a, T>(&'a T, Answer);
+struct Answered<'a, T>(&'a T, V1Style);
 
 /// A whole response.
 struct AnsweredDocs<'a> {
@@ -225,8 +225,8 @@ impl Serialize for Answered<'_, Route> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Answered(route, answer) = *self;
         let style = match answer {
-            Answer::Http => Style::Python,
-            Answer::WebSocket => Style::Protobuf,
+            V1Style::Http => Style::Python,
+            V1Style::WebSocket => Style::Protobuf,
         };
         let text = |time: Option<SystemTime>| time.and_then(|time| time::write(time, style));
         let mut map = serializer.serialize_map(None)?;

@@ -41,7 +41,7 @@ fn an_interrupt_before_anything_was_decided_is_no_answer() {
         interrupted: true,
         ..result(Decision::Open, 3.0)
     });
-    let Answer::Unclear { held: None, reason } = search.edge() else {
+    let Answer::Inconclusive { held: None, reason } = search.edge() else {
         panic!("{:?}", search.edge())
     };
     assert_eq!((reason.code, &*reason.text), (Code::Interrupted, "the search was interrupted"));
@@ -80,7 +80,7 @@ fn a_flow_that_gets_faster_is_warmed_up_and_not_sent_lower_loads() {
 #[test]
 fn a_flow_that_goes_on_getting_faster_is_said_to_be_cold() {
     let search = searched((100.0, 1000.0), cold(1.5));
-    let Answer::Unclear { held: None, reason } = search.edge() else {
+    let Answer::Inconclusive { held: None, reason } = search.edge() else {
         panic!("{:?}", search.edge())
     };
     assert!(reason.text.starts_with("the Flow was cold"), "{reason}");
@@ -96,7 +96,7 @@ fn a_flow_that_is_slow_whenever_it_is_asked_is_not_cold() {
 #[test]
 fn a_lowest_load_that_cannot_be_told_has_not_failed() {
     let search = searched((100.0, 1000.0), |_| result(Decision::Open, 1.3));
-    let Answer::Unclear { held: None, reason } = search.edge() else {
+    let Answer::Inconclusive { held: None, reason } = search.edge() else {
         panic!("{:?}", search.edge())
     };
     let text = "100/s is too near to the edge to tell in the time a trial has";

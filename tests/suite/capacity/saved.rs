@@ -63,7 +63,9 @@ fn results_whose_reasons_are_sentences_are_still_read() {
     value["notes"] = serde_json::json!(["40/s failed once and passed twice"]);
     value["trials"][0]["reasons"] = serde_json::json!(["the generator was late"]);
     let capacity = result::parse(&value.to_string()).expect("it is read");
-    let Answer::Unclear { reason, .. } = capacity.answer else { panic!("{:?}", capacity.answer) };
+    let Answer::Inconclusive { reason, .. } = capacity.answer else {
+        panic!("{:?}", capacity.answer)
+    };
     assert_eq!(reason, Reason::plain(Code::Other, "the search was interrupted"));
     assert_eq!(capacity.notes[0].text, "40/s failed once and passed twice");
     assert_eq!(capacity.trials[0].reasons[0].text, "the generator was late");

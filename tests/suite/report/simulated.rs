@@ -218,7 +218,7 @@ pub(crate) fn suite(name: &str, scenarios: Vec<ScenarioSummary>) -> Summary {
         started_at: "2026-11-24T09:30:00Z".parse().expect("a time"),
         duration_s: scenarios.iter().map(|scenario| scenario.duration_s).sum(),
         verdict,
-        passed: verdict == Verdict::Held,
+        passed: verdict == Verdict::Passed,
         interrupted: ended(EndReason::Interrupted),
         seed: 42,
         environment: Environment {

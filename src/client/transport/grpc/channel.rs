@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::super::connect::Connector;
-use super::super::pending::Arrival;
+use super::super::pending::Received;
 use super::super::tls;
 use super::frame::{Broken, Incoming, Messages, Outgoing};
 use super::{SINGLE, status};
@@ -516,7 +516,7 @@ impl Replies {
     ///
     /// # Errors
     /// As `next`; `TooLarge`; `Protocol` when there is no message.
-    pub(super) async fn only(&mut self) -> Result<Arrival, CallError> {
+    pub(super) async fn only(&mut self) -> Result<Received, CallError> {
         let message = self.next().await?;
         let message = match message {
             Some(Incoming::Message(arrival)) => arrival,

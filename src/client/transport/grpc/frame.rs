@@ -13,7 +13,7 @@ use flate2::write::{GzEncoder, ZlibEncoder};
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use super::super::pending::Arrival;
+use super::super::pending::Received;
 use super::super::{PASS_OVER_TIME, pass_over_max};
 use crate::client::memory::{Bounds, Claim};
 use crate::client::{CallError, Compression};
@@ -109,7 +109,7 @@ const COPY_MAX: usize = 16 << 10;
 #[derive(Debug)]
 pub(super) enum Incoming {
     /// A message, uncompressed.
-    Message(Arrival),
+    Message(Received),
     /// A message that is skipped: how it begins, and why.
     Skipped(Bytes, CallError),
 }
@@ -268,7 +268,7 @@ impl Messages {
             return Ok(self.skipped(&message, full.into()));
         }
         let message = self.claim.hold(message);
-        Ok(Incoming::Message(Arrival { message, first: self.began, done: self.came }))
+        Ok(Incoming::Message(Received { message, first: self.began, done: self.came }))
     }
 
     /// Decompresses up to one byte over the limit, or as far as there is room, so that a small bomb

@@ -29,7 +29,7 @@ use self::channel::{Channel, Headers, Replies};
 use self::frame::{Incoming, Outgoing};
 use self::stream::Stream;
 use super::connect::Connector;
-use super::pending::{Arrival, UnmatchedCounts};
+use super::pending::{Received, UnmatchedCounts};
 use super::reopen::Reopen;
 use crate::client::memory::Claim;
 use crate::client::{
@@ -263,7 +263,7 @@ impl Grpc {
         let result = limited(deadline, limit, exchange).await;
         let written = written.get().copied();
         match result {
-            Ok(Arrival { message, first, done }) => {
+            Ok(Received { message, first, done }) => {
                 Ok((message, Timing { written, first: Some(first), done, attempts: 1 }))
             }
             Err(error) => {
@@ -506,7 +506,7 @@ impl DocumentReplies {
     /// and when the first began.
     pub(super) async fn next(&mut self) -> Result<Option<Reply>, Failure> {
         match limited(self.deadline, self.limit, self.call.replies.next()).await {
-            Ok(Some(Incoming::Message(Arrival { message, first, done }))) => {
+            Ok(Some(Incoming::Message(Received { message, first, done }))) => {
                 self.first.get_or_insert(first);
                 let form = Form::Protobuf(Family::V2);
                 match form.decode_head(&message) {

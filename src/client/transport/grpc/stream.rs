@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::super::pending::{Arrival, Named, Pending, named, request_id};
+use super::super::pending::{Named, Pending, Received, named, request_id};
 use super::Setup;
 use super::channel::{Channel, Replies, Sending};
 use super::frame::{Incoming, Outgoing, PREFIX};
@@ -202,7 +202,7 @@ struct Reader {
     /// See [`Setup`].
     terse: Arc<AtomicBool>,
     /// A stub, until it is clear what it was.
-    held: Option<(Named, Arrival, Instant)>,
+    held: Option<(Named, Received, Instant)>,
 }
 
 impl Reader {

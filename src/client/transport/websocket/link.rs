@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::super::connect::{Connection, Connector};
 use super::super::http1::{self, Marks, RequestHead, Response, ending};
-use super::super::pending::{Arrival, Named, Pending, named, request_id};
+use super::super::pending::{Named, Pending, Received, named, request_id};
 use super::super::tls;
 use super::frame::{self, Event, Passed, Reader, Violation};
 use crate::client::memory::Bounds;
@@ -351,7 +351,7 @@ impl Driver {
             return Err(self.protocol("it sent no DataRequest with a request id".into()));
         }
         self.answered = true;
-        self.pending.arrived(named, Arrival { message, first, done });
+        self.pending.arrived(named, Received { message, first, done });
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use indexmap::map::Entry;
 use serde_json::{Map, Value as Json, json};
 
 use super::schema::{SCHEMA, items, shown, text, type_ref};
-use super::values::{self, Mistake, Step, ValueError};
+use super::values::{self, Mistake, PathPart, ValueError};
 use super::{Pos, Problem, Request, source};
 
 /// How deep values may nest, and selections with their fragments spread.
@@ -435,12 +435,12 @@ impl Planner<'_> {
 }
 
 /// A part of a value where it is written.
-fn inner(value: &cst::Value, step: &Step) -> Option<cst::Value> {
+fn inner(value: &cst::Value, step: &PathPart) -> Option<cst::Value> {
     match (value, step) {
-        (cst::Value::ObjectValue(object), Step::Field(name)) => {
+        (cst::Value::ObjectValue(object), PathPart::Field(name)) => {
             object.object_fields().find(|field| text(field.name()) == *name)?.value()
         }
-        (cst::Value::ListValue(list), Step::Item(index)) => list.values().nth(*index),
+        (cst::Value::ListValue(list), PathPart::Item(index)) => list.values().nth(*index),
         _ => None,
     }
 }

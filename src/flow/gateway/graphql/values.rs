@@ -68,14 +68,14 @@ impl ValueError {
 #[derive(Debug)]
 pub(super) struct Mistake {
     /// From the part outwards.
-    way: Vec<Step>,
+    way: Vec<PathPart>,
     pub(super) part: Json,
     pub(super) why: ValueError,
 }
 
 /// A step into a value.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum PathPart {
     Field(String),
     Item(usize),
 }
@@ -85,13 +85,13 @@ impl Mistake {
         Box::new(Mistake { way: Vec::new(), part: part.clone(), why })
     }
 
-    fn within(mut self: Box<Self>, step: Step) -> Box<Mistake> {
+    fn within(mut self: Box<Self>, step: PathPart) -> Box<Mistake> {
         self.way.push(step);
         self
     }
 
     /// From the whole value to the part.
-    pub(super) fn way(&self) -> impl Iterator<Item = &Step> {
+    pub(super) fn way(&self) -> impl Iterator<Item = &PathPart> {
         self.way.iter().rev()
     }
 }
@@ -109,7 +109,7 @@ pub(super) fn coerce(value: &Json, kind: &Json) -> Result<Json, Box<Mistake>> {
         (Some(_), Json::Array(values)) => {
             let values = values.iter().enumerate();
             values
-                .map(|(i, value)| coerce(value, of).map_err(|it| it.within(Step::Item(i))))
+                .map(|(i, value)| coerce(value, of).map_err(|it| it.within(PathPart::Item(i))))
                 .collect()
         }
         // One value stands for a list of one.
@@ -126,7 +126,7 @@ pub(super) fn coerce(value: &Json, kind: &Json) -> Result<Json, Box<Mistake>> {
             };
             let mut object = Map::new();
             for (key, value) in given {
-                let step = || Step::Field(key.clone());
+                let step = || PathPart::Field(key.clone());
                 let Some(input) = known.iter().find(|input| input["name"] == *key) else {
                     let (field, of) = (key.clone(), name.to_owned());
                     return Err(wrong(ValueError::Unknown { field, of }).within(step()));

@@ -90,7 +90,7 @@ pub(super) fn plan(capacity: &Capacity) -> Option<Part> {
     let x = Axis::at(marks.collect(), "from");
     let most = plan.steps.iter().map(|step| f64::from(step.with_spare)).fold(0.0, f64::max);
     let y = Axis::from_zero(most, number, "replicas");
-    let stairs = |of: fn(&crate::capacity::forecast::Step) -> u32| -> Vec<(f64, f64)> {
+    let stairs = |of: fn(&crate::capacity::forecast::PlannedStep) -> u32| -> Vec<(f64, f64)> {
         let mut points: Vec<(f64, f64)> = Vec::new();
         for (at, step) in at.iter().zip(&plan.steps) {
             if let Some((_, before)) = points.last().copied() {

@@ -14,7 +14,7 @@ use super::parts::{Fact, Figure};
 use crate::capacity::number::number;
 use crate::capacity::result::Capacity;
 use crate::capacity::search::{Answer, Kind};
-use crate::capacity::trials::{Outcome, TrialSummary, Unit};
+use crate::capacity::trials::{TrialOutcome, TrialSummary, Unit};
 use crate::capacity::words::{condition, kind, level, notes, outcome};
 use crate::report::words::{known, latency, percent, rate, time};
 
@@ -80,12 +80,12 @@ impl Page {
             Answer::FailsAtLow { level: low } => {
                 ("failed", format!("Fails already at {}", level(*low, unit)))
             }
-            Answer::Unclear { .. } => ("unjudged", "Inconclusive".into()),
+            Answer::Inconclusive { .. } => ("unjudged", "Inconclusive".into()),
         };
         let mut loads: Vec<&TrialSummary> = capacity
             .trials
             .iter()
-            .filter(|trial| trial.kind != Kind::CoolDown && trial.outcome != Outcome::Invalid)
+            .filter(|trial| trial.kind != Kind::CoolDown && trial.outcome != TrialOutcome::Invalid)
             .collect();
         loads.sort_by(|a, b| a.level.total_cmp(&b.level));
         // Of several trials at the same load, the longest is the most informative.
@@ -163,12 +163,12 @@ fn key(capacity: &Capacity) -> Vec<Fact> {
 
 fn row(trial: &TrialSummary, unit: Unit) -> TrialRow {
     let class = match trial.outcome {
-        Outcome::Held => "passed",
-        Outcome::Failed => "failed",
-        Outcome::Undecided | Outcome::Invalid => "unjudged",
-        Outcome::Seen => "",
+        TrialOutcome::Passed => "passed",
+        TrialOutcome::Failed => "failed",
+        TrialOutcome::Inconclusive | TrialOutcome::Invalid => "unjudged",
+        TrialOutcome::Seen => "",
     };
-    let judged = trial.outcome != Outcome::Seen;
+    let judged = trial.outcome != TrialOutcome::Seen;
     let conditions: Vec<String> = trial.objective.iter().map(condition).collect();
     TrialRow {
         level: level(trial.level, unit),
