@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::wire::{Protocol, Target};
 
 mod config;
+mod error;
 mod executor;
 mod gateway;
 mod log;
@@ -21,11 +22,11 @@ pub use config::{
     FamilyName, Faults, FlowConfig, FlowProblem, Knee, Late, Matches, PathStep, ProtocolName,
     SchemaName, ServiceTime, Set, SlowStart, Stall, StreamOf, TlsFiles, Uses,
 };
-pub use gateway::TlsError;
+pub use error::{FlowError, TlsError};
 pub use pattern::{PatternError, check_target_executor};
 pub use theory::{Theory, TheoryError};
 
-use self::gateway::{Gateway, Server};
+use self::gateway::Server;
 
 /// How long requests in flight may take once a Flow stops.
 const GRACE: Duration = Duration::from_secs(30);
@@ -35,38 +36,6 @@ const GRACE: Duration = Duration::from_secs(30);
 pub struct Flow {
     targets: Vec<Target>,
     server: Server,
-}
-
-/// Why a Flow did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum FlowError {
-    /// The configuration is not one of a Flow, see [`FlowConfig::problems`].
-    #[error("a Flow cannot be made of this: {}", list(.0))]
-    Config(Vec<FlowProblem>),
-    /// The port is taken, or not ours to take.
-    #[error("could not listen on {address}")]
-    Listen {
-        /// Where.
-        address: String,
-        /// The operating system's words.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The log cannot be written.
-    #[error("could not create the log")]
-    Log(#[source] std::io::Error),
-    /// The certificates are not what they should be.
-    #[error("could not set up TLS")]
-    Tls(#[from] TlsError),
-}
-
-fn list(problems: &[FlowProblem]) -> String {
-    problems.iter().map(FlowProblem::to_string).collect::<Vec<_>>().join("; ")
-}
-
-/// A random id. It guards nothing, so no system call is spent on it.
-fn new_uuid() -> uuid::Uuid {
-    uuid::Builder::from_random_bytes(rand::random()).into_uuid()
 }
 
 impl Flow {
@@ -80,8 +49,7 @@ impl Flow {
         if !problems.is_empty() {
             return Err(FlowError::Config(problems));
         }
-        let gateway = Gateway::new(&config).map_err(FlowError::Log)?;
-        let server = Server::new(gateway);
+        let server = Server::new(&config).map_err(FlowError::Log)?;
         let mut targets = Vec::with_capacity(config.protocols.len());
         for name in &config.protocols {
             let wanted = config.ports.get(name).copied().unwrap_or(0);

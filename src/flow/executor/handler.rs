@@ -279,7 +279,7 @@ pub(super) fn keep(
 
 /// A Document with an id of its own.
 fn new(doc: Document) -> Document {
-    Document { id: crate::flow::new_uuid().simple().to_string(), ..doc }
+    Document { id: crate::flow::message::new_uuid().simple().to_string(), ..doc }
 }
 
 fn was_here(name: &str, before: usize) -> Document {

@@ -74,7 +74,7 @@ pub(super) fn read(
         },
     };
     for doc in &mut read {
-        doc.settle(family, &mut || crate::flow::new_uuid().as_u128());
+        doc.settle(family, &mut || crate::flow::message::new_uuid().as_u128());
     }
     *docs = Docs::Read(read);
     match docs {

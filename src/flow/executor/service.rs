@@ -41,12 +41,9 @@ impl Sampler {
             ServiceTime::PerDocument(time) => {
                 Sampler { per_document: true, ..Sampler::new(time, slow_start) }
             }
-            plain => Sampler {
-                law: Shape::new(plain),
-                per_document: false,
-                knee: None,
-                slow_start,
-            },
+            plain => {
+                Sampler { law: Shape::new(plain), per_document: false, knee: None, slow_start }
+            }
         }
     }
 
@@ -98,13 +95,13 @@ impl Shape {
                 span: max.saturating_sub(min).as_secs_f64(),
             },
             // A mean of zero has no rate: it is a constant.
-            ServiceTime::Exponential(mean) if !mean.is_zero() => Exp::new(1.0 / mean.as_secs_f64())
-                .map_or(Shape::Constant(mean), Shape::Exponential),
+            ServiceTime::Exponential(mean) if !mean.is_zero() => {
+                Exp::new(1.0 / mean.as_secs_f64()).map_or(Shape::Constant(mean), Shape::Exponential)
+            }
             ServiceTime::Lognormal { median, p99 } => {
                 let mu = median.as_secs_f64().ln();
                 let sigma = (p99.as_secs_f64().ln() - mu) / Z99;
-                LogNormal::new(mu, sigma)
-                    .map_or(Shape::Constant(median), Shape::Lognormal)
+                LogNormal::new(mu, sigma).map_or(Shape::Constant(median), Shape::Lognormal)
             }
             ServiceTime::Constant(time) => Shape::Constant(time),
             // The configuration nests no further.

@@ -17,8 +17,11 @@ use tonic::server::{Grpc, ServerStreamingService, StreamingService, UnaryService
 use tonic::{Request, Response, Status};
 use tower::Service as _;
 
+use super::about::about;
+use super::failure::CallFailure;
+use super::handle::{Answer, Gateway, MESSAGE_MAX, limit};
 use super::outbox::Outbox;
-use super::{CallFailure, Gateway, MESSAGE_MAX, Reply, reflection};
+use super::reflection;
 use crate::flow::executor::{Exception, streamed};
 use crate::wire::proto::jina::{EndpointsProto, JinaInfoProto};
 use crate::wire::{
@@ -44,13 +47,14 @@ pub(super) async fn serve(
     match (path.as_str(), gateway.family) {
         ("/jina.JinaRPC/Call", _) => grpc.streaming(Call { gateway, stop, line }, request).await,
         ("/jina.JinaGatewayDryRunRPC/dry_run", _) => {
-            let answer = super::dry_run_status(&gateway)
+            let answer = gateway
+                .dry_run_status()
                 .map(|status| crate::wire::encode_status(&status))
                 .unwrap_or_default();
             grpc.unary(Fixed(answer), request).await
         }
         ("/jina.JinaInfoRPC/_status", _) => {
-            let (jina, envs) = gateway.about();
+            let (jina, envs) = about(&gateway);
             let info = JinaInfoProto { jina, envs };
             grpc.unary(Fixed(info.encode_to_vec().into()), request).await
         }
@@ -294,7 +298,7 @@ impl StreamingService<Bytes> for Call {
         };
         let in_order = metadata("__results_in_order__") == "true";
         let prefetch = match (self.gateway.family, metadata("__prefetch__").parse()) {
-            (Family::V2, Ok(prefetch)) => super::limit(prefetch),
+            (Family::V2, Ok(prefetch)) => limit(prefetch),
             _ => self.gateway.prefetch,
         };
         let answers = Answers {
@@ -317,7 +321,7 @@ impl StreamingService<Bytes> for Call {
 }
 
 /// What comes of a request, and how many bytes it had.
-type Done = (Result<Reply, CallFailure>, usize);
+type Done = (Result<Answer, CallFailure>, usize);
 type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
 
 /// The answers of one call, as its requests come in.
@@ -368,7 +372,7 @@ impl InWork {
 }
 
 impl Answers {
-    fn settle(&mut self, done: Result<Reply, CallFailure>) {
+    fn settle(&mut self, done: Result<Answer, CallFailure>) {
         match done {
             Ok(reply) if reply.faults.drop => {
                 self.line.cancel();
@@ -380,7 +384,7 @@ impl Answers {
                 self.input = None;
                 self.in_work = InWork::AsTheyFinish(FuturesUnordered::new());
                 if let Some(stub) = failure.stub(self.gateway.family) {
-                    self.outbox.put(Reply { bytes: stub, faults: Default::default() });
+                    self.outbox.put(Answer { bytes: stub, faults: Default::default() });
                 }
                 self.failed = Some(failure.status());
             }
@@ -463,7 +467,10 @@ impl CallFailure {
                 Status::deadline_exceeded(error.details())
             }
             CallFailure::Network { error, .. } => Status::unavailable(error.details()),
-            failure => Status::unknown(failure.to_string()),
+            failure => {
+                let class = failure.class();
+                Status::unknown(format!("Unexpected <class '{class}'>: {failure}"))
+            }
         }
     }
 

@@ -18,9 +18,11 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_http::cors::CorsLayer;
 
 use super::body::{self, PostV1, PostV2};
+use super::failure::CallFailure;
+use super::handle::{Gateway, MESSAGE_MAX, garbage};
 use super::post::{message_v1, new_id};
 use super::reply::{self, Body, Reply, internal_error, refuse, skip};
-use super::{CallFailure, Gateway, MESSAGE_MAX, graphql, side, sse, websocket};
+use super::{graphql, side, sse, websocket};
 use crate::flow::config::StreamOf;
 use crate::flow::message::{Docs, Message};
 use crate::wire::{Document, Family, Form, Header, Map, Protocol};
@@ -172,8 +174,7 @@ async fn post_v1(
         Ok(post) => post,
         Err(refusal) => return refuse(refusal),
     };
-    let sent =
-        gateway.topology.can_be_cut_off().then(|| (post.data.clone(), post.parameters.clone()));
+    let sent = gateway.can_be_cut_off().then(|| (post.data.clone(), post.parameters.clone()));
     let Ok(message) = message_v1(post, endpoint.clone()) else { return internal_error() };
     let request_id = message.header.request_id.clone();
     match run(gateway, line, message).await {
@@ -253,7 +254,7 @@ async fn post_v2(
     endpoint: Option<String>,
     body: Option<Value>,
 ) -> Reply {
-    let post = match PostV2::read(body, gateway.world.any_field) {
+    let post = match PostV2::read(body, gateway.any_field()) {
         Ok(post) => post,
         Err(refusal) => return refuse(refusal),
     };
@@ -268,7 +269,7 @@ async fn post_v2(
         None => None,
     };
     for doc in &mut docs {
-        doc.settle(Family::V2, &mut || crate::flow::new_uuid().as_u128());
+        doc.settle(Family::V2, &mut || crate::flow::message::new_uuid().as_u128());
     }
     let request_id = match given {
         Some(id) if !id.is_empty() => id,
@@ -354,7 +355,7 @@ async fn run(
         std::future::pending::<()>().await;
     }
     Ok(match message.faults.garbage {
-        true => Answered::Bytes(super::garbage()),
+        true => Answered::Bytes(garbage()),
         false => Answered::Message(message),
     })
 }

@@ -23,9 +23,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Gateway, grpc, http, websocket};
-use crate::flow::FlowError;
-use crate::flow::config::TlsFiles;
+use super::handle::Gateway;
+use super::{grpc, http, websocket};
+use crate::flow::config::{FlowConfig, TlsFiles};
+use crate::flow::error::{FlowError, TlsError};
 use crate::wire::{Family, Protocol};
 
 /// Connections a port holds at a time. More wait in the kernel's queue, so that memory is bounded.
@@ -61,34 +62,18 @@ pub(crate) struct Server {
     tasks: TaskTracker,
 }
 
-/// Why certificates cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file cannot be read, or holds nothing of the kind.
-    #[error("could not read {}", path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// What is wrong with it.
-        #[source]
-        source: rustls::pki_types::pem::Error,
-    },
-    /// Certificate and key do not go together, or are of a kind that is not supported.
-    #[error("the certificate cannot be used")]
-    Certificate(#[from] rustls::Error),
-    /// The certificates of client authorities cannot be used.
-    #[error("the client authority cannot be used")]
-    ClientAuthority(#[from] rustls::server::VerifierBuilderError),
-}
-
 impl Server {
-    pub(crate) fn new(gateway: Gateway) -> Server {
-        Server {
-            gateway: Arc::new(gateway),
+    /// A gateway with its Executors, on the caller's runtime. It has no ports yet.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub(crate) fn new(config: &FlowConfig) -> io::Result<Server> {
+        Ok(Server {
+            gateway: Arc::new(Gateway::new(config)?),
             stop: CancellationToken::new(),
             abort: CancellationToken::new(),
             tasks: TaskTracker::new(),
-        }
+        })
     }
 
     /// Listens on an address, port 0 for a free one. Gives the port.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Gateway;
+use super::handle::Gateway;
 use crate::wire::{Family, Protocol};
 
 /// The description of all routes of a port.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::Reply;
+use super::handle::Answer;
 
 /// Answers that wait to go out: as many as one request brings, and one that is held back.
 #[derive(Debug, Default)]
@@ -16,10 +16,10 @@ pub(super) struct Outbox {
 
 impl Outbox {
     /// Takes an answer in.
-    pub(super) fn put(&mut self, reply: Reply) {
-        let copies = if reply.faults.twice { 2 } else { 1 };
-        let answers = std::iter::repeat_n(reply.bytes, copies);
-        if reply.faults.out_of_order && self.held.is_empty() {
+    pub(super) fn put(&mut self, answer: Answer) {
+        let copies = if answer.faults.twice { 2 } else { 1 };
+        let answers = std::iter::repeat_n(answer.bytes, copies);
+        if answer.faults.out_of_order && self.held.is_empty() {
             self.held.extend(answers);
         } else {
             self.ready.extend(answers);
@@ -46,7 +46,7 @@ mod tests {
     fn order(replies: &[(&'static str, Faults)]) -> Vec<Bytes> {
         let mut outbox = Outbox::default();
         for (bytes, faults) in replies {
-            outbox.put(Reply { bytes: Bytes::from_static(bytes.as_bytes()), faults: *faults });
+            outbox.put(Answer { bytes: Bytes::from_static(bytes.as_bytes()), faults: *faults });
         }
         outbox.end();
         std::iter::from_fn(|| outbox.next()).collect()

@@ -69,5 +69,5 @@ fn one_content(mut doc: Map) -> Result<Map, CodecError> {
 
 /// A request id, as a gateway makes one up.
 pub(super) fn new_id() -> String {
-    crate::flow::new_uuid().simple().to_string()
+    crate::flow::message::new_uuid().simple().to_string()
 }

@@ -3,8 +3,10 @@
 use hyper::StatusCode;
 use serde_json::json;
 
+use super::about::about;
+use super::handle::Gateway;
+use super::openapi;
 use super::reply::{self, Reply};
-use super::{Gateway, openapi};
 use crate::wire::Protocol;
 
 /// What the port of a protocol has for readers and for those who wait for the Flow.
@@ -13,7 +15,7 @@ pub(super) fn route(gateway: &Gateway, protocol: Protocol, path: &str) -> Option
         StatusCode::OK,
         &match path {
             "/" => json!({}),
-            "/dry_run" => match super::dry_run_status(gateway) {
+            "/dry_run" => match gateway.dry_run_status() {
                 None => json!({"code": 0, "description": "", "exception": null}),
                 Some(status) => {
                     let exception = status.exception.unwrap_or_default();
@@ -30,7 +32,7 @@ pub(super) fn route(gateway: &Gateway, protocol: Protocol, path: &str) -> Option
                 }
             },
             "/status" => {
-                let (jina, envs) = gateway.about();
+                let (jina, envs) = about(gateway);
                 json!({"jina": jina, "envs": envs})
             }
             "/openapi.json" => openapi::schema(gateway, protocol),

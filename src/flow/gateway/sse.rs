@@ -14,8 +14,9 @@ use hyper::{Response, StatusCode};
 use serde_json::Value;
 
 use super::body::{PostV2, Refusal};
+use super::failure::CallFailure;
+use super::handle::Gateway;
 use super::reply::{self, Reply};
-use super::{CallFailure, Gateway};
 use crate::flow::config::StreamOf;
 use crate::flow::executor::streamed;
 use crate::wire::{DataRequest, Document, Family, Form, Map};
@@ -27,7 +28,7 @@ pub(super) fn serve(
     body: Option<Value>,
     query: Option<&str>,
 ) -> Reply {
-    let any_field = gateway.world.any_field;
+    let any_field = gateway.any_field();
     let doc = match body.filter(|body| !body.is_null()) {
         Some(body) => PostV2::document(&body, any_field),
         None => {
@@ -45,7 +46,7 @@ pub(super) fn serve(
     let Ok(Some(mut doc)) = Family::V2.docs_from_json(&docs).map(|mut docs| docs.pop()) else {
         return reply::internal_error();
     };
-    doc.settle(Family::V2, &mut || crate::flow::new_uuid().as_u128());
+    doc.settle(Family::V2, &mut || crate::flow::message::new_uuid().as_u128());
     events(gateway.clone(), of, doc)
 }
 

@@ -26,10 +26,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::body::PostV1;
+use super::failure::CallFailure;
+use super::handle::{Answer, Gateway, MESSAGE_MAX, garbage};
 use super::outbox::Outbox;
 use super::post::message_v1;
 use super::reply::{self, Body};
-use super::{CallFailure, Gateway, MESSAGE_MAX, Reply, side};
+use super::side;
 use crate::wire::{Family, Form, Protocol};
 
 /// The frame that ends the requests: Python's `bytes(True)`.
@@ -151,7 +153,7 @@ where
 }
 
 /// What comes of a request, and how many bytes it had.
-type Done = (Result<Reply, CallFailure>, usize);
+type Done = (Result<Answer, CallFailure>, usize);
 type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
 
 /// One connection.
@@ -305,16 +307,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 let answer = gateway.handle(message).await?;
                 let faults = answer.faults;
                 let bytes = match faults.garbage {
-                    true => super::garbage(),
+                    true => garbage(),
                     false => {
                         let answer = answer.into_request(Family::V1)?;
                         Form::WebSocketJson.encode_response(&answer)?
                     }
                 };
-                Ok(Reply { bytes, faults })
+                Ok(Answer { bytes, faults })
             }
             .await;
-            note.departs(answered.as_ref().is_ok_and(|reply: &Reply| !reply.faults.drop));
+            note.departs(answered.as_ref().is_ok_and(|answer: &Answer| !answer.faults.drop));
             (answered, length)
         })
     }
@@ -336,7 +338,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         }
     }
 
-    fn settle(&mut self, done: Result<Reply, CallFailure>) -> Result<(), Ending> {
+    fn settle(&mut self, done: Result<Answer, CallFailure>) -> Result<(), Ending> {
         match done {
             Ok(reply) if reply.faults.drop => Err(Ending::Drop),
             Ok(reply) => {
@@ -357,7 +359,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             Mode::Json => match bytes.try_into() {
                 Ok(text) => Frame::Text(text),
                 // Garbage is no text, and goes out as what it is.
-                Err(_) => Frame::Binary(super::garbage()),
+                Err(_) => Frame::Binary(garbage()),
             },
         };
         self.socket.feed(frame).await.map_err(|_| Ending::Drop)

@@ -8,8 +8,9 @@ use super::schema::SCHEMA;
 use super::values::python_class;
 use crate::flow::gateway::body::PostV1;
 use crate::flow::gateway::codecs::{self, CodecError};
+use crate::flow::gateway::failure::CallFailure;
+use crate::flow::gateway::handle::Gateway;
 use crate::flow::gateway::post::{MessageError, message_v1};
-use crate::flow::gateway::{CallFailure, Gateway};
 use crate::wire::{DecodeError, EncodeError, Family, Protocol, graphql};
 
 /// How many values an answer has at most: selections can multiply what little is asked for.
@@ -90,7 +91,7 @@ enum DocsError {
     Blob(#[from] CodecError),
     #[error(transparent)]
     Message(#[from] MessageError),
-    #[error("{}", .0.message())]
+    #[error(transparent)]
     Call(#[from] CallFailure),
     #[error(transparent)]
     Decode(#[from] DecodeError),

@@ -12,7 +12,7 @@ use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
 use self::plan::Refusal;
-use super::Gateway;
+use super::handle::Gateway;
 use super::reply::{self, Reply};
 
 /// Line and column in a query, from 1.

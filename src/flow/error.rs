@@ -1,0 +1,53 @@
+//! Why a Flow does not start.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::config::FlowProblem;
+
+/// Why a Flow did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum FlowError {
+    /// The configuration is not one of a Flow, see [`FlowConfig::problems`].
+    #[error("a Flow cannot be made of this: {}", list(.0))]
+    Config(Vec<FlowProblem>),
+    /// The port is taken, or not ours to take.
+    #[error("could not listen on {address}")]
+    Listen {
+        /// `host:port`.
+        address: String,
+        /// The operating system's error.
+        #[source]
+        source: io::Error,
+    },
+    /// The log cannot be written.
+    #[error("could not create the log")]
+    Log(#[source] io::Error),
+    /// The certificates are not what they should be.
+    #[error("could not set up TLS")]
+    Tls(#[from] TlsError),
+}
+
+fn list(problems: &[FlowProblem]) -> String {
+    problems.iter().map(FlowProblem::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Why certificates cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read, or holds nothing of the kind.
+    #[error("could not read {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: rustls::pki_types::pem::Error,
+    },
+    /// Certificate and key do not go together, or are of a kind that is not supported.
+    #[error("the certificate cannot be used")]
+    Certificate(#[from] rustls::Error),
+    /// The certificates of client authorities cannot be used.
+    #[error("the client authority cannot be used")]
+    ClientAuthority(#[from] rustls::server::VerifierBuilderError),
+}
