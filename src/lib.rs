@@ -31,6 +31,7 @@
 pub mod clock;
 pub mod error;
 pub mod random;
+pub mod schedule;
 pub mod source;
 pub mod stats;
 pub mod template;

@@ -21,9 +21,9 @@ use std::time::Duration;
 
 use flowbench::client::{Body, Call, Client, ClientConfig, FamilyChoice, Request, Session};
 use flowbench::clock::PreciseClock;
-use flowbench::engine::schedule::Law;
 use flowbench::flow::{Flow, FlowConfig};
 use flowbench::record::Recording;
+use flowbench::schedule::ArrivalProcess;
 use flowbench::selftest::rig::Rig;
 use flowbench::wire::{DataRequest, Document, Family, Header, Protocol, RequestId, Target};
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -400,7 +400,7 @@ fn child(task: Task) -> Result<(), Error> {
             let request = request(&session)?;
             let load = async |requests| -> Result<Recording, Error> {
                 let hour = Duration::from_secs(3600);
-                let rig = Rig::open(1.0, Law::Uniform, hour);
+                let rig = Rig::open(1.0, ArrivalProcess::Uniform, hour);
                 let rig = Rig { clients: Some(IN_FLIGHT), requests, ..rig };
                 Ok(rig.run(PreciseClock::new()?, session.clone(), request.clone()).await)
             };
@@ -417,7 +417,7 @@ fn child(task: Task) -> Result<(), Error> {
             let connections = if protocol(path) == Protocol::Grpc { 1 } else { IN_FLIGHT };
             let session = open(path, port, connections).await?;
             let request = request(&session)?;
-            let rig = Rig::open(per_s, Law::Uniform, Duration::from_secs(seconds));
+            let rig = Rig::open(per_s, ArrivalProcess::Uniform, Duration::from_secs(seconds));
             let clock = PreciseClock::new()?;
             let start_ns = monotonic_ns();
             let recording = rig.run(clock, session, request).await;
@@ -440,7 +440,7 @@ fn child(task: Task) -> Result<(), Error> {
             let before = resident("VmRSS")?;
             let session = open(path, port, COUNT).await?;
             let opened = resident("VmRSS")?;
-            let rig = Rig::open(1.0, Law::Uniform, Duration::from_secs(1));
+            let rig = Rig::open(1.0, ArrivalProcess::Uniform, Duration::from_secs(1));
             let rig = Rig { clients: Some(COUNT), grace: Duration::ZERO, ..rig };
             let request = request(&session)?;
             rig.run(PreciseClock::new()?, session, request).await;

@@ -29,7 +29,6 @@ mod exchange;
 pub mod feed;
 pub mod make;
 mod order;
-pub mod schedule;
 pub mod source;
 
 use std::cell::RefCell;

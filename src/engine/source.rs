@@ -12,8 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::event::Arrival;
-use super::schedule::{Arrivals, Schedule};
-use crate::plan::Stage;
+use crate::schedule::{DueTimes, Profile};
 
 /// Arrivals of one worker.
 #[derive(Debug)]
@@ -74,7 +73,7 @@ impl Client {
 #[derive(Debug)]
 struct Walk {
     start: Instant,
-    arrivals: Arrivals,
+    arrivals: DueTimes,
     /// The other workers' arrivals between two of ours.
     others: usize,
     next: Option<Instant>,
@@ -175,10 +174,10 @@ impl Budget {
 
 impl Source {
     /// The open model: `warmup` and then `steady`, each from its own start, whatever the Flow does.
-    pub fn open(frame: Frame, warmup: &Schedule, steady: &Schedule, share: Share) -> Source {
-        let walk = |schedule: &Schedule, start, end: Option<Instant>| {
+    pub fn open(frame: Frame, warmup: DueTimes, steady: DueTimes, share: Share) -> Source {
+        let walk = |arrivals: DueTimes, start, end: Option<Instant>| {
             let others = share.workers - 1;
-            let mut walk = Walk { start, arrivals: schedule.arrivals(), others, next: None };
+            let mut walk = Walk { start, arrivals, others, next: None };
             walk.step(share.worker, end);
             walk
         };
@@ -198,7 +197,7 @@ impl Source {
     /// there from the begin of the warmup; where there are none, one is there for the warmup.
     pub fn closed(
         frame: Frame,
-        clients: &[Stage<usize>],
+        clients: &Profile,
         think_time: Duration,
         budget: Budget,
         share: Share,
@@ -222,20 +221,21 @@ impl Source {
             level = to;
         };
         let mut start = frame.measured_from();
-        if clients.first().is_some_and(|stage| stage.from == 0) && !frame.warmup.is_zero() {
+        let begins_with_none = clients.stages().next().is_some_and(|stage| stage.from == 0.0);
+        if begins_with_none && !frame.warmup.is_zero() {
             set(1, frame.start);
             set(0, start);
         }
-        for (index, stage) in clients.iter().enumerate() {
-            let begin = if index == 0 && stage.from > 0 { frame.start } else { start };
-            set(stage.from, begin);
+        for (index, stage) in clients.stages().enumerate() {
+            let (from, to) = (stage.from as usize, stage.to as usize);
+            let begin = if index == 0 && from > 0 { frame.start } else { start };
+            set(from, begin);
             let Some(length) = stage.length else { break };
-            let steps = stage.to.abs_diff(stage.from);
+            let steps = to.abs_diff(from);
             for step in 1..=steps {
                 // In a straight line from one level to the other, reached at the end.
                 let at = start + length.mul_f64(step as f64 / steps as f64);
-                let up = stage.to > stage.from;
-                set(if up { stage.from + step } else { stage.from - step }, at);
+                set(if to > from { from + step } else { from - step }, at);
             }
             start += length;
         }
@@ -324,7 +324,7 @@ impl Walk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::schedule::{Law, Profile};
+    use crate::schedule::{ArrivalProcess, Schedule, Stage};
 
     fn frame(warmup_ms: u64, duration_ms: Option<u64>) -> Frame {
         Frame {
@@ -334,8 +334,8 @@ mod tests {
         }
     }
 
-    fn constant(rate: f64) -> Schedule {
-        Schedule::rate(Profile::constant(rate, None), Law::Uniform, 0)
+    fn constant(rate: f64) -> DueTimes {
+        Schedule::constant(rate, ArrivalProcess::Uniform).due_times(0, None)
     }
 
     /// Due times in ms from the start, of an open source carried out to its end.
@@ -351,7 +351,7 @@ mod tests {
     #[test]
     fn warmup_precedes_what_is_measured() {
         let frame = frame(200, Some(200));
-        let source = Source::open(frame, &constant(10.0), &constant(20.0), Share::WHOLE);
+        let source = Source::open(frame, constant(10.0), constant(20.0), Share::WHOLE);
         let expected =
             [(0, false), (100, false), (200, true), (250, true), (300, true), (350, true)];
         assert_eq!(due_ms(source, frame.start), expected);
@@ -360,24 +360,26 @@ mod tests {
     #[test]
     fn workers_share_a_schedule_without_gap_or_overlap() {
         let frame = frame(0, Some(1000));
-        let schedule = Schedule::rate(Profile::constant(100.0, None), Law::Poisson, 3);
-        let whole = due_ms(Source::open(frame, &schedule, &schedule, Share::WHOLE), frame.start);
+        let due = Schedule::constant(100.0, ArrivalProcess::Poisson).due_times(3, None);
+        let source = |share| Source::open(frame, due.clone(), due.clone(), share);
+        let whole = due_ms(source(Share::WHOLE), frame.start);
         let mut parts: Vec<_> = (0..3)
-            .flat_map(|worker| {
-                let share = Share { worker, workers: 3 };
-                due_ms(Source::open(frame, &schedule, &schedule, share), frame.start)
-            })
+            .flat_map(|worker| due_ms(source(Share { worker, workers: 3 }), frame.start))
             .collect();
         parts.sort();
         assert_eq!(parts, whole);
     }
 
-    fn stage(from: usize, to: usize, ms: Option<u64>) -> Stage<usize> {
-        Stage { from, to, length: ms.map(Duration::from_millis) }
+    fn stage(from: f64, to: f64, ms: u64) -> Stage {
+        Stage { from, to, length: Some(Duration::from_millis(ms)) }
+    }
+
+    fn clients(count: f64) -> Profile {
+        Profile::constant(count, None)
     }
 
     /// Due times in ms of a closed source whose requests take no time and clients think for 100 ms.
-    fn closed_due_ms(clients: &[Stage<usize>], duration: u64, share: Share) -> Vec<u128> {
+    fn closed_due_ms(clients: &Profile, duration: u64, share: Share) -> Vec<u128> {
         let frame = frame(0, Some(duration));
         let think = Duration::from_millis(100);
         let mut source = Source::closed(frame, clients, think, Budget::new(u64::MAX), share);
@@ -392,7 +394,8 @@ mod tests {
 
     #[test]
     fn clients_come_one_after_another_and_go_again() {
-        let stages = [stage(0, 2, Some(300)), stage(2, 2, Some(100)), stage(2, 0, Some(200))];
+        let stages =
+            Profile::new([stage(0.0, 2.0, 300), stage(2.0, 2.0, 100), stage(2.0, 0.0, 200)]);
         // One from 150 on, another from 300 on; one leaves at 500, the other at 600.
         let due = closed_due_ms(&stages, 1000, Share::WHOLE);
         assert_eq!(due, [150, 250, 300, 350, 400, 450, 550]);
@@ -402,7 +405,7 @@ mod tests {
     fn workers_share_clients_to_the_last() {
         let count = |worker| {
             let share = Share { worker, workers: 3 };
-            closed_due_ms(&[stage(8, 8, None)], 100, share).len()
+            closed_due_ms(&clients(8.0), 100, share).len()
         };
         assert_eq!([count(0), count(1), count(2)], [3, 3, 2]);
     }
@@ -411,8 +414,7 @@ mod tests {
     fn a_client_is_due_again_after_it_thought() {
         let frame = frame(0, None);
         let think = Duration::from_millis(100);
-        let mut source =
-            Source::closed(frame, &[stage(1, 1, None)], think, Budget::new(2), Share::WHOLE);
+        let mut source = Source::closed(frame, &clients(1.0), think, Budget::new(2), Share::WHOLE);
         let first = source.take(frame.start).expect("one is due");
         assert_eq!(source.upcoming(), Next::Idle);
         source.over(first, frame.start + Duration::from_millis(30));
@@ -425,13 +427,8 @@ mod tests {
     #[test]
     fn the_warmup_does_not_use_up_the_budget() {
         let frame = frame(100, None);
-        let mut source = Source::closed(
-            frame,
-            &[stage(1, 1, None)],
-            Duration::ZERO,
-            Budget::new(1),
-            Share::WHOLE,
-        );
+        let mut source =
+            Source::closed(frame, &clients(1.0), Duration::ZERO, Budget::new(1), Share::WHOLE);
         for over_ms in [50, 150] {
             let arrival = source.take(frame.start).expect("one is due");
             source.over(arrival, frame.start + Duration::from_millis(over_ms));

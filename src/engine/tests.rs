@@ -4,12 +4,12 @@ use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 
-use super::schedule::{Law, Profile, Schedule};
 use super::source::{Budget, Frame, Share};
 use super::*;
 use crate::client::{Body, CallError, Failure, Reply, Timing};
 use crate::clock::TokioClock;
-use crate::plan::{Callbacks, Parameters, Stage, Step, Work};
+use crate::plan::{Callbacks, Parameters, Step, Work};
+use crate::schedule::{ArrivalProcess, Profile, Schedule};
 use crate::wire::{Family, Form, Head};
 
 /// Answers the n-th request as its script says.
@@ -152,17 +152,12 @@ async fn simulate(simulation: Simulation, script: Script) -> (Log, Ended) {
     let start = Instant::now();
     let frame =
         Frame { start, warmup: ms(simulation.warmup), duration: Some(ms(simulation.duration)) };
-    let schedule = Schedule::rate(Profile::constant(simulation.rate, None), Law::Uniform, 0);
+    let due = Schedule::constant(simulation.rate, ArrivalProcess::Uniform).due_times(0, None);
     let source = match simulation.clients {
-        None => Source::open(
-            frame,
-            &schedule,
-            &schedule.clone().limited(simulation.requests),
-            Share::WHOLE,
-        ),
+        None => Source::open(frame, due.clone(), due.limited(simulation.requests), Share::WHOLE),
         Some(clients) => {
             let budget = Budget::new(simulation.requests);
-            let clients = [Stage { from: clients, to: clients, length: None }];
+            let clients = Profile::constant(clients as f64, None);
             Source::closed(frame, &clients, Duration::ZERO, budget, Share::WHOLE)
         }
     };

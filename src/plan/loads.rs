@@ -6,8 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::resolve::in_range;
-use super::{Arrivals, Load, Schedule, Stage, Step, Until, Work};
-use crate::scenario::{self, GammaGaps, Level};
+use super::{Load, Step, Until, Work};
+use crate::scenario::{self, Level};
+use crate::schedule::{ArrivalProcess, GammaGaps, Profile, Schedule, Stage};
 use crate::source::{Problem, Spot};
 use crate::text;
 use crate::units::Span;
@@ -90,23 +91,22 @@ pub(super) fn load(
         "clients" => {
             let clients = written.clients.unwrap_or(1);
             let clients = in_range(clients, "clients", 1, CLIENTS_MAX, at.key("clients"), problems);
-            closed(vec![steady(clients as usize)], written, until)
+            closed(Profile::constant(clients as f64, None), written, until)
         }
         "rate" => {
             let rate = written.rate.map_or(1.0, |rate| rate.per_second());
-            let arrivals = arrivals(written, at, problems);
-            let schedule = Schedule::Stages { stages: vec![steady(rate)], arrivals };
-            open(schedule, written, until, at, problems)
+            let process = process(written, at, problems);
+            open(Schedule::constant(rate, process), written, until, at, problems)
         }
         "stages" => match stages(written, at.key("stages"), problems) {
             None => return Load::Once,
-            Some(Stages::Clients(stages)) => {
+            Some((Unit::Clients, clients)) => {
                 stages_of_clients = true;
-                closed(stages, written, until)
+                closed(clients, written, until)
             }
-            Some(Stages::Rates(stages)) => {
-                let arrivals = arrivals(written, at, problems);
-                open(Schedule::Stages { stages, arrivals }, written, until, at, problems)
+            Some((Unit::PerSecond, profile)) => {
+                let process = process(written, at, problems);
+                open(Schedule::Rate { profile, process }, written, until, at, problems)
             }
         },
         _ => {
@@ -133,16 +133,9 @@ pub(super) fn load(
             at.name(key).problem(problems, message, |problem| problem);
         }
     }
-    let ends = until.duration.is_some()
-        || until.requests.is_some()
-        || match &load {
-            Load::Closed { stages, .. } => has_length(stages),
-            Load::Open { schedule: Schedule::Stages { stages, .. }, .. } => has_length(stages),
-            _ => true,
-        };
-    let timed = until.duration.is_some()
-        || matches!(&load, Load::Open { schedule: Schedule::Stages { stages, .. }, .. } if has_length(stages));
-    if written.arrivals == Some(scenario::Arrivals::PoissonExact) && !is_closed && !timed {
+    let timed = load.length().is_some();
+    let ends = timed || until.requests.is_some() || model == "trace";
+    if written.arrivals == Some(ArrivalProcess::PoissonExact) && !is_closed && !timed {
         let message = "`poisson_exact` needs a load that ends after a known time";
         at.key("arrivals").problem(problems, message, |problem| {
             problem.help("give it a `duration`; with `requests` alone, `poisson` sends so many")
@@ -153,10 +146,6 @@ pub(super) fn load(
         });
     }
     load
-}
-
-fn has_length<T>(stages: &[Stage<T>]) -> bool {
-    stages.last().is_some_and(|stage| stage.length.is_some())
 }
 
 /// Whether a step runs out of Documents, which ends the load.
@@ -176,30 +165,22 @@ fn endless(steps: &[Step]) -> bool {
     any && !documents_end(steps)
 }
 
-fn steady<T: Copy>(level: T) -> Stage<T> {
-    Stage { from: level, to: level, length: None }
-}
-
-fn arrivals(written: &scenario::Load, at: Spot<'_>, problems: &mut Vec<Problem>) -> Arrivals {
-    match written.arrivals {
-        None | Some(scenario::Arrivals::Uniform) => Arrivals::Uniform,
-        Some(scenario::Arrivals::Poisson) => Arrivals::Poisson,
-        Some(scenario::Arrivals::PoissonExact) => Arrivals::PoissonExact,
-        Some(scenario::Arrivals::Gamma(GammaGaps { burstiness })) => {
-            if !BURSTINESS.contains(&burstiness) {
-                let (least, most) = (BURSTINESS.start(), BURSTINESS.end());
-                let message =
-                    format!("`burstiness` must be from {least} to {most}, found `{burstiness}`");
-                let at = at.key("arrivals").key("gamma").key("burstiness");
-                at.problem(problems, message, |problem| problem);
-            }
-            Arrivals::Gamma { burstiness }
-        }
+fn process(written: &scenario::Load, at: Spot<'_>, problems: &mut Vec<Problem>) -> ArrivalProcess {
+    let process = written.arrivals.unwrap_or_default();
+    if let ArrivalProcess::Gamma(GammaGaps { burstiness }) = process
+        && !BURSTINESS.contains(&burstiness)
+    {
+        let (least, most) = (BURSTINESS.start(), BURSTINESS.end());
+        let message = format!("`burstiness` must be from {least} to {most}, found `{burstiness}`");
+        let at = at.key("arrivals").key("gamma").key("burstiness");
+        at.problem(problems, message, |problem| problem);
     }
+    process
 }
 
-fn closed(stages: Vec<Stage<usize>>, written: &scenario::Load, until: Until) -> Load {
-    Load::Closed { stages, think_time: written.think_time.map_or(Duration::ZERO, Span::get), until }
+fn closed(clients: Profile, written: &scenario::Load, until: Until) -> Load {
+    let think_time = written.think_time.map_or(Duration::ZERO, Span::get);
+    Load::Closed { clients, think_time, until }
 }
 
 fn open(
@@ -224,9 +205,10 @@ fn until(written: &scenario::Load, at: Spot<'_>, problems: &mut Vec<Problem>) ->
     Until { duration: written.duration.map(Span::get), requests: written.requests }
 }
 
-enum Stages {
-    Rates(Vec<Stage<f64>>),
-    Clients(Vec<Stage<usize>>),
+/// What the levels of stages count.
+enum Unit {
+    PerSecond,
+    Clients,
 }
 
 /// One stage before it is known whether the others speak of rates or of clients, too.
@@ -237,7 +219,11 @@ struct Draft {
     length: Option<Duration>,
 }
 
-fn stages(written: &scenario::Load, at: Spot<'_>, problems: &mut Vec<Problem>) -> Option<Stages> {
+fn stages(
+    written: &scenario::Load,
+    at: Spot<'_>,
+    problems: &mut Vec<Problem>,
+) -> Option<(Unit, Profile)> {
     let stages = written.stages.as_deref().unwrap_or_default();
     let before = problems.len();
     if stages.is_empty() {
@@ -314,26 +300,17 @@ fn stages(written: &scenario::Load, at: Spot<'_>, problems: &mut Vec<Problem>) -
         return None;
     }
     let mut level = 0.0;
-    let levels: Vec<(f64, f64, Option<Duration>)> = drafts
-        .into_iter()
-        .map(|draft| {
-            let from = draft.from.unwrap_or(level);
-            level = draft.to;
-            (from, draft.to, draft.length)
-        })
-        .collect();
-    if levels.iter().all(|(from, to, _)| *from == 0.0 && *to == 0.0) {
+    let profile = Profile::new(drafts.into_iter().map(|draft| {
+        let from = draft.from.unwrap_or(level);
+        level = draft.to;
+        Stage { from, to: draft.to, length: draft.length }
+    }));
+    if profile.peak() == 0.0 {
         at.problem(problems, "these stages send nothing", |problem| problem);
         return None;
     }
-    Some(if of_clients == Some(true) {
-        let stage = |(from, to, length)| Stage { from: from as usize, to: to as usize, length };
-        Stages::Clients(levels.into_iter().map(stage).collect())
-    } else {
-        Stages::Rates(
-            levels.into_iter().map(|(from, to, length)| Stage { from, to, length }).collect(),
-        )
-    })
+    let unit = if of_clients == Some(true) { Unit::Clients } else { Unit::PerSecond };
+    Some((unit, profile))
 }
 
 /// Reads recorded arrivals: the first column of a CSV file, in seconds since the start, ascending.

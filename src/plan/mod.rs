@@ -27,6 +27,7 @@ use crate::documents::Documents;
 use crate::flow::FlowConfig;
 use crate::random::Key;
 use crate::scenario::condition::Condition;
+use crate::schedule::{Profile, Schedule};
 use crate::template::{Scope, Template, TemplateError};
 use crate::units::{Count, Percentage, Range, Rate, Secrets};
 use crate::wire::{Map, Protocol};
@@ -182,8 +183,9 @@ pub enum Load {
     Once,
     /// Clients that each send the next request when the last is answered.
     Closed {
-        /// How many clients, over time. Never empty. The last stage lasts until `until`.
-        stages: Vec<Stage<usize>>,
+        /// How many clients, over time; whole numbers at both ends of each stage. Never empty. The
+        /// last stage lasts until `until`.
+        clients: Profile,
         /// Pause of a client after each response.
         think_time: Duration,
         /// When it ends.
@@ -200,38 +202,6 @@ pub enum Load {
     },
 }
 
-/// When arrivals are due.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Schedule {
-    /// So many a second, over time.
-    Stages {
-        /// Arrivals per second, 0 in a pause. Never empty. The last stage lasts until `until`.
-        stages: Vec<Stage<f64>>,
-        /// The law of the gaps.
-        arrivals: Arrivals,
-    },
-    /// As they were recorded.
-    Trace {
-        /// Due times from the start of the load, ascending, sped up already.
-        due: Arc<[Duration]>,
-        /// Where they were recorded.
-        path: PathBuf,
-        /// How many times faster they are played.
-        speed: f64,
-    },
-}
-
-/// A stretch of a load: goes from one level to another in a straight line, or stays.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Stage<T> {
-    /// The level at its start: clients, or arrivals per second.
-    pub from: T,
-    /// The level at its end.
-    pub to: T,
-    /// How long it takes; `None`, in the last stage alone: to the end of the load.
-    pub length: Option<Duration>,
-}
-
 /// What ends a load; the first that is reached does. All `None`: the end of the Documents.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Until {
@@ -241,32 +211,15 @@ pub struct Until {
     pub requests: Option<u64>,
 }
 
-/// The law of the gaps between arrivals.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Arrivals {
-    /// All the same.
-    #[default]
-    Uniform,
-    /// Exponential gaps.
-    Poisson,
-    /// The same, given that there are as many as the area under the rate, rounded. The load ends
-    /// after a known time.
-    PoissonExact,
-    /// Gaps of a gamma distribution.
-    Gamma {
-        /// Their standard deviation in mean gaps, above zero.
-        burstiness: f64,
-    },
-}
-
-impl Arrivals {
-    /// The standard deviation of the gaps, in mean gaps.
-    pub fn burstiness(self) -> f64 {
-        match self {
-            Arrivals::Uniform => 0.0,
-            Arrivals::Poisson | Arrivals::PoissonExact => 1.0,
-            Arrivals::Gamma { burstiness } => burstiness,
-        }
+impl Load {
+    /// When time ends it: its schedule, or its `duration`, whichever comes first.
+    pub fn length(&self) -> Option<Duration> {
+        let (schedule, until) = match self {
+            Load::Once => return None,
+            Load::Closed { clients, until, .. } => (clients.length(), until),
+            Load::Open { schedule, until, .. } => (schedule.length(), until),
+        };
+        [until.duration, schedule].into_iter().flatten().min()
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Action, Load, Origin, Plan, Schedule, Step, Work};
+use super::{Action, Load, Origin, Plan, Step, Work};
 use crate::client::ClientConfig;
 use crate::documents::Documents;
 use crate::scenario::LoadedSuite;
+use crate::schedule::Schedule;
 use crate::source::{Problem, Spot};
 
 /// Whether two paths lead to the same file, by whatever links; for a file that does not exist yet,

@@ -6,11 +6,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{
-    Action, Arrivals, Callbacks, Capacity, ClientOverrides, Connections, Flow, Levels, Load,
-    Origin, Parameters, Plan, Post, Scenario, Schedule, Stage, Step, Until, Work,
+    Action, Callbacks, Capacity, ClientOverrides, Connections, Flow, Levels, Load, Origin,
+    Parameters, Plan, Post, Scenario, Step, Until, Work,
 };
 use crate::client::{ClientConfig, Compression, FamilyChoice};
 use crate::documents::Documents;
+use crate::schedule::{ArrivalProcess, GammaGaps, Profile, Schedule};
 use crate::units::{ByteSize, MASK, Rate, Span};
 use crate::wire::Map;
 
@@ -277,43 +278,23 @@ fn show_load(load: &Load) -> Option<Value> {
     let mut map = Map::new();
     let until = match load {
         Load::Once => return None,
-        Load::Closed { stages, think_time, until } => {
-            match stages.as_slice() {
-                [Stage { from, to, length: None }] if from == to => {
-                    map.insert("clients".into(), (*from).into());
-                }
-                stages => {
-                    let level = |clients: usize| Value::from(clients);
-                    let paused = |stage: &Stage<usize>| stage.from == 0 && stage.to == 0;
-                    let stages = stages.iter().map(|s| show_stage(s, "clients", level, paused(s)));
-                    map.insert("stages".into(), stages.collect());
-                }
-            }
+        Load::Closed { clients, think_time, until } => {
+            show_profile(clients, "clients", |clients| Value::from(clients as u64), &mut map);
             map.insert("think_time".into(), span(*think_time));
             until
         }
         Load::Open { schedule, until, max_in_flight } => {
             match schedule {
-                Schedule::Stages { stages, arrivals } => {
+                Schedule::Rate { profile, process } => {
                     let level = |rate: f64| {
                         Rate::new(rate).map_or_else(|| "0/s".into(), |rate| rate.to_string()).into()
                     };
-                    match stages.as_slice() {
-                        [Stage { from, to, length: None }] if from == to => {
-                            map.insert("rate".into(), level(*from));
-                        }
-                        stages => {
-                            let paused = |stage: &Stage<f64>| stage.from == 0.0 && stage.to == 0.0;
-                            let stages =
-                                stages.iter().map(|s| show_stage(s, "rate", level, paused(s)));
-                            map.insert("stages".into(), stages.collect());
-                        }
-                    }
-                    let arrivals = match arrivals {
-                        Arrivals::Uniform => "uniform".into(),
-                        Arrivals::Poisson => "poisson".into(),
-                        Arrivals::PoissonExact => "poisson_exact".into(),
-                        Arrivals::Gamma { burstiness } => {
+                    show_profile(profile, "rate", level, &mut map);
+                    let arrivals = match process {
+                        ArrivalProcess::Uniform => "uniform".into(),
+                        ArrivalProcess::Poisson => "poisson".into(),
+                        ArrivalProcess::PoissonExact => "poisson_exact".into(),
+                        ArrivalProcess::Gamma(GammaGaps { burstiness }) => {
                             json!({"gamma": {"burstiness": burstiness}})
                         }
                     };
@@ -335,20 +316,23 @@ fn show_load(load: &Load) -> Option<Value> {
     Some(map.into())
 }
 
-fn show_stage<T: Copy + PartialEq>(
-    stage: &Stage<T>,
-    key: &str,
-    level: impl Fn(T) -> Value,
-    paused: bool,
-) -> Value {
-    let mut map = Map::new();
-    let length = stage.length.map(span);
-    if paused {
-        map.extend(length.map(|length| ("pause".to_owned(), length)));
-        return map.into();
+/// Levels over time: a constant one by itself, or stages.
+fn show_profile(profile: &Profile, key: &str, level: impl Fn(f64) -> Value, map: &mut Map) {
+    if let Some(constant) = profile.as_constant() {
+        map.insert(key.into(), level(constant));
+        return;
     }
-    let key = if stage.from == stage.to { key } else { "ramp_to" };
-    map.insert(key.into(), level(stage.to));
-    map.extend(length.map(|length| ("for".to_owned(), length)));
-    map.into()
+    let stages = profile.stages().map(|stage| {
+        let mut map = Map::new();
+        let length = stage.length.map(span);
+        if stage.peak() == 0.0 {
+            map.extend(length.map(|length| ("pause".to_owned(), length)));
+            return Value::from(map);
+        }
+        let key = if stage.from == stage.to { key } else { "ramp_to" };
+        map.insert(key.into(), level(stage.to));
+        map.extend(length.map(|length| ("for".to_owned(), length)));
+        map.into()
+    });
+    map.insert("stages".into(), stages.collect());
 }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::engine::schedule::{Law, Profile, Schedule};
 use crate::engine::source::{Budget, Frame, Share, Source};
-use crate::plan::{self, Arrivals, Load, Scenario, Stage, Until};
+use crate::plan::{self, Load, Scenario, Until};
 use crate::record::summary::EndReason;
 use crate::record::{Recording, Window};
+use crate::schedule::{ArrivalProcess, DueTimes, GammaGaps, Profile, Schedule};
 
 /// Requests in flight where `prefetch: 0` sets no bound: what memory is there for on any machine.
 const IN_FLIGHT_MAX: usize = 100_000;
@@ -21,13 +21,14 @@ pub(super) struct Timing {
 }
 
 enum Kind {
-    Open { warmup: Schedule, steady: Schedule },
-    Closed { clients: Vec<Stage<usize>>, think_time: Duration, budget: Budget },
+    Open { warmup: DueTimes, steady: DueTimes },
+    Closed { clients: Profile, think_time: Duration, budget: Budget },
 }
 
 impl Timing {
     pub(super) fn new(scenario: &Scenario, start: Instant, seed: u64) -> Timing {
-        let frame = |duration| Frame { start, warmup: scenario.warmup, duration };
+        let length = scenario.load.length();
+        let frame = Frame { start, warmup: scenario.warmup, duration: length };
         match &scenario.load {
             Load::Once => {
                 // No limit of its own is the most that one load may have in flight.
@@ -40,17 +41,17 @@ impl Timing {
                 let one = matches!(work, plan::Work::Post(post) if post.documents.is_none())
                     || matches!(work, plan::Work::Mutate { .. });
                 let budget = Budget::new(if one { 1 } else { u64::MAX });
-                let clients = vec![Stage { from: clients, to: clients, length: None }];
+                let clients = Profile::constant(clients as f64, None);
                 Timing {
-                    frame: frame(None),
+                    frame,
                     kind: Kind::Closed { clients, think_time: Duration::ZERO, budget },
                     max_in_flight: usize::MAX,
                 }
             }
-            Load::Closed { stages, think_time, until } => Timing {
-                frame: frame(ends(until, stages.iter().map(|stage| stage.length).sum())),
+            Load::Closed { clients, think_time, until } => Timing {
+                frame,
                 kind: Kind::Closed {
-                    clients: stages.clone(),
+                    clients: clients.clone(),
                     think_time: *think_time,
                     budget: Budget::new(until.requests.unwrap_or(u64::MAX)),
                 },
@@ -58,31 +59,12 @@ impl Timing {
             },
             Load::Open { schedule, until, max_in_flight } => {
                 let limit = until.requests.unwrap_or(u64::MAX);
-                let (warm, steady, length) = match schedule {
-                    plan::Schedule::Stages { stages, arrivals } => {
-                        let law = law(*arrivals);
-                        let profile = Profile::new(
-                            stages.iter().map(|stage| (stage.from, stage.to, stage.length)),
-                        );
-                        let length = profile.length();
-                        let begin = Profile::constant(begin(stages), Some(scenario.warmup));
-                        let warmup = Schedule::rate(begin, law, !seed);
-                        // What is to be an exact number is that of the time there is.
-                        let profile = match ends(until, length) {
-                            Some(end) => profile.until(end),
-                            None => profile,
-                        };
-                        (warmup, Schedule::rate(profile, law, seed), length)
-                    }
-                    plan::Schedule::Trace { due, .. } => {
-                        let trace = Schedule::trace(due, 1.0);
-                        // The warmup is its beginning.
-                        (trace.clone(), trace, None)
-                    }
-                };
                 Timing {
-                    frame: frame(ends(until, length)),
-                    kind: Kind::Open { warmup: warm, steady: steady.limited(limit) },
+                    frame,
+                    kind: Kind::Open {
+                        warmup: schedule.warmup(seed, scenario.warmup),
+                        steady: schedule.due_times(seed, length).limited(limit),
+                    },
                     max_in_flight: *max_in_flight,
                 }
             }
@@ -91,7 +73,9 @@ impl Timing {
 
     pub(super) fn source(&self, share: Share) -> Source {
         match &self.kind {
-            Kind::Open { warmup, steady } => Source::open(self.frame, warmup, steady, share),
+            Kind::Open { warmup, steady } => {
+                Source::open(self.frame, warmup.clone(), steady.clone(), share)
+            }
             Kind::Closed { clients, think_time, budget } => {
                 Source::closed(self.frame, clients, *think_time, budget.clone(), share)
             }
@@ -116,30 +100,6 @@ impl Timing {
     }
 }
 
-/// When time ends a load: its own length or what it is to end at, whichever comes first.
-fn ends(until: &Until, length: Option<Duration>) -> Option<Duration> {
-    [until.duration, length].into_iter().flatten().min()
-}
-
-/// The rate of the warmup: that at which the load begins. One that begins in silence would have
-/// nothing to warm up with: then it is the mean of the first stage that sends something.
-fn begin(stages: &[Stage<f64>]) -> f64 {
-    match stages.iter().find(|stage| stage.from > 0.0 || stage.to > 0.0) {
-        Some(Stage { from, .. }) if *from > 0.0 => *from,
-        Some(Stage { to, .. }) => to / 2.0,
-        None => 0.0,
-    }
-}
-
-fn law(arrivals: Arrivals) -> Law {
-    match arrivals {
-        Arrivals::Uniform => Law::Uniform,
-        Arrivals::Poisson => Law::Poisson,
-        Arrivals::PoissonExact => Law::PoissonExact,
-        Arrivals::Gamma { burstiness } => Law::Gamma { shape: burstiness.powi(-2) },
-    }
-}
-
 /// A load in words.
 pub(super) fn describe(load: &Load) -> String {
     let until = |until: &Until| {
@@ -152,28 +112,27 @@ pub(super) fn describe(load: &Load) -> String {
         }
         text
     };
+    let up_to = |profile: &Profile| if profile.stages().len() > 1 { "up to " } else { "" };
     match load {
         Load::Once => "all Documents once".into(),
-        Load::Closed { stages, until: bound, .. } => {
-            let clients = stages.iter().map(|stage| stage.from.max(stage.to)).max().unwrap_or(0);
-            let (up_to, plural) =
-                (if stages.len() > 1 { "up to " } else { "" }, if clients == 1 { "" } else { "s" });
-            format!("{up_to}{clients} client{plural}{}", until(bound))
+        Load::Closed { clients, until: bound, .. } => {
+            let most = clients.peak();
+            let plural = if most == 1.0 { "" } else { "s" };
+            format!("{}{most} client{plural}{}", up_to(clients), until(bound))
         }
         Load::Open { schedule, until: bound, .. } => match schedule {
-            plan::Schedule::Stages { stages, arrivals } => {
-                let law = match arrivals {
-                    Arrivals::Uniform => String::new(),
-                    Arrivals::Poisson => ", Poisson".into(),
-                    Arrivals::PoissonExact => ", Poisson of an exact number".into(),
-                    Arrivals::Gamma { burstiness } => format!(", gamma of burstiness {burstiness}"),
+            Schedule::Rate { profile, process } => {
+                let process = match process {
+                    ArrivalProcess::Uniform => String::new(),
+                    ArrivalProcess::Poisson => ", Poisson".into(),
+                    ArrivalProcess::PoissonExact => ", Poisson of an exact number".into(),
+                    ArrivalProcess::Gamma(GammaGaps { burstiness }) => {
+                        format!(", gamma of burstiness {burstiness}")
+                    }
                 };
-                let highest =
-                    stages.iter().map(|stage| stage.from.max(stage.to)).fold(0.0, f64::max);
-                let up_to = if stages.len() > 1 { "up to " } else { "" };
-                format!("{up_to}{highest}/s{law}{}", until(bound))
+                format!("{}{}/s{process}{}", up_to(profile), profile.peak(), until(bound))
             }
-            plan::Schedule::Trace { due, .. } => format!("a trace of {} arrivals", due.len()),
+            Schedule::Trace { due, .. } => format!("a trace of {} arrivals", due.len()),
         },
     }
 }
@@ -187,7 +146,6 @@ mod tests {
 
     use super::*;
     use crate::engine::source::Next;
-    use crate::plan::forecast::{area, level};
     use crate::scenario::{Options, load_text};
 
     /// What the clients of a closed load wait for.
@@ -413,7 +371,7 @@ mod tests {
         ) {
             let load = format!("{{stages: [{stages}], think_time: {think_ms}ms}}");
             let plan = planned(Path::new(""), &load, "0s");
-            let Load::Closed { stages, .. } = &plan.scenarios[0].load else { unreachable!() };
+            let Load::Closed { clients, .. } = &plan.scenarios[0].load else { unreachable!() };
             let timing = timing(Path::new(""), &load, 0);
             let busy: Vec<_> = carried_out(&timing, workers, |n| Duration::from_millis(takes[n % takes.len()]))
                 .into_iter()
@@ -421,7 +379,7 @@ mod tests {
                 .collect();
             let longest = takes.iter().max().expect("there is one") + think_ms;
             // Half a millisecond past an end, which sums of lengths may miss by a rounding.
-            let drawn = |ms: u64| level(stages, |n| n as f64, (ms as f64 + 0.5) / 1000.0);
+            let drawn = |ms: u64| clients.level_at((ms as f64 + 0.5) / 1000.0);
             for at in (0..total_ms).step_by(37) {
                 let there = busy.iter().filter(|(due, over)| *due <= at && at < *over).count() as f64;
                 let most = (at.saturating_sub(longest)..=at).map(drawn).fold(0.0, f64::max);
@@ -437,11 +395,11 @@ mod tests {
         ) {
             let load = format!("{{stages: [{stages}]}}");
             let plan = planned(Path::new(""), &load, "0s");
-            let Load::Open { schedule: plan::Schedule::Stages { stages, .. }, .. } =
+            let Load::Open { schedule: Schedule::Rate { profile, .. }, .. } =
                 &plan.scenarios[0].load else { unreachable!() };
             let due = due(&timing(Path::new(""), &load, 0), workers);
             for at in (0..total_ms).step_by(37).map(Duration::from_millis) {
-                let drawn = area(stages, |rate| rate, at);
+                let drawn = profile.area_until(at);
                 let count = due.iter().filter(|due| **due < at).count() as f64;
                 prop_assert!((count - drawn).abs() < 1.001, "{count} of {drawn} by {at:?}: {load}");
             }

@@ -28,6 +28,7 @@ pub use schema::schema;
 pub use starter::{Environment, FlowFacts, starter};
 
 use crate::documents::DocumentsSpec;
+use crate::schedule::ArrivalProcess;
 use crate::template::Template;
 use crate::units::{Count, Percentage, Range, Rate, Span};
 use condition::Condition;
@@ -191,8 +192,8 @@ pub struct Load {
     pub think_time: Option<Span>,
     /// Arrivals per second, as in `500/s`.
     pub rate: Option<Rate>,
-    /// The law of the gaps between arrivals. `uniform` unless set.
-    pub arrivals: Option<Arrivals>,
+    /// The distribution of the gaps between arrivals. `uniform` unless set.
+    pub arrivals: Option<ArrivalProcess>,
     /// An arrival that finds so many requests in flight is dropped, and counted. 10000 unless set.
     pub max_in_flight: Option<u64>,
     /// Stretches with a rate, or a number of clients, each.
@@ -231,29 +232,6 @@ pub enum Level {
     Rate(f64),
     /// `16`
     Clients(u64),
-}
-
-/// The law of the gaps between arrivals.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Arrivals {
-    /// All gaps are the same.
-    Uniform,
-    /// As of many users who do not know of one another.
-    Poisson,
-    /// The same, but exactly as many arrivals as the rate makes of the load's time, whatever the seed.
-    PoissonExact,
-    /// More or less in bursts than those of `poisson`.
-    Gamma(GammaGaps),
-}
-
-/// Gaps of a gamma distribution.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "snake_case")]
-pub struct GammaGaps {
-    /// The standard deviation of the gaps, in mean gaps: 1 is `poisson`, below it they are more
-    /// even, above it requests come in bursts. From 0.01 to 10.
-    pub burstiness: f64,
 }
 
 /// Compression of gRPC requests.

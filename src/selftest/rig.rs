@@ -9,17 +9,16 @@ use tokio::time::Instant;
 use crate::client::{Call, Request};
 use crate::clock::Clock;
 use crate::engine::feed::{Batch, Feed, Same};
-use crate::engine::schedule::{Law, Profile, Schedule};
 use crate::engine::source::{Budget, Frame, Share, Source};
 use crate::engine::{Job, Slots, Stop, drive};
-use crate::plan::Stage;
 use crate::record::{Recorder, Recording};
+use crate::schedule::{ArrivalProcess, DueTimes, Profile, Schedule};
 
 /// A load of one worker.
 #[derive(Clone, Debug)]
 pub struct Rig {
     /// When requests are due.
-    pub schedule: Schedule,
+    pub due: DueTimes,
     /// So many clients instead of the schedule.
     pub clients: Option<usize>,
     /// No more requests of clients than these.
@@ -36,14 +35,17 @@ pub struct Rig {
     pub stop: Stop,
 }
 
+/// Random arrivals are the same each time.
+const SEED: u64 = 1;
+
 /// What is handed over and not merged yet: a second's worth each.
 const DELTAS_WAITING: usize = 16;
 
 impl Rig {
-    /// An open load at a constant rate per second. Of a seed of its own, the same each time.
-    pub fn open(rate: f64, law: Law, duration: Duration) -> Rig {
+    /// An open load at a constant rate per second, with the same random arrivals each time.
+    pub fn open(rate: f64, process: ArrivalProcess, duration: Duration) -> Rig {
         Rig {
-            schedule: Schedule::rate(Profile::constant(rate, None), law, 1),
+            due: Schedule::constant(rate, process).due_times(SEED, None),
             clients: None,
             requests: u64::MAX,
             warmup: Duration::ZERO,
@@ -59,11 +61,11 @@ impl Rig {
         let frame =
             Frame { start: Instant::now(), warmup: self.warmup, duration: Some(self.duration) };
         let source = match self.clients {
-            None => Source::open(frame, &self.schedule, &self.schedule, Share::WHOLE),
+            None => Source::open(frame, self.due.clone(), self.due, Share::WHOLE),
             Some(clients) => {
-                let stages = [Stage { from: clients, to: clients, length: None }];
+                let clients = Profile::constant(clients as f64, None);
                 let budget = Budget::new(self.requests);
-                Source::closed(frame, &stages, Duration::ZERO, budget, Share::WHOLE)
+                Source::closed(frame, &clients, Duration::ZERO, budget, Share::WHOLE)
             }
         };
         let feed = || {

@@ -10,12 +10,12 @@ use super::{SelftestError, law};
 use crate::client::{Call, CallError, Client, ClientConfig, Failure, Reply, Request};
 use crate::clock::PreciseClock;
 use crate::engine::Stop;
-use crate::engine::schedule::Law;
 use crate::flow::{Flow, FlowConfig};
 use crate::record::reason::Code;
 use crate::record::summary::{Requests, ms};
 use crate::record::validity::{self, Circumstances};
 use crate::record::{Histogram, Recording};
+use crate::schedule::ArrivalProcess;
 use crate::wire::{DataRequest, EncodeError, Header, Protocol};
 
 pub(super) const NAME: &str = "a send path that sleeps is our own fault";
@@ -71,7 +71,7 @@ fn send(config: ClientConfig, stop: Stop) -> Result<Recording, SendError> {
         let request = DataRequest { header, ..DataRequest::default() };
         let message = session.form().encode_request(&request)?;
         let clock = PreciseClock::new()?;
-        let rig = Rig { stop, ..Rig::open(10.0, Law::Uniform, Duration::from_secs(3)) };
+        let rig = Rig { stop, ..Rig::open(10.0, ArrivalProcess::Uniform, Duration::from_secs(3)) };
         Ok(rig.run(clock, Sleepy(session), Request::Post { message, endpoint }).await)
     })
 }

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use flowbench::plan::{self, Load, Origin, Plan, Schedule};
+use flowbench::plan::{self, Load, Origin, Plan};
 use flowbench::run;
 use flowbench::scenario::{self, Options};
+use flowbench::schedule::{Profile, Schedule, Stage};
 use regex::Regex;
 use serde_json::Value;
 
@@ -161,16 +162,23 @@ fn shorten(plan: &mut Plan) {
         let short = |time: &mut Option<Duration>| {
             *time = time.map(|time| time.min(Duration::from_millis(200)));
         };
+        let shorten = |profile: &mut Profile| {
+            *profile = Profile::new(profile.stages().map(|stage| {
+                let mut stage: Stage = *stage;
+                short(&mut stage.length);
+                stage
+            }));
+        };
         match &mut scenario.load {
             Load::Once => (),
-            Load::Closed { stages, until, .. } => {
+            Load::Closed { clients, until, .. } => {
                 short(&mut until.duration);
-                stages.iter_mut().for_each(|stage| short(&mut stage.length));
+                shorten(clients);
             }
             Load::Open { schedule, until, .. } => {
                 short(&mut until.duration);
-                if let Schedule::Stages { stages, .. } = schedule {
-                    stages.iter_mut().for_each(|stage| short(&mut stage.length));
+                if let Schedule::Rate { profile, .. } = schedule {
+                    shorten(profile);
                 }
             }
         }

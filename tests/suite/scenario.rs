@@ -5,6 +5,7 @@ use std::path::Path;
 use flowbench::plan::forecast::{Amount, Limits};
 use flowbench::plan::{self, Load, Plan, Work};
 use flowbench::scenario::{self, Options};
+use flowbench::schedule::Schedule;
 use flowbench::source::Problems;
 
 fn read(path: &Path, options: &Options) -> Result<Plan, Problems> {
@@ -39,12 +40,11 @@ fn the_search_suite_is_an_open_load_whose_rate_can_be_set() {
     let options = Options { set: vec![("rate".into(), "5/s".into())], ..Options::default() };
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/search.yaml");
     let plan = read(&path, &options).unwrap_or_else(|problems| panic!("{problems}"));
-    let Load::Open { schedule: plan::Schedule::Stages { stages, .. }, .. } =
-        &plan.scenarios[1].load
+    let Load::Open { schedule: Schedule::Rate { profile, .. }, .. } = &plan.scenarios[1].load
     else {
         panic!("an open load")
     };
-    assert_eq!(stages[0].from, 5.0);
+    assert_eq!(profile.as_constant(), Some(5.0));
 }
 
 /// Every file in a folder prints exactly the `.err` beside it. `BLESS=1` writes what it prints; read

@@ -10,13 +10,13 @@ use bytes::Bytes;
 use flowbench::client::{Body, Call, CallError, Failure, Reply, Request, Timing};
 use flowbench::clock::{Clock, TokioClock};
 use flowbench::engine::event::{Arrival, Event, Finished, Iteration, Listener, Outcome};
-use flowbench::engine::schedule::Law;
 use flowbench::random::Key;
 use flowbench::record::reason::Code;
 use flowbench::record::summary::{Requests, ScenarioSummary, Summary, Throughput, Verdict};
 use flowbench::record::validity::{self, Circumstances};
 use flowbench::record::{Recorder, Recording, Window};
 use flowbench::run::Recent;
+use flowbench::schedule::ArrivalProcess;
 use flowbench::selftest::law;
 use flowbench::selftest::rig::Rig;
 use flowbench::threshold::Evidence;
@@ -131,8 +131,8 @@ fn mean(recording: &Recording) -> f64 {
 }
 
 /// Arrivals at 0.8 a unit for one server that does 1 a unit: it is busy for 0.8 of the time.
-fn queue(law: Law) -> Run {
-    Run::open(0.8 / UNIT.as_secs_f64(), law, UNIT * REQUESTS * 10 / 8)
+fn queue(process: ArrivalProcess) -> Run {
+    Run::open(0.8 / UNIT.as_secs_f64(), process, UNIT * REQUESTS * 10 / 8)
 }
 
 #[track_caller]
@@ -172,7 +172,7 @@ async fn a_freeze_shows_in_all_the_percentiles_it_reaches() {
         Service { takes: millis(1000u64.saturating_sub(into)), then: Then::Answer }
     };
     let server = Server { queues: false, ..Server::new(thaw) };
-    let run = Run::open(1000.0, Law::Uniform, Duration::from_secs(20));
+    let run = Run::open(1000.0, ArrivalProcess::Uniform, Duration::from_secs(20));
     let recording = against(run, &server).await;
     let ms = |at: f64| quantile(&recording, at) * UNIT.as_millis() as f64;
     for (at, expected) in [(0.95, 500.0), (0.99, 900.0), (0.999, 990.0), (1.0, 1000.0)] {
@@ -190,7 +190,7 @@ async fn a_freeze_shows_in_all_the_percentiles_it_reaches() {
 #[tokio::test(start_paused = true)]
 async fn one_server_with_random_arrivals_and_work_is_mm1() {
     // Response time is exponential with rate µ − λ = 0.2.
-    let recording = against(queue(Law::Poisson), &Server::exponential(1.0)).await;
+    let recording = against(queue(ArrivalProcess::Poisson), &Server::exponential(1.0)).await;
     near(mean(&recording), 5.0, 5.0);
     near(quantile(&recording, 0.5), 3.466, 5.0);
     near(quantile(&recording, 0.99), 23.03, 5.0);
@@ -202,7 +202,7 @@ async fn one_server_with_random_arrivals_and_work_is_mm1() {
 #[tokio::test(start_paused = true)]
 async fn one_server_with_random_arrivals_and_even_work_is_md1() {
     // Mean 1/µ + ρ/(2µ(1−ρ)).
-    let recording = against(queue(Law::Poisson), &Server::constant(UNIT)).await;
+    let recording = against(queue(ArrivalProcess::Poisson), &Server::constant(UNIT)).await;
     near(mean(&recording), 3.0, 4.0);
     near(quantile(&recording, 0.99), 11.2, 10.0);
     littles_law_holds(&recording);
@@ -211,7 +211,7 @@ async fn one_server_with_random_arrivals_and_even_work_is_md1() {
 #[tokio::test(start_paused = true)]
 async fn one_server_with_even_arrivals_and_random_work_is_dm1() {
     // Exponential with rate µ(1−σ), σ = exp(−(1−σ)/ρ).
-    let recording = against(queue(Law::Uniform), &Server::exponential(1.0)).await;
+    let recording = against(queue(ArrivalProcess::Uniform), &Server::exponential(1.0)).await;
     near(mean(&recording), 2.70, 4.0);
     near(quantile(&recording, 0.99), 12.5, 6.0);
     littles_law_holds(&recording);
@@ -219,7 +219,7 @@ async fn one_server_with_even_arrivals_and_random_work_is_dm1() {
 
 #[tokio::test(start_paused = true)]
 async fn even_arrivals_and_even_work_never_wait() {
-    let run = Run::open(10.0, Law::Uniform, Duration::from_secs(100));
+    let run = Run::open(10.0, ArrivalProcess::Uniform, Duration::from_secs(100));
     let recording = against(run, &Server::constant(millis(80))).await;
     let response = recording.totals.ok();
     assert_eq!(response.min(), Some(millis(80)));
@@ -230,7 +230,10 @@ async fn even_arrivals_and_even_work_never_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn a_closed_load_waits_with_the_server_and_its_throughput_is_the_servers() {
-    let run = Run { clients: Some(4), ..Run::open(1.0, Law::Uniform, Duration::from_secs(1000)) };
+    let run = Run {
+        clients: Some(4),
+        ..Run::open(1.0, ArrivalProcess::Uniform, Duration::from_secs(1000))
+    };
     let recording = against(run, &Server::constant(Duration::from_secs(1))).await;
     assert_eq!(recording.totals.ok_in_time, 1000);
     // Each waits for the three before it.
@@ -255,7 +258,7 @@ async fn throughput_is_what_comes_out_however_long_it_takes() {
     for takes_ms in [1, 101, 499, 601, 2_499, 4_901, 7_001] {
         let takes = millis(takes_ms);
         let server = Server { queues: false, ..Server::constant(takes) };
-        let run = Run { warmup, ..Run::open(40.0, Law::Uniform, length) };
+        let run = Run { warmup, ..Run::open(40.0, ArrivalProcess::Uniform, length) };
         let recording = against(run, &server).await;
         let summary = saved(&recording, warmup, length);
         for (from, to) in [(0, 1), (0, 5), (1, 4), (4, 5), (3, 60)] {
@@ -277,7 +280,7 @@ async fn throughput_is_what_comes_out_however_long_it_takes() {
     // Clients that begin together come back together: in waves, of which so many fit the time.
     for takes_ms in [1, 100, 500, 2_500] {
         let server = Server { queues: false, ..Server::constant(millis(takes_ms)) };
-        let run = Run::open(1.0, Law::Uniform, length);
+        let run = Run::open(1.0, ArrivalProcess::Uniform, length);
         let recording = against(Run { clients: Some(20), warmup, ..run }, &server).await;
         let summary = saved(&recording, warmup, length);
         let per_s = 20_000.0 / takes_ms as f64;
@@ -295,7 +298,7 @@ async fn throughput_is_what_comes_out_however_long_it_takes() {
 #[tokio::test(start_paused = true)]
 async fn throughput_of_a_cold_load_counts_what_came_out_in_its_time() {
     let server = Server { queues: false, ..Server::constant(millis(600)) };
-    let run = Run::open(40.0, Law::Uniform, Duration::from_secs(5));
+    let run = Run::open(40.0, ArrivalProcess::Uniform, Duration::from_secs(5));
     let recording = against(run, &server).await;
     let summary = saved(&recording, Duration::ZERO, Duration::from_secs(5));
     near(summary.scenarios[0].throughput.requests_per_s, 40.0 * 4.4 / 5.0, 1.0);
@@ -309,7 +312,7 @@ async fn a_load_that_ends_by_count_has_its_rate_up_to_the_last_response() {
         clients: Some(20),
         requests: 200,
         warmup,
-        ..Run::open(1.0, Law::Uniform, Duration::from_secs(600))
+        ..Run::open(1.0, ArrivalProcess::Uniform, Duration::from_secs(600))
     };
     let recording = against(run, &server).await;
     let length = recording.last_done.expect("some were") - recording.first_request.expect("one").0;
@@ -441,7 +444,7 @@ impl Clock for LateClock {
 
 #[tokio::test(start_paused = true)]
 async fn lateness_of_our_own_is_blamed_on_ourselves() {
-    let run = Run::open(10.0, Law::Uniform, Duration::from_secs(30));
+    let run = Run::open(10.0, ArrivalProcess::Uniform, Duration::from_secs(30));
     let recording = paced(run, LateClock(millis(50)), &Server::constant(millis(20))).await;
     let totals = &recording.totals;
     assert_eq!(totals.pacer.quantile(0.5), Some(millis(50)));
@@ -470,7 +473,7 @@ async fn a_send_path_that_sleeps_is_blamed_on_ourselves() {
         }
     }
 
-    let run = Run::open(10.0, Law::Uniform, Duration::from_secs(1));
+    let run = Run::open(10.0, ArrivalProcess::Uniform, Duration::from_secs(1));
     let recording = paced(run, TokioClock, &Sleepy).await;
     let totals = &recording.totals;
     assert!(totals.pacer.quantile(0.5) >= Some(millis(50)));
@@ -498,7 +501,7 @@ async fn time_in_which_the_flow_takes_no_more_is_told_apart_and_not_blamed_on_us
     }
 
     // One is due every 100 ms, so that each has to wait 50 ms longer than the one before.
-    let run = Run::open(10.0, Law::Uniform, Duration::from_secs(2));
+    let run = Run::open(10.0, ArrivalProcess::Uniform, Duration::from_secs(2));
     let recording = paced(run, TokioClock, &Narrow::default()).await;
     let totals = &recording.totals;
     assert_eq!(totals.held.max(), Some(millis(150 + 19 * 50)));
@@ -513,7 +516,7 @@ async fn time_in_which_the_flow_takes_no_more_is_told_apart_and_not_blamed_on_us
 
 #[tokio::test(start_paused = true)]
 async fn more_than_the_server_can_take_is_told_to_exceed_its_capacity() {
-    let run = Run::open(2.0, Law::Uniform, Duration::from_secs(300));
+    let run = Run::open(2.0, ArrivalProcess::Uniform, Duration::from_secs(300));
     let recording = against(run, &Server::constant(Duration::from_secs(1))).await;
     let reasons = validity::reasons(&recording, Circumstances { open: true, ..Default::default() });
     assert_eq!(reasons.len(), 1, "{reasons:?}");
@@ -523,8 +526,8 @@ async fn more_than_the_server_can_take_is_told_to_exceed_its_capacity() {
 #[tokio::test(start_paused = true)]
 async fn the_server_sees_the_arrivals_that_were_asked_for() {
     let server = Server::constant(Duration::ZERO);
-    let run = Run::open(1.0, Law::Poisson, Duration::from_secs(5_000));
-    let schedule: Vec<Duration> = run.schedule.arrivals().take(4_500).collect();
+    let run = Run::open(1.0, ArrivalProcess::Poisson, Duration::from_secs(5_000));
+    let schedule: Vec<Duration> = run.due.clone().take(4_500).collect();
     let start = Instant::now();
     against(run, &server).await;
     let arrivals = server.arrivals();
@@ -569,7 +572,7 @@ proptest! {
                 clients,
                 max_in_flight,
                 grace: millis(grace),
-                ..Run::open(rate, Law::Poisson, Duration::from_secs(3))
+                ..Run::open(rate, ArrivalProcess::Poisson, Duration::from_secs(3))
             };
             let recording = against(run, &server).await;
             counts_are_conserved(&recording);

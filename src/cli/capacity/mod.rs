@@ -25,13 +25,14 @@ use crate::capacity::search::{Answer, Search, Settings};
 use crate::capacity::trials::{TrialSummary, Unit, confirmed};
 use crate::capacity::words;
 use crate::engine::Stop;
-use crate::plan::{Arrivals, Load, Plan, Schedule, Work};
+use crate::plan::{Load, Plan, Work};
 use crate::record::summary::EndReason;
 use crate::report;
 use crate::report::trials::Trials as View;
 use crate::run::search::{SearchError, Told, Variant};
 use crate::run::{self, Options, Trials, environment};
 use crate::scenario::condition::Condition;
+use crate::schedule::Schedule;
 use crate::units::{Count, Percentage, Range, Rate, Span};
 pub(super) use saved::is_result;
 pub(super) use task::of_block;
@@ -191,8 +192,8 @@ async fn measured(args: &Args) -> Result<(PathBuf, Capacity), Problem> {
         task.objective.conditions().iter().map(Condition::to_string).collect();
     let answer = search.edge();
     let burstiness = match &scenario.load {
-        Load::Open { schedule: Schedule::Stages { arrivals, .. }, .. } => arrivals.burstiness(),
-        _ => Arrivals::default().burstiness(),
+        Load::Open { schedule: Schedule::Rate { process, .. }, .. } => process.burstiness(),
+        _ => 0.0,
     };
     let circumstances = Circumstances { clients, arrival_variation: burstiness.powi(2) };
     let documents = scenario.steps.iter().map(|step| match &step.work {

@@ -8,10 +8,9 @@ use std::time::Duration;
 pub use refuse::{check, check_connections};
 
 use crate::client::FamilyChoice;
-use crate::plan::{
-    Arrivals, Flow, Load, Origin, Plan, Post, Scenario, Schedule, Stage, Step, Work,
-};
+use crate::plan::{Flow, Load, Origin, Plan, Post, Scenario, Step, Work};
 use crate::scenario::condition::{Comparison, Condition, Metric, Statistic};
+use crate::schedule::Schedule;
 use crate::stats::samples_needed;
 use crate::units::Quantile;
 use crate::wire::{DataRequest, Family, Form, Header, Map, Protocol};
@@ -236,7 +235,7 @@ impl Amount {
 /// standard deviations of a process of such gaps.
 fn spread(count: u64, schedule: &Schedule) -> u64 {
     let burstiness = match schedule {
-        Schedule::Stages { arrivals, .. } => arrivals.burstiness(),
+        Schedule::Rate { process, .. } => process.burstiness(),
         Schedule::Trace { .. } => 0.0,
     };
     (3.0 * burstiness * (count as f64).sqrt()).ceil() as u64
@@ -285,30 +284,30 @@ fn extent(
 ) -> (Option<Duration>, Amount) {
     match load {
         Load::Once => (None, Amount::Exactly(by_documents.unwrap_or(1))),
-        Load::Closed { stages, think_time, until } => {
-            let duration = shorter(until.duration, total(stages));
+        Load::Closed { clients, think_time, until } => {
+            let duration = load.length();
             let rate = latency.map(|latency| 1.0 / (latency + *think_time).as_secs_f64().max(1e-6));
             let about = match (duration, rate) {
                 (Some(duration), Some(rate)) => {
-                    Amount::About((area(stages, |n| n as f64, duration) * rate) as u64)
+                    Amount::About((clients.area_until(duration) * rate) as u64)
                 }
                 _ => Amount::Unknown,
             };
             (duration, about.up_to(until.requests).up_to(by_documents))
         }
-        Load::Open { schedule: Schedule::Stages { stages, arrivals }, until, .. } => {
-            let duration = shorter(until.duration, total(stages));
-            let area = duration.map(|duration| area(stages, |rate| rate, duration).round() as u64);
-            let amount = match (area, arrivals) {
-                (Some(count), Arrivals::Uniform | Arrivals::PoissonExact) => Amount::Exactly(count),
-                (Some(count), Arrivals::Poisson | Arrivals::Gamma { .. }) => Amount::About(count),
-                (None, _) => Amount::Unknown,
+        Load::Open { schedule: Schedule::Rate { profile, process }, until, .. } => {
+            let duration = load.length();
+            let area = duration.map(|duration| profile.area_until(duration).round() as u64);
+            let amount = match area {
+                Some(count) if process.is_exact() => Amount::Exactly(count),
+                Some(count) => Amount::About(count),
+                None => Amount::Unknown,
             };
             let amount = amount.up_to(until.requests).up_to(by_documents);
             // A constant rate also tells when so many requests are over.
-            let duration = duration.or(match (stages.as_slice(), amount) {
-                ([stage], Amount::Exactly(count)) if stage.from > 0.0 => {
-                    Duration::try_from_secs_f64(count as f64 / stage.from).ok()
+            let duration = duration.or(match (profile.as_constant(), amount) {
+                (Some(rate), Amount::Exactly(count)) if rate > 0.0 => {
+                    Duration::try_from_secs_f64(count as f64 / rate).ok()
                 }
                 _ => None,
             });
@@ -318,53 +317,9 @@ fn extent(
             let within = |at: &&Duration| until.duration.is_none_or(|duration| **at < duration);
             let count = due.iter().take_while(within).count() as u64;
             let amount = Amount::Exactly(count).up_to(until.requests).up_to(by_documents);
-            (shorter(until.duration, due.last().copied()), amount)
+            ([until.duration, due.last().copied()].into_iter().flatten().min(), amount)
         }
     }
-}
-
-fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    }
-}
-
-fn total<T>(stages: &[Stage<T>]) -> Option<Duration> {
-    stages.iter().map(|stage| stage.length).sum()
-}
-
-/// The area under the levels up to a time.
-pub(crate) fn area<T: Copy>(
-    stages: &[Stage<T>],
-    number: impl Fn(T) -> f64,
-    until: Duration,
-) -> f64 {
-    let mut left = until.as_secs_f64();
-    let mut sum = 0.0;
-    for stage in stages {
-        let length = stage.length.map_or(left, |length| length.as_secs_f64());
-        let taken = length.min(left);
-        let (from, to) = (number(stage.from), number(stage.to));
-        let end = if length > 0.0 { from + (to - from) * taken / length } else { to };
-        sum += (from + end) / 2.0 * taken;
-        left -= taken;
-    }
-    sum
-}
-
-/// The level at a time.
-pub(crate) fn level<T: Copy>(stages: &[Stage<T>], number: impl Fn(T) -> f64, at: f64) -> f64 {
-    let mut start = 0.0;
-    for stage in stages {
-        let (from, to) = (number(stage.from), number(stage.to));
-        let Some(length) = stage.length.map(|length| length.as_secs_f64()) else { return to };
-        if at < start + length {
-            return from + (to - from) * (at - start) / length;
-        }
-        start += length;
-    }
-    0.0
 }
 
 fn levels(load: &Load, duration: Option<Duration>) -> Vec<f64> {
@@ -373,9 +328,9 @@ fn levels(load: &Load, duration: Option<Duration>) -> Vec<f64> {
     let middles = (0..LEVELS).map(|n| (n as f64 + 0.5) * part);
     match load {
         Load::Once => Vec::new(),
-        Load::Closed { stages, .. } => middles.map(|at| level(stages, |n| n as f64, at)).collect(),
-        Load::Open { schedule: Schedule::Stages { stages, .. }, .. } => {
-            middles.map(|at| level(stages, |rate| rate, at)).collect()
+        Load::Closed { clients: profile, .. }
+        | Load::Open { schedule: Schedule::Rate { profile, .. }, .. } => {
+            middles.map(|at| profile.level_at(at)).collect()
         }
         Load::Open { schedule: Schedule::Trace { due, .. }, .. } => {
             let mut counts = vec![0.0; LEVELS];
@@ -390,15 +345,10 @@ fn levels(load: &Load, duration: Option<Duration>) -> Vec<f64> {
 
 /// The highest level of a load.
 pub(super) fn peak(load: &Load) -> f64 {
-    fn highest<T: Copy>(stages: &[Stage<T>], number: impl Fn(T) -> f64) -> f64 {
-        stages.iter().flat_map(|stage| [number(stage.from), number(stage.to)]).fold(0.0, f64::max)
-    }
     match load {
         Load::Once => 1.0,
-        Load::Closed { stages, .. } => highest(stages, |n| n as f64),
-        Load::Open { schedule: Schedule::Stages { stages, .. }, .. } => {
-            highest(stages, |rate| rate)
-        }
+        Load::Closed { clients: profile, .. }
+        | Load::Open { schedule: Schedule::Rate { profile, .. }, .. } => profile.peak(),
         Load::Open { schedule: Schedule::Trace { due, .. }, .. } => {
             // The most in any second.
             let mut first = 0;
@@ -477,22 +427,6 @@ fn post_bytes(post: &Post, form: Form) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn arrivals_are_as_many_as_the_area_under_the_rate() {
-        let seconds = Duration::from_secs;
-        let stages = [
-            Stage { from: 100.0, to: 100.0, length: Some(seconds(30)) },
-            Stage { from: 100.0, to: 1000.0, length: Some(seconds(60)) },
-            Stage { from: 0.0, to: 0.0, length: Some(seconds(10)) },
-        ];
-        let number = |rate| rate;
-        assert_eq!(area(&stages, number, seconds(100)), 3000.0 + 33_000.0);
-        assert_eq!(area(&stages, number, seconds(60)), 3000.0 + 9750.0);
-        assert_eq!(level(&stages, number, 60.0), 550.0);
-        assert_eq!(level(&stages, number, 95.0), 0.0);
-        assert_eq!(total(&stages), Some(seconds(100)));
-    }
 
     #[test]
     fn the_peak_of_a_trace_is_its_busiest_second() {

@@ -1,9 +1,10 @@
 //! What cannot work, told before any load.
 
 use super::{Amount, Forecast, Limits, peak, spread};
-use crate::plan::{Load, Origin, Plan, Post, Scenario, Schedule, Work};
+use crate::plan::{Load, Origin, Plan, Post, Scenario, Work};
 use crate::scenario::LoadedSuite;
 use crate::scenario::condition::{Comparison, Condition, Metric, Statistic};
+use crate::schedule::Schedule;
 use crate::source::{Problem, Problems, Spot};
 use crate::units::ByteSize;
 use crate::wire::Protocol;
@@ -149,7 +150,7 @@ fn resources(
             problem.help("fewer requests in flight, or a smaller `request_size`, take less")
         });
     }
-    if let Load::Open { max_in_flight, schedule: Schedule::Stages { .. }, .. } = &scenario.load
+    if let Load::Open { max_in_flight, schedule: Schedule::Rate { .. }, .. } = &scenario.load
         && let Some(in_flight) = forecast.in_flight
         && let Some((condition, _)) =
             forecast.objective.as_ref().filter(|(condition, _)| is_mean(condition))

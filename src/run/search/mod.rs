@@ -12,9 +12,10 @@ use crate::capacity::judge::{Evidence, Rule};
 use crate::capacity::objective::Objective;
 use crate::capacity::search::{Search, Trial, TrialResult};
 use crate::capacity::trials::TrialSummary;
-use crate::plan::{Arrivals, Load, Scenario, Schedule, Stage, Until};
+use crate::plan::{Load, Scenario, Until};
 use crate::record::HistogramError;
 use crate::record::summary::EndReason;
+use crate::schedule::{ArrivalProcess, Profile, Schedule, Stage};
 use watched::Watched;
 
 /// Sent before each trial, where the scenario has no warmup: connections are new, and the first
@@ -161,21 +162,20 @@ fn load(scenario: &Scenario, trial: &Trial, clients: bool) -> Load {
             Load::Closed { think_time, .. } => *think_time,
             _ => Duration::ZERO,
         };
-        let count = trial.level as usize;
-        let stages = vec![Stage { from: count, to: count, length: None }];
-        return Load::Closed { stages, think_time, until };
+        let clients = Profile::constant(trial.level.floor(), None);
+        return Load::Closed { clients, think_time, until };
     }
-    let (arrivals, max_in_flight) = match &scenario.load {
-        Load::Open { schedule: Schedule::Stages { arrivals, .. }, max_in_flight, .. } => {
-            (*arrivals, *max_in_flight)
+    let (process, max_in_flight) = match &scenario.load {
+        Load::Open { schedule: Schedule::Rate { process, .. }, max_in_flight, .. } => {
+            (*process, *max_in_flight)
         }
-        _ => (Arrivals::default(), IN_FLIGHT_MAX),
+        _ => (ArrivalProcess::default(), IN_FLIGHT_MAX),
     };
-    let stage =
-        |level: f64, seconds: f64| Stage { from: level, to: level, length: Some(length(seconds)) };
-    let mut stages = vec![stage(trial.level, trial.budget_s)];
-    stages.extend(trial.then.map(|(level, seconds)| stage(level, seconds)));
-    Load::Open { schedule: Schedule::Stages { stages, arrivals }, until, max_in_flight }
+    let stages = [(trial.level, trial.budget_s)].into_iter().chain(trial.then);
+    let stages = stages
+        .map(|(level, seconds)| Stage { length: Some(length(seconds)), ..Stage::constant(level) });
+    let schedule = Schedule::Rate { profile: Profile::new(stages), process };
+    Load::Open { schedule, until, max_in_flight }
 }
 
 fn lock(watched: &Mutex<Watched>) -> std::sync::MutexGuard<'_, Watched> {
