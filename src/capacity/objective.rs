@@ -8,7 +8,7 @@ use crate::record::Recording;
 use crate::record::summary::{ScenarioSummary, ThresholdSummary, Verdict};
 use crate::record::tally::Tally;
 use crate::record::{Histogram, HistogramError};
-use crate::scenario::condition::{Condition, Metric, Statistic};
+use crate::scenario::condition::{Condition, Metric, ObjectiveError, Statistic};
 use crate::threshold::Evidence;
 
 /// Conditions that must all hold.
@@ -24,9 +24,9 @@ impl Objective {
     ///
     /// # Errors
     /// The indices of those that cannot be an objective, and why.
-    pub fn new(conditions: &[Condition]) -> Result<Objective, Vec<(usize, String)>> {
+    pub fn new(conditions: &[Condition]) -> Result<Objective, Vec<(usize, ObjectiveError)>> {
         let each = conditions.iter().enumerate();
-        let problems: Vec<(usize, String)> = each
+        let problems: Vec<(usize, ObjectiveError)> = each
             .filter_map(|(index, condition)| Some((index, condition.check_objective().err()?)))
             .collect();
         if !problems.is_empty() {
@@ -208,7 +208,7 @@ fn moments(times: &Histogram) -> (f64, f64) {
 mod tests {
     use super::*;
 
-    fn objective(conditions: &[&str]) -> Result<Objective, Vec<(usize, String)>> {
+    fn objective(conditions: &[&str]) -> Result<Objective, Vec<(usize, ObjectiveError)>> {
         let conditions: Vec<Condition> =
             conditions.iter().map(|text| text.parse().expect("a condition")).collect();
         Objective::new(&conditions)
@@ -240,7 +240,7 @@ mod tests {
             ("p99 < 0s", "cannot hold"),
         ] {
             let problems = objective(&[text]).expect_err(text);
-            assert!(problems[0].1.contains(reason), "{problems:?}");
+            assert!(problems[0].1.to_string().contains(reason), "{problems:?}");
         }
     }
 

@@ -33,6 +33,21 @@ enum Values {
     Made(NdArray),
 }
 
+/// Why the value of `values` is no array.
+#[derive(Debug, thiserror::Error)]
+enum ValuesError {
+    #[error("the list is too long")]
+    TooLong,
+    #[error("the lists in it are not of the same length")]
+    Ragged,
+    #[error("it mixes numbers and lists")]
+    Mixed,
+    #[error("expected numbers, found `{0}`")]
+    NoNumber(serde_json::Value),
+    #[error("{found} values do not fill the shape {shape:?}")]
+    Shape { found: usize, shape: Vec<u32> },
+}
+
 impl Array {
     /// Bytes of its values; 0 where only they tell.
     pub(super) fn bytes(&self) -> f64 {
@@ -154,19 +169,17 @@ impl Array {
             }
             Values::Given(template) => {
                 let value = template.evaluate(scope)?;
-                let wrong = |reason: String| TemplateError {
+                let wrong = |error: ValuesError| TemplateError {
                     expression: "values".into(),
-                    reason,
+                    reason: error.to_string(),
                     help: None,
                 };
                 let (mut shape, mut numbers) = (Vec::new(), Vec::new());
                 flatten(&value, 0, &mut shape, &mut numbers).map_err(wrong)?;
                 if let Some(asked) = &self.shape {
                     if asked.iter().map(|axis| *axis as usize).product::<usize>() != numbers.len() {
-                        return Err(wrong(format!(
-                            "{} values do not fill the shape {asked:?}",
-                            numbers.len()
-                        )));
+                        let (found, shape) = (numbers.len(), asked.clone());
+                        return Err(wrong(ValuesError::Shape { found, shape }));
                     }
                     shape.clone_from(asked);
                 }
@@ -297,24 +310,24 @@ fn flatten(
     depth: usize,
     shape: &mut Vec<u32>,
     numbers: &mut Vec<f64>,
-) -> Result<(), String> {
+) -> Result<(), ValuesError> {
     match value {
         serde_json::Value::Array(items) => {
-            let length = u32::try_from(items.len()).map_err(|_| "the list is too long")?;
+            let length = u32::try_from(items.len()).map_err(|_| ValuesError::TooLong)?;
             match shape.get(depth) {
                 None if numbers.is_empty() => shape.push(length),
                 Some(known) if *known == length => (),
-                _ => return Err("the lists in it are not of the same length".into()),
+                _ => return Err(ValuesError::Ragged),
             }
             items.iter().try_for_each(|item| flatten(item, depth + 1, shape, numbers))
         }
-        _ if depth < shape.len() => Err("it mixes numbers and lists".into()),
+        _ if depth < shape.len() => Err(ValuesError::Mixed),
         value => {
             let number = match value {
                 serde_json::Value::Bool(value) => Some(f64::from(u8::from(*value))),
                 value => value.as_f64(),
             };
-            numbers.push(number.ok_or_else(|| format!("expected numbers, found `{value}`"))?);
+            numbers.push(number.ok_or_else(|| ValuesError::NoNumber(value.clone()))?);
             Ok(())
         }
     }

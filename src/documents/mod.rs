@@ -9,7 +9,7 @@ pub mod spec;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use data::DataError;
+pub use data::{DataError, EntryError, TwoContents};
 pub use spec::DocumentsSpec;
 
 use serde_json::Value;
@@ -185,9 +185,8 @@ impl Documents {
         self.inner.count.filter(|_| !self.inner.repeat)
     }
 
-    /// The first entry of its data set that has more contents than a Document of v1 can hold, with its
-    /// place.
-    pub fn two_contents(&self) -> Option<&str> {
+    /// The first entry of its data set that has more contents than a Document of v1 can hold.
+    pub fn two_contents(&self) -> Option<&TwoContents> {
         self.inner.data.as_ref()?.two_contents()
     }
 

@@ -11,7 +11,8 @@ use super::make::Maker;
 use crate::assertion::{Capture, Reads};
 use crate::client::{Reply, Request};
 use crate::plan::Step;
-use crate::wire::{Form, Map};
+use crate::template::TemplateError;
+use crate::wire::{DecodeError, Form, Map};
 
 /// The way from each step to the next. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -35,6 +36,29 @@ pub struct Kept {
     pub index: u64,
     /// What earlier steps kept, by name.
     pub captured: Map,
+}
+
+/// Why an iteration could not go on to its next step.
+#[derive(Debug, thiserror::Error)]
+pub enum NextError {
+    /// Something was to be kept of a response that is not what it should be.
+    #[error("the response cannot be decoded: {0}")]
+    Decode(DecodeError),
+    /// The response does not have what was to be kept.
+    #[error("`{name}` could not be kept")]
+    Capture {
+        /// Its key under `captured`.
+        name: String,
+        /// Why the expression has no value.
+        #[source]
+        source: TemplateError,
+    },
+    /// The request cannot be made of what was kept.
+    #[error(transparent)]
+    Make(#[from] FeedError),
+    /// Making the request panicked.
+    #[error("the request could not be made")]
+    Gone,
 }
 
 impl Chain {
@@ -63,14 +87,14 @@ impl Chain {
     /// done on rayon's pool, so that it delays no other request.
     ///
     /// # Errors
-    /// In words: the response has not what was to be kept, or the request cannot be made of it.
+    /// When the response does not have what was to be kept, or the request cannot be made of it.
     pub async fn next(
         &self,
         step: usize,
         request: Request,
         reply: Reply,
         mut kept: Kept,
-    ) -> Result<(Batch, Kept), String> {
+    ) -> Result<(Batch, Kept), NextError> {
         let link = &self.0[step];
         if link.captures.is_empty()
             && let Some(batch) = &link.constant
@@ -81,31 +105,30 @@ impl Chain {
         let chain = self.clone();
         rayon::spawn(move || {
             let link = &chain.0[step];
-            let made = link.keep(&request, &reply, &mut kept).and_then(|()| {
-                let batch = link.maker.make(kept.index, &kept.captured);
-                batch.map_err(|error| error.to_string())
-            });
+            let made = link
+                .keep(&request, &reply, &mut kept)
+                .and_then(|()| Ok(link.maker.make(kept.index, &kept.captured)?));
             // Nobody waits any more when the iteration was given up.
             let _ = done.send(made.map(|batch| (batch, kept)));
         });
-        is_done.await.unwrap_or_else(|_| Err("the request could not be made".into()))
+        is_done.await.unwrap_or(Err(NextError::Gone))
     }
 }
 
 impl Link {
-    fn keep(&self, request: &Request, reply: &Reply, kept: &mut Kept) -> Result<(), String> {
+    fn keep(&self, request: &Request, reply: &Reply, kept: &mut Kept) -> Result<(), NextError> {
         if self.captures.is_empty() {
             return Ok(());
         }
-        let mut exchange = exchange(request, Some(reply), self.reads, self.form);
+        let (mut exchange, undecoded) = exchange(request, Some(reply), self.reads, self.form);
         exchange.captured = kept.captured.clone();
-        if let Some((_, words)) = exchange.exception {
-            return Err(format!("the response cannot be decoded: {words}"));
+        if let Some(error) = undecoded {
+            return Err(NextError::Decode(error));
         }
         for capture in &self.captures {
             let value = capture
                 .value(&exchange)
-                .map_err(|error| format!("`{}` could not be kept: {error}", capture.name()))?;
+                .map_err(|source| NextError::Capture { name: capture.name().to_owned(), source })?;
             kept.captured.insert(capture.name().to_owned(), value);
         }
         Ok(())

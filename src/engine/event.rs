@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::chain::NextError;
 use crate::client::{CallError, Reply, Timing};
 
 /// Hears what happens, in the order in which it happens. One listener belongs to one worker, so it
@@ -49,7 +50,7 @@ pub enum Event<'a> {
         /// When.
         at: Instant,
         /// Why.
-        reason: &'a str,
+        error: &'a NextError,
     },
     /// Iterations were still in flight when the grace period was over.
     Abandoned {

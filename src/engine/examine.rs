@@ -18,8 +18,10 @@ use super::StepAnswer;
 use super::exchange::exchange;
 use super::order::InOrder;
 use crate::assertion::{Assertion, Exchange, Reads};
+use crate::error::chain;
 use crate::plan::{Action, Callbacks, Step};
 use crate::random::Key;
+use crate::template::TemplateError;
 use crate::units::Secrets;
 use crate::wire::{DataRequest, Document, Form};
 
@@ -94,6 +96,21 @@ struct Looked {
     counts_from: usize,
     callbacks: Callbacks,
     reads: Reads,
+}
+
+/// Why an assertion failed on an answer, or an action on it.
+#[derive(Debug, thiserror::Error)]
+enum ExamineError {
+    #[error("does not hold")]
+    DoesNotHold,
+    #[error(transparent)]
+    Expression(#[from] TemplateError),
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error("could not write {}", path.display())]
+    Save { path: PathBuf, source: io::Error },
+    #[error("could not print")]
+    Print(#[source] io::Error),
 }
 
 /// Looks at the answers of one scenario.
@@ -262,9 +279,9 @@ impl Examiner {
             let failure = self.fire(actions, &exchange, &mut examined);
             let count = if always { &mut examined.on_always } else { &mut examined.on_error };
             count.fired += 1;
-            if let Err(reason) = failure {
+            if let Err(error) = failure {
                 count.failed += 1;
-                count.example.get_or_insert(reason);
+                count.example.get_or_insert_with(|| chain(&error));
             }
         }
     }
@@ -283,11 +300,11 @@ impl Examiner {
                 let count = &mut examined.assertions[place];
                 match holds(assertion, &exchange) {
                     Ok(()) => count.passed += 1,
-                    Err(reason) => {
+                    Err(error) => {
                         count.failed += 1;
                         count
                             .example
-                            .get_or_insert_with(|| self.example(answer, &exchange, &reason));
+                            .get_or_insert_with(|| self.example(answer, &exchange, &error));
                     }
                 }
             }
@@ -306,9 +323,9 @@ impl Examiner {
                 (false, false) => &mut examined.on_error,
             };
             count.fired += 1;
-            if let Err(reason) = failure {
+            if let Err(error) = failure {
                 count.failed += 1;
-                count.example.get_or_insert_with(|| self.example(answer, &exchange, &reason));
+                count.example.get_or_insert_with(|| self.example(answer, &exchange, &error));
             }
         }
     }
@@ -316,8 +333,9 @@ impl Examiner {
     /// What assertions and callbacks are to see, decoded as far as they look.
     fn exchange(&self, step: &Looked, answer: &StepAnswer) -> Exchange {
         let finished = &answer.finished;
-        let mut exchange =
+        let (mut exchange, undecoded) =
             exchange(&answer.request, finished.reply.as_ref(), step.reads, self.form);
+        exchange.exception = undecoded.map(|error| ("decode", error.to_string()));
         if let Some(error) = &finished.error {
             // Expressions may take parts of it, which could not be told to be of a secret.
             let words = self.saves.secrets.mask(&error.to_string()).into_owned();
@@ -343,7 +361,7 @@ impl Examiner {
         actions: &[Action],
         exchange: &Exchange,
         examined: &mut Examined,
-    ) -> Result<(), String> {
+    ) -> Result<(), ExamineError> {
         let mut first_failure = Ok(());
         for action in actions {
             let done = self.act(action, exchange, examined);
@@ -357,11 +375,11 @@ impl Examiner {
         action: &Action,
         exchange: &Exchange,
         examined: &mut Examined,
-    ) -> Result<(), String> {
+    ) -> Result<(), ExamineError> {
         match action {
             Action::Print => self.print(&document_lines(exchange)?),
             Action::Log(message) => {
-                let line = message.render(exchange).map_err(|error| error.to_string())?;
+                let line = message.render(exchange)?;
                 self.print(&format!("{line}\n"))
             }
             Action::Beep => self.print("\x07"),
@@ -372,7 +390,7 @@ impl Examiner {
             Action::Save(path) => self
                 .saves
                 .write(path, &document_lines(exchange)?)
-                .map_err(|error| format!("could not write {}: {error}", path.display())),
+                .map_err(|source| ExamineError::Save { path: path.clone(), source }),
             Action::Check(assertion) => holds(assertion, exchange),
             Action::Abort => {
                 examined.aborted = true;
@@ -383,8 +401,8 @@ impl Examiner {
     }
 
     /// What a failure looked like: the request, why, and the response as far as it was read.
-    fn example(&self, answer: &StepAnswer, exchange: &Exchange, reason: &str) -> String {
-        let mut text = format!("request {}: {reason}", answer.kept.index);
+    fn example(&self, answer: &StepAnswer, exchange: &Exchange, error: &ExamineError) -> String {
+        let mut text = format!("request {}: {}", answer.kept.index, chain(error));
         if let Some((kind, words)) = &exchange.exception {
             text.push_str(&format!("; {kind}: {words}"));
         }
@@ -399,26 +417,22 @@ impl Examiner {
         text
     }
 
-    fn print(&self, text: &str) -> Result<(), String> {
+    fn print(&self, text: &str) -> Result<(), ExamineError> {
         let mut output = lock(&self.output);
         let written = output.write_all(text.as_bytes()).and_then(|()| output.flush());
-        written.map_err(|error| format!("could not print: {error}"))
+        written.map_err(ExamineError::Print)
     }
 }
 
-fn holds(assertion: &Assertion, exchange: &Exchange) -> Result<(), String> {
-    match assertion.holds(exchange) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err("does not hold".into()),
-        Err(error) => Err(error.to_string()),
-    }
+fn holds(assertion: &Assertion, exchange: &Exchange) -> Result<(), ExamineError> {
+    if assertion.holds(exchange)? { Ok(()) } else { Err(ExamineError::DoesNotHold) }
 }
 
 /// The response's Documents, a line of JSON each.
-fn document_lines(exchange: &Exchange) -> Result<String, String> {
+fn document_lines(exchange: &Exchange) -> Result<String, serde_json::Error> {
     let docs = exchange.response.as_ref().map(|response| response.docs()).unwrap_or_default();
     let line = |doc: &Document| serde_json::to_string(doc).map(|json| format!("{json}\n"));
-    docs.iter().map(line).collect::<Result<_, _>>().map_err(|error| error.to_string())
+    docs.iter().map(line).collect()
 }
 
 fn describe(response: &DataRequest) -> String {

@@ -4,23 +4,24 @@ use std::sync::Arc;
 
 use crate::assertion::{Exchange, Reads};
 use crate::client::{Body, Reply, Request};
-use crate::wire::{Form, RequestId, decode_single};
+use crate::wire::{DecodeError, Form, RequestId, decode_single};
 
 /// Whatever id a request went out with, nobody can ask for it.
 const NOBODYS: RequestId = RequestId { sender: 0, number: 0 };
 
-/// Decodes what is read. A body that cannot be decoded is the exchange's exception.
+/// Decodes what is read, and says what is wrong with the first body that cannot be decoded. The
+/// exchange has no exception yet.
 pub(super) fn exchange(
     sent: &Request,
     reply: Option<&Reply>,
     reads: Reads,
     form: Form,
-) -> Exchange {
-    let mut exception = None;
-    let mut decoded = |result: Result<_, crate::wire::DecodeError>| match result {
+) -> (Exchange, Option<DecodeError>) {
+    let mut undecoded = None;
+    let mut decoded = |result: Result<_, DecodeError>| match result {
         Ok(message) => Some(Arc::new(message)),
         Err(error) => {
-            exception.get_or_insert(("decode", error.to_string()));
+            undecoded.get_or_insert(error);
             None
         }
     };
@@ -47,5 +48,6 @@ pub(super) fn exchange(
     let reply_read = reply.filter(|_| reads.response && graphql.is_none());
     let response = reply_read.and_then(|reply| decoded(reply.decode()));
     let head = reply.map(|reply| Arc::new(reply.head.clone()));
-    Exchange { request, variables, head, response, graphql, exception, ..Exchange::default() }
+    let exchange = Exchange { request, variables, head, response, graphql, ..Exchange::default() };
+    (exchange, undecoded)
 }

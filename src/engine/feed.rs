@@ -3,6 +3,7 @@
 //! Bodies are made ahead of need on other threads and handed over through a bounded queue; a body
 //! that never changes is made once. So the path of a request neither makes nor encodes anything.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -13,6 +14,9 @@ use tokio::sync::mpsc;
 
 use super::source::Budget;
 use crate::client::Request;
+use crate::documents::{DocumentError, TwoContents};
+use crate::template::TemplateError;
+use crate::wire::EncodeError;
 
 /// One request, ready to be sent.
 #[derive(Clone, Debug)]
@@ -28,20 +32,38 @@ pub struct Batch {
 /// Why a request could not be made. Ends the scenario: the next would fail as well.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum FeedError {
-    /// The Documents could not be generated or read.
-    #[error("request {index}: {message}")]
+    /// It could not be generated or encoded.
+    #[error("request {index}")]
     Make {
         /// Which request, from 0.
         index: u64,
-        /// What went wrong, causes included.
-        message: String,
+        /// What went wrong. Shared, because a feed hands its error on to every worker.
+        #[source]
+        source: Arc<MakeError>,
     },
-    /// The Documents are none that this Flow can be sent.
-    #[error("{0}")]
-    Unfit(String),
+    /// The data set has an entry that this Flow's Documents have no place for.
+    #[error(transparent)]
+    TwoContents(TwoContents),
     /// The thread that makes them is gone.
     #[error("the thread that makes the requests ended in the middle")]
     Gone,
+}
+
+/// What kept a request from being made.
+#[derive(Debug, thiserror::Error)]
+pub enum MakeError {
+    /// A Document could not be generated or read.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// A parameter or a variable of a mutation has no value.
+    #[error(transparent)]
+    Parameters(#[from] TemplateError),
+    /// A Document or a parameter that has no place in the protocol's messages.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The thread that makes requests did not start.
+    #[error(transparent)]
+    Thread(#[from] io::Error),
 }
 
 /// A stream of requests.

@@ -11,11 +11,10 @@ use bytes::Bytes;
 use rayon::prelude::*;
 use tokio::sync::mpsc;
 
-use super::feed::{Batch, Feed, FeedError, Queued, Room, Same};
+use super::feed::{Batch, Feed, FeedError, MakeError, Queued, Room, Same};
 use super::source::Budget;
 use crate::client::Request;
-use crate::documents::Documents;
-use crate::error::chain;
+use crate::documents::{DocumentError, Documents, TwoContents};
 use crate::plan::{Post, Work};
 use crate::wire::{DataRequest, Family, Form, Header, Map, encode_single};
 
@@ -57,7 +56,7 @@ impl Maker {
     }
 
     /// An entry of a data set that this Flow's Documents have no place for.
-    fn two_contents(&self) -> Option<&str> {
+    fn two_contents(&self) -> Option<&TwoContents> {
         match &*self.work {
             Work::Post(post) if self.form.family() == Family::V1 => {
                 post.documents.as_ref()?.two_contents()
@@ -93,9 +92,7 @@ impl Maker {
     /// anything was sent.
     pub fn feeds(&self, workers: usize, limit: Option<u64>) -> Result<Vec<Feed>, FeedError> {
         if let Some(two) = self.two_contents() {
-            let message =
-                format!("{two}; a Document of the v1 family has one of text, blob and tensor");
-            return Err(FeedError::Unfit(message));
+            return Err(FeedError::TwoContents(two.clone()));
         }
         let end = limit.unwrap_or(u64::MAX);
         // Documents that are none make no request.
@@ -122,7 +119,7 @@ impl Maker {
         std::thread::Builder::new()
             .name("documents".into())
             .spawn(move || maker.run(senders, stock, end))
-            .map_err(|error| FeedError::Make { index: 0, message: error.to_string() })?;
+            .map_err(|error| failed(0, error))?;
         Ok(feeds)
     }
 
@@ -186,14 +183,14 @@ impl Maker {
     /// A Document or a parameter without a value, or one that the form has no place for.
     pub fn make(&self, index: u64, captured: &Map) -> Result<Batch, FeedError> {
         let place = self.count().map_or(index, |count| index % count.max(1));
-        let failed = |message: String| FeedError::Make { index, message };
         match &*self.work {
             Work::Post(post) => {
-                let data = documents(post, place, self.form, captured).map_err(failed)?;
+                let data = documents(post, place, self.form, captured)
+                    .map_err(|error| failed(index, error))?;
                 let parameters = post
                     .parameters
                     .evaluate(index, captured)
-                    .map_err(|error| failed(error.to_string()))?;
+                    .map_err(|error| failed(index, error))?;
                 let target = Some(post.target_executor.clone()).filter(|name| !name.is_empty());
                 let header = Header {
                     exec_endpoint: Some(post.on.clone()),
@@ -212,19 +209,22 @@ impl Maker {
                         endpoint: Arc::from(post.on.as_str()),
                     }),
                 };
-                let request = request.map_err(|error| failed(chain(&error)))?;
+                let request = request.map_err(|error| failed(index, error))?;
                 Ok(Batch { request, documents: count, index })
             }
             Work::Mutate { mutation, variables } => {
-                let variables = variables
-                    .evaluate(index, captured)
-                    .map_err(|error| failed(error.to_string()))?;
+                let variables =
+                    variables.evaluate(index, captured).map_err(|error| failed(index, error))?;
                 let body = serde_json::json!({"query": mutation, "variables": variables});
                 let body = Bytes::from(body.to_string());
                 Ok(Batch { request: Request::Mutate { body }, documents: 0, index })
             }
         }
     }
+}
+
+fn failed(index: u64, error: impl Into<MakeError>) -> FeedError {
+    FeedError::Make { index, source: Arc::new(error.into()) }
 }
 
 /// How many requests to make in one go, where the longest so far has so many bytes.
@@ -249,14 +249,14 @@ fn documents(
     index: u64,
     form: Form,
     captured: &Map,
-) -> Result<Option<Vec<crate::wire::Document>>, String> {
+) -> Result<Option<Vec<crate::wire::Document>>, DocumentError> {
     let Some(documents) = &post.documents else { return Ok(None) };
     let first = index * post.request_size as u64;
     let end = first + post.request_size as u64;
     let end = Documents::count(documents).map_or(end, |count| end.min(count));
     (first..end)
         .map(|i| {
-            let mut document = documents.get(i, Some(captured)).map_err(|error| chain(&error))?;
+            let mut document = documents.get(i, Some(captured))?;
             if form.wants_ids() {
                 document.give_id(|| documents.id(i));
             }

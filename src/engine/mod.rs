@@ -50,7 +50,7 @@ use crate::clock::Clock;
 use crate::wire::Map;
 use backoff::Backoff;
 use busy::Busy;
-use chain::{Chain, Kept};
+use chain::{Chain, Kept, NextError};
 use event::{Arrival, Event, Finished, Iteration, Listener, Outcome};
 use feed::{Batch, Feed, FeedError};
 use source::{Next, Over, Source};
@@ -384,7 +384,7 @@ enum Landed {
     /// A request was answered, or failed.
     Request(Box<Finished>, Option<(Request, Kept)>),
     /// The request of an iteration's next step was made, or could not be.
-    Next { iteration: Iteration, step: usize, due: Instant, made: Result<(Batch, Kept), String> },
+    Next { iteration: Iteration, step: usize, due: Instant, made: Result<(Batch, Kept), NextError> },
     /// Somebody took an answer that had to wait until they had time.
     Taken(Free),
 }
@@ -540,10 +540,10 @@ where
                 self.release(iteration, step, due, batch, kept);
                 None
             }
-            Landed::Next { iteration, made: Err(reason), .. } => {
+            Landed::Next { iteration, made: Err(error), .. } => {
                 let at = Instant::now();
                 *self.count(iteration.arrival) -= 1;
-                listener.on(Event::Broken { iteration, at, reason: &reason });
+                listener.on(Event::Broken { iteration, at, error: &error });
                 self.slots.give_back(1);
                 Some(Free { arrival: iteration.arrival, at, reached: true })
             }

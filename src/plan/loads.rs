@@ -1,16 +1,15 @@
 //! From `load:` as written to a [`Load`].
 
-use std::io::{BufRead, BufReader};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
 use super::resolve::in_range;
+use super::trace::read_trace;
 use super::{Load, Step, Until, Work};
 use crate::scenario::{self, Level};
 use crate::schedule::{ArrivalProcess, GammaGaps, Profile, Schedule, Stage};
 use crate::source::{Problem, Spot};
-use crate::text;
 use crate::units::Span;
 
 /// Clients of one scenario. Each has a request in flight, so this bounds memory as `max_in_flight`
@@ -26,12 +25,6 @@ const IN_FLIGHT: u64 = 10_000;
 /// Burstiness of gamma arrivals. Below, gaps are even for any purpose; beyond, nearly all arrivals of
 /// a load would come in one burst.
 const BURSTINESS: RangeInclusive<f64> = 0.01..=10.0;
-
-/// The file of a trace: as many arrivals as a trace may have, 40 bytes each.
-const TRACE_BYTES_MAX: u64 = 40 * TRACE_MAX as u64;
-
-/// Arrivals of a trace, 16 bytes each in memory.
-const TRACE_MAX: usize = 20_000_000;
 
 /// The load of a scenario.
 pub(super) fn load(
@@ -313,8 +306,7 @@ fn stages(
     Some((unit, profile))
 }
 
-/// Reads recorded arrivals: the first column of a CSV file, in seconds since the start, ascending.
-/// A first line that is no number is a header.
+/// The schedule of recorded arrivals.
 fn trace(
     written: &scenario::Load,
     at: Spot<'_>,
@@ -330,71 +322,9 @@ fn trace(
     let path = base.join(written.trace.as_deref()?);
     match read_trace(&path, speed) {
         Ok(due) => Some(Schedule::Trace { due: due.into(), path, speed }),
-        Err(message) => {
-            at.key("trace").problem(problems, message, |problem| problem);
+        Err(error) => {
+            at.key("trace").problem(problems, error.to_string(), |problem| problem);
             None
         }
     }
-}
-
-/// Seconds from here on are of the calendar (1973 and later), not of a load.
-const EPOCH_MIN_S: f64 = 1e8;
-
-fn read_trace(path: &Path, speed: f64) -> Result<Vec<Duration>, String> {
-    let name = path.display();
-    let unreadable = |error: &dyn std::fmt::Display| format!("could not read `{name}`: {error}");
-    // A device or a pipe may never end.
-    let file = std::fs::metadata(path).and_then(|metadata| match metadata.is_file() {
-        true if metadata.len() > TRACE_BYTES_MAX => Err(text::too_large(TRACE_BYTES_MAX)),
-        true => std::fs::File::open(path),
-        false => Err(std::io::Error::other("it is not a file")),
-    });
-    // Read as it goes: a long one is many times as large as what is kept of it.
-    let mut file = BufReader::new(file.map_err(|error| unreadable(&error))?);
-    let start = file.fill_buf().map_err(|error| unreadable(&error))?;
-    if let Some(what) = text::other_encoding(start) {
-        return Err(unreadable(&what));
-    }
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .trim(csv::Trim::All)
-        .from_reader(file);
-    let mut due: Vec<Duration> = Vec::new();
-    for (index, record) in reader.records().enumerate() {
-        let record = record.map_err(|error| unreadable(&error))?;
-        let line = record.position().map_or(0, csv::Position::line);
-        let text = record.get(0).unwrap_or("");
-        let seconds: Option<f64> = text.parse().ok().filter(|seconds: &f64| *seconds >= 0.0);
-        let Some(arrival) = seconds.and_then(|s| Duration::try_from_secs_f64(s / speed).ok())
-        else {
-            if index == 0 && text.parse::<f64>().is_err() {
-                continue;
-            }
-            return Err(format!(
-                "`{name}` line {line}: expected seconds from 0 on, found `{text}`"
-            ));
-        };
-        if arrival > Span::MAX {
-            let first = due.first().copied().unwrap_or(arrival).mul_f64(speed).as_secs_f64();
-            return Err(match first >= EPOCH_MIN_S {
-                true => format!(
-                    "`{name}` line {line}: `{text}` is an absolute time; expected seconds since the \
-                     first arrival: subtract {first} from each"
-                ),
-                false => format!("`{name}` line {line}: a load takes at most 365d"),
-            });
-        }
-        if due.last().is_some_and(|last| arrival < *last) {
-            return Err(format!("`{name}` line {line}: arrivals must be in ascending order"));
-        }
-        if due.len() == TRACE_MAX {
-            return Err(format!("`{name}` has more than {TRACE_MAX} arrivals"));
-        }
-        due.push(arrival);
-    }
-    if due.is_empty() {
-        return Err(format!("`{name}` has no arrivals"));
-    }
-    Ok(due)
 }

@@ -10,6 +10,7 @@ mod notes;
 mod resolve;
 mod saves;
 mod show;
+mod trace;
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};

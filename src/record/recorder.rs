@@ -10,6 +10,7 @@ use super::tally::{ErrorCount, SlowRequest, Tally};
 use super::{Histogram, cut};
 use crate::client::CallError;
 use crate::engine::event::{Event, Finished, Iteration, Listener, Outcome};
+use crate::error::chain;
 use crate::wire::Route;
 
 /// What a recorder hands over from time to time, to be merged with that of the other workers.
@@ -461,7 +462,7 @@ impl Listener for Recorder {
                 }
             }
             Event::Finished(finished) => self.finished(finished),
-            Event::Broken { iteration, at, reason } => {
+            Event::Broken { iteration, at, error } => {
                 self.over(&iteration, at);
                 let start = self.start;
                 let tally = self.tally(iteration.arrival.measured, at);
@@ -469,7 +470,7 @@ impl Listener for Recorder {
                 tally.response[Outcome::ResponseError as usize].record(response);
                 tally.errors.record(ErrorCount {
                     kind: "capture".into(),
-                    message: cut(reason).into_owned(),
+                    message: cut(&chain(error)).into_owned(),
                     count: 1,
                     first_at: at.saturating_duration_since(start),
                     details: None,

@@ -86,9 +86,7 @@ pub(super) async fn run(context: &Context, index: usize) -> ScenarioSummary {
             summary
         }
         Err(Obstacle::Unreachable(kind, reason)) => not_reached(context, index, kind, reason),
-        Err(Obstacle::Broken(error)) => {
-            not_run(context, index, EndReason::Broken, error.to_string())
-        }
+        Err(Obstacle::Broken(error)) => not_run(context, index, EndReason::Broken, chain(&error)),
         Err(Obstacle::Interrupted) => {
             not_run(context, index, EndReason::Skipped, "the run ended before".into())
         }
@@ -441,7 +439,7 @@ fn end(
     for worker in workers {
         match &worker.ended {
             Ended::Feed(error) => {
-                return End { reason: EndReason::Broken, message: Some(error.to_string()) };
+                return End { reason: EndReason::Broken, message: Some(chain(error)) };
             }
             Ended::Documents => reason = EndReason::Documents,
             Ended::Complete(Over::Requests) if reason == EndReason::Time => {

@@ -143,6 +143,31 @@ fn hint(found: &str) -> String {
     }
 }
 
+/// Why a condition cannot be an objective of a search for capacity.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ObjectiveError {
+    /// It is on the load, which the search varies.
+    #[error(
+        "`{0}` is no objective of a search, which varies the load itself; use a latency or `error_rate`"
+    )]
+    Load(Condition),
+    /// It is on what does not depend on the load.
+    #[error(
+        "`{0}` is no objective of a search, for no load makes Documents go missing; it can be a \
+         threshold of the scenario"
+    )]
+    Missing(Condition),
+    /// It limits a latency from below.
+    #[error("an objective limits a latency from above, as in `p99 < 100ms`, found `{0}`")]
+    Latency(Condition),
+    /// It limits failures from below.
+    #[error("an objective limits failures from above, as in `error_rate < 1%`, found `{0}`")]
+    Failures(Condition),
+    /// No measurement can fulfil it.
+    #[error("nothing is ever below zero: `{0}` cannot hold")]
+    BelowZero(Condition),
+}
+
 impl Condition {
     /// Whether `actual`, in the metric's unit, satisfies it. Infinity is "beyond all"; what cannot
     /// be compared (NaN) does not hold.
@@ -172,31 +197,25 @@ impl Condition {
     /// makes worse.
     ///
     /// # Errors
-    /// Why it cannot, in words.
-    pub fn check_objective(&self) -> Result<(), String> {
+    /// Why it cannot.
+    pub fn check_objective(&self) -> Result<(), ObjectiveError> {
         let upper = matches!(self.comparison, Comparison::Less | Comparison::AtMost);
         let none = self.comparison == Comparison::Equal && self.limit == 0.0;
         Err(match self.metric {
-            Metric::Throughput | Metric::DocumentsPerSecond | Metric::Requests => format!(
-                "`{self}` is no objective of a search, which varies the load itself; use a latency or \
-                 `error_rate`"
-            ),
-            Metric::DocumentsMissing => format!(
-                "`{self}` is no objective of a search, for no load makes Documents go missing; it can be a \
-                 threshold of the scenario"
-            ),
-            Metric::ResponseTime(_) | Metric::ServiceTime(_) if !upper => format!(
-                "an objective limits a latency from above, as in `p99 < 100ms`, found `{self}`"
-            ),
+            Metric::Throughput | Metric::DocumentsPerSecond | Metric::Requests => {
+                ObjectiveError::Load(self.clone())
+            }
+            Metric::DocumentsMissing => ObjectiveError::Missing(self.clone()),
+            Metric::ResponseTime(_) | Metric::ServiceTime(_) if !upper => {
+                ObjectiveError::Latency(self.clone())
+            }
             Metric::ErrorRate | Metric::Errors | Metric::Dropped | Metric::AssertionFailures
                 if !upper && !none =>
             {
-                format!(
-                    "an objective limits failures from above, as in `error_rate < 1%`, found `{self}`"
-                )
+                ObjectiveError::Failures(self.clone())
             }
             _ if self.comparison == Comparison::Less && self.limit == 0.0 => {
-                format!("nothing is ever below zero: `{self}` cannot hold")
+                ObjectiveError::BelowZero(self.clone())
             }
             _ => return Ok(()),
         })

@@ -12,6 +12,7 @@ mod schema;
 mod starter;
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
 use std::path::PathBuf;
@@ -31,7 +32,7 @@ use crate::documents::DocumentsSpec;
 use crate::schedule::ArrivalProcess;
 use crate::template::Template;
 use crate::units::{Count, Percentage, Range, Rate, Span};
-use condition::Condition;
+use condition::{Condition, ConditionError};
 
 /// One file: Flows, Documents and the scenarios that run.
 ///
@@ -350,16 +351,17 @@ impl<T: JsonSchema> JsonSchema for Later<T> {
 }
 
 /// Reads what is either a text or a map.
-struct TextOr<T, F> {
+struct TextOr<T, F, E> {
     expected: &'static str,
     text: F,
-    map: PhantomData<T>,
+    map: PhantomData<(T, E)>,
 }
 
-impl<'de, T, F> Visitor<'de> for TextOr<T, F>
+impl<'de, T, F, Wrong> Visitor<'de> for TextOr<T, F, Wrong>
 where
     T: Deserialize<'de>,
-    F: FnOnce(&str) -> Result<T, String>,
+    F: FnOnce(&str) -> Result<T, Wrong>,
+    Wrong: fmt::Display,
 {
     type Value = T;
 
@@ -376,10 +378,10 @@ where
     }
 }
 
-fn text_or_map<'de, T, D>(
+fn text_or_map<'de, T, D, Wrong: fmt::Display>(
     deserializer: D,
     expected: &'static str,
-    text: impl FnOnce(&str) -> Result<T, String>,
+    text: impl FnOnce(&str) -> Result<T, Wrong>,
 ) -> Result<T, D::Error>
 where
     T: Deserialize<'de>,
@@ -438,10 +440,15 @@ impl<'de> Deserialize<'de> for Assertion {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Assertion, D::Error> {
         let expected =
             "an expression such as `response.status == \"SUCCESS\"`, or a map with `that`";
-        text_or_map::<Mapped<AssertionMap, Assertion>, D>(deserializer, expected, |text| {
-            let assertion = Assertion { name: None, that: text.into(), sample: Percentage::ALL };
-            Ok(Mapped(assertion, PhantomData))
-        })
+        text_or_map::<Mapped<AssertionMap, Assertion>, D, Infallible>(
+            deserializer,
+            expected,
+            |text| {
+                let assertion =
+                    Assertion { name: None, that: text.into(), sample: Percentage::ALL };
+                Ok(Mapped(assertion, PhantomData))
+            },
+        )
         .map(|mapped| mapped.0)
     }
 }
@@ -449,11 +456,14 @@ impl<'de> Deserialize<'de> for Assertion {
 impl<'de> Deserialize<'de> for Threshold {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Threshold, D::Error> {
         let expected = "a condition such as `p99 < 50ms`, or a map with `that`";
-        text_or_map::<Mapped<ThresholdMap, Threshold>, D>(deserializer, expected, |text| {
-            let that =
-                text.parse().map_err(|error: condition::ConditionError| error.to_string())?;
-            Ok(Mapped(Threshold { that, abort: false, after: None }, PhantomData))
-        })
+        text_or_map::<Mapped<ThresholdMap, Threshold>, D, ConditionError>(
+            deserializer,
+            expected,
+            |text| {
+                let that = text.parse()?;
+                Ok(Mapped(Threshold { that, abort: false, after: None }, PhantomData))
+            },
+        )
         .map(|mapped| mapped.0)
     }
 }
@@ -481,7 +491,7 @@ impl<'de> Deserialize<'de> for DocumentsRef {
         }
 
         let expected = "the name of a generator, or a map such as `{text: hello}`";
-        text_or_map::<Inline, D>(deserializer, expected, |text| {
+        text_or_map::<Inline, D, Infallible>(deserializer, expected, |text| {
             Ok(Inline(DocumentsRef::Name(text.into())))
         })
         .map(|inline| inline.0)

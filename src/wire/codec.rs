@@ -2,7 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::{DataRequest, Document, Family, Head, TensorError, envelope, envelope::NO_ID, json};
+use super::{
+    DataRequest, Document, Family, Head, ONE_CONTENT, TensorError, envelope, envelope::NO_ID, json,
+};
 
 /// The shape of a message on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,9 +41,7 @@ pub struct RequestId {
 #[derive(Debug, thiserror::Error)]
 pub enum EncodeError {
     /// v1 has one content.
-    #[error(
-        "Document `{id}` has {found}, a Document of the v1 family has one of text, blob and tensor"
-    )]
+    #[error("Document `{id}` has {found}, {}", ONE_CONTENT)]
     TwoContents {
         /// Which Document.
         id: String,

@@ -5,6 +5,9 @@ use indexmap::IndexMap;
 
 use super::{Family, Map, NdArray, proto};
 
+/// What is to be said of a Document with more contents than v1 allows.
+pub const ONE_CONTENT: &str = "a Document of the v1 family has one of text, blob and tensor";
+
 /// What a Flow works on: any of the fields a Jina Document can have.
 ///
 /// Empty strings, zeros and empty collections mean "not set", as on the wire of the v1 family.
@@ -112,8 +115,8 @@ impl Document {
         }
     }
 
-    /// The contents of a Document that has more than the one that v1 allows: `text and blob`. An empty
-    /// text or blob is none.
+    /// The contents of a Document that has more than [the one that v1 allows](ONE_CONTENT): `text and
+    /// blob`. An empty text or blob does not count.
     pub fn two_contents(&self) -> Option<String> {
         let set = [
             ("text", self.text.as_ref().is_some_and(|text| !text.is_empty())),

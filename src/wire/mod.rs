@@ -21,7 +21,7 @@ mod values;
 mod writer;
 
 pub use codec::{DecodeError, EncodeError, Encoded, Form, RequestId};
-pub use document::{Document, NamedScore};
+pub use document::{Document, NamedScore, ONE_CONTENT};
 pub use json::graphql;
 pub(crate) use json::quote_non_finite;
 pub use message::{DataRequest, ExceptionInfo, Head, Header, Route, Status};

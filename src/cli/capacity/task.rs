@@ -97,7 +97,7 @@ fn objective(conditions: &[Condition], scenario: &Scenario) -> Result<Objective,
         conditions.extend("assertion_failures == 0".parse::<Condition>());
     }
     Objective::new(&conditions).map_err(|problems| {
-        let reasons: Vec<String> = problems.into_iter().map(|(_, reason)| reason).collect();
+        let reasons: Vec<String> = problems.iter().map(|(_, error)| error.to_string()).collect();
         Problem::usage(reasons.join("\nerror: "))
     })
 }

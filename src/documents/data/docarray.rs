@@ -7,7 +7,7 @@ use std::path::Path;
 use bytes::Bytes;
 use rayon::prelude::*;
 
-use super::{Entries, open_file, read_at, too_large, unreadable};
+use super::{Entries, EntryError, open_file, read_at, unreadable};
 use crate::error::chain;
 use crate::source::{Problem, Spot};
 use crate::text::{other_encoding, without_bom};
@@ -27,29 +27,37 @@ pub(super) fn open_docarray(
             unreadable(path, &error, at, problems);
             None
         }
-        Err(DocarrayError::Bad(reason)) => {
-            at.problem(problems, format!("`{}` {reason}", path.display()), |problem| problem);
+        Err(error) => {
+            at.problem(problems, format!("`{}` {error}", path.display()), |problem| problem);
             None
         }
     }
 }
 
+/// Why a file is no DocumentArray. All but the first are shown after the file's name.
+#[derive(Debug, thiserror::Error)]
 enum DocarrayError {
-    Io(io::Error),
-    Bad(String),
-}
-
-impl From<io::Error> for DocarrayError {
-    fn from(error: io::Error) -> DocarrayError {
-        DocarrayError::Io(error)
-    }
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("could not be read: {0}")]
+    Encoding(&'static str),
+    #[error("is {}", chain(.0))]
+    Format(#[from] files::ReadError),
+    #[error("is no array of Documents")]
+    NotAnArray,
+    #[error("ends within its JSON array")]
+    JsonCutOff,
+    #[error("ends within a Document")]
+    CutOff,
+    #[error("Document {number}: {error}")]
+    Entry { number: usize, error: EntryError },
 }
 
 fn read_docarray(file: File, max: ByteSize) -> Result<(Entries, u64), DocarrayError> {
     let mut reader = BufReader::with_capacity(1 << 20, file.try_clone()?);
     let mut start = reader.fill_buf()?.to_vec();
     if let Some(what) = other_encoding(&start) {
-        return Err(DocarrayError::Bad(format!("could not be read: {what}")));
+        return Err(DocarrayError::Encoding(what));
     }
     let (rest, mark) = without_bom(&start);
     start = rest.to_vec();
@@ -59,7 +67,7 @@ fn read_docarray(file: File, max: ByteSize) -> Result<(Entries, u64), DocarrayEr
         (Some(b'['), _) => {
             let places = elements_of(&mut reader, mark as u64, max)?;
             let check = |(number, place): (usize, &(u64, u32))| {
-                let bytes = read_at(&file, place.0, place.1).map_err(|error| error.to_string());
+                let bytes = read_at(&file, place.0, place.1).map_err(EntryError::Read);
                 let bad = bytes.and_then(|bytes| one_of_json(&bytes)).err()?;
                 Some((number, bad))
             };
@@ -70,7 +78,7 @@ fn read_docarray(file: File, max: ByteSize) -> Result<(Entries, u64), DocarrayEr
         (_, Some(0x0a | 0x01 | 0x02)) => {
             let (family, places) = messages_of(&mut reader, &start, max)?;
             let check = |(number, place): (usize, &(u64, u32))| {
-                let bytes = read_at(&file, place.0, place.1).map_err(|error| error.to_string());
+                let bytes = read_at(&file, place.0, place.1).map_err(EntryError::Read);
                 let bad = bytes.and_then(|bytes| one_of_protobuf(family, &bytes)).err()?;
                 Some((number, bad))
             };
@@ -82,8 +90,7 @@ fn read_docarray(file: File, max: ByteSize) -> Result<(Entries, u64), DocarrayEr
             // Packed, or nothing we know, which is told in words of its own.
             let mut bytes = Vec::new();
             reader.read_to_end(&mut bytes)?;
-            let documents = files::read(bytes.into())
-                .map_err(|error| DocarrayError::Bad(format!("is {}", chain(&error))))?;
+            let documents = files::read(bytes.into())?;
             let count = documents.len() as u64;
             Ok((Entries::Memory(documents), count))
         }
@@ -92,39 +99,35 @@ fn read_docarray(file: File, max: ByteSize) -> Result<(Entries, u64), DocarrayEr
 
 fn first_bad<T: Sync>(
     places: &[T],
-    check: impl Fn((usize, &T)) -> Option<(usize, String)> + Sync + Send,
+    check: impl Fn((usize, &T)) -> Option<(usize, EntryError)> + Sync + Send,
 ) -> Result<(), DocarrayError> {
     match places.par_iter().enumerate().find_map_first(check) {
         None => Ok(()),
-        Some((number, reason)) => {
-            Err(DocarrayError::Bad(format!("Document {}: {reason}", number + 1)))
-        }
+        Some((index, error)) => Err(DocarrayError::Entry { number: index + 1, error }),
     }
 }
 
 /// One Document of protobuf, without its tag and length.
-pub(super) fn one_of_protobuf(family: Family, bytes: &[u8]) -> Result<Document, String> {
+pub(super) fn one_of_protobuf(family: Family, bytes: &[u8]) -> Result<Document, EntryError> {
     // An array of one: tag, length, message.
     let mut array = Vec::with_capacity(bytes.len() + 6);
     array.push(0x0a);
     prost::encoding::encode_varint(bytes.len() as u64, &mut array);
     array.extend_from_slice(bytes);
-    let documents = family.decode_docs(array.into()).map_err(|error| chain(&error))?;
-    documents.into_iter().next().ok_or_else(|| "there is none".to_owned())
+    family.decode_docs(array.into())?.into_iter().next().ok_or(EntryError::Nothing)
 }
 
 /// One Document of a JSON array.
-pub(super) fn one_of_json(bytes: &[u8]) -> Result<Document, String> {
+pub(super) fn one_of_json(bytes: &[u8]) -> Result<Document, EntryError> {
     let array: Bytes = [b"[", bytes, b"]"].concat().into();
-    let documents = files::read(array).map_err(|error| chain(&error))?;
-    documents.into_iter().next().ok_or_else(|| "there is none".to_owned())
+    files::read(array)?.into_iter().next().ok_or(EntryError::Nothing)
 }
 
 /// The length of the entry after so many others, if it may be that large.
 fn fits(before: usize, length: u64, max: ByteSize) -> Result<u32, DocarrayError> {
     let fitting = u32::try_from(length).ok().filter(|_| length <= max.bytes());
-    let message = || format!("Document {}: {}", before + 1, too_large(max));
-    fitting.ok_or_else(|| DocarrayError::Bad(message()))
+    let error = EntryError::TooLarge(max);
+    fitting.ok_or(DocarrayError::Entry { number: before + 1, error })
 }
 
 /// Where the elements of a JSON array stand, which begins at a byte of the file.
@@ -189,7 +192,7 @@ fn elements_of(
         reader.consume(length);
     }
     if depth > 0 || in_text {
-        return Err(DocarrayError::Bad("ends within its JSON array".into()));
+        return Err(DocarrayError::JsonCutOff);
     }
     Ok(places)
 }
@@ -200,12 +203,11 @@ fn messages_of(
     start: &[u8],
     max: ByteSize,
 ) -> Result<(Family, Vec<(u64, u32)>), DocarrayError> {
-    let cut_off = || DocarrayError::Bad("ends within a Document".into());
     let mut places = Vec::new();
     let mut offset = 0u64;
     let skip = |reader: &mut dyn BufRead, length: u64| {
         let skipped = io::copy(&mut reader.take(length), &mut io::sink())?;
-        if skipped < length { Err(cut_off()) } else { Ok(()) }
+        if skipped < length { Err(DocarrayError::CutOff) } else { Ok(()) }
     };
     let family = match start.first() {
         Some(0x0a) => {
@@ -215,13 +217,13 @@ fn messages_of(
                     break;
                 }
                 if tag != [0x0a] {
-                    return Err(DocarrayError::Bad("is no array of Documents".into()));
+                    return Err(DocarrayError::NotAnArray);
                 }
                 offset += 1;
                 let (mut length, mut shift) = (0u64, 0u32);
                 loop {
                     let mut byte = [0];
-                    reader.read_exact(&mut byte).map_err(|_| cut_off())?;
+                    reader.read_exact(&mut byte).map_err(|_| DocarrayError::CutOff)?;
                     offset += 1;
                     length |= u64::from(byte[0] & 0x7f) << shift;
                     shift += 7;
@@ -229,7 +231,7 @@ fn messages_of(
                         break;
                     }
                     if shift > 28 {
-                        return Err(DocarrayError::Bad("is no array of Documents".into()));
+                        return Err(DocarrayError::NotAnArray);
                     }
                 }
                 places.push((offset, fits(places.len(), length, max)?));
@@ -240,17 +242,17 @@ fn messages_of(
         }
         first => {
             let mut head = [0; 9];
-            reader.read_exact(&mut head).map_err(|_| cut_off())?;
+            reader.read_exact(&mut head).map_err(|_| DocarrayError::CutOff)?;
             let count = u64::from_be_bytes(head[1..].try_into().unwrap_or_default());
             offset += 9;
             for _ in 0..count {
                 let mut length = [0; 4];
-                reader.read_exact(&mut length).map_err(|_| cut_off())?;
+                reader.read_exact(&mut length).map_err(|_| DocarrayError::CutOff)?;
                 let length = u64::from(u32::from_be_bytes(length));
                 offset += 4;
                 // A pickle begins the same way; its Documents begin with this.
                 if places.is_empty() && reader.fill_buf()?.first() == Some(&0x80) {
-                    return Err(DocarrayError::Bad(format!("is {}", files::ReadError::Pickle)));
+                    return Err(files::ReadError::Pickle.into());
                 }
                 places.push((offset, fits(places.len(), length, max)?));
                 skip(reader, length)?;

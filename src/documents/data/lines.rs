@@ -4,11 +4,10 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use rayon::prelude::*;
-use serde_json::error::Category;
 
 use super::{
-    BAD_MAX, Entries, INDEX_STEP, Indexed, Opened, is_blank, open_file, tell_bad, too_large,
-    unreadable,
+    BAD_MAX, Entries, EntryError, INDEX_STEP, Indexed, Opened, TwoContents, is_blank, open_file,
+    tell_bad, unreadable,
 };
 use crate::source::{Problem, Spot};
 use crate::text::{other_encoding, without_bom};
@@ -23,7 +22,7 @@ const CHUNK_BYTES: usize = 32 << 20;
 
 /// What is to be said of an entry.
 enum Found {
-    Bad(String),
+    Bad(EntryError),
     TwoContents(String),
 }
 
@@ -36,8 +35,8 @@ pub(super) fn open_lines(
     let file = open_file(path, at, problems)?;
     let mut reader = BufReader::with_capacity(1 << 20, file.try_clone().ok()?);
     let (mut places, mut count, mut offset, mut number) = (Vec::new(), 0u64, 0u64, 0u64);
-    let mut bad: Vec<(String, String)> = Vec::new();
-    let mut two_contents: Option<String> = None;
+    let mut bad: Vec<(u64, EntryError)> = Vec::new();
+    let mut two_contents: Option<TwoContents> = None;
     let mut chunk: Vec<(u64, Vec<u8>)> = Vec::new();
     let mut chunk_bytes = 0;
     // With its line break.
@@ -66,7 +65,7 @@ pub(super) fn open_lines(
             length -= skipped as u64;
         }
         if length > line_max {
-            bad.push((format!("line {number}"), too_large(max)));
+            bad.push((number, EntryError::TooLarge(max)));
             break;
         }
         if length > 0 && !is_blank(&line) {
@@ -79,22 +78,17 @@ pub(super) fn open_lines(
         }
         offset += length;
         if read_none || chunk.len() == CHUNK || chunk_bytes > CHUNK_BYTES {
-            let check = |(number, line): &(u64, Vec<u8>)| {
-                let place = format!("line {number}");
-                match read_line(line) {
-                    Err(reason) => Some((place, Found::Bad(reason))),
-                    Ok(document) => {
-                        let two = document.two_contents()?;
-                        Some((place, Found::TwoContents(two)))
-                    }
-                }
+            let check = |(number, line): &(u64, Vec<u8>)| match read_line(line) {
+                Err(error) => Some((*number, Found::Bad(error))),
+                Ok(document) => Some((*number, Found::TwoContents(document.two_contents()?))),
             };
-            let found: Vec<(String, Found)> = chunk.par_iter().filter_map(check).collect();
-            for (place, found) in found {
+            let found: Vec<(u64, Found)> = chunk.par_iter().filter_map(check).collect();
+            for (line, found) in found {
                 match found {
-                    Found::Bad(reason) => bad.push((place, reason)),
-                    Found::TwoContents(two) => {
-                        two_contents.get_or_insert_with(|| format!("{place}: {two}"));
+                    Found::Bad(error) => bad.push((line, error)),
+                    Found::TwoContents(found) => {
+                        let path = path.to_owned();
+                        two_contents.get_or_insert(TwoContents { path, line, found });
                     }
                 }
             }
@@ -110,19 +104,9 @@ pub(super) fn open_lines(
     Some(Opened { entries: Entries::Lines(Indexed { file, places }), count, two_contents })
 }
 
-pub(super) fn read_line(line: &[u8]) -> Result<Document, String> {
-    let text = std::str::from_utf8(line).map_err(|_| "the line is not UTF-8 text".to_owned())?;
-    let mut document: Document = serde_json::from_str(text.trim()).map_err(|error| {
-        let words = error.to_string();
-        let what = match (error.classify(), words.split(" at line ").next().unwrap_or(&words)) {
-            (Category::Eof, _) => "the line ends within its JSON".into(),
-            // `nothing` begins as `null` does.
-            (Category::Syntax, "expected ident") => "not valid JSON".into(),
-            (Category::Syntax, what) => format!("not valid JSON: {what}"),
-            (_, what) => what.to_owned(),
-        };
-        format!("column {}: {what}", error.column())
-    })?;
+pub(super) fn read_line(line: &[u8]) -> Result<Document, EntryError> {
+    let text = std::str::from_utf8(line).map_err(|_| EntryError::LineEncoding)?;
+    let mut document: Document = serde_json::from_str(text.trim()).map_err(EntryError::Line)?;
     document.adopt_parts();
     Ok(document)
 }

@@ -12,12 +12,15 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use serde_json::error::Category;
+
 use super::files::matching_files;
 use super::spec::{BlobSpec, DocumentsSpec, Order};
+use crate::error::chain;
 use crate::random::{Key, Permutation};
 use crate::source::{Problem, Spot};
 use crate::units::ByteSize;
-use crate::wire::{Document, Family};
+use crate::wire::{DecodeError, Document, Family, ONE_CONTENT, files};
 use docarray::{one_of_json, one_of_protobuf, open_docarray};
 use lines::{open_lines, read_line};
 use table::{Column, csv_reader, open_csv, read_record};
@@ -37,7 +40,7 @@ pub(super) struct DataSet {
     path: PathBuf,
     entries: Entries,
     count: u64,
-    two_contents: Option<String>,
+    two_contents: Option<TwoContents>,
     order: Order,
     exponent: f64,
     key: Key,
@@ -47,8 +50,7 @@ pub(super) struct DataSet {
 struct Opened {
     entries: Entries,
     count: u64,
-    /// The first entry that no Document of v1 can hold, with its place.
-    two_contents: Option<String>,
+    two_contents: Option<TwoContents>,
 }
 
 impl Opened {
@@ -78,10 +80,22 @@ struct Indexed {
     places: Vec<u64>,
 }
 
-/// Why an entry of a data set is no Document.
+/// The first entry of a data set that has more contents than a Document of v1 can hold.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("`{}` line {line}: {found}; {}", path.display(), ONE_CONTENT)]
+pub struct TwoContents {
+    /// The file.
+    pub path: PathBuf,
+    /// The line in it where the entry begins, from 1.
+    pub line: u64,
+    /// The contents, for example "text and blob".
+    pub found: String,
+}
+
+/// Why an entry of a data set cannot be read during a load. All of them could when it was opened.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
-    /// A file that could be read before, and cannot now.
+    /// The file cannot be read.
     #[error("could not read `{}`", path.display())]
     Read {
         /// The file.
@@ -90,16 +104,87 @@ pub enum DataError {
         #[source]
         source: io::Error,
     },
-    /// An entry that is no Document.
-    #[error("`{}` {place}: {reason}", path.display())]
+    /// The entry is no Document.
+    #[error("`{}` Document {number}: {source}; it was valid before the load began", path.display())]
     Entry {
         /// The file.
         path: PathBuf,
-        /// For example "line 7".
-        place: String,
+        /// Which entry, from 1.
+        number: u64,
         /// What was found and expected.
-        reason: String,
+        source: EntryError,
     },
+}
+
+/// Why an entry of a data set is no Document.
+#[derive(Debug, thiserror::Error)]
+pub enum EntryError {
+    /// Larger than `max_size`.
+    #[error("larger than the {0} that a Document may take (`max_size`)")]
+    TooLarge(ByteSize),
+    /// A line of JSON in another encoding.
+    #[error("the line is not UTF-8 text")]
+    LineEncoding,
+    /// A line that is no Document in JSON.
+    #[error("column {}: {}", .0.column(), json_words(.0))]
+    Line(serde_json::Error),
+    /// A record that no CSV file may have.
+    #[error(transparent)]
+    Csv(#[from] csv::Error),
+    /// A quoted cell that goes on to the end of the file.
+    #[error("a quote that is opened here is never closed")]
+    OpenQuote,
+    /// A record with more or fewer cells than the header has.
+    #[error("expected {expected} columns, found {found}")]
+    Columns {
+        /// Those of the header.
+        expected: usize,
+        /// Those of the record.
+        found: usize,
+    },
+    /// A cell in another encoding.
+    #[error("it is not UTF-8 text")]
+    CellEncoding,
+    /// A cell of a field that is a number.
+    #[error("expected a number, found `{0}`")]
+    Number(String),
+    /// A cell of a field that is an array.
+    #[error("expected a list of numbers such as `[1, 2.5]`, found `{0}`")]
+    Numbers(String),
+    /// A cell of `granularity` or `adjacency`.
+    #[error("expected a whole number from 0 on, found `{0}`")]
+    Depth(String),
+    /// A cell of `blob`.
+    #[error("expected base64")]
+    Base64,
+    /// Columns such as `tags.a` and `tags.a.b`: a tag that would be a value and a map.
+    #[error("tag `{0}` has a value")]
+    Tag(String),
+    /// An entry of a DocumentArray that cannot be read from its place.
+    #[error(transparent)]
+    Read(io::Error),
+    /// An entry of a DocumentArray in JSON that is no Document.
+    #[error("{}", chain(.0))]
+    Json(#[from] files::ReadError),
+    /// An entry of a DocumentArray in protobuf that is no Document.
+    #[error("{}", chain(.0))]
+    Protobuf(#[from] DecodeError),
+    /// An entry of a DocumentArray without anything in it.
+    #[error("there is none")]
+    Nothing,
+}
+
+/// What is wrong with a line of JSON, without the place, for which serde_json counts lines of the text
+/// it was given. It has no type for what was expected, so its words are cut and one of them is read.
+fn json_words(error: &serde_json::Error) -> String {
+    let words = error.to_string();
+    match (error.classify(), words.split(" at line ").next().unwrap_or(&words)) {
+        (Category::Eof, _) => "the line ends within its JSON".into(),
+        // `nothing` begins as `null` does.
+        (Category::Syntax, "expected ident") => "not valid JSON".into(),
+        (Category::Syntax, what) => format!("not valid JSON: {what}"),
+        (_, what) => what.to_owned(),
+    }
 }
 
 impl DataSet {
@@ -170,7 +255,8 @@ impl DataSet {
                 Ok(found) => (base.join(pattern), {
                     let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
                     for path in found.iter().filter(|path| size(path) > max.bytes()).take(BAD_MAX) {
-                        let message = format!("`{}`: {}", path.display(), too_large(max));
+                        let message =
+                            format!("`{}`: {}", path.display(), EntryError::TooLarge(max));
                         at.problem(problems, message, |problem| problem);
                     }
                     let count = found.len() as u64;
@@ -194,14 +280,13 @@ impl DataSet {
             return None;
         }
         let order = spec.order.unwrap_or_default();
-        let two_contents = two_contents.map(|two| format!("`{}` {two}", path.display()));
         let key = key.part("order");
         Some(DataSet { path, entries, count, two_contents, order, exponent, key })
     }
 
-    /// The first entry that no Document of v1 can hold, with its place.
-    pub(super) fn two_contents(&self) -> Option<&str> {
-        self.two_contents.as_deref()
+    /// The first entry that no Document of v1 can hold.
+    pub(super) fn two_contents(&self) -> Option<&TwoContents> {
+        self.two_contents.as_ref()
     }
 
     /// The files it reads.
@@ -248,7 +333,7 @@ impl DataSet {
 
     fn entry(&self, entry: u64) -> Result<Document, DataError> {
         let unreadable = |source| DataError::Read { path: self.path.clone(), source };
-        let bad = |reason| self.bad(entry, reason);
+        let bad = |source| DataError::Entry { path: self.path.clone(), number: entry + 1, source };
         match &self.entries {
             Entries::Lines(indexed) => {
                 let block = indexed.block(entry).map_err(unreadable)?;
@@ -261,9 +346,7 @@ impl DataSet {
                 let mut records = csv_reader(&self.path).from_reader(block.as_slice());
                 let mut record = csv::ByteRecord::new();
                 for _ in 0..=entry % INDEX_STEP {
-                    records
-                        .read_byte_record(&mut record)
-                        .map_err(|error| bad(error.to_string()))?;
+                    records.read_byte_record(&mut record).map_err(|error| bad(error.into()))?;
                 }
                 read_record(&record, columns).map_err(bad)
             }
@@ -287,14 +370,6 @@ impl DataSet {
             }
         }
     }
-
-    fn bad(&self, entry: u64, reason: String) -> DataError {
-        DataError::Entry {
-            path: self.path.clone(),
-            place: format!("Document {}", entry + 1),
-            reason: format!("{reason}; it was valid before the load began"),
-        }
-    }
 }
 
 impl Indexed {
@@ -316,11 +391,6 @@ fn read_at(file: &File, start: u64, length: u32) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What to say of an entry of more than `max`.
-fn too_large(max: ByteSize) -> String {
-    format!("larger than the {max} that a Document may take (`max_size`)")
-}
-
 fn is_blank(line: &[u8]) -> bool {
     line.trim_ascii().is_empty()
 }
@@ -339,9 +409,10 @@ fn unreadable(path: &Path, error: &io::Error, at: Spot<'_>, problems: &mut Vec<P
     at.problem(problems, message, |problem| problem);
 }
 
-/// Tells of the first bad entries of a data set. Each stands at the key that names the file.
-fn tell_bad(path: &Path, bad: &[(String, String)], at: Spot<'_>, problems: &mut Vec<Problem>) {
-    for (place, reason) in bad.iter().take(BAD_MAX) {
-        at.problem(problems, format!("`{}` {place}: {reason}", path.display()), |p| p);
+/// Reports the first bad entries of a data set, by their lines. Each problem stands at the key that
+/// names the file.
+fn tell_bad(path: &Path, bad: &[(u64, EntryError)], at: Spot<'_>, problems: &mut Vec<Problem>) {
+    for (line, error) in bad.iter().take(BAD_MAX) {
+        at.problem(problems, format!("`{}` line {line}: {error}", path.display()), |p| p);
     }
 }

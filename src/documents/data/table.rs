@@ -10,7 +10,9 @@ use base64::engine::general_purpose::STANDARD;
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use super::{BAD_MAX, Entries, INDEX_STEP, Indexed, Opened, open_file, tell_bad, too_large};
+use super::{
+    BAD_MAX, Entries, EntryError, INDEX_STEP, Indexed, Opened, TwoContents, open_file, tell_bad,
+};
 use crate::source::{Problem, Spot};
 use crate::text::other_encoding;
 use crate::units::{ByteSize, nearest};
@@ -93,14 +95,14 @@ pub(super) fn open_csv(
     let mut count = 0u64;
     let length = file.metadata().map_or(u64::MAX, |metadata| metadata.len());
     let mut bad = Vec::new();
-    let mut two_contents: Option<String> = None;
+    let mut two_contents: Option<TwoContents> = None;
     loop {
         let place = reader.position().clone();
         match reader.read_byte_record(&mut record) {
             Ok(true) => (),
             Ok(false) => break,
             Err(error) => {
-                bad.push((format!("line {}", place.line()), error.to_string()));
+                bad.push((place.line(), error.into()));
                 break;
             }
         }
@@ -109,29 +111,29 @@ pub(super) fn open_csv(
         }
         count += 1;
         let line = record.position().map_or(place.line(), csv::Position::line);
-        let reason = if reader.position().byte() >= length
+        let wrong = if reader.position().byte() >= length
             && let Some(after) = open_quote(&file, place.byte(), path)
         {
             let line = line + after;
-            Some((line, "a quote that is opened here is never closed".to_owned()))
+            Some((line, EntryError::OpenQuote))
         } else if record.len() != header.len() {
-            let message = format!("expected {} columns, found {}", header.len(), record.len());
-            Some((line, message))
+            Some((line, EntryError::Columns { expected: header.len(), found: record.len() }))
         } else if record.as_slice().len() as u64 > max.bytes() {
-            Some((line, too_large(max)))
+            Some((line, EntryError::TooLarge(max)))
         } else {
             match read_record(&record, &columns) {
-                Err(reason) => Some((line, reason)),
+                Err(error) => Some((line, error)),
                 Ok(document) => {
-                    if let Some(two) = document.two_contents() {
-                        two_contents.get_or_insert_with(|| format!("line {line}: {two}"));
+                    if let Some(found) = document.two_contents() {
+                        let path = path.to_owned();
+                        two_contents.get_or_insert(TwoContents { path, line, found });
                     }
                     None
                 }
             }
         };
-        if let Some((line, reason)) = reason {
-            bad.push((format!("line {line}"), reason));
+        if let Some(wrong) = wrong {
+            bad.push(wrong);
             if bad.len() >= BAD_MAX {
                 break;
             }
@@ -296,11 +298,11 @@ impl Field {
 pub(super) fn read_record(
     record: &csv::ByteRecord,
     columns: &[Column],
-) -> Result<Document, String> {
+) -> Result<Document, EntryError> {
     let mut document = Document::default();
     for column in columns {
         let bytes = record.get(column.index).unwrap_or_default();
-        let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())?;
+        let text = std::str::from_utf8(bytes).map_err(|_| EntryError::CellEncoding)?;
         // A cell without anything in it sets nothing.
         if !text.is_empty() {
             put(&mut document, &column.field, text)?;
@@ -310,16 +312,14 @@ pub(super) fn read_record(
 }
 
 /// Puts the text of a cell into a field.
-fn put(document: &mut Document, field: &Field, text: &str) -> Result<(), String> {
+fn put(document: &mut Document, field: &Field, text: &str) -> Result<(), EntryError> {
     let number = |text: &str| {
         let number = text.trim().parse::<f64>().ok().filter(|number| number.is_finite());
-        number.ok_or_else(|| format!("expected a number, found `{text}`"))
+        number.ok_or_else(|| EntryError::Number(text.to_owned()))
     };
     let numbers = |text: &str| {
-        let list: Vec<f32> = serde_json::from_str(text).map_err(|_| {
-            format!("expected a list of numbers such as `[1, 2.5]`, found `{text}`")
-        })?;
-        Ok::<_, String>(list)
+        let list: Result<Vec<f32>, _> = serde_json::from_str(text);
+        list.map_err(|_| EntryError::Numbers(text.to_owned()))
     };
     let score = |value| NamedScore { value, ..NamedScore::default() };
     match field {
@@ -327,13 +327,10 @@ fn put(document: &mut Document, field: &Field, text: &str) -> Result<(), String>
         Field::Content => document.text = Some(text.to_owned()),
         Field::Number(to) => *to(document) = number(text)? as f32,
         Field::Depth(to) => {
-            *to(document) = text
-                .trim()
-                .parse()
-                .map_err(|_| format!("expected a whole number from 0 on, found `{text}`"))?;
+            *to(document) = text.trim().parse().map_err(|_| EntryError::Depth(text.to_owned()))?;
         }
         Field::Blob => {
-            let bytes = STANDARD.decode(text.trim()).map_err(|_| "expected base64".to_owned())?;
+            let bytes = STANDARD.decode(text.trim()).map_err(|_| EntryError::Base64)?;
             document.blob = Some(bytes.into());
         }
         Field::Tensor => document.tensor = Some(NdArray::Dense(Tensor::from_f32(&numbers(text)?))),
@@ -346,7 +343,7 @@ fn put(document: &mut Document, field: &Field, text: &str) -> Result<(), String>
             let Some((last, above)) = path.split_last() else { return Ok(()) };
             for name in above {
                 let below = map.entry(name.clone()).or_insert_with(|| Map::new().into());
-                map = below.as_object_mut().ok_or_else(|| format!("tag `{name}` has a value"))?;
+                map = below.as_object_mut().ok_or_else(|| EntryError::Tag(name.clone()))?;
             }
             map.insert(last.clone(), typed(text));
         }

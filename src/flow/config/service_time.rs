@@ -101,17 +101,30 @@ impl Default for ServiceTime {
     }
 }
 
-impl TryFrom<ServiceTimeMap> for ServiceTime {
-    type Error = String;
+/// Why a map is no service time.
+#[derive(Debug, thiserror::Error)]
+enum ServiceTimeError {
+    #[error("`min` must not be above `max`, found {min} and {max}")]
+    Bounds { min: Span, max: Span },
+    #[error("`median` must be above zero and not above `p99`, found {median} and {p99}")]
+    Quantiles { median: Span, p99: Span },
+    #[error("`per_document` takes a plain time; put `knee` around it")]
+    PerDocument,
+    #[error("a `knee` within a `knee`")]
+    Knee,
+}
 
-    fn try_from(written: ServiceTimeMap) -> Result<ServiceTime, String> {
-        Ok(match written {
+impl TryFrom<ServiceTimeMap> for ServiceTime {
+    type Error = ServiceTimeError;
+
+    fn try_from(given: ServiceTimeMap) -> Result<ServiceTime, ServiceTimeError> {
+        Ok(match given {
             ServiceTimeMap::Constant(span) => ServiceTime::Constant(span.get()),
             ServiceTimeMap::Uniform(Bounds { min, max }) if min <= max => {
                 ServiceTime::Uniform { min: min.get(), max: max.get() }
             }
             ServiceTimeMap::Uniform(Bounds { min, max }) => {
-                return Err(format!("`min` must not be above `max`, found {min} and {max}"));
+                return Err(ServiceTimeError::Bounds { min, max });
             }
             ServiceTimeMap::Exponential(Mean { mean }) => ServiceTime::Exponential(mean.get()),
             ServiceTimeMap::Lognormal(Quantiles { median, p99 })
@@ -120,19 +133,17 @@ impl TryFrom<ServiceTimeMap> for ServiceTime {
                 ServiceTime::Lognormal { median: median.get(), p99: p99.get() }
             }
             ServiceTimeMap::Lognormal(Quantiles { median, p99 }) => {
-                return Err(format!(
-                    "`median` must be above zero and not above `p99`, found {median} and {p99}"
-                ));
+                return Err(ServiceTimeError::Quantiles { median, p99 });
             }
             ServiceTimeMap::PerDocument(time) => {
                 if matches!(*time, ServiceTime::Knee(_) | ServiceTime::PerDocument(_)) {
-                    return Err("`per_document` takes a plain time; put `knee` around it".into());
+                    return Err(ServiceTimeError::PerDocument);
                 }
                 ServiceTime::PerDocument(time)
             }
             ServiceTimeMap::Knee(knee) => {
                 if matches!(knee.time, ServiceTime::Knee(_)) {
-                    return Err("a `knee` within a `knee`".into());
+                    return Err(ServiceTimeError::Knee);
                 }
                 ServiceTime::Knee(knee)
             }
@@ -184,8 +195,8 @@ impl<'de> Deserialize<'de> for ServiceTime {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ServiceTime, A::Error> {
-                let written = ServiceTimeMap::deserialize(MapAccessDeserializer::new(map))?;
-                written.try_into().map_err(de::Error::custom)
+                let given = ServiceTimeMap::deserialize(MapAccessDeserializer::new(map))?;
+                given.try_into().map_err(de::Error::custom)
             }
         }
         deserializer.deserialize_any(ServiceTimeVisitor)
@@ -199,7 +210,7 @@ impl JsonSchema for ServiceTime {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let span = generator.subschema_for::<Span>();
-        let written = generator.subschema_for::<ServiceTimeMap>();
-        json_schema!({"anyOf": [span, written]})
+        let map = generator.subschema_for::<ServiceTimeMap>();
+        json_schema!({"anyOf": [span, map]})
     }
 }

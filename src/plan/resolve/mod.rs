@@ -217,9 +217,7 @@ impl<'a> Resolver<'a> {
             if let Some(two) = documents.two_contents() {
                 let of_step = at.key("steps").index(index).key("documents");
                 let at = if of_step.node().is_some() { of_step } else { at.key("documents") };
-                let message =
-                    format!("{two}; a Document of the v1 family has one of text, blob and tensor");
-                at.problem(self.problems, message, |problem| problem);
+                at.problem(self.problems, two.to_string(), |problem| problem);
             }
         }
     }
@@ -345,8 +343,8 @@ impl<'a> Resolver<'a> {
         for (index, condition) in written.objective.iter().enumerate() {
             let at = at.key("objective").index(index);
             self.step_is_known(condition, &scenarios[scenario].steps, at);
-            if let Err(reason) = condition.check_objective() {
-                at.problem(self.problems, reason, |problem| problem);
+            if let Err(error) = condition.check_objective() {
+                at.problem(self.problems, error.to_string(), |problem| problem);
             }
         }
         let mut share =
