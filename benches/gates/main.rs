@@ -1,10 +1,9 @@
 //! How often gates are right: simulated pairs of sides whose true difference is known, judged as
 //! `flowbench compare` and `flowbench gate` would.
 //!
-//! `cargo bench --bench gates` prints the tables of `docs/gates.md`. Arguments: a number of pairs a
-//! row (1 000 without one), the title of a table to make that one alone, and folders of results, of
-//! which the noise is shown beside the simulated one. The same seeds make the same tables on every
-//! machine.
+//! `cargo bench --bench gates` prints the tables of `docs/gates.md`. Arguments: the number of pairs per
+//! row (1,000 by default), the title of a table to make only that one, and folders of results, whose
+//! noise is shown beside the simulated noise. The same seeds make the same tables on every machine.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its tables")]
 
 #[path = "../../tests/suite/simulated/pairs.rs"]
@@ -48,7 +47,7 @@ fn looking(what: &'static str, pair: Pair, gates: &'static [&'static str]) -> Ro
     Row { looking: true, ..row(what, pair, gates) }
 }
 
-/// So many runs a side on a machine of one's own.
+/// This many runs per side on a dedicated machine.
 fn runs(runs: usize) -> Pair {
     Pair { runs: [runs, runs], ..Pair::USUAL }
 }
@@ -76,106 +75,106 @@ fn tables() -> Vec<(&'static str, Vec<Row>)> {
     let tail = Pair { change: TrueChange::Tail(1.2), ..runs(10) };
     vec![
         (
-            "A machine of one's own",
+            "Dedicated machine",
             vec![
-                row("nothing changed", runs(10), P99),
+                row("no change", runs(10), P99),
                 row("+10 %", slower(1.1, runs(10)), P99),
-                row("nothing changed", runs(5), P99),
+                row("no change", runs(5), P99),
                 row("+10 %", slower(1.1, runs(5)), P99),
-                row("nothing changed", runs(3), P99),
+                row("no change", runs(3), P99),
                 row("+20 %", slower(1.2, runs(3)), P99),
-                row("nothing changed", runs(2), P99),
+                row("no change", runs(2), P99),
                 row("+20 %", slower(1.2, runs(2)), P99),
-                row("nothing changed", runs(1), P99),
+                row("no change", runs(1), P99),
                 row("twice as slow", slower(2.0, runs(1)), P99),
                 row("10 % faster", slower(0.9, runs(10)), P99),
             ],
         ),
         (
-            "A rough machine",
+            "Noisy machine",
             vec![
-                row("nothing changed", rough(runs(10)), P99),
+                row("no change", rough(runs(10)), P99),
                 row("+10 %", rough(slower(1.1, runs(10))), P99),
                 row("+30 %", rough(slower(1.3, runs(10))), P99),
-                row("nothing changed", rough(runs(5)), P99),
+                row("no change", rough(runs(5)), P99),
                 row("+30 %", rough(slower(1.3, runs(5))), P99),
-                row("nothing changed", rough(runs(3)), P99),
+                row("no change", rough(runs(3)), P99),
                 row("+50 %", rough(slower(1.5, runs(3))), P99),
-                row("nothing changed", rough(runs(2)), P99),
-                row("nothing changed", rough(runs(1)), P99),
+                row("no change", rough(runs(2)), P99),
+                row("no change", rough(runs(1)), P99),
                 row("twice as slow", rough(slower(2.0, runs(1))), P99),
             ],
         ),
         (
-            "No allowance: each alarm is a false one",
+            "No allowance: every alarm is a false positive",
             vec![
-                row("nothing changed", runs(2), NONE),
-                row("nothing changed", runs(3), NONE),
-                row("nothing changed", runs(5), NONE),
-                row("nothing changed", runs(10), NONE),
-                row("nothing changed, rough machine", rough(runs(2)), NONE),
-                row("nothing changed, rough machine", rough(runs(3)), NONE),
-                row("nothing changed, rough machine", rough(runs(5)), NONE),
-                row("nothing changed, rough machine", rough(runs(10)), NONE),
+                row("no change", runs(2), NONE),
+                row("no change", runs(3), NONE),
+                row("no change", runs(5), NONE),
+                row("no change", runs(10), NONE),
+                row("no change, noisy machine", rough(runs(2)), NONE),
+                row("no change, noisy machine", rough(runs(3)), NONE),
+                row("no change, noisy machine", rough(runs(5)), NONE),
+                row("no change, noisy machine", rough(runs(10)), NONE),
             ],
         ),
         (
-            "Drift and spoiled runs",
+            "Drift and disturbed runs",
             vec![
-                row("nothing changed, 20 % drift", drifting(0.2, runs(10)), P99),
+                row("no change, 20 % drift", drifting(0.2, runs(10)), P99),
                 row("+10 %, 20 % drift", drifting(0.2, slower(1.1, runs(10))), P99),
-                row("nothing changed, 20 % drift", drifting(0.2, runs(3)), P99),
+                row("no change, 20 % drift", drifting(0.2, runs(3)), P99),
                 row(
-                    "nothing changed, a run of the candidate half as slow again",
+                    "no change, one candidate run 50 % slower",
                     Pair { spoiled: Some((1, 1.5)), ..runs(10) },
                     P99,
                 ),
                 row(
-                    "+10 %, a run of the base half as slow again",
+                    "+10 %, one base run 50 % slower",
                     Pair { spoiled: Some((0, 1.5)), ..slower(1.1, runs(10)) },
                     P99,
                 ),
                 row(
-                    "nothing changed, a run of the candidate half as slow again",
+                    "no change, one candidate run 50 % slower",
                     Pair { spoiled: Some((1, 1.5)), ..runs(3) },
                     P99,
                 ),
-                row("nothing changed, not in turns", apart, P99),
-                row("nothing changed, not in turns, 20 % drift", drifting(0.2, apart), P99),
+                row("no change, not interleaved", apart, P99),
+                row("no change, not interleaved, 20 % drift", drifting(0.2, apart), P99),
             ],
         ),
         (
             "Other metrics, several gates, one run against a baseline",
             vec![
-                row("clients in a closed loop, nothing changed", closed, &["throughput -5%"]),
+                row("closed load, no change", closed, &["throughput -5%"]),
                 row(
-                    "clients in a closed loop, 10 % slower",
+                    "closed load, 10 % slower",
                     slower(1.1, closed),
                     &["throughput -5%"],
                 ),
-                row("nothing changed", runs(10), &["error_rate +0.1%"]),
-                row("0.3 points more fail", failing(0.003, runs(10)), &["error_rate +0.1%"]),
-                row("nothing changed", runs(3), &["error_rate +0.1%"]),
-                row("0.3 points more fail", failing(0.003, runs(3)), &["error_rate +0.1%"]),
-                row("the slowest tenth 20 % slower", tail, &["p50 +5%"]),
-                row("the slowest tenth 20 % slower", tail, P99),
-                row("nothing changed", runs(10), FOUR),
-                row("the slowest tenth 20 % slower", tail, FOUR),
-                row("nothing changed", runs(3), FOUR),
-                row("nothing changed", stored, P99),
+                row("no change", runs(10), &["error_rate +0.1%"]),
+                row("0.3 percentage points more failures", failing(0.003, runs(10)), &["error_rate +0.1%"]),
+                row("no change", runs(3), &["error_rate +0.1%"]),
+                row("0.3 percentage points more failures", failing(0.003, runs(3)), &["error_rate +0.1%"]),
+                row("slowest 10 % of requests 20 % slower", tail, &["p50 +5%"]),
+                row("slowest 10 % of requests 20 % slower", tail, P99),
+                row("no change", runs(10), FOUR),
+                row("slowest 10 % of requests 20 % slower", tail, FOUR),
+                row("no change", runs(3), FOUR),
+                row("no change", stored, P99),
                 row("+20 %", slower(1.2, stored), P99),
             ],
         ),
         (
-            "`flowbench gate`: looking early, and confirming",
+            "`flowbench gate`: early looks and confirmation",
             vec![
-                looking("nothing changed", runs(10), P99),
+                looking("no change", runs(10), P99),
                 looking("+10 %", slower(1.1, runs(10)), P99),
                 looking("+20 %", slower(1.2, runs(10)), P99),
                 looking("twice as slow", slower(2.0, runs(10)), P99),
-                looking("nothing changed", runs(10), NONE),
-                looking("nothing changed, rough machine", rough(runs(10)), P99),
-                looking("nothing changed, rough machine", rough(runs(10)), NONE),
+                looking("no change", runs(10), NONE),
+                looking("no change, noisy machine", rough(runs(10)), P99),
+                looking("no change, noisy machine", rough(runs(10)), NONE),
             ],
         ),
     ]
@@ -199,12 +198,12 @@ fn main() {
         }
         table(title, &rows, number as u64 * 1_000_000_007, pairs);
     }
-    println!("{pairs} pairs a row, {:.0} s.", started.elapsed().as_secs_f64());
+    println!("{pairs} pairs per row, {:.0} s.", started.elapsed().as_secs_f64());
 }
 
 fn table(title: &str, rows: &[Row], seed: u64, pairs: u64) {
     println!("**{title}**\n");
-    println!("| the truth | runs per side | gates | regressed | held | inconclusive | an oracle |");
+    println!("| true change | runs per side | gates | regressed | held | inconclusive | known noise |");
     println!("| --- | --- | --- | --- | --- | --- | --- |");
     for (index, row) in rows.iter().enumerate() {
         let gates: Vec<Gate> =
@@ -233,16 +232,16 @@ fn table(title: &str, rows: &[Row], seed: u64, pairs: u64) {
             share(Verdict::Regressed),
             share(Verdict::Passed),
             share(Verdict::Inconclusive),
-            oracle(row, &judged)
+            known_noise(row, &judged)
         );
     }
     println!();
 }
 
-/// How often who knew beforehand how far the same best guess usually errs (its standard deviation,
-/// from all pairs of the row) would give the right verdict on the first gate, as sure as we have to
-/// be: what not knowing it costs is the difference to the verdicts beside it.
-fn oracle(row: &Row, judged: &[Judged]) -> String {
+/// How often a test that knows the noise in advance (the standard deviation of the estimate, from all
+/// pairs of the row) gives the right verdict on the first gate at the same level. The difference to the
+/// verdicts beside it is the cost of not knowing the noise.
+fn known_noise(row: &Row, judged: &[Judged]) -> String {
     if row.looking || row.gates.len() > 1 || judged[0].allowed == 0.0 {
         return "–".into();
     }
@@ -330,13 +329,13 @@ fn judged(
     judge(&[sample], gates, alpha, None).expect("the metrics are there")
 }
 
-/// The noise of real runs, a folder of results a column, beside simulated ones.
+/// The noise of real runs, one column per folder of results, beside that of simulated runs.
 fn portraits(folders: &[&str]) {
     let mut columns: Vec<(String, Portrait)> =
         folders.iter().map(|folder| ((*folder).to_owned(), Portrait::of(&real(folder)))).collect();
     let many = columns.iter().map(|(_, portrait)| portrait.runs).max().unwrap_or_default();
     for (name, noise) in
-        [("a machine of one's own", Noise::USUAL), ("a rough machine", Noise::ROUGH)]
+        [("dedicated machine", Noise::USUAL), ("noisy machine", Noise::ROUGH)]
     {
         // So many that the figures are the model's, and not those of its luck. Nobody's request fails,
         // or p99.9 would be a failure.

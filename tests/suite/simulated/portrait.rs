@@ -102,16 +102,16 @@ impl Portrait {
         let times = |factor: f64| format!("{factor:.2}");
         vec![
             ("p90, p99 and p99.9 over p50", self.shape.map(times).join(", ")),
-            ("p50 of runs differs by (standard deviation)", percent(self.runs_p50)),
-            ("p99 of runs differs by", percent(self.runs_p99)),
-            ("… of which from within runs (block bootstrap)", percent(self.within_p99)),
-            ("p99 of a run and of the next: autocorrelation", times(self.runs_memory)),
+            ("p50 of runs: standard deviation", percent(self.runs_p50)),
+            ("p99 of runs: standard deviation", percent(self.runs_p99)),
+            ("… of that from within runs (block bootstrap)", percent(self.within_p99)),
+            ("p99 of consecutive runs: autocorrelation", times(self.runs_memory)),
             ("p99 from the first run to the last: drift", percent(self.drift)),
-            ("p99 of the worst run above the median run", percent(self.worst)),
-            ("p50 of a run's seconds differs by", percent(self.seconds_p50)),
-            ("a second and the next, above p50: autocorrelation", times(self.memory_p50)),
-            ("a second and the next, above p99: autocorrelation", times(self.memory_p99)),
-            ("seconds with five times as many requests above p99", percent(self.bad_seconds)),
+            ("p99 of the worst run, above the median run", percent(self.worst)),
+            ("p50 of a run's seconds: standard deviation", percent(self.seconds_p50)),
+            ("share above p50 in consecutive seconds: autocorrelation", times(self.memory_p50)),
+            ("share above p99 in consecutive seconds: autocorrelation", times(self.memory_p99)),
+            ("seconds with five times the usual share above p99", percent(self.bad_seconds)),
         ]
     }
 }
