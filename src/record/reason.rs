@@ -123,7 +123,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Results from before 0.2 only have the sentence.
+/// Older results, written before reasons had codes, only have the sentence.
 impl<'de> Deserialize<'de> for Reason {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Reason, D::Error> {
         #[derive(Deserialize)]

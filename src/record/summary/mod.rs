@@ -344,7 +344,7 @@ pub struct TimelineSecond {
     /// Documents of ok requests.
     pub documents: u64,
     /// What throughput counts: ok requests, including those of the warmup, that ended in this
-    /// second and before the end of the load. Omitted in results from before 0.2, where it equals
+    /// second and before the end of the load. Missing in older results, where it equals
     /// `ok`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed: Option<u64>,
