@@ -4,7 +4,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::number::number;
 use super::predict::{self, CONFIDENCE, Circumstances, Prediction, RatePrediction, Stop};
 use super::queue::{Known, LoadPoint, Queue};
 use super::search::{Answer, Kind, OVERLOADS};
@@ -46,7 +45,7 @@ pub struct HeldOut {
     pub by_queue_ms: Option<Estimate>,
     /// Whether every model was right within its interval.
     pub right: bool,
-    /// The same in a sentence.
+    /// The same in a sentence, see [`super::words::write`].
     pub words: String,
 }
 
@@ -186,31 +185,6 @@ fn judge(
     let mean_ms = point.mean_ms.unwrap_or(0.0);
     let usl_right = by_usl.is_none_or(|estimate| estimate.contains(throughput_per_s));
     let queue_right = by_queue.is_none_or(|estimate| estimate.contains(mean_ms));
-    let interval = |estimate: Estimate| match estimate.high.is_finite() {
-        true => format!("{} to {}", number(estimate.low), number(estimate.high)),
-        false => format!("at least {}", number(estimate.low)),
-    };
-    let mut words = format!(
-        "held-out point: {}/s with a mean of {} ms",
-        number(throughput_per_s),
-        number(mean_ms)
-    );
-    if let Some(estimate) = by_usl {
-        let place = if usl_right { "inside" } else { "outside" };
-        words.push_str(&format!(
-            "; {place} the 95 % interval of the scalability law, {}/s ({})",
-            number(estimate.value),
-            interval(estimate)
-        ));
-    }
-    if let Some(estimate) = by_queue {
-        let place = if queue_right { "inside" } else { "outside" };
-        words.push_str(&format!(
-            "; {place} that of the queue, {} ms ({})",
-            number(estimate.value),
-            interval(estimate)
-        ));
-    }
     HeldOut {
         level: kept.level,
         in_flight,
@@ -219,7 +193,7 @@ fn judge(
         mean_ms,
         by_queue_ms: by_queue,
         right: usl_right && queue_right,
-        words,
+        words: String::new(),
     }
 }
 
@@ -283,7 +257,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_knee_is_placethroughput_costs_least_time() {
+    fn the_knee_is_where_throughput_costs_least_time() {
         let trials: Vec<TrialSummary> = [10.0, 20.0, 40.0, 60.0, 80.0].map(trial).to_vec();
         // Of an M/M/1 queue alone it is half its capacity; a fixed time before it moves it up.
         assert_eq!(knee(&trials), Some(Estimate::new(60.0, 40.0, 80.0)));

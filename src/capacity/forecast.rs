@@ -48,7 +48,7 @@ pub struct Plan {
     /// do.
     #[schemars(with = "Option<String>")]
     pub outgrown: Option<Date>,
-    /// The same in a sentence.
+    /// The same in a sentence, see [`super::words::write`].
     pub words: String,
 }
 
@@ -229,7 +229,6 @@ pub fn plan(holds_per_s: f64, wanted: &Wanted) -> Plan {
         })
         .collect();
     let outgrown = steps.iter().find(|step| step.replicas > wanted.replicas).map(|step| step.from);
-    let words = words(&steps, outgrown, wanted, holds_per_s);
     Plan {
         headroom: wanted.headroom,
         replicas: wanted.replicas,
@@ -237,61 +236,13 @@ pub fn plan(holds_per_s: f64, wanted: &Wanted) -> Plan {
         cost_per_hour: wanted.cost_per_hour,
         steps,
         outgrown,
-        words,
-    }
-}
-
-fn words(steps: &[PlannedStep], outgrown: Option<Date>, wanted: &Wanted, holds: f64) -> String {
-    use super::number::number;
-
-    let (setup, s, does) = match wanted.replicas {
-        1 => ("the one replica of today".to_owned(), "s", "does"),
-        replicas => (format!("the {replicas} replicas of today"), "", "do"),
-    };
-    let headroom = number(wanted.headroom * 100.0);
-    let first = match (outgrown, steps.first()) {
-        (None, _) => format!("{setup} hold{s} all of the forecast with {headroom} % to spare"),
-        (Some(from), Some(step)) if step.from == from => format!(
-            "{setup} {does} not hold today's peak of {}/s with {headroom} % to spare",
-            number(step.per_s)
-        ),
-        (Some(from), _) => format!(
-            "{setup} no longer hold{s} the peak with {headroom} % to spare from {} on",
-            from.strftime("%B %Y")
-        ),
-    };
-    let Some(last) = steps.last() else { return first };
-    let cost = last.cost_per_million.map_or(String::new(), |cost| {
-        format!(", {} per million Documents at the peak", money(cost))
-    });
-    let beyond = if last.beyond {
-        format!(
-            " (extrapolated beyond twice the measured {}/s, linear scaling unverified)",
-            number(holds)
-        )
-    } else {
-        String::new()
-    };
-    format!(
-        "{first}; {} needs {} replica{} for {}/s, {} with one to spare{cost}{beyond}",
-        last.from.strftime("%B %Y"),
-        last.replicas,
-        if last.replicas == 1 { "" } else { "s" },
-        number(last.per_s),
-        last.with_spare
-    )
-}
-
-/// A price: two digits after the point, more where there would be nothing.
-pub fn money(amount: f64) -> String {
-    match amount {
-        _ if amount >= 0.095 => format!("{amount:.2}"),
-        _ => format!("{amount:.4}"),
+        words: String::new(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::words;
     use super::*;
 
     fn wanted(peaks: Vec<Peak>) -> Wanted {
@@ -320,11 +271,13 @@ mod tests {
         let per_million = first.cost_per_million.expect("a cost");
         assert!((per_million - 3.6 / (500.0 * 10.0 * 3600.0) * 1e6).abs() < 1e-9);
         assert!(
-            plan.words.contains("no longer hold the peak with 30 % to spare from April 2027 on")
+            words::plan(&plan)
+                .contains("no longer hold the peak with 30 % to spare from April 2027 on")
         );
         let last = plan.steps.last().expect("a step");
         assert!(
-            last.beyond && plan.words.contains("extrapolated beyond twice the measured 1,000/s")
+            last.beyond
+                && words::plan(&plan).contains("extrapolated beyond twice the measured 1,000/s")
         );
     }
 
@@ -364,11 +317,11 @@ mod tests {
         let peaks = vec![Peak { from: day("2027-01-01"), per_s: 100.0 }];
         let plan = plan(1000.0, &wanted(peaks));
         assert_eq!((plan.outgrown, plan.steps[0].replicas), (None, 1));
-        assert!(plan.words.starts_with("the 2 replicas of today hold all of the forecast"));
+        assert!(words::plan(&plan).starts_with("the 2 replicas of today hold all of the forecast"));
         let one =
             Wanted { replicas: 1, ..wanted(vec![Peak { from: day("2027-01-01"), per_s: 5.0 }]) };
         assert_eq!(
-            super::plan(1000.0, &one).words,
+            words::plan(&super::plan(1000.0, &one)),
             "the one replica of today holds all of the forecast with 30 % to spare; January 2027 needs \
              1 replica for 5/s, 2 with one to spare, 13.33 per million Documents at the peak"
         );

@@ -3,8 +3,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::number::number;
-
 /// All combinations that were tried.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Pareto {
@@ -12,7 +10,7 @@ pub struct Pareto {
     pub variants: Vec<Variant>,
     /// The index of the one to choose; null where none meets the objective.
     pub recommended: Option<usize>,
-    /// The recommendation in a sentence.
+    /// The recommendation in a sentence, see [`super::words::write`].
     pub words: String,
 }
 
@@ -40,7 +38,7 @@ pub struct Variant {
 
 impl Pareto {
     /// Compares combinations; `on_front` is set here.
-    pub fn new(mut variants: Vec<Variant>, objective: &str) -> Pareto {
+    pub fn new(mut variants: Vec<Variant>) -> Pareto {
         let better = |a: &Variant, b: &Variant| {
             let time = |variant: &Variant| variant.p99_ms.unwrap_or(f64::INFINITY);
             let (more, less) = (a.documents_per_s.unwrap_or(0.0), b.documents_per_s.unwrap_or(0.0));
@@ -57,29 +55,14 @@ impl Pareto {
         let holds = variants.iter().enumerate().filter(|(_, variant)| variant.holds);
         let told = holds.filter_map(|(index, variant)| Some((index, variant.documents_per_s?)));
         let recommended = told.max_by(|(_, a), (_, b)| a.total_cmp(b));
-        let words = match recommended {
-            Some((index, documents_per_s)) => format!(
-                "the most Documents a second within {objective}: {}, with {}",
-                number(documents_per_s),
-                combination(variants[index].request_size, variants[index].connections)
-            ),
-            None => format!("no combination meets {objective}"),
-        };
-        Pareto { variants, recommended: recommended.map(|(index, _)| index), words }
+        let recommended = recommended.map(|(index, _)| index);
+        Pareto { variants, recommended, words: String::new() }
     }
-}
-
-/// "10 Documents a request over 1 connection".
-pub fn combination(request_size: usize, connections: usize) -> String {
-    let many = |count: usize, what: &str| match count {
-        1 => format!("1 {what}"),
-        _ => format!("{count} {what}s"),
-    };
-    format!("{} a request over {}", many(request_size, "Document"), many(connections, "connection"))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::words;
     use super::*;
 
     fn variant(request_size: usize, documents_per_s: f64, p99_ms: f64) -> Variant {
@@ -99,12 +82,12 @@ mod tests {
     fn the_front_holds_what_nothing_beats_and_the_best_of_what_holds_is_recommended() {
         let all = [(1, 100.0, 5.0), (10, 800.0, 12.0), (20, 700.0, 30.0), (100, 2000.0, 90.0)];
         let all = all.map(|(size, rate, p99)| variant(size, rate, p99));
-        let found = Pareto::new(all.to_vec(), "p99 < 50ms");
+        let found = Pareto::new(all.to_vec());
         let front: Vec<bool> = found.variants.iter().map(|variant| variant.on_front).collect();
         assert_eq!(front, [true, true, false, false]);
         assert_eq!(found.recommended, Some(1));
         assert_eq!(
-            found.words,
+            words::pareto(&found, "p99 < 50ms"),
             "the most Documents a second within p99 < 50ms: 800, with 10 Documents a request over 1 \
              connection"
         );

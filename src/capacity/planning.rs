@@ -3,7 +3,7 @@
 use super::forecast::Peak;
 use super::result::Capacity;
 use super::trials::Unit;
-use super::{forecast, predict, words};
+use super::{forecast, predict};
 
 /// What a plan is made for, besides what was measured.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,5 +36,4 @@ pub fn plan_for(capacity: &mut Capacity, replicas: u32, planning: Option<Plannin
         };
         Some(forecast::plan(capacity.holds_per_s()?, &wanted))
     });
-    capacity.paragraph = words::paragraph(capacity);
 }

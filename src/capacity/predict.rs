@@ -4,7 +4,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::number::{number, sure};
 use super::queue::{Known, LoadPoint, Queue};
 use super::search::Answer;
 use super::stats::Estimate;
@@ -52,7 +51,7 @@ pub struct Prediction {
     pub confidence: f64,
     /// Whether that is beyond twice the highest load measured.
     pub beyond: bool,
-    /// The same in a sentence.
+    /// The same in a sentence, see [`super::words::write`].
     pub words: String,
 }
 
@@ -65,7 +64,7 @@ pub struct RatePrediction {
     pub mean_ms: Option<Estimate>,
     /// Whether the rate is beyond twice the highest load measured.
     pub beyond: bool,
-    /// The same in a sentence.
+    /// The same in a sentence, see [`super::words::write`].
     pub words: String,
 }
 
@@ -163,24 +162,6 @@ pub fn next(executors: &[Stop]) -> Option<&Stop> {
     })
 }
 
-/// Which Executor is the next, in a sentence.
-pub fn next_words(executors: &[Stop]) -> Option<String> {
-    let (first, next) = (executors.first()?, next(executors)?);
-    let when = match next.capacity_per_s {
-        Some(capacity) if capacity.high.is_finite() => {
-            format!("it takes {} to {}/s", number(capacity.low), number(capacity.high))
-        }
-        Some(capacity) => {
-            format!("it takes at least {}/s, and how much more was not seen", number(capacity.low))
-        }
-        None => "how much it takes was not seen".to_owned(),
-    };
-    Some(format!(
-        "with more replicas of `{}` alone, `{}` gives way next: {when}",
-        first.name, next.name
-    ))
-}
-
 /// What one, two … times as many replicas as measured would hold: each takes its share of the
 /// requests.
 pub(super) fn replicas(
@@ -204,18 +185,7 @@ pub(super) fn replicas(
         .map(|replicas| {
             let holds_per_s = holds.times(f64::from(replicas) / f64::from(now));
             let beyond = holds_per_s.value > 2.0 * highest;
-            let between = match holds_per_s.high.is_finite() {
-                true => format!("{} to {}/s", number(holds_per_s.low), number(holds_per_s.high)),
-                false => format!("{}/s or more", number(holds_per_s.low)),
-            };
-            let plural = if replicas == 1 { "" } else { "s" };
-            let sure = sure(confidence);
-            let words = format!(
-                "{replicas} replica{plural} would hold {between}, {sure} % sure if nothing else gives \
-                 way{}",
-                warning(beyond, highest, "linear scaling")
-            );
-            Prediction { replicas, holds_per_s, confidence, beyond, words }
+            Prediction { replicas, holds_per_s, confidence, beyond, words: String::new() }
         })
         .collect()
 }
@@ -232,46 +202,20 @@ pub(super) fn rates(
         let rate_per_s = held * factor;
         let mean_ms = queue.response_ms(rate_per_s);
         let beyond = rate_per_s > 2.0 * highest;
-        let takes = match mean_ms {
-            Some(ms) if ms.high.is_finite() => format!(
-                "a request would take {} ms in the mean ({} to {})",
-                number(ms.value),
-                number(ms.low),
-                number(ms.high)
-            ),
-            Some(ms) => format!(
-                "a request would take {} ms in the mean (at least {})",
-                number(ms.value),
-                number(ms.low)
-            ),
-            None => "the queue would grow without end".to_owned(),
-        };
-        let words = format!(
-            "at {}/s {takes}{}",
-            number(rate_per_s),
-            warning(beyond, highest, "the queue model")
-        );
-        RatePrediction { rate_per_s, mean_ms, beyond, words }
+        RatePrediction { rate_per_s, mean_ms, beyond, words: String::new() }
     };
     RATES.map(rate).to_vec()
 }
 
-/// The most that came back of any load.
-fn highest(trials: &[TrialSummary]) -> f64 {
+/// The highest throughput of any load, in requests per second.
+pub(super) fn highest(trials: &[TrialSummary]) -> f64 {
     trials.iter().filter_map(|trial| trial.point.throughput_per_s).fold(0.0, f64::max)
-}
-
-/// What is to be said in the same sentence where nobody has been.
-fn warning(beyond: bool, highest: f64, what: &str) -> String {
-    if !beyond {
-        return String::new();
-    }
-    format!(", extrapolated beyond twice the measured {}/s, {what} unverified", number(highest))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::analysis::tests::{circumstances, trial};
+    use super::super::words;
     use super::*;
 
     #[test]
@@ -281,7 +225,7 @@ mod tests {
         let stops = executors(&loads, circumstances());
         let encoder = stops.iter().find(|stop| stop.name == "encoder").expect("it was there");
         assert_eq!(encoder.capacity_per_s, Some(Estimate::new(80.0, 80.0, f64::INFINITY)));
-        let words = next_words(&stops).expect("there is a next");
+        let words = words::next(&stops).expect("there is a next");
         assert!(
             words.ends_with("it takes at least 80/s, and how much more was not seen"),
             "{words}"
@@ -295,15 +239,16 @@ mod tests {
         let found = replicas(&answer, &trials, 0.99, 2);
         let counts: Vec<u32> = found.iter().map(|prediction| prediction.replicas).collect();
         assert_eq!(counts, [1, 2, 3, 4, 6, 8]);
+        let said = |prediction| words::prediction(prediction, highest(&trials));
         assert_eq!(
-            found[1].words,
+            said(&found[1]),
             "2 replicas would hold 55 to 60/s, 98 % sure if nothing else gives way"
         );
         assert!((found[3].confidence - 0.98).abs() < 1e-9);
-        assert!(found[4].words.contains("extrapolated beyond twice the measured 60/s"));
+        assert!(said(&found[4]).contains("extrapolated beyond twice the measured 60/s"));
         let answer = Answer::Edge { held: 55.0, fails: None, estimate: 55.0 };
         let found = replicas(&answer, &trials, 0.99, 2);
-        assert!(found[3].words.starts_with("4 replicas would hold 110/s or more, 99 % sure"));
+        assert!(said(&found[3]).starts_with("4 replicas would hold 110/s or more, 99 % sure"));
         assert!((found[3].confidence - 0.99).abs() < 1e-9);
     }
 
@@ -317,7 +262,7 @@ mod tests {
         let capacity = found[0].capacity_per_s.expect("enough loads");
         assert!(capacity.contains(100.0), "{capacity:?}");
         assert_eq!(next(&found).expect("there is another").name, "encoder");
-        let words = next_words(&found).expect("there is another");
+        let words = words::next(&found).expect("there is another");
         assert!(
             words.starts_with("with more replicas of `indexer` alone, `encoder` gives way next"),
             "{words}"
@@ -339,6 +284,7 @@ mod tests {
         let half = found[1].mean_ms.expect("below capacity");
         // 5 ms in one Executor, 1000 / (100 - 45) in the other.
         assert!(half.contains(5.0 + 1000.0 / 55.0), "{half:?}");
-        assert_eq!(found[5].words, "at 112/s the queue would grow without end");
+        let said = words::rate(&found[5], highest(&trials));
+        assert_eq!(said, "at 112/s the queue would grow without end");
     }
 }

@@ -54,9 +54,9 @@ pub struct Capacity {
     pub documents_per_request: f64,
     /// What was found.
     pub answer: Answer,
-    /// The same in a sentence.
+    /// The same in a sentence, see [`super::words::write`].
     pub words: String,
-    /// For those who decide: a paragraph.
+    /// For those who decide: a paragraph, likewise.
     pub paragraph: String,
     /// What was surprising.
     pub notes: Vec<Reason>,

@@ -115,9 +115,9 @@ fn refuse_tight(
         let mut gates = args.judging.gates.iter();
         gates.find_map(|gate| noise.tighter(&scenario.name, gate, &[], [most; 2], ALPHA))
     });
-    tight.map_or(Ok(()), |reason| {
+    tight.map_or(Ok(()), |tight| {
         Err(Problem::usage(format_args!(
-            "{reason}\n  = help: such a gate would be decided by luck; --force judges it all the same"
+            "{tight}\n  = help: such a gate would be decided by luck; --force judges it all the same"
         )))
     })
 }

@@ -29,7 +29,7 @@ pub use sample::{Run, Second};
 use crate::record::HistogramError;
 use crate::record::reason::{Code, Reason};
 use crate::record::summary::Summary;
-use noise::Noise;
+use noise::{Noise, TightGate};
 
 /// The schema of a saved comparison.
 pub const SCHEMA: &str = "flowbench.comparison/1";
@@ -162,8 +162,8 @@ pub enum CompareError {
         known: String,
     },
     /// Gates below the minimum detectable change of the machine.
-    #[error("{}", .0.join("\n"))]
-    TighterThanNoise(Vec<String>),
+    #[error("{}", .0.iter().map(TightGate::to_string).collect::<Vec<_>>().join("\n"))]
+    TighterThanNoise(Vec<TightGate>),
     /// A histogram was modified.
     #[error("`{label}`: scenario `{scenario}`: {source}")]
     Histogram {

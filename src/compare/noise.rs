@@ -1,5 +1,7 @@
 //! Noise profiles: how much runs of the same thing vary on a machine, and what can be detected.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +64,43 @@ pub struct MetricNoise {
     pub floor: f64,
 }
 
+/// A gate below the minimum detectable change: whatever it said would be chance.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TightGate {
+    /// The gate.
+    pub gate: Gate,
+    /// Name of the scenario it is on.
+    pub scenario: String,
+    /// Number of runs of the base and of the candidate.
+    pub runs: [usize; 2],
+    /// Number of runs that the noise was measured with.
+    pub runs_measured: usize,
+    /// Standard deviation between runs, as a change of the metric.
+    pub deviation: f64,
+    /// Minimum detectable change of the metric.
+    pub floor: f64,
+    /// Number of runs per side that could decide it; `None` if there is none below a thousand.
+    pub runs_needed: Option<usize>,
+}
+
+impl fmt::Display for TightGate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TightGate { gate, scenario, runs: [base, candidate], runs_measured, .. } = self;
+        write!(
+            f,
+            "gate `{gate}` on `{scenario}` is below the noise of this machine: {runs_measured} identical \
+             runs had a standard deviation of {:.1} %, so the minimum detectable change of {base} \
+             against {candidate} is {:.1} %; allow more, or make ",
+            self.deviation * 100.0,
+            self.floor * 100.0,
+        )?;
+        match self.runs_needed {
+            Some(runs) => write!(f, "{runs} runs per side"),
+            None => f.write_str("longer runs"),
+        }
+    }
+}
+
 impl Noise {
     /// Measures it from results of the same suite on the same machine, at least [`RUNS_MIN`] of
     /// them.
@@ -122,22 +161,27 @@ impl Noise {
         Some(Prior::Measured(noise.deviation, self.freedom()))
     }
 
-    /// One sentence for each gate below the minimum detectable change of these runs.
-    pub(super) fn too_tight(&self, samples: &[Sample], gates: &[Gate], alpha: f64) -> Vec<String> {
-        let mut sentences = Vec::new();
+    /// The gates below the minimum detectable change of these runs.
+    pub(super) fn too_tight(
+        &self,
+        samples: &[Sample],
+        gates: &[Gate],
+        alpha: f64,
+    ) -> Vec<TightGate> {
+        let mut tight = Vec::new();
         for sample in samples {
             for gate in gates {
                 let base: Vec<f64> =
                     sample.base.iter().filter_map(|run| run.value(&gate.metric)).collect();
                 let runs = [sample.base.len(), sample.candidate.len()];
-                sentences.extend(self.tighter(&sample.name, gate, &base, runs, alpha));
+                tight.extend(self.tighter(&sample.name, gate, &base, runs, alpha));
             }
         }
-        sentences
+        tight
     }
 
-    /// Why a gate cannot be decided with these numbers of runs, if it cannot. `base` are the values
-    /// of the base, if there are some already.
+    /// A gate that cannot be decided with these numbers of runs; `None` if it can. `base` are the
+    /// values of the base, if there are some already.
     pub fn tighter(
         &self,
         scenario: &str,
@@ -145,7 +189,7 @@ impl Noise {
         base: &[f64],
         runs: [usize; 2],
         alpha: f64,
-    ) -> Option<String> {
+    ) -> Option<TightGate> {
         let noise = self.metric(scenario, &gate.metric)?;
         let mut base = base.to_vec();
         base.sort_by(f64::total_cmp);
@@ -155,23 +199,17 @@ impl Noise {
         if limit >= floor {
             return None;
         }
-        let show = |change: f64| format!("{:.1} %", gate.metric.change(change) * 100.0);
-        let needed = (runs[0].min(runs[1])..1_000)
+        let runs_needed = (runs[0].min(runs[1])..1_000)
             .find(|runs| self.floor(noise.deviation, [*runs; 2], alpha) <= limit);
-        let remedy = match needed {
-            Some(runs) => format!("allow more, or make {runs} runs per side"),
-            None => "allow more, or make longer runs".into(),
-        };
-        Some(format!(
-            "gate `{gate}` on `{scenario}` is below the noise of this machine: {} identical runs had a \
-             standard deviation of {}, so the minimum detectable change of {} against {} is {}; \
-             {remedy}",
-            self.runs,
-            show(noise.deviation),
-            runs[0],
-            runs[1],
-            show(floor),
-        ))
+        Some(TightGate {
+            gate: gate.clone(),
+            scenario: scenario.to_owned(),
+            runs,
+            runs_measured: self.runs,
+            deviation: gate.metric.change(noise.deviation),
+            floor: gate.metric.change(floor),
+            runs_needed,
+        })
     }
 
     fn metric(&self, scenario: &str, metric: &Metric) -> Option<&MetricNoise> {

@@ -206,7 +206,7 @@ async fn measured(args: &Args) -> Result<(PathBuf, Capacity), Problem> {
         scenario: scenario.name.clone(),
         started_at,
         duration_s: started.elapsed().as_secs_f64(),
-        words: words::answer(&answer, &summaries, &objective, unit, confidence),
+        words: String::new(),
         paragraph: String::new(),
         objective,
         unit,
@@ -229,6 +229,7 @@ async fn measured(args: &Args) -> Result<(PathBuf, Capacity), Problem> {
         environment: environment(),
     };
     plan_for(&mut capacity, args.planning.replicas.unwrap_or(1), task.planning);
+    words::write(&mut capacity);
     Ok((folder, capacity))
 }
 
@@ -266,7 +267,7 @@ async fn carry_out(
         if main.tried().last().is_some_and(|tried| tried.result.interrupted) {
             break;
         }
-        say(&mut view, &format!("with {}", pareto::combination(request_size, connections)));
+        say(&mut view, &format!("with {}", words::combination(request_size, connections)));
         let settings = Settings {
             precision: VARIANT_PRECISION,
             confidence: 0.95,
@@ -279,8 +280,7 @@ async fn carry_out(
             searched(trials, task.scenario, &mut one, objective, variant, &mut view).await?;
         variants.extend(chosen(&one, &tried, request_size, connections));
     }
-    let goal: Vec<String> = objective.conditions().iter().map(Condition::to_string).collect();
-    let pareto = (!variants.is_empty()).then(|| Pareto::new(variants, &goal.join(" and ")));
+    let pareto = (!variants.is_empty()).then(|| Pareto::new(variants));
     Ok((main, summaries, pareto))
 }
 

@@ -8,6 +8,7 @@ use super::Args;
 use super::task::planning;
 use crate::capacity::planning::plan_for;
 use crate::capacity::result::{self, Capacity};
+use crate::capacity::words;
 use crate::cli::problem::Problem;
 
 /// The result of an earlier search with the plan that is asked for, where the file is one and not a
@@ -33,6 +34,7 @@ pub(super) fn read(args: &Args) -> Result<Option<Capacity>, Problem> {
     };
     let replicas = args.planning.replicas.unwrap_or(capacity.replicas);
     plan_for(&mut capacity, replicas, Some(planning));
+    words::write(&mut capacity);
     Ok(Some(capacity))
 }
 

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use super::Part;
-use crate::capacity::forecast::money;
 use crate::capacity::number::number;
 use crate::capacity::result::Capacity;
+use crate::capacity::words::money;
 use crate::report::html::chart::{Axis, Shape, plot};
 use crate::report::html::parts::{Figure, Mark};
 use crate::report::words::{known, latency, rate};

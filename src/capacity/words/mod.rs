@@ -1,12 +1,40 @@
-//! Answers in words.
+//! Results in words, for people. No result is read back from them.
+
+mod models;
+
+pub use models::{combination, held_out, money, next, pareto, plan, prediction, rate};
 
 use super::number::{number, sure};
-use super::predict::next_words;
+use super::predict;
 use super::result::Capacity;
 use super::search::{Answer, Kind, Settings};
 use super::trials::{TrialOutcome, TrialSummary, Unit};
 use crate::record::summary::{ThresholdSummary, Verdict};
 use crate::scenario::condition::Condition;
+
+/// Writes every sentence of a result from its figures. To be called before it is saved or shown.
+pub fn write(capacity: &mut Capacity) {
+    let highest_per_s = predict::highest(&capacity.trials);
+    let objective = capacity.objective.join(" and ");
+    if let Some(held_out) = &mut capacity.models.held_out {
+        held_out.words = self::held_out(held_out);
+    }
+    for prediction in &mut capacity.models.replicas {
+        prediction.words = self::prediction(prediction, highest_per_s);
+    }
+    for rate in &mut capacity.models.rates {
+        rate.words = self::rate(rate, highest_per_s);
+    }
+    if let Some(pareto) = &mut capacity.pareto {
+        pareto.words = self::pareto(pareto, &objective);
+    }
+    if let Some(plan) = &mut capacity.plan {
+        plan.words = self::plan(plan);
+    }
+    let Capacity { answer, trials, objective, unit, confidence, .. } = &*capacity;
+    capacity.words = self::answer(answer, trials, objective, *unit, *confidence);
+    capacity.paragraph = paragraph(capacity);
+}
 
 /// An answer in a sentence: "sustains at least 412/s at p99 < 100ms, 99 % sure; 431/s fails (p99 163 ms)".
 pub fn answer(
@@ -210,7 +238,7 @@ pub fn details(capacity: &Capacity) -> Vec<String> {
             number(stop.loaded_ms)
         ));
     }
-    lines.extend(next_words(&models.executors));
+    lines.extend(next(&models.executors));
     if let Some(held_out) = &models.held_out {
         lines.push(held_out.words.clone());
     }

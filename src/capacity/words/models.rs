@@ -1,0 +1,174 @@
+//! What was predicted, compared and planned, in sentences.
+
+use crate::capacity::Estimate;
+use crate::capacity::analysis::HeldOut;
+use crate::capacity::forecast::Plan;
+use crate::capacity::number::{number, sure};
+use crate::capacity::pareto::Pareto;
+use crate::capacity::predict::{self, Prediction, RatePrediction, Stop};
+
+/// A measured load beside its predictions.
+pub fn held_out(held_out: &HeldOut) -> String {
+    let place = |estimate: &Estimate, actual: f64| match estimate.contains(actual) {
+        true => "inside",
+        false => "outside",
+    };
+    let interval = |estimate: &Estimate| match estimate.high.is_finite() {
+        true => format!("{} to {}", number(estimate.low), number(estimate.high)),
+        false => format!("at least {}", number(estimate.low)),
+    };
+    let HeldOut { throughput_per_s, mean_ms, .. } = *held_out;
+    let mut words = format!(
+        "held-out point: {}/s with a mean of {} ms",
+        number(throughput_per_s),
+        number(mean_ms)
+    );
+    if let Some(estimate) = &held_out.by_usl_per_s {
+        words.push_str(&format!(
+            "; {} the 95 % interval of the scalability law, {}/s ({})",
+            place(estimate, throughput_per_s),
+            number(estimate.value),
+            interval(estimate)
+        ));
+    }
+    if let Some(estimate) = &held_out.by_queue_ms {
+        words.push_str(&format!(
+            "; {} that of the queue, {} ms ({})",
+            place(estimate, mean_ms),
+            number(estimate.value),
+            interval(estimate)
+        ));
+    }
+    words
+}
+
+/// What a number of replicas would hold; `highest_per_s` is the highest throughput measured.
+pub fn prediction(prediction: &Prediction, highest_per_s: f64) -> String {
+    let Prediction { replicas, holds_per_s, confidence, beyond, .. } = *prediction;
+    let between = match holds_per_s.high.is_finite() {
+        true => format!("{} to {}/s", number(holds_per_s.low), number(holds_per_s.high)),
+        false => format!("{}/s or more", number(holds_per_s.low)),
+    };
+    let plural = if replicas == 1 { "" } else { "s" };
+    format!(
+        "{replicas} replica{plural} would hold {between}, {} % sure if nothing else gives way{}",
+        sure(confidence),
+        warning(beyond, highest_per_s, "linear scaling")
+    )
+}
+
+/// How long requests would take at a rate; `highest_per_s` is the highest throughput measured.
+pub fn rate(prediction: &RatePrediction, highest_per_s: f64) -> String {
+    let takes = match prediction.mean_ms {
+        Some(ms) if ms.high.is_finite() => format!(
+            "a request would take {} ms in the mean ({} to {})",
+            number(ms.value),
+            number(ms.low),
+            number(ms.high)
+        ),
+        Some(ms) => format!(
+            "a request would take {} ms in the mean (at least {})",
+            number(ms.value),
+            number(ms.low)
+        ),
+        None => "the queue would grow without end".to_owned(),
+    };
+    let warning = warning(prediction.beyond, highest_per_s, "the queue model");
+    format!("at {}/s {takes}{warning}", number(prediction.rate_per_s))
+}
+
+/// What to say of a prediction far beyond what was measured.
+fn warning(beyond: bool, highest_per_s: f64, what: &str) -> String {
+    if !beyond {
+        return String::new();
+    }
+    let highest = number(highest_per_s);
+    format!(", extrapolated beyond twice the measured {highest}/s, {what} unverified")
+}
+
+/// Which Executor gives way once the first one has more replicas.
+pub fn next(executors: &[Stop]) -> Option<String> {
+    let (first, next) = (executors.first()?, predict::next(executors)?);
+    let when = match next.capacity_per_s {
+        Some(capacity) if capacity.high.is_finite() => {
+            format!("it takes {} to {}/s", number(capacity.low), number(capacity.high))
+        }
+        Some(capacity) => {
+            format!("it takes at least {}/s, and how much more was not seen", number(capacity.low))
+        }
+        None => "how much it takes was not seen".to_owned(),
+    };
+    Some(format!(
+        "with more replicas of `{}` alone, `{}` gives way next: {when}",
+        first.name, next.name
+    ))
+}
+
+/// The combination of request size and connections to choose, for an objective.
+pub fn pareto(pareto: &Pareto, objective: &str) -> String {
+    match pareto.recommended.and_then(|index| pareto.variants.get(index)) {
+        Some(variant) => format!(
+            "the most Documents a second within {objective}: {}, with {}",
+            number(variant.documents_per_s.unwrap_or(0.0)),
+            combination(variant.request_size, variant.connections)
+        ),
+        None => format!("no combination meets {objective}"),
+    }
+}
+
+/// "10 Documents a request over 1 connection".
+pub fn combination(request_size: usize, connections: usize) -> String {
+    let many = |count: usize, what: &str| match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    };
+    format!("{} a request over {}", many(request_size, "Document"), many(connections, "connection"))
+}
+
+/// How long today's replicas last, and what the end of the forecast needs.
+pub fn plan(plan: &Plan) -> String {
+    let (setup, s, does) = match plan.replicas {
+        1 => ("the one replica of today".to_owned(), "s", "does"),
+        replicas => (format!("the {replicas} replicas of today"), "", "do"),
+    };
+    let headroom = number(plan.headroom * 100.0);
+    let first = match (plan.outgrown, plan.steps.first()) {
+        (None, _) => format!("{setup} hold{s} all of the forecast with {headroom} % to spare"),
+        (Some(from), Some(step)) if step.from == from => format!(
+            "{setup} {does} not hold today's peak of {}/s with {headroom} % to spare",
+            number(step.per_s)
+        ),
+        (Some(from), _) => format!(
+            "{setup} no longer hold{s} the peak with {headroom} % to spare from {} on",
+            from.strftime("%B %Y")
+        ),
+    };
+    let Some(last) = plan.steps.last() else { return first };
+    let cost = last.cost_per_million.map_or(String::new(), |cost| {
+        format!(", {} per million Documents at the peak", money(cost))
+    });
+    let beyond = if last.beyond {
+        format!(
+            " (extrapolated beyond twice the measured {}/s, linear scaling unverified)",
+            number(plan.holds_per_s)
+        )
+    } else {
+        String::new()
+    };
+    format!(
+        "{first}; {} needs {} replica{} for {}/s, {} with one to spare{cost}{beyond}",
+        last.from.strftime("%B %Y"),
+        last.replicas,
+        if last.replicas == 1 { "" } else { "s" },
+        number(last.per_s),
+        last.with_spare
+    )
+}
+
+/// A price: two digits after the point, more where there would be nothing.
+pub fn money(amount: f64) -> String {
+    match amount {
+        _ if amount >= 0.095 => format!("{amount:.2}"),
+        _ => format!("{amount:.4}"),
+    }
+}
