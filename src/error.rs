@@ -1,4 +1,4 @@
-//! An error and its causes in one line.
+//! Errors in one line: with their causes, or without their position.
 
 /// An error and what caused it, each cause after a colon; a cause that the words before it mention is
 /// not repeated.
@@ -8,6 +8,14 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         let cause = cause.to_string();
         if text.contains(&cause) { text } else { format!("{text}: {cause}") }
     })
+}
+
+/// What serde_json says without the position at its end. The crate keeps both in one sentence and has no
+/// other way to ask for the first, so this is the one place that cuts it.
+pub fn json_words(error: &serde_json::Error) -> String {
+    let mut words = error.to_string();
+    words.truncate(words.rfind(" at line ").unwrap_or(words.len()));
+    words
 }
 
 #[cfg(test)]

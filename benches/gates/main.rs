@@ -147,15 +147,19 @@ fn tables() -> Vec<(&'static str, Vec<Row>)> {
             "Other metrics, several gates, one run against a baseline",
             vec![
                 row("closed load, no change", closed, &["throughput -5%"]),
-                row(
-                    "closed load, 10 % slower",
-                    slower(1.1, closed),
-                    &["throughput -5%"],
-                ),
+                row("closed load, 10 % slower", slower(1.1, closed), &["throughput -5%"]),
                 row("no change", runs(10), &["error_rate +0.1%"]),
-                row("0.3 percentage points more failures", failing(0.003, runs(10)), &["error_rate +0.1%"]),
+                row(
+                    "0.3 percentage points more failures",
+                    failing(0.003, runs(10)),
+                    &["error_rate +0.1%"],
+                ),
                 row("no change", runs(3), &["error_rate +0.1%"]),
-                row("0.3 percentage points more failures", failing(0.003, runs(3)), &["error_rate +0.1%"]),
+                row(
+                    "0.3 percentage points more failures",
+                    failing(0.003, runs(3)),
+                    &["error_rate +0.1%"],
+                ),
                 row("slowest 10 % of requests 20 % slower", tail, &["p50 +5%"]),
                 row("slowest 10 % of requests 20 % slower", tail, P99),
                 row("no change", runs(10), FOUR),
@@ -203,7 +207,9 @@ fn main() {
 
 fn table(title: &str, rows: &[Row], seed: u64, pairs: u64) {
     println!("**{title}**\n");
-    println!("| true change | runs per side | gates | regressed | held | inconclusive | known noise |");
+    println!(
+        "| true change | runs per side | gates | regressed | held | inconclusive | known noise |"
+    );
     println!("| --- | --- | --- | --- | --- | --- | --- |");
     for (index, row) in rows.iter().enumerate() {
         let gates: Vec<Gate> =
@@ -334,9 +340,7 @@ fn portraits(folders: &[&str]) {
     let mut columns: Vec<(String, Portrait)> =
         folders.iter().map(|folder| ((*folder).to_owned(), Portrait::of(&real(folder)))).collect();
     let many = columns.iter().map(|(_, portrait)| portrait.runs).max().unwrap_or_default();
-    for (name, noise) in
-        [("dedicated machine", Noise::USUAL), ("noisy machine", Noise::ROUGH)]
-    {
+    for (name, noise) in [("dedicated machine", Noise::USUAL), ("noisy machine", Noise::ROUGH)] {
         // So many that the figures are the model's, and not those of its luck. Nobody's request fails,
         // or p99.9 would be a failure.
         let noise = Noise { failures: (0.0, 0.0), ..noise };

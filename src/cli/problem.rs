@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Exit, print};
 use crate::client::{CallError, ConfigError, PostError};
+use crate::error::json_words;
 use crate::source::Problems;
 use crate::text;
 use crate::wire::TargetError;
@@ -148,10 +149,8 @@ pub(super) fn json<T: DeserializeOwned>(
 
 /// Why a text is not `what`, or not JSON at all, without the position.
 pub(super) fn not_json(error: &serde_json::Error, what: &str) -> String {
-    let text = error.to_string();
-    let words = text.rfind(" at line ").map_or(&*text, |end| &text[..end]);
     let what = if error.is_data() { what } else { "JSON" };
-    format!("{what}: {words}")
+    format!("{what}: {}", json_words(error))
 }
 
 /// A problem shown in its line; `line` is the number of the first line of `text`.

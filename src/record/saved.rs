@@ -12,6 +12,7 @@ use super::Histogram;
 use super::summary::{
     EndReason, Latency, Requests, SCHEMA, ScenarioSummary, Summary, TimelineSecond, Verdict,
 };
+use crate::error::json_words;
 use crate::text;
 
 /// Why a saved result cannot be read.
@@ -138,10 +139,8 @@ pub fn parse_as<T: DeserializeOwned>(text: &str, schema: &'static str) -> Result
         serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(text))
     });
     read.map_err(|error: serde_path_to_error::Error<serde_json::Error>| {
-        let (field, why) = (error.path().to_string(), error.into_inner().to_string());
         // The position in the text adds nothing to the path.
-        let why = why.rfind(" at line ").map_or(&*why, |end| &why[..end]).to_owned();
-        ReadProblem::Field { field, why }
+        ReadProblem::Field { field: error.path().to_string(), why: json_words(error.inner()) }
     })
 }
 

@@ -28,7 +28,9 @@ pub(super) fn evaluate(node: &mut Node, context: &Context, problems: &mut Vec<Pr
                     return true;
                 }
                 Err(error) => {
-                    error.tell(Spot::of(node), problems);
+                    if !context.lacks(text) {
+                        error.tell(Spot::of(node), problems);
+                    }
                     return false;
                 }
             }

@@ -424,14 +424,11 @@ impl<'a> Loader<'a> {
             }
             let mut node = merged.clone();
             combination.apply(&mut node);
-            let context = context.with_matrix(combination.values.clone());
-            let before = self.problems.len();
+            let context = match known {
+                true => context.with_matrix(combination.values.clone()),
+                false => context.without_matrix(),
+            };
             expand::evaluate_scenario(&mut node, &context, &mut self.problems);
-            if !known {
-                let told = self.problems.split_off(before);
-                let other = |problem: &Problem| !problem.message().contains("matrix");
-                self.problems.extend(told.into_iter().filter(other));
-            }
             let base_name = node.get("name").and_then(Node::text).map(str::to_owned);
             self.scenarios.push(Unit {
                 name: format!("{}{}", base_name.as_deref().unwrap_or(""), combination.suffix()),

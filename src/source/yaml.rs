@@ -330,59 +330,82 @@ fn place_of(location: &serde_yaml::Location, file: u32, text: &str) -> Place {
 /// Says in our words what the YAML crate says in its own, where a user needs it.
 fn syntax_problem(error: &serde_yaml::Error, file: u32, text: &str) -> Problem {
     use serde_yaml::Error;
-    let inner = error.without_snippet();
+    use serde_yaml::budget::BudgetBreach;
     let place = error
         .location()
         .map_or(Place { file, start: 0, end: 0 }, |location| place_of(&location, file, text));
-    let line_start = text[..place.start as usize].rfind('\n').map_or(0, |at| at + 1);
-    let line = text[line_start..].lines().next().unwrap_or("");
-    match inner {
+    let mut inner = error.without_snippet();
+    while let Error::AliasError { error, .. } = inner {
+        inner = error;
+    }
+    let message = match inner {
         Error::MultipleDocuments { .. } => {
-            Problem::at(place, "a suite is one YAML document, found a second one after `---`")
+            "a suite is one YAML document, found a second one after `---`".into()
         }
-        Error::UnknownAnchor { .. } => Problem::at(place, "this alias has no anchor before it"),
-        Error::UnsupportedTag { tag, .. } => Problem::at(place, format!("unknown tag `{tag}`")),
+        Error::UnknownAnchor { .. } => "this alias has no anchor before it".into(),
+        Error::UnsupportedTag { tag, .. } => format!("unknown tag `{tag}`"),
         Error::NullIntoString { .. } | Error::Unexpected { .. } => {
-            Problem::at(place, "expected a word as a key")
+            "expected a word as a key".into()
         }
-        Error::NonFiniteFloat { .. } => Problem::at(place, "expected a finite number"),
+        Error::NonFiniteFloat { .. } => "expected a finite number".into(),
+        Error::AliasReplayCounterOverflow { .. }
+        | Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. }
+        | Error::RecursiveReferencesRequireWeakTypes { .. }
+        | Error::Budget {
+            breach:
+                BudgetBreach::Aliases { .. }
+                | BudgetBreach::Anchors { .. }
+                | BudgetBreach::AliasAnchorRatio { .. }
+                | BudgetBreach::RecordedAnchorEvents { .. }
+                | BudgetBreach::RecordedAnchorBytes { .. },
+            ..
+        } => "this file is refused: its aliases expand to more values than a suite can have".into(),
+        Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => too_deep(),
+        Error::Budget { .. } => "this file has more values than a suite can have".into(),
         _ => {
-            let words = error.to_string();
-            let words = words.split(" at line ").next().unwrap_or(&words);
-            let has = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
-            let message = if has(&["alias", "Alias", "Anchor", "recursive"]) {
-                "this file is refused: its aliases expand to more values than a suite can have"
-                    .into()
-            } else if has(&["Depth", "depth", "nesting", "nested", "recursion"]) {
-                format!("this file nests deeper than {DEPTH_MAX} levels")
-            } else if has(&["budget"]) {
-                "this file has more values than a suite can have".into()
-            } else {
-                format!("not valid YAML: {words}")
-            };
-            let problem = Problem::at(place, message);
-            if line.contains("${{") {
-                problem.help(
-                    "put quotes around a value with `${{ … }}` that stands inside `{…}` or `[…]`, or \
-                     that holds `: ` or ` #`",
-                )
-            } else if words.contains("flow sequence") || words.contains("flow mapping") {
-                problem.help(
-                    "put quotes around a value inside `{…}` or `[…]` that holds `[`, `]`, `{`, `}`, `: ` \
-                     or ` #`, as an expression often does, or write it on a line of its own",
-                )
-            } else if words.contains("tab") || line.contains('\t') {
-                problem.help("YAML is indented with spaces, not with tabs")
-            } else if words.contains("mapping values are not allowed") {
-                problem.help(
-                    "keys of a value stand on lines of their own below it, further in, or in `{…}`; a \
-                     text that holds `: ` stands in quotes",
-                )
-            } else if words.contains("block collection") || words.contains("block mapping") {
-                problem.help("the keys of a map, and the `- ` of a list, begin in the same column")
-            } else {
-                problem
-            }
+            let line_start = text[..place.start as usize].rfind('\n').map_or(0, |at| at + 1);
+            let line = text[line_start..].lines().next().unwrap_or("");
+            return scanner_problem(error, place, line);
         }
+    };
+    Problem::at(place, message)
+}
+
+fn too_deep() -> String {
+    format!("this file nests deeper than {DEPTH_MAX} levels")
+}
+
+/// What the scanner says, and what to do about it. It hands on sentences without a type, so this is the
+/// one place that looks for words in them.
+fn scanner_problem(error: &serde_yaml::Error, place: Place, line: &str) -> Problem {
+    let words = error.to_string();
+    let words = words.split(" at line ").next().unwrap_or(&words);
+    if ["nesting", "recursion"].iter().any(|part| words.contains(part)) {
+        return Problem::at(place, too_deep());
+    }
+    let problem = Problem::at(place, format!("not valid YAML: {words}"));
+    if line.contains("${{") {
+        problem.help(
+            "put quotes around a value with `${{ … }}` that stands inside `{…}` or `[…]`, or that \
+             holds `: ` or ` #`",
+        )
+    } else if words.contains("flow sequence") || words.contains("flow mapping") {
+        problem.help(
+            "put quotes around a value inside `{…}` or `[…]` that holds `[`, `]`, `{`, `}`, `: ` or \
+             ` #`, as an expression often does, or write it on a line of its own",
+        )
+    } else if words.contains("tab") || line.contains('\t') {
+        problem.help("YAML is indented with spaces, not with tabs")
+    } else if words.contains("mapping values are not allowed") {
+        problem.help(
+            "keys of a value stand on lines of their own below it, further in, or in `{…}`; a text \
+             that holds `: ` stands in quotes",
+        )
+    } else if words.contains("block collection") || words.contains("block mapping") {
+        problem.help("the keys of a map, and the `- ` of a list, begin in the same column")
+    } else {
+        problem
     }
 }

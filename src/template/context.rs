@@ -8,7 +8,8 @@ use minijinja::value::{Enumerator, Object, ObjectRepr, Serde, Value};
 
 use super::expression::Expression;
 use super::functions::Stream;
-use super::{Root, Scope, TemplateError};
+use super::pieces::{Cut, cut};
+use super::{LOADED, Root, Scope, TemplateError};
 use crate::units::Secrets;
 use crate::wire::Map;
 
@@ -22,6 +23,8 @@ pub struct Context {
     secrets: Arc<HashMap<String, String>>,
     // Whether a value of `matrix` has a secret in it.
     secret_matrix: bool,
+    // Whether the values of `matrix` are not known.
+    lacks_matrix: bool,
 }
 
 /// Values by name, each made into one of minijinja when it is first looked at.
@@ -42,6 +45,7 @@ impl Context {
             matrix: Arc::new(Names::new(matrix)),
             secrets: Arc::default(),
             secret_matrix: false,
+            lacks_matrix: false,
         }
     }
 
@@ -75,7 +79,23 @@ impl Context {
             secrets.mask(&text) != text
         };
         let secret_matrix = self.env.secrets.as_ref().is_some_and(has_secret);
-        Context { matrix: Arc::new(Names::new(matrix)), secret_matrix, ..self.clone() }
+        let matrix = Arc::new(Names::new(matrix));
+        Context { matrix, secret_matrix, lacks_matrix: false, ..self.clone() }
+    }
+
+    /// The same without `matrix`, which has problems of its own.
+    pub fn without_matrix(&self) -> Context {
+        Context { lacks_matrix: true, ..self.with_matrix(Map::new()) }
+    }
+
+    /// Whether a text has no value because an expression in it looks at the `matrix` that is missing.
+    pub fn lacks(&self, text: &str) -> bool {
+        let of_matrix = |cut: &Cut<'_>| match cut {
+            Cut::Text(_) => false,
+            Cut::Expression(text) => Expression::compile(text, &LOADED)
+                .is_ok_and(|expression| expression.mentions("matrix")),
+        };
+        self.lacks_matrix && cut(text).is_ok_and(|cuts| cuts.iter().any(of_matrix))
     }
 
     /// Adds a variable, or gives it another value. `secret` is the expression that may be shown instead

@@ -372,10 +372,11 @@ fn certificate_reason(error: &CertificateError) -> String {
     }
 }
 
-/// Whether a server was refused because its certificate is a CA's. rustls hides the error of webpki,
-/// which has a name of its own, behind `dyn Error`; this is the one place that has to go by its words.
+/// Whether a server was refused because its certificate is a CA's. rustls has no name of its own for
+/// this error of webpki and hides it behind `dyn Error`.
 fn is_of_ca(error: &CertificateError) -> bool {
-    matches!(error, CertificateError::Other(other) if other.0.to_string() == "CaUsedAsEndEntity")
+    let CertificateError::Other(other) = error else { return false };
+    matches!(other.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
 }
 
 fn date(time: UnixTime) -> String {

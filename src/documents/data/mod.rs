@@ -16,7 +16,7 @@ use serde_json::error::Category;
 
 use super::files::matching_files;
 use super::spec::{BlobSpec, DocumentsSpec, Order};
-use crate::error::chain;
+use crate::error::{chain, json_words};
 use crate::random::{Key, Permutation};
 use crate::source::{Problem, Spot};
 use crate::units::ByteSize;
@@ -126,7 +126,7 @@ pub enum EntryError {
     #[error("the line is not UTF-8 text")]
     LineEncoding,
     /// A line that is no Document in JSON.
-    #[error("column {}: {}", .0.column(), json_words(.0))]
+    #[error("column {}: {}", .0.column(), of_line(.0))]
     Line(serde_json::Error),
     /// A record that no CSV file may have.
     #[error(transparent)]
@@ -174,16 +174,14 @@ pub enum EntryError {
     Nothing,
 }
 
-/// What is wrong with a line of JSON, without the place, for which serde_json counts lines of the text
-/// it was given. It has no type for what was expected, so its words are cut and one of them is read.
-fn json_words(error: &serde_json::Error) -> String {
-    let words = error.to_string();
-    match (error.classify(), words.split(" at line ").next().unwrap_or(&words)) {
+/// What is wrong with a line of JSON.
+fn of_line(error: &serde_json::Error) -> String {
+    match (error.classify(), json_words(error)) {
         (Category::Eof, _) => "the line ends within its JSON".into(),
-        // `nothing` begins as `null` does.
-        (Category::Syntax, "expected ident") => "not valid JSON".into(),
-        (Category::Syntax, what) => format!("not valid JSON: {what}"),
-        (_, what) => what.to_owned(),
+        // Said of any word that begins as `null` does, such as `nothing`. It has no type of its own.
+        (Category::Syntax, words) if words == "expected ident" => "not valid JSON".into(),
+        (Category::Syntax, words) => format!("not valid JSON: {words}"),
+        (_, words) => words,
     }
 }
 
