@@ -166,7 +166,7 @@ fn part(ours: &Summary, theirs: &Summary, name: &str) -> Vec<Pair> {
         ("encryption", tls(our.target.tls), tls(their.target.tls)),
         ("family", show(&our.target.family), show(&their.target.family)),
     ]);
-    found.extend(written(ours, theirs, name));
+    found.extend(settings(ours, theirs, name));
     found
 }
 
@@ -175,7 +175,7 @@ const FREE: [&str; 7] =
     ["name", "flow", "thresholds", "assert", "on_done", "on_error", "on_always"];
 
 /// Differences between the resolved suites.
-fn written(ours: &Summary, theirs: &Summary, name: &str) -> Vec<Pair> {
+fn settings(ours: &Summary, theirs: &Summary, name: &str) -> Vec<Pair> {
     let (Some(our), Some(their)) = (resolved(ours, name), resolved(theirs, name)) else {
         return Vec::new();
     };

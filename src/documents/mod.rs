@@ -37,7 +37,7 @@ pub struct Documents {
 #[derive(Debug)]
 struct Inner {
     name: Option<String>,
-    written: Value,
+    resolved: Value,
     key: Key,
     fields: Fields,
     data: Option<DataSet>,
@@ -134,7 +134,7 @@ impl Documents {
         let documents = Documents {
             inner: Arc::new(Inner {
                 name: name.map(str::to_owned),
-                written: written(at, context, base, data.as_ref().map(DataSet::len)),
+                resolved: resolved(at, context, base, data.as_ref().map(DataSet::len)),
                 key,
                 fields,
                 data,
@@ -176,8 +176,8 @@ impl Documents {
     }
 
     /// The generator as written, its load-time expressions evaluated.
-    pub fn written(&self) -> &Value {
-        &self.inner.written
+    pub fn resolved(&self) -> &Value {
+        &self.inner.resolved
     }
 
     /// How many there are; `None`: as many as the load asks for.
@@ -267,7 +267,7 @@ fn is_captured(path: &str) -> bool {
 
 /// A generator as written, with the values of `vars`, `env` and `matrix`, with what a data set has unless
 /// told otherwise, and with paths that hold wherever the program runs.
-fn written(at: Spot<'_>, context: &Context, base: &Path, entries: Option<u64>) -> Value {
+fn resolved(at: Spot<'_>, context: &Context, base: &Path, entries: Option<u64>) -> Value {
     fn bound(value: &mut Value, context: &Context) {
         match value {
             Value::String(text) => {
@@ -281,9 +281,9 @@ fn written(at: Spot<'_>, context: &Context, base: &Path, entries: Option<u64>) -
             _ => (),
         }
     }
-    let mut written = at.node().map(Node::to_json).unwrap_or_default();
-    bound(&mut written, context);
-    let Value::Object(map) = &mut written else { return written };
+    let mut resolved = at.node().map(Node::to_json).unwrap_or_default();
+    bound(&mut resolved, context);
+    let Value::Object(map) = &mut resolved else { return resolved };
     let join = |value: &mut Value| {
         if let Value::String(path) = value {
             let joined = base.join(&*path);
@@ -301,7 +301,7 @@ fn written(at: Spot<'_>, context: &Context, base: &Path, entries: Option<u64>) -
         map.entry("order").or_insert_with(|| "sequential".into());
         map.entry("repeat").or_insert_with(|| false.into());
     }
-    written
+    resolved
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ struct Draft<'a> {
     named: Option<&'a Named>,
     node: Option<Node>,
     // None: it has problems.
-    written: Option<scenario::Flow>,
+    given: Option<scenario::Flow>,
     // What scenarios ask for, in the order they ask.
     protocols: Vec<Protocol>,
 }
@@ -42,23 +42,23 @@ impl<'a> Flows<'a> {
             .map(|named| {
                 let mut node = named.node.clone();
                 let before = problems.len();
-                let written: Option<scenario::Flow> = Sources::read(&mut node, "a flow", problems);
-                if let Some(written) = &written
+                let given: Option<scenario::Flow> = Sources::read(&mut node, "a flow", problems);
+                if let Some(given) = &given
                     && problems.len() == before
                 {
-                    check(written, Spot::of(&node), problems);
+                    check(given, Spot::of(&node), problems);
                 }
                 let whole = problems.len() == before;
                 Draft {
                     named: Some(named),
                     node: Some(node),
-                    written: written.filter(|_| whole),
+                    given: given.filter(|_| whole),
                     protocols: Vec::new(),
                 }
             })
             .collect();
         if drafts.is_empty() {
-            drafts.push(Draft { named: None, node: None, written: None, protocols: Vec::new() });
+            drafts.push(Draft { named: None, node: None, given: None, protocols: Vec::new() });
         }
         Flows { drafts }
     }
@@ -111,7 +111,7 @@ impl<'a> Flows<'a> {
         {
             let message = format!("flow `{}` is not reached over {protocol}", draft.name());
             let over: Vec<String> = offered.iter().map(Protocol::to_string).collect();
-            let help = match draft.written.as_ref().map(|written| written.host.is_some()) {
+            let help = match draft.given.as_ref().map(|given| given.host.is_some()) {
                 Some(true) => format!(
                     "its `host` says {}; give it `hosts: {{grpc: …, http: …}}` for more",
                     over.join(", ")
@@ -130,10 +130,10 @@ impl<'a> Flows<'a> {
     /// The family of a Flow, where the suite says it.
     pub(super) fn family(&self, flow: usize) -> Option<Family> {
         let draft = &self.drafts[flow];
-        let Some(written) = &draft.written else {
+        let Some(given) = &draft.given else {
             return draft.named.is_none().then(|| FlowConfig::default().family.into());
         };
-        match (&written.embedded, written.family) {
+        match (&given.embedded, given.family) {
             (Some(config), _) => Some(config.family.into()),
             (None, Some(FamilyWord::V1)) => Some(Family::V1),
             (None, Some(FamilyWord::V2)) => Some(Family::V2),
@@ -147,20 +147,20 @@ impl<'a> Flows<'a> {
 }
 
 /// Tells of keys that do not go together.
-fn check(written: &scenario::Flow, at: Spot<'_>, problems: &mut Vec<Problem>) {
+fn check(given: &scenario::Flow, at: Spot<'_>, problems: &mut Vec<Problem>) {
     let remote = [
-        ("host", written.host.is_some()),
-        ("hosts", written.hosts.is_some()),
-        ("port", written.port.is_some()),
-        ("tls", written.tls.is_some()),
-        ("headers", written.headers.is_some()),
-        ("family", written.family.is_some()),
-        ("connect_timeout", written.connect_timeout.is_some()),
-        ("max_response_size", written.max_response_size.is_some()),
-        ("max_response_memory", written.max_response_memory.is_some()),
-        ("command", written.command.is_some()),
+        ("host", given.host.is_some()),
+        ("hosts", given.hosts.is_some()),
+        ("port", given.port.is_some()),
+        ("tls", given.tls.is_some()),
+        ("headers", given.headers.is_some()),
+        ("family", given.family.is_some()),
+        ("connect_timeout", given.connect_timeout.is_some()),
+        ("max_response_size", given.max_response_size.is_some()),
+        ("max_response_memory", given.max_response_memory.is_some()),
+        ("command", given.command.is_some()),
     ];
-    if let Some(config) = &written.embedded {
+    if let Some(config) = &given.embedded {
         for problem in config.problems() {
             let at = problem.path.iter().fold(at.key("embedded"), |at, step| match step {
                 PathStep::Key(key) => at.key(key),
@@ -180,20 +180,20 @@ fn check(written: &scenario::Flow, at: Spot<'_>, problems: &mut Vec<Problem>) {
         }
         return;
     }
-    let address = written.host.is_some() || written.port.is_some() || written.hosts.is_some();
+    let address = given.host.is_some() || given.port.is_some() || given.hosts.is_some();
     if !address {
         at.problem(problems, "a flow needs `embedded`, or an address such as `host`", |problem| {
-            match written.command {
+            match given.command {
                 Some(_) => problem.help("what the command starts is reached there"),
                 None => problem,
             }
         });
     }
-    if let Some(hosts) = &written.hosts {
+    if let Some(hosts) = &given.hosts {
         let alone = [
-            ("host", written.host.is_some()),
-            ("port", written.port.is_some()),
-            ("protocol", written.protocol.is_some()),
+            ("host", given.host.is_some()),
+            ("port", given.port.is_some()),
+            ("protocol", given.protocol.is_some()),
         ];
         for (key, _) in alone.into_iter().filter(|(_, given)| *given) {
             at.name(key).problem(
@@ -208,10 +208,10 @@ fn check(written: &scenario::Flow, at: Spot<'_>, problems: &mut Vec<Problem>) {
             });
         }
     }
-    if written.command.as_ref().is_some_and(Vec::is_empty) {
+    if given.command.as_ref().is_some_and(Vec::is_empty) {
         at.key("command").problem(problems, "`command` needs a program", |problem| problem);
     }
-    if written.ready_timeout.is_some() && written.command.is_none() {
+    if given.ready_timeout.is_some() && given.command.is_none() {
         at.name("ready_timeout").problem(
             problems,
             "`ready_timeout` is for a Flow that a `command` starts",
@@ -219,15 +219,15 @@ fn check(written: &scenario::Flow, at: Spot<'_>, problems: &mut Vec<Problem>) {
         );
     }
     for (key, span) in
-        [("ready_timeout", written.ready_timeout), ("connect_timeout", written.connect_timeout)]
+        [("ready_timeout", given.ready_timeout), ("connect_timeout", given.connect_timeout)]
     {
         if span == Some(Span::default()) {
             at.key(key).problem(problems, format!("`{key}` must be above 0s"), |problem| problem);
         }
     }
     for (key, size, least) in [
-        ("max_response_size", written.max_response_size, RESPONSE_BYTES_MIN),
-        ("max_response_memory", written.max_response_memory, RESPONSE_MEMORY_MIN),
+        ("max_response_size", given.max_response_size, RESPONSE_BYTES_MIN),
+        ("max_response_memory", given.max_response_memory, RESPONSE_MEMORY_MIN),
     ] {
         if size.is_some_and(|size| size.bytes() < least) {
             let least = ByteSize::new(least);
@@ -254,18 +254,18 @@ impl Draft<'_> {
         let embedded = |config: &FlowConfig| {
             config.protocols.iter().map(|name| Protocol::from(*name)).collect::<Vec<_>>()
         };
-        let Some(written) = &self.written else {
+        let Some(given) = &self.given else {
             return match self.named {
                 None => first(embedded(&FlowConfig::default())),
                 Some(_) => (Protocol::Grpc, None),
             };
         };
-        let own = written.protocol.map(Protocol::from);
-        if let Some(config) = &written.embedded {
+        let own = given.protocol.map(Protocol::from);
+        if let Some(config) = &given.embedded {
             let (default, offered) = first(embedded(config));
             return (own.unwrap_or(default), offered);
         }
-        if let Some(hosts) = &written.hosts {
+        if let Some(hosts) = &given.hosts {
             let all = [
                 (Protocol::Grpc, &hosts.grpc),
                 (Protocol::Http, &hosts.http),
@@ -275,7 +275,7 @@ impl Draft<'_> {
                 all.into_iter().filter_map(|(protocol, host)| host.as_ref().map(|_| protocol));
             return first(offered.collect());
         }
-        match &written.host {
+        match &given.host {
             Some(host) if host.contains("://") => match host.parse::<Target>() {
                 Ok(target) => (target.protocol, Some(vec![target.protocol])),
                 // What is wrong with it is told when it is resolved.
@@ -291,12 +291,12 @@ impl Draft<'_> {
         if self.protocols.is_empty() {
             self.protocols.push(default);
         }
-        let (Some(named), Some(node), Some(mut written)) = (self.named, &self.node, self.written)
+        let (Some(named), Some(node), Some(mut given)) = (self.named, &self.node, self.given)
         else {
             return Flow { name, origin: Origin::Embedded(FlowConfig::default()) };
         };
         let at = Spot::of(node);
-        if let Some(mut config) = written.embedded.take() {
+        if let Some(mut config) = given.embedded.take() {
             config.log = config.log.as_ref().map(|path| named.base.join(path));
             if let Some(tls) = &mut config.tls {
                 tls.cert = named.base.join(&tls.cert);
@@ -319,18 +319,18 @@ impl Draft<'_> {
             return Flow { name, origin: Origin::Embedded(config) };
         }
         // One for all its protocols.
-        let memory = written.max_response_memory.map(|size| ResponseMemory::new(bytes(size)));
+        let memory = given.max_response_memory.map(|size| ResponseMemory::new(bytes(size)));
         let clients: Vec<ClientConfig> = self
             .protocols
             .iter()
-            .filter_map(|protocol| client(&written, *protocol, at, &named.base, problems))
+            .filter_map(|protocol| client(&given, *protocol, at, &named.base, problems))
             .map(|client| ClientConfig { response_memory: memory.clone(), ..client })
             .collect();
-        let origin = match written.command.take() {
+        let origin = match given.command.take() {
             None => Origin::Remote(clients),
             Some(command) => Origin::Command {
                 command: command.into_iter().map(|word| word.0).collect(),
-                ready_timeout: written.ready_timeout.map_or(READY_TIMEOUT, Span::get),
+                ready_timeout: given.ready_timeout.map_or(READY_TIMEOUT, Span::get),
                 clients,
             },
         };
@@ -340,35 +340,34 @@ impl Draft<'_> {
 
 /// The client of a Flow over one protocol.
 fn client(
-    written: &scenario::Flow,
+    given: &scenario::Flow,
     protocol: Protocol,
     at: Spot<'_>,
     base: &Path,
     problems: &mut Vec<Problem>,
 ) -> Option<ClientConfig> {
     let before = problems.len();
-    let target = target(written, protocol, at, problems)?;
+    let target = target(given, protocol, at, problems)?;
     let mut config = ClientConfig::new(target);
-    if let Some(hosts) = &written.hosts
+    if let Some(hosts) = &given.hosts
         && hosts.http.is_some()
         && protocol != Protocol::Http
     {
-        config.http_target = self::target(written, Protocol::Http, at, problems);
+        config.http_target = self::target(given, Protocol::Http, at, problems);
     }
-    config.family = match written.family {
+    config.family = match given.family {
         None | Some(FamilyWord::Auto) => FamilyChoice::Auto,
         Some(FamilyWord::V1) => FamilyChoice::Is(Family::V1),
         Some(FamilyWord::V2) => FamilyChoice::Is(Family::V2),
     };
-    if let Some(Tls::Options(options)) = &written.tls {
+    if let Some(Tls::Options(options)) = &given.tls {
         config.tls = tls_options(options, base);
     }
-    config.headers =
-        written.headers.iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
-    if let Some(timeout) = written.connect_timeout {
+    config.headers = given.headers.iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
+    if let Some(timeout) = given.connect_timeout {
         config.connect_timeout = timeout.get();
     }
-    if let Some(size) = written.max_response_size {
+    if let Some(size) = given.max_response_size {
         config.limits = Limits { message_bytes_max: bytes(size) };
     }
     if let Err(error) = config.check() {
@@ -391,26 +390,26 @@ fn bytes(size: ByteSize) -> usize {
     usize::try_from(size.bytes()).unwrap_or(usize::MAX)
 }
 
-fn tls_options(written: &TlsMap, base: &Path) -> TlsOptions {
+fn tls_options(given: &TlsMap, base: &Path) -> TlsOptions {
     let path = |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| base.join(path));
     TlsOptions {
-        ca: path(&written.ca),
-        cert: path(&written.cert),
-        key: path(&written.key),
-        server_name: written.server_name.clone(),
-        insecure: written.insecure.unwrap_or(false),
+        ca: path(&given.ca),
+        cert: path(&given.cert),
+        key: path(&given.key),
+        server_name: given.server_name.clone(),
+        insecure: given.insecure.unwrap_or(false),
     }
 }
 
 /// Where a Flow is over one protocol.
 fn target(
-    written: &scenario::Flow,
+    given: &scenario::Flow,
     protocol: Protocol,
     at: Spot<'_>,
     problems: &mut Vec<Problem>,
 ) -> Option<Target> {
-    let (host, host_at) = match &written.hosts {
-        None => (written.host.as_ref(), at.key("host")),
+    let (host, host_at) = match &given.hosts {
+        None => (given.host.as_ref(), at.key("host")),
         Some(hosts) => match protocol {
             Protocol::Grpc => (hosts.grpc.as_ref(), at.key("hosts").key("grpc")),
             Protocol::Http => (hosts.http.as_ref(), at.key("hosts").key("http")),
@@ -418,8 +417,8 @@ fn target(
         },
     };
     let has_scheme = host.is_some_and(|host| host.contains("://"));
-    let in_hosts = written.hosts.is_some();
-    let tls = match &written.tls {
+    let in_hosts = given.hosts.is_some();
+    let tls = match &given.tls {
         None => None,
         Some(Tls::Switch(tls)) => Some(*tls),
         // Options beside a scheme say how, not whether.
@@ -428,11 +427,11 @@ fn target(
     };
     let address = Address {
         host: host.cloned(),
-        port: written.port,
+        port: given.port,
         // A scheme says the protocol; a flow that says it again is told of two sources.
         protocol: match (has_scheme, in_hosts) {
             (true, true) => None,
-            (true, false) => written.protocol.map(Protocol::from),
+            (true, false) => given.protocol.map(Protocol::from),
             (false, _) => Some(protocol),
         },
         tls,
@@ -454,7 +453,7 @@ fn target(
         host_at.problem(problems, message, |problem| problem);
         return None;
     }
-    if matches!(written.tls, Some(Tls::Options(_))) && !target.tls {
+    if matches!(given.tls, Some(Tls::Options(_))) && !target.tls {
         at.key("tls").problem(
             problems,
             format!("the address `{target}` is not encrypted, so these options have no effect"),

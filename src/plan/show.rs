@@ -24,7 +24,7 @@ impl Plan {
             if let Work::Post(Post { documents: Some(used), .. }) = &step.work {
                 // A generator that depends on the matrix has as many forms as the matrix has values.
                 if let Some(name) = used.name() {
-                    documents.entry(name).or_insert_with(|| used.written().clone());
+                    documents.entry(name).or_insert_with(|| used.resolved().clone());
                 }
             }
         }
@@ -242,7 +242,7 @@ fn show_step(step: &Step) -> Map {
 fn show_documents(documents: &Documents) -> Value {
     match documents.name() {
         Some(name) => name.into(),
-        None => documents.written().clone(),
+        None => documents.resolved().clone(),
     }
 }
 

@@ -238,8 +238,8 @@ impl Tree<'_> {
             Raw::Bool(value) => (Value::Bool(value), false),
             Raw::Number(value) => (Value::Number(value), false),
             Raw::Text(value) => {
-                let written = &self.text[place.start as usize..place.end as usize];
-                if let Some(range) = user_info(written) {
+                let given = &self.text[place.start as usize..place.end as usize];
+                if let Some(range) = user_info(given) {
                     let at = place.start as usize;
                     self.secrets.push(((at + range.start) as u32, (at + range.end) as u32));
                 }

@@ -18,7 +18,7 @@ use crate::wire::{Document, Family, Map};
 pub struct Condition {
     node: Node,
     /// As written; conditions are compared by it.
-    written: Map,
+    given: Map,
 }
 
 /// Why a map is no condition.
@@ -71,8 +71,8 @@ impl Condition {
     ///
     /// # Errors
     /// When an operator is unknown, or has a value it cannot take.
-    pub fn new(written: Map) -> Result<Condition, ConditionError> {
-        Ok(Condition { node: all(&written)?, written })
+    pub fn new(given: Map) -> Result<Condition, ConditionError> {
+        Ok(Condition { node: all(&given)?, given })
     }
 
     /// Whether a Document fulfils it. In v2 a tag that is not there fulfils nothing but `$exists: false`.
@@ -83,7 +83,7 @@ impl Condition {
 
 impl PartialEq for Condition {
     fn eq(&self, other: &Condition) -> bool {
-        self.written == other.written
+        self.given == other.given
     }
 }
 
@@ -282,14 +282,14 @@ fn score(
 
 impl Serialize for Condition {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.written.serialize(serializer)
+        self.given.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Condition {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Condition, D::Error> {
-        let written = Map::deserialize(deserializer)?;
-        Condition::new(written).map_err(de::Error::custom)
+        let given = Map::deserialize(deserializer)?;
+        Condition::new(given).map_err(de::Error::custom)
     }
 }
 

@@ -89,11 +89,11 @@ impl<'a> Resolver<'a> {
         for (index, unit) in units.iter().enumerate() {
             // What is wrong is taken out of the tree, so each reads a copy of its own.
             let mut node = unit.node.clone();
-            let written = Sources::read(&mut node, "a scenario", self.problems);
-            let written: scenario::Scenario = written.unwrap_or_default();
-            let (names, at) = (written.needs.as_deref(), Spot::of(&node).key("needs"));
+            let given = Sources::read(&mut node, "a scenario", self.problems);
+            let given: scenario::Scenario = given.unwrap_or_default();
+            let (names, at) = (given.needs.as_deref(), Spot::of(&node).key("needs"));
             let needs = needs.of(index, names.unwrap_or_default(), at, self.problems);
-            scenarios.push(self.scenario(unit, &written, &node, needs));
+            scenarios.push(self.scenario(unit, &given, &node, needs));
         }
         // Generators that no scenario uses are checked too.
         let used: HashSet<String> = self.documents.keys().map(|(name, _)| name.clone()).collect();
@@ -147,15 +147,15 @@ impl<'a> Resolver<'a> {
     fn scenario(
         &mut self,
         unit: &'a Unit,
-        written: &scenario::Scenario,
+        given: &scenario::Scenario,
         node: &Node,
         needs: Vec<usize>,
     ) -> Scenario {
         let at = Spot::of(node);
-        let protocol = self.protocol(written, at);
+        let protocol = self.protocol(given, at);
         let (flow, protocol) =
-            self.flows.choose(self.onto.or(written.flow.as_deref()), protocol, at, self.problems);
-        let steps = self.steps(unit, written, flow, at);
+            self.flows.choose(self.onto.or(given.flow.as_deref()), protocol, at, self.problems);
+        let steps = self.steps(unit, given, flow, at);
         let streams = |step: &Step| matches!(&step.work, Work::Post(post) if post.stream);
         if let Some(index) = steps.iter().position(streams)
             && protocol != Protocol::Grpc
@@ -166,9 +166,9 @@ impl<'a> Resolver<'a> {
                 format!("streaming endpoints are reached over grpc, and this goes over {protocol}");
             at.key("stream").problem(self.problems, message, |problem| problem);
         }
-        let load = load(written, at, &unit.base, &steps, self.problems);
+        let load = load(given, at, &unit.base, &steps, self.problems);
         let mut thresholds = Vec::new();
-        for (index, threshold) in written.thresholds.iter().flatten().enumerate() {
+        for (index, threshold) in given.thresholds.iter().flatten().enumerate() {
             let at = at.key("thresholds").index(index);
             self.step_is_known(&threshold.that, &steps, at);
             if threshold.abort && !threshold.that.can_abort() {
@@ -199,13 +199,13 @@ impl<'a> Resolver<'a> {
             matrix: unit.matrix.clone(),
             flow,
             protocol,
-            client: self.client(written, at),
+            client: self.client(given, at),
             steps,
             load,
-            warmup: written.warmup.map_or(Duration::ZERO, Span::get),
+            warmup: given.warmup.map_or(Duration::ZERO, Span::get),
             needs,
-            start: written.start.map_or(Duration::ZERO, Span::get),
-            own_grace: written.grace.map(Span::get),
+            start: given.start.map_or(Duration::ZERO, Span::get),
+            own_grace: given.grace.map(Span::get),
             thresholds,
         }
     }
@@ -223,14 +223,14 @@ impl<'a> Resolver<'a> {
     }
 
     /// The protocol that a scenario asks for. GraphQL goes over HTTP, whatever the Flow offers besides.
-    fn protocol(&mut self, written: &scenario::Scenario, at: Spot<'_>) -> Option<ProtocolWord> {
-        let steps = written.steps.as_deref().unwrap_or_default();
+    fn protocol(&mut self, given: &scenario::Scenario, at: Spot<'_>) -> Option<ProtocolWord> {
+        let steps = given.steps.as_deref().unwrap_or_default();
         let mutations = steps.iter().filter(|step| step.mutate.is_some()).count();
-        if written.mutate.is_none() && mutations == 0 {
-            return written.protocol;
+        if given.mutate.is_none() && mutations == 0 {
+            return given.protocol;
         }
         let mixed = mutations < steps.len();
-        if mixed && written.protocol.is_some_and(|protocol| protocol != ProtocolWord::Http) {
+        if mixed && given.protocol.is_some_and(|protocol| protocol != ProtocolWord::Http) {
             at.key("protocol").problem(
                 self.problems,
                 "a scenario with mutations among its steps goes over http",
@@ -240,28 +240,28 @@ impl<'a> Resolver<'a> {
         Some(ProtocolWord::Http)
     }
 
-    fn client(&mut self, written: &scenario::Scenario, at: Spot<'_>) -> ClientOverrides {
+    fn client(&mut self, given: &scenario::Scenario, at: Spot<'_>) -> ClientOverrides {
         let mut count = |value: Option<u64>, key: &str, default: u64, min: u64, max: u64| {
             in_range(value.unwrap_or(default), key, min, max, at.key(key), self.problems)
         };
-        let connections = match written.connections {
+        let connections = match given.connections {
             None => Connections::AsNeeded,
             some => {
                 let connections = count(some, "connections", 1, 1, CONNECTIONS_MAX);
                 Connections::Exactly(connections as usize)
             }
         };
-        let prefetch = count(written.prefetch, "prefetch", 1000, 0, PREFETCH_MAX);
-        let timeout = written.timeout.map(Span::get);
+        let prefetch = count(given.prefetch, "prefetch", 1000, 0, PREFETCH_MAX);
+        let timeout = given.timeout.map(Span::get);
         if timeout == Some(Duration::ZERO) {
             at.key("timeout").problem(self.problems, "`timeout` must be above 0s", |problem| {
                 problem.help("leave it out for no limit")
             });
         }
         let mut retry = Retry::default();
-        if let Some(written) = &written.retry {
+        if let Some(given) = &given.retry {
             let at = at.key("retry");
-            let attempts = written.max_attempts.unwrap_or(1);
+            let attempts = given.max_attempts.unwrap_or(1);
             let attempts = in_range(
                 attempts,
                 "max_attempts",
@@ -271,13 +271,13 @@ impl<'a> Resolver<'a> {
                 self.problems,
             );
             retry.max_attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
-            if let Some(span) = written.initial_backoff {
+            if let Some(span) = given.initial_backoff {
                 retry.initial_backoff = span.get();
             }
-            if let Some(span) = written.max_backoff {
+            if let Some(span) = given.max_backoff {
                 retry.max_backoff = span.get();
             }
-            if let Some(multiplier) = written.backoff_multiplier {
+            if let Some(multiplier) = given.backoff_multiplier {
                 if multiplier < 1.0 {
                     at.key("backoff_multiplier").problem(
                         self.problems,
@@ -304,13 +304,13 @@ impl<'a> Resolver<'a> {
             timeout,
             retry,
             connections,
-            compression: match written.compression {
+            compression: match given.compression {
                 None | Some(CompressionWord::None) => Compression::None,
                 Some(CompressionWord::Gzip) => Compression::Gzip,
                 Some(CompressionWord::Deflate) => Compression::Deflate,
             },
             prefetch: prefetch as usize,
-            results_in_order: written.results_in_order.unwrap_or(false),
+            results_in_order: given.results_in_order.unwrap_or(false),
         }
     }
 
@@ -326,21 +326,20 @@ impl<'a> Resolver<'a> {
 
     fn capacity(&mut self, scenarios: &[Scenario]) -> Option<Capacity> {
         let mut node = self.suite.capacity.clone()?;
-        let written: scenario::Capacity = Sources::read(&mut node, "`capacity`", self.problems)?;
+        let given: scenario::Capacity = Sources::read(&mut node, "`capacity`", self.problems)?;
         let at = Spot::of(&node);
-        let scenario = scenarios.iter().position(|scenario| scenario.name == written.scenario);
+        let scenario = scenarios.iter().position(|scenario| scenario.name == given.scenario);
         let Some(scenario) = scenario else {
             let known = scenarios.iter().map(|scenario| scenario.name.as_str());
-            let message = format!("no scenario is named `{}`", written.scenario);
-            at.key("scenario").problem(self.problems, message, |problem| {
-                problem.suggest(&written.scenario, known)
-            });
+            let message = format!("no scenario is named `{}`", given.scenario);
+            at.key("scenario")
+                .problem(self.problems, message, |problem| problem.suggest(&given.scenario, known));
             return None;
         };
-        if written.objective.is_empty() {
+        if given.objective.is_empty() {
             at.key("objective").problem(self.problems, "`objective` needs a condition", |p| p);
         }
-        for (index, condition) in written.objective.iter().enumerate() {
+        for (index, condition) in given.objective.iter().enumerate() {
             let at = at.key("objective").index(index);
             self.step_is_known(condition, &scenarios[scenario].steps, at);
             if let Err(error) = condition.check_objective() {
@@ -359,18 +358,18 @@ impl<'a> Resolver<'a> {
                 share
             };
         let precision =
-            share("precision", written.precision, Capacity::PRECISION, &Capacity::PRECISIONS);
+            share("precision", given.precision, Capacity::PRECISION, &Capacity::PRECISIONS);
         let confidence =
-            share("confidence", written.confidence, Capacity::CONFIDENCE, &Capacity::CONFIDENCES);
-        let trial = written.trial.map_or(Capacity::TRIAL, Span::get);
+            share("confidence", given.confidence, Capacity::CONFIDENCE, &Capacity::CONFIDENCES);
+        let trial = given.trial.map_or(Capacity::TRIAL, Span::get);
         if !Capacity::TRIALS.contains(&trial) {
             let message = "`trial` must be from 1s to 24h";
             at.key("trial").problem(self.problems, message, |problem| problem);
         }
-        let levels = self.levels(written.rate, written.clients, at)?;
+        let levels = self.levels(given.rate, given.clients, at)?;
         Some(Capacity {
             scenario,
-            objective: written.objective,
+            objective: given.objective,
             levels,
             precision: precision?,
             confidence: confidence?,

@@ -48,13 +48,13 @@ impl<'a> Needs<'a> {
     pub(super) fn of(
         &self,
         me: usize,
-        written: &[String],
+        given: &[String],
         at: Spot<'_>,
         problems: &mut Vec<Problem>,
     ) -> Vec<usize> {
         let group = self.units[me].group;
         let mut needs: Vec<usize> = Vec::new();
-        for (index, name) in written.iter().enumerate() {
+        for (index, name) in given.iter().enumerate() {
             let at = at.index(index);
             let Some(found) = self.by_name.get(name.as_str()) else {
                 at.problem(problems, format!("no scenario is named `{name}`"), |problem| {

@@ -28,6 +28,13 @@ struct Seen<'a> {
     family: Option<Family>,
 }
 
+impl Seen<'_> {
+    /// What a step sees that may follow others; `mutates`: its responses are GraphQL's.
+    fn new(captured: &[String], mutates: bool, family: Option<Family>) -> Seen<'_> {
+        Seen { captured, fields: !mutates && family != Some(Family::V2), family }
+    }
+}
+
 /// The keys of a step, or of a scenario that is its only step.
 struct StepParts<'a> {
     on: Option<&'a str>,
@@ -48,36 +55,36 @@ impl<'a> Resolver<'a> {
     pub(super) fn steps(
         &mut self,
         unit: &'a Unit,
-        written: &scenario::Scenario,
+        given: &scenario::Scenario,
         flow: usize,
         at: Spot<'_>,
     ) -> Vec<Step> {
         let own = StepParts {
-            on: written.on.as_deref(),
-            documents: written.documents.as_ref(),
-            request_size: written.request_size,
-            parameters: written.parameters.as_ref(),
-            target_executor: written.target_executor.as_deref(),
-            stream: written.stream,
-            mutate: written.mutate.as_deref(),
-            variables: written.variables.as_ref(),
+            on: given.on.as_deref(),
+            documents: given.documents.as_ref(),
+            request_size: given.request_size,
+            parameters: given.parameters.as_ref(),
+            target_executor: given.target_executor.as_deref(),
+            stream: given.stream,
+            mutate: given.mutate.as_deref(),
+            variables: given.variables.as_ref(),
             at,
             outer: None,
         };
         let family = self.flows.family(flow);
-        let mutates = written.mutate.is_some()
-            || written.steps.iter().flatten().any(|step| step.mutate.is_some());
+        let mutates = given.mutate.is_some()
+            || given.steps.iter().flatten().any(|step| step.mutate.is_some());
         let shared = self.judges(
             [
-                (written.assert.as_deref(), &written.on_done),
-                (None, &written.on_error),
-                (None, &written.on_always),
+                (given.assert.as_deref(), &given.on_done),
+                (None, &given.on_error),
+                (None, &given.on_always),
             ],
             unit,
             at,
-            &Seen { captured: &[], fields: !mutates && family != Some(Family::V2), family },
+            &Seen::new(&[], mutates, family),
         );
-        let Some(steps) = &written.steps else {
+        let Some(steps) = &given.steps else {
             let work = self.work(unit, &own, &[]);
             let (assertions, callbacks) = shared;
             return vec![Step {
@@ -128,8 +135,7 @@ impl<'a> Resolver<'a> {
                 outer: Some(&own),
             };
             let work = self.work(unit, &parts, &captured);
-            let fields = step.mutate.is_none() && family != Some(Family::V2);
-            let seen = Seen { captured: &captured, fields, family };
+            let seen = Seen::new(&captured, step.mutate.is_some(), family);
             let (mut assertions, mut callbacks) = self.judges(
                 [
                     (step.assert.as_deref(), &step.on_done),
@@ -358,10 +364,10 @@ impl<'a> Resolver<'a> {
     fn documents(
         &mut self,
         unit: &'a Unit,
-        written: &DocumentsRef,
+        given: &DocumentsRef,
         at: Spot<'_>,
     ) -> Option<Arc<Documents>> {
-        match written {
+        match given {
             DocumentsRef::Name(name) => {
                 let suite = self.suite;
                 let Some(named) = suite.documents.iter().find(|named| named.name == *name) else {
@@ -410,30 +416,30 @@ impl<'a> Resolver<'a> {
     /// then `on_error`, then `on_always`.
     fn judges(
         &mut self,
-        written: [Judges<'_>; 3],
+        given: [Judges<'_>; 3],
         unit: &Unit,
         at: Spot<'_>,
         seen: &Seen<'_>,
     ) -> (Vec<Assertion>, Callbacks) {
-        let [(assert, on_done), (_, on_error), (_, on_always)] = written;
+        let [(assert, on_done), (_, on_error), (_, on_always)] = given;
         let mut assertions = Vec::new();
-        for (index, written) in assert.into_iter().flatten().enumerate() {
+        for (index, given) in assert.into_iter().flatten().enumerate() {
             let at = at.key("assert").index(index);
-            let name = written.name.as_deref();
-            match Assertion::compile(name, &written.that, written.sample, &unit.context) {
+            let name = given.name.as_deref();
+            match Assertion::compile(name, &given.that, given.sample, &unit.context) {
                 Ok(assertion) => {
                     self.looked_at(assertion.expressions(), at.key("that"), seen);
                     assertions.push(assertion);
                 }
                 Err(error) => error.tell(at.key("that"), self.problems),
             }
-            if written.sample == Percentage::ZERO {
+            if given.sample == Percentage::ZERO {
                 at.key("sample")
                     .problem(self.problems, "`sample` must be above 0%", |problem| problem);
             }
         }
-        let mut actions = |written: &Option<Vec<scenario::Action>>, key: &str| {
-            let actions = written.iter().flatten().enumerate();
+        let mut actions = |given: &Option<Vec<scenario::Action>>, key: &str| {
+            let actions = given.iter().flatten().enumerate();
             actions
                 .filter_map(|(index, action)| {
                     let at = at.key(key).index(index);
