@@ -1,6 +1,7 @@
 //! Plans and choices made of what was found, against figures worked out by hand.
 
 use flowbench::capacity::forecast::{self, Growth, Wanted};
+use flowbench::capacity::words;
 use jiff::civil::{Date, date};
 
 /// A plan for ten Documents a request.
@@ -39,7 +40,7 @@ fn a_plan_has_the_replicas_cost_and_month_that_arithmetic_says() {
     assert_eq!(costs.len(), 3);
     assert_eq!(plan.outgrown, Some(date(2027, 2, 1)));
     assert_eq!(
-        plan.words,
+        words::plan(&plan),
         "the 2 replicas of today no longer hold the peak with 25 % to spare from February 2027 on; \
          March 2027 needs 6 replicas for 2,000/s, 7 with one to spare, 0.15 per million Documents at \
          the peak (extrapolated beyond twice the measured 1,000/s, linear scaling unverified)"
