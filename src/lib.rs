@@ -30,6 +30,7 @@
 
 pub mod clock;
 pub mod error;
+pub mod metric;
 pub mod random;
 pub mod schedule;
 pub mod source;

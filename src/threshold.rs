@@ -6,15 +6,19 @@
 
 use std::time::Duration;
 
+use indexmap::IndexMap;
+
+use crate::metric::{Measure, Metric, Part, Statistic};
 use crate::record::reason::{Code, Reason};
 use crate::record::summary::{
     ClientSummary, DocumentCounts, Requests, ScenarioSummary, Summary, ThresholdSummary,
     Throughput, Verdict, ms,
 };
-use crate::record::tally::Tally;
+use crate::record::tally::{Counts, Tally};
 use crate::record::{Histogram, HistogramError, Window};
-use crate::scenario::condition::{Comparison, Condition, Metric, MetricUnit, Statistic};
+use crate::scenario::condition::{Comparison, Condition};
 use crate::stats::samples_needed;
+use crate::units::Quantile;
 
 /// What conditions are judged on: the figures of a saved scenario, or of the last seconds of one
 /// that runs.
@@ -24,12 +28,17 @@ pub struct Evidence {
     pub response: Histogram,
     /// Service time of ok requests.
     pub service: Histogram,
+    /// Times of ok requests in Executors and gateway, and outside the gateway, from the routes of
+    /// their responses; empty if those have none.
+    pub routes: Vec<(Part, Histogram)>,
     /// What became of the requests.
     pub requests: Requests,
     /// Rates.
     pub throughput: Throughput,
     /// Responses on which an assertion did not hold; `None` where that was not kept.
     pub assertion_failures: Option<u64>,
+    /// The counters of `count` actions; `None` where that was not kept.
+    pub counters: Option<IndexMap<String, u64>>,
     /// Documents that did not come back; `None` where that is not known.
     pub documents_missing: Option<u64>,
     /// The reasons against quoting it, which may leave a condition inconclusive.
@@ -46,7 +55,7 @@ pub struct Evidence {
 enum Actual {
     /// In the metric's unit; infinite is beyond all that was recorded.
     Value(f64),
-    Unknown(Code, &'static str),
+    Unknown(Code, String),
 }
 
 /// Between what a metric can have been if it had not been for a reason against the run.
@@ -87,7 +96,9 @@ impl Evidence {
                     requests_per_s: step.requests_per_s,
                     ..Throughput::default()
                 },
+                routes: Vec::new(),
                 assertion_failures: None,
+                counters: None,
                 documents_missing: None,
                 doubts: doubts.clone(),
                 own_delay_ms,
@@ -96,15 +107,27 @@ impl Evidence {
             };
             steps.push((step.name.clone(), evidence));
         }
+        let mut routes = Vec::new();
+        for executor in scenario.executors.iter().flatten() {
+            let part = Part::Executor(executor.name.clone());
+            routes.push((part, executor.time_ms.to_histogram()?));
+        }
+        for (part, time) in
+            [(Part::Gateway, &scenario.gateway_ms), (Part::Network, &scenario.network_ms)]
+        {
+            let time = time.as_ref().map(|time| time.to_histogram()).transpose()?;
+            routes.extend(time.map(|time| (part, time)));
+        }
+        let whole = scenario.part.is_none();
         Ok(Evidence {
             response: scenario.response_time_ms.to_histogram()?,
             service: scenario.service_time_ms.to_histogram()?,
+            routes,
             requests: scenario.requests,
             throughput: scenario.throughput,
-            assertion_failures: scenario
-                .part
-                .is_none()
-                .then(|| scenario.assertions.iter().map(|a| a.failed).sum()),
+            assertion_failures: whole
+                .then(|| scenario.assertions.iter().map(|assertion| assertion.failed).sum()),
+            counters: whole.then(|| scenario.counters.clone()),
             documents_missing: scenario.documents.missing,
             doubts,
             own_delay_ms,
@@ -114,13 +137,15 @@ impl Evidence {
     }
 
     /// The evidence in a window of a scenario that runs, with the names of its steps.
-    pub fn of_window(
-        tally: &Tally,
-        window: Duration,
-        assertion_failures: u64,
-        names: &[&str],
-    ) -> Evidence {
+    pub fn of_window(tally: &Tally, window: Duration, counts: &Counts, names: &[&str]) -> Evidence {
         let window = Window { length: window, timed: false };
+        let executors = tally
+            .executors
+            .iter()
+            .map(|executor| (Part::Executor(executor.name.clone()), executor.time.clone()));
+        let routes = [(Part::Gateway, &tally.gateway), (Part::Network, &tally.network)];
+        let routes = routes.map(|(part, time)| (part, time.clone())).into_iter().chain(executors);
+        let routes = routes.filter(|(_, time)| time.count() > 0).collect();
         let names = if names.len() > 1 { names } else { &[] };
         let steps = names.iter().enumerate().map(|(index, name)| {
             // A step that was never reached has counted nothing.
@@ -139,7 +164,9 @@ impl Evidence {
                     ..step.requests()
                 },
                 throughput: Throughput { requests_per_s, ..Throughput::default() },
+                routes: Vec::new(),
                 assertion_failures: None,
+                counters: None,
                 documents_missing: None,
                 doubts: Vec::new(),
                 own_delay_ms: 0.0,
@@ -151,9 +178,11 @@ impl Evidence {
         Evidence {
             response: tally.ok().clone(),
             service: tally.service.clone(),
+            routes,
             requests: Requests::ended(tally),
             throughput: Throughput::new(tally, window),
-            assertion_failures: Some(assertion_failures),
+            assertion_failures: Some(counts.assertion_failures),
+            counters: Some(counts.counters.clone()),
             documents_missing: DocumentCounts::new(tally).missing,
             doubts: Vec::new(),
             own_delay_ms: 0.0,
@@ -166,22 +195,17 @@ impl Evidence {
     pub fn judge(&self, condition: &Condition) -> ThresholdSummary {
         let unknown = |code, text| (None, Verdict::Inconclusive, Some(Reason::plain(code, text)));
         let (actual, verdict, reason) = match self.about(condition) {
-            None => unknown(Code::NotKept, "there are no figures of that step"),
-            Some(about) => match about.actual(condition.metric) {
+            None => unknown(Code::NotKept, "there are no figures of that step".into()),
+            Some((about, metric)) => match about.actual(&metric.measure) {
                 Actual::Unknown(code, text) => unknown(code, text),
                 Actual::Value(value) => {
-                    let (verdict, reason) = about.weigh(condition, value);
+                    let (verdict, reason) = about.weigh(condition, &metric.measure, value);
                     (value.is_finite().then_some(value), verdict, reason)
                 }
             },
         };
         let passed = verdict == Verdict::Passed;
-        let unit = match condition.metric.unit() {
-            MetricUnit::Milliseconds => "ms",
-            MetricUnit::Fraction => "share",
-            MetricUnit::PerSecond => "per_s",
-            MetricUnit::Count => "count",
-        };
+        let unit = condition.metric.unit().name();
         let that = condition.to_string();
         let code = reason.as_ref().map(|reason| reason.code);
         let reason = reason.map(|reason| reason.text);
@@ -190,8 +214,12 @@ impl Evidence {
 
     /// Judges a metric whose value is known. Inconclusive is only what one of the doubts, or the
     /// requests that are missing for a percentile, could turn round.
-    fn weigh(&self, condition: &Condition, value: f64) -> (Verdict, Option<Reason>) {
-        let metric = condition.metric;
+    fn weigh(
+        &self,
+        condition: &Condition,
+        metric: &Measure,
+        value: f64,
+    ) -> (Verdict, Option<Reason>) {
         let spans =
             self.doubts.iter().map(|doubt| (self.span(metric, value, doubt), doubt.clone()));
         let few = self.too_few(metric).map(|reason| (self.span_of_missing(metric), reason));
@@ -211,7 +239,7 @@ impl Evidence {
     }
 
     /// What a metric can have been but for a reason against the run. The table of `docs/report.md`.
-    fn span(&self, metric: Metric, value: f64, doubt: &Reason) -> Span {
+    fn span(&self, metric: &Measure, value: f64, doubt: &Reason) -> Span {
         let exactly = Span { low: value, high: value };
         let anything = Span { low: f64::NEG_INFINITY, high: f64::INFINITY };
         let up = Span { low: value, high: f64::INFINITY };
@@ -219,171 +247,220 @@ impl Evidence {
         let requests = &self.requests;
         let share = |failed: u64| failed as f64 / requests.arrivals.max(1) as f64;
         match (doubt.code, metric) {
-            (_, Metric::AssertionFailures | Metric::Requests | Metric::DocumentsMissing) => exactly,
+            (
+                _,
+                Measure::AssertionFailures
+                | Measure::Requests
+                | Measure::DocumentsMissing
+                | Measure::Counter(_),
+            ) => exactly,
             // Of arrivals that we never sent nobody knows how they would have ended.
-            (Code::NotSentInTime, Metric::ErrorRate | Metric::Errors | Metric::Dropped) => {
+            (Code::NotSentInTime, Measure::ErrorRate | Measure::Errors | Measure::Dropped) => {
                 let missing = doubt.limit.unwrap_or(0.0) - doubt.found.unwrap_or(0.0);
                 let low = requests.failed().saturating_sub(missing as u64);
                 match metric {
-                    Metric::ErrorRate => Span { low: share(low), high: value },
-                    Metric::Errors => Span { low: value, high: value + missing },
+                    Measure::ErrorRate => Span { low: share(low), high: value },
+                    Measure::Errors => Span { low: value, high: value + missing },
                     _ => Span { low: value - missing, high: value },
                 }
             }
             // Nobody knows how those would have ended that we could not send.
-            (Code::OwnLimit, Metric::ErrorRate | Metric::Errors) => {
+            (Code::OwnLimit, Measure::ErrorRate | Measure::Errors) => {
                 let ours = doubt.found.unwrap_or(0.0).min(requests.errors() as f64);
                 match metric {
-                    Metric::ErrorRate => {
+                    Measure::ErrorRate => {
                         Span { low: share(requests.failed() - ours as u64), high: value }
                     }
                     _ => Span { low: value - ours, high: value },
                 }
             }
-            (Code::OwnLimit, Metric::Throughput | Metric::DocumentsPerSecond) => up,
+            (Code::OwnLimit, Measure::Throughput | Measure::DocumentsPerSecond) => up,
             // A thread that does not run reads answers too late, and takes some for missing.
             (
                 Code::ThreadBusy | Code::CpuWithheld | Code::CpuContended,
-                Metric::ErrorRate | Metric::Errors,
+                Measure::ErrorRate | Measure::Errors,
             ) => match metric {
-                Metric::ErrorRate => {
+                Measure::ErrorRate => {
                     Span { low: share(requests.failed() - requests.timeouts), high: value }
                 }
                 _ => Span { low: value - requests.timeouts as f64, high: value },
             },
-            (_, Metric::ErrorRate | Metric::Errors | Metric::Dropped) => exactly,
+            (_, Measure::ErrorRate | Measure::Errors | Measure::Dropped) => exactly,
             // Requests that are sent later, by `delay` at most, come back later by that at most and
             // never earlier. So the response time, which counts from when they were due, would have
             // been shorter by at most so much, and never longer.
-            (Code::GeneratorBehind | Code::DocumentsBehind, Metric::ResponseTime(_)) => {
-                Span { low: value - delay, high: value }
-            }
-            (Code::GeneratorBehind | Code::DocumentsBehind, Metric::ServiceTime(_)) => {
-                Span { low: value - delay, high: value + delay }
+            (
+                Code::GeneratorBehind | Code::DocumentsBehind,
+                Measure::Latency(Part::Response, _),
+            ) => Span { low: value - delay, high: value },
+            // Both ends of these shift by at most so much, and the others are differences of two of
+            // them.
+            (Code::GeneratorBehind | Code::DocumentsBehind, Measure::Latency(part, _)) => {
+                let both = match part {
+                    Part::Response | Part::Service | Part::Executor(_) => delay,
+                    Part::Gateway | Part::Network => 2.0 * delay,
+                };
+                Span { low: value - both, high: value + both }
             }
             (
                 Code::GeneratorBehind | Code::DocumentsBehind,
-                Metric::Throughput | Metric::DocumentsPerSecond,
+                Measure::Throughput | Measure::DocumentsPerSecond,
             ) => Span { low: value * (1.0 - delay / 1e3 / self.length_s.max(1e-9)), ..up },
             // The same by an amount that is not known.
             (
                 Code::ThreadBusy | Code::CpuWithheld | Code::CpuContended,
-                Metric::ResponseTime(_),
+                Measure::Latency(Part::Response, _),
             ) => Span { low: 0.0, high: value },
             (
                 Code::ThreadBusy | Code::CpuWithheld | Code::CpuContended,
-                Metric::ServiceTime(statistic),
+                Measure::Latency(Part::Service, statistic),
             ) => {
                 // What is sent later is served no longer than its response takes.
-                match self.latency(&self.response, statistic) {
+                match self.latency(&self.response, *statistic, self.ranked()) {
                     Actual::Value(response) => Span { low: 0.0, high: response.max(value) },
                     Actual::Unknown(..) => anything,
                 }
             }
             (
                 Code::ThreadBusy | Code::CpuWithheld | Code::CpuContended | Code::NotSentInTime,
-                Metric::Throughput | Metric::DocumentsPerSecond,
+                Measure::Throughput | Measure::DocumentsPerSecond,
             ) => up,
             // A longer run would have seen more of it.
-            (Code::Overload | Code::TooShort, Metric::ResponseTime(_) | Metric::ServiceTime(_)) => {
-                up
-            }
+            (Code::Overload | Code::TooShort, Measure::Latency(..)) => up,
             // What comes out of a Flow that has more than enough to do is what it can do.
-            (Code::Overload, Metric::Throughput | Metric::DocumentsPerSecond) => exactly,
-            (Code::TooShort, Metric::Throughput | Metric::DocumentsPerSecond) => up,
+            (Code::Overload, Measure::Throughput | Measure::DocumentsPerSecond) => exactly,
+            (Code::TooShort, Measure::Throughput | Measure::DocumentsPerSecond) => up,
             _ => anything,
         }
     }
 
     /// What a percentile can be when the requests that it lacks come: all fast, or all slow.
-    fn span_of_missing(&self, metric: Metric) -> Span {
+    fn span_of_missing(&self, metric: &Measure) -> Span {
         let high = f64::INFINITY;
-        let (Metric::ResponseTime(Statistic::Quantile(quantile))
-        | Metric::ServiceTime(Statistic::Quantile(quantile))) = metric
-        else {
-            return Span { low: 0.0, high };
-        };
-        let (needed, found) = (samples_needed(quantile.get()), self.ranked());
+        let Some((part, quantile)) = quantile(metric) else { return Span { low: 0.0, high } };
+        let (needed, found) = (samples_needed(quantile.get()), self.ranked_of(part));
         let missing = needed.saturating_sub(found) as f64;
         let share = (quantile.get() * needed as f64 - missing) / found.max(1) as f64;
-        let histogram = match metric {
-            Metric::ServiceTime(_) => &self.service,
-            _ => &self.response,
-        };
-        let low =
-            (share > 0.0).then(|| histogram.quantile_among(share, found).map_or(f64::INFINITY, ms));
+        let low = self
+            .histogram(part)
+            .filter(|_| share > 0.0)
+            .map(|histogram| histogram.quantile_among(share, found).map_or(f64::INFINITY, ms));
         Span { low: low.unwrap_or(0.0), high }
     }
 
-    /// The evidence that a condition is about: the whole's, or a step's, if there is any.
-    fn about(&self, condition: &Condition) -> Option<&Evidence> {
-        let Some(step) = &condition.step else { return Some(self) };
-        let found = self.steps.iter().find(|(name, _)| name == step);
-        found.map(|(_, evidence)| evidence)
+    /// The evidence that a condition is about, the whole's or a step's, and what it is about there. A
+    /// step that is named like a part of the time comes first.
+    fn about(&self, condition: &Condition) -> Option<(&Evidence, Metric)> {
+        let of_step = |step: &str| {
+            self.steps.iter().find(|(name, _)| name == step).map(|(_, evidence)| evidence)
+        };
+        if let Some(metric) = condition.metric.about_step()
+            && let Some(evidence) = metric.step.as_deref().and_then(of_step)
+        {
+            return Some((evidence, metric));
+        }
+        let metric = condition.metric.clone();
+        match &metric.step {
+            None => Some((self, metric)),
+            Some(step) => Some((of_step(step)?, metric)),
+        }
     }
 
-    fn too_few(&self, metric: Metric) -> Option<Reason> {
-        let (Metric::ResponseTime(statistic) | Metric::ServiceTime(statistic)) = metric else {
-            return None;
-        };
-        let Statistic::Quantile(quantile) = statistic else { return None };
-        let (needed, found) = (samples_needed(quantile.get()), self.ranked());
+    fn too_few(&self, metric: &Measure) -> Option<Reason> {
+        let (part, quantile) = quantile(metric)?;
+        let (needed, found) = (samples_needed(quantile.get()), self.ranked_of(part));
         (found < needed).then(|| {
             let text = format!("too few requests for {quantile}: {found} of the {needed} it needs");
             Reason::new(Code::TooFewRequests, found as f64, needed as f64, text)
         })
     }
 
-    /// All that latencies rank: what came back and what failed.
+    /// All that response and service times rank: what came back and what failed.
     fn ranked(&self) -> u64 {
         self.response.count() + self.requests.failed()
     }
 
-    fn actual(&self, metric: Metric) -> Actual {
-        let some = |value: Option<f64>| {
-            value.map_or(Actual::Unknown(Code::NothingMeasured, "nothing was sent"), Actual::Value)
-        };
+    /// All that the times of a part rank. Of what failed nobody knows where it was.
+    fn ranked_of(&self, part: &Part) -> u64 {
+        match part {
+            Part::Response | Part::Service => self.ranked(),
+            _ => self.histogram(part).map_or(0, Histogram::count),
+        }
+    }
+
+    fn histogram(&self, part: &Part) -> Option<&Histogram> {
+        match part {
+            Part::Response => Some(&self.response),
+            Part::Service => Some(&self.service),
+            _ => self.routes.iter().find(|(known, _)| known == part).map(|(_, time)| time),
+        }
+    }
+
+    fn actual(&self, metric: &Measure) -> Actual {
+        let not_kept = |text: &str| Actual::Unknown(Code::NotKept, text.into());
         match metric {
-            Metric::ResponseTime(statistic) => self.latency(&self.response, statistic),
-            Metric::ServiceTime(statistic) => self.latency(&self.service, statistic),
-            Metric::ErrorRate => some(self.requests.error_rate()),
-            Metric::Errors => Actual::Value(self.requests.errors() as f64),
-            Metric::Dropped => Actual::Value(self.requests.dropped as f64),
-            Metric::AssertionFailures => match self.assertion_failures {
-                Some(failures) => Actual::Value(failures as f64),
-                None => Actual::Unknown(
-                    Code::NotKept,
-                    "assertions are counted for whole scenarios only",
-                ),
+            Measure::Latency(part, statistic) => match self.histogram(part) {
+                Some(histogram) => self.latency(histogram, *statistic, self.ranked_of(part)),
+                None if self.ranked() == 0 => nothing_sent(),
+                None => match part {
+                    Part::Executor(name) if !self.routes.is_empty() => {
+                        not_kept(&format!("no response passed an Executor `{name}`"))
+                    }
+                    _ => not_kept("the responses have no routes"),
+                },
             },
-            Metric::Throughput => Actual::Value(self.throughput.requests_per_s),
-            Metric::DocumentsPerSecond => Actual::Value(self.throughput.documents_per_s),
-            Metric::Requests => Actual::Value(self.requests.sent as f64),
-            Metric::DocumentsMissing => match self.documents_missing {
+            Measure::ErrorRate => {
+                self.requests.error_rate().map_or_else(nothing_sent, Actual::Value)
+            }
+            Measure::Errors => Actual::Value(self.requests.errors() as f64),
+            Measure::Dropped => Actual::Value(self.requests.dropped as f64),
+            Measure::AssertionFailures => match self.assertion_failures {
+                Some(failures) => Actual::Value(failures as f64),
+                None => not_kept("assertions are counted for whole scenarios only"),
+            },
+            Measure::Counter(name) => match &self.counters {
+                Some(counters) => match counters.get(name) {
+                    Some(count) => Actual::Value(*count as f64),
+                    None => not_kept("there is no such counter"),
+                },
+                None => not_kept("counters are counted for whole scenarios only"),
+            },
+            Measure::Throughput => Actual::Value(self.throughput.requests_per_s),
+            Measure::DocumentsPerSecond => Actual::Value(self.throughput.documents_per_s),
+            Measure::Requests => Actual::Value(self.requests.sent as f64),
+            Measure::DocumentsMissing => match self.documents_missing {
                 Some(missing) => Actual::Value(missing as f64),
-                None => Actual::Unknown(
-                    Code::NotKept,
-                    "responses did not tell how many Documents they hold",
-                ),
+                None => not_kept("responses did not tell how many Documents they hold"),
             },
         }
     }
 
-    fn latency(&self, histogram: &Histogram, statistic: Statistic) -> Actual {
-        if self.ranked() == 0 {
-            return Actual::Unknown(Code::NothingMeasured, "nothing was sent");
+    /// A statistic of latencies of which `ranked` are ranked, failures included.
+    fn latency(&self, histogram: &Histogram, statistic: Statistic, ranked: u64) -> Actual {
+        if ranked == 0 {
+            return nothing_sent();
         }
         let value = match statistic {
-            Statistic::Quantile(quantile) => {
-                histogram.quantile_among(quantile.get(), self.ranked())
-            }
+            Statistic::Quantile(quantile) => histogram.quantile_among(quantile.get(), ranked),
             Statistic::Min => histogram.min(),
             // A mean has no place for what never came back: it is that of the others.
             Statistic::Mean => histogram.mean(),
-            Statistic::Max if self.requests.failed() > 0 => None,
+            Statistic::Max if ranked > histogram.count() => None,
             Statistic::Max => histogram.max(),
         };
         Actual::Value(value.map_or(f64::INFINITY, ms))
+    }
+}
+
+fn nothing_sent() -> Actual {
+    Actual::Unknown(Code::NothingMeasured, "nothing was sent".into())
+}
+
+/// The part and quantile, if it is a quantile.
+fn quantile(metric: &Measure) -> Option<(&Part, Quantile)> {
+    match metric {
+        Measure::Latency(part, Statistic::Quantile(quantile)) => Some((part, *quantile)),
+        _ => None,
     }
 }
 
@@ -431,7 +508,7 @@ fn judge_unless(
             (judged.reason, judged.code) = (Some(reason.clone()), Some(Code::NotRun));
         } else if judged.code == Some(Code::TooFewRequests) {
             let about = evidence.about(condition);
-            let lacks = about.and_then(|about| about.too_few(condition.metric));
+            let lacks = about.and_then(|(about, metric)| about.too_few(&metric.measure));
             let reasons = &mut scenario.validity.reasons;
             let new = lacks.filter(|reason| !reasons.contains(reason));
             reasons.extend(new);
@@ -477,7 +554,9 @@ mod tests {
                 ..Requests::default()
             },
             throughput: Throughput { requests_per_s: 100.0, ..Throughput::default() },
+            routes: Vec::new(),
             assertion_failures: Some(0),
+            counters: Some(IndexMap::new()),
             documents_missing: Some(0),
             doubts: Vec::new(),
             own_delay_ms: 0.0,

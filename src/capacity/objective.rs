@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use super::judge::{Block, Limit, Over};
+use crate::metric::{Measure, Part, Statistic};
 use crate::record::Recording;
 use crate::record::summary::{ScenarioSummary, ThresholdSummary, Verdict};
-use crate::record::tally::Tally;
+use crate::record::tally::{Counts, Tally};
 use crate::record::{Histogram, HistogramError};
-use crate::scenario::condition::{Condition, Metric, ObjectiveError, Statistic};
+use crate::scenario::condition::{Condition, ObjectiveError};
 use crate::threshold::Evidence;
 
 /// Conditions that must all hold.
@@ -77,16 +78,16 @@ impl Objective {
         Ok(self.judged(&evidence))
     }
 
-    /// Its conditions on what had happened at a moment, `elapsed` after the beginning; `wrong` counts
-    /// the assertions that did not hold, `steps` are the names of the scenario's.
+    /// Its conditions on what had happened at a moment, `elapsed` after the beginning. `steps` are the
+    /// names of the scenario's steps.
     pub fn judge_window(
         &self,
         tally: &Tally,
-        wrong: u64,
+        counts: &Counts,
         elapsed: Duration,
         steps: &[&str],
     ) -> Vec<ThresholdSummary> {
-        self.judged(&Evidence::of_window(tally, elapsed, wrong, steps))
+        self.judged(&Evidence::of_window(tally, elapsed, counts, steps))
     }
 
     fn judged(&self, evidence: &Evidence) -> Vec<ThresholdSummary> {
@@ -109,16 +110,16 @@ impl Objective {
 
 /// The share of requests that a condition limits; `None` for what is judged at the end.
 fn limit(condition: &Condition) -> Option<Limit> {
-    if condition.step.is_some() {
+    if condition.metric.step.is_some() {
         return None;
     }
-    let (allowed, over) = match condition.metric {
-        Metric::ResponseTime(Statistic::Quantile(quantile)) => {
+    let (allowed, over) = match condition.metric.measure {
+        Measure::Latency(Part::Response, Statistic::Quantile(quantile)) => {
             let time = Duration::try_from_secs_f64(condition.limit / 1e3).unwrap_or(Duration::MAX);
             (1.0 - quantile.get(), Over::Slow(time))
         }
-        Metric::ErrorRate if condition.limit < 1.0 => (condition.limit, Over::Failed),
-        Metric::AssertionFailures if condition.limit == 0.0 => (0.0, Over::Wrong),
+        Measure::ErrorRate if condition.limit < 1.0 => (condition.limit, Over::Failed),
+        Measure::AssertionFailures if condition.limit == 0.0 => (0.0, Over::Wrong),
         _ => return None,
     };
     Some(Limit { allowed, over })

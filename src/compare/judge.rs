@@ -4,10 +4,11 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::effect::{Effect, Level, Prior, RANKED_MIN};
-use super::metric::{Gate, Measure, Metric, Part, Statistic};
+use super::gate::{Compared as _, Gate};
 use super::noise::Noise;
 use super::sample::Run;
 use super::{CompareError, ScenarioComparison, Verdict, overall};
+use crate::metric::{Measure, Metric, Part};
 use crate::random::Key;
 use crate::record::reason::{Code, Reason};
 use crate::stats::{median, samples_needed};
@@ -282,10 +283,7 @@ impl Sample {
 
     /// Why a side has too few requests for a quantile, and how many runs would have enough.
     fn too_few(&self, metric: &Metric) -> Option<(Reason, u64)> {
-        let Measure::Latency(_, Statistic::Quantile(quantile)) = metric.measure else {
-            return None;
-        };
-        let needed = samples_needed(quantile);
+        let needed = samples_needed(metric.quantile()?.get());
         let found = |side: &[Run]| side.iter().map(|run| run.count(metric)).sum::<u64>();
         let least = self.sides().into_iter().min_by_key(|side| found(side))?;
         let found = found(least);
@@ -347,7 +345,7 @@ impl Sample {
                     Measure::Latency(..) => ASSUMED_LATENCY,
                     Measure::Throughput | Measure::DocumentsPerSecond => ASSUMED_THROUGHPUT,
                     // The uncertainty of counting failures is added below.
-                    Measure::ErrorRate => 0.0,
+                    _ => 0.0,
                 };
                 let prior = prior(metric).unwrap_or(Prior::Assumed(assumed));
                 let resolution = self.resolution(metric);
@@ -375,12 +373,12 @@ impl Sample {
     fn resolution(&self, metric: &Metric) -> f64 {
         match metric.measure {
             Measure::Latency(..) => RESOLUTION,
-            Measure::ErrorRate => 0.0,
             // One request more or less at the edge of a run.
             Measure::Throughput | Measure::DocumentsPerSecond => {
                 let runs = self.sides().into_iter().flatten();
                 1.0 / runs.map(|run| run.count(metric)).min().unwrap_or(1).max(1) as f64
             }
+            _ => 0.0,
         }
     }
 }
@@ -445,7 +443,7 @@ impl Compared {
         let told = |change: f64| self.is_told().then_some(self.metric.change(change));
         Change {
             metric: self.metric.to_string(),
-            unit: self.metric.unit(),
+            unit: self.metric.unit().name(),
             base: finite(self.base),
             candidate: finite(self.candidate),
             change: told(self.effect.estimate),

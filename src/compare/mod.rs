@@ -9,9 +9,9 @@
 
 mod comparable;
 mod effect;
+mod gate;
 mod judge;
 pub mod looks;
-mod metric;
 pub mod noise;
 mod sample;
 pub mod trend;
@@ -21,9 +21,10 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+pub use crate::metric::{Measure, Metric, Part, Statistic};
 pub use comparable::Difference;
+pub use gate::{Gate, GateError};
 pub use judge::{Change, GateResult, Sample, judge};
-pub use metric::{Gate, GateError, Measure, Metric, Part, Statistic};
 pub use sample::{Run, Second};
 
 use crate::record::HistogramError;

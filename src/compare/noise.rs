@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::comparable::{differences, machine};
 use super::effect::Prior;
+use super::gate::{Compared as _, Gate};
 use super::judge::Sample;
-use super::metric::{Gate, Measure, Metric, Statistic};
 use super::sample::Run;
 use super::{CompareError, Saved, names, runs};
+use crate::metric::Metric;
 use crate::record::summary::Environment;
 use crate::record::validity::can_tell;
 use crate::stats::{median, squares, t_beyond};
@@ -258,8 +259,8 @@ fn learn(metric: &Metric, runs: &[Run], alpha: f64) -> Option<MetricNoise> {
         return None;
     }
     // A percentile that a run does not support depends on one or two requests.
-    if let Measure::Latency(_, Statistic::Quantile(quantile)) = metric.measure
-        && !runs.iter().all(|run| can_tell(quantile, run.count(metric)))
+    if let Some(quantile) = metric.quantile()
+        && !runs.iter().all(|run| can_tell(quantile.get(), run.count(metric)))
     {
         return None;
     }
@@ -269,7 +270,7 @@ fn learn(metric: &Metric, runs: &[Run], alpha: f64) -> Option<MetricNoise> {
     values.sort_by(f64::total_cmp);
     Some(MetricNoise {
         metric: metric.to_string(),
-        unit: metric.unit().into(),
+        unit: metric.unit().name().into(),
         median: Some(median(&values)).filter(|median| median.is_finite()),
         deviation,
         floor: metric.change(floor(deviation, freedom, [runs.len(); 2], alpha)),

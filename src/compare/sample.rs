@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 
 use rand::RngExt;
 
-use super::metric::{Measure, Metric, Part, Statistic};
+use super::gate::{Compared, log};
+use crate::metric::{Measure, Metric, Part, Statistic};
 use crate::random::Key;
-use crate::record::summary::{ScenarioSummary, Summary, TimelineSecond};
+use crate::record::summary::{Latency, ScenarioSummary, Summary, TimelineSecond};
 use crate::record::{Histogram, HistogramError};
 use crate::stats::{autocorrelation, squares};
 
@@ -39,7 +40,8 @@ pub struct Run {
     pub requests_per_s: f64,
     /// Documents of ok requests per second.
     pub documents_per_s: f64,
-    parts: BTreeMap<Part, Distribution>,
+    /// Latencies by step (`None`: the whole scenario) and part of the time.
+    parts: BTreeMap<(Option<String>, Part), Distribution>,
     stretches: Vec<Stretch>,
     /// The latencies counted by stretches, in ms, in ascending order.
     latencies: Vec<f64>,
@@ -94,7 +96,7 @@ impl Run {
             failed,
             requests_per_s: completed as f64 / length,
             documents_per_s: documents as f64 / length,
-            parts: [(Part::Response, whole)].into(),
+            parts: [((None, Part::Response), whole)].into(),
             stretches: Vec::new(),
             latencies: Vec::new(),
         };
@@ -113,29 +115,31 @@ impl Run {
     ) -> Result<Run, HistogramError> {
         let failed = scenario.requests.failed();
         let mut parts = BTreeMap::new();
-        let mut add = |part: Part, latency: &crate::record::summary::Latency, failed: u64| {
+        let mut add = |step: Option<&str>, part: Part, latency: &Latency, failed: u64| {
             let histogram = latency.to_histogram()?;
             if histogram.count() + failed > 0 {
-                parts.insert(part, Distribution::new(&histogram, failed));
+                let key = (step.map(str::to_owned), part);
+                parts.insert(key, Distribution::new(&histogram, failed));
             }
             Ok::<_, HistogramError>(())
         };
-        add(Part::Response, &scenario.response_time_ms, failed)?;
-        add(Part::Service, &scenario.service_time_ms, failed)?;
+        add(None, Part::Response, &scenario.response_time_ms, failed)?;
+        add(None, Part::Service, &scenario.service_time_ms, failed)?;
         // Only ok responses have routes.
         for executor in scenario.executors.iter().flatten() {
-            add(Part::Executor(executor.name.clone()), &executor.time_ms, 0)?;
+            add(None, Part::Executor(executor.name.clone()), &executor.time_ms, 0)?;
         }
         if let Some(latency) = &scenario.gateway_ms {
-            add(Part::Gateway, latency, 0)?;
+            add(None, Part::Gateway, latency, 0)?;
         }
         if let Some(latency) = &scenario.network_ms {
-            add(Part::Network, latency, 0)?;
+            add(None, Part::Network, latency, 0)?;
         }
         for step in &scenario.steps {
             let failed = step.requests.failed();
-            add(Part::Step(step.name.clone()), &step.response_time_ms, failed)?;
-            add(Part::StepService(step.name.clone()), &step.service_time_ms, failed)?;
+            let name = Some(&*step.name);
+            add(name, Part::Response, &step.response_time_ms, failed)?;
+            add(name, Part::Service, &step.service_time_ms, failed)?;
         }
         let seconds = scenario.timeline.iter().map(Second::of_timeline);
         let mut seconds = seconds.collect::<Result<Vec<Second>, _>>()?;
@@ -184,31 +188,42 @@ impl Run {
 
     /// Names of its Executors.
     pub fn executors(&self) -> impl Iterator<Item = &str> {
-        self.parts.keys().filter_map(|part| match part {
+        self.parts.keys().filter_map(|(_, part)| match part {
             Part::Executor(name) => Some(&**name),
             _ => None,
         })
+    }
+
+    /// The latencies that a metric is about. A step that is named like a part of the time comes first.
+    fn distribution(&self, metric: &Metric) -> Option<&Distribution> {
+        let of = |metric: &Metric| match &metric.measure {
+            Measure::Latency(part, _) => self.parts.get(&(metric.step.clone(), part.clone())),
+            _ => None,
+        };
+        metric.about_step().and_then(|metric| of(&metric)).or_else(|| of(metric))
     }
 
     /// Value of a metric in this run: ms, a share, or a rate. Infinite if it falls among the
     /// failures, `None` if there is nothing to measure.
     pub fn value(&self, metric: &Metric) -> Option<f64> {
         match &metric.measure {
-            Measure::Latency(part, statistic) => self.parts.get(part)?.value(*statistic),
+            Measure::Latency(_, statistic) => self.distribution(metric)?.value(*statistic),
             Measure::Throughput => Some(self.requests_per_s),
             Measure::DocumentsPerSecond => Some(self.documents_per_s),
             Measure::ErrorRate => {
                 (self.arrivals > 0).then(|| self.failed as f64 / self.arrivals as f64)
             }
+            // Counts are not compared.
+            _ => None,
         }
     }
 
     /// Number of values behind a metric, failures included.
     pub(super) fn count(&self, metric: &Metric) -> u64 {
         match &metric.measure {
-            Measure::Latency(part, _) => self.parts.get(part).map_or(0, Distribution::count),
+            Measure::Latency(..) => self.distribution(metric).map_or(0, Distribution::count),
             Measure::Throughput | Measure::DocumentsPerSecond => self.arrivals - self.failed,
-            Measure::ErrorRate => self.arrivals,
+            _ => self.arrivals,
         }
     }
 
@@ -219,9 +234,8 @@ impl Run {
     /// moving-block bootstrap). Requests are not resampled, because those of one second are not
     /// independent.
     pub fn within(&self, metrics: &[Metric], key: Key) -> Vec<f64> {
-        let response = Part::Response;
         let resampled = |metric: &Metric| match &metric.measure {
-            Measure::Latency(part, _) => *part == response,
+            Measure::Latency(part, _) => metric.step.is_none() && *part == Part::Response,
             _ => true,
         };
         let wanted: Vec<&Metric> = metrics.iter().filter(|metric| resampled(metric)).collect();
@@ -232,15 +246,15 @@ impl Run {
             .iter()
             .map(|metric| match &metric.measure {
                 _ if enough && resampled(metric) => varied.next().unwrap_or_default(),
-                Measure::Latency(part, statistic) => {
-                    let alone = self.parts.get(part).map_or(0.0, |d| d.variance(*statistic));
+                Measure::Latency(_, statistic) => {
+                    let alone = self.distribution(metric).map_or(0.0, |d| d.variance(*statistic));
                     alone * effect
                 }
                 Measure::ErrorRate => {
                     let share = self.value(metric).unwrap_or_default();
                     effect * share * (1.0 - share) / self.arrivals.max(1) as f64
                 }
-                Measure::Throughput | Measure::DocumentsPerSecond => 0.0,
+                _ => 0.0,
             })
             .collect()
     }
@@ -273,11 +287,11 @@ impl Run {
                 let value = match &metric.measure {
                     Measure::Latency(_, statistic) => {
                         let values = self.latencies.iter().copied().zip(counts.iter().copied());
-                        metric.scale(statistic.of(values, ok, failed).unwrap_or_default())
+                        metric.scale(value_of(*statistic, values, ok, failed).unwrap_or_default())
                     }
                     Measure::Throughput => metric.scale(completed as f64),
                     Measure::DocumentsPerSecond => metric.scale(documents as f64),
-                    Measure::ErrorRate => failed as f64 / all,
+                    _ => failed as f64 / all,
                 };
                 drawn.push(value);
             }
@@ -323,7 +337,7 @@ impl Run {
             let counts = stretch.counts.iter();
             let values =
                 counts.map(|(place, count)| (self.latencies[*place as usize], u64::from(*count)));
-            let value = Statistic::Quantile(quantile).of(values, stretch.ok, 0);
+            let value = rank(quantile, values, stretch.ok, 0);
             (value, stretch.ok + stretch.failed)
         })
     }
@@ -375,7 +389,7 @@ impl Distribution {
     }
 
     fn value(&self, statistic: Statistic) -> Option<f64> {
-        statistic.of(self.values.iter().copied(), self.ok(), self.failed)
+        value_of(statistic, self.values.iter().copied(), self.ok(), self.failed)
     }
 
     /// Variance of the logarithm of the statistic for independent values. For a quantile, it comes
@@ -384,12 +398,13 @@ impl Distribution {
         let n = self.count().max(1) as f64;
         match statistic {
             Statistic::Quantile(quantile) => {
-                let rank = (quantile * (1.0 - quantile) / n).sqrt();
+                let quantile = quantile.get();
+                let error = (quantile * (1.0 - quantile) / n).sqrt();
                 let at = |quantile: f64| {
-                    self.value(Statistic::Quantile(quantile.clamp(0.0, 1.0)))
-                        .map(super::metric::log)
+                    let values = self.values.iter().copied();
+                    rank(quantile.clamp(0.0, 1.0), values, self.ok(), self.failed).map(log)
                 };
-                let (low, high) = (at(quantile - rank), at(quantile + rank));
+                let (low, high) = (at(quantile - error), at(quantile + error));
                 low.zip(high).map_or(0.0, |(low, high)| ((high - low) / 2.0).powi(2))
             }
             Statistic::Mean => {
@@ -399,8 +414,49 @@ impl Distribution {
                 let squares = self.values.iter().map(|(v, c)| (v - mean).powi(2) * *c as f64);
                 squares.sum::<f64>() / n / n / (mean * mean)
             }
+            // They are not compared.
+            Statistic::Min | Statistic::Max => 0.0,
         }
     }
+}
+
+/// The value of a statistic for latencies and their counts in ascending order, followed by a number of
+/// failures: infinite if it falls among the failures, `None` if there are no requests at all.
+fn value_of(
+    statistic: Statistic,
+    mut values: impl Iterator<Item = (f64, u64)>,
+    ok: u64,
+    failed: u64,
+) -> Option<f64> {
+    match statistic {
+        Statistic::Quantile(quantile) => rank(quantile.get(), values, ok, failed),
+        Statistic::Mean => {
+            let sum: f64 = values.map(|(value, count)| value * count as f64).sum();
+            (ok > 0).then(|| sum / ok as f64)
+        }
+        Statistic::Min => values.next().map(|(value, _)| value),
+        Statistic::Max if failed > 0 => Some(f64::INFINITY),
+        Statistic::Max => values.last().map(|(value, _)| value),
+    }
+}
+
+/// The smallest value that at least a share of the requests does not exceed.
+fn rank(
+    share: f64,
+    mut values: impl Iterator<Item = (f64, u64)>,
+    ok: u64,
+    failed: u64,
+) -> Option<f64> {
+    if ok + failed == 0 {
+        return None;
+    }
+    let rank = (share * (ok + failed) as f64 * (1.0 - 1e-12)).ceil().max(1.0) as u64;
+    let mut seen = 0;
+    let found = values.find(|(_, count)| {
+        seen += count;
+        seen >= rank
+    });
+    Some(found.map_or(f64::INFINITY, |(value, _)| value))
 }
 
 /// The latencies of all seconds in ascending order, with their counts.

@@ -9,9 +9,10 @@ use jiff::Timestamp;
 use rand::seq::SliceRandom;
 use serde::Serialize;
 
-use super::metric::Metric;
+use super::gate::Compared as _;
 use super::sample::Run;
 use super::{CompareError, Saved, comparable, names};
+use crate::metric::Metric;
 use crate::random::Key;
 use crate::stats::median;
 
@@ -188,7 +189,7 @@ fn rows(name: &str, results: &[Saved], effect_min: f64) -> Result<Vec<Series>, C
         Series {
             scenario: name.to_owned(),
             metric: metric.to_string(),
-            unit: metric.unit(),
+            unit: metric.unit().name(),
             rises_to_worse: metric.rises_to_worse(),
             changes: changes.collect(),
             values,

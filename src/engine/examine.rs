@@ -36,7 +36,7 @@ pub struct Examined {
     pub on_error: CallbackCount,
     /// After both.
     pub on_always: CallbackCount,
-    /// What `count` actions counted.
+    /// What `count` actions counted, 0 where none was due.
     pub counters: IndexMap<String, u64>,
     /// An `abort` action ended the scenario.
     pub aborted: bool,
@@ -228,7 +228,13 @@ impl Examiner {
         if counts.is_empty() && !acts {
             return None;
         }
-        let examined = Examined { assertions: counts, ..Examined::default() };
+        let actions = steps.iter().flat_map(|step| step.callbacks.actions());
+        let counters = actions.filter_map(|action| match action {
+            Action::Count(name) => Some((name.clone(), 0)),
+            _ => None,
+        });
+        let counters = counters.collect();
+        let examined = Examined { assertions: counts, counters, ..Examined::default() };
         Some(Examiner {
             steps: looked,
             form,

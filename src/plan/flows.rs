@@ -141,6 +141,16 @@ impl<'a> Flows<'a> {
         }
     }
 
+    /// The names of a Flow's Executors, if it is embedded.
+    pub(super) fn executors(&self, flow: usize) -> Option<Vec<String>> {
+        let draft = &self.drafts[flow];
+        let names = |config: &FlowConfig| config.executors.iter().map(|e| e.name.clone()).collect();
+        match &draft.given {
+            None => draft.named.is_none().then(|| names(&FlowConfig::default())),
+            Some(given) => given.embedded.as_ref().map(names),
+        }
+    }
+
     pub(super) fn into_plan(self, problems: &mut Vec<Problem>) -> Vec<Flow> {
         self.drafts.into_iter().map(|draft| draft.flow(problems)).collect()
     }

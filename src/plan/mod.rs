@@ -6,6 +6,7 @@ mod crew;
 mod flows;
 pub mod forecast;
 mod loads;
+mod names;
 mod notes;
 mod resolve;
 mod saves;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use crew::{Connections, Crew};
+pub use names::{NamedKind, UnknownName};
 pub use notes::no_slash;
 pub use resolve::{resolve, resolve_onto};
 pub use saves::is_same_file;

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::Histogram;
@@ -160,6 +161,15 @@ pub struct InFlight {
     pub at_start: u64,
     /// The number at the end of the load, if it ends by time.
     pub at_end: u64,
+}
+
+/// What assertions and `count` actions counted on the responses of a scenario.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Counts {
+    /// Assertions that did not hold.
+    pub assertion_failures: u64,
+    /// Counters by name.
+    pub counters: IndexMap<String, u64>,
 }
 
 /// Time in one Executor.

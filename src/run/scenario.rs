@@ -24,14 +24,15 @@ use crate::engine::make::Maker;
 use crate::engine::source::{Over, Share};
 use crate::engine::{Ended, Slots, Stop};
 use crate::error::chain;
+use crate::metric::MetricUnit;
 use crate::plan::{Crew, Load, Scenario, Step};
 use crate::record::summary::{
     ClientSummary, End, EndReason, Requests, ScenarioSummary, TargetSummary, Verdict,
 };
-use crate::record::tally::Tally;
+use crate::record::tally::{Counts, Tally};
 use crate::record::validity::{Circumstances, Waited};
 use crate::record::{Delta, Recorder, Recording, Window, cut};
-use crate::scenario::condition::{Condition, MetricUnit};
+use crate::scenario::condition::Condition;
 use crate::threshold::Evidence;
 use crate::wire::{Family, Form};
 
@@ -393,8 +394,8 @@ impl Watch<'_> {
     fn look_closer(&self, recording: &Recording) -> bool {
         let Some(look) = &self.context.look else { return false };
         let elapsed = Instant::now().saturating_duration_since(self.plan.frame.measured_from());
-        let wrong = lock(self.examined).assertion_failures();
-        lock(look)(&Seen { recording, wrong, elapsed })
+        let counts = counted(&lock(self.examined));
+        lock(look)(&Seen { recording, counts, elapsed })
     }
 
     /// The `abort` threshold that does not hold, if there is one: counts over all so far, all else in
@@ -408,10 +409,10 @@ impl Watch<'_> {
         let thresholds = self.scenario.thresholds.iter();
         let mut due = thresholds.filter(|t| t.abort && elapsed >= t.after).peekable();
         due.peek()?;
-        let failures = lock(self.examined).assertion_failures();
+        let counts = counted(&lock(self.examined));
         let names = self.context.outlines[self.index].step_names();
-        let recent = Evidence::of_window(tally, window.length, failures, &names);
-        let so_far = LazyCell::new(|| Evidence::of_window(totals, elapsed, failures, &names));
+        let recent = Evidence::of_window(tally, window.length, &counts, &names);
+        let so_far = LazyCell::new(|| Evidence::of_window(totals, elapsed, &counts, &names));
         let evidence = |that: &Condition| match that.metric.unit() {
             MetricUnit::Count => &*so_far,
             _ => &recent,
@@ -420,6 +421,14 @@ impl Watch<'_> {
             evidence(&threshold.that).judge(&threshold.that).verdict == Verdict::Failed
         })
         .map(|threshold| format!("`{}` did not hold any more", threshold.that))
+    }
+}
+
+/// What has been counted on responses so far.
+fn counted(examined: &examine::Examined) -> Counts {
+    Counts {
+        assertion_failures: examined.assertion_failures(),
+        counters: examined.counters.clone(),
     }
 }
 

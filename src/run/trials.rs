@@ -11,14 +11,15 @@ use super::{Context, Options, RunError, scenario};
 use crate::plan::{Connections, Load, Plan};
 use crate::record::Recording;
 use crate::record::summary::ScenarioSummary;
+use crate::record::tally::Counts;
 
 /// What was measured so far.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Seen<'a> {
     /// All that ended.
     pub recording: &'a Recording,
-    /// Assertions that did not hold.
-    pub wrong: u64,
+    /// What was counted on responses.
+    pub counts: Counts,
     /// Since the end of the warmup.
     pub elapsed: Duration,
 }

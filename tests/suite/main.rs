@@ -17,6 +17,7 @@ mod hostile;
 mod http;
 mod interop;
 mod library;
+mod metrics;
 mod printing;
 mod readme;
 mod reference;

@@ -13,6 +13,7 @@ use flowbench::engine::event::{Arrival, Event, Finished, Iteration, Listener, Ou
 use flowbench::random::Key;
 use flowbench::record::reason::Code;
 use flowbench::record::summary::{Requests, ScenarioSummary, Summary, Throughput, Verdict};
+use flowbench::record::tally::Counts;
 use flowbench::record::validity::{self, Circumstances};
 use flowbench::record::{Recorder, Recording, Window};
 use flowbench::run::Recent;
@@ -382,7 +383,8 @@ fn what_is_seen_of_a_steady_load_while_it_runs_is_what_the_report_says() {
                     assert_eq!(recent.p50, Some(millis(TAKES_MS)));
                     // It takes 662 requests to tell it: the ten seconds have 900.
                     assert_eq!(recent.p99, Some(millis(TAKES_MS)).filter(|_| seconds == 10));
-                    let evidence = Evidence::of_window(&tally, window.length, 0, &[]);
+                    let evidence =
+                        Evidence::of_window(&tally, window.length, &Counts::default(), &[]);
                     for (condition, value) in [
                         ("throughput > 89.9/s", 90.0),
                         ("documents_per_second > 89.9/s", 90.0),

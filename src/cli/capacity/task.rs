@@ -13,8 +13,9 @@ use crate::capacity::number::number;
 use crate::capacity::objective::Objective;
 use crate::capacity::planning::Planning;
 use crate::capacity::search::Settings;
+use crate::metric::Measure;
 use crate::plan::{Capacity, Levels, Plan, Scenario, Work};
-use crate::scenario::condition::{Condition, Metric};
+use crate::scenario::condition::Condition;
 use crate::units::{Percentage, Span, nearest};
 
 /// Maximum number of combinations of sizes and connections; each is a separate search.
@@ -43,14 +44,9 @@ pub(super) fn task(args: &Args, plan: &Plan) -> Result<Task, Problem> {
         }
         (given, _) => given,
     };
-    let steps: Vec<&str> =
-        plan.scenarios[scenario].steps.iter().map(|step| step.name.as_str()).collect();
     for condition in conditions {
-        if let Some(step) = &condition.step
-            && !steps.contains(&step.as_str())
-        {
-            return Err(Problem::usage(format!("`{condition}`: there is no step `{step}`")));
-        }
+        plan.check_names(scenario, &condition.metric)
+            .map_err(|unknown| Problem::usage(format!("`{condition}`: {unknown}")))?;
     }
     let objective = objective(conditions, &plan.scenarios[scenario])?;
     let levels = match (args.rate, args.clients, block) {
@@ -92,7 +88,7 @@ fn objective(conditions: &[Condition], scenario: &Scenario) -> Result<Objective,
     let mut conditions = conditions.to_vec();
     // Wrong responses must never pass as fast ones by accident.
     let asserts = scenario.steps.iter().any(|step| !step.assertions.is_empty());
-    let about = |condition: &Condition| condition.metric == Metric::AssertionFailures;
+    let about = |condition: &Condition| condition.metric.measure == Measure::AssertionFailures;
     if asserts && !conditions.iter().any(about) {
         conditions.extend("assertion_failures == 0".parse::<Condition>());
     }

@@ -8,8 +8,9 @@ use std::time::Duration;
 pub use refuse::{check, check_connections};
 
 use crate::client::FamilyChoice;
+use crate::metric::{Measure, Part, Statistic};
 use crate::plan::{Flow, Load, Origin, Plan, Post, Scenario, Step, Work};
-use crate::scenario::condition::{Comparison, Condition, Metric, Statistic};
+use crate::scenario::condition::{Comparison, Condition};
 use crate::schedule::Schedule;
 use crate::stats::samples_needed;
 use crate::units::Quantile;
@@ -243,15 +244,17 @@ fn spread(count: u64, schedule: &Schedule) -> u64 {
 
 /// The latency that thresholds promise: of the mean, or of the lowest quantile there is.
 fn objective(scenario: &Scenario) -> Option<(Condition, Duration)> {
-    let rank = |condition: &Condition| match condition.metric {
-        Metric::ResponseTime(Statistic::Mean) | Metric::ServiceTime(Statistic::Mean) => Some(0.0),
-        Metric::ResponseTime(Statistic::Quantile(quantile))
-        | Metric::ServiceTime(Statistic::Quantile(quantile)) => Some(quantile.get()),
-        Metric::ResponseTime(Statistic::Max) | Metric::ServiceTime(Statistic::Max) => Some(1.0),
+    let rank = |condition: &Condition| match &condition.metric.measure {
+        Measure::Latency(Part::Response | Part::Service, statistic) => match statistic {
+            Statistic::Mean => Some(0.0),
+            Statistic::Quantile(quantile) => Some(quantile.get()),
+            Statistic::Max => Some(1.0),
+            Statistic::Min => None,
+        },
         _ => None,
     };
     let upper = |condition: &Condition| {
-        condition.step.is_none()
+        condition.metric.step.is_none()
             && matches!(condition.comparison, Comparison::Less | Comparison::AtMost)
     };
     scenario

@@ -1,9 +1,10 @@
 //! What cannot work, told before any load.
 
 use super::{Amount, Forecast, Limits, peak, spread};
+use crate::metric::{Measure, Part, Statistic};
 use crate::plan::{Load, Origin, Plan, Post, Scenario, Work};
 use crate::scenario::LoadedSuite;
-use crate::scenario::condition::{Comparison, Condition, Metric, Statistic};
+use crate::scenario::condition::{Comparison, Condition};
 use crate::schedule::Schedule;
 use crate::source::{Problem, Problems, Spot};
 use crate::units::ByteSize;
@@ -168,8 +169,8 @@ fn resources(
 /// Whether it limits a mean: that tells how many requests are in flight.
 fn is_mean(condition: &Condition) -> bool {
     matches!(
-        condition.metric,
-        Metric::ResponseTime(Statistic::Mean) | Metric::ServiceTime(Statistic::Mean)
+        condition.metric.measure,
+        Measure::Latency(Part::Response | Part::Service, Statistic::Mean)
     )
 }
 
@@ -204,17 +205,17 @@ fn impossible(condition: &Condition, scenario: &Scenario, forecast: &Forecast) -
         }
         _ => None,
     };
-    match condition.metric {
-        Metric::Throughput => offered.filter(|offered| beyond(*offered)).map(|offered| {
+    match condition.metric.measure {
+        Measure::Throughput => offered.filter(|offered| beyond(*offered)).map(|offered| {
             format!("the load offers no more than {} requests a second", rounded(offered))
         }),
-        Metric::DocumentsPerSecond => {
+        Measure::DocumentsPerSecond => {
             let documents = offered? / scenario.steps.len() as f64 * size.sum::<f64>();
             beyond(documents).then(|| {
                 format!("the load offers no more than {} Documents a second", rounded(documents))
             })
         }
-        Metric::Requests => match forecast.requests {
+        Measure::Requests => match forecast.requests {
             Amount::Exactly(count) if beyond(count as f64) => {
                 Some(format!("the load has {count} requests"))
             }

@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use super::flows::Flows;
 use super::loads::load;
-use super::saves;
 use super::{
     Capacity, ClientOverrides, Connections, Levels, Plan, Post, Scenario, Step, Threshold, Work,
 };
+use super::{names, saves};
 use crate::client::{Compression, Retry};
 use crate::documents::Documents;
-use crate::scenario::condition::{Condition, Metric};
+use crate::metric::{Measure, Metric};
 use crate::scenario::{self, CompressionWord, LoadedSuite, ProtocolWord, Unit};
 use crate::source::{Node, Problem, Problems, Sources, Spot};
 use crate::units::{Count, Percentage, Range, Rate, Span};
@@ -170,7 +170,7 @@ impl<'a> Resolver<'a> {
         let mut thresholds = Vec::new();
         for (index, threshold) in given.thresholds.iter().flatten().enumerate() {
             let at = at.key("thresholds").index(index);
-            self.step_is_known(&threshold.that, &steps, at);
+            self.names_are_known(&threshold.that.metric, &steps, flow, at);
             if threshold.abort && !threshold.that.can_abort() {
                 let message = format!(
                     "`{}` is known only when the load is over, so it cannot `abort` it",
@@ -314,12 +314,11 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn step_is_known(&mut self, condition: &Condition, steps: &[Step], at: Spot<'_>) {
-        let Some(step) = &condition.step else { return };
-        let named = || steps.iter().map(|step| step.name.as_str()).filter(|name| !name.is_empty());
-        if !named().any(|name| name == step) {
-            at.problem(self.problems, format!("no step is named `{step}`"), |problem| {
-                problem.suggest(step, named())
+    fn names_are_known(&mut self, metric: &Metric, steps: &[Step], flow: usize, at: Spot<'_>) {
+        let executors = self.flows.executors(flow);
+        if let Err(unknown) = names::check(metric, steps, executors.as_deref()) {
+            at.problem(self.problems, unknown.to_string(), |problem| {
+                problem.suggest(&unknown.name, unknown.known.iter().map(String::as_str))
             });
         }
     }
@@ -341,7 +340,8 @@ impl<'a> Resolver<'a> {
         }
         for (index, condition) in given.objective.iter().enumerate() {
             let at = at.key("objective").index(index);
-            self.step_is_known(condition, &scenarios[scenario].steps, at);
+            let Scenario { steps, flow, .. } = &scenarios[scenario];
+            self.names_are_known(&condition.metric, steps, *flow, at);
             if let Err(error) = condition.check_objective() {
                 at.problem(self.problems, error.to_string(), |problem| problem);
             }
@@ -418,18 +418,18 @@ impl<'a> Resolver<'a> {
 /// A run that saw errors never looks green by accident: each of these holds unless the file says
 /// something else about the same. `may_lose`: the gateway may lose Documents and say nothing.
 fn implicit_thresholds(stated: &[Threshold], may_lose: bool) -> Vec<Threshold> {
-    let states = |metrics: &[Metric]| {
-        let about_all = stated.iter().filter(|threshold| threshold.that.step.is_none());
-        about_all.into_iter().any(|threshold| metrics.contains(&threshold.that.metric))
+    let states = |measures: &[Measure]| {
+        let about_all = stated.iter().filter(|threshold| threshold.that.metric.step.is_none());
+        about_all.into_iter().any(|threshold| measures.contains(&threshold.that.metric.measure))
     };
     [
-        ("error_rate == 0", &[Metric::ErrorRate, Metric::Errors][..]),
-        ("assertion_failures == 0", &[Metric::AssertionFailures]),
-        ("dropped == 0", &[Metric::Dropped]),
+        ("error_rate == 0", &[Measure::ErrorRate, Measure::Errors][..]),
+        ("assertion_failures == 0", &[Measure::AssertionFailures]),
+        ("dropped == 0", &[Measure::Dropped]),
     ]
     .into_iter()
-    .chain(may_lose.then_some(("documents_missing == 0", &[Metric::DocumentsMissing][..])))
-    .filter(|(_, metrics)| !states(metrics))
+    .chain(may_lose.then_some(("documents_missing == 0", &[Measure::DocumentsMissing][..])))
+    .filter(|(_, measures)| !states(measures))
     .map(|(text, _)| Threshold {
         that: text.parse().expect("the condition is one"),
         abort: false,

@@ -28,9 +28,9 @@ pub(super) fn judged(
 ) -> Result<(TrialResult, TrialSummary), HistogramError> {
     let conditions = match watched.while_offered().filter(|_| trial.kind == Kind::Overload) {
         // What follows an overload is no part of it.
-        Some(Offered { tally, wrong, elapsed }) => {
+        Some(Offered { tally, counts, elapsed }) => {
             let steps: Vec<&str> = summary.steps.iter().map(|step| &*step.name).collect();
-            objective.judge_window(tally, *wrong, *elapsed, &steps)
+            objective.judge_window(tally, counts, *elapsed, &steps)
         }
         None => objective.judge(summary)?,
     };

@@ -6,7 +6,7 @@ use crate::capacity::judge::{Block, Decision, Evidence, Judge};
 use crate::capacity::objective::{Meter, Objective};
 use crate::capacity::search::{Kind, Trial};
 use crate::record::summary::Throughput;
-use crate::record::tally::Tally;
+use crate::record::tally::{Counts, Tally};
 use crate::run::trials::Seen;
 
 /// Blocks in a row in which the objective must hold for a Flow to have recovered.
@@ -46,7 +46,7 @@ const SECONDS_MIN: u64 = 2;
 pub(super) struct Offered {
     pub(super) tally: Tally,
     /// Assertions that did not hold.
-    pub(super) wrong: u64,
+    pub(super) counts: Counts,
     /// When that was.
     pub(super) elapsed: Duration,
 }
@@ -80,7 +80,9 @@ impl Watched {
     pub(super) fn look(&mut self, seen: &Seen<'_>) -> bool {
         let elapsed_s = seen.elapsed.as_secs_f64();
         let over = elapsed_s >= self.budget_s;
-        let Some(block) = self.meter.block(seen.recording, seen.wrong, seen.elapsed, over) else {
+        let Some(block) =
+            self.meter.block(seen.recording, seen.counts.assertion_failures, seen.elapsed, over)
+        else {
             return false;
         };
         if let Some(judge) = &mut self.judge {
@@ -90,8 +92,8 @@ impl Watched {
         self.marks.push(Mark { end_s: elapsed_s, block, ok: totals.ok().count() });
         let enough = self.is_enough(elapsed_s);
         if self.offered.is_none() && (enough || over) {
-            let (tally, wrong) = (totals.clone(), seen.wrong);
-            self.offered = Some(Offered { tally, wrong, elapsed: seen.elapsed });
+            let (tally, counts) = (totals.clone(), seen.counts.clone());
+            self.offered = Some(Offered { tally, counts, elapsed: seen.elapsed });
             let until = seen.recording.complete().min(self.budget_s as u64);
             let rates = |from: u64| {
                 let told = until - from >= SECONDS_MIN;
@@ -197,7 +199,7 @@ mod tests {
                 (0..*count).for_each(|_| response.record(Duration::from_millis(ms)));
             }
             let elapsed = Duration::from_millis(250 * (index as u64 + 1));
-            watched.look(&Seen { recording: &recording, wrong: 0, elapsed });
+            watched.look(&Seen { recording: &recording, counts: Counts::default(), elapsed });
         }
         watched
     }

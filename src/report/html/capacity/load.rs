@@ -7,10 +7,11 @@ use crate::capacity::result::Capacity;
 use crate::capacity::search::Answer;
 use crate::capacity::trials::{TrialSummary, Unit};
 use crate::capacity::words::level;
+use crate::metric::{Measure, Part, Statistic};
 use crate::report::html::chart::{Axis, Shape, plot};
 use crate::report::html::parts::{Figure, Mark};
 use crate::report::words::{known, latency, percent, rate};
-use crate::scenario::condition::{Condition, Metric, Statistic};
+use crate::scenario::condition::Condition;
 
 fn axis_of_levels(capacity: &Capacity, loads: &[&TrialSummary]) -> Axis {
     let levels = loads.iter().map(|trial| trial.level);
@@ -130,8 +131,8 @@ pub(super) fn figures(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figur
 fn tail(capacity: &Capacity) -> (&'static str, fn(&TrialSummary) -> Option<f64>) {
     let conditions = || capacity.objective.iter().filter_map(|that| that.parse::<Condition>().ok());
     let limits = |quantile: f64| {
-        conditions().any(|condition| match condition.metric {
-            Metric::ResponseTime(Statistic::Quantile(of)) => of.get() == quantile,
+        conditions().any(|condition| match condition.metric.measure {
+            Measure::Latency(Part::Response, Statistic::Quantile(of)) => of.get() == quantile,
             _ => false,
         })
     };

@@ -1,59 +1,10 @@
-//! The metrics that are compared, and the gates on them: `p99 +10% +2ms`.
+//! Gates, `p99 +10% +2ms`, and how their metrics are compared.
 
 use std::fmt;
 use std::str::FromStr;
 
-use crate::scenario::condition::{self, parse_metric};
-use crate::units::{Quantile, Rate, Span};
-
-/// A figure that both sides have, with its name as users write it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Metric {
-    /// What it measures.
-    pub measure: Measure,
-    name: String,
-}
-
-/// What a metric measures.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Measure {
-    /// A latency: which part of the time, and which statistic.
-    Latency(Part, Statistic),
-    /// Ok requests per second.
-    Throughput,
-    /// Documents of ok requests per second.
-    DocumentsPerSecond,
-    /// Share of arrivals that did not succeed.
-    ErrorRate,
-}
-
-/// Part of the time of a request.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
-    /// Response time: due to done.
-    Response,
-    /// Service time: written to done.
-    Service,
-    /// Time in an Executor.
-    Executor(String),
-    /// Gateway overhead: time in the gateway without its Executors.
-    Gateway,
-    /// Time outside the gateway: network and client.
-    Network,
-    /// Response time of a step.
-    Step(String),
-    /// Service time of a step.
-    StepService(String),
-}
-
-/// Statistic of a distribution.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Statistic {
-    /// The smallest value that at least this share does not exceed.
-    Quantile(f64),
-    /// Arithmetic mean of the ok requests.
-    Mean,
-}
+use crate::metric::{Measure, Metric, MetricUnit, Statistic};
+use crate::units::{Rate, Span};
 
 /// How much worse the candidate may be.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,141 +63,67 @@ pub(super) fn log(value: f64) -> f64 {
     value.clamp(FASTEST, SLOWEST_MS).ln()
 }
 
-impl Metric {
-    /// A quantile of response time.
-    pub fn response(quantile: f64) -> Metric {
-        let name = Quantile::from_percent(quantile * 100.0)
-            .map_or_else(|| format!("q{quantile}"), |quantile| quantile.to_string());
-        Metric { measure: Measure::Latency(Part::Response, Statistic::Quantile(quantile)), name }
-    }
-
-    /// Time in an Executor.
-    pub fn executor(name: &str, quantile: f64) -> Metric {
-        let of = Metric::response(quantile);
-        let part = Part::Executor(name.to_owned());
-        Metric {
-            measure: Measure::Latency(part, Statistic::Quantile(quantile)),
-            name: format!("executor.{name}.{}", of.name),
-        }
-    }
-
+/// How a metric is compared.
+pub(super) trait Compared {
     /// Whether a larger value is worse.
-    pub fn rises_to_worse(&self) -> bool {
-        !matches!(self.measure, Measure::Throughput | Measure::DocumentsPerSecond)
-    }
+    fn rises_to_worse(&self) -> bool;
 
     /// Whether it is compared by difference instead of ratio: a share of failures may be zero on
     /// one side.
-    pub fn is_share(&self) -> bool {
-        self.measure == Measure::ErrorRate
-    }
-
-    /// Whether it needs a valid run.
-    pub fn is_timing(&self) -> bool {
-        !self.is_share()
-    }
-
-    /// `ms`, `share` or `per_s`.
-    pub fn unit(&self) -> &'static str {
-        match self.measure {
-            Measure::Latency(..) => "ms",
-            Measure::Throughput | Measure::DocumentsPerSecond => "per_s",
-            Measure::ErrorRate => "share",
-        }
-    }
+    fn is_share(&self) -> bool;
 
     /// Transforms a value to the scale of comparisons.
-    pub(super) fn scale(&self, value: f64) -> f64 {
-        if self.is_share() { value } else { log(value) }
-    }
+    fn scale(&self, value: f64) -> f64;
 
     /// A difference on that scale as shown to people: a share of the base, or for shares the
     /// difference itself.
-    pub(super) fn change(&self, difference: f64) -> f64 {
+    fn change(&self, difference: f64) -> f64;
+}
+
+impl Compared for Metric {
+    fn rises_to_worse(&self) -> bool {
+        self.unit() != MetricUnit::PerSecond
+    }
+
+    fn is_share(&self) -> bool {
+        self.unit() == MetricUnit::Fraction
+    }
+
+    fn scale(&self, value: f64) -> f64 {
+        if self.is_share() { value } else { log(value) }
+    }
+
+    fn change(&self, difference: f64) -> f64 {
         if self.is_share() { difference } else { difference.exp_m1() }
     }
 }
 
-impl Statistic {
-    /// Its value for latencies and their counts in ascending order, followed by a number of
-    /// failures: infinite if it falls among the failures, `None` if there are no requests at all.
-    pub(super) fn of(
-        self,
-        values: impl Iterator<Item = (f64, u64)>,
-        ok: u64,
-        failed: u64,
-    ) -> Option<f64> {
-        match self {
-            Statistic::Quantile(_) if ok + failed == 0 => None,
-            Statistic::Quantile(quantile) => {
-                let rank = (quantile * (ok + failed) as f64 * (1.0 - 1e-12)).ceil().max(1.0) as u64;
-                let mut seen = 0;
-                let found = values.into_iter().find(|(_, count)| {
-                    seen += count;
-                    seen >= rank
-                });
-                Some(found.map_or(f64::INFINITY, |(value, _)| value))
-            }
-            Statistic::Mean => {
-                let sum: f64 = values.map(|(value, count)| value * count as f64).sum();
-                (ok > 0).then(|| sum / ok as f64)
-            }
+/// Reads a metric that can be compared.
+fn comparable(text: &str) -> Result<Metric, GateError> {
+    let unknown = || GateError::Metric { found: text.into() };
+    let metric: Metric = text.parse().map_err(|_| unknown())?;
+    match &metric.measure {
+        // The 100th percentile is the maximum.
+        Measure::Latency(_, Statistic::Quantile(quantile)) if quantile.get() < 1.0 => Ok(metric),
+        Measure::Latency(_, Statistic::Mean) => Ok(metric),
+        Measure::Throughput | Measure::DocumentsPerSecond | Measure::ErrorRate
+            if metric.step.is_none() =>
+        {
+            Ok(metric)
         }
-    }
-}
-
-impl FromStr for Metric {
-    type Err = GateError;
-
-    fn from_str(text: &str) -> Result<Metric, GateError> {
-        let unknown = || GateError::Metric { found: text.into() };
-        let (place, metric) = parse_metric(text).ok_or_else(unknown)?;
-        let statistic = |statistic| match statistic {
-            // The 100th percentile is the maximum.
-            condition::Statistic::Quantile(quantile) if quantile.get() < 1.0 => {
-                Ok(Statistic::Quantile(quantile.get()))
-            }
-            condition::Statistic::Mean => Ok(Statistic::Mean),
-            _ => Err(unknown()),
-        };
-        let measure = match (place.as_deref(), metric) {
-            (None, condition::Metric::Throughput) => Measure::Throughput,
-            (None, condition::Metric::DocumentsPerSecond) => Measure::DocumentsPerSecond,
-            (None, condition::Metric::ErrorRate) => Measure::ErrorRate,
-            (place, condition::Metric::ResponseTime(of)) => {
-                let part = match place {
-                    None => Part::Response,
-                    Some("gateway") => Part::Gateway,
-                    Some("network") => Part::Network,
-                    Some(place) => match place.strip_prefix("executor.") {
-                        Some(name) => Part::Executor(name.into()),
-                        None => Part::Step(place.into()),
-                    },
-                };
-                Measure::Latency(part, statistic(of)?)
-            }
-            (place, condition::Metric::ServiceTime(of)) => {
-                let part = place.map_or(Part::Service, |step| Part::StepService(step.into()));
-                Measure::Latency(part, statistic(of)?)
-            }
-            _ => return Err(unknown()),
-        };
-        Ok(Metric { measure, name: text.into() })
-    }
-}
-
-impl fmt::Display for Metric {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
+        _ => Err(unknown()),
     }
 }
 
 fn hint(found: &str) -> &'static str {
+    if found.starts_with("count.") {
+        return ": counts depend on how long one measures; gate `error_rate`";
+    }
     match found.rsplit('.').next().unwrap_or(found) {
         "max" | "min" | "p100" => {
             ": the largest and the smallest value depend on how long one measures; gate a quantile"
         }
-        "errors" | "dropped" | "assertion_failures" | "requests" => {
+        "errors" | "dropped" | "assertion_failures" | "requests" | "documents_missing" => {
             ": counts depend on how long one measures; gate `error_rate`"
         }
         _ => {
@@ -269,16 +146,20 @@ impl FromStr for Gate {
             return Err(form());
         }
         let (name, allowances) = words.split_at(words.len() - allowed);
-        let metric: Metric = name.join(" ").parse()?;
+        let metric = comparable(&name.join(" "))?;
         let rises = metric.rises_to_worse();
         let (mut relative, mut absolute) = (None, None);
         for allowance in allowances {
             let (sign, size) = allowance.split_at(1);
             if (sign == "+") != rises {
-                return Err(GateError::Sign { metric: metric.name, allowance: size.into(), rises });
+                return Err(GateError::Sign {
+                    metric: metric.to_string(),
+                    allowance: size.into(),
+                    rises,
+                });
             }
             let wrong = |expected| GateError::Allowance {
-                metric: metric.name.clone(),
+                metric: metric.to_string(),
                 expected,
                 found: (*allowance).into(),
             };
@@ -360,12 +241,7 @@ mod tests {
         assert_eq!(gate("error_rate +0.1%").limit(0.0), 0.001);
         assert_eq!(gate("p50 +500us").absolute, 0.5);
         let executor = gate("executor.my encoder.p99.9 +10%").metric;
-        let part = Part::Executor("my encoder".into());
-        let p99_9 = "p99.9".parse::<Quantile>().unwrap().get();
-        assert_eq!(executor.measure, Measure::Latency(part, Statistic::Quantile(p99_9)));
-        let step = gate("search.service.p50 +10%").metric;
-        let part = Part::StepService("search".into());
-        assert_eq!(step.measure, Measure::Latency(part, Statistic::Quantile(0.5)));
+        assert_eq!(executor.to_string(), "executor.my encoder.p99.9");
     }
 
     #[test]

@@ -1,0 +1,317 @@
+//! The figures that thresholds, objectives and gates are about, under the names that users write:
+//! `p99`, `service.p50`, `executor.encoder.p99`, `search.error_rate`, `count.empty_responses`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::units::{Quantile, nearest};
+
+/// A figure of a scenario, or of one of its steps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metric {
+    /// The step it is about; `None`: the whole scenario.
+    pub step: Option<String>,
+    /// What is measured.
+    pub measure: Measure,
+    /// As written.
+    name: String,
+}
+
+/// What a metric measures.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Measure {
+    /// A latency of ok requests, in milliseconds. Of response and service time, failures rank as
+    /// slowest.
+    Latency(Part, Statistic),
+    /// (response and transport errors + timeouts + dropped + abandoned) / arrivals, from 0 to 1.
+    ErrorRate,
+    /// Response and transport errors and timeouts.
+    Errors,
+    /// Arrivals without a free slot.
+    Dropped,
+    /// Assertions that did not hold.
+    AssertionFailures,
+    /// Ok requests per second.
+    Throughput,
+    /// Documents of ok requests per second.
+    DocumentsPerSecond,
+    /// Requests sent.
+    Requests,
+    /// Documents that were sent and did not come back, of requests whose response had some.
+    DocumentsMissing,
+    /// A counter of `count` actions. Written `count.NAME`.
+    Counter(String),
+}
+
+/// Part of the time of a request.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// Response time: due to done. Written without a prefix.
+    Response,
+    /// Service time: sent to done. Written `service.p99`.
+    Service,
+    /// Time in an Executor, from the routes of the response. Written `executor.NAME.p99`.
+    Executor(String),
+    /// Gateway overhead: time in the gateway without its Executors. Written `gateway.p99`.
+    Gateway,
+    /// Time outside the gateway: network and client. Written `network.p99`.
+    Network,
+}
+
+/// One number of a latency distribution.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Statistic {
+    /// The smallest value that at least this share does not exceed. Written `p99`.
+    Quantile(Quantile),
+    /// The smallest.
+    Min,
+    /// The arithmetic mean of the ok requests.
+    Mean,
+    /// The largest.
+    Max,
+}
+
+/// The unit of a metric and of what it is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricUnit {
+    /// Milliseconds; written as a duration.
+    Milliseconds,
+    /// From 0 to 1; written `0.1%`, or as 0.
+    Fraction,
+    /// Per second; written `900/s`.
+    PerSecond,
+    /// A whole number.
+    Count,
+}
+
+/// The text is not a metric.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown metric `{found}`{}", hint(.found))]
+pub struct MetricError {
+    /// The text that was found.
+    pub found: String,
+}
+
+/// Every measure with a fixed name.
+const MEASURES: [(&str, Measure); 11] = [
+    ("min", Measure::Latency(Part::Response, Statistic::Min)),
+    ("mean", Measure::Latency(Part::Response, Statistic::Mean)),
+    ("max", Measure::Latency(Part::Response, Statistic::Max)),
+    ("error_rate", Measure::ErrorRate),
+    ("errors", Measure::Errors),
+    ("dropped", Measure::Dropped),
+    ("assertion_failures", Measure::AssertionFailures),
+    ("throughput", Measure::Throughput),
+    ("documents_per_second", Measure::DocumentsPerSecond),
+    ("requests", Measure::Requests),
+    ("documents_missing", Measure::DocumentsMissing),
+];
+
+fn hint(found: &str) -> String {
+    let names = MEASURES.iter().map(|(name, _)| *name).chain(["p50", "p90", "p95", "p99", "p99.9"]);
+    let last = found.rsplit('.').next().unwrap_or(found);
+    match nearest(last, names) {
+        Some(name) => format!(", did you mean `{name}`?"),
+        None => ", expected one of p50 … p99.99, min, mean, max (also after `service.`, `gateway.`, \
+                 `network.`, `executor.NAME.` or the name of a step), error_rate, errors, dropped, \
+                 assertion_failures, throughput, documents_per_second, documents_missing, requests, \
+                 count.NAME"
+            .into(),
+    }
+}
+
+impl Metric {
+    /// A quantile of response time; above 0, at most 1.
+    pub fn response(quantile: f64) -> Metric {
+        Metric::latency(Part::Response, "", quantile)
+    }
+
+    /// A quantile of the time in an Executor; above 0, at most 1.
+    pub fn executor(name: &str, quantile: f64) -> Metric {
+        Metric::latency(Part::Executor(name.to_owned()), &format!("executor.{name}."), quantile)
+    }
+
+    fn latency(part: Part, prefix: &str, quantile: f64) -> Metric {
+        let quantile = Quantile::from_percent(quantile * 100.0).expect("above 0, at most 1");
+        Metric {
+            step: None,
+            measure: Measure::Latency(part, Statistic::Quantile(quantile)),
+            name: format!("{prefix}{quantile}"),
+        }
+    }
+
+    /// The unit of its values.
+    pub fn unit(&self) -> MetricUnit {
+        match self.measure {
+            Measure::Latency(..) => MetricUnit::Milliseconds,
+            Measure::ErrorRate => MetricUnit::Fraction,
+            Measure::Throughput | Measure::DocumentsPerSecond => MetricUnit::PerSecond,
+            Measure::Errors
+            | Measure::Dropped
+            | Measure::AssertionFailures
+            | Measure::Requests
+            | Measure::DocumentsMissing
+            | Measure::Counter(_) => MetricUnit::Count,
+        }
+    }
+
+    /// Whether it is a latency. A latency can only be judged on enough samples.
+    pub fn is_latency(&self) -> bool {
+        matches!(self.measure, Measure::Latency(..))
+    }
+
+    /// The quantile, if it is one of response or service time: those rank failures as slowest.
+    pub fn quantile(&self) -> Option<Quantile> {
+        match &self.measure {
+            Measure::Latency(_, Statistic::Quantile(quantile)) => Some(*quantile),
+            _ => None,
+        }
+    }
+
+    /// The same text read as about a step that is named like a part of the time: `gateway.p99` of a
+    /// scenario with a step `gateway`. `None` if there is no such reading.
+    pub fn about_step(&self) -> Option<Metric> {
+        let Measure::Latency(part, statistic) = &self.measure else { return None };
+        let step = match part {
+            Part::Gateway => "gateway".to_owned(),
+            Part::Network => "network".to_owned(),
+            Part::Executor(name) => format!("executor.{name}"),
+            Part::Response | Part::Service => return None,
+        };
+        // `gateway.service.p99` is the service time of a step.
+        let (step, part) = match step.strip_suffix(".service") {
+            Some(step) => (step.to_owned(), Part::Service),
+            None => (step, Part::Response),
+        };
+        let measure = Measure::Latency(part, *statistic);
+        Some(Metric { step: Some(step), measure, name: self.name.clone() })
+    }
+}
+
+impl MetricUnit {
+    /// Its name in saved results.
+    pub fn name(self) -> &'static str {
+        match self {
+            MetricUnit::Milliseconds => "ms",
+            MetricUnit::Fraction => "share",
+            MetricUnit::PerSecond => "per_s",
+            MetricUnit::Count => "count",
+        }
+    }
+}
+
+impl Measure {
+    fn parse(name: &str) -> Option<Measure> {
+        if let Some((_, measure)) = MEASURES.iter().find(|(known, _)| *known == name) {
+            return Some(measure.clone());
+        }
+        let quantile = name.parse().ok()?;
+        Some(Measure::Latency(Part::Response, Statistic::Quantile(quantile)))
+    }
+}
+
+impl FromStr for Metric {
+    type Err = MetricError;
+
+    fn from_str(text: &str) -> Result<Metric, MetricError> {
+        let unknown = || MetricError { found: text.into() };
+        // The measure is the longest tail that is one: `p99.9` has a point of its own.
+        let starts = std::iter::once(0).chain(text.match_indices('.').map(|(at, _)| at + 1));
+        let found = starts.filter_map(|at| Some((at, Measure::parse(&text[at..])?))).next();
+        let Some((at, measure)) = found else {
+            let counter = text.strip_prefix("count.").filter(|name| !name.is_empty());
+            let measure = Measure::Counter(counter.ok_or_else(unknown)?.to_owned());
+            return Ok(Metric { step: None, measure, name: text.into() });
+        };
+        let before = text[..at].strip_suffix('.').unwrap_or("");
+        let (step, measure) = match (before, measure) {
+            ("gateway", Measure::Latency(_, statistic)) => {
+                ("", Measure::Latency(Part::Gateway, statistic))
+            }
+            ("network", Measure::Latency(_, statistic)) => {
+                ("", Measure::Latency(Part::Network, statistic))
+            }
+            (before, Measure::Latency(_, statistic)) => match before.strip_prefix("executor.") {
+                Some(name) if !name.is_empty() => {
+                    ("", Measure::Latency(Part::Executor(name.into()), statistic))
+                }
+                _ => match before.strip_suffix("service") {
+                    Some("") => ("", Measure::Latency(Part::Service, statistic)),
+                    Some(step) if step.ends_with('.') => {
+                        (&step[..step.len() - 1], Measure::Latency(Part::Service, statistic))
+                    }
+                    _ => (before, Measure::Latency(Part::Response, statistic)),
+                },
+            },
+            (before, _) if before == "service" || before.ends_with(".service") => {
+                return Err(unknown());
+            }
+            (step, measure) => (step, measure),
+        };
+        let step = (!step.is_empty()).then(|| step.to_owned());
+        Ok(Metric { step, measure, name: text.into() })
+    }
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quantile(percent: f64) -> Statistic {
+        Statistic::Quantile(Quantile::from_percent(percent).expect("a quantile"))
+    }
+
+    #[track_caller]
+    fn reads(text: &str, step: Option<&str>, measure: Measure) {
+        let metric: Metric = text.parse().unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((metric.step.as_deref(), &metric.measure), (step, &measure), "{text}");
+        assert_eq!(metric.to_string(), text);
+    }
+
+    #[test]
+    fn metrics_have_a_scope_a_part_and_a_statistic() {
+        let p99 = |part| Measure::Latency(part, quantile(99.0));
+        reads("p99", None, p99(Part::Response));
+        reads("p99.9", None, Measure::Latency(Part::Response, quantile(99.9)));
+        reads("service.mean", None, Measure::Latency(Part::Service, Statistic::Mean));
+        reads("search.p99", Some("search"), p99(Part::Response));
+        reads("a.b.service.p99", Some("a.b"), p99(Part::Service));
+        reads("executor.my encoder.p99", None, p99(Part::Executor("my encoder".into())));
+        reads("executor.a.b.p99", None, p99(Part::Executor("a.b".into())));
+        reads("gateway.max", None, Measure::Latency(Part::Gateway, Statistic::Max));
+        reads("network.min", None, Measure::Latency(Part::Network, Statistic::Min));
+        reads("search.error_rate", Some("search"), Measure::ErrorRate);
+        reads("count.empty", None, Measure::Counter("empty".into()));
+        reads("count.of all.kinds", None, Measure::Counter("of all.kinds".into()));
+        reads("count.p99", Some("count"), p99(Part::Response));
+    }
+
+    #[test]
+    fn a_step_may_be_named_like_a_part_of_the_time() {
+        let step = |text: &str| {
+            let metric: Metric = text.parse().unwrap_or_else(|error| panic!("{error}"));
+            metric.about_step().map(|metric| (metric.step.unwrap_or_default(), metric.measure))
+        };
+        let p50 = |part| Measure::Latency(part, quantile(50.0));
+        assert_eq!(step("gateway.p50"), Some(("gateway".into(), p50(Part::Response))));
+        assert_eq!(step("executor.a.p50"), Some(("executor.a".into(), p50(Part::Response))));
+        assert_eq!(step("executor.service.p50"), Some(("executor".into(), p50(Part::Service))));
+        assert_eq!(step("search.p50"), None);
+        assert_eq!(step("service.p50"), None);
+    }
+
+    #[test]
+    fn what_is_no_metric_is_told_a_near_one() {
+        let error = |text: &str| text.parse::<Metric>().expect_err(text).to_string();
+        assert_eq!(error("erorr_rate"), "unknown metric `erorr_rate`, did you mean `error_rate`?");
+        for text in ["p0", "service.error_rate", "a.service.requests", "count.", "", "."] {
+            assert!(error(text).starts_with("unknown metric"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The steps, Executors and counters that metrics name must exist.
+
+use super::{Action, Origin, Plan, Step};
+use crate::metric::{Measure, Metric, Part};
+
+/// A metric is about something that its scenario does not have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.text())]
+pub struct UnknownName {
+    /// What was named.
+    pub kind: NamedKind,
+    /// The name.
+    pub name: String,
+    /// The names that exist.
+    pub known: Vec<String>,
+}
+
+/// What metrics name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamedKind {
+    /// A step of the scenario.
+    Step,
+    /// An Executor of the Flow.
+    Executor,
+    /// A counter of `count` actions.
+    Counter,
+}
+
+impl UnknownName {
+    fn text(&self) -> String {
+        let name = &self.name;
+        match self.kind {
+            NamedKind::Step => format!("no step is named `{name}`"),
+            NamedKind::Executor => format!("the Flow has no Executor `{name}`"),
+            NamedKind::Counter => format!("no callback counts `{name}`"),
+        }
+    }
+}
+
+/// The names of the Executors, if the Flow is embedded; of any other Flow only the Flow knows.
+fn executors(origin: &Origin) -> Option<Vec<String>> {
+    match origin {
+        Origin::Embedded(config) => {
+            Some(config.executors.iter().map(|executor| executor.name.clone()).collect())
+        }
+        Origin::Remote(_) | Origin::Command { .. } => None,
+    }
+}
+
+impl Plan {
+    /// Checks that a scenario has what a metric names.
+    ///
+    /// # Errors
+    /// The name that does not exist.
+    pub fn check_names(&self, scenario: usize, metric: &Metric) -> Result<(), UnknownName> {
+        let scenario = &self.scenarios[scenario];
+        let executors = executors(&self.flows[scenario.flow].origin);
+        check(metric, &scenario.steps, executors.as_deref())
+    }
+}
+
+/// Checks that a scenario of these steps has what a metric names. `executors`: the names of its Flow's
+/// Executors, if they are known.
+///
+/// # Errors
+/// The name that does not exist.
+pub(super) fn check(
+    metric: &Metric,
+    steps: &[Step],
+    executors: Option<&[String]>,
+) -> Result<(), UnknownName> {
+    let unknown = |kind, name: &str, known: Vec<String>| {
+        Err(UnknownName { kind, name: name.to_owned(), known })
+    };
+    let is_step = |name: &str| steps.iter().any(|step| step.name == name);
+    if metric.about_step().and_then(|metric| metric.step).is_some_and(|step| is_step(&step)) {
+        return Ok(());
+    }
+    if let Some(step) = metric.step.as_deref().filter(|step| !is_step(step)) {
+        let named = steps.iter().map(|step| step.name.clone()).filter(|name| !name.is_empty());
+        return unknown(NamedKind::Step, step, named.collect());
+    }
+    match &metric.measure {
+        Measure::Latency(Part::Executor(name), _) => match executors {
+            Some(known) if !known.contains(name) => {
+                unknown(NamedKind::Executor, name, known.to_vec())
+            }
+            _ => Ok(()),
+        },
+        Measure::Counter(name) => {
+            let actions = steps.iter().flat_map(|step| step.callbacks.actions());
+            let counters: Vec<String> = actions
+                .filter_map(|action| match action {
+                    Action::Count(name) => Some(name.clone()),
+                    _ => None,
+                })
+                .collect();
+            match counters.contains(name) {
+                true => Ok(()),
+                false => unknown(NamedKind::Counter, name, counters),
+            }
+        }
+        _ => Ok(()),
+    }
+}
