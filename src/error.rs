@@ -2,7 +2,7 @@
 
 /// An error and what caused it, each cause after a colon; a cause that the words before it mention is
 /// not repeated.
-pub fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
     causes.fold(error.to_string(), |text, cause| {
         let cause = cause.to_string();
@@ -12,7 +12,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 
 /// What serde_json says without the position at its end. The crate keeps both in one sentence and has no
 /// other way to ask for the first, so this is the one place that cuts it.
-pub fn json_words(error: &serde_json::Error) -> String {
+pub(crate) fn json_words(error: &serde_json::Error) -> String {
     let mut words = error.to_string();
     words.truncate(words.rfind(" at line ").unwrap_or(words.len()));
     words

@@ -29,20 +29,20 @@
 //! import.
 
 pub mod clock;
-pub mod error;
+mod error;
 pub mod metric;
 pub mod random;
 pub mod schedule;
 pub mod source;
 pub mod stats;
 pub mod template;
-pub mod text;
+mod text;
 pub mod units;
 pub mod wire;
 
-pub mod assertion;
+mod assertion;
 pub mod client;
-pub mod documents;
+mod documents;
 pub mod flow;
 
 pub mod plan;

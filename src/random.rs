@@ -51,7 +51,7 @@ fn mix(mut z: u64) -> u64 {
 
 /// A permutation of `0..n` that is known point by point, in no memory: a shuffled data set.
 #[derive(Clone, Copy, Debug)]
-pub struct Permutation {
+pub(crate) struct Permutation {
     n: u64,
     half_bits: u32,
     keys: [u64; 4],
@@ -59,14 +59,14 @@ pub struct Permutation {
 
 impl Permutation {
     /// The permutation of `0..n` that `key` names.
-    pub fn new(n: u64, key: Key) -> Permutation {
+    pub(crate) fn new(n: u64, key: Key) -> Permutation {
         let bits = u64::BITS - n.saturating_sub(1).leading_zeros();
         let keys = std::array::from_fn(|round| key.index(round as u64).0);
         Permutation { n, half_bits: bits.div_ceil(2).max(1), keys }
     }
 
     /// Where `i`, which is below `n`, goes.
-    pub fn at(&self, i: u64) -> u64 {
+    pub(crate) fn at(&self, i: u64) -> u64 {
         // A Feistel network permutes the next power of four; walking on from what falls outside of
         // `0..n` stays on a cycle that comes back inside, after less than four steps on average.
         let mut i = i;

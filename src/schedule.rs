@@ -114,7 +114,7 @@ impl ArrivalProcess {
     }
 
     /// Whether the number of arrivals of a profile does not depend on the seed.
-    pub fn is_exact(self) -> bool {
+    pub(crate) fn is_exact(self) -> bool {
         matches!(self, ArrivalProcess::Uniform | ArrivalProcess::PoissonExact)
     }
 }
@@ -177,7 +177,7 @@ impl Profile {
     }
 
     /// The area under the profile up to `t`.
-    pub fn area_until(&self, t: Duration) -> f64 {
+    pub(crate) fn area_until(&self, t: Duration) -> f64 {
         let t = t.as_secs_f64();
         let piece = self.pieces.iter().rfind(|piece| piece.start <= t);
         piece.map_or(0.0, |piece| piece.before + piece.area((t - piece.start).min(piece.length)))
@@ -189,7 +189,7 @@ impl Profile {
     }
 
     /// The level at `t` seconds; 0 past the end.
-    pub fn level_at(&self, t: f64) -> f64 {
+    pub(crate) fn level_at(&self, t: f64) -> f64 {
         let piece = self.pieces.iter().find(|piece| t < piece.start + piece.length);
         piece.map_or(0.0, |piece| piece.level_at(t - piece.start))
     }
@@ -201,7 +201,7 @@ impl Profile {
 
     /// The level at which the load begins. If it begins with a pause, or rises from 0, there would be
     /// nothing to warm up with: then it is the mean of the first stage that is not 0 throughout.
-    pub fn warmup_level(&self) -> f64 {
+    pub(crate) fn warmup_level(&self) -> f64 {
         match self.stages().find(|stage| stage.peak() > 0.0) {
             Some(stage) if stage.from > 0.0 => stage.from,
             Some(stage) => stage.to / 2.0,
@@ -271,7 +271,7 @@ impl Schedule {
 
     /// All arrivals in order. An exact process has its number within `end`, if that comes before the
     /// end of the profile.
-    pub fn due_times(&self, seed: u64, end: Option<Duration>) -> DueTimes {
+    pub(crate) fn due_times(&self, seed: u64, end: Option<Duration>) -> DueTimes {
         match self {
             Schedule::Rate { profile, process } => {
                 let profile = end.map_or_else(|| profile.clone(), |end| profile.until(end));
@@ -340,12 +340,12 @@ impl DueTimes {
     }
 
     /// The same, but at most `limit` arrivals.
-    pub fn limited(self, limit: u64) -> DueTimes {
+    pub(crate) fn limited(self, limit: u64) -> DueTimes {
         DueTimes { limit: self.limit.min(limit), ..self }
     }
 
     /// Whether the limit ended them, and not the schedule itself.
-    pub fn is_limited(&self) -> bool {
+    pub(crate) fn is_limited(&self) -> bool {
         self.next >= self.limit
     }
 }

@@ -7,7 +7,7 @@
 ///
 /// For a quantile of 1 that is one: it stands for the largest value seen, as `max` does. What a run
 /// has seen is certain; that nothing larger could ever come, no number of samples could tell.
-pub fn samples_needed(quantile: f64) -> u64 {
+pub(crate) fn samples_needed(quantile: f64) -> u64 {
     if quantile >= 1.0 {
         return 1;
     }
@@ -62,7 +62,7 @@ pub fn autocorrelation(series: &[f64]) -> f64 {
 
 /// The value that Student's t with `df` degrees of freedom exceeds with probability `tail`, which
 /// is above 0 and at most ½.
-pub fn t_beyond(tail: f64, df: f64) -> f64 {
+pub(crate) fn t_beyond(tail: f64, df: f64) -> f64 {
     // The tail falls as t grows: double, then bisect.
     let (mut low, mut high) = (0.0, 1.0);
     while t_tail(high, df) > tail && high < 1e9 {
@@ -78,7 +78,7 @@ pub fn t_beyond(tail: f64, df: f64) -> f64 {
 
 /// The value that Student's t with `df` degrees of freedom does not exceed in size with this
 /// probability.
-pub fn t_within(probability: f64, df: f64) -> f64 {
+pub(crate) fn t_within(probability: f64, df: f64) -> f64 {
     t_beyond((1.0 - probability) / 2.0, df)
 }
 
@@ -148,7 +148,7 @@ fn ln_gamma(x: f64) -> f64 {
 /// Distribution of the number of pairs (one of `n` values, one of `m`) won by the first, if all
 /// orders are equally likely: entry `u` is the probability of at most `u` wins. Mann and Whitney's
 /// recursion.
-pub fn rank_sum_chances(n: usize, m: usize) -> Vec<f64> {
+pub(crate) fn rank_sum_chances(n: usize, m: usize) -> Vec<f64> {
     // Number of ways to choose n of the first k ranks with rank sum s, adding one rank at a time.
     let most = n * m;
     let mut ways = vec![vec![0.0; most + 1]; n + 1];
@@ -179,7 +179,7 @@ pub fn rank_sum_chances(n: usize, m: usize) -> Vec<f64> {
 
 /// The probability of waiting in a queue of `servers` with a load of `load` Erlang, below `servers`
 /// (M/M/c): Erlang's C formula.
-pub fn erlang_c(load: f64, servers: u32) -> f64 {
+pub(crate) fn erlang_c(load: f64, servers: u32) -> f64 {
     // The probability of finding all servers busy if nobody waits (Erlang's B), built up server by
     // server, and C from it.
     let blocked =

@@ -8,16 +8,16 @@ use std::path::Path;
 use crate::units::ByteSize;
 
 /// The mark before UTF-8 text that Notepad, PowerShell and Excel write.
-pub const BOM: &[u8] = b"\xef\xbb\xbf";
+pub(crate) const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// A configuration or another file that somebody wrote by hand: larger ones are something else.
-pub const CONFIG_BYTES_MAX: u64 = 16 << 20;
+pub(crate) const CONFIG_BYTES_MAX: u64 = 16 << 20;
 
 /// Reads a text file of at most `max` bytes.
 ///
 /// # Errors
 /// When it cannot be read, is larger, or is not UTF-8 text ([`io::ErrorKind::InvalidData`]).
-pub fn read(path: &Path, max: u64) -> io::Result<String> {
+pub(crate) fn read(path: &Path, max: u64) -> io::Result<String> {
     decode(read_bytes(File::open(path)?, max)?)
 }
 
@@ -25,7 +25,7 @@ pub fn read(path: &Path, max: u64) -> io::Result<String> {
 ///
 /// # Errors
 /// When it cannot be read, or is larger.
-pub fn read_bytes(file: impl Read, max: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read_bytes(file: impl Read, max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max {
@@ -35,7 +35,7 @@ pub fn read_bytes(file: impl Read, max: u64) -> io::Result<Vec<u8>> {
 }
 
 /// What to say of a file of more than `max` bytes.
-pub fn too_large(max: u64) -> io::Error {
+pub(crate) fn too_large(max: u64) -> io::Error {
     let max = ByteSize::new(max);
     io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {max}"))
 }
@@ -44,7 +44,7 @@ pub fn too_large(max: u64) -> io::Error {
 ///
 /// # Errors
 /// When it is not UTF-8 text.
-pub fn decode(mut bytes: Vec<u8>) -> io::Result<String> {
+pub(crate) fn decode(mut bytes: Vec<u8>) -> io::Result<String> {
     let invalid = |what| io::Error::new(io::ErrorKind::InvalidData, what);
     if let Some(what) = other_encoding(&bytes) {
         return Err(invalid(what));
@@ -56,13 +56,13 @@ pub fn decode(mut bytes: Vec<u8>) -> io::Result<String> {
 }
 
 /// What to say of text that begins like this, where it begins with the mark of another encoding.
-pub fn other_encoding(start: &[u8]) -> Option<&'static str> {
+pub(crate) fn other_encoding(start: &[u8]) -> Option<&'static str> {
     let marked = start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff");
     marked.then_some("it is UTF-16 text; save it as UTF-8")
 }
 
 /// The first line of a file without the mark, and how many bytes that took.
-pub fn without_bom(line: &[u8]) -> (&[u8], usize) {
+pub(crate) fn without_bom(line: &[u8]) -> (&[u8], usize) {
     line.strip_prefix(BOM).map_or((line, 0), |rest| (rest, BOM.len()))
 }
 

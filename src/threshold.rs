@@ -482,7 +482,7 @@ pub fn judge(
 ///
 /// # Errors
 /// As for [`judge`].
-pub fn judge_what_ended(
+pub(crate) fn judge_what_ended(
     scenario: &mut ScenarioSummary,
     conditions: &[Condition],
 ) -> Result<(), HistogramError> {
@@ -524,7 +524,7 @@ fn judge_unless(
 }
 
 /// Gives a run the verdict that its scenarios add up to.
-pub fn conclude(summary: &mut Summary) {
+pub(crate) fn conclude(summary: &mut Summary) {
     let all = overall(summary.scenarios.iter().map(|scenario| scenario.verdict));
     summary.verdict = if summary.interrupted { Verdict::Interrupted } else { all };
     summary.passed = summary.verdict == Verdict::Passed;

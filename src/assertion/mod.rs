@@ -57,7 +57,7 @@ pub struct Assertion {
 
 /// A value that a step keeps of its response for later steps: `captured.<name>`.
 #[derive(Clone, Debug)]
-pub struct Capture {
+pub(crate) struct Capture {
     name: String,
     expression: Expression,
     context: Context,
@@ -84,7 +84,7 @@ const PARTS: [(&str, &[&str]); 3] = [
 ];
 
 /// The fields of a Document of v1, as expressions know them.
-pub const DOCUMENT_FIELDS: &[&str] = &values::FIELDS;
+pub(crate) const DOCUMENT_FIELDS: &[&str] = &values::FIELDS;
 
 /// Compiles an expression on an exchange.
 fn compile(that: &str) -> Result<Expression, TemplateError> {
@@ -120,7 +120,7 @@ fn parts_are_known(expression: &Expression) -> Result<(), TemplateError> {
 }
 
 /// The names that an expression looks up in Documents and that are no field of v1's: [`DOCUMENT_FIELDS`].
-pub fn unknown_fields(expression: &Expression) -> Vec<String> {
+pub(crate) fn unknown_fields(expression: &Expression) -> Vec<String> {
     fields::unknown(expression.text())
 }
 
@@ -155,7 +155,7 @@ impl Assertion {
     ///
     /// # Errors
     /// Wrong syntax, unknown names.
-    pub fn compile(
+    pub(crate) fn compile(
         name: Option<&str>,
         that: &str,
         sample: Percentage,
@@ -167,27 +167,27 @@ impl Assertion {
     }
 
     /// As in the file, or else the expression itself. Counted under it in the report.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// The expression, as written.
-    pub fn that(&self) -> &str {
+    pub(crate) fn that(&self) -> &str {
         self.expression.text()
     }
 
     /// The expressions in it.
-    pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
+    pub(crate) fn expressions(&self) -> impl Iterator<Item = &Expression> {
         [&self.expression].into_iter()
     }
 
     /// The share of responses it is judged on.
-    pub fn sample(&self) -> Percentage {
+    pub(crate) fn sample(&self) -> Percentage {
         self.sample
     }
 
     /// What it looks at.
-    pub fn reads(&self) -> Reads {
+    pub(crate) fn reads(&self) -> Reads {
         Reads::of(&self.expression)
     }
 
@@ -196,7 +196,7 @@ impl Assertion {
     /// # Errors
     /// An expression without a value (`response.docs[3].text` when there are two); to be counted as
     /// not holding, with the error's words as its example.
-    pub fn holds(&self, exchange: &Exchange) -> Result<bool, TemplateError> {
+    pub(crate) fn holds(&self, exchange: &Exchange) -> Result<bool, TemplateError> {
         self.expression.evaluate(root(exchange, &self.context)).map(|value| value.is_true())
     }
 }
@@ -206,28 +206,32 @@ impl Capture {
     ///
     /// # Errors
     /// Wrong syntax, unknown names.
-    pub fn compile(name: &str, that: &str, context: &Context) -> Result<Capture, TemplateError> {
+    pub(crate) fn compile(
+        name: &str,
+        that: &str,
+        context: &Context,
+    ) -> Result<Capture, TemplateError> {
         let expression = compile(that)?;
         Ok(Capture { name: name.into(), expression, context: context.clone() })
     }
 
     /// The key under `captured`.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// The expression, as written.
-    pub fn that(&self) -> &str {
+    pub(crate) fn that(&self) -> &str {
         self.expression.text()
     }
 
     /// The expressions in it.
-    pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
+    pub(crate) fn expressions(&self) -> impl Iterator<Item = &Expression> {
         [&self.expression].into_iter()
     }
 
     /// What it looks at.
-    pub fn reads(&self) -> Reads {
+    pub(crate) fn reads(&self) -> Reads {
         Reads::of(&self.expression)
     }
 
@@ -235,7 +239,7 @@ impl Capture {
     ///
     /// # Errors
     /// An expression without a value; the iteration cannot go on.
-    pub fn value(&self, exchange: &Exchange) -> Result<serde_json::Value, TemplateError> {
+    pub(crate) fn value(&self, exchange: &Exchange) -> Result<serde_json::Value, TemplateError> {
         self.context.json(&self.expression, root(exchange, &self.context))
     }
 }
@@ -257,7 +261,7 @@ impl Message {
     }
 
     /// The expressions in it.
-    pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
+    pub(crate) fn expressions(&self) -> impl Iterator<Item = &Expression> {
         self.pieces.expressions()
     }
 

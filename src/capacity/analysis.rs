@@ -55,7 +55,7 @@ const KNEE_LEVELS_MIN: usize = 3;
 /// The level with the most throughput for its response time (Kleinrock's power), among loads in
 /// balance, and the levels next to it between which it lies; `None` with fewer than three loads in
 /// balance.
-pub fn knee(trials: &[TrialSummary]) -> Option<Estimate> {
+pub(crate) fn knee(trials: &[TrialSummary]) -> Option<Estimate> {
     let mut loads: Vec<&TrialSummary> = balanced(trials).collect();
     loads.sort_by(|a, b| a.level.total_cmp(&b.level));
     loads.dedup_by_key(|trial| trial.level);
@@ -73,7 +73,7 @@ pub fn knee(trials: &[TrialSummary]) -> Option<Estimate> {
 }
 
 /// What came of the loads beyond what holds.
-pub fn overload(trials: &[TrialSummary]) -> Vec<Overload> {
+pub(crate) fn overload(trials: &[TrialSummary]) -> Vec<Overload> {
     let beyond = trials.iter().filter(|trial| trial.kind == Kind::Overload);
     beyond
         .zip(OVERLOADS)
@@ -89,7 +89,11 @@ pub fn overload(trials: &[TrialSummary]) -> Vec<Overload> {
 
 /// Fits what can be fitted. What other numbers of replicas would hold is left to
 /// [`super::planning::plan_for`].
-pub fn models(trials: &[TrialSummary], answer: &Answer, circumstances: Circumstances) -> Models {
+pub(crate) fn models(
+    trials: &[TrialSummary],
+    answer: &Answer,
+    circumstances: Circumstances,
+) -> Models {
     let mut loads: Vec<&TrialSummary> = balanced(trials).collect();
     loads.sort_by(|a, b| a.level.total_cmp(&b.level));
     // The same load again adds nothing to a line over loads but weight: the longest trial counts.

@@ -103,7 +103,7 @@ pub struct Growth {
 }
 
 /// Months that growth is followed for.
-pub const MONTHS: i32 = 24;
+pub(crate) const MONTHS: i32 = 24;
 
 /// Stretches of time of one forecast: more than anybody draws.
 const PEAKS_MAX: usize = 10_000;

@@ -10,7 +10,7 @@
 //! Wald's sequential test in the form of a test martingale (Ville's inequality), so that looking at
 //! the samples again and again costs no confidence.
 
-pub mod analysis;
+pub(crate) mod analysis;
 pub mod forecast;
 pub mod judge;
 pub mod number;

@@ -14,7 +14,7 @@ use crate::threshold::Evidence;
 
 /// Conditions that must all hold.
 #[derive(Clone, Debug)]
-pub struct Objective {
+pub(crate) struct Objective {
     conditions: Vec<Condition>,
     /// Those of them that are a share of requests that may exceed something.
     limits: Vec<Limit>,
@@ -25,7 +25,7 @@ impl Objective {
     ///
     /// # Errors
     /// The indices of those that cannot be an objective, and why.
-    pub fn new(conditions: &[Condition]) -> Result<Objective, Vec<(usize, ObjectiveError)>> {
+    pub(crate) fn new(conditions: &[Condition]) -> Result<Objective, Vec<(usize, ObjectiveError)>> {
         let each = conditions.iter().enumerate();
         let problems: Vec<(usize, ObjectiveError)> = each
             .filter_map(|(index, condition)| Some((index, condition.check_objective().err()?)))
@@ -38,28 +38,28 @@ impl Objective {
     }
 
     /// The conditions, as written.
-    pub fn conditions(&self) -> &[Condition] {
+    pub(crate) fn conditions(&self) -> &[Condition] {
         &self.conditions
     }
 
     /// Those of its conditions that limit a share of requests.
-    pub fn limits(&self) -> &[Limit] {
+    pub(crate) fn limits(&self) -> &[Limit] {
         &self.limits
     }
 
     /// The condition that one of the limits is of.
-    pub fn condition_of(&self, index: usize) -> Option<&Condition> {
+    pub(crate) fn condition_of(&self, index: usize) -> Option<&Condition> {
         self.conditions.iter().filter(|condition| limit(condition).is_some()).nth(index)
     }
 
     /// The shortest response time that it limits, in seconds; `None` where it limits none.
-    pub fn shortest_limit_s(&self) -> Option<f64> {
+    pub(crate) fn shortest_limit_s(&self) -> Option<f64> {
         self.limits.iter().filter_map(|limit| limit.time()).min().map(|time| time.as_secs_f64())
     }
 
     /// Whether a trial can be let pass before its budget is over: every condition is a share of
     /// requests, whose certainty is known.
-    pub fn is_sequential(&self) -> bool {
+    pub(crate) fn is_sequential(&self) -> bool {
         self.limits.len() == self.conditions.len()
     }
 
@@ -68,7 +68,7 @@ impl Objective {
     ///
     /// # Errors
     /// When somebody changed its histograms.
-    pub fn judge(
+    pub(crate) fn judge(
         &self,
         summary: &ScenarioSummary,
     ) -> Result<Vec<ThresholdSummary>, HistogramError> {
@@ -80,7 +80,7 @@ impl Objective {
 
     /// Its conditions on what had happened at a moment, `elapsed` after the beginning. `steps` are the
     /// names of the scenario's steps.
-    pub fn judge_window(
+    pub(crate) fn judge_window(
         &self,
         tally: &Tally,
         counts: &Counts,
@@ -95,7 +95,7 @@ impl Objective {
     }
 
     /// What the conditions that are no share of requests add up to; `Held` where there are none.
-    pub fn others(&self, judged: &[ThresholdSummary]) -> Verdict {
+    pub(crate) fn others(&self, judged: &[ThresholdSummary]) -> Verdict {
         let others = self.conditions.iter().zip(judged);
         others
             .filter(|(condition, _)| limit(condition).is_none())
@@ -103,7 +103,7 @@ impl Objective {
     }
 
     /// Measures a recording block by block.
-    pub fn meter(&self) -> Meter {
+    pub(crate) fn meter(&self) -> Meter {
         Meter { limits: self.limits.clone(), last: Snapshot::default() }
     }
 }
@@ -127,7 +127,7 @@ fn limit(condition: &Condition) -> Option<Limit> {
 
 /// Cuts a growing recording into blocks.
 #[derive(Clone, Debug)]
-pub struct Meter {
+pub(crate) struct Meter {
     limits: Vec<Limit>,
     last: Snapshot,
 }
@@ -150,7 +150,7 @@ impl Meter {
     /// What happened since the last block, when that is long enough to be one; `wrong` counts the
     /// assertions that did not hold so far. `last`: the trial is over, and what there is is a block
     /// however short.
-    pub fn block(
+    pub(crate) fn block(
         &mut self,
         recording: &Recording,
         wrong: u64,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Pareto {
     /// In the order they were tried.
-    pub variants: Vec<Variant>,
+    pub(crate) variants: Vec<Variant>,
     /// The index of the one to choose; null where none meets the objective.
     pub recommended: Option<usize>,
     /// The recommendation in a sentence, see [`super::words::write`].
@@ -16,7 +16,7 @@ pub struct Pareto {
 
 /// One combination.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Variant {
+pub(crate) struct Variant {
     /// Documents a request.
     pub request_size: usize,
     /// Connections.
@@ -38,7 +38,7 @@ pub struct Variant {
 
 impl Pareto {
     /// Compares combinations; `on_front` is set here.
-    pub fn new(mut variants: Vec<Variant>) -> Pareto {
+    pub(crate) fn new(mut variants: Vec<Variant>) -> Pareto {
         let better = |a: &Variant, b: &Variant| {
             let time = |variant: &Variant| variant.p99_ms.unwrap_or(f64::INFINITY);
             let (more, less) = (a.documents_per_s.unwrap_or(0.0), b.documents_per_s.unwrap_or(0.0));

@@ -7,7 +7,7 @@ use super::{forecast, predict};
 
 /// What a plan is made for, besides what was measured.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Planning {
+pub(crate) struct Planning {
     /// The peak of each stretch of time, in their order.
     pub peaks: Vec<Peak>,
     /// The share of capacity that stays free at the peak: 0.3.
@@ -17,7 +17,7 @@ pub struct Planning {
 }
 
 /// Plans with it, instead of what was planned before; `replicas`: as many were measured.
-pub fn plan_for(capacity: &mut Capacity, replicas: u32, planning: Option<Planning>) {
+pub(crate) fn plan_for(capacity: &mut Capacity, replicas: u32, planning: Option<Planning>) {
     capacity.replicas = replicas;
     capacity.models.replicas = match capacity.unit {
         Unit::Rate => {

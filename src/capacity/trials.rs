@@ -65,7 +65,7 @@ const KEPT_UP: f64 = 0.98;
 impl TrialSummary {
     /// Whether it was valid and in balance: what came in went out, so that its times are those of
     /// the load and not of the length of the trial.
-    pub fn is_balanced(&self) -> bool {
+    pub(crate) fn is_balanced(&self) -> bool {
         let point = &self.point;
         !matches!(self.outcome, TrialOutcome::Invalid | TrialOutcome::Seen)
             && !point.growing

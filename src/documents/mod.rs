@@ -4,13 +4,13 @@ mod array;
 mod data;
 mod files;
 mod generator;
-pub mod spec;
+pub(crate) mod spec;
 
 use std::path::Path;
 use std::sync::Arc;
 
-pub use data::{DataError, EntryError, TwoContents};
-pub use spec::DocumentsSpec;
+pub(crate) use data::{DataError, TwoContents};
+pub(crate) use spec::DocumentsSpec;
 
 use serde_json::Value;
 
@@ -79,7 +79,7 @@ pub enum DocumentError {
 impl Documents {
     /// Makes a generator ready. `name` is its key under `documents`, if it has one, `at` is where it stands in the file, `base` what paths are relative
     /// to; problems go to `problems`, and `None` comes back when there were any.
-    pub fn compile(
+    pub(crate) fn compile(
         name: Option<&str>,
         spec: &DocumentsSpec,
         at: Spot<'_>,
@@ -186,7 +186,7 @@ impl Documents {
     }
 
     /// The first entry of its data set that has more contents than a Document of v1 can hold.
-    pub fn two_contents(&self) -> Option<&TwoContents> {
+    pub(crate) fn two_contents(&self) -> Option<&TwoContents> {
         self.inner.data.as_ref()?.two_contents()
     }
 
@@ -196,7 +196,7 @@ impl Documents {
     }
 
     /// Whether all are equal, so that one encoding can serve for all.
-    pub fn is_constant(&self) -> bool {
+    pub(crate) fn is_constant(&self) -> bool {
         let data = self.inner.data.as_ref();
         self.inner.fields.is_constant() && data.is_none_or(DataSet::is_constant)
     }

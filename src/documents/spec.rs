@@ -22,7 +22,7 @@ use crate::wire::ScalarKind;
 /// functions.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
-pub struct DocumentsSpec {
+pub(crate) struct DocumentsSpec {
     /// How many Documents there are. Left out: as many as the load asks for, or as the data set
     /// holds. In `chunks` and `matches`, how many each Document has: `3` or `1..5`.
     pub count: Option<Range<Count>>,
@@ -91,7 +91,7 @@ pub struct DocumentsSpec {
 /// In which order a data set is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Order {
+pub(crate) enum Order {
     /// As the file has it.
     #[default]
     Sequential,
@@ -106,7 +106,7 @@ pub enum Order {
 /// Text in another form than a template.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct TextSpec {
+pub(crate) struct TextSpec {
     /// So many random words.
     pub words: Range<Count>,
 }
@@ -114,7 +114,7 @@ pub struct TextSpec {
 /// Binary content.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum BlobSpec {
+pub(crate) enum BlobSpec {
     /// So many random bytes.
     Bytes(Range<ByteSize>),
     /// The bytes of files: a path, whose last parts may have `*` and `?`. One file for each Document,
@@ -126,7 +126,7 @@ pub enum BlobSpec {
 
 /// An array: by its shape and how its values are distributed, or value by value.
 #[derive(Clone, Debug)]
-pub enum ArraySpec {
+pub(crate) enum ArraySpec {
     /// A list of numbers, or of lists of them; or an expression that gives one.
     Values(Template),
     /// With random values.
@@ -136,7 +136,7 @@ pub enum ArraySpec {
 /// An array by its shape.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ShapeSpec {
+pub(crate) struct ShapeSpec {
     /// The length of each axis.
     pub shape: Option<Vec<u32>>,
     /// The type of a value, by its name in numpy. `float32` unless set.
@@ -153,8 +153,7 @@ pub struct ShapeSpec {
 /// A type of numbers, as numpy names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum DTypeName {
+pub(crate) enum DTypeName {
     Bool,
     Int8,
     Int16,
@@ -173,7 +172,7 @@ pub enum DTypeName {
 
 /// How the values of an array are distributed: a word, or a map with settings.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Distribution {
+pub(crate) enum Distribution {
     /// Gaussian, `normal` or `{normal: {mean: 0, deviation: 1}}`.
     Normal {
         /// Its centre.
@@ -196,7 +195,7 @@ pub enum Distribution {
 /// A length that is made 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Norm {
+pub(crate) enum Norm {
     /// The sum of absolute values.
     L1,
     /// The root of the sum of squares.
@@ -206,7 +205,7 @@ pub enum Norm {
 /// A score with all it can have.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ScoreSpec {
+pub(crate) struct ScoreSpec {
     /// The value.
     pub value: Template,
     /// The operator that made it, for example `cosine`.
@@ -219,7 +218,7 @@ pub struct ScoreSpec {
 
 /// A scalar, which is a template, or a map with more to say.
 #[derive(Clone, Debug)]
-pub enum ShortOr<T> {
+pub(crate) enum ShortOr<T> {
     /// The scalar.
     Short(Template),
     /// The map.

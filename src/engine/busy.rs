@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 /// The last long stretches in which the thread did nothing else than the loop.
 #[derive(Clone, Debug, Default)]
-pub struct Busy(Rc<RefCell<VecDeque<(Instant, Instant)>>>);
+pub(crate) struct Busy(Rc<RefCell<VecDeque<(Instant, Instant)>>>);
 
 /// Shorter stretches are the ordinary work of sending.
 const LONG: Duration = Duration::from_micros(200);
@@ -24,7 +24,7 @@ const REMEMBERED: usize = 512;
 
 impl Busy {
     /// The same future, watched.
-    pub async fn watch<F: Future>(&self, future: F) -> F::Output {
+    pub(crate) async fn watch<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         std::future::poll_fn(|cx| {
             let began = Instant::now();
@@ -47,7 +47,7 @@ impl Busy {
     }
 
     /// For how much of the time from `from` to `to` the thread was busy for long.
-    pub fn within(&self, from: Instant, to: Instant) -> Duration {
+    pub(crate) fn within(&self, from: Instant, to: Instant) -> Duration {
         let stretches = self.0.borrow();
         let recent = stretches.iter().rev().take_while(|(_, ended)| *ended > from);
         recent.map(|(began, ended)| (*ended).min(to) - (*began).max(from).min(to)).sum()

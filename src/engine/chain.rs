@@ -16,7 +16,7 @@ use crate::wire::{DecodeError, Form, Map};
 
 /// The way from each step to the next. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Chain(Arc<Vec<Link>>);
+pub(crate) struct Chain(Arc<Vec<Link>>);
 
 /// From one step to the next.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ struct Link {
 
 /// An iteration on its way: what its steps have kept so far.
 #[derive(Clone, Debug, Default)]
-pub struct Kept {
+pub(crate) struct Kept {
     /// The iteration's place in the stream of Documents.
     pub index: u64,
     /// What earlier steps kept, by name.
@@ -66,7 +66,7 @@ impl Chain {
     ///
     /// # Errors
     /// When a request that is always the same cannot be made.
-    pub fn new(steps: &[Step], form: Form) -> Result<Chain, FeedError> {
+    pub(crate) fn new(steps: &[Step], form: Form) -> Result<Chain, FeedError> {
         let links = steps.windows(2).map(|pair| {
             let maker = Maker::new(pair[1].work.clone(), form);
             let captures = pair[0].captures.clone();
@@ -79,7 +79,7 @@ impl Chain {
     }
 
     /// How many steps there are.
-    pub fn steps(&self) -> usize {
+    pub(crate) fn steps(&self) -> usize {
         self.0.len() + 1
     }
 
@@ -88,7 +88,7 @@ impl Chain {
     ///
     /// # Errors
     /// When the response does not have what was to be kept, or the request cannot be made of it.
-    pub async fn next(
+    pub(crate) async fn next(
         &self,
         step: usize,
         request: Request,

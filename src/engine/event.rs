@@ -166,13 +166,13 @@ impl Iteration {
     }
 
     /// The part of the lag that is our own: the pacer woke late, or the thread was busy.
-    pub fn pacer_lag(&self) -> Duration {
+    pub(crate) fn pacer_lag(&self) -> Duration {
         (self.released - self.arrival.due).saturating_sub(self.starved) + self.blocked
     }
 
     /// The part of the lag in which the Flow held us back: no free stream, flow control. What was never
     /// written was held back until its end.
-    pub fn held_back(&self, end: Instant) -> Duration {
+    pub(crate) fn held_back(&self, end: Instant) -> Duration {
         let waited = self.written.unwrap_or(end).saturating_duration_since(self.released);
         waited.saturating_sub(self.blocked)
     }
@@ -180,7 +180,7 @@ impl Iteration {
 
 impl Finished {
     /// From being due to the last reply: what a user would feel.
-    pub fn response_time(&self) -> Duration {
+    pub(crate) fn response_time(&self) -> Duration {
         self.timing.done - self.due
     }
 

@@ -27,7 +27,7 @@ use crate::wire::{DataRequest, Document, Form};
 
 /// What assertions and callbacks counted.
 #[derive(Clone, Debug, Default)]
-pub struct Examined {
+pub(crate) struct Examined {
     /// In the order of the file.
     pub assertions: Vec<AssertionCount>,
     /// After a success.
@@ -44,7 +44,7 @@ pub struct Examined {
 
 /// How often an assertion held.
 #[derive(Clone, Debug, Default)]
-pub struct AssertionCount {
+pub(crate) struct AssertionCount {
     /// Its name.
     pub name: String,
     /// Responses on which it held.
@@ -57,7 +57,7 @@ pub struct AssertionCount {
 
 /// How often a callback fired.
 #[derive(Clone, Debug, Default)]
-pub struct CallbackCount {
+pub(crate) struct CallbackCount {
     /// How often.
     pub fired: u64,
     /// How often one of its actions failed.
@@ -68,17 +68,17 @@ pub struct CallbackCount {
 
 impl Examined {
     /// Responses on which an assertion did not hold, over all assertions.
-    pub fn assertion_failures(&self) -> u64 {
+    pub(crate) fn assertion_failures(&self) -> u64 {
         self.assertions.iter().map(|assertion| assertion.failed).sum()
     }
 }
 
 /// Where `print`, `log` and `beep` write.
-pub type Output = Arc<Mutex<dyn Write + Send>>;
+pub(crate) type Output = Arc<Mutex<dyn Write + Send>>;
 
 /// Files that `save` actions write. Scenarios that name the same file share it.
 #[derive(Clone, Debug, Default)]
-pub struct Saves {
+pub(crate) struct Saves {
     secrets: Secrets,
     files: HashMap<PathBuf, Arc<Mutex<File>>>,
 }
@@ -87,7 +87,7 @@ pub struct Saves {
 const EXAMPLE_CHARS_MAX: usize = 500;
 
 /// Answers that wait for us. Past it requests keep their slots, so memory is bounded.
-pub const WAITING_MAX: usize = 1024;
+pub(crate) const WAITING_MAX: usize = 1024;
 
 /// What is looked at in the answers to one step.
 struct Looked {
@@ -114,7 +114,7 @@ enum ExamineError {
 }
 
 /// Looks at the answers of one scenario.
-pub struct Examiner {
+pub(crate) struct Examiner {
     steps: Vec<Looked>,
     form: Form,
     samples: Key,
@@ -128,7 +128,7 @@ pub struct Examiner {
 
 impl Saves {
     /// Files without these.
-    pub fn new(secrets: Secrets) -> Saves {
+    pub(crate) fn new(secrets: Secrets) -> Saves {
         Saves { secrets, ..Saves::default() }
     }
 
@@ -137,7 +137,7 @@ impl Saves {
     ///
     /// # Errors
     /// The first file that cannot be written, and why.
-    pub fn open(&mut self, callbacks: &Callbacks) -> Result<(), (PathBuf, io::Error)> {
+    pub(crate) fn open(&mut self, callbacks: &Callbacks) -> Result<(), (PathBuf, io::Error)> {
         for path in callbacks.saves() {
             if !self.files.contains_key(path) {
                 let file = open(path).map_err(|error| (path.to_owned(), error))?;
@@ -191,7 +191,7 @@ fn is_device(kind: FileType) -> bool {
 
 impl Examiner {
     /// Looks at the answers to these steps; `None` when there is nothing to look for.
-    pub fn new(
+    pub(crate) fn new(
         steps: &[Step],
         form: Form,
         seed: u64,
@@ -247,13 +247,13 @@ impl Examiner {
     }
 
     /// What was counted so far; goes on counting.
-    pub fn examined(&self) -> Arc<Mutex<Examined>> {
+    pub(crate) fn examined(&self) -> Arc<Mutex<Examined>> {
         self.examined.clone()
     }
 
     /// Looks at answers until all senders are gone, as they come or in the order of their requests.
     /// Blocks: for a thread of its own.
-    pub fn run(self, mut answers: mpsc::Receiver<StepAnswer>, in_order: bool) {
+    pub(crate) fn run(self, mut answers: mpsc::Receiver<StepAnswer>, in_order: bool) {
         let mut order = InOrder::new();
         while let Some(answer) = answers.blocking_recv() {
             if !in_order {
@@ -271,7 +271,7 @@ impl Examiner {
     }
 
     /// Fires `on_error` and `on_always` of the first step for a Flow that could not be reached at all.
-    pub fn not_reached(&self, kind: &'static str, reason: &str) {
+    pub(crate) fn not_reached(&self, kind: &'static str, reason: &str) {
         let Some(step) = self.steps.first() else { return };
         let exception = Some((kind, self.saves.secrets.mask(reason).into_owned()));
         let exchange = Exchange { exception, ..Exchange::default() };
@@ -293,7 +293,7 @@ impl Examiner {
     }
 
     /// Looks at one answer.
-    pub fn examine(&self, answer: &StepAnswer) {
+    pub(crate) fn examine(&self, answer: &StepAnswer) {
         let step = &self.steps[answer.finished.step];
         let exchange = self.exchange(step, answer);
         let mut examined = lock(&self.examined);

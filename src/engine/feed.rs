@@ -20,7 +20,7 @@ use crate::wire::EncodeError;
 
 /// One request, ready to be sent.
 #[derive(Clone, Debug)]
-pub struct Batch {
+pub(crate) struct Batch {
     /// Its body. Cheap to clone.
     pub request: Request,
     /// How many Documents it carries.
@@ -68,7 +68,7 @@ pub enum MakeError {
 
 /// A stream of requests.
 #[derive(Debug)]
-pub enum Feed {
+pub(crate) enum Feed {
     /// The same body again and again.
     Same(Same),
     /// Made by other threads, in their order; `Ok(None)` is the regular end. Memory is limited by
@@ -78,7 +78,7 @@ pub enum Feed {
 
 /// A request that waits in a queue.
 #[derive(Debug)]
-pub struct Queued {
+pub(crate) struct Queued {
     batch: Batch,
     // Given back when the request is taken, or the queue is dropped.
     _held: Option<Held>,
@@ -144,7 +144,7 @@ impl From<Batch> for Queued {
 
 /// The same body, as often as the budget has it.
 #[derive(Clone, Debug)]
-pub struct Same {
+pub(crate) struct Same {
     /// All but the last.
     pub batch: Batch,
     /// The last, where it is another: the rest of the Documents.
@@ -158,7 +158,10 @@ impl Feed {
     ///
     /// # Errors
     /// When it could not be made.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Batch>, FeedError>> {
+    pub(crate) fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Batch>, FeedError>> {
         match self {
             Feed::Same(Same { batch, last, budget }) => {
                 Poll::Ready(Ok(budget.take().map(|index| {

@@ -20,7 +20,7 @@ use crate::wire::{DataRequest, Family, Form, Header, Map, encode_single};
 
 /// What makes the requests of one step.
 #[derive(Clone, Debug)]
-pub struct Maker {
+pub(crate) struct Maker {
     work: Arc<Work>,
     form: Form,
 }
@@ -40,12 +40,12 @@ const CHUNK_BYTES: usize = 32 << 20;
 
 impl Maker {
     /// Makes requests of `work` in the form that the session speaks.
-    pub fn new(work: Work, form: Form) -> Maker {
+    pub(crate) fn new(work: Work, form: Form) -> Maker {
         Maker { work: Arc::new(work), form }
     }
 
     /// How many requests the Documents make; `None`: without end.
-    pub fn count(&self) -> Option<u64> {
+    pub(crate) fn count(&self) -> Option<u64> {
         match &*self.work {
             Work::Post(post) => {
                 let documents = post.documents.as_ref()?.count()?;
@@ -66,7 +66,7 @@ impl Maker {
     }
 
     /// Whether all requests are the same.
-    pub fn is_constant(&self) -> bool {
+    pub(crate) fn is_constant(&self) -> bool {
         match &*self.work {
             Work::Post(post) => {
                 post.parameters.is_constant()
@@ -90,7 +90,7 @@ impl Maker {
     /// # Errors
     /// When one of the first requests cannot be made: what is wrong with them all shows before
     /// anything was sent.
-    pub fn feeds(&self, workers: usize, limit: Option<u64>) -> Result<Vec<Feed>, FeedError> {
+    pub(crate) fn feeds(&self, workers: usize, limit: Option<u64>) -> Result<Vec<Feed>, FeedError> {
         if let Some(two) = self.two_contents() {
             return Err(FeedError::TwoContents(two.clone()));
         }
@@ -124,7 +124,7 @@ impl Maker {
     }
 
     /// Feeds that have nothing.
-    pub fn nothing(&self, workers: usize) -> Vec<Feed> {
+    pub(crate) fn nothing(&self, workers: usize) -> Vec<Feed> {
         let request = Request::Mutate { body: Bytes::new() };
         let batch = Batch { request, documents: 0, index: 0 };
         same(Same { batch, last: None, budget: Budget::new(0) }, workers)
@@ -181,7 +181,7 @@ impl Maker {
     ///
     /// # Errors
     /// A Document or a parameter without a value, or one that the form has no place for.
-    pub fn make(&self, index: u64, captured: &Map) -> Result<Batch, FeedError> {
+    pub(crate) fn make(&self, index: u64, captured: &Map) -> Result<Batch, FeedError> {
         let place = self.count().map_or(index, |count| index % count.max(1));
         match &*self.work {
             Work::Post(post) => {

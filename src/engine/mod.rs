@@ -1,7 +1,7 @@
 //! The engine carries a load out on time and tells what happened.
 //!
-//! One dispatch loop serves every model of load: a [`Source`] says when the next arrival is due, a
-//! [`Feed`] has its body ready, a [`Clock`] waits. A worker does all of it on one thread (loop,
+//! One dispatch loop serves every model of load: a `Source` says when the next arrival is due, a
+//! `Feed` has its body ready, a [`Clock`] waits. A worker does all of it on one thread (loop,
 //! connections, recording), so nothing on the path of a request takes a lock; several workers share
 //! a schedule by taking every so many-th arrival.
 //!
@@ -24,9 +24,9 @@ mod backoff;
 pub mod busy;
 pub mod chain;
 pub mod event;
-pub mod examine;
+pub(crate) mod examine;
 mod exchange;
-pub mod feed;
+pub(crate) mod feed;
 pub mod make;
 mod order;
 pub mod source;
@@ -57,7 +57,7 @@ use source::{Next, Over, Source};
 
 /// One worker's part of a load.
 #[derive(Debug)]
-pub struct Job<C> {
+pub(crate) struct Job<C> {
     /// How requests are sent.
     pub call: C,
     /// When.
@@ -91,14 +91,14 @@ pub struct Stop {
 
 /// A bound on requests in flight, shared by workers.
 #[derive(Clone, Debug)]
-pub struct Slots {
+pub(crate) struct Slots {
     used: Arc<AtomicUsize>,
     max: usize,
 }
 
 /// An answer for those who look at answers: assertions, callbacks.
 #[derive(Debug)]
-pub struct StepAnswer {
+pub(crate) struct StepAnswer {
     /// Its iteration: the place in the stream of Documents, and what the steps before this one kept.
     pub kept: Kept,
     /// What was sent.
@@ -124,7 +124,7 @@ pub enum Ended {
 
 impl Slots {
     /// So many requests in flight at most.
-    pub fn new(max: usize) -> Slots {
+    pub(crate) fn new(max: usize) -> Slots {
         Slots { used: Arc::default(), max }
     }
 
@@ -164,7 +164,7 @@ const STOPPED_GRACE: Duration = Duration::from_secs(10);
 pub(crate) const TICK: Duration = Duration::from_millis(250);
 
 /// Carries out a load; returns when nothing is in flight any more.
-pub async fn drive<C, K, L>(load: Job<C>, clock: &mut K, listener: &mut L) -> Ended
+pub(crate) async fn drive<C, K, L>(load: Job<C>, clock: &mut K, listener: &mut L) -> Ended
 where
     C: Call,
     K: Clock,

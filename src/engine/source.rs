@@ -16,7 +16,7 @@ use crate::schedule::{DueTimes, Profile};
 
 /// Arrivals of one worker.
 #[derive(Debug)]
-pub struct Source {
+pub(crate) struct Source {
     kind: Kind,
     /// From here on arrivals are measured.
     measured_from: Instant,
@@ -81,7 +81,7 @@ struct Walk {
 
 /// What the dispatch loop waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub(crate) enum Next {
     /// An arrival.
     Due(Arrival),
     /// Nothing, until a request in flight is over or the load's time is.
@@ -101,7 +101,7 @@ pub enum Over {
 
 /// A number of requests that workers share. Counts those taken, so it also tells how many were.
 #[derive(Clone, Debug)]
-pub struct Budget {
+pub(crate) struct Budget {
     taken: Arc<AtomicU64>,
     total: u64,
 }
@@ -128,7 +128,7 @@ pub struct Frame {
 
 impl Frame {
     /// The first instant that counts.
-    pub fn measured_from(&self) -> Instant {
+    pub(crate) fn measured_from(&self) -> Instant {
         self.start + self.warmup
     }
 
@@ -140,7 +140,7 @@ impl Frame {
 
 impl Share {
     /// All of it.
-    pub const WHOLE: Share = Share { worker: 0, workers: 1 };
+    pub(crate) const WHOLE: Share = Share { worker: 0, workers: 1 };
 
     /// How many of `total` things are this worker's.
     pub fn of(self, total: usize) -> usize {
@@ -150,12 +150,12 @@ impl Share {
 
 impl Budget {
     /// So many requests.
-    pub fn new(total: u64) -> Budget {
+    pub(crate) fn new(total: u64) -> Budget {
         Budget { taken: Arc::default(), total }
     }
 
     /// Takes one and tells how many were taken before; `None` when there is none left.
-    pub fn take(&self) -> Option<u64> {
+    pub(crate) fn take(&self) -> Option<u64> {
         // Only the count is shared, so no order with other memory is needed.
         self.taken
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < self.total).then(|| n + 1))
@@ -163,7 +163,7 @@ impl Budget {
     }
 
     /// How many there were to take.
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.total
     }
 
@@ -174,7 +174,7 @@ impl Budget {
 
 impl Source {
     /// The open model: `warmup` and then `steady`, each from its own start, whatever the Flow does.
-    pub fn open(frame: Frame, warmup: DueTimes, steady: DueTimes, share: Share) -> Source {
+    pub(crate) fn open(frame: Frame, warmup: DueTimes, steady: DueTimes, share: Share) -> Source {
         let walk = |arrivals: DueTimes, start, end: Option<Instant>| {
             let others = share.workers - 1;
             let mut walk = Walk { start, arrivals, others, next: None };
@@ -195,7 +195,7 @@ impl Source {
     /// The closed model: clients of which each is due again `think_time` after its last request was
     /// over, until the budget of measured requests is used up. Those of the first stage's begin are
     /// there from the begin of the warmup; where there are none, one is there for the warmup.
-    pub fn closed(
+    pub(crate) fn closed(
         frame: Frame,
         clients: &Profile,
         think_time: Duration,
@@ -254,7 +254,7 @@ impl Source {
     }
 
     /// What comes next, without taking it.
-    pub fn upcoming(&self) -> Next {
+    pub(crate) fn upcoming(&self) -> Next {
         let (due, client) = match &self.kind {
             Kind::Open(open) => match open.warmup.next.or(open.steady.next) {
                 Some(due) => (due, 0),
@@ -277,7 +277,7 @@ impl Source {
 
     /// Takes the arrival that [`Source::upcoming`] told of; none when there is none, or another worker
     /// took the last of the budget meanwhile.
-    pub fn take(&mut self, now: Instant) -> Option<Arrival> {
+    pub(crate) fn take(&mut self, now: Instant) -> Option<Arrival> {
         let Next::Due(mut arrival) = self.upcoming() else { return None };
         match &mut self.kind {
             Kind::Open(open) => {
@@ -301,7 +301,7 @@ impl Source {
     }
 
     /// A request was over at `at`: in the closed model its client thinks, and is free.
-    pub fn over(&mut self, arrival: Arrival, at: Instant) {
+    pub(crate) fn over(&mut self, arrival: Arrival, at: Instant) {
         if let Kind::Closed { free, stays, think_time, .. } = &mut self.kind {
             let stays = stays.get(arrival.client as usize).map_or(&[][..], Vec::as_slice);
             free.extend(Client::waiting(arrival.client, stays, at + *think_time).map(Reverse));
@@ -309,7 +309,7 @@ impl Source {
     }
 
     /// No arrival is due from here on.
-    pub fn end(&self) -> Option<Instant> {
+    pub(crate) fn end(&self) -> Option<Instant> {
         self.end
     }
 }

@@ -8,7 +8,7 @@ use super::config::FlowProblem;
 /// Why a Flow did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum FlowError {
-    /// The configuration is not one of a Flow, see [`FlowConfig::problems`].
+    /// The configuration is not one of a Flow, see [`FlowConfig::problems`](super::FlowConfig::problems).
     #[error("a Flow cannot be made of this: {}", list(.0))]
     Config(Vec<FlowProblem>),
     /// The port is taken, or not ours to take.

@@ -15,7 +15,7 @@ pub enum Connections {
 
 /// Who sends a load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Crew {
+pub(crate) struct Crew {
     /// Threads, each with connections of its own. At least 1.
     pub workers: usize,
     /// Connections that are opened before the load, by all of them together. At least as many.
@@ -31,7 +31,7 @@ const BUSY_CLIENTS: usize = 32;
 
 impl Scenario {
     /// Who sends it on a machine of so many processors.
-    pub fn crew(&self, cores: usize) -> Crew {
+    pub(crate) fn crew(&self, cores: usize) -> Crew {
         let clients = match &self.load {
             Load::Closed { .. } => Some(peak(&self.load) as usize),
             Load::Once | Load::Open { .. } => None,

@@ -18,11 +18,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use crew::{Connections, Crew};
+pub use crew::Connections;
+pub(crate) use crew::Crew;
 pub use names::{NamedKind, UnknownName};
-pub use notes::no_slash;
-pub use resolve::{resolve, resolve_onto};
-pub use saves::is_same_file;
+pub(crate) use notes::no_slash;
+pub use resolve::resolve;
+pub(crate) use resolve::resolve_onto;
+pub(crate) use saves::is_same_file;
 
 use crate::assertion::{Assertion, Capture, Message};
 use crate::client::{ClientConfig, Compression};
@@ -117,7 +119,7 @@ pub struct Step {
     /// What is sent.
     pub work: Work,
     /// Kept of the response, for the steps after this one.
-    pub captures: Vec<Capture>,
+    pub(crate) captures: Vec<Capture>,
     /// Judged on each response.
     pub assertions: Vec<Assertion>,
     /// Fired on each response.
@@ -320,18 +322,18 @@ pub enum Levels {
 
 impl Capacity {
     /// Finer ones take longer than anybody waits, coarser ones are no answers.
-    pub const PRECISIONS: RangeInclusive<f64> = 0.005..=0.5;
+    pub(crate) const PRECISIONS: RangeInclusive<f64> = 0.005..=0.5;
     /// Unless said otherwise, in percent.
-    pub const PRECISION: f64 = 5.0;
+    pub(crate) const PRECISION: f64 = 5.0;
     /// Below, one is as well off without a test; above, none ever ends.
-    pub const CONFIDENCES: RangeInclusive<f64> = 0.8..=0.9999;
+    pub(crate) const CONFIDENCES: RangeInclusive<f64> = 0.8..=0.9999;
     /// Unless said otherwise, in percent.
-    pub const CONFIDENCE: f64 = 99.0;
+    pub(crate) const CONFIDENCE: f64 = 99.0;
     /// Trials of less have no blocks to judge by; longer ones are no searches any more.
-    pub const TRIALS: RangeInclusive<Duration> =
+    pub(crate) const TRIALS: RangeInclusive<Duration> =
         Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
     /// Unless said otherwise.
-    pub const TRIAL: Duration = Duration::from_secs(20);
+    pub(crate) const TRIAL: Duration = Duration::from_secs(20);
 }
 
 impl Scenario {
@@ -350,7 +352,7 @@ impl Scenario {
 
 impl Step {
     /// Cuts its Documents into requests of another size; a stream keeps to one.
-    pub fn set_request_size(&mut self, size: usize) {
+    pub(crate) fn set_request_size(&mut self, size: usize) {
         if let Work::Post(post) = &mut self.work
             && !post.stream
         {
@@ -371,7 +373,7 @@ impl Parameters {
     }
 
     /// Whether all requests have the same, so that one encoding can serve for all.
-    pub fn is_constant(&self) -> bool {
+    pub(crate) fn is_constant(&self) -> bool {
         self.template.is_constant()
     }
 

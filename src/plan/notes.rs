@@ -53,7 +53,7 @@ impl Post {
 }
 
 /// What to say of an endpoint that no Executor of Jina's binds by that name.
-pub fn no_slash(on: &str) -> Option<String> {
+pub(crate) fn no_slash(on: &str) -> Option<String> {
     (!on.is_empty() && !on.starts_with('/')).then(|| {
         format!("endpoint `{on}` is sent as it is, and Executors bind `/{on}`: did you mean that?")
     })

@@ -11,7 +11,7 @@ use crate::source::{Problem, Spot};
 
 /// Whether two paths lead to the same file, by whatever links; for a file that does not exist yet,
 /// whether they would.
-pub fn is_same_file(one: &Path, other: &Path) -> bool {
+pub(crate) fn is_same_file(one: &Path, other: &Path) -> bool {
     let one = Identity::of(one);
     one.is_some() && one == Identity::of(other)
 }

@@ -17,7 +17,7 @@ use super::summary::{BreakdownSummary, StopKind};
 /// Times per hop, by classes of response time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Breakdown {
+pub(crate) struct Breakdown {
     /// Names of the Executors, in order of first appearance.
     executors: Vec<String>,
     classes: BTreeMap<u16, Class>,
@@ -45,7 +45,7 @@ pub enum Stop {
 const FIXED: usize = 3;
 
 /// Maximum number of Executors. A Flow has a handful, but a gateway that invents names never ends.
-pub const EXECUTORS_MAX: usize = 64;
+pub(crate) const EXECUTORS_MAX: usize = 64;
 
 /// Range of ranks that counts as typical.
 const TYPICAL: (f64, f64) = (0.4, 0.6);
@@ -55,7 +55,7 @@ const TAIL: (f64, f64) = (0.99, 1.0);
 
 impl Breakdown {
     /// Adds one request.
-    pub fn record<'a>(
+    pub(crate) fn record<'a>(
         &mut self,
         response: Duration,
         stops: [(Stop, Duration); FIXED],
@@ -75,7 +75,7 @@ impl Breakdown {
     }
 
     /// Adds the requests of another breakdown.
-    pub fn merge(&mut self, other: &Breakdown) {
+    pub(crate) fn merge(&mut self, other: &Breakdown) {
         let places: Vec<Option<usize>> = (0..FIXED)
             .map(Some)
             .chain(other.executors.iter().map(|name| place(&mut self.executors, name)))
@@ -93,7 +93,7 @@ impl Breakdown {
 
     /// Mean times of typical requests and of the slowest 1 %, hop by hop in the order of a
     /// request's path; `None` without requests.
-    pub fn summary(&self) -> Option<Vec<BreakdownSummary>> {
+    pub(crate) fn summary(&self) -> Option<Vec<BreakdownSummary>> {
         let (typical, tail) = (self.means(TYPICAL)?, self.means(TAIL)?);
         let sum = |times: &[f64]| times.iter().sum::<f64>().max(f64::MIN_POSITIVE);
         let (typical_sum, tail_sum) = (sum(&typical), sum(&tail));

@@ -157,7 +157,7 @@ impl Histogram {
 
     /// The same among `total` values, where values not recorded here are larger than all recorded
     /// ones. `None` if the rank falls among those.
-    pub fn quantile_among(&self, quantile: f64, total: u64) -> Option<Duration> {
+    pub(crate) fn quantile_among(&self, quantile: f64, total: u64) -> Option<Duration> {
         // Rounding alone may push the product above a whole number.
         let rank = (quantile * total as f64 * (1.0 - 1e-12)).ceil().max(1.0) as u64;
         let mut seen = 0;
@@ -172,7 +172,7 @@ impl Histogram {
 
     /// The same among `total` values, where values not recorded here are zero. `None` if the result
     /// is zero or there are no values.
-    pub fn quantile_above_zeros(&self, quantile: f64, total: u64) -> Option<Duration> {
+    pub(crate) fn quantile_above_zeros(&self, quantile: f64, total: u64) -> Option<Duration> {
         let count = self.count();
         let zeros = total.saturating_sub(count);
         let share = (quantile * total as f64 - zeros as f64) / count as f64;
@@ -180,7 +180,7 @@ impl Histogram {
     }
 
     /// Number of values not above `limit`, to the resolution of the histogram.
-    pub fn count_up_to(&self, limit: Duration) -> u64 {
+    pub(crate) fn count_up_to(&self, limit: Duration) -> u64 {
         let us = limit.min(Histogram::MAX).as_micros() as u64;
         self.counts
             .iter()
@@ -192,7 +192,7 @@ impl Histogram {
 
     /// Values and their counts, in ascending order. A value stands for all values in the same
     /// bucket.
-    pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
+    pub(crate) fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
         self.counts.iter().flat_map(|counts| {
             counts.iter_recorded().map(|bucket| {
                 let us = counts.median_equivalent(bucket.value_iterated_to());
@@ -257,7 +257,7 @@ impl Histogram {
     /// # Errors
     ///
     /// If the text is not base64, or not a histogram.
-    pub fn from_base64(text: &str) -> Result<Histogram, HistogramError> {
+    pub(crate) fn from_base64(text: &str) -> Result<Histogram, HistogramError> {
         Histogram::from_bytes(&BASE64_STANDARD.decode(text)?)
     }
 

@@ -22,9 +22,9 @@ pub struct Delta {
     /// `Duration::MAX` once it is done.
     pub told: Duration,
     /// Measured requests by the second they belong to, from the start of the measurement.
-    pub seconds: Vec<(u64, Tally)>,
+    pub(crate) seconds: Vec<(u64, Tally)>,
     /// Requests of the warmup.
-    pub warmup: Tally,
+    pub(crate) warmup: Tally,
     /// Response time of the warmup's ok requests by the second in which they ended, counted
     /// backwards from the end of the warmup: 1 is the last.
     pub warmup_seconds: Vec<(u64, Histogram)>,
@@ -105,11 +105,11 @@ impl Recorder {
     /// Default interval for handing tallies over. Merging costs the same however little there is to
     /// merge, and what was not handed over is lost when the process is killed. Twice a second, that
     /// is less than one second.
-    pub const TELLS_EVERY: Duration = Duration::from_millis(500);
+    pub(crate) const TELLS_EVERY: Duration = Duration::from_millis(500);
 
     /// Sets the interval for handing tallies over. It cannot be shorter than the tick of the
     /// engine.
-    pub fn telling_every(self, tells_every: Duration) -> Recorder {
+    pub(crate) fn telling_every(self, tells_every: Duration) -> Recorder {
         Recorder { tells_every, ..self }
     }
 

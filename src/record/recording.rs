@@ -19,7 +19,7 @@ pub struct Recording {
     /// Everything that was measured.
     pub totals: Tally,
     /// The requests of the warmup.
-    pub warmup: Tally,
+    pub(crate) warmup: Tally,
     /// Response time of its ok requests by second, counted backwards from the end of the warmup.
     pub(super) warmup_seconds: BTreeMap<u64, Compact>,
     /// The very first answered request, in warmup or load: when it ended, and its response time.
@@ -62,7 +62,7 @@ pub struct Second {
     /// Response time of ok requests that ended in this second.
     pub response: Compact,
     /// Their service time.
-    pub service: Compact,
+    pub(crate) service: Compact,
     /// Their mean time in each Executor.
     pub executors: Vec<(String, Duration)>,
     /// Failures detected in this second, by kind.
@@ -81,7 +81,7 @@ pub struct Compact {
 
 impl Compact {
     /// Packs a histogram.
-    pub fn new(histogram: &Histogram) -> Compact {
+    pub(crate) fn new(histogram: &Histogram) -> Compact {
         let (Some(min), Some(max)) = (histogram.min(), histogram.max()) else {
             return Compact::default();
         };
@@ -107,16 +107,11 @@ impl Compact {
             *self = Compact::new(&sum);
         }
     }
-
-    /// Compressed HdrHistogram; empty if there are no values.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
 }
 
 impl Recording {
     /// Turns abandoned requests into unknown ones, and returns their number.
-    pub fn forget_abandoned(&mut self) -> u64 {
+    pub(crate) fn forget_abandoned(&mut self) -> u64 {
         self.timeline.iter_mut().for_each(|second| second.abandoned = 0);
         std::mem::take(&mut self.totals.abandoned)
     }
@@ -193,7 +188,7 @@ impl Second {
 
 impl Recording {
     /// Number of seconds kept in full, which limits how far [`Recording::last`] can look back.
-    pub const RECENT: usize = 12;
+    pub(crate) const RECENT: usize = 12;
 
     /// A recording of this many workers.
     pub fn of(workers: usize) -> Recording {
@@ -247,7 +242,7 @@ impl Recording {
 
     /// How long the load was observed, from the start of the measurement: the mean of what the
     /// workers have reported, since rates add up what each saw in its own time.
-    pub fn observed(&self) -> Duration {
+    pub(crate) fn observed(&self) -> Duration {
         let workers = u32::try_from(self.told.len()).unwrap_or(u32::MAX).max(1);
         self.told.iter().sum::<Duration>() / workers
     }

@@ -93,7 +93,7 @@ pub fn parse(text: &str) -> Result<Summary, ReadProblem> {
 /// # Errors
 ///
 /// If the file cannot be read, and every error of `parse`.
-pub fn read_by<T>(
+pub(crate) fn read_by<T>(
     path: &Path,
     parse: impl FnOnce(&str) -> Result<T, ReadProblem>,
 ) -> Result<T, ReadError> {
@@ -112,7 +112,10 @@ pub fn read_by<T>(
 /// # Errors
 ///
 /// If the text is not JSON, or is of another schema or does not match it.
-pub fn parse_as<T: DeserializeOwned>(text: &str, schema: &'static str) -> Result<T, ReadProblem> {
+pub(crate) fn parse_as<T: DeserializeOwned>(
+    text: &str,
+    schema: &'static str,
+) -> Result<T, ReadProblem> {
     #[derive(Deserialize)]
     struct Head {
         schema: Option<serde_json::Value>,

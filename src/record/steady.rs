@@ -19,7 +19,7 @@ impl Recording {
     /// From the start of the load, warmup included, to the first of three seconds whose median
     /// response times match those of the second half of the measurement. `None` if there are none,
     /// or the run is too short.
-    pub fn time_to_steady(&self, warmup: Duration) -> Option<Duration> {
+    pub(crate) fn time_to_steady(&self, warmup: Duration) -> Option<Duration> {
         let measured: Vec<Histogram> =
             self.timeline().iter().map(|second| second.response.histogram()).collect();
         if measured.len() < SECONDS_MIN {

@@ -25,7 +25,7 @@ pub struct Window {
 
 impl StepTally {
     /// Outcomes of the step's requests. Those without an outcome are in flight or were abandoned.
-    pub fn requests(&self) -> Requests {
+    pub(crate) fn requests(&self) -> Requests {
         let count = |outcome: Outcome| self.response[outcome as usize].count();
         let ended: u64 = Outcome::ALL.into_iter().map(count).sum();
         Requests {
@@ -41,7 +41,7 @@ impl StepTally {
     }
 
     /// Ok requests of the step per second; zero for a window of zero length.
-    pub fn requests_per_s(&self, window: Window) -> f64 {
+    pub(crate) fn requests_per_s(&self, window: Window) -> f64 {
         let ok = match window.timed {
             true => self.ok_in_time,
             false => self.response[Outcome::Ok as usize].count() + self.warmup_ok,
@@ -61,7 +61,7 @@ impl Window {
 impl Requests {
     /// Requests that ended, for a part of a load that is still running: arrivals only include
     /// requests with a known outcome.
-    pub fn ended(tally: &Tally) -> Requests {
+    pub(crate) fn ended(tally: &Tally) -> Requests {
         let all = Requests::new(tally);
         let sent = all.ok + all.errors() + all.abandoned;
         Requests { sent, arrivals: sent + all.dropped, ..all }
@@ -117,14 +117,14 @@ impl Requests {
     }
 
     /// Turns abandoned requests into unknown ones.
-    pub fn forget_abandoned(&mut self) {
+    pub(crate) fn forget_abandoned(&mut self) {
         self.unknown += std::mem::take(&mut self.abandoned);
     }
 }
 
 impl DocumentCounts {
     /// The Documents of a tally; of those that came back only where every ok response told.
-    pub fn new(tally: &Tally) -> DocumentCounts {
+    pub(crate) fn new(tally: &Tally) -> DocumentCounts {
         let told = tally.without_count == 0;
         DocumentCounts {
             sent: tally.documents_sent,
@@ -222,13 +222,13 @@ impl Recording {
     }
 
     /// The timeline in its saved form.
-    pub fn timeline_summary(&self) -> Vec<TimelineSecond> {
+    pub(crate) fn timeline_summary(&self) -> Vec<TimelineSecond> {
         let seconds = self.timeline();
         seconds.iter().enumerate().map(|(i, second)| TimelineSecond::new(i, second)).collect()
     }
 
     /// Response times of failed requests, and the time until arrivals were dropped, by outcome.
-    pub fn failed_times(&self) -> BTreeMap<String, Latency> {
+    pub(crate) fn failed_times(&self) -> BTreeMap<String, Latency> {
         let names = ["response_errors", "transport_errors", "timeouts", "dropped"];
         let failed = self.totals.response[1..].iter().chain([&self.totals.drops]);
         let some = names.iter().zip(failed).filter(|(_, histogram)| histogram.count() > 0);
@@ -306,7 +306,7 @@ impl Recording {
     }
 
     /// Figures of the warmup.
-    pub fn warmup_summary(&self, length: Duration) -> WarmupSummary {
+    pub(crate) fn warmup_summary(&self, length: Duration) -> WarmupSummary {
         WarmupSummary {
             duration_s: length.as_secs_f64(),
             sent: self.warmup.sent,

@@ -97,7 +97,7 @@ pub struct Tally {
     pub in_flight: InFlight,
     /// Time in each Executor and in the gateway, from the routes of ok responses.
     #[serde(skip_serializing_if = "is_default")]
-    pub executors: Vec<ExecutorTally>,
+    pub(crate) executors: Vec<ExecutorTally>,
     /// Gateway overhead: time in the gateway without its Executors.
     #[serde(skip_serializing_if = "is_default")]
     pub gateway: Histogram,
@@ -112,7 +112,7 @@ pub struct Tally {
     pub impossible_routes: u64,
     /// Latency breakdown, for typical and for slow requests.
     #[serde(skip_serializing_if = "is_default")]
-    pub breakdown: Breakdown,
+    pub(crate) breakdown: Breakdown,
     /// Failures by kind and message.
     #[serde(skip_serializing_if = "is_default")]
     pub errors: Errors,
@@ -121,12 +121,12 @@ pub struct Tally {
     pub slowest: Slowest,
     /// Requests of each step, for iterations with several steps.
     #[serde(skip_serializing_if = "is_default")]
-    pub steps: Vec<StepTally>,
+    pub(crate) steps: Vec<StepTally>,
 }
 
 /// Counts and latencies of the requests of one step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct StepTally {
+pub(crate) struct StepTally {
     /// Requests handed to the client.
     pub sent: u64,
     /// See [`Tally::warmup_ok`].
@@ -174,7 +174,7 @@ pub struct Counts {
 
 /// Time in one Executor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ExecutorTally {
+pub(crate) struct ExecutorTally {
     /// Its name in the Flow; `gateway` for the gateway, which includes all Executors.
     pub name: String,
     /// From entering to leaving it.
@@ -232,13 +232,13 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 impl Errors {
     /// Maximum number of different messages. Some contain ids or times and differ every time.
     /// Beyond this number, the other messages of a kind are counted together.
-    pub const MESSAGES_MAX: usize = 50;
+    pub(crate) const MESSAGES_MAX: usize = 50;
 
     /// Stands for the messages beyond [`Errors::MESSAGES_MAX`].
-    pub const OTHERS: &'static str = "(other messages)";
+    pub(crate) const OTHERS: &'static str = "(other messages)";
 
     /// Counts a failure.
-    pub fn record(&mut self, error: ErrorCount) {
+    pub(crate) fn record(&mut self, error: ErrorCount) {
         let same =
             |known: &&mut ErrorCount| known.kind == error.kind && known.message == error.message;
         if let Some(known) = self.counts.iter_mut().find(same) {
@@ -252,14 +252,14 @@ impl Errors {
     }
 
     /// All failures, in no particular order.
-    pub fn iter(&self) -> impl Iterator<Item = &ErrorCount> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &ErrorCount> {
         self.counts.iter()
     }
 }
 
 impl Slowest {
     /// How many are kept.
-    pub const KEPT: usize = 10;
+    pub(crate) const KEPT: usize = 10;
 
     /// Whether a request with this response time would be kept.
     pub fn wants(&self, response: Duration) -> bool {
@@ -268,26 +268,26 @@ impl Slowest {
     }
 
     /// Keeps it if it is slow enough.
-    pub fn record(&mut self, request: SlowRequest) {
+    pub(crate) fn record(&mut self, request: SlowRequest) {
         let at = self.requests.partition_point(|kept| kept.response >= request.response);
         self.requests.insert(at, request);
         self.requests.truncate(Slowest::KEPT);
     }
 
     /// Keeps only those that `other` would keep.
-    pub fn keep_beyond(&mut self, other: &Slowest) {
+    pub(crate) fn keep_beyond(&mut self, other: &Slowest) {
         self.requests.retain(|request| other.wants(request.response));
     }
 
     /// The slowest first.
-    pub fn iter(&self) -> impl Iterator<Item = &SlowRequest> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &SlowRequest> {
         self.requests.iter()
     }
 }
 
 impl Tally {
     /// Requests with this outcome.
-    pub fn count(&self, outcome: Outcome) -> u64 {
+    pub(crate) fn count(&self, outcome: Outcome) -> u64 {
         self.response[outcome as usize].count()
     }
 
@@ -297,22 +297,22 @@ impl Tally {
     }
 
     /// Requests that failed or timed out.
-    pub fn errors(&self) -> u64 {
+    pub(crate) fn errors(&self) -> u64 {
         Outcome::ALL[1..].iter().map(|outcome| self.count(*outcome)).sum()
     }
 
     /// Requests that ended, with any outcome.
-    pub fn count_all(&self) -> u64 {
+    pub(crate) fn count_all(&self) -> u64 {
         Outcome::ALL.iter().map(|outcome| self.count(*outcome)).sum()
     }
 
     /// Everything that did not succeed. It ranks as slower than everything else.
-    pub fn failed(&self) -> u64 {
+    pub(crate) fn failed(&self) -> u64 {
         self.errors() + self.dropped + self.abandoned
     }
 
     /// Adds the counts of another tally.
-    pub fn merge(&mut self, other: &Tally) {
+    pub(crate) fn merge(&mut self, other: &Tally) {
         self.offered += other.offered;
         self.dropped += other.dropped;
         self.dropped_late += other.dropped_late;
@@ -368,7 +368,7 @@ impl Tally {
     }
 
     /// The counts of a step, created if it is new.
-    pub fn step(&mut self, index: usize) -> &mut StepTally {
+    pub(crate) fn step(&mut self, index: usize) -> &mut StepTally {
         if self.steps.len() <= index {
             self.steps.resize_with(index + 1, StepTally::default);
         }
@@ -376,12 +376,12 @@ impl Tally {
     }
 
     /// Stands for the Executors beyond `EXECUTORS_MAX`.
-    pub const OTHER_EXECUTORS: &'static str = "(other Executors)";
+    pub(crate) const OTHER_EXECUTORS: &'static str = "(other Executors)";
 
     /// The histogram of an Executor, created if it is new. A Flow has few Executors, so searching a
     /// list is faster than a map. All names beyond [`EXECUTORS_MAX`], from a gateway that invents
     /// names, share one histogram.
-    pub fn executor(&mut self, name: &str) -> &mut Histogram {
+    pub(crate) fn executor(&mut self, name: &str) -> &mut Histogram {
         let name = &*cut(name);
         let at = match self.executors.iter().position(|executor| executor.name == name) {
             Some(at) => at,

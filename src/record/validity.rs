@@ -39,7 +39,7 @@ pub struct Waited {
 
 impl Circumstances {
     /// Whether our own CPU was the limit.
-    pub fn is_saturated(&self) -> bool {
+    pub(crate) fn is_saturated(&self) -> bool {
         self.busiest > BUSY_MAX || self.withheld > WITHHELD_MAX
     }
 }
@@ -342,7 +342,7 @@ fn left_over(
 
 /// Whether this many requests support a percentile. Reports show percentiles up to the last
 /// supported one, and then the maximum.
-pub fn can_tell(quantile: f64, requests: u64) -> bool {
+pub(crate) fn can_tell(quantile: f64, requests: u64) -> bool {
     requests >= samples_needed(quantile)
 }
 

@@ -15,7 +15,7 @@ use crate::record::summary::Summary;
 
 /// A folder for the reports of a run, with the journal of that run.
 #[derive(Debug)]
-pub struct Files {
+pub(crate) struct Files {
     reports: Vec<(Format, PathBuf)>,
     journal: PathBuf,
     /// Folders that did not exist before, outermost first.
@@ -39,7 +39,10 @@ impl Files {
     /// # Errors
     ///
     /// If the folder cannot be written, or something other than a file has the name of a report.
-    pub fn open(folder: &Path, reports: &[(&str, Format)]) -> Result<(Files, File), FilesError> {
+    pub(crate) fn open(
+        folder: &Path,
+        reports: &[(&str, Format)],
+    ) -> Result<(Files, File), FilesError> {
         let missing =
             folder.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
         let mut made: Vec<PathBuf> = missing.map(Path::to_owned).collect();
@@ -73,7 +76,7 @@ impl Files {
     ///
     /// The first report that could not be written. Reports before it have been written, an existing
     /// file of its name is unchanged, and the journal stays.
-    pub fn write(self, summary: &Summary) -> Result<Vec<PathBuf>, FilesError> {
+    pub(crate) fn write(self, summary: &Summary) -> Result<Vec<PathBuf>, FilesError> {
         let mut paths = Vec::new();
         for (format, path) in self.reports {
             whole(&path, |out| super::write(summary, format, out))?;
@@ -85,18 +88,18 @@ impl Files {
     }
 
     /// The files to be written here.
-    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
         let reports = self.reports.iter().map(|(_, path)| path.as_path());
         reports.chain([self.journal.as_path()])
     }
 
     /// Path of the journal.
-    pub fn journal(&self) -> &Path {
+    pub(crate) fn journal(&self) -> &Path {
         &self.journal
     }
 
     /// Removes everything it has created.
-    pub fn discard(self) {
+    pub(crate) fn discard(self) {
         if self.journal.is_file() {
             let _ = std::fs::remove_file(&self.journal);
         }
@@ -129,7 +132,7 @@ fn new_journal(folder: &Path) -> io::Result<(PathBuf, File)> {
 /// # Errors
 ///
 /// If it could not be written.
-pub fn whole(
+pub(crate) fn whole(
     path: &Path,
     write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
 ) -> Result<(), FilesError> {

@@ -12,7 +12,7 @@ use crate::record::summary::{EndReason, ms};
 use crate::run::{Live, Recent, State};
 
 /// Shows the progress of a run: on a terminal as lines that change, elsewhere as a log.
-pub struct Progress {
+pub(crate) struct Progress {
     view: View,
     shown: Vec<Option<State>>,
 }
@@ -43,7 +43,7 @@ const NAME_MIN: usize = 15;
 
 impl Progress {
     /// On the terminal of stderr, redrawn at most ten times a second.
-    pub fn terminal() -> Progress {
+    pub(crate) fn terminal() -> Progress {
         let target = ProgressDrawTarget::stderr_with_hz(10);
         let all = MultiProgress::with_draw_target(target);
         let head = all.add(bar());
@@ -51,7 +51,7 @@ impl Progress {
     }
 
     /// Line by line, for logs: when a scenario starts and ends, and every ten seconds in between.
-    pub fn lines(out: impl Write + Send + 'static) -> Progress {
+    pub(crate) fn lines(out: impl Write + Send + 'static) -> Progress {
         Progress { view: View::Lines { out: Box::new(out), told: Vec::new() }, shown: Vec::new() }
     }
 
@@ -59,7 +59,7 @@ impl Progress {
     ///
     /// # Errors
     /// Those of the writer.
-    pub fn show(&mut self, scenarios: &[Live]) -> io::Result<()> {
+    pub(crate) fn show(&mut self, scenarios: &[Live]) -> io::Result<()> {
         let name = name_columns(scenarios, usize::from(Term::stderr().size().1));
         self.shown.resize(scenarios.len(), None);
         for (index, live) in scenarios.iter().enumerate() {
@@ -105,7 +105,7 @@ impl Progress {
     }
 
     /// Removes the changing lines from the terminal; final ones stay.
-    pub fn finish(self) {
+    pub(crate) fn finish(self) {
         if let View::Terminal { all, .. } = self.view {
             // Fails if the terminal is gone, and then there is nothing to remove.
             let _ = all.clear();

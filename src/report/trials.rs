@@ -17,7 +17,7 @@ use crate::run::State;
 use crate::run::search::{Progress, Told};
 
 /// Shows the progress of a search.
-pub struct Trials {
+pub(crate) struct Trials {
     view: View,
     unit: Unit,
 }
@@ -35,19 +35,19 @@ const LEANS: f64 = 0.5;
 
 impl Trials {
     /// On the terminal of stderr, redrawn at most ten times a second.
-    pub fn terminal(unit: Unit) -> Trials {
+    pub(crate) fn terminal(unit: Unit) -> Trials {
         let style = ProgressStyle::with_template("{wide_msg}").expect("it is a valid template");
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
         Trials { view: View::Terminal(bar.with_style(style)), unit }
     }
 
     /// Line by line, for logs: when a trial ends, and every half minute of a long one.
-    pub fn lines(out: impl Write + Send + 'static, unit: Unit) -> Trials {
+    pub(crate) fn lines(out: impl Write + Send + 'static, unit: Unit) -> Trials {
         Trials { view: View::Lines { out: Box::new(out), told: Instant::now() }, unit }
     }
 
     /// Shows a trial. A closed writer is no reason to end a search, so its errors are ignored.
-    pub fn tell(&mut self, told: Told<'_>) {
+    pub(crate) fn tell(&mut self, told: Told<'_>) {
         match told {
             Told::Goes(trial, progress) => self.goes(trial, progress),
             Told::Over(trial, summary) => self.say(&line(trial.kind, summary, self.unit)),
@@ -55,7 +55,7 @@ impl Trials {
     }
 
     /// Prints lines that stay.
-    pub fn say(&mut self, text: &str) {
+    pub(crate) fn say(&mut self, text: &str) {
         let lines: Vec<String> = text.lines().map(plain).collect();
         let text = lines.join("\n");
         match &mut self.view {
@@ -78,7 +78,7 @@ impl Trials {
     }
 
     /// Removes the changing line from the terminal.
-    pub fn finish(self) {
+    pub(crate) fn finish(self) {
         if let View::Terminal(bar) = self.view {
             bar.finish_and_clear();
         }

@@ -31,7 +31,7 @@ use crate::threshold;
 use crate::units::Secrets;
 
 /// The format this version writes.
-pub const FORMAT: &str = "flowbench.journal/1";
+pub(crate) const FORMAT: &str = "flowbench.journal/1";
 
 /// Lines on their way to the disk: minutes' worth of a run of several scenarios. A disk that hangs
 /// for longer loses the journal, not the run.
@@ -39,14 +39,14 @@ const LINES_WAITING: usize = 4096;
 
 /// A journal that is being written, on a thread of its own: no request waits for a disk.
 #[derive(Debug)]
-pub struct Journal {
+pub(crate) struct Journal {
     writer: JoinHandle<io::Result<()>>,
     behind: Arc<AtomicBool>,
 }
 
 /// Where a run tells what its journal is to hold.
 #[derive(Debug)]
-pub struct Notes {
+pub(crate) struct Notes {
     /// `None` when nothing more can be written. Locked by the tasks of the scenarios, which wait for
     /// nothing while they hold it; threads that send never come here.
     lines: Mutex<Option<SyncSender<Vec<u8>>>>,
@@ -127,7 +127,7 @@ impl Journal {
     ///
     /// # Errors
     /// When there is no thread for it.
-    pub fn new(mut file: File) -> io::Result<(Journal, Notes)> {
+    pub(crate) fn new(mut file: File) -> io::Result<(Journal, Notes)> {
         let (lines, waiting) = mpsc::sync_channel::<Vec<u8>>(LINES_WAITING);
         let writer = std::thread::Builder::new().name("journal".into()).spawn(move || {
             // Line by line, so that what was told is the system's to keep when we are killed.
@@ -146,7 +146,7 @@ impl Journal {
     ///
     /// # Errors
     /// When something could not be.
-    pub fn finish(self) -> io::Result<()> {
+    pub(crate) fn finish(self) -> io::Result<()> {
         match self.writer.join() {
             Ok(Err(error)) => Err(error),
             Ok(Ok(())) if self.behind.load(Ordering::Relaxed) => {
@@ -219,7 +219,7 @@ impl Told {
 }
 
 /// Whether a file is a journal, by its first bytes.
-pub fn is_journal(path: &Path) -> bool {
+pub(crate) fn is_journal(path: &Path) -> bool {
     let mut start = [0; 11];
     let read = File::open(path).and_then(|mut file| io::Read::read_exact(&mut file, &mut start));
     read.is_ok() && &start == br#"{"journal":"#

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 pub use flows::response_memory;
 pub use live::{Live, Recent, State};
 pub use machine::environment;
-pub use trials::{Conduct, Look, Seen, Trials};
+pub use trials::{Look, Seen, Trials};
 
 use crate::engine::Stop;
 use crate::engine::examine::{Output, Saves};
@@ -44,7 +44,7 @@ pub struct Options {
     pub live: watch::Sender<Vec<Live>>,
     /// Where to write down what was measured as it is measured, so that a run that is killed is not
     /// lost.
-    pub journal: Option<Notes>,
+    pub(crate) journal: Option<Notes>,
 }
 
 impl Default for Options {

@@ -35,7 +35,7 @@ pub struct Trials {
 
 /// How a trial is conducted, other than the scenario says.
 #[derive(Clone, Debug)]
-pub struct Conduct {
+pub(crate) struct Conduct {
     /// How fast, how much.
     pub load: Load,
     /// Sent before, not measured.
@@ -62,7 +62,12 @@ impl Trials {
     }
 
     /// Runs a scenario under another load. Its thresholds do not end it, `look` does.
-    pub async fn trial(&mut self, index: usize, conduct: Conduct, look: Look) -> ScenarioSummary {
+    pub(crate) async fn trial(
+        &mut self,
+        index: usize,
+        conduct: Conduct,
+        look: Look,
+    ) -> ScenarioSummary {
         let own = self.context.plan.scenarios[index].clone();
         let scenario = &mut self.context.plan.scenarios[index];
         scenario.load = conduct.load;

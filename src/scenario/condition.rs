@@ -64,7 +64,7 @@ pub enum ConditionError {
 
 /// Why a condition, as written, cannot be an objective of a search for capacity.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum ObjectiveError {
+pub(crate) enum ObjectiveError {
     /// It is on the load, which the search varies.
     #[error(
         "`{0}` is no objective of a search, which varies the load itself; use a latency or `error_rate`"
@@ -90,7 +90,7 @@ pub enum ObjectiveError {
 impl Condition {
     /// Whether `actual`, in the metric's unit, satisfies it. Infinity is "beyond all"; what cannot
     /// be compared (NaN) does not hold.
-    pub fn holds(&self, actual: f64) -> bool {
+    pub(crate) fn holds(&self, actual: f64) -> bool {
         match self.comparison {
             Comparison::Less => actual < self.limit,
             Comparison::AtMost => actual <= self.limit,
@@ -103,7 +103,7 @@ impl Condition {
 
     /// Whether it can end a load while it runs. A count is of the whole load and only grows, so it can
     /// exceed a limit before the end, and not fall short of one.
-    pub fn can_abort(&self) -> bool {
+    pub(crate) fn can_abort(&self) -> bool {
         let upper = match self.comparison {
             Comparison::Less | Comparison::AtMost => true,
             Comparison::Equal => self.limit == 0.0,
@@ -117,7 +117,7 @@ impl Condition {
     ///
     /// # Errors
     /// Why it cannot.
-    pub fn check_objective(&self) -> Result<(), ObjectiveError> {
+    pub(crate) fn check_objective(&self) -> Result<(), ObjectiveError> {
         let upper = matches!(self.comparison, Comparison::Less | Comparison::AtMost);
         let none = self.comparison == Comparison::Equal && self.limit == 0.0;
         Err(match self.metric.measure {

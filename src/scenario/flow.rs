@@ -17,7 +17,7 @@ use crate::wire::Protocol;
 /// A target: one of `embedded`, an address, or a `command` with an address.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
-pub struct Flow {
+pub(crate) struct Flow {
     /// A Flow started inside this process, on free ports. `{}` has two Executors that index and
     /// search.
     pub embedded: Option<FlowConfig>,
@@ -51,12 +51,12 @@ pub struct Flow {
 
 /// A word of a command: text, or a number, which becomes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Argument(pub String);
+pub(crate) struct Argument(pub String);
 
 /// One address for each protocol.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
-pub struct Hosts {
+pub(crate) struct Hosts {
     /// Over gRPC.
     pub grpc: Option<String>,
     /// Over HTTP.
@@ -67,7 +67,7 @@ pub struct Hosts {
 
 /// Whether connections are encrypted, and how certificates are verified.
 #[derive(Debug)]
-pub enum Tls {
+pub(crate) enum Tls {
     /// Whether.
     Switch(bool),
     /// How; whether is said by the scheme, or it is.
@@ -77,7 +77,7 @@ pub enum Tls {
 /// How certificates are verified. Paths are relative to the file.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
-pub struct TlsMap {
+pub(crate) struct TlsMap {
     /// Trusted besides the system's certificates: PEM.
     pub ca: Option<PathBuf>,
     /// Our own certificate chain, PEM; goes with `key`.
@@ -93,8 +93,7 @@ pub struct TlsMap {
 /// A protocol as written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum ProtocolWord {
+pub(crate) enum ProtocolWord {
     Grpc,
     Http,
     Websocket,
@@ -103,7 +102,7 @@ pub enum ProtocolWord {
 /// A family of DocArray as written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum FamilyWord {
+pub(crate) enum FamilyWord {
     /// Ask the Flow.
     Auto,
     /// DocArray before 0.30.

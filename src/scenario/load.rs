@@ -50,28 +50,28 @@ pub struct LoadedSuite {
 
 /// A Flow or a generator.
 #[derive(Debug)]
-pub struct Named {
-    pub(crate) name: String,
-    pub(crate) node: Node,
-    pub(crate) context: Context,
+pub(crate) struct Named {
+    pub name: String,
+    pub node: Node,
+    pub context: Context,
     /// What its paths are relative to.
-    pub(crate) base: PathBuf,
+    pub base: PathBuf,
 }
 
 /// A scenario, one combination of its matrix.
 #[derive(Debug)]
-pub struct Unit {
+pub(crate) struct Unit {
     /// Without the matrix values; none when the file gives no name.
-    pub(crate) base_name: Option<String>,
+    pub base_name: Option<String>,
     /// With them.
-    pub(crate) name: String,
+    pub name: String,
     /// Which scenario of the files it comes from.
-    pub(crate) group: usize,
-    pub(crate) node: Node,
-    pub(crate) matrix: Map,
-    pub(crate) context: Context,
+    pub group: usize,
+    pub node: Node,
+    pub matrix: Map,
+    pub context: Context,
     /// What its paths are relative to.
-    pub(crate) base: PathBuf,
+    pub base: PathBuf,
 }
 
 /// Reads the suite at `path`.

@@ -23,8 +23,9 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-pub use flow::{Argument, FamilyWord, Flow, Hosts, ProtocolWord, Tls, TlsMap};
-pub use load::{LoadedSuite, Named, Options, Unit, load, load_text};
+pub(crate) use flow::{FamilyWord, Flow, ProtocolWord, Tls, TlsMap};
+pub use load::{LoadedSuite, Options, load, load_text};
+pub(crate) use load::{Named, Unit};
 pub use schema::schema;
 pub use starter::{Environment, FlowFacts, starter};
 
@@ -41,7 +42,8 @@ use condition::{Condition, ConditionError};
 /// read, with `vars`, `env` and `matrix`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Suite {
+#[expect(dead_code, reason = "`load` reads these keys one by one; the type is their schema")]
+pub(crate) struct Suite {
     /// Shown on every report. The file's name without its ending unless set.
     pub name: Option<String>,
     /// Every random choice derives from it; the same seed sends the same bytes. 0 unless set.
@@ -64,12 +66,13 @@ pub struct Suite {
 
 /// A part of a file that is read on its own, once its expressions have values.
 #[derive(Debug)]
-pub struct Later<T>(PhantomData<T>);
+pub(crate) struct Later<T>(PhantomData<T>);
 
 /// One load on one Flow, and what must hold.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
-pub struct Scenario {
+#[expect(dead_code, reason = "`name` and `matrix` are read before the rest, see `load`")]
+pub(crate) struct Scenario {
     /// Shown on every report; other scenarios name it in `needs`. Required.
     pub name: Option<String>,
     /// The Flow, by its name. Unless set: the one named `default`, or the only one.
@@ -140,7 +143,7 @@ pub struct Scenario {
 /// One request of an iteration. What it does not set itself it takes from its scenario.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
-pub struct Step {
+pub(crate) struct Step {
     /// Thresholds may name it, as in `search.p99 < 50ms`. Required.
     pub name: Option<String>,
     /// The endpoint.
@@ -173,7 +176,7 @@ pub struct Step {
 
 /// The name of a generator, or a generator.
 #[derive(Debug)]
-pub enum DocumentsRef {
+pub(crate) enum DocumentsRef {
     /// A name of `documents`.
     Name(String),
     /// A generator of its own.
@@ -186,7 +189,7 @@ pub enum DocumentsRef {
 /// `rate`, `stages` of rates or a `trace`, requests are due by the clock (open model).
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
-pub struct Load {
+pub(crate) struct Load {
     /// Clients that each send one request at a time.
     pub clients: Option<u64>,
     /// The pause of a client after each response. `0s` unless set.
@@ -213,7 +216,7 @@ pub struct Load {
 /// the same with `clients`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
-pub struct Stage {
+pub(crate) struct Stage {
     /// Stays at this rate.
     pub rate: Option<Rate>,
     /// Stays at this number of clients.
@@ -228,7 +231,7 @@ pub struct Stage {
 
 /// A rate, or a number of clients.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Level {
+pub(crate) enum Level {
     /// `1000/s`, in requests per second; `0/s` is allowed, in any unit.
     Rate(f64),
     /// `16`
@@ -239,7 +242,7 @@ pub enum Level {
 ///
 /// `NoCompression`, `Gzip` and `Deflate`, as `jina.Client` has them, are read too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CompressionWord {
+pub(crate) enum CompressionWord {
     /// As they are.
     None,
     /// gzip.
@@ -251,7 +254,7 @@ pub enum CompressionWord {
 /// What is tried again, and how often, as in `jina.Client`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
-pub struct Retry {
+pub(crate) struct Retry {
     /// Attempts in all, the first included. 1 unless set.
     pub max_attempts: Option<u64>,
     /// The first wait. `500ms` unless set.
@@ -264,7 +267,7 @@ pub struct Retry {
 
 /// An expression on each response: alone, or with a name and a share of the responses.
 #[derive(Debug)]
-pub struct Assertion {
+pub(crate) struct Assertion {
     /// Shown in the report; the expression unless set.
     pub name: Option<String>,
     /// The expression.
@@ -275,7 +278,7 @@ pub struct Assertion {
 
 /// A condition on the whole scenario, such as `p99 < 50ms`: alone, or with what to do about it.
 #[derive(Debug)]
-pub struct Threshold {
+pub(crate) struct Threshold {
     /// The condition.
     pub that: Condition,
     /// End the scenario as soon as it does not hold.
@@ -287,7 +290,7 @@ pub struct Threshold {
 /// Something to do with a response.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Action {
+pub(crate) enum Action {
     /// Prints the Documents of the response.
     Print,
     /// Prints a line, with expressions on the response in it.
@@ -307,7 +310,7 @@ pub enum Action {
 /// A search for the highest load at which the objective holds.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
-pub struct Capacity {
+pub(crate) struct Capacity {
     /// The scenario whose load is varied.
     pub scenario: String,
     /// Conditions that must all hold: latencies and failures, limited from above. Where the scenario

@@ -25,12 +25,12 @@ use crate::record::summary::{Environment, Requests};
 use suite::{Bench, Ran};
 
 /// The schema of [`Report`].
-pub const SCHEMA: &str = "flowbench.selftest/1";
+pub(crate) const SCHEMA: &str = "flowbench.selftest/1";
 
 /// What came of a self-test.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// [`SCHEMA`].
+    /// `SCHEMA`.
     pub schema: &'static str,
     /// Whether all checks passed and there is a rate that can be trusted.
     pub passed: bool,
@@ -44,7 +44,7 @@ pub struct Report {
     /// What must come out, and what did.
     pub checks: Vec<Check>,
     /// The rates that were tried, in their order.
-    pub rates: Vec<Rung>,
+    pub(crate) rates: Vec<Rung>,
 }
 
 /// A rate that was tried: requests with a Document of 1 KB over one gRPC connection, to a Flow on

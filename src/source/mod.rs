@@ -1,9 +1,9 @@
 //! YAML with a place for every value, and problems shown in their line.
 //!
-//! A file becomes one tree of [`Node`]s, each of which knows where it stands, through anchors and
+//! A file becomes one tree of `Node`s, each of which knows where it stands, through anchors and
 //! merges. Typed models are read from the tree ([`Sources::read`] finds *all* their problems), so
 //! they carry no positions; who finds a problem in a model later walks the tree along the same keys
-//! with a [`Spot`].
+//! with a `Spot`.
 //!
 //! `yaml.rs` is the one file that knows the YAML crate. It is serde-saphyr under the name of serde_yaml:
 //! that crate is archived, and knew the place of an error only. serde-saphyr knows the place of every
@@ -17,10 +17,12 @@ mod yaml;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-pub use node::{Entry, Node, Spot, Value};
+pub use node::Value;
+pub(crate) use node::{Entry, Node, Spot};
 pub use problem::{Problem, Problems};
 pub(crate) use read::LIST_HELP;
-pub use yaml::{FILE_BYTES_MAX, to_yaml};
+pub(crate) use yaml::FILE_BYTES_MAX;
+pub use yaml::to_yaml;
 
 /// The texts that were read, in the order of reading. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -88,7 +90,7 @@ impl Sources {
 
 impl Place {
     /// The first character of the file it is in.
-    pub fn start_of_file(self) -> Place {
+    pub(crate) fn start_of_file(self) -> Place {
         Place { start: 0, end: 0, ..self }
     }
 }

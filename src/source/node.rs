@@ -47,7 +47,7 @@ pub struct Entry {
 /// A walk down a tree, to the place a problem is about. Where the tree ends before the walk does,
 /// the last place stands for the rest.
 #[derive(Clone, Copy, Debug)]
-pub struct Spot<'a> {
+pub(crate) struct Spot<'a> {
     node: Option<&'a Node>,
     place: Place,
     muted: bool,
@@ -55,12 +55,12 @@ pub struct Spot<'a> {
 
 impl<'a> Spot<'a> {
     /// At a node.
-    pub fn of(node: &'a Node) -> Spot<'a> {
+    pub(crate) fn of(node: &'a Node) -> Spot<'a> {
         Spot { node: Some(node), place: node.face(), muted: node.broken }
     }
 
     /// To the value of a key.
-    pub fn key(self, key: &str) -> Spot<'a> {
+    pub(crate) fn key(self, key: &str) -> Spot<'a> {
         match self.node.and_then(|node| node.get(key)) {
             Some(node) => Spot::of(node),
             None => Spot { node: None, ..self },
@@ -68,7 +68,7 @@ impl<'a> Spot<'a> {
     }
 
     /// To the key itself.
-    pub fn name(self, key: &str) -> Spot<'a> {
+    pub(crate) fn name(self, key: &str) -> Spot<'a> {
         match self.node.and_then(|node| node.entry(key)) {
             Some(entry) => Spot { node: None, place: entry.key_place, muted: entry.value.broken },
             None => Spot { node: None, ..self },
@@ -76,7 +76,7 @@ impl<'a> Spot<'a> {
     }
 
     /// To an item of a list.
-    pub fn index(self, index: usize) -> Spot<'a> {
+    pub(crate) fn index(self, index: usize) -> Spot<'a> {
         match self.node.map(|node| &node.value) {
             Some(Value::List(items)) if index < items.len() => Spot::of(&items[index]),
             _ => Spot { node: None, ..self },
@@ -84,7 +84,7 @@ impl<'a> Spot<'a> {
     }
 
     /// To the first text below that has `part` in it; stays where it is when there is none.
-    pub fn find(self, part: &str) -> Spot<'a> {
+    pub(crate) fn find(self, part: &str) -> Spot<'a> {
         fn search<'a>(node: &'a Node, part: &str) -> Option<&'a Node> {
             match &node.value {
                 Value::Text(text) => text.contains(part).then_some(node),
@@ -100,18 +100,18 @@ impl<'a> Spot<'a> {
     }
 
     /// Where it stands.
-    pub fn place(self) -> Place {
+    pub(crate) fn place(self) -> Place {
         self.place
     }
 
     /// The node it stands at, unless the tree ended before.
-    pub fn node(self) -> Option<&'a Node> {
+    pub(crate) fn node(self) -> Option<&'a Node> {
         self.node
     }
 
     /// A problem here, added to `problems`; nothing when a part of this very node was refused
     /// already, as that is the cause.
-    pub fn problem(
+    pub(crate) fn problem(
         self,
         problems: &mut Vec<Problem>,
         message: impl Into<String>,
@@ -125,7 +125,7 @@ impl<'a> Spot<'a> {
 
 impl Node {
     /// A value that was made, not read; `place` is what made it.
-    pub fn made(value: serde_json::Value, place: Place) -> Node {
+    pub(crate) fn made(value: serde_json::Value, place: Place) -> Node {
         let value = match value {
             serde_json::Value::Null => Value::Null,
             serde_json::Value::Bool(value) => Value::Bool(value),
@@ -147,36 +147,31 @@ impl Node {
         Node { value, place, secret: false, broken: false }
     }
 
-    /// An empty map.
-    pub fn empty_map(place: Place) -> Node {
-        Node { value: Value::Map(Vec::new()), place, secret: false, broken: false }
-    }
-
     /// Whether no message may repeat it.
-    pub fn is_secret(&self) -> bool {
+    pub(crate) fn is_secret(&self) -> bool {
         self.secret
     }
 
     /// Whether it or anything in it is a secret.
-    pub fn has_secret(&self) -> bool {
+    pub(crate) fn has_secret(&self) -> bool {
         self.secret
             || self.items().iter().any(Node::has_secret)
             || self.entries().iter().any(|entry| entry.value.has_secret())
     }
 
     /// Marks it as something no message may repeat.
-    pub fn secret(mut self) -> Node {
+    pub(crate) fn secret(mut self) -> Node {
         self.secret = true;
         self
     }
 
     /// Marks it as refused in part: nothing is missing from it for another reason.
-    pub fn mark_broken(&mut self) {
+    pub(crate) fn mark_broken(&mut self) {
         self.broken = true;
     }
 
     /// Where it stands.
-    pub fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> Place {
         self.place
     }
 
@@ -194,27 +189,17 @@ impl Node {
     }
 
     /// The value of a key, in a map that has it.
-    pub fn get(&self, key: &str) -> Option<&Node> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Node> {
         self.entry(key).map(|entry| &entry.value)
     }
 
-    /// The same, to be changed.
-    pub fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
-        match &mut self.value {
-            Value::Map(entries) => {
-                entries.iter_mut().find(|entry| entry.key == key).map(|entry| &mut entry.value)
-            }
-            _ => None,
-        }
-    }
-
     /// The entry of a key, in a map that has it.
-    pub fn entry(&self, key: &str) -> Option<&Entry> {
+    pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
         self.entries().iter().find(|entry| entry.key == key)
     }
 
     /// The entries of a map, none of anything else.
-    pub fn entries(&self) -> &[Entry] {
+    pub(crate) fn entries(&self) -> &[Entry] {
         match &self.value {
             Value::Map(entries) => entries,
             _ => &[],
@@ -222,7 +207,7 @@ impl Node {
     }
 
     /// The items of a list, none of anything else.
-    pub fn items(&self) -> &[Node] {
+    pub(crate) fn items(&self) -> &[Node] {
         match &self.value {
             Value::List(items) => items,
             _ => &[],
@@ -230,7 +215,7 @@ impl Node {
     }
 
     /// The text, when it is one.
-    pub fn text(&self) -> Option<&str> {
+    pub(crate) fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Text(text) => Some(text),
             _ => None,
@@ -238,7 +223,7 @@ impl Node {
     }
 
     /// Sets a key of a map, in its place or at the end.
-    pub fn set(&mut self, entry: Entry) {
+    pub(crate) fn set(&mut self, entry: Entry) {
         if let Value::Map(entries) = &mut self.value {
             match entries.iter_mut().find(|known| known.key == entry.key) {
                 Some(known) => *known = entry,
@@ -248,7 +233,7 @@ impl Node {
     }
 
     /// Takes a key out of a map.
-    pub fn remove(&mut self, key: &str) -> Option<Entry> {
+    pub(crate) fn remove(&mut self, key: &str) -> Option<Entry> {
         match &mut self.value {
             Value::Map(entries) => {
                 let at = entries.iter().position(|entry| entry.key == key)?;
@@ -304,7 +289,7 @@ impl Node {
     }
 
     /// In a message: "`fast`", "a list".
-    pub fn found(&self) -> String {
+    pub(crate) fn found(&self) -> String {
         match &self.value {
             _ if self.secret => "a value that is not shown".into(),
             Value::Null => "nothing".into(),

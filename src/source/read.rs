@@ -12,7 +12,7 @@ use crate::units::nearest;
 
 impl Sources {
     /// The keys that a model has, in the order of its fields.
-    pub fn keys_of<T: DeserializeOwned>() -> &'static [&'static str] {
+    pub(crate) fn keys_of<T: DeserializeOwned>() -> &'static [&'static str] {
         match T::deserialize(Keys) {
             Err(KeysFound(keys)) => keys,
             Ok(_) => &[],

@@ -12,7 +12,7 @@ use super::node::shortened;
 use super::{Entry, File, Node, Place, Problem, Sources, Value};
 
 /// Files larger than this are refused: nobody writes them by hand, and a tree is larger still.
-pub const FILE_BYTES_MAX: usize = 16 << 20;
+pub(crate) const FILE_BYTES_MAX: usize = 16 << 20;
 
 /// Values of one file, aliases expanded. Keeps a tree within about a hundred MiB.
 const NODES_MAX: usize = 1_000_000;

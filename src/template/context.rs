@@ -50,7 +50,7 @@ impl Context {
     }
 
     /// Has all values of `env` that are looked at from now on be secret.
-    pub fn hiding(mut self, secrets: Secrets) -> Context {
+    pub(crate) fn hiding(mut self, secrets: Secrets) -> Context {
         Arc::make_mut(&mut self.env).secrets = Some(secrets);
         self
     }
@@ -73,7 +73,7 @@ impl Context {
     }
 
     /// The same with other `matrix` values.
-    pub fn with_matrix(&self, matrix: Map) -> Context {
+    pub(crate) fn with_matrix(&self, matrix: Map) -> Context {
         let has_secret = |secrets: &Secrets| {
             let text = serde_json::Value::Object(matrix.clone()).to_string();
             secrets.mask(&text) != text
@@ -84,7 +84,7 @@ impl Context {
     }
 
     /// The same without `matrix`, which has problems of its own.
-    pub fn without_matrix(&self) -> Context {
+    pub(crate) fn without_matrix(&self) -> Context {
         Context { lacks_matrix: true, ..self.with_matrix(Map::new()) }
     }
 
@@ -100,7 +100,7 @@ impl Context {
 
     /// Adds a variable, or gives it another value. `secret` is the expression that may be shown instead
     /// of a value made from `env`.
-    pub fn set_var(&mut self, name: &str, value: serde_json::Value, secret: Option<String>) {
+    pub(crate) fn set_var(&mut self, name: &str, value: serde_json::Value, secret: Option<String>) {
         Arc::make_mut(&mut self.vars).set(name, value);
         if let Some(shown) = secret {
             Arc::make_mut(&mut self.secrets).insert(name.to_owned(), shown);
@@ -115,7 +115,7 @@ impl Context {
     }
 
     /// The expression that may be shown instead of a variable's value, where that is a secret.
-    pub fn shown_instead(&self, name: &str) -> Option<&str> {
+    pub(crate) fn shown_instead(&self, name: &str) -> Option<&str> {
         self.secrets.get(name).map(String::as_str)
     }
 
@@ -182,7 +182,10 @@ impl Context {
     ///
     /// # Errors
     /// It has none.
-    pub fn evaluate(&self, expression: &Expression) -> Result<serde_json::Value, TemplateError> {
+    pub(crate) fn evaluate(
+        &self,
+        expression: &Expression,
+    ) -> Result<serde_json::Value, TemplateError> {
         let value = expression.json(self.root(None))?;
         self.hide(expression, &value, Secrets::add);
         Ok(value)

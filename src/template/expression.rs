@@ -24,7 +24,7 @@ const TOKENS_MAX: usize = 1000;
 
 /// A compiled expression.
 #[derive(Clone)]
-pub struct Expression {
+pub(crate) struct Expression {
     compiled: Arc<Compiled>,
 }
 
@@ -54,7 +54,7 @@ impl Expression {
     ///
     /// # Errors
     /// Wrong syntax, unknown names, filters or tests.
-    pub fn compile(text: &str, known: &[&str]) -> Result<Expression, TemplateError> {
+    pub(crate) fn compile(text: &str, known: &[&str]) -> Result<Expression, TemplateError> {
         let text = text.trim();
         let wrong =
             |reason: String| TemplateError { expression: shortened(text), reason, help: None };
@@ -122,12 +122,12 @@ impl Expression {
     }
 
     /// As written.
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.compiled.text
     }
 
     /// The paths it looks up, as far as they are plain: `response.docs`, `vars.rate`.
-    pub fn paths(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
         self.compiled.paths.iter().map(String::as_str)
     }
 
@@ -137,7 +137,7 @@ impl Expression {
     }
 
     /// Whether it uses a name, such as `env`.
-    pub fn mentions(&self, name: &str) -> bool {
+    pub(crate) fn mentions(&self, name: &str) -> bool {
         self.compiled.names.contains(name)
     }
 
@@ -145,7 +145,7 @@ impl Expression {
     ///
     /// # Errors
     /// It has none: an undefined name, a type that does not fit, no more fuel.
-    pub fn evaluate(&self, root: Value) -> Result<Value, TemplateError> {
+    pub(crate) fn evaluate(&self, root: Value) -> Result<Value, TemplateError> {
         let error =
             |reason, help| TemplateError { expression: shortened(self.text()), reason, help };
         let undefined = || match self.missing_path(&root) {

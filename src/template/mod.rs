@@ -1,6 +1,6 @@
 //! `${{ … }}`: the one place that knows minijinja's expressions.
 //!
-//! An [`Expression`] is compiled once and evaluated often. A [`Template`] is a value of a file (a
+//! An `Expression` is compiled once and evaluated often. A [`Template`] is a value of a file (a
 //! text, a list, a map) with expressions in it. Undefined names are errors, evaluation has fuel, so
 //! neither a typo nor an endless repetition gets far.
 
@@ -17,8 +17,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer};
 
 pub use context::Context;
-pub use expression::Expression;
-pub use pieces::{Pieces, has_expressions};
+pub(crate) use expression::Expression;
+pub(crate) use pieces::{Pieces, has_expressions};
 
 use crate::random::Key;
 use crate::source::{Problem, Spot};
@@ -60,7 +60,7 @@ pub struct TemplateError {
 
 impl TemplateError {
     /// Adds it to the problems of a file. `at` is the value it is of, or one that holds that value.
-    pub fn tell(&self, at: Spot<'_>, problems: &mut Vec<Problem>) {
+    pub(crate) fn tell(&self, at: Spot<'_>, problems: &mut Vec<Problem>) {
         at.find(&self.expression).problem(problems, self.to_string(), |problem| {
             let problem = problem.narrow(&self.expression);
             match &self.help {
@@ -186,7 +186,7 @@ impl Template {
     }
 
     /// Whether it has the same value always: a bound template without `i` and random functions.
-    pub fn is_constant(&self) -> bool {
+    pub(crate) fn is_constant(&self) -> bool {
         self.part.is_constant()
     }
 
@@ -219,7 +219,7 @@ impl Template {
     }
 
     /// Whether the value will be a map, as far as can be told before it is evaluated.
-    pub fn may_be_map(&self) -> bool {
+    pub(crate) fn may_be_map(&self) -> bool {
         match &self.part {
             Part::Constant(value) | Part::Hidden { value, .. } => value.is_object(),
             Part::Map(_) | Part::Expression(_) | Part::Broken { .. } => true,
@@ -253,13 +253,13 @@ impl Template {
     ///
     /// # Errors
     /// An expression that has no value there, or another type.
-    pub fn evaluate_number(&self, scope: &Scope<'_>) -> Result<f64, TemplateError> {
+    pub(crate) fn evaluate_number(&self, scope: &Scope<'_>) -> Result<f64, TemplateError> {
         let value = self.evaluate(scope)?;
         value.as_f64().ok_or_else(|| self.mistyped("a number", &value))
     }
 
     /// An error that says what type the value should have had.
-    pub fn mistyped(&self, expected: &str, value: &serde_json::Value) -> TemplateError {
+    pub(crate) fn mistyped(&self, expected: &str, value: &serde_json::Value) -> TemplateError {
         TemplateError {
             expression: match &self.part {
                 Part::Expression(expression) => expression.text().to_owned(),

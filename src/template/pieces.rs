@@ -9,7 +9,7 @@ use super::{Context, TemplateError};
 
 /// A text with expressions in it.
 #[derive(Clone, Debug)]
-pub struct Pieces(pub(super) Vec<Piece>);
+pub(crate) struct Pieces(pub(super) Vec<Piece>);
 
 #[derive(Clone, Debug)]
 pub(super) enum Piece {
@@ -25,7 +25,7 @@ pub(super) enum Cut<'a> {
 }
 
 /// Whether a text holds expressions at all.
-pub fn has_expressions(text: &str) -> bool {
+pub(crate) fn has_expressions(text: &str) -> bool {
     text.contains("${{")
 }
 
@@ -76,7 +76,7 @@ impl Pieces {
     ///
     /// # Errors
     /// An expression that does not compile.
-    pub fn parse(text: &str, known: &[&str]) -> Result<Pieces, TemplateError> {
+    pub(crate) fn parse(text: &str, known: &[&str]) -> Result<Pieces, TemplateError> {
         Pieces::of(cut(text)?, known)
     }
 
@@ -91,7 +91,7 @@ impl Pieces {
     }
 
     /// The expressions in it.
-    pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
+    pub(crate) fn expressions(&self) -> impl Iterator<Item = &Expression> {
         self.0.iter().filter_map(|piece| match piece {
             Piece::Text(_) => None,
             Piece::Expression(expression) => Some(expression),
@@ -114,7 +114,7 @@ impl Pieces {
     ///
     /// # Errors
     /// An expression without a value.
-    pub fn render(&self, context: &Context, root: Value) -> Result<String, TemplateError> {
+    pub(crate) fn render(&self, context: &Context, root: Value) -> Result<String, TemplateError> {
         let mut sum = String::new();
         for piece in &self.0 {
             match piece {

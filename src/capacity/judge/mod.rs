@@ -180,7 +180,7 @@ impl Judge {
     }
 
     /// Whether there are blocks enough to let it pass, so that it is known how dependent requests are.
-    pub fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         self.sample.blocks >= self.rule.blocks_min
     }
 
@@ -202,7 +202,7 @@ impl Judge {
     }
 
     /// Requests without any over the limit that let a trial pass, when they are independent.
-    pub fn requests_needed(allowed: f64, alpha: f64) -> f64 {
+    pub(crate) fn requests_needed(allowed: f64, alpha: f64) -> f64 {
         if allowed <= 0.0 { 1.0 } else { sample::requests_needed(allowed, alpha) }
     }
 }

@@ -63,7 +63,7 @@ enum Phase {
 }
 
 /// Loads beyond the edge that are tried, in terms of what holds.
-pub const OVERLOADS: [f64; 3] = [1.2, 1.5, 2.0];
+pub(crate) const OVERLOADS: [f64; 3] = [1.2, 1.5, 2.0];
 
 /// After the worst overload the load goes down to this share of what holds.
 const RECOVER_AT: f64 = 0.5;

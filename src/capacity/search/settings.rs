@@ -15,7 +15,7 @@ pub struct Settings {
     pub precision: f64,
     /// How sure the two trials at the end must be: 0.99.
     pub confidence: f64,
-    /// The budget of a trial, in seconds. Those at the end have [`Settings::CONFIRM`] times as much.
+    /// The budget of a trial, in seconds. Those at the end have `Settings::CONFIRM` times as much.
     pub trial_s: f64,
     /// The limits of the objective.
     pub limits: Vec<Limit>,
@@ -25,7 +25,7 @@ pub struct Settings {
 
 impl Settings {
     /// How much longer than others the certain trials may take.
-    pub const CONFIRM: f64 = 3.0;
+    pub(crate) const CONFIRM: f64 = 3.0;
 
     /// The time that the lowest level needs so that a trial can pass at all, in seconds, when no
     /// request exceeds a limit.
@@ -45,17 +45,17 @@ impl Settings {
 
     /// The budget of a trial of a level, in seconds: under a low load it may have to wait a little
     /// longer for the requests that it needs than was asked for.
-    pub fn trial_at(&self, level: f64) -> f64 {
+    pub(crate) fn trial_at(&self, level: f64) -> f64 {
         // How fast clients are shows only when they run.
         if self.clients { self.trial_s } else { self.trial_s.max(self.seconds_needed_at(level)) }
     }
 
     /// How much longer a trial may be than was asked for.
-    pub const STRETCH_MAX: f64 = 1.5;
+    pub(crate) const STRETCH_MAX: f64 = 1.5;
 
     /// How many trials look for the edge, and how long the whole takes where none ends early, in
     /// seconds: when the edge is near the upper end and nothing has to be tried again.
-    pub fn outlook(&self) -> (u32, f64) {
+    pub(crate) fn outlook(&self) -> (u32, f64) {
         let halvings = |ratio: f64| ratio.max(1.0).log2().ceil();
         let doublings = halvings(self.high / self.low) + 1.0;
         let bisections = match self.clients {
@@ -81,7 +81,7 @@ impl Settings {
     }
 
     /// Which of the limits allows the fewest requests over it, but some.
-    pub fn strictest(&self) -> Option<usize> {
+    pub(crate) fn strictest(&self) -> Option<usize> {
         let some = (0..self.limits.len()).filter(|index| self.limits[*index].allowed > 0.0);
         some.min_by(|a, b| self.limits[*a].allowed.total_cmp(&self.limits[*b].allowed))
     }

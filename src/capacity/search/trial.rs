@@ -74,7 +74,7 @@ pub struct Times {
 impl Times {
     /// Whether these are shorter than those of a trial before, by more than chance and by enough to
     /// matter.
-    pub fn fell_from(self, before: Times) -> bool {
+    pub(crate) fn fell_from(self, before: Times) -> bool {
         let fell = before.mean_s - self.mean_s;
         fell > 3.0 * before.error_s.hypot(self.error_s) && fell > FELL_MIN * before.mean_s
     }

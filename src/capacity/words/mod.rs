@@ -2,7 +2,8 @@
 
 mod models;
 
-pub use models::{combination, held_out, money, next, pareto, plan, prediction, rate};
+pub(crate) use models::money;
+pub use models::{combination, held_out, next, pareto, plan, prediction, rate};
 
 use super::number::{number, sure};
 use super::predict;
@@ -148,7 +149,7 @@ pub fn condition(judged: &ThresholdSummary) -> String {
 }
 
 /// What a search is going to do, and how long that may take.
-pub fn outlook(settings: &Settings) -> String {
+pub(crate) fn outlook(settings: &Settings) -> String {
     let unit = if settings.clients { Unit::Clients } else { Unit::Rate };
     let (trials, seconds) = settings.outlook();
     let most = |seconds: f64| match seconds {

@@ -166,7 +166,7 @@ pub fn plan(plan: &Plan) -> String {
 }
 
 /// A price: two digits after the point, more where there would be nothing.
-pub fn money(amount: f64) -> String {
+pub(crate) fn money(amount: f64) -> String {
     match amount {
         _ if amount >= 0.095 => format!("{amount:.2}"),
         _ => format!("{amount:.4}"),

@@ -33,7 +33,7 @@ pub struct Forecast {
     /// The highest level.
     pub peak: f64,
     /// What the levels count.
-    pub unit: LevelUnit,
+    pub(crate) unit: LevelUnit,
     /// How long the load takes, where that is known.
     pub duration: Option<Duration>,
     /// Requests of all steps.
@@ -64,7 +64,7 @@ pub struct Forecast {
 
 /// What a level counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LevelUnit {
+pub(crate) enum LevelUnit {
     /// Requests at a time of a load without a schedule.
     InFlight,
     /// Clients that each wait for their response.

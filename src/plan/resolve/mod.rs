@@ -48,7 +48,7 @@ pub fn resolve(suite: &LoadedSuite) -> Result<Plan, Problems> {
 ///
 /// # Errors
 /// All that is wrong with the suite, and that there is no such Flow.
-pub fn resolve_onto(suite: &LoadedSuite, flow: Option<&str>) -> Result<Plan, Problems> {
+pub(crate) fn resolve_onto(suite: &LoadedSuite, flow: Option<&str>) -> Result<Plan, Problems> {
     let mut problems = suite.problems.clone();
     let plan = Resolver::new(suite, flow, &mut problems).plan();
     match Problems::new(&suite.sources, problems) {

@@ -30,7 +30,7 @@ const TELL_EVERY: Duration = Duration::from_millis(200);
 
 /// Why there is no search.
 #[derive(Debug, thiserror::Error)]
-pub enum SearchError {
+pub(crate) enum SearchError {
     /// The target could not be reached or started.
     #[error("{0}")]
     Unreachable(String),
@@ -44,7 +44,7 @@ pub enum SearchError {
 
 /// Other than the scenario says.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Variant {
+pub(crate) struct Variant {
     /// Documents a request.
     pub request_size: Option<usize>,
     /// Connections.
@@ -53,7 +53,7 @@ pub struct Variant {
 
 /// What is told of a search while it goes on.
 #[derive(Clone, Copy, Debug)]
-pub enum Told<'a> {
+pub(crate) enum Told<'a> {
     /// A trial runs, some times a second.
     Goes(&'a Trial, &'a Progress),
     /// It is over.
@@ -62,7 +62,7 @@ pub enum Told<'a> {
 
 /// A trial that runs.
 #[derive(Clone, Debug)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// The scenario.
     pub live: Live,
     /// Since the end of the warmup.
@@ -75,7 +75,7 @@ pub struct Progress {
 ///
 /// # Errors
 /// When trials cannot be carried out at all.
-pub async fn search(
+pub(crate) async fn search(
     trials: &mut Trials,
     scenario: usize,
     search: &mut Search,
