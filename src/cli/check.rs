@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use super::exit::Exit;
+use super::machine::limits;
+use super::print;
 use super::problem::Problem;
 use super::suite::{Changes, Files};
-use super::{Exit, print};
 use crate::plan::{Plan, forecast};
 use crate::scenario::LoadedSuite;
 use crate::source;
@@ -47,7 +49,7 @@ pub(super) fn main(args: Args) -> Exit {
 
 /// `check` also rejects what `plan` would reject.
 fn refused((suite, plan): (LoadedSuite, Plan)) -> Result<Plan, Problem> {
-    let limits = super::plan::limits();
+    let limits = limits();
     let forecasts = plan.forecast(limits.cores);
     forecast::check(&suite, &plan, &forecasts, &limits)
         .map_err(|problems| Problem::from(&problems))?;

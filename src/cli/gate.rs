@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::compare::{Judging, Telling, exit};
+use super::comparison::{Judging, OutputArgs, exit};
+use super::exit::Exit;
+use super::folder::{self, refuse_saves};
+use super::print;
 use super::problem::Problem;
 use super::rounds::{UNUSED, keep, once, unusable};
-use super::run::refuse_saves;
 use super::signals::watch_signals;
 use super::suite::Changes;
-use super::{Exit, print};
 use crate::compare::looks::{self, CONFIRMATION, Looks, candidate_first, keep_decided};
 use crate::compare::noise::Noise;
 use crate::compare::{ALPHA, Comparison, Saved, Verdict};
@@ -53,7 +54,7 @@ pub(super) struct Args {
     #[command(flatten)]
     judging: Judging,
     #[command(flatten)]
-    telling: Telling,
+    output: OutputArgs,
     /// Show nothing while it runs
     #[arg(long, short)]
     quiet: bool,
@@ -70,13 +71,9 @@ async fn run(args: &Args) -> Result<Exit, Problem> {
         ));
     }
     let plans = args.changes.plans_onto(&args.file, [&args.base_flow, &args.candidate_flow])?;
-    let outputs = args.telling.outputs()?;
+    let files = args.output.files()?;
     if let Some(folder) = &args.out {
-        std::fs::create_dir_all(folder).map_err(|error| {
-            let text =
-                format!("error: --out: cannot make the folder `{}`: {error}", folder.display());
-            Problem::new(Exit::NotWritten, text)
-        })?;
+        folder::create(folder)?;
         refuse_saves(&plans[0], folder)?;
     }
     let noise = args.judging.noise(args.out.as_deref())?;
@@ -84,7 +81,7 @@ async fn run(args: &Args) -> Result<Exit, Problem> {
     refuse_tight(args, &plans[0], noise.as_ref(), most)?;
     let stop = Stop::default();
     watch_signals(stop.clone(), args.quiet);
-    let mut course = Course {
+    let mut rounds = Rounds {
         args,
         plans: &plans,
         stop,
@@ -95,11 +92,11 @@ async fn run(args: &Args) -> Result<Exit, Problem> {
         started: Instant::now(),
         longest: Duration::ZERO,
     };
-    let mut comparison = course.decide(noise.as_ref(), most).await?;
+    let mut comparison = rounds.decide(noise.as_ref(), most).await?;
     if args.base_flow == args.candidate_flow {
         comparison.notes.push("Both sides are the same Flow: whatever differs is noise.".into());
     }
-    args.telling.tell(&comparison, &outputs)?;
+    args.output.write_comparison(&comparison, &files)?;
     Ok(exit(&comparison))
 }
 
@@ -123,7 +120,7 @@ fn refuse_tight(
 }
 
 /// Runs of both sides, made in turns.
-struct Course<'a> {
+struct Rounds<'a> {
     args: &'a Args,
     plans: &'a [Plan; 2],
     stop: Stop,
@@ -137,7 +134,7 @@ struct Course<'a> {
     longest: Duration,
 }
 
-impl Course<'_> {
+impl Rounds<'_> {
     /// Makes rounds until the verdict is known, or runs or time are used up.
     async fn decide(&mut self, noise: Option<&Noise>, most: usize) -> Result<Comparison, Problem> {
         let mut looks = Looks::new(most);

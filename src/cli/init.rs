@@ -4,8 +4,9 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
 
+use super::exit::Exit;
+use super::print;
 use super::problem::Problem;
-use super::{Exit, print};
 use crate::scenario::{FlowFacts, starter};
 use crate::text;
 

@@ -4,9 +4,14 @@
 mod capacity;
 mod check;
 mod compare;
+mod comparison;
 mod connection;
+mod exit;
+mod folder;
 mod gate;
 mod init;
+mod live;
+mod machine;
 mod mutate;
 mod noise;
 mod plan;
@@ -15,9 +20,11 @@ mod print;
 mod problem;
 mod ready;
 mod report;
+mod results;
 mod rounds;
 mod run;
 mod schema;
+mod search;
 mod selftest;
 mod serve;
 mod signals;
@@ -29,6 +36,8 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use self::exit::Exit;
 
 /// Declarative scenario runner and load tester for Jina Flows.
 #[derive(Debug, Parser)]
@@ -72,41 +81,6 @@ enum Command {
     Serve(serve::Args),
     /// Say how far this machine can be trusted to measure.
     Selftest(selftest::Args),
-}
-
-/// Exit codes of the program. The numbers are part of the contract with scripts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// Everything passed.
-    Passed = 0,
-    /// A threshold, an assertion or a gate failed; a call got a response with a failure.
-    Failed = 1,
-    /// The suite or the command line is wrong.
-    Usage = 2,
-    /// A target could not be reached or started.
-    Unreachable = 3,
-    /// Inconclusive: a run is not valid, or a gate cannot decide.
-    Inconclusive = 4,
-    /// A report could not be written.
-    NotWritten = 5,
-    /// Interrupted by a signal.
-    Interrupted = 130,
-}
-
-impl Exit {
-    /// The exit code to use if both apply.
-    fn or(self, other: Exit) -> Exit {
-        const ORDER: [Exit; 6] = [
-            Exit::Interrupted,
-            Exit::NotWritten,
-            Exit::Usage,
-            Exit::Unreachable,
-            Exit::Failed,
-            Exit::Inconclusive,
-        ];
-        let known = ORDER.into_iter().find(|exit| [self, other].contains(exit));
-        known.unwrap_or(Exit::Passed)
-    }
 }
 
 /// Reads the command line, runs the command, and returns the exit code.

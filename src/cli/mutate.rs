@@ -1,8 +1,9 @@
 //! `flowbench mutate`.
 
 use super::connection::Connection;
+use super::exit::Exit;
+use super::print;
 use super::problem::{Problem, json};
-use super::{Exit, print};
 use crate::client::Client;
 use crate::text;
 use crate::wire::{Map, Protocol, Target};

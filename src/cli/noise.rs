@@ -3,14 +3,16 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::compare::{NOISE_FILE, Policy};
-use super::problem::Problem;
+use super::comparison::Policy;
+use super::exit::Exit;
+use super::folder::{self, refuse_saves};
+use super::print;
+use super::problem::{Problem, not_written};
+use super::results::NOISE_FILE;
 use super::rounds::{UNUSED, keep, once, unusable};
-use super::run::{not_written, refuse_saves};
 use super::signals::watch_signals;
 use super::suite::Changes;
 use super::values::runs;
-use super::{Exit, print};
 use crate::compare::noise::{Noise, RUNS_MIN};
 use crate::compare::{ALPHA, Saved};
 use crate::engine::Stop;
@@ -122,13 +124,8 @@ fn learn(results: &[Saved], folder: &Path) -> Result<(), Problem> {
 
 /// Creates the folder; one that holds results of something else is not touched.
 fn prepare(folder: &Path) -> Result<(), Problem> {
-    let failed = |error: io::Error| {
-        let folder = folder.display();
-        let text = format!("error: --out: cannot make the folder `{folder}`: {error}");
-        Problem::new(Exit::NotWritten, text)
-    };
-    std::fs::create_dir_all(folder).map_err(failed)?;
-    let entries = folder.read_dir().map_err(failed)?;
+    folder::create(folder)?;
+    let entries = folder.read_dir().map_err(|error| folder::not_created(folder, &error))?;
     let taken =
         entries.flatten().any(|entry| entry.path().extension().is_some_and(|e| e == "json"));
     if taken {

@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::exit::Exit;
+use super::machine::limits;
+use super::print;
 use super::problem::Problem;
+use super::search::of_block;
 use super::suite::Changes;
-use super::{Exit, capacity, print};
 use crate::capacity::{number, words};
 use crate::plan::forecast::{self, Amount, Forecast, LevelUnit, Limits};
 use crate::plan::{Plan, Scenario};
@@ -34,27 +37,11 @@ fn tell(args: &Args) -> Result<(), Problem> {
     }
     forecast::check(&suite, &plan, &forecasts, &limits)
         .map_err(|problems| Problem::from(&problems))?;
-    if let Some(settings) = capacity::of_block(&plan)? {
+    if let Some(settings) = of_block(&plan)? {
         let outlook = words::outlook(&settings);
         print::line(format_args!("capacity\n  {:<12} {outlook}\n", "search"))?;
     }
     Ok(())
-}
-
-/// The resources of this machine.
-pub(super) fn limits() -> Limits {
-    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let available = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))
-        .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    Limits {
-        // No limit counts as one too large to matter.
-        files: files.unwrap_or(u64::MAX),
-        memory_bytes: available.map_or(u64::MAX, |kib| kib.saturating_mul(1024)),
-        cores: std::thread::available_parallelism().map_or(1, usize::from),
-    }
 }
 
 fn shown(plan: &Plan, scenario: &Scenario, forecast: &Forecast, limits: &Limits) -> String {

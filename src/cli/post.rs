@@ -14,10 +14,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use uuid::Uuid;
 
 use super::connection::{Connection, Sending};
+use super::exit::Exit;
+use super::print;
 use super::print::Out;
 use super::problem::{Problem, in_line, json, not_json};
 use super::values::ValueError;
-use super::{Exit, print};
 use crate::client::{BoxError, CallError, Client, RequestSize, Response};
 use crate::plan::no_slash;
 use crate::text::{other_encoding, without_bom};

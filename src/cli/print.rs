@@ -11,7 +11,7 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use super::Exit;
+use super::exit::Exit;
 use super::problem::Problem;
 use crate::engine::examine::Output;
 use crate::report::words::is_command;
@@ -41,8 +41,19 @@ pub(super) fn tell(text: impl Display) {
 }
 
 /// The same for text with our own colours.
-pub(super) fn tell_colored(text: &str) {
+fn tell_colored(text: &str) {
     let _ = Err { colors: Colors::Kept }.write_all(format!("{text}\n").as_bytes());
+}
+
+impl Problem {
+    /// Prints it to stderr, and returns the exit code.
+    pub(super) fn print(&self) -> Exit {
+        match self.colored {
+            true => tell_colored(&self.text),
+            false => tell(&self.text),
+        }
+        self.exit
+    }
 }
 
 /// stderr, for text from any source.

@@ -3,13 +3,11 @@
 use std::fmt::Write as _;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
-
 use serde::de::DeserializeOwned;
 
-use super::{Exit, print};
+use super::exit::Exit;
 use crate::client::{CallError, ConfigError, PostError};
 use crate::error::json_words;
-use crate::source::Problems;
 use crate::text;
 use crate::wire::TargetError;
 
@@ -20,7 +18,7 @@ pub(super) struct Problem {
     /// The message, including `error: `, without a line break at its end.
     pub(super) text: String,
     /// Whether the text contains our colours, and is already free of terminal controls.
-    colored: bool,
+    pub(super) colored: bool,
 }
 
 impl Problem {
@@ -29,25 +27,25 @@ impl Problem {
         Problem { exit, text, colored: false }
     }
 
-    /// Mistakes in a file, shown in its lines.
-    pub(super) fn shown(problems: &Problems) -> Problem {
-        let text = problems.render(print::err_is_terminal());
-        Problem { exit: Exit::Usage, text, colored: true }
-    }
-
     /// The command line is wrong.
     pub(super) fn usage(message: impl std::fmt::Display) -> Problem {
         Problem::new(Exit::Usage, format!("error: {message}"))
     }
 
-    /// Prints it to stderr, and returns the exit code.
-    pub(super) fn print(&self) -> Exit {
-        match self.colored {
-            true => print::tell_colored(&self.text),
-            false => print::tell(&self.text),
-        }
-        self.exit
+    /// An error with its causes.
+    pub(super) fn caused(exit: Exit, error: &dyn std::error::Error) -> Problem {
+        Problem::new(exit, format!("error: {}", crate::error::chain(error)))
     }
+
+    /// A text with colours of ours, and without any other terminal controls.
+    pub(super) fn colored(exit: Exit, text: String) -> Problem {
+        Problem { exit, text, colored: true }
+    }
+}
+
+/// The problem that a file cannot be written.
+pub(super) fn not_written(error: impl std::error::Error) -> Problem {
+    Problem::caused(Exit::NotWritten, &error)
 }
 
 impl From<TargetError> for Problem {

@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::connection::Connection;
+use super::exit::Exit;
+use super::print;
 use super::problem::Problem;
-use super::{Exit, print};
 use crate::client::{CallError, Client, FlowInfo};
 use crate::units::Span;
 use crate::wire::Protocol;

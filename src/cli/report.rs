@@ -8,10 +8,10 @@ use std::time::Duration;
 use clap::ValueEnum;
 use tempfile::NamedTempFile;
 
-use super::Exit;
-use super::problem::Problem;
-use super::run::not_written;
-use super::{capacity, print};
+use super::exit::Exit;
+use super::print;
+use super::problem::{Problem, not_written};
+use super::results::is_search;
 use crate::record::saved::{self, ReadError};
 use crate::record::summary::{Summary, Verdict};
 use crate::report::{self, Format, files};
@@ -83,7 +83,7 @@ fn run(args: &Args) -> Result<Exit, Problem> {
     let kind = kind(args)?;
     let results =
         args.results.iter().map(|path| AtHand::of(path)).collect::<Result<Vec<_>, _>>()?;
-    if let Some(result) = results.iter().find(|result| capacity::is_result(result.file())) {
+    if let Some(result) = results.iter().find(|result| is_search(result.file())) {
         return render_search(args, result, kind);
     }
     let results = results.iter().map(read).collect::<Result<Vec<_>, _>>();

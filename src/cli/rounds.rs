@@ -4,10 +4,11 @@ use std::path::Path;
 
 use tokio::sync::watch;
 
-use super::Exit;
+use super::exit::Exit;
+use super::folder;
+use super::live::show;
 use super::print::{self, output};
-use super::problem::Problem;
-use super::run::{chain, not_written, show};
+use super::problem::{Problem, not_written};
 use crate::compare::Saved;
 use crate::engine::Stop;
 use crate::plan::Plan;
@@ -37,7 +38,7 @@ pub(super) async fn once(
         // It ends with the run, which drops its end of the channel.
         let _ = shown.await;
     }
-    let summary = outcome.map_err(|error| Problem::new(Exit::Usage, chain(&error)))?;
+    let summary = outcome.map_err(|error| Problem::caused(Exit::Usage, &error))?;
     if !quiet {
         print::tell(format_args!("{label}: {}", told(&summary)));
     }
@@ -79,11 +80,7 @@ pub(super) const UNUSED: &str = "unused";
 
 /// Writes a result into a folder under this name.
 pub(super) fn keep(folder: &Path, name: &str, saved: &Saved) -> Result<(), Problem> {
-    std::fs::create_dir_all(folder).map_err(|error| {
-        let folder = folder.display();
-        let text = format!("error: --out: cannot make the folder `{folder}`: {error}");
-        Problem::new(Exit::NotWritten, text)
-    })?;
+    folder::create(folder)?;
     let path = folder.join(format!("{name}.json"));
     files::whole(&path, |out| report::write(&saved.summary, Format::Json, out)).map_err(not_written)
 }

@@ -2,25 +2,27 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::compare::{self, Baseline, COMPARISONS, Judging};
-use super::problem::Problem;
+use super::comparison::{self, Baseline, COMPARISONS, Judging};
+use super::exit::Exit;
+use super::folder::{default_folder, saved_over};
+use super::live::show;
+use super::machine::limits;
+use super::print;
+use super::problem::{Problem, not_written};
 use super::signals::watch_signals;
 use super::suite::Changes;
-use super::{Exit, print};
 use crate::compare::Comparison;
 use crate::engine::Stop;
 use crate::plan::{Plan, forecast, is_same_file};
 use crate::record::summary::{EndReason, Summary, Verdict};
 use crate::report::compare::CompareFormat;
 use crate::report::files::Files;
-use crate::report::progress::Progress;
 use crate::report::{self, Format};
+use crate::run;
 use crate::run::journal::Journal;
-use crate::run::{self, Live};
 use crate::units::nearest;
 
 #[derive(Debug, clap::Args)]
@@ -63,9 +65,6 @@ pub(super) struct Args {
     quiet: bool,
 }
 
-/// Interval at which the live view is updated.
-const SHOW_INTERVAL: Duration = Duration::from_millis(200);
-
 pub(super) async fn main(args: Args) -> Exit {
     run(args).await.unwrap_or_else(|problem| problem.print())
 }
@@ -74,7 +73,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     let (suite, whole) = args.changes.suite(&args.file)?;
     let plan = only(whole.clone(), &args.only)?;
     let runs = |name: &str| plan.scenarios.iter().any(|scenario| scenario.name == name);
-    forecast::check_connections(&suite, &whole, &super::plan::limits(), runs)
+    forecast::check_connections(&suite, &whole, &limits(), runs)
         .map_err(|problems| Problem::from(&problems))?;
     if !args.quiet {
         for note in plan.notes() {
@@ -90,7 +89,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     let saved = |ours: &PathBuf| plan.saves().find(|path| is_same_file(path, ours));
     if let Some(path) = ours.iter().find_map(saved) {
         files.discard();
-        return Err(into_report(path));
+        return Err(saved_over(path));
     }
     let (journal, notes) = match Journal::new(journal) {
         Ok((journal, notes)) => (Some(journal), Some(notes)),
@@ -112,7 +111,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
         Ok(summary) => summary,
         Err(error) => {
             files.discard();
-            return Err(Problem::new(Exit::Usage, chain(&error)));
+            return Err(Problem::caused(Exit::Usage, &error));
         }
     };
     // Only a complete journal is worth mentioning.
@@ -150,7 +149,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     let exit = exit(&summary).or(told);
     let Some(judged) = judged else { return Ok(exit) };
     let gated = judged.and_then(|(comparison, paths)| {
-        tell_comparison(&args, &comparison, &paths).map(|()| compare::exit(&comparison))
+        tell_comparison(&args, &comparison, &paths).map(|()| comparison::exit(&comparison))
     });
     Ok(exit.or(gated.unwrap_or_else(|problem| problem.print())))
 }
@@ -172,22 +171,6 @@ fn tell_comparison(args: &Args, comparison: &Comparison, paths: &[PathBuf]) -> R
     print::line("")?;
     print::written(write(CompareFormat::Terminal { color: print::colored() }))?;
     paths.iter().try_for_each(|path| print::line(path.display()))
-}
-
-fn into_report(path: &Path) -> Problem {
-    let path = path.display();
-    Problem::usage(format_args!("`save`: `{path}` is a report of this run; save into another file"))
-}
-
-/// Refuses `save` into a folder of results where they have names of their own.
-pub(super) fn refuse_saves(plan: &Plan, folder: &Path) -> Result<(), Problem> {
-    let is_report = |path: &&Path| {
-        path.parent().and_then(|parent| parent.canonicalize().ok()) == folder.canonicalize().ok()
-            && ["json", "html", "md", "xml"]
-                .iter()
-                .any(|end| path.extension() == Some(end.as_ref()))
-    };
-    plan.saves().find(is_report).map_or(Ok(()), |path| Err(into_report(path)))
 }
 
 /// Keeps the named scenarios and those they need.
@@ -241,37 +224,6 @@ fn only(mut plan: Plan, names: &[String]) -> Result<Plan, Problem> {
     Ok(plan)
 }
 
-/// `reports/<suite>-<UTC time>`, with a number appended if that exists.
-pub(super) fn default_folder(suite: &str) -> PathBuf {
-    let safe = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' };
-    let suite: String = suite.chars().map(safe).take(100).collect();
-    let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
-    let folder = Path::new("reports").join(format!("{suite}-{time}"));
-    let numbered = |n: u32| Path::new("reports").join(format!("{suite}-{time}-{n}"));
-    std::iter::once(folder.clone())
-        .chain((2..1000).map(numbered))
-        .find(|folder| !folder.exists())
-        .unwrap_or(folder)
-}
-
-/// Shows the progress until the run is over.
-pub(super) async fn show(mut states: watch::Receiver<Vec<Live>>) {
-    let mut progress = match print::err_is_terminal() {
-        true => Progress::terminal(),
-        false => Progress::lines(print::err()),
-    };
-    loop {
-        let over = states.changed().await.is_err();
-        let live = states.borrow_and_update().clone();
-        // A closed stderr is no reason to end a run.
-        if progress.show(&live).is_err() || over {
-            break;
-        }
-        tokio::time::sleep(SHOW_INTERVAL).await;
-    }
-    progress.finish();
-}
-
 /// Prints the result.
 fn tell(args: &Args, summary: &Summary, comparison: Option<&Comparison>) -> Result<(), Problem> {
     if let (true, Some(comparison)) = (args.json, comparison) {
@@ -305,13 +257,4 @@ fn exit(summary: &Summary) -> Exit {
         Verdict::Inconclusive => Exit::Inconclusive,
         Verdict::Passed => Exit::Passed,
     }
-}
-
-pub(super) fn not_written(error: impl std::error::Error) -> Problem {
-    Problem::new(Exit::NotWritten, chain(&error))
-}
-
-/// An error and its causes, as a line for stderr.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    format!("error: {}", crate::error::chain(error))
 }

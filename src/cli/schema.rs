@@ -2,7 +2,8 @@
 
 use clap::ValueEnum;
 
-use super::{Exit, print};
+use super::exit::Exit;
+use super::print;
 
 /// Prints the JSON schema of a suite, with which editors complete and check, or of a result.
 #[derive(Debug, clap::Args)]

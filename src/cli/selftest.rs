@@ -2,8 +2,9 @@
 
 use std::io::{self, Write};
 
+use super::exit::Exit;
+use super::print;
 use super::problem::Problem;
-use super::{Exit, print};
 use crate::engine::Stop;
 use crate::selftest::{self, Check, Measure, Report, Rung, SelftestError, Told};
 
@@ -44,7 +45,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
             SelftestError::Interrupted => Exit::Interrupted,
             SelftestError::Io(_) | SelftestError::Run { .. } => Exit::Unreachable,
         };
-        Problem::new(exit, super::run::chain(&error))
+        Problem::caused(exit, &error)
     })?;
     written.and_then(|()| print::written(|out| conclude(&report, args.json, out)))?;
     Ok(if report.passed { Exit::Passed } else { Exit::Failed })

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
+use super::exit::Exit;
+use super::print;
 use super::problem::Problem;
 use super::signals::Signals;
-use super::{Exit, print};
 use crate::flow::{FamilyName, Flow, FlowConfig, PathStep, ProtocolName, Theory, TlsFiles};
 use crate::source::{Problems, Sources, Spot};
 use crate::text;
@@ -154,7 +155,7 @@ impl File {
                 let base = path.parent().unwrap_or(Path::new(""));
                 Ok(File { sources, node, config: beside(config, base) })
             }
-            (_, _, Some(problems)) => Err(Problem::shown(&problems)),
+            (_, _, Some(problems)) => Err(Problem::from(&problems)),
             (_, _, None) => Err(Problem::usage(format_args!("{name} holds no Flow"))),
         }
     }
@@ -170,7 +171,7 @@ impl File {
             spot.problem(&mut problems, problem.message, |problem| problem);
         }
         let problems = Problems::new(&self.sources, problems).expect("there is one at least");
-        Problem::shown(&problems)
+        Problem::from(&problems)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::exit::Exit;
+use super::machine::limits;
 use super::print;
 use super::problem::Problem;
 use super::values::pair;
@@ -69,7 +71,7 @@ impl Changes {
 }
 
 fn has_room(suite: &LoadedSuite, plan: &Plan) -> Result<(), Problem> {
-    forecast::check_connections(suite, plan, &super::plan::limits(), |_| true)
+    forecast::check_connections(suite, plan, &limits(), |_| true)
         .map_err(|problems| Problem::from(&problems))
 }
 
@@ -79,7 +81,7 @@ fn planned(suite: &LoadedSuite, flow: Option<&str>) -> Result<Plan, Problem> {
 
 impl From<&Problems> for Problem {
     fn from(problems: &Problems) -> Problem {
-        Problem::shown(problems)
+        Problem::colored(Exit::Usage, problems.render(print::err_is_terminal()))
     }
 }
 

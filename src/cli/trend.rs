@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::Exit;
-use super::compare::{Telling, results_in, side};
+use super::comparison::OutputArgs;
+use super::exit::Exit;
 use super::problem::Problem;
+use super::results::{results_in, side};
 use crate::compare::trend::trend;
 use crate::report;
 use crate::report::compare::CompareFormat;
@@ -30,7 +31,7 @@ pub(super) struct Args {
     #[arg(long, default_value = "5%", value_name = "PERCENT")]
     effect: Percentage,
     #[command(flatten)]
-    telling: Telling,
+    output: OutputArgs,
 }
 
 pub(super) fn main(args: Args) -> Exit {
@@ -38,8 +39,8 @@ pub(super) fn main(args: Args) -> Exit {
 }
 
 fn run(args: &Args) -> Result<Exit, Problem> {
-    let outputs = args.telling.outputs()?;
-    if args.telling.wants(CompareFormat::Junit, &outputs) {
+    let files = args.output.files()?;
+    if args.output.wants(CompareFormat::Junit, &files) {
         return Err(Problem::usage(
             "--format: a trend passes and fails nothing, so it cannot be junit; expected terminal, \
              markdown, html or json",
@@ -51,7 +52,6 @@ fn run(args: &Args) -> Result<Exit, Problem> {
     }
     let results = side(&results_in(&args.folder)?)?;
     let trend = trend(results, args.effect.fraction()).map_err(|error| Problem::from(&error))?;
-    args.telling
-        .write(&outputs, |format, out| report::compare::write_trend(&trend, format, out))?;
+    args.output.write(&files, |format, out| report::compare::write_trend(&trend, format, out))?;
     Ok(Exit::Passed)
 }

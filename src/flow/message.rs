@@ -197,7 +197,7 @@ impl Docs {
         match self {
             Docs::Read(docs) => docs.len(),
             Docs::Packed(_) => 0,
-            Docs::Encoded(bytes) => super::executor::plain::count(bytes),
+            Docs::Encoded(bytes) => super::plain::count(bytes),
         }
     }
 }

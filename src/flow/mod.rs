@@ -11,6 +11,7 @@ mod gateway;
 mod log;
 mod message;
 mod pattern;
+mod plain;
 mod queue;
 mod reduce;
 mod theory;

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::config::{ExecutorConfig, ServiceTime};
+use super::config::{Behaviour, ExecutorConfig, ServiceTime};
 use super::executor::Z99;
 use crate::stats::erlang_c;
 use crate::units::Rate;
@@ -89,7 +89,7 @@ impl Theory {
         if executor.replicas > 1 {
             return Err(TheoryError::None("its replicas take turns"));
         }
-        let own = |behaviour: &super::Behaviour| behaviour.service_time.is_some();
+        let own = |behaviour: &Behaviour| behaviour.service_time.is_some();
         if executor.default.iter().chain(executor.endpoints.values()).any(own) {
             return Err(TheoryError::None("its endpoints have times of their own"));
         }

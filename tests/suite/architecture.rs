@@ -91,31 +91,125 @@ fn only_the_rooms_that_say_so_wait_or_read_the_environment() {
 }
 
 #[test]
-fn no_circle_leads_through_the_files_of_capacity() {
-    let path = Regex::new(r"(crate::capacity|super)::(\{[^}]*\}|\w+)").expect("it is valid");
-    let name = Regex::new(r"(?:^|[{,])\s*(\w+)").expect("it is valid");
-    let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (room, file, code) in sources() {
-        let mut parts = file.iter().skip(1).map(|part| part.to_string_lossy());
-        let (Some(first), deeper) = (parts.next(), parts.next().is_some()) else { continue };
-        if room != "capacity" || first == "mod.rs" {
-            continue;
+fn files_of_a_folder_do_not_import_each_other_in_a_circle() {
+    for folder in ["capacity", "cli", "flow", "flow/config", "flow/executor", "flow/gateway"] {
+        let mut imports = imports_within(folder);
+        // What imports nothing that is left can be taken away, as long as there is no circle.
+        while let Some(free) = imports.iter().find(|(_, others)| others.is_empty()) {
+            let free = free.0.clone();
+            imports.remove(&free);
+            imports.values_mut().for_each(|others| _ = others.remove(&free));
         }
-        let own = first.trim_end_matches(".rs").to_owned();
-        for found in path.captures_iter(&code).filter(|found| !(deeper && &found[1] == "super")) {
-            let names = name.captures_iter(&found[2]).map(|found| found[1].to_owned());
-            imports.entry(own.clone()).or_default().extend(names.filter(|other| *other != own));
+        assert!(imports.is_empty(), "{folder}: a circle: {imports:?}");
+    }
+}
+
+#[test]
+fn no_command_imports_another() {
+    let command = Regex::new(r"Command::\w+\(args\) => (\w+)::main").expect("it is valid");
+    let text = read("src/cli/mod.rs");
+    let commands: BTreeSet<&str> =
+        command.captures_iter(&text).map(|found| found.extract::<1>().1[0]).collect();
+    assert!(commands.len() > 10, "{commands:?}");
+    for (file, others) in imports_within("cli") {
+        let named = others.iter().find(|other| commands.contains(other.as_str()));
+        assert!(
+            file == "mod" || named.is_none(),
+            "`cli/{file}` imports the command {named:?}; what both need belongs in a file of its own"
+        );
+    }
+}
+
+/// What the files of a folder import from each other. A subfolder counts as one file, and whatever is
+/// not declared in a file of its own is in `mod`.
+fn imports_within(folder: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let folder: Vec<&str> = folder.split('/').collect();
+    let own: Vec<(Vec<String>, String)> = sources()
+        .into_iter()
+        .filter_map(|(_, path, code)| {
+            let mut module: Vec<String> =
+                path.with_extension("").iter().map(|it| it.to_string_lossy().into()).collect();
+            (module.len() > folder.len() && module.iter().zip(&folder).all(|(a, b)| a == b)).then(
+                || {
+                    if module.len() > folder.len() + 1 && module.ends_with(&["mod".into()]) {
+                        module.pop();
+                    }
+                    (module, code)
+                },
+            )
+        })
+        .collect();
+    let files: BTreeSet<&String> = own.iter().map(|(module, _)| &module[folder.len()]).collect();
+    let mut imports = BTreeMap::<String, BTreeSet<String>>::new();
+    for (module, code) in &own {
+        let name = &module[folder.len()];
+        let used = imports.entry(name.clone()).or_default();
+        for path in paths(code) {
+            let ups = path.iter().take_while(|step| *step == "super").count();
+            let is_mod = name == "mod";
+            let mut whole: Vec<String> = match path[0].as_str() {
+                "crate" => Vec::new(),
+                "self" if is_mod => module[..module.len() - 1].to_vec(),
+                "super" if !is_mod => module[..module.len() - ups].to_vec(),
+                _ => continue,
+            };
+            whole.extend(path[ups.max(1)..].iter().cloned());
+            let inside =
+                whole.len() > folder.len() && whole.iter().zip(&folder).all(|(a, b)| a == b);
+            if let (true, Some(step)) = (inside, whole.get(folder.len())) {
+                used.insert(if files.contains(step) { step.clone() } else { "mod".into() });
+            }
+        }
+        used.remove(name);
+    }
+    imports
+}
+
+/// All paths that begin with `crate`, `self` or `super`, groups in braces taken apart.
+fn paths(code: &str) -> Vec<Vec<String>> {
+    let start = Regex::new(r"\b(?:crate|self|super)::").expect("it is valid");
+    let mut found = Vec::new();
+    let mut from = 0;
+    while let Some(at) = start.find_at(code, from) {
+        let before = code[..at.start()].chars().next_back();
+        from = at.end();
+        // The middle of a path is no beginning, and `self` is not when it is a value.
+        if before.is_none_or(|c| c != ':') {
+            from = path_from(&code[at.start()..], &[], &mut found) + at.start();
         }
     }
-    // What imports nothing that is left can be taken away, as long as there is no circle.
-    let files: BTreeSet<String> = imports.keys().cloned().collect();
-    imports.values_mut().for_each(|others| others.retain(|other| files.contains(other)));
-    while let Some(free) = imports.iter().find(|(_, others)| others.is_empty()) {
-        let free = free.0.clone();
-        imports.remove(&free);
-        imports.values_mut().for_each(|others| _ = others.remove(&free));
+    found
+}
+
+/// Reads one path or group behind what was read of it before; returns its length.
+fn path_from(code: &str, before: &[String], found: &mut Vec<Vec<String>>) -> usize {
+    let mut path = before.to_vec();
+    let mut at = 0;
+    loop {
+        let rest = &code[at..];
+        if let Some(group) = rest.strip_prefix('{') {
+            let mut inner = 1;
+            loop {
+                let text = &group[inner - 1..];
+                let skipped = text.len() - text.trim_start_matches([' ', '\n', ',']).len();
+                inner += skipped;
+                match group[inner - 1..].chars().next() {
+                    None | Some('}') => return at + inner + 1,
+                    Some(_) => inner += path_from(&group[inner - 1..], &path, found).max(1),
+                }
+            }
+        }
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        path.push(rest[..end].to_owned());
+        at += end;
+        match code[at..].strip_prefix("::") {
+            Some(_) => at += 2,
+            None => {
+                found.push(path);
+                return at;
+            }
+        }
     }
-    assert!(imports.is_empty(), "a circle: {imports:?}");
 }
 
 /// The table of `ARCHITECTURE.md`, by the names of modules.
@@ -203,6 +297,22 @@ fn first_name(path: &str) -> Option<String> {
 
 fn read(file: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect("it is there")
+}
+
+#[test]
+fn paths_are_taken_apart() {
+    let code = "use super::{Exit, print::{self, Out}}; use crate::cli::problem::Problem;\n\
+                let x = self::f(super::super::g::<A>());";
+    let shown: Vec<String> = paths(code).iter().map(|path| path.join("::")).collect();
+    let expected = [
+        "super::Exit",
+        "super::print::self",
+        "super::print::Out",
+        "crate::cli::problem::Problem",
+        "self::f",
+        "super::super::g::",
+    ];
+    assert_eq!(shown, expected);
 }
 
 #[test]

@@ -8,12 +8,13 @@ use std::path::PathBuf;
 
 use tokio::sync::watch;
 
-use super::problem::Problem;
-use super::run::{chain, default_folder, not_written, refuse_saves};
+use super::exit::Exit;
+use super::folder::{default_folder, refuse_saves};
+use super::print;
+use super::problem::{Problem, not_written};
 use super::signals::watch_signals;
 use super::suite::Changes;
 use super::values::{cost, replicas, whole};
-use super::{Exit, print};
 use crate::capacity::analysis;
 use crate::capacity::forecast::Growth;
 use crate::capacity::objective::Objective;
@@ -34,8 +35,6 @@ use crate::run::{self, Options, Trials, environment};
 use crate::scenario::condition::Condition;
 use crate::schedule::Schedule;
 use crate::units::{Count, Percentage, Range, Rate, Span};
-pub(super) use saved::is_result;
-pub(super) use task::of_block;
 use task::{Task, task};
 
 #[derive(Debug, clap::Args)]
@@ -172,9 +171,8 @@ async fn measured(args: &Args) -> Result<(PathBuf, Capacity), Problem> {
     let (name, scenario) = (plan.name.clone(), plan.scenarios[task.scenario].clone());
     let started_at = jiff::Timestamp::now();
     let started = std::time::Instant::now();
-    let mut trials = Trials::start(plan, options)
-        .await
-        .map_err(|error| Problem::new(Exit::Usage, chain(&error)))?;
+    let mut trials =
+        Trials::start(plan, options).await.map_err(|error| Problem::caused(Exit::Usage, &error))?;
     let unit = if task.settings.clients { Unit::Clients } else { Unit::Rate };
     let mut view = (!args.quiet).then(|| match print::err_is_terminal() {
         true => View::terminal(unit),

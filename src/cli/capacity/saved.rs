@@ -1,20 +1,17 @@
 //! A new plan from a saved capacity search, without measuring again.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
-
 use super::Args;
 use super::task::planning;
 use crate::capacity::planning::plan_for;
 use crate::capacity::result::{self, Capacity};
 use crate::capacity::words;
 use crate::cli::problem::Problem;
+use crate::cli::results::is_search;
 
 /// The result of an earlier search with the plan that is asked for, where the file is one and not a
 /// suite.
 pub(super) fn read(args: &Args) -> Result<Option<Capacity>, Problem> {
-    if !is_result(&args.file) {
+    if !is_search(&args.file) {
         return Ok(None);
     }
     let mut capacity = result::read(&args.file).map_err(Problem::usage)?;
@@ -36,22 +33,6 @@ pub(super) fn read(args: &Args) -> Result<Option<Capacity>, Problem> {
     plan_for(&mut capacity, replicas, Some(planning));
     words::write(&mut capacity);
     Ok(Some(capacity))
-}
-
-/// Bytes of a file that distinguish a result from a suite: its schema comes first.
-const HEAD: u64 = 256;
-
-/// Whether a file is the result of a search. If it is damaged, it is still treated as what it seems
-/// to be.
-pub(in crate::cli) fn is_result(path: &Path) -> bool {
-    // Reading from a pipe consumes it, so a pipe is expected to be a suite.
-    if !path.is_file() {
-        return false;
-    }
-    let mut head = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
-    let head = String::from_utf8_lossy(&head);
-    read.is_ok() && head.trim_start().starts_with('{') && head.contains("\"flowbench.capacity/")
 }
 
 /// An option that is given and asks for measuring.

@@ -7,7 +7,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, ServiceTime};
+use super::condition::Condition;
+use super::service_time::ServiceTime;
 use crate::units::{ByteSize, Percentage, Span};
 use crate::wire::Map;
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::{Behaviour, FamilyName, FlowConfig, SchemaName, SlowStart, Stall};
+use super::behaviour::{Behaviour, SlowStart, Stall};
+use super::flow::{FamilyName, FlowConfig, SchemaName};
 use crate::units::ByteSize;
 
 /// Something that is wrong with a configuration beyond the form of a single value.

@@ -7,13 +7,13 @@ use rand_pcg::Pcg64Mcg;
 use serde_json::{Value, json};
 use tokio::time::Duration;
 
+use super::embed;
 use super::exception::Exception;
 use super::memory_index::{self, MemoryIndex};
 use super::read::{self, ReadError};
 use super::service::Sampler;
-use super::{Work, embed};
 use crate::flow::config::{self, Behaviour, Condition, ExecutorConfig, Fail, StreamOf, Uses};
-use crate::flow::message::{Docs, Faults};
+use crate::flow::message::{Docs, Faults, Parameters};
 use crate::wire::{Document, Family, Map, NamedScore, NdArray, Tensor};
 
 /// An endpoint of an Executor.
@@ -45,6 +45,15 @@ enum Does {
     /// Appends a Document that says who was there.
     WasHere(&'static str),
     NamedWasHere,
+}
+
+/// A request as one Executor sees it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Work<'a> {
+    pub(super) family: Family,
+    pub(super) any_field: bool,
+    pub(super) executor: &'a str,
+    pub(super) parameters: &'a Parameters,
 }
 
 /// What the work on a request came to, beside its Documents.

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use super::Exception;
+use super::exception::Exception;
 use crate::units::ByteSize;
 use crate::wire::{Document, Family, Map, NamedScore, NdArray};
 

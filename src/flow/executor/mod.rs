@@ -4,7 +4,6 @@ mod embed;
 mod exception;
 mod handler;
 mod memory_index;
-pub(super) mod plain;
 mod read;
 mod service;
 
@@ -17,7 +16,7 @@ use rand_pcg::Pcg64Mcg;
 use tokio::time::{Duration, Instant};
 
 pub(super) use self::exception::Exception;
-use self::handler::{Effect, Handler};
+use self::handler::{Effect, Handler, Work};
 use self::memory_index::MemoryIndex;
 use self::read::ReadError;
 pub(super) use self::read::complete_v1;
@@ -69,15 +68,6 @@ pub(super) struct World {
     /// Times count from here.
     pub(super) epoch: Instant,
     pub(super) timer: Timer,
-}
-
-/// A request as one Executor sees it.
-#[derive(Clone, Copy, Debug)]
-struct Work<'a> {
-    family: Family,
-    any_field: bool,
-    executor: &'a str,
-    parameters: &'a Parameters,
 }
 
 /// What an Executor returned beside its Documents.

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::exception::{Exception, repr};
-use super::plain::{self, Look};
 use crate::flow::message::Docs;
+use crate::flow::plain::{self, Look};
 use crate::wire::proto::v2::{
     DictOfAnyProto, DocListProto, DocProto, NodeProto,
     node_proto::{Content, DocarrayType},

@@ -1,0 +1,50 @@
+//! The folder that a command writes its reports into.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::exit::Exit;
+use super::problem::Problem;
+use crate::plan::Plan;
+
+/// `reports/<suite>-<UTC time>`, with a number appended if that exists.
+pub(super) fn default_folder(suite: &str) -> PathBuf {
+    let safe = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+    let suite: String = suite.chars().map(safe).take(100).collect();
+    let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
+    let folder = Path::new("reports").join(format!("{suite}-{time}"));
+    let numbered = |n: u32| Path::new("reports").join(format!("{suite}-{time}-{n}"));
+    std::iter::once(folder.clone())
+        .chain((2..1000).map(numbered))
+        .find(|folder| !folder.exists())
+        .unwrap_or(folder)
+}
+
+/// Creates the folder of `--out`.
+pub(super) fn create(folder: &Path) -> Result<(), Problem> {
+    std::fs::create_dir_all(folder).map_err(|error| not_created(folder, &error))
+}
+
+/// The problem that the folder of `--out` cannot be created or listed.
+pub(super) fn not_created(folder: &Path, error: &io::Error) -> Problem {
+    let folder = folder.display();
+    let text = format!("error: --out: cannot make the folder `{folder}`: {error}");
+    Problem::new(Exit::NotWritten, text)
+}
+
+/// The problem that `save` writes over a report of the run.
+pub(super) fn saved_over(path: &Path) -> Problem {
+    let path = path.display();
+    Problem::usage(format_args!("`save`: `{path}` is a report of this run; save into another file"))
+}
+
+/// Refuses `save` into a folder of results where they have names of their own.
+pub(super) fn refuse_saves(plan: &Plan, folder: &Path) -> Result<(), Problem> {
+    let is_report = |path: &&Path| {
+        path.parent().and_then(|parent| parent.canonicalize().ok()) == folder.canonicalize().ok()
+            && ["json", "html", "md", "xml"]
+                .iter()
+                .any(|end| path.extension() == Some(end.as_ref()))
+    };
+    plan.saves().find(is_report).map_or(Ok(()), |path| Err(saved_over(path)))
+}
