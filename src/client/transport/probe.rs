@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connect::Connector;
 use super::http1::{self, Broken, Marks, RequestHead};
@@ -20,7 +22,8 @@ use crate::wire::{Protocol, Target};
 /// some hundred KB.
 const ANSWER_MAX: usize = 8 << 20;
 
-/// How long each of the few questions of `spoken` may take. It follows a failure, so somebody waits.
+/// How long the questions of `spoken`, which are asked at the same time, may take together: less where the
+/// user gives connections less. They follow a failure, so somebody waits.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Fetches a path by HTTP/1.1 on a connection of its own, within the time a connection may take:
@@ -107,7 +110,7 @@ enum Spoken {
 }
 
 /// Adds to a failure to open a session, or to find the endpoints, what the port seems to speak instead,
-/// if that can be found out in a second or three.
+/// if that can be found out within a second.
 pub(super) async fn explain(connector: &Connector, error: CallError) -> CallError {
     let target = connector.target();
     let hint = match &error {
@@ -214,47 +217,56 @@ fn words(spoken: &Spoken, target: &Target, tls: bool) -> String {
 /// Asks a port what it speaks. `None` when it takes no connections.
 async fn spoken(connector: &Connector) -> Option<Spoken> {
     let target = connector.target();
+    let patience = connector.limit().min(PATIENCE);
     // Over TLS only if that much is agreed on already; any certificate will do for this.
     let over = match connector.uses_tls() {
         true => Connector::asking(target, Alpn::Any)?,
         false => connector.plain(),
     }
-    .within(PATIENCE);
+    .within(patience);
+    let deadline = Instant::now() + patience;
     let upgrade = format!(
         "GET / HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: Zmxvd2JlbmNoIGFza3MgLg==\r\n\
          Sec-WebSocket-Protocol: bytes\r\n\r\n",
         target.authority()
     );
-    let first = first_words(&over, upgrade.as_bytes()).await?;
-    if let Some(spoken) = recognize(&first) {
-        return Some(spoken);
-    }
-    if !connector.uses_tls()
-        && let Some(hello) = client_hello(target)
-        && let Some(answer) = first_words(&over, &hello).await
-        && let Some(spoken) = recognize(&answer)
-    {
-        return Some(spoken);
-    }
+    let hello = if connector.uses_tls() { None } else { client_hello(target) };
     // What an HTTP/2 client says first, and settings that change nothing.
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-    match first_words(&over, preface).await {
-        Some(answer) => Some(recognize(&answer).unwrap_or(Spoken::Nothing)),
-        None => Some(Spoken::Nothing),
+    let questions = [Some(upgrade.into_bytes()), hello, Some(preface.to_vec())];
+    let mut answers: FuturesOrdered<_> = questions
+        .into_iter()
+        .flatten()
+        .map(|question| first_words(&over, question, deadline))
+        .collect();
+    // The answer to an earlier question says more, and makes the later ones unnecessary.
+    let mut connects = false;
+    while let Some(answer) = answers.next().await {
+        match answer.map(|bytes| recognize(&bytes)) {
+            None if !connects => return None,
+            None | Some(None) => connects = true,
+            Some(spoken) => return spoken,
+        }
     }
+    Some(Spoken::Nothing)
 }
 
-/// Sends `question` and reads how the answer begins; empty when there is none.
-async fn first_words(connector: &Connector, question: &[u8]) -> Option<Vec<u8>> {
+/// Sends `question` and reads how the answer begins: empty when there is none by the deadline, `None` where
+/// there is no connection.
+async fn first_words(
+    connector: &Connector,
+    question: Vec<u8>,
+    deadline: Instant,
+) -> Option<Vec<u8>> {
     let mut connection = connector.connect().await.ok()?;
     let mut answer = vec![0; 256];
     let exchange = async {
         // A server that speaks first may have closed by now; what it said can still be read.
-        let _ = connection.write_all(question).await;
+        let _ = connection.write_all(&question).await;
         connection.read(&mut answer).await.unwrap_or(0)
     };
-    let length = timeout(PATIENCE, exchange).await.unwrap_or(0);
+    let length = timeout_at(deadline, exchange).await.unwrap_or(0);
     answer.truncate(length);
     Some(answer)
 }
@@ -297,7 +309,7 @@ mod tests {
 
     use super::super::connect::tests::{Authority, config};
     use super::*;
-    use crate::client::ClientConfig;
+    use crate::client::{Client, ClientConfig};
 
     /// A server that reads a little and answers every connection with `bytes`; its port.
     async fn answering(bytes: &'static [u8], tls: Option<rustls::ServerConfig>) -> u16 {
@@ -388,6 +400,30 @@ mod tests {
         )
         .await;
         check(Protocol::Http, b"", "the port takes connections and says nothing").await;
+    }
+
+    #[tokio::test]
+    async fn a_silent_port_is_told_within_the_time_that_a_connection_may_take() {
+        // It takes connections into its queue, and nobody ever looks at them.
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let limit = Duration::from_millis(500);
+        let opened = [
+            (Protocol::Grpc, false),
+            (Protocol::Http, false),
+            (Protocol::WebSocket, false),
+            (Protocol::Grpc, true),
+        ]
+        .map(async |(protocol, tls)| {
+            let config = ClientConfig { connect_timeout: limit, ..config(protocol, port, tls) };
+            let begun = Instant::now();
+            let error = Client::new(config).open().await.unwrap_err();
+            // One limit to ask it what it is, and one for what it speaks instead. Another is for a busy
+            // machine; the three questions about what it speaks would take three, one after the other.
+            assert!(begun.elapsed() < limit * 3, "{protocol}: {:?}", begun.elapsed());
+            assert!(error.to_string().contains("500ms"), "{error}");
+        });
+        futures_util::future::join_all(opened).await;
     }
 
     #[tokio::test]
