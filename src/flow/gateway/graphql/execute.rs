@@ -1,9 +1,9 @@
-//! Carrying out an operation: Documents through the Flow, and introspection.
+//! Executes an operation: sends Documents through the Flow, and answers introspection.
 
 use serde_json::{Map, Value as Json, json};
 
-use super::Problem;
 use super::plan::{Plan, Selected};
+use super::problem::Problem;
 use super::schema::SCHEMA;
 use super::values::python_class;
 use crate::flow::gateway::body::PostV1;
@@ -13,7 +13,7 @@ use crate::flow::gateway::handle::Gateway;
 use crate::flow::gateway::post::{MessageError, message_v1};
 use crate::wire::{DecodeError, EncodeError, Family, Protocol, graphql};
 
-/// How many values an answer has at most: selections can multiply what little is asked for.
+/// Maximum number of values in an answer: a small query can select the same value many times over.
 const VALUES_MAX: usize = 1_000_000;
 
 /// Answers each field of an operation.
@@ -21,10 +21,7 @@ pub(super) async fn run(gateway: &Gateway, plan: Plan) -> Result<Json, Problem> 
     let mut answer = Map::new();
     let mut values = 0;
     for (key, field) in &plan.selections {
-        let told = |message: String| Problem {
-            path: Some(key.clone()),
-            ..Problem::new(message, field.at)
-        };
+        let told = |message| Problem { message, at: field.at, path: Some(key.clone()) };
         let whole = match field.name.as_str() {
             "docs" => docs(gateway, field).await.map_err(|error| told(error.to_string()))?,
             "__schema" => SCHEMA.whole.clone(),
@@ -43,12 +40,12 @@ pub(super) async fn run(gateway: &Gateway, plan: Plan) -> Result<Json, Problem> 
     Ok(answer.into())
 }
 
-/// An answer is larger than anybody should ask for.
+/// The answer would be too large.
 #[derive(Debug, thiserror::Error)]
 #[error("The answer has more than {VALUES_MAX} values.")]
 struct TooLarge;
 
-/// What is selected of a value. Types stand for themselves by their names.
+/// The selected parts of a value. A string of type `__Type` is the name of a type of the schema.
 fn project(value: &Json, selected: &Selected, values: &mut usize) -> Result<Json, TooLarge> {
     let map = match value {
         Json::Array(items) => {
@@ -80,14 +77,13 @@ fn project(value: &Json, selected: &Selected, values: &mut usize) -> Result<Json
 enum DocsError {
     #[error("'NoneType' object is not iterable")]
     NoData,
-    /// The Python class they are of.
+    /// The Python class of the parameters.
     #[error("'{0}' object has no attribute 'items'")]
     Parameters(&'static str),
+    /// What is wrong, and where in the Document.
     #[error("{}", validation(.0))]
     Document(Vec<Json>),
-    #[error(
-        "1 validation error for PydanticDocument\nblob\n  {0} (type=value_error.unicodedecode)"
-    )]
+    #[error("blob: {0}")]
     Blob(#[from] CodecError),
     #[error(transparent)]
     Message(#[from] MessageError),
@@ -134,7 +130,7 @@ fn document(input: &Json) -> Result<Map<String, Json>, DocsError> {
     PostV1::document(&input).map_err(DocsError::Document)
 }
 
-/// What pydantic's exception says.
+/// The message of pydantic's exception, which clients are shown.
 fn validation(problems: &[Json]) -> String {
     let errors = if problems.len() == 1 { "error" } else { "errors" };
     let mut message = format!("{} validation {errors} for PydanticDocument", problems.len());
@@ -149,8 +145,8 @@ fn validation(problems: &[Json]) -> String {
     message
 }
 
-/// Takes one layer of base64 off blobs. The gateway reads blobs that GraphQL has decoded already
-/// as if they still were base64, which they are only where a client has encoded them twice.
+/// Decodes blobs once. A real gateway decodes them again after GraphQL has done so, which works only where
+/// the client has encoded them twice.
 fn unwrap_blobs(doc: &mut Json) -> Result<(), CodecError> {
     if let Some(Json::String(blob)) = doc.get_mut("blob") {
         *blob = codecs::base64(blob).and_then(codecs::utf8)?;
@@ -163,7 +159,7 @@ fn unwrap_blobs(doc: &mut Json) -> Result<(), CodecError> {
     Ok(())
 }
 
-/// Keys as Python writes them. Of a list of scores Python makes a dict of the keys of the first.
+/// Keys in snake_case. A real gateway turns a list of scores into a dict of the keys of the first one.
 fn snake_case(input: &Json) -> Json {
     let Json::Object(map) = input else { return input.clone() };
     let entry = |(key, value): (&String, &Json)| {

@@ -1,78 +1,19 @@
-//! GraphQL of the v1 family: `/graphql`, with the schema of a real gateway and the answers that its
-//! clients meet. A real one uses strawberry and graphql-core.
+//! GraphQL of the v1 family: `/graphql` with the schema of a real gateway, which uses strawberry and
+//! graphql-core.
 
 mod execute;
 mod plan;
+mod problem;
 mod schema;
 mod values;
 
-use apollo_parser::SyntaxNode;
-use apollo_parser::cst::{self, CstNode};
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
-use self::plan::Refusal;
+use self::plan::{Refusal, Request};
+use self::problem::Problem;
 use super::handle::Gateway;
 use super::reply::{self, Reply};
-
-/// Line and column in a query, from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Pos {
-    line: usize,
-    column: usize,
-}
-
-impl Pos {
-    /// Where so many bytes are behind.
-    fn of(query: &str, index: usize) -> Pos {
-        let before = query.get(..index).unwrap_or(query);
-        let line = before.rsplit('\n').next().unwrap_or_default();
-        Pos { line: before.matches('\n').count() + 1, column: line.chars().count() + 1 }
-    }
-
-    fn of_node(query: &str, node: &SyntaxNode) -> Pos {
-        Pos::of(query, node.text_range().start().into())
-    }
-}
-
-/// A value as it is written.
-fn source(value: &cst::Value) -> String {
-    value.syntax().text().to_string()
-}
-
-/// Something that keeps an operation from being carried out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Problem {
-    message: String,
-    at: Pos,
-    /// The field of the answer that is missing for it.
-    path: Option<String>,
-}
-
-impl Problem {
-    fn new(message: String, at: Pos) -> Problem {
-        Problem { message, at, path: None }
-    }
-
-    fn to_value(&self) -> Value {
-        let Pos { line, column } = self.at;
-        let mut value = json!({
-            "message": self.message,
-            "locations": [{"line": line, "column": column}],
-        });
-        if let Some(path) = &self.path {
-            value["path"] = json!([path]);
-        }
-        value
-    }
-}
-
-/// A request by its parts.
-struct Request<'a> {
-    query: &'a str,
-    variables: Map<String, Value>,
-    operation: Option<&'a str>,
-}
 
 const NO_QUERY: &str = "No GraphQL query found in the request";
 const NOT_JSON: &str = "Unable to parse request body as JSON";
@@ -127,13 +68,12 @@ pub(super) async fn post(gateway: &Gateway, content_type: Option<&str>, body: &[
 }
 
 async fn answer(gateway: &Gateway, request: Request<'_>, by_get: bool) -> Reply {
-    let failed = |problems: &[Problem]| {
-        let errors: Vec<_> = problems.iter().map(Problem::to_value).collect();
-        reply::json(StatusCode::OK, &json!({"data": null, "errors": errors}))
+    let failed = |problem: &Problem| {
+        reply::json(StatusCode::OK, &json!({"data": null, "errors": [problem.to_value()]}))
     };
     let plan = match plan::plan(&request, by_get) {
         Ok(plan) => plan,
-        Err(Refusal::Problems(problems)) => return failed(&problems),
+        Err(Refusal::Problem(problem)) => return failed(&problem),
         Err(Refusal::NoOperation) => return reply::internal_error(),
         Err(Refusal::MutationByGet) => {
             let message = "mutations are not allowed when using GET";
@@ -142,6 +82,6 @@ async fn answer(gateway: &Gateway, request: Request<'_>, by_get: bool) -> Reply 
     };
     match execute::run(gateway, plan).await {
         Ok(data) => reply::json(StatusCode::OK, &json!({"data": data})),
-        Err(problem) => failed(&[problem]),
+        Err(problem) => failed(&problem),
     }
 }

@@ -1,34 +1,37 @@
-//! An operation held against the schema: fragments spread, conditions decided, arguments with the
-//! values of variables in them. Nothing of its text is left.
+//! A query held against the schema: fragments spread, conditions decided, arguments complete.
 
 use std::collections::HashMap;
 
 use apollo_parser::cst::{self, CstNode, Definition};
-use apollo_parser::{Lexer, Parser, SyntaxNode, TokenKind};
+use apollo_parser::{Lexer, Parser, TokenKind};
 use indexmap::IndexMap;
 use indexmap::map::Entry;
 use serde_json::{Map, Value as Json, json};
 
-use super::schema::{SCHEMA, items, shown, text, type_ref};
-use super::values::{self, Mistake, PathPart, ValueError};
-use super::{Pos, Problem, Request, source};
+use super::problem::{Pos, Problem};
+use super::schema::{SCHEMA, items, shown, source, text, type_ref};
+use super::values::{self, Mistake};
 
 /// How deep values may nest, and selections with their fragments spread.
 const DEPTH_MAX: usize = 200;
 
-/// How many words a text may have.
+/// How many tokens a query may have.
 const TOKENS_MAX: usize = 2_000_000;
 
 /// How many fields an operation may have with its fragments spread.
 const FIELDS_MAX: usize = 100_000;
 
-/// How many problems are told.
-const PROBLEMS_MAX: usize = 100;
+/// A request in its parts.
+pub(super) struct Request<'a> {
+    pub(super) query: &'a str,
+    pub(super) variables: Map<String, Json>,
+    pub(super) operation: Option<&'a str>,
+}
 
 /// Fields by their names in the answer.
 pub(super) type Selections = IndexMap<String, Selected>;
 
-/// A field as it is asked for.
+/// A selected field.
 #[derive(Debug)]
 pub(super) struct Selected {
     pub(super) name: String,
@@ -39,7 +42,7 @@ pub(super) struct Selected {
     pub(super) selections: Selections,
 }
 
-/// An operation that can be carried out.
+/// An operation that can be executed.
 #[derive(Debug)]
 pub(super) struct Plan {
     /// `Query` or `Mutation`.
@@ -47,15 +50,21 @@ pub(super) struct Plan {
     pub(super) selections: Selections,
 }
 
-/// Why there is nothing to carry out.
+/// Why there is nothing to execute.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// Mistakes that are answered.
-    Problems(Vec<Problem>),
-    /// No operation, or none of the name that is asked for, over which a real gateway trips.
+    /// The first mistake, which is the answer. A real gateway lists further ones.
+    Problem(Problem),
+    /// There is no operation, or none with the requested name, for which a real gateway answers 500.
     NoOperation,
     /// A mutation that came by GET.
     MutationByGet,
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Refusal {
+        Refusal::Problem(problem)
+    }
 }
 
 /// Reads a request and holds it against the schema.
@@ -67,8 +76,8 @@ pub(super) fn plan(request: &Request<'_>, by_get: bool) -> Result<Plan, Refusal>
             true => error.message().to_owned(),
             false => unexpected(query, error.index()),
         };
-        let problem = Problem::new(format!("Syntax Error: {what}"), Pos::of(query, error.index()));
-        return Err(Refusal::Problems(vec![problem]));
+        let message = format!("Syntax Error: {what}");
+        return Err(Problem { message, at: Pos::of(query, error.index()), path: None }.into());
     }
     let (mut operations, mut fragments) = (Vec::new(), HashMap::new());
     for definition in tree.document().definitions() {
@@ -86,61 +95,51 @@ pub(super) fn plan(request: &Request<'_>, by_get: bool) -> Result<Plan, Refusal>
         request.operation.is_none_or(|name| text(operation.name()) == name)
     };
     let operation = operations.iter().find(named).ok_or(Refusal::NoOperation)?;
-    let kind = operation.operation_type();
-    let is = |token: fn(&cst::OperationType) -> Option<apollo_parser::SyntaxToken>| {
-        kind.as_ref().and_then(token).is_some()
-    };
-    if is(cst::OperationType::subscription_token) {
-        let message = "Schema is not configured to execute subscription operation.";
-        let at = Pos::of_node(query, operation.syntax());
-        return Err(Refusal::Problems(vec![Problem::new(message.into(), at)]));
-    }
-    let of = if is(cst::OperationType::mutation_token) { "Mutation" } else { "Query" };
-    if by_get && of == "Mutation" {
-        return Err(Refusal::MutationByGet);
-    }
+    let of =
+        match operation.operation_type().map(|kind| kind.syntax().text().to_string()).as_deref() {
+            None | Some("query") => "Query",
+            Some("mutation") if by_get => return Err(Refusal::MutationByGet),
+            Some("mutation") => "Mutation",
+            Some(_) => {
+                let message = "Schema is not configured to execute subscription operation.";
+                return Err(Problem::new(message.into(), query, operation.syntax()).into());
+            }
+        };
     let mut planner = Planner {
         query,
         fragments,
-        within: Vec::new(),
         variables: HashMap::new(),
+        within: Vec::new(),
         fields: 0,
         depth: 0,
-        problems: Vec::new(),
     };
-    planner.declare(operation, &request.variables);
+    planner.declare(operation, &request.variables)?;
     let mut selections = Selections::new();
     if let (Some(set), Some(root)) = (operation.selection_set(), SCHEMA.named(of)) {
-        planner.selections(&set, root, &mut selections);
+        planner.selections(&set, root, &mut selections)?;
     }
-    match planner.problems.is_empty() {
-        true => Ok(Plan { of, selections }),
-        false => Err(Refusal::Problems(planner.problems)),
-    }
+    Ok(Plan { of, selections })
 }
 
-/// What graphql-core says of a text that goes on here as it may not.
+/// What is wrong with a query that cannot go on at this place, in the words of graphql-core, which Jina's
+/// client shows.
 fn unexpected(query: &str, index: usize) -> String {
     let (tokens, _) = Lexer::new(query).lex();
-    let silent =
-        |kind| matches!(kind, TokenKind::Whitespace | TokenKind::Comment | TokenKind::Comma);
-    let tokens = || tokens.iter().filter(|token| !silent(token.kind()));
-    let found = match tokens().find(|token| token.index() >= index) {
-        Some(token) if token.kind() != TokenKind::Eof => format!("'{}'", token.data()),
-        _ => "<EOF>".to_owned(),
-    };
-    // What is open, and whether a value has to come.
-    let (mut open, mut before) = (Vec::new(), TokenKind::Eof);
-    for token in tokens().take_while(|token| token.index() < index) {
-        before = token.kind();
-        match before {
-            TokenKind::LParen | TokenKind::LCurly | TokenKind::LBracket => open.push(before),
-            TokenKind::RParen | TokenKind::RCurly | TokenKind::RBracket => drop(open.pop()),
-            _ => (),
+    let (mut before, mut found) = (TokenKind::Eof, "<EOF>".to_owned());
+    for token in &tokens {
+        match token.kind() {
+            TokenKind::Whitespace | TokenKind::Comment | TokenKind::Comma => (),
+            kind if token.index() < index => before = kind,
+            TokenKind::Eof => break,
+            _ => {
+                found = format!("'{}'", token.data());
+                break;
+            }
         }
     }
-    match (before, open.last()) {
-        (TokenKind::Colon | TokenKind::Eq, _) | (_, None | Some(TokenKind::LBracket)) => {
+    match before {
+        // At the beginning, and where there has to be a value.
+        TokenKind::Eof | TokenKind::Colon | TokenKind::Eq | TokenKind::LBracket => {
             format!("Unexpected {found}.")
         }
         _ => format!("Expected Name, found {found}."),
@@ -150,132 +149,136 @@ fn unexpected(query: &str, index: usize) -> String {
 struct Planner<'a> {
     query: &'a str,
     fragments: HashMap<String, cst::FragmentDefinition>,
+    /// Variables of the operation by their names; `None` for those that were not given.
+    variables: HashMap<String, Option<Json>>,
     /// Fragments that are being spread.
     within: Vec<String>,
-    /// Variables of the operation by their values; `None` for those that were not given.
-    variables: HashMap<String, Option<Json>>,
     fields: usize,
     depth: usize,
-    problems: Vec<Problem>,
 }
 
 impl Planner<'_> {
-    fn add(&mut self, message: String, at: &impl CstNode) {
-        self.add_at(message, at.syntax());
+    fn problem<T>(&self, message: String, at: &impl CstNode) -> Result<T, Problem> {
+        Err(Problem::new(message, self.query, at.syntax()))
     }
 
-    fn add_at(&mut self, message: String, at: &SyntaxNode) {
-        if self.problems.len() < PROBLEMS_MAX {
-            self.problems.push(Problem::new(message, Pos::of_node(self.query, at)));
-        }
-    }
-
-    /// Takes the values of all variables. Where they are used it is seen whether they fit.
-    fn declare(&mut self, operation: &cst::OperationDefinition, given: &Map<String, Json>) {
+    /// Takes the values of all variables. Whether they have the right types is seen where they are used.
+    fn declare(
+        &mut self,
+        operation: &cst::OperationDefinition,
+        given: &Map<String, Json>,
+    ) -> Result<(), Problem> {
         let all = operation.variable_definitions().into_iter();
         for definition in all.flat_map(|all| all.variable_definitions()) {
             let name = text(definition.variable().and_then(|variable| variable.name()));
             let kind = type_ref(definition.ty());
             if SCHEMA.inner(&kind).is_none() {
-                self.add(format!("Unknown type '{}'.", shown(&kind)), &definition);
+                return self.problem(format!("Unknown type '{}'.", shown(&kind)), &definition);
             }
             let default = definition.default_value().and_then(|default| default.value());
             let value = match (given.get(&name), default) {
                 (Some(value), _) => Some(value.clone()),
-                (None, Some(default)) => self.plain(&default),
+                (None, Some(default)) => self.value(&default)?,
                 (None, None) => None,
             };
             if kind["kind"] == "NON_NULL" && value.as_ref().is_none_or(Json::is_null) {
                 let kind = shown(&kind);
                 let message =
                     format!("Variable '${name}' of required type '{kind}' was not provided.");
-                self.add(message, &definition);
+                return self.problem(message, &definition);
             }
             self.variables.insert(name, value);
         }
+        Ok(())
     }
 
     /// Adds the fields of a selection to those that were selected before.
-    fn selections(&mut self, set: &cst::SelectionSet, of: &'static Json, into: &mut Selections) {
+    fn selections(
+        &mut self,
+        set: &cst::SelectionSet,
+        of: &'static Json,
+        into: &mut Selections,
+    ) -> Result<(), Problem> {
         if self.depth == DEPTH_MAX {
-            return self.add(format!("Selections nest deeper than {DEPTH_MAX} levels."), set);
+            return self.problem(format!("Selections nest deeper than {DEPTH_MAX} levels."), set);
         }
         self.depth += 1;
         for selection in set.selections() {
             self.fields += 1;
             if self.fields > FIELDS_MAX {
-                if self.fields == FIELDS_MAX + 1 {
-                    self.add(format!("More than {FIELDS_MAX} fields are selected."), &selection);
-                }
-                break;
+                let message = format!("More than {FIELDS_MAX} fields are selected.");
+                return self.problem(message, &selection);
+            }
+            let directives = match &selection {
+                cst::Selection::Field(field) => field.directives(),
+                cst::Selection::InlineFragment(inline) => inline.directives(),
+                cst::Selection::FragmentSpread(spread) => spread.directives(),
+            };
+            if !self.includes(directives)? {
+                continue;
             }
             match &selection {
-                cst::Selection::Field(field) if self.includes(field.directives()) => {
-                    self.field(field, of, into);
-                }
-                cst::Selection::InlineFragment(inline) if self.includes(inline.directives()) => {
-                    if self.applies(inline.type_condition(), of)
-                        && let Some(set) = inline.selection_set()
-                    {
-                        self.selections(&set, of, into);
+                cst::Selection::Field(field) => self.field(field, of, into)?,
+                cst::Selection::InlineFragment(inline) => {
+                    self.applies(inline.type_condition(), of)?;
+                    if let Some(set) = inline.selection_set() {
+                        self.selections(&set, of, into)?;
                     }
                 }
-                cst::Selection::FragmentSpread(spread) if self.includes(spread.directives()) => {
-                    self.spread(spread, of, into);
-                }
-                _ => (),
+                cst::Selection::FragmentSpread(spread) => self.spread(spread, of, into)?,
             }
         }
         self.depth -= 1;
+        Ok(())
     }
 
-    fn spread(&mut self, spread: &cst::FragmentSpread, of: &'static Json, into: &mut Selections) {
+    fn spread(
+        &mut self,
+        spread: &cst::FragmentSpread,
+        of: &'static Json,
+        into: &mut Selections,
+    ) -> Result<(), Problem> {
         let name = text(spread.fragment_name().and_then(|name| name.name()));
         let Some(fragment) = self.fragments.get(&name).cloned() else {
-            return self.add(format!("Unknown fragment '{name}'."), spread);
+            return self.problem(format!("Unknown fragment '{name}'."), spread);
         };
         if self.within.contains(&name) {
-            return self.add(format!("Cannot spread fragment '{name}' within itself."), spread);
+            let message = format!("Cannot spread fragment '{name}' within itself.");
+            return self.problem(message, spread);
         }
-        if self.applies(fragment.type_condition(), of)
-            && let Some(set) = fragment.selection_set()
-        {
+        self.applies(fragment.type_condition(), of)?;
+        if let Some(set) = fragment.selection_set() {
             self.within.push(name);
-            self.selections(&set, of, into);
+            self.selections(&set, of, into)?;
             self.within.pop();
         }
+        Ok(())
     }
 
-    /// Whether a fragment is about a type; it has to be.
-    fn applies(&mut self, on: Option<cst::TypeCondition>, of: &Json) -> bool {
-        let Some(on) = on else { return true };
+    /// Refuses a fragment on another type.
+    fn applies(&self, on: Option<cst::TypeCondition>, of: &Json) -> Result<(), Problem> {
+        let Some(on) = on else { return Ok(()) };
         let name = text(on.named_type().and_then(|on| on.name()));
-        let applies = of["name"] == name || items(&of["interfaces"]).iter().any(|it| *it == name);
-        if !applies {
-            let message = match SCHEMA.named(&name) {
-                None => format!("Unknown type '{name}'."),
-                Some(_) => format!(
-                    "Fragment cannot be spread here as objects of type '{}' can never be of type \
-                     '{name}'.",
-                    of["name"].as_str().unwrap_or_default()
-                ),
-            };
-            self.add(message, &on);
+        match of["name"] == name || items(&of["interfaces"]).iter().any(|it| *it == name) {
+            true => Ok(()),
+            false => {
+                let message =
+                    format!("Fragment cannot be spread here: {} is no '{name}'.", of["name"]);
+                self.problem(message, &on)
+            }
         }
-        applies
     }
 
-    /// What `@skip` and `@include` say.
-    fn includes(&mut self, directives: Option<cst::Directives>) -> bool {
+    /// Whether `@skip` and `@include` let a selection stay.
+    fn includes(&self, directives: Option<cst::Directives>) -> Result<bool, Problem> {
         let mut includes = true;
         for directive in directives.into_iter().flat_map(|all| all.directives()) {
             let name = text(directive.name());
             let Some(known) = SCHEMA.directive(&name) else {
-                self.add(format!("Unknown directive '@{name}'."), &directive);
-                continue;
+                return self.problem(format!("Unknown directive '@{name}'."), &directive);
             };
-            let of = format!("directive '@{name}'");
-            let arguments = self.arguments(directive.arguments(), known, &of, &directive);
+            let on = format!("directive '@{name}'");
+            let arguments = self.arguments(directive.arguments(), known, &on, &directive)?;
             let condition = arguments.get("if") == Some(&true.into());
             includes &= match name.as_str() {
                 "skip" => !condition,
@@ -283,31 +286,30 @@ impl Planner<'_> {
                 _ => true,
             };
         }
-        includes
+        Ok(includes)
     }
 
-    fn field(&mut self, field: &cst::Field, of: &'static Json, into: &mut Selections) {
+    fn field(
+        &mut self,
+        field: &cst::Field,
+        of: &'static Json,
+        into: &mut Selections,
+    ) -> Result<(), Problem> {
         let name = text(field.name());
         let type_name = of["name"].as_str().unwrap_or_default();
         let Some(def) = SCHEMA.field(of, &name) else {
-            return self.add(format!("Cannot query field '{name}' on type '{type_name}'."), field);
+            let message = format!("Cannot query field '{name}' on type '{type_name}'.");
+            return self.problem(message, field);
         };
         let on = format!("field '{type_name}.{name}'");
-        let arguments = self.arguments(field.arguments(), items(&def["args"]), &on, field);
-        let Some(inner) = SCHEMA.inner(&def["type"]) else { return };
-        let composite = inner["fields"].is_array();
+        let arguments = self.arguments(field.arguments(), items(&def["args"]), &on, field)?;
+        let Some(inner) = SCHEMA.inner(&def["type"]) else { return Ok(()) };
         let set = field.selection_set();
-        if composite != set.is_some() {
+        if inner["fields"].is_array() != set.is_some() {
+            let must = if set.is_some() { "must not" } else { "must" };
             let kind = shown(&def["type"]);
-            let message = match composite {
-                true => {
-                    format!("Field '{name}' of type '{kind}' must have a selection of subfields.")
-                }
-                false => format!(
-                    "Field '{name}' must not have a selection since type '{kind}' has no subfields."
-                ),
-            };
-            return self.add(message, field);
+            let message = format!("Field '{name}' of type '{kind}' {must} have a selection.");
+            return self.problem(message, field);
         }
         let key = match field.alias() {
             Some(alias) => text(alias.name()),
@@ -317,131 +319,111 @@ impl Planner<'_> {
             Entry::Occupied(before)
                 if before.get().name != name || before.get().arguments != arguments =>
             {
-                let message = format!(
-                    "Fields '{}' conflict. Use different aliases on the fields to fetch both if \
-                     this was intentional.",
-                    before.key()
-                );
-                return self.add(message, field);
+                let message = format!("Fields '{}' conflict: use different aliases.", before.key());
+                return self.problem(message, field);
             }
             Entry::Occupied(before) => before.into_mut(),
             Entry::Vacant(free) => free.insert(Selected {
                 name,
-                at: Pos::of_node(self.query, field.syntax()),
+                at: Pos::of(self.query, field.syntax().text_range().start().into()),
                 arguments,
                 of: inner["name"].as_str().unwrap_or_default(),
                 selections: Selections::new(),
             }),
         };
-        if let Some(set) = set {
-            self.selections(&set, inner, &mut selected.selections);
+        match set {
+            Some(set) => self.selections(&set, inner, &mut selected.selections),
+            None => Ok(()),
         }
     }
 
-    /// Values for what is known, defaults where nothing is given.
+    /// Arguments with their values, and defaults for those that are not given.
     fn arguments(
-        &mut self,
+        &self,
         given: Option<cst::Arguments>,
         known: &[Json],
         on: &str,
         at: &impl CstNode,
-    ) -> Map<String, Json> {
-        let mut arguments = Map::new();
-        for argument in given.into_iter().flat_map(|all| all.arguments()) {
+    ) -> Result<Map<String, Json>, Problem> {
+        let given: Vec<_> = given.into_iter().flat_map(|all| all.arguments()).collect();
+        let mut read = Map::new();
+        for argument in &given {
             let name = text(argument.name());
-            let Some(input) = known.iter().find(|input| input["name"] == name) else {
-                self.add(format!("Unknown argument '{name}' on {on}."), &argument);
-                continue;
-            };
-            let value = argument.value().and_then(|value| self.value(value, &input["type"]));
-            if value.is_some_and(|value| arguments.insert(name.clone(), value).is_some()) {
-                self.add(format!("There can be only one argument named '{name}'."), &argument);
+            let value = argument.value().map(|value| self.value(&value)).transpose()?.flatten();
+            if value.is_some_and(|value| read.insert(name.clone(), value).is_some()) {
+                return self.problem(format!("Argument '{name}' is given twice."), argument);
             }
         }
-        if let Some(missing) = values::complete(&mut arguments, known) {
-            let (name, kind) = (&missing["name"], shown(&missing["type"]));
-            let name = name.as_str().unwrap_or_default();
-            let message = format!(
-                "Argument '{name}' of {on} is of type '{kind}' and required, but it was not provided."
-            );
-            self.add(message, at);
-        }
-        arguments
-    }
-
-    /// A value of a type. `None` for a variable that was not given.
-    fn value(&mut self, written: cst::Value, kind: &Json) -> Option<Json> {
-        let plain = self.plain(&written)?;
-        match values::coerce(&plain, kind) {
-            Ok(value) => Some(value),
-            Err(mistake) => {
-                self.tell(written, &mistake);
-                Some(Json::Null)
+        let mistake = match values::fields(&read, known, on) {
+            Ok(values) => return Ok(values),
+            Err(mistake) => mistake,
+        };
+        match mistake {
+            Mistake::Unknown { name, of } => {
+                let message = format!("'{name}' is not defined by {of}.");
+                if let Some(argument) = given.iter().find(|it| of == on && text(it.name()) == name)
+                {
+                    return self.problem(format!("Argument {message}"), argument);
+                }
+                let message = format!("Field {message}");
+                let mut fields = at.syntax().descendants().filter_map(cst::ObjectField::cast);
+                match fields.find(|field| text(field.name()) == name) {
+                    Some(field) => self.problem(message, &field),
+                    // It is in a variable.
+                    None => self.problem(message, at),
+                }
             }
-        }
-    }
-
-    /// Tells a mistake where it was written.
-    fn tell(&mut self, written: cst::Value, mistake: &Mistake) {
-        let part = mistake.way().try_fold(written, |value, step| inner(&value, step).ok_or(value));
-        let part = part.unwrap_or_else(|nearest| nearest);
-        match (&part, &mistake.why) {
-            (cst::Value::Variable(variable), why) => {
-                let (name, value) = (text(variable.name()), &mistake.part);
-                let why = why.told(&value.to_string());
-                self.add(format!("Variable '${name}' got invalid value {value}; {why}"), variable);
+            Mistake::Missing { name, kind } => {
+                let message = format!("'{name}' of required type '{kind}' was not provided.");
+                self.problem(message, at)
             }
-            (part, why @ ValueError::Unknown { .. }) => {
-                let field = part.syntax().parent().unwrap_or_else(|| part.syntax().clone());
-                self.add_at(why.told(""), &field);
+            Mistake::Value { value, kind, why } => {
+                // As it is written, if it is all of an argument.
+                let whole = given.iter().find(|it| read.get(&text(it.name())) == Some(&value));
+                let whole = whole.and_then(|argument| argument.value());
+                let written = whole.as_ref().map_or_else(|| value.to_string(), source);
+                let why = why.map_or_else(|| ".".to_owned(), |why| format!("; {why}"));
+                let message = format!("Expected value of type '{kind}', found {written}{why}");
+                match whole {
+                    Some(whole) => self.problem(message, &whole),
+                    None => self.problem(message, at),
+                }
             }
-            (part, why) => self.add(why.told(&source(part)), part),
         }
     }
 
-    /// A value as JSON, without a type to hold it against. `None` for a variable that was not given.
-    fn plain(&mut self, value: &cst::Value) -> Option<Json> {
-        Some(match value {
+    /// A value as JSON, whatever its type has to be. `None` for a variable that was not given.
+    fn value(&self, value: &cst::Value) -> Result<Option<Json>, Problem> {
+        Ok(Some(match value {
             cst::Value::Variable(variable) => {
                 let name = text(variable.name());
-                let Some(known) = self.variables.get(&name) else {
-                    self.add(format!("Variable '${name}' is not defined."), variable);
-                    return None;
+                return match self.variables.get(&name) {
+                    Some(known) => Ok(known.clone()),
+                    None => self.problem(format!("Variable '${name}' is not defined."), variable),
                 };
-                return known.clone();
             }
             cst::Value::StringValue(value) => String::from(value).into(),
-            // No type of the schema that is given to it has such values.
+            // No input of the schema has such values.
             cst::Value::EnumValue(value) => json!({"enum": text(value.name())}),
             cst::Value::ListValue(list) => {
-                list.values().map(|item| self.plain(&item).unwrap_or_default()).collect()
+                let items = list.values().map(|item| Ok(self.value(&item)?.unwrap_or_default()));
+                Json::Array(items.collect::<Result<_, _>>()?)
             }
             cst::Value::ObjectValue(object) => {
                 let mut fields = Map::new();
                 for field in object.object_fields() {
                     let name = text(field.name());
-                    let value = field.value().and_then(|value| self.plain(&value));
+                    let value =
+                        field.value().map(|value| self.value(&value)).transpose()?.flatten();
                     if value.is_some_and(|value| fields.insert(name.clone(), value).is_some()) {
-                        let message = format!("There can be only one input field named '{name}'.");
-                        self.add(message, &field);
+                        return self.problem(format!("Field '{name}' is given twice."), &field);
                     }
                 }
                 fields.into()
             }
             // Numbers, booleans and null are written as in JSON.
             value => serde_json::from_str(&source(value)).unwrap_or_default(),
-        })
-    }
-}
-
-/// A part of a value where it is written.
-fn inner(value: &cst::Value, step: &PathPart) -> Option<cst::Value> {
-    match (value, step) {
-        (cst::Value::ObjectValue(object), PathPart::Field(name)) => {
-            object.object_fields().find(|field| text(field.name()) == *name)?.value()
-        }
-        (cst::Value::ListValue(list), PathPart::Item(index)) => list.values().nth(*index),
-        _ => None,
+        }))
     }
 }
 
@@ -452,7 +434,7 @@ mod tests {
     fn told(query: &str) -> (String, Pos) {
         let request = Request { query, variables: Map::new(), operation: None };
         match plan(&request, false) {
-            Err(Refusal::Problems(problems)) => (problems[0].message.clone(), problems[0].at),
+            Err(Refusal::Problem(problem)) => (problem.message, problem.at),
             other => panic!("{query}: {other:?}"),
         }
     }
@@ -483,32 +465,32 @@ mod tests {
     fn what_the_schema_does_not_have_is_told() {
         for (text, expected) in [
             ("{ docs { colour } }", "Cannot query field 'colour' on type 'StrawberryDocument'."),
-            ("{ docs(limit: 3) { id } }", "Unknown argument 'limit' on field 'Query.docs'."),
+            ("{ docs(limit: 3) { id } }", "Argument 'limit' is not defined by field 'Query.docs'."),
             (
                 "{ docs(data: {colour: 3}) { id } }",
                 "Field 'colour' is not defined by type 'StrawberryDocumentInput'.",
             ),
-            ("{ docs(data: {text: 3}) { id } }", "String cannot represent 3."),
-            ("{ docs(data: {text: red}) { id } }", "String cannot represent red."),
-            ("{ docs(data: {weight: \"3\"}) { id } }", "Float cannot represent \"3\"."),
+            ("{ docs(data: {text: 3}) { id } }", "Expected value of type 'String', found 3."),
+            (
+                "{ docs(data: {text: red}) { id } }",
+                "Expected value of type 'String', found {\"enum\":\"red\"}.",
+            ),
+            (
+                "{ docs(data: {weight: \"3\"}) { id } }",
+                "Expected value of type 'Float', found \"3\".",
+            ),
             ("{ docs(data: {id: $id}) { id } }", "Variable '$id' is not defined."),
             (
                 "query ($id: Int = 3) { docs(data: {id: $id}) { id } }",
-                "Variable '$id' got invalid value 3; String cannot represent 3.",
+                "Expected value of type 'String', found 3.",
             ),
             (
                 "query ($id: String!) { docs(data: {id: $id}) { id } }",
                 "Variable '$id' of required type 'String!' was not provided.",
             ),
             ("query ($id: Text) { docs { id } }", "Unknown type 'Text'."),
-            (
-                "{ docs }",
-                "Field 'docs' of type '[StrawberryDocument!]!' must have a selection of subfields.",
-            ),
-            (
-                "{ docs { id { id } } }",
-                "Field 'id' must not have a selection since type 'String' has no subfields.",
-            ),
+            ("{ docs }", "Field 'docs' of type '[StrawberryDocument!]!' must have a selection."),
+            ("{ docs { id { id } } }", "Field 'id' of type 'String' must not have a selection."),
             ("{ docs { ...F } }", "Unknown fragment 'F'."),
             (
                 "{ docs { ...F } } fragment F on StrawberryDocument { chunks { ...F } }",
@@ -516,20 +498,11 @@ mod tests {
             ),
             (
                 "{ docs { ... on Namedscore { value } } }",
-                "Fragment cannot be spread here as objects of type 'StrawberryDocument' can never \
-                 be of type 'Namedscore'.",
+                "Fragment cannot be spread here: \"StrawberryDocument\" is no 'Namedscore'.",
             ),
-            (
-                "{ docs { id: text id } }",
-                "Fields 'id' conflict. Use different aliases on the fields to fetch both if this \
-                 was intentional.",
-            ),
+            ("{ docs { id: text id } }", "Fields 'id' conflict: use different aliases."),
             ("{ docs @often { id } }", "Unknown directive '@often'."),
-            (
-                "{ docs @skip { id } }",
-                "Argument 'if' of directive '@skip' is of type 'Boolean!' and required, but it was \
-                 not provided.",
-            ),
+            ("{ docs @skip { id } }", "'if' of required type 'Boolean!' was not provided."),
             (
                 "subscription { docs { id } }",
                 "Schema is not configured to execute subscription operation.",

@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use apollo_parser::Parser;
-use apollo_parser::cst::{self, Definition};
+use apollo_parser::cst::{self, CstNode, Definition};
 use indexmap::IndexMap;
 use serde_json::{Value as Json, json};
 
@@ -13,12 +13,12 @@ pub(super) struct Schema {
     types: IndexMap<String, Json>,
     /// `__Schema`.
     pub(super) whole: Json,
-    /// `__schema` and `__type`, which a query has beside the fields of its type.
+    /// `__schema` and `__type`, which `Query` has in addition to its own fields.
     meta: Json,
     typename: Json,
 }
 
-/// The one there is.
+/// The schema of Jina's gateway.
 pub(super) static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
     let tree = Parser::new(include_str!("schema.graphql")).parse();
     let definitions: Vec<Definition> = tree.document().definitions().collect();
@@ -66,7 +66,7 @@ impl Schema {
         self.types.get(name)
     }
 
-    /// The type behind lists and exclamation marks.
+    /// The named type inside lists and non-nulls.
     pub(super) fn inner(&self, mut kind: &Json) -> Option<&Json> {
         while let Some(of) = kind.get("ofType") {
             kind = of;
@@ -88,7 +88,7 @@ impl Schema {
     }
 }
 
-/// The items of a list; none of anything else.
+/// The items of a list; empty for anything else.
 pub(super) fn items(list: &Json) -> &[Json] {
     list.as_array().map_or(&[], Vec::as_slice)
 }
@@ -102,7 +102,7 @@ pub(super) fn shown(kind: &Json) -> String {
     }
 }
 
-/// A type where it is used: a name, or a list or something required of another type.
+/// A reference to a type: a name, or a list or non-null of another reference.
 pub(super) fn type_ref(kind: Option<cst::Type>) -> Json {
     let list = |list: Option<cst::ListType>| json!({"kind": "LIST", "ofType": type_ref(list.and_then(|list| list.ty()))});
     match kind {
@@ -119,9 +119,14 @@ pub(super) fn type_ref(kind: Option<cst::Type>) -> Json {
     }
 }
 
-/// A name; empty where a text with mistakes has none.
+/// A name; empty where a faulty query has none.
 pub(super) fn text(name: Option<cst::Name>) -> String {
     name.map(|name| name.text().to_string()).unwrap_or_default()
+}
+
+/// A value as it is written.
+pub(super) fn source(value: &cst::Value) -> String {
+    value.syntax().text().to_string()
 }
 
 fn words(description: Option<cst::Description>) -> Json {
@@ -207,7 +212,7 @@ fn inputs(all: impl Iterator<Item = cst::InputValueDefinition>) -> Json {
             "name": text(input.name()),
             "description": words(input.description()),
             "type": type_ref(input.ty()),
-            "defaultValue": default.as_ref().map(super::source),
+            "defaultValue": default.as_ref().map(source),
             "isDeprecated": false,
         })
     };
