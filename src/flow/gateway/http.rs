@@ -25,20 +25,20 @@ use super::reply::{self, Body, Reply, internal_error, refuse, skip};
 use super::{graphql, side, sse, websocket};
 use crate::flow::config::StreamOf;
 use crate::flow::message::{Docs, Message};
-use crate::wire::{Document, Family, Form, Header, Map, Protocol};
+use crate::wire::{Document, Family, Form, Header, Protocol};
 
-/// How long a browser need not ask again, as Python's gateway has it.
+/// How long browsers may cache a CORS preflight: the value of Python's gateway.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(600);
 
 /// What a path is for.
 enum Route {
-    /// Documents, for the endpoint; `None` when the body names it.
+    /// Documents for this endpoint; `None` when the body names it.
     Data(Option<String>),
-    /// A Document for an endpoint that answers it with many.
+    /// One Document for a streaming endpoint.
     Stream(StreamOf),
     /// GraphQL.
     GraphQl,
-    /// Anything without Documents.
+    /// Anything without Documents, with its answer.
     Side(Reply),
 }
 
@@ -89,10 +89,10 @@ async fn answer(
     answered.unwrap_or_else(|refusal| refusal)
 }
 
-/// All of a body.
+/// Reads a whole body.
 ///
 /// # Errors
-/// What is answered where it does not come, or is too large.
+/// The answer to a body that breaks off, or is too large.
 async fn whole(body: Incoming) -> Result<Bytes, Reply> {
     match Limited::new(body, MESSAGE_MAX).collect().await {
         Ok(body) => Ok(body.to_bytes()),
@@ -103,7 +103,7 @@ async fn whole(body: Incoming) -> Result<Bytes, Reply> {
     }
 }
 
-/// What the body of a request is for, or what is answered whatever it holds.
+/// The route of a request.
 async fn route(gateway: &Gateway, head: &Parts) -> Route {
     if websocket::is_asked_for(&head.headers) {
         return Route::Side(websocket::forbidden());
@@ -115,7 +115,7 @@ async fn route(gateway: &Gateway, head: &Parts) -> Route {
             redirect(gateway, path, &head.headers).unwrap_or_else(reply::not_found),
         );
     };
-    // A real gateway names the method of the first route only.
+    // In `Allow`, a real gateway names the method of the first route only.
     let first = first.clone();
     match routes.into_iter().find(|(allowed, _)| *allowed == head.method) {
         None => Route::Side(reply::not_allowed(&first)),
@@ -127,7 +127,7 @@ async fn route(gateway: &Gateway, head: &Parts) -> Route {
     }
 }
 
-/// What a path is for, by method.
+/// The routes of a path, by method.
 fn routes(gateway: &Gateway, path: &str) -> Vec<(Method, Route)> {
     let mut routes = Vec::new();
     if let Some(reply) = side::route(gateway, Protocol::Http, path) {
@@ -199,7 +199,7 @@ async fn post_v1(
                 "targetExecutor": "",
             });
             let (data, parameters) = sent.unwrap_or_default();
-            let data = data.map(|docs| docs.iter().map(all_keys).collect::<Vec<_>>());
+            let data = data.map(|docs| docs.iter().map(body::all_keys).collect::<Vec<_>>());
             let body = json!({
                 "header": header,
                 "parameters": parameters,
@@ -212,40 +212,8 @@ async fn post_v1(
     }
 }
 
-/// The keys of a v1 Document, unset ones null.
-fn all_keys(doc: &Map) -> Value {
-    const KEYS: [&str; 19] = [
-        "id",
-        "parent_id",
-        "granularity",
-        "adjacency",
-        "blob",
-        "tensor",
-        "mime_type",
-        "text",
-        "weight",
-        "uri",
-        "tags",
-        "offset",
-        "location",
-        "embedding",
-        "modality",
-        "evaluations",
-        "scores",
-        "chunks",
-        "matches",
-    ];
-    let value = |key: &str| match (key, doc.get(key)) {
-        ("chunks" | "matches", Some(Value::Array(docs))) => {
-            docs.iter().map(|doc| doc.as_object().map_or(Value::Null, all_keys)).collect()
-        }
-        (_, value) => value.cloned().unwrap_or_default(),
-    };
-    Value::Object(KEYS.map(|key| (key.to_owned(), value(key))).into_iter().collect())
-}
-
-/// A gateway of v2 cuts what one body holds into requests of so many Documents, and answers with
-/// the first of them that is done: the Documents of the others are lost, though Executors saw them.
+/// A v2 gateway splits a body into requests of this many Documents, and answers with the first of them that
+/// is done. The Documents of the others are lost, although Executors have processed them.
 const V2_DOCUMENTS_ANSWERED: usize = 100;
 
 async fn post_v2(
@@ -316,7 +284,7 @@ async fn post_v2(
     }
 }
 
-/// Integers of v2 have 32 bits, but for those of arrays, which are no fields of their own.
+/// Integers of v2 have 32 bits, except in arrays.
 fn fits_int32(docs: &Value) -> bool {
     match docs {
         Value::Number(number) => match (number.as_i64(), number.as_u64()) {
@@ -331,11 +299,11 @@ fn fits_int32(docs: &Value) -> bool {
     }
 }
 
-/// What comes of a request.
+/// The outcome of a request.
 #[expect(clippy::large_enum_variant, reason = "one a request, moved once; a box would cost more")]
 enum Answered {
     Message(Message),
-    /// Instead of what the Executors gave.
+    /// Garbage instead of what the Executors returned.
     Bytes(Bytes),
 }
 
@@ -351,7 +319,7 @@ async fn run(
     let message = handled?;
     if dropped {
         line.cancel();
-        // The connection ends before this could be answered.
+        // The connection ends first.
         std::future::pending::<()>().await;
     }
     Ok(match message.faults.garbage {
@@ -372,7 +340,7 @@ fn encode(gateway: &Gateway, message: Message) -> Reply {
     }
 }
 
-/// A path with a slash too many leads to the one without.
+/// Redirects a path with a trailing slash to the one without.
 fn redirect(gateway: &Gateway, path: &str, headers: &HeaderMap) -> Option<Reply> {
     let without = path.strip_suffix('/').filter(|path| !path.is_empty())?;
     if routes(gateway, without).is_empty() {
