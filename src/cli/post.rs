@@ -18,7 +18,7 @@ use super::exit::Exit;
 use super::print;
 use super::print::Out;
 use super::problem::{Problem, in_line, json, not_json};
-use super::values::ValueError;
+use super::values::{ValueError, target_executor};
 use crate::client::{BoxError, CallError, Client, RequestSize, Response};
 use crate::plan::no_slash;
 use crate::text::{other_encoding, without_bom};
@@ -31,7 +31,7 @@ const LINE_BYTES_MAX: u64 = 256 << 20;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Documents come out as JSON lines, one Document a line, as soon as their response is there. Without \
+Documents are printed as JSON lines, one per line, as soon as their response arrives. Without \
 --text, --doc or --jsonl one request without Documents is sent.
 
 Examples:
@@ -66,13 +66,13 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "JSON|@FILE")]
     parameters: Option<String>,
     /// Only Executors whose name this regular expression matches process the request
-    #[arg(long, value_name = "REGEX")]
+    #[arg(long, value_name = "REGEX", value_parser = target_executor)]
     target_executor: Option<String>,
-    /// Documents a request; `all` puts all of them into one
+    /// Documents per request; `all` puts all of them into one
     #[arg(long, value_name = "N|all", default_value = "100", value_parser = request_size)]
     request_size: RequestSize,
     /// What to print of each response: texts (the text of each Document), docs (each Document as
-    /// JSON) or responses (as JSON: header, parameters, routes, data); one a line
+    /// JSON) or responses (as JSON: header, parameters, routes, data); one per line
     #[arg(
         long,
         value_name = "WHAT",
@@ -87,7 +87,7 @@ pub(super) struct Args {
     /// Go on with further Documents after a request that brought no response
     #[arg(long)]
     continue_on_error: bool,
-    /// Show on the terminal how far it is
+    /// Show progress on the terminal
     #[arg(long)]
     progress: bool,
 
@@ -134,24 +134,20 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     let client = Client::new(config);
     let mut printer = Printer::new(args.show);
     let mut progress = Progress::new(args.progress);
-    let target_executor = args.target_executor.unwrap_or_default();
+    let only = args.target_executor.unwrap_or_default();
     let mut responses = if args.stream_doc {
         let (1, true, Some(document)) = (documents.len(), files.is_empty(), documents.pop()) else {
             return Err(Problem::usage(
                 "`--stream-doc` takes exactly one Document, by `--text` or `--doc`",
             ));
         };
-        client
-            .stream_doc(endpoint, document)
-            .parameters(parameters)
-            .target_executor(target_executor)
-            .stream()
+        client.stream_doc(endpoint, document).parameters(parameters).target_executor(only).stream()
     } else {
         let mut post = client
             .post(endpoint)
             .request_size(args.request_size)
             .parameters(parameters)
-            .target_executor(target_executor)
+            .target_executor(only)
             .continue_on_error(args.continue_on_error);
         if let Some(prefetch) = args.sending.prefetch {
             post = post.prefetch(prefetch);

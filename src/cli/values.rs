@@ -1,16 +1,19 @@
-//! Values of options that no type of `units` reads, and what to say of those that are none.
+//! Values of options that no type of `units` reads, and what is expected instead of a wrong one.
 
 use crate::client::{Compression, FamilyChoice};
 use crate::compare::noise::RUNS_MIN;
+use crate::flow::{PatternError, check_target_executor};
 use crate::wire::Family;
 
 /// What an option expects instead of what was given.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum ValueError {
     #[error("expected KEY=VALUE, found `{0}`")]
     Pair(String),
     #[error("expected a number of Documents that is at least 1, or `all`")]
     RequestSize,
+    #[error("not a regular expression: {0}")]
+    TargetExecutor(#[from] PatternError),
     #[error("expected v1, v2 or auto")]
     Family,
     #[error("expected none, gzip or deflate")]
@@ -27,7 +30,7 @@ pub(super) enum ValueError {
     Runs,
 }
 
-/// More runs than this nobody waits for.
+/// Maximum number of runs.
 const RUNS_MAX: usize = 1_000;
 
 pub(super) fn pair(text: &str) -> Result<(String, String), ValueError> {
@@ -35,6 +38,12 @@ pub(super) fn pair(text: &str) -> Result<(String, String), ValueError> {
         Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
         _ => Err(ValueError::Pair(text.into())),
     }
+}
+
+/// Checks a pattern as `check` does in a suite.
+pub(super) fn target_executor(text: &str) -> Result<String, ValueError> {
+    check_target_executor(text)?;
+    Ok(text.to_owned())
 }
 
 pub(super) fn family(text: &str) -> Result<FamilyChoice, ValueError> {

@@ -277,6 +277,15 @@ async fn a_wrong_command_line_is_told_in_words_and_sends_nothing() {
             ),
         ),
         (
+            &["post", "h", "--target-executor", "(indexer"],
+            clap(
+                "--target-executor <REGEX>",
+                "(indexer",
+                "not a regular expression: opening parenthesis without closing parenthesis at \
+                 position 8",
+            ),
+        ),
+        (
             &["post", "h", "--timeout", "5"],
             clap(
                 "--timeout <TIME>",
