@@ -24,13 +24,13 @@ pub(super) const COMPARISONS: [&str; 4] =
 /// How two sides are judged.
 #[derive(Debug, clap::Args)]
 pub(super) struct Judging {
-    /// What must hold, such as `p99 +10%`; can be repeated
+    /// How much worse a metric may get, such as `p99 +10%`; can be repeated
     #[arg(long = "gate", value_name = "GATE")]
     pub(super) gates: Vec<Gate>,
-    /// What comes of inconclusive gates: exit code 4, a warning, or nothing
+    /// What inconclusive gates lead to: exit code 4, a warning, or nothing
     #[arg(long, value_enum, default_value = "fail", value_name = "POLICY")]
     inconclusive: Policy,
-    /// The noise of this machine, from `flowbench noise` [default: noise.json beside the base]
+    /// The noise profile of this machine, from `flowbench noise` [default: noise.json beside the base]
     #[arg(long, value_name = "FILE")]
     pub(super) noise: Option<PathBuf>,
     /// Compare results that should not be compared, and say so in every report
@@ -76,11 +76,11 @@ enum Kind {
     Terminal,
     /// For a comment or $GITHUB_STEP_SUMMARY
     Markdown,
-    /// One page for people, that needs nothing else
+    /// A self-contained page for people
     Html,
     /// All figures
     Json,
-    /// For CI, a test case a gate
+    /// For CI, with a test case per gate
     Junit,
 }
 

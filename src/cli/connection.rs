@@ -62,14 +62,14 @@ pub(super) struct Connection {
     max_response: ByteSize,
 }
 
-/// How requests go out: what `post` has beyond a connection.
+/// How `post` sends its requests.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Sending")]
 pub(super) struct Sending {
     /// Compress requests over gRPC: none, gzip or deflate
     #[arg(long, value_name = "KIND", default_value = "none", value_parser = compression)]
     compression: Compression,
-    /// How often a request is tried in all
+    /// Maximum number of attempts per request
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     max_attempts: u32,
     /// Wait before the second attempt
@@ -81,13 +81,13 @@ pub(super) struct Sending {
     /// Growth of the wait from attempt to attempt
     #[arg(long, value_name = "FACTOR", default_value_t = 1.5, value_parser = multiplier)]
     backoff_multiplier: f64,
-    /// Requests in flight at most; 0 is no limit [default: 1000; over HTTP 100]
+    /// Maximum number of requests in flight; 0 is no limit [default: 1000; over HTTP 100]
     #[arg(long, value_name = "N")]
     pub(super) prefetch: Option<usize>,
     /// Print responses in the order of their requests instead of as they finish
     #[arg(long)]
     results_in_order: bool,
-    /// Over gRPC, make each request a call of its own, which Flows of family v2 serve
+    /// Over gRPC, make each request a separate call, which Flows of family v2 serve
     #[arg(long)]
     no_stream: bool,
 }

@@ -40,10 +40,10 @@ pub(super) struct Args {
     /// The Flow to judge, by its name in the file
     #[arg(long, value_name = "NAME")]
     candidate_flow: String,
-    /// Runs of each side at most
+    /// Maximum number of runs per side
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=500))]
     runs: u16,
-    /// Time at most, with what confirming a regression takes [default: none]
+    /// Time limit, including the confirmation of a regression [default: none]
     #[arg(long, value_name = "TIME")]
     budget: Option<Span>,
     /// Keep each run's result in this folder

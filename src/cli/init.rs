@@ -17,7 +17,7 @@ Examples:
   flowbench init
   flowbench init --flow flow.yml search.yaml")]
 pub(super) struct Args {
-    /// Where to; `-` is stdout
+    /// The file to write; `-` is stdout
     #[arg(default_value = "suite.yaml")]
     file: PathBuf,
     /// Take protocols, ports, TLS and Executors from a Jina Flow's YAML

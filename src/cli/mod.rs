@@ -51,21 +51,21 @@ struct Cli {
 enum Command {
     /// Run the scenarios of a suite and report.
     Run(run::Args),
-    /// Say what changed between results, beyond noise, and whether it may.
+    /// Compare results and check them against gates.
     Compare(compare::Args),
-    /// Run a suite on two Flows in turns and say whether one is worse.
+    /// Run a suite on two Flows in turns and check one against the other.
     Gate(gate::Args),
-    /// Learn how much runs of the same thing differ on this machine.
+    /// Measure run-to-run variation (A/A) on this machine.
     Noise(noise::Args),
-    /// Find lasting changes in a row of results.
+    /// Find lasting changes in a series of results.
     Trend(trend::Args),
-    /// Find the highest load that holds, and plan for more.
+    /// Find the highest load that meets an objective, and plan for growth.
     Capacity(capacity::Args),
-    /// Say what is wrong with suites, without sending anything.
+    /// Check suites without sending anything.
     Check(check::Args),
-    /// Write a commented suite to begin with.
+    /// Write a commented suite to start from.
     Init(init::Args),
-    /// Say what a suite will do, before any load.
+    /// Show what a suite will do, without any load.
     Plan(plan::Args),
     /// Render a saved result again, in any format.
     Report(report::Args),
@@ -79,7 +79,7 @@ enum Command {
     Ready(ready::Args),
     /// Start a Flow inside this process, for others to talk to.
     Serve(serve::Args),
-    /// Say how far this machine can be trusted to measure.
+    /// Check how precisely this machine can measure.
     Selftest(selftest::Args),
 }
 

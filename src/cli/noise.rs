@@ -24,24 +24,24 @@ Examples:
   flowbench noise load.yaml --out baseline/
   flowbench compare baseline/ -- after.json --gate 'p99 +10%'
 
-Runs a suite several times without changing anything, and learns how much its figures differ all the \
-same. The results and noise.json in the folder are a baseline: a comparison with it knows what this \
-machine can tell, and refuses gates that are tighter.
+Runs a suite several times without changing anything, and measures how much its figures still differ. \
+The results and noise.json in the folder are a baseline: a comparison with it knows the smallest change \
+that this machine can detect, and rejects tighter gates.
 
-Exit codes: 0 learned; 2 the file or the command line is wrong; 3 a target could not be reached or \
+Exit codes: 0 measured; 2 the file or the command line is wrong; 3 a target could not be reached or \
 started; 4 too many runs could not be used; 5 a file could not be written; 130 interrupted.")]
 pub(super) struct Args {
     /// The suite: a YAML file
     file: PathBuf,
     #[command(flatten)]
     changes: Changes,
-    /// Runs to make; more say better what the machine can tell
+    /// Number of runs; more runs can detect smaller changes
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = runs)]
     runs: usize,
     /// Write the results and noise.json into this folder [default: baseline]
     #[arg(long, value_name = "FOLDER", default_value = "baseline", hide_default_value = true)]
     out: PathBuf,
-    /// What comes of too many runs that cannot be used: exit code 4, a warning, or nothing
+    /// What too many unusable runs lead to: exit code 4, a warning, or nothing
     #[arg(long, value_enum, default_value = "fail", value_name = "POLICY")]
     inconclusive: Policy,
     /// Show nothing while it runs

@@ -58,7 +58,7 @@ pub(super) struct Args {
     /// repeated
     #[arg(long = "doc", value_name = "JSON|@FILE")]
     docs: Vec<String>,
-    /// Send the Documents of this file, a JSON object each line; - is stdin; can be repeated
+    /// Send the Documents of this file, one JSON object per line; - is stdin; can be repeated
     #[arg(long = "jsonl", value_name = "FILE")]
     files: Vec<String>,
 
@@ -81,10 +81,10 @@ pub(super) struct Args {
         hide_possible_values = true
     )]
     show: Show,
-    /// Post the one Document to a streaming endpoint, and print the Documents it gives one by one
+    /// Post a single Document to a streaming endpoint, and print the Documents it returns one by one
     #[arg(long)]
     stream_doc: bool,
-    /// Go on with further Documents after a request that brought no response
+    /// Continue with further Documents after a request without a response
     #[arg(long)]
     continue_on_error: bool,
     /// Show progress on the terminal

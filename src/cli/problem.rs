@@ -1,4 +1,4 @@
-//! Errors that end a command, in words for the person who typed it.
+//! Errors that end a command, for the person who typed it.
 
 use std::fmt::Write as _;
 
@@ -37,7 +37,7 @@ impl Problem {
         Problem::new(exit, format!("error: {}", crate::error::chain(error)))
     }
 
-    /// A text with colours of ours, and without any other terminal controls.
+    /// A text with our own colours and no other terminal controls.
     pub(super) fn colored(exit: Exit, text: String) -> Problem {
         Problem { exit, text, colored: true }
     }

@@ -56,7 +56,7 @@ pub(super) struct Args {
 /// A format by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Kind {
-    /// One page for people, that needs nothing else
+    /// A self-contained page for people
     Html,
     /// The whole result, to be read again
     Json,
@@ -64,7 +64,7 @@ enum Kind {
     Junit,
     /// For a comment or $GITHUB_STEP_SUMMARY
     Markdown,
-    /// The timelines, a row a second; of a search the trials
+    /// The timelines, one row per second; for a search, the trials
     Csv,
     /// HdrHistogram's interval log
     Hlog,

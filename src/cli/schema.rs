@@ -5,7 +5,7 @@ use clap::ValueEnum;
 use super::exit::Exit;
 use super::print;
 
-/// Prints the JSON schema of a suite, with which editors complete and check, or of a result.
+/// Prints the JSON schema of a suite, for completion and checks in editors, or of a result.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -15,7 +15,7 @@ Examples:
 Then begin a suite with this line, which editors with a YAML language server understand:
   # yaml-language-server: $schema=suite.schema.json")]
 pub(super) struct Args {
-    /// Of what
+    /// What the schema is of
     #[arg(value_enum, default_value = "suite")]
     of: Of,
 }

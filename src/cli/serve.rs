@@ -19,7 +19,7 @@ pub(super) struct Args {
     /// A Flow in YAML, with the keys of `embedded` in a scenario file; options given beside it win
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// What to listen for, each on a port of its own [default: grpc,http,websocket]
+    /// The protocols, each on its own port [default: grpc,http,websocket]
     #[arg(long, value_enum, value_delimiter = ',')]
     protocol: Option<Vec<ProtocolArg>>,
     /// A port for each protocol, in the same order; 0, or none, for a free one
@@ -28,7 +28,7 @@ pub(super) struct Args {
     /// The address to listen on [default: 127.0.0.1]
     #[arg(long)]
     host: Option<IpAddr>,
-    /// The family of DocArray it speaks [default: v1]
+    /// The family of DocArray [default: v1]
     #[arg(long, value_enum)]
     family: Option<FamilyArg>,
     /// A certificate in PEM: encrypts all protocols
@@ -37,13 +37,13 @@ pub(super) struct Args {
     /// The certificate's private key in PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Let only clients in that have a certificate of this authority
+    /// Accept only clients with a certificate of this authority
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_client_ca: Option<PathBuf>,
-    /// Whether there is `/graphql` [default: true in the v1 family, which alone has it]
+    /// Whether to serve `/graphql` [default: true in the v1 family, which alone has it]
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     graphql: Option<bool>,
-    /// Write arrival and departure of every request here, a line of JSON each
+    /// Write arrival and departure of every request to this file, one line of JSON each
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
     /// Print what queueing theory says of each Executor when this many requests arrive
@@ -96,7 +96,7 @@ fn not_started(error: &dyn std::error::Error) -> String {
     causes.fold(format!("error: {error}"), |text, cause| format!("{text}\n  caused by: {cause}"))
 }
 
-/// The configuration of file and options; else what is wrong with them.
+/// The configuration, from file and options.
 fn config(args: Args) -> Result<FlowConfig, Problem> {
     let file = match &args.config {
         None => None,

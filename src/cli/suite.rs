@@ -1,4 +1,4 @@
-//! The suite argument of `run`, `check` and `plan`.
+//! The suite that a command is given: read, changed by options, and planned.
 
 use std::path::{Path, PathBuf};
 

@@ -17,17 +17,17 @@ Examples:
   flowbench trend results/
   flowbench trend reports/ --effect 3% -o trend.html
 
-Finds lasting changes in a row of results of one suite on one machine: the first result after each, \
-and by how much the median changed. Results that cannot be compared with the newest are left out, and \
-said to be.
+Finds lasting changes in a series of results of one suite on one machine: the first result after each, \
+and by how much the median changed. Results that cannot be compared with the newest are skipped and \
+listed.
 
-Exit codes: 0 told, whatever was found; 2 the command line is wrong, or a result cannot be read; 5 a \
+Exit codes: 0 reported, whatever was found; 2 the command line is wrong, or a result cannot be read; 5 a \
 report could not be written.")]
 pub(super) struct Args {
     /// A folder of results, or of folders with a report.json each
     #[arg(value_name = "FOLDER")]
     folder: PathBuf,
-    /// Changes of the median below this are not told
+    /// Smaller changes of the median are not reported
     #[arg(long, default_value = "5%", value_name = "PERCENT")]
     effect: Percentage,
     #[command(flatten)]

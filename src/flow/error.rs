@@ -8,10 +8,10 @@ use super::config::FlowProblem;
 /// Why a Flow did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum FlowError {
-    /// The configuration is not one of a Flow, see [`FlowConfig::problems`](super::FlowConfig::problems).
+    /// The configuration has mistakes, see [`FlowConfig::problems`](super::FlowConfig::problems).
     #[error("a Flow cannot be made of this: {}", list(.0))]
     Config(Vec<FlowProblem>),
-    /// The port is taken, or not ours to take.
+    /// The port is in use, or this process may not listen on it.
     #[error("could not listen on {address}")]
     Listen {
         /// `host:port`.
@@ -23,7 +23,7 @@ pub enum FlowError {
     /// The log cannot be written.
     #[error("could not create the log")]
     Log(#[source] io::Error),
-    /// The certificates are not what they should be.
+    /// The certificates cannot be used.
     #[error("could not set up TLS")]
     Tls(#[from] TlsError),
 }
@@ -35,7 +35,7 @@ fn list(problems: &[FlowProblem]) -> String {
 /// Why certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file cannot be read, or holds nothing of the kind.
+    /// A file cannot be read, or has no certificate or key in it.
     #[error("could not read {}", path.display())]
     File {
         /// The file.

@@ -1,4 +1,4 @@
-//! The truth from the far side: when each request came and when its answer left.
+//! A log of when each request arrived and when its answer left, to check a load generator against.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -20,7 +20,7 @@ pub(super) struct Log {
     file: Mutex<BufWriter<File>>,
 }
 
-/// When a request came: all of it was read.
+/// The moment at which all of a request was read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stamp(u64);
 
@@ -38,7 +38,7 @@ impl Log {
         Ok(Log { file: Mutex::new(BufWriter::with_capacity(64 << 10, File::create(path)?)) })
     }
 
-    /// Notes that the answer leaves now, or that there is none.
+    /// Writes that the answer leaves now, or that there is none.
     pub(super) fn departure(
         &self,
         id: &str,

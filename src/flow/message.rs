@@ -1,7 +1,7 @@
 //! A request on its way through the Flow.
 //!
-//! What nobody looks at stays as it came: parameters and Documents are slices of the message that
-//! brought them, and an answer is put together around those slices.
+//! Parameters and Documents that nobody looks at are never decoded: they stay slices of the message they
+//! came in, and the answer is built around those slices.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -18,18 +18,18 @@ use crate::wire::{
 /// The key under which Executors leave what they return.
 pub(super) const RESULTS: &str = "__results__";
 
-/// A request, and in the end its answer.
+/// A request on its way in, and its answer on the way out.
 #[derive(Debug, Default)]
 pub(super) struct Message {
     pub(super) header: Header,
     pub(super) parameters: Parameters,
     pub(super) docs: Docs,
     pub(super) routes: Vec<Route>,
-    /// What is to go wrong with the answer.
+    /// Deliberate faults of the answer.
     pub(super) faults: Faults,
 }
 
-/// What is to go wrong with an answer.
+/// Deliberate faults of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Faults {
     pub(super) drop: bool,
@@ -40,7 +40,7 @@ pub(super) struct Faults {
     pub(super) late: Duration,
 }
 
-/// Parameters, decoded when somebody asks for them.
+/// Parameters, decoded when they are first needed.
 #[derive(Debug, Default)]
 pub(super) struct Parameters {
     /// An encoded `google.protobuf.Struct`, unless they came in another form.
@@ -48,7 +48,7 @@ pub(super) struct Parameters {
     read: OnceLock<Map>,
 }
 
-/// Documents, decoded when an Executor looks at them.
+/// Documents, decoded when an Executor needs them.
 #[derive(Clone, Debug)]
 pub(super) enum Docs {
     /// An encoded `DocumentArrayProto` (v1) or `DocListProto` (v2).
@@ -82,7 +82,7 @@ impl Parameters {
         Ok(self.read.get_or_init(|| map))
     }
 
-    /// A parameter, if they are decoded already. Those of a client that gave none are not.
+    /// A parameter. `None` also if the parameters are not decoded yet, as those of a client that gave none.
     pub(super) fn known(&self, key: &str) -> Option<&Value> {
         self.read.get().and_then(|map| map.get(key))
     }
@@ -99,7 +99,7 @@ impl Parameters {
         }
         let mut parameters = all.clone();
         for (key, value) in all.iter().filter(|(key, _)| specific(key)) {
-            // Jina joins what stands before the last separator without it.
+            // Jina removes all separators from the part before the last one.
             let (name, rest) = key.rsplit_once("__").unwrap_or_default();
             if name.replace("__", "") == executor {
                 parameters.insert(rest.to_owned(), value.clone());
@@ -110,7 +110,7 @@ impl Parameters {
         Ok(Cow::Owned(parameters))
     }
 
-    /// Puts what Executors returned into them.
+    /// Adds what Executors returned.
     pub(super) fn set_results(&mut self, results: Map) -> Result<(), DecodeError> {
         let mut map = self.read()?.clone();
         map.insert(RESULTS.to_owned(), results.into());
@@ -142,7 +142,7 @@ impl Message {
         let raw = RawRequest::decode(bytes)?;
         let parameters = Parameters { encoded: Some(raw.parameters), read: OnceLock::new() };
         if parameters.encoded.as_ref().is_some_and(|bytes| **bytes != *NO_RESULTS) {
-            // A real gateway notices at once what is wrong with them.
+            // A real gateway rejects invalid ones at once.
             parameters.read()?;
         }
         Ok(Message {
@@ -172,7 +172,7 @@ impl Message {
         raw.encode()
     }
 
-    /// What another form of message is written from.
+    /// The same as data from which any form of message can be written.
     pub(super) fn into_request(self, family: Family) -> Result<DataRequest, DecodeError> {
         let parameters = match self.parameters.read.into_inner() {
             Some(map) => map,
@@ -192,7 +192,7 @@ impl Message {
 }
 
 impl Docs {
-    /// How many there are, without decoding them.
+    /// Their number, without decoding them.
     pub(super) fn count(&self) -> usize {
         match self {
             Docs::Read(docs) => docs.len(),
@@ -202,12 +202,12 @@ impl Docs {
     }
 }
 
-/// A route as it begins.
+/// A route that begins now.
 pub(super) fn started(name: &str) -> Route {
     Route { executor: name.to_owned(), start_time: Some(now()), end_time: None, status: None }
 }
 
-/// The time of day to the microsecond, which is what Python's clock counts.
+/// The time of day in whole microseconds, the unit of Python's clock.
 pub(super) fn now() -> SystemTime {
     let now = SystemTime::now();
     let nanos = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());

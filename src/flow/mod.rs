@@ -29,10 +29,10 @@ pub use theory::{Theory, TheoryError};
 
 use self::gateway::Server;
 
-/// How long requests in flight may take once a Flow stops.
+/// How long requests in flight may still take when a Flow stops.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// A Flow that is up. Dropping it ends it at once; [`Flow::stop`] lets requests in flight finish.
+/// A running Flow. Dropping it ends it at once; [`Flow::stop`] lets requests in flight finish.
 #[derive(Debug)]
 pub struct Flow {
     targets: Vec<Target>,
@@ -68,7 +68,7 @@ impl Flow {
         Ok(Flow { targets, server })
     }
 
-    /// Where it listens for this protocol, with the port it got.
+    /// The address for this protocol, with the actual port; `None` if the Flow does not speak it.
     pub fn target(&self, protocol: Protocol) -> Option<&Target> {
         self.targets.iter().find(|target| target.protocol == protocol)
     }

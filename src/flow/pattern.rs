@@ -4,23 +4,23 @@ use std::sync::Arc;
 
 use fancy_regex::{CompileError, Error, Regex, RegexBuilder};
 
-/// Steps back that one match may take: patterns come from strangers, and names are short.
+/// Maximum number of backtracking steps per match. Patterns come from outside, and names are short.
 const BACKTRACKS_MAX: usize = 100_000;
 
-/// How large the parts of a pattern may be that need no steps back, in bytes.
+/// Maximum size of the compiled parts of a pattern that need no backtracking, in bytes.
 const SIZE_MAX: usize = 1 << 20;
 
 /// A compiled pattern. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Pattern(Arc<Regex>);
 
-/// Why a `target_executor` cannot be matched with names.
+/// Why a `target_executor` cannot be matched against names.
 #[derive(Debug, thiserror::Error)]
 pub enum PatternError {
-    /// It is no regular expression, or none of a kind that is known here.
+    /// It is not a regular expression, or uses a feature that is not supported here.
     #[error("{}", words(.0))]
     Invalid(Error),
-    /// A name takes more steps to match than anybody should wait for.
+    /// Matching a name takes too many backtracking steps.
     #[error("it takes more than {BACKTRACKS_MAX} steps back to match `{name}`")]
     TooSlow {
         /// The Executor's name.
@@ -32,7 +32,7 @@ impl Pattern {
     /// Compiles a pattern.
     ///
     /// # Errors
-    /// When it is none.
+    /// When it is not a regular expression.
     pub(super) fn new(text: &str) -> Result<Pattern, PatternError> {
         let mut builder = RegexBuilder::new(text);
         builder.backtrack_limit(BACKTRACKS_MAX).delegate_size_limit(SIZE_MAX);
@@ -44,7 +44,7 @@ impl Pattern {
     /// # Errors
     /// When that takes too long to find out.
     pub(super) fn is_match(&self, name: &str) -> Result<bool, PatternError> {
-        // The first match found is the leftmost: if any begins where the name does, it is that one.
+        // `find` returns the leftmost match: if one begins at the start of the name, it is this one.
         match self.0.find(name) {
             Ok(found) => Ok(found.is_some_and(|found| found.start() == 0)),
             Err(_) => Err(PatternError::TooSlow { name: name.to_owned() }),
@@ -55,7 +55,7 @@ impl Pattern {
 /// Checks a `target_executor`, a regular expression that is matched from the start of a name.
 ///
 /// # Errors
-/// Why it is none.
+/// Why it is not a regular expression.
 pub fn check_target_executor(text: &str) -> Result<(), PatternError> {
     Pattern::new(text).map(drop)
 }
@@ -67,7 +67,7 @@ fn words(error: &Error) -> String {
             format!("{} at position {position}", lower(&error.to_string()))
         }
         Error::CompileError(error) => match &**error {
-            // The crate beneath shows the pattern on lines of its own, and says why on the last.
+            // The underlying crate prints the pattern on several lines, and the reason on the last.
             CompileError::InnerError(error) => {
                 let why = std::error::Error::source(error).map(ToString::to_string);
                 let why = why.unwrap_or_else(|| error.to_string());

@@ -1,8 +1,8 @@
-//! Documents that an Executor gives back as they came, told from the others without decoding them.
+//! Recognizes, without decoding, Documents that an Executor returns byte for byte as they came.
 //!
-//! An Executor reads Documents and writes them again, and some come out changed: one without an id
-//! has one then. Most Documents are not of that kind, and for those the bytes that came can go out.
-//! This looks for signs of such change; where it is in doubt, Documents are decoded.
+//! An Executor decodes Documents and encodes them again, which changes some of them: one without an id
+//! gets one, for example. Most Documents stay the same, so the bytes that came can be sent back. When in
+//! doubt, Documents are decoded.
 
 use std::str;
 
@@ -10,12 +10,12 @@ use prost::encoding::{WireType, decode_key, decode_varint};
 
 use crate::wire::Family;
 
-/// What a look at encoded Documents tells.
+/// The result of looking at encoded Documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::flow) enum Look {
-    /// They come out as they came.
+    /// They come out unchanged.
     Plain,
-    /// They have to be decoded to know.
+    /// They must be decoded to find out.
     Unknown,
 }
 
@@ -26,7 +26,7 @@ struct Field<'a> {
     bytes: &'a [u8],
 }
 
-/// The fields of a message. `None` as an item: it is no valid message.
+/// The fields of a message. An item is `None` where the message is not valid.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {
@@ -89,12 +89,12 @@ pub(in crate::flow) fn look(docs: &[u8], family: Family) -> Look {
     if plain(docs).is_some() { Look::Plain } else { Look::Unknown }
 }
 
-/// How many Documents there are, as far as the bytes are valid.
+/// The number of Documents, as far as the bytes are valid.
 pub(in crate::flow) fn count(docs: &[u8]) -> usize {
     Fields(docs).map_while(|field| field).filter(|field| field.number == 1).count()
 }
 
-/// `None` when a v1 Document may come out changed.
+/// Whether a v1 Document comes out unchanged; `None` when it may not.
 fn plain_v1(doc: Fields<'_>) -> Option<()> {
     let (mut id, mut content, mut uri, mut mime_type) = (false, false, false, false);
     for field in doc {
@@ -122,7 +122,7 @@ fn plain_v1(doc: Fields<'_>) -> Option<()> {
             _ => return None,
         }
     }
-    // A uri alone makes a mime type.
+    // A Document with a uri and no mime type gets one.
     (id && (!uri || mime_type)).then_some(())
 }
 
@@ -130,7 +130,7 @@ fn plain_v1(doc: Fields<'_>) -> Option<()> {
 const FIELDS_V2: [&str; 10] =
     ["id", "text", "url", "blob", "tensor", "embedding", "tags", "chunks", "matches", "scores"];
 
-/// `None` when a v2 Document may come out changed.
+/// Whether a v2 Document comes out unchanged; `None` when it may not.
 fn plain_v2(doc: Fields<'_>) -> Option<()> {
     let mut seen = 0_u32;
     for entry in doc {
@@ -231,7 +231,7 @@ fn plain_dense(dense: Fields<'_>) -> Option<()> {
     (length > 0 && values.checked_mul(size?)? == length).then_some(())
 }
 
-/// Tags that are valid and written the same again.
+/// Whether tags are valid and are encoded the same way again.
 fn plain_struct(map: Fields<'_>, depth: u32) -> Option<()> {
     const DEPTH_MAX: u32 = 32;
     if depth > DEPTH_MAX {
@@ -256,7 +256,7 @@ fn plain_value(mut value: Fields<'_>, depth: u32) -> Option<()> {
     match (kind.number, kind.wire) {
         (1 | 4, WireType::Varint) => (),
         (2, WireType::SixtyFourBit) => {
-            // Python refuses to write what is not finite.
+            // Python refuses to encode infinite numbers and NaN.
             let bytes: [u8; 8] = kind.bytes.try_into().ok()?;
             f64::from_le_bytes(bytes).is_finite().then_some(())?;
         }

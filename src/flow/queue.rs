@@ -1,9 +1,9 @@
-//! When an Executor is done with what arrives: a queue as arithmetic, without a clock.
+//! When an Executor finishes what arrives: a queue as pure arithmetic, without a clock.
 //!
-//! Requests are served in the order they arrive by a fixed number of servers. With the service
-//! time known at arrival, so is the departure: the server that is free first takes the request,
-//! at once or when it gets free (Kiefer and Wolfowitz, 1955). Nothing is ever woken to start a
-//! service, so timers that fire late delay an answer and never the queue behind it.
+//! Requests are served in the order they arrive by a fixed number of servers. The service
+//! time is known at arrival, and so is the departure: the server that is free first takes the request,
+//! at once or when it becomes free (Kiefer and Wolfowitz, 1955). No timer starts a service, so a timer
+//! that fires late delays one answer, but never the queue behind it.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -12,21 +12,21 @@ use std::time::Duration;
 /// A queue of one replica. Times count from the start of the Flow.
 #[derive(Debug)]
 pub(super) struct Queue {
-    /// `None` for as many as there are requests.
+    /// Number of servers; `None` for no limit.
     servers: Option<usize>,
-    /// How many may wait, beside those in service.
+    /// How many requests may wait, not counting those in service.
     bound: usize,
     stall: Option<Standstill>,
     /// Whether service times depend on how many are in service.
     counts: bool,
-    /// When the servers get free, in working time: at most `servers` entries, or as many as
-    /// requests are in flight.
+    /// When the servers become free, in working time: at most `servers` entries, or one per request in
+    /// flight.
     free: BinaryHeap<Reverse<Duration>>,
-    /// When those that wait start, in working time, in order; at most `bound` entries.
+    /// When waiting requests will start, in working time, in order; at most `bound` entries.
     waiting: VecDeque<Duration>,
 }
 
-/// Of each `every`, the last `length` is standstill.
+/// The Executor stands still for the last `length` of each `every`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Standstill {
     every: Duration,
@@ -55,8 +55,8 @@ impl Queue {
         }
     }
 
-    /// When a request that arrives `now` is done. `service` is told how many are in service, this
-    /// one among them, and says how long it takes. Arrivals come in order.
+    /// When a request that arrives `now` is done. `service` gets the number of requests in service, this
+    /// one included, and returns the service time. Arrivals must come in order.
     pub(super) fn admit(
         &mut self,
         now: Duration,
@@ -65,7 +65,7 @@ impl Queue {
         // Everything below is in working time, which stands still when the Executor does.
         let arrival = self.stall.map_or(now, |stall| stall.working(now));
         if self.servers.is_none() {
-            // Nobody waits, so this is only about who is in service.
+            // Without a queue, only the number in service matters.
             while self.free.peek().is_some_and(|Reverse(free)| *free <= arrival) {
                 self.free.pop();
             }
@@ -108,18 +108,18 @@ impl Standstill {
             .then(|| Standstill { every, length: length.min(most) })
     }
 
-    /// How much of the time until `clock` was working time.
+    /// The working time until `clock`.
     fn working(self, clock: Duration) -> Duration {
         let (periods, rest) = self.divide(clock, self.every);
         (self.every - self.length) * periods + rest.min(self.every - self.length)
     }
 
-    /// When so much working time is over, for somebody who asks `now`.
+    /// When this much working time is over, seen from `now`.
     fn clock(self, working: Duration, now: Duration) -> Duration {
         let work = self.every - self.length;
         let (periods, rest) = self.divide(working, work);
         if rest.is_zero() && periods > 0 {
-            // Work that ends as the standstill begins is done before it, unless it came during it.
+            // Work that ends just as the standstill begins is done before it, unless it arrived during it.
             let before = self.every * (periods - 1) + work;
             if before >= now {
                 return before;
@@ -128,8 +128,7 @@ impl Standstill {
         self.every * periods + rest
     }
 
-    /// How often `by` fits into `time`, and the rest. A Flow that counts beyond 2^32 periods is
-    /// taken to be in its last one.
+    /// How often `by` fits into `time`, and the remainder. After 2^32 periods a Flow stays in the last one.
     fn divide(self, time: Duration, by: Duration) -> (u32, Duration) {
         let periods = u32::try_from(time.as_nanos() / by.as_nanos()).unwrap_or(u32::MAX);
         (periods, time - by * periods)

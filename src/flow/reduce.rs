@@ -1,11 +1,11 @@
-//! Documents that went several ways, joined as docarray reduces them.
+//! Joins Documents that went through several branches, as docarray reduces them.
 
 use indexmap::IndexMap;
 
 use super::message::Docs;
 use crate::wire::{DecodeError, Document, Family};
 
-/// Joins Documents by their ids. In v1 what comes first counts, in v2 what comes last.
+/// Joins Documents by their ids. In v1 the first value of a field wins, in v2 the last.
 pub(super) fn join(
     parts: impl Iterator<Item = Docs>,
     family: Family,
@@ -19,7 +19,7 @@ pub(super) fn join(
     Ok(joined.into_values().collect())
 }
 
-/// The ids of Documents, in their order.
+/// The ids of Documents, in order.
 pub(super) fn ids(docs: &Docs, family: Family) -> Result<Vec<String>, DecodeError> {
     match docs {
         Docs::Read(docs) => Ok(docs.iter().map(|doc| doc.id.clone()).collect()),

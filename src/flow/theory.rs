@@ -18,28 +18,28 @@ use crate::units::Rate;
 pub struct Theory {
     /// Kendall's notation: `M/D/1`.
     pub model: String,
-    /// The share of time its servers are busy; `None` where there is no end of servers.
+    /// The share of time its servers are busy, from 0 to 1; `None` if their number is unlimited.
     pub utilisation: Option<f64>,
     /// The mean response time.
     pub mean: Duration,
     law: Distribution,
 }
 
-/// Why there is nothing to say.
+/// Why there is no prediction.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum TheoryError {
-    /// More comes than it can serve: the queue grows without end.
+    /// Requests arrive faster than they can be served: the queue grows without limit.
     #[error("cannot keep up: it would be busy {:.1}% of the time", .utilisation * 100.0)]
     Overload {
-        /// More than 1.
+        /// Arrival rate times service time per server: more than 1.
         utilisation: f64,
     },
-    /// No closed form.
+    /// The queue has no exact solution.
     #[error("no closed form: {0}")]
     None(&'static str),
 }
 
-/// How response times are distributed; times in seconds.
+/// The distribution of response times, in seconds.
 #[derive(Clone, Debug, PartialEq)]
 enum Distribution {
     Constant(f64),
@@ -54,14 +54,14 @@ enum Distribution {
         mu: f64,
         sigma: f64,
     },
-    /// M/M/c: load in servers, service rate, servers, and the chance to wait.
+    /// M/M/c: load in servers, service rate, number of servers, probability of waiting.
     Erlang {
         load: f64,
         rate: f64,
         servers: f64,
         waits: f64,
     },
-    /// M/D/1: arrival rate, service time, and the chance that so many or fewer wait.
+    /// M/D/1: arrival rate, service time, and the probability that at most this many wait.
     Deterministic {
         arrivals: f64,
         service: f64,
@@ -71,7 +71,7 @@ enum Distribution {
     Unknown,
 }
 
-/// Numbers of waiting requests looked at in M/D/1: more than any load below 99.9 % has.
+/// Maximum number of waiting requests considered in M/D/1: enough for any load below 99.9 %.
 const WAITING_MAX: usize = 4000;
 
 impl Theory {
@@ -127,8 +127,8 @@ impl Theory {
         Ok(Theory { model, utilisation: Some(utilisation), mean: time(mean), law })
     }
 
-    /// The response time that this share of requests does not exceed; `None` where only the mean
-    /// has a closed form.
+    /// The response time that this share of requests (0 to 1) does not exceed; `None` if only the mean is
+    /// known.
     pub fn quantile(&self, q: f64) -> Option<Duration> {
         let seconds = match &self.law {
             Distribution::Unknown => return None,
@@ -206,7 +206,7 @@ impl Service {
                 let time = time.as_secs_f64();
                 Service { mean: time, square: time * time, law: Distribution::Constant(time) }
             }
-            // These are told apart before.
+            // These cases are handled before.
             ServiceTime::PerDocument(_) | ServiceTime::Knee(_) => {
                 Service { mean: 0.0, square: 0.0, law: Distribution::Unknown }
             }
@@ -233,7 +233,7 @@ fn erlang(load: f64, mean: f64, servers: u32) -> (f64, Distribution) {
 /// M/D/1.
 fn deterministic(arrivals: f64, service: f64) -> (f64, Distribution) {
     let load = arrivals * service;
-    // The chance that so many or more arrive during one service.
+    // The probability that this many or more arrive during one service.
     let mut at_least = Vec::with_capacity(WAITING_MAX);
     let (mut term, mut below) = ((-load).exp(), 0.0);
     for n in 0..WAITING_MAX {
@@ -241,7 +241,7 @@ fn deterministic(arrivals: f64, service: f64) -> (f64, Distribution) {
         below += term;
         term *= load / (n + 1) as f64;
     }
-    // The chance of so many in the system, from those of fewer; all terms are positive.
+    // The probability of this many in the system, from the probabilities of fewer; all terms are positive.
     let none = (-load).exp();
     let mut chances = vec![1.0 - load];
     let mut waiting = Vec::new();
@@ -261,7 +261,7 @@ fn deterministic(arrivals: f64, service: f64) -> (f64, Distribution) {
 }
 
 impl Distribution {
-    /// The chance that a response takes longer.
+    /// The probability that a response takes longer.
     fn exceeds(&self, time: f64) -> f64 {
         match self {
             Distribution::Erlang { load, rate, servers, waits } => {

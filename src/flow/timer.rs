@@ -1,7 +1,7 @@
 //! One exact clock that many requests wait on.
 //!
-//! Each waits in a table, and one task waits for the earliest of them. A timer a request would be
-//! a system call or two for each, and tokio's own are too coarse, see [`crate::clock`].
+//! The waits are in a table, and one task waits for the earliest. One system timer per request would cost
+//! a system call or two each, and tokio's timers are too coarse, see [`crate::clock`].
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -24,11 +24,11 @@ pub(super) struct Timer {
     _end: DropGuard,
 }
 
-/// Who waits, by when. No more than there are requests in flight.
+/// The waits, by their time: at most one per request in flight.
 #[derive(Debug, Default)]
 struct Table {
     waiting: Mutex<BTreeMap<(Instant, u64), Waker>>,
-    /// Somebody waits for an earlier moment than all before.
+    /// Signals a wait that ends before all others.
     earlier: Notify,
 }
 
@@ -49,7 +49,7 @@ impl Timer {
         tokio::spawn(async move {
             let ticking = async {
                 match PreciseClock::new() {
-                    // The kernel's clock knows nothing of a test that paused tokio's.
+                    // The kernel's clock goes on while a test pauses tokio's.
                     Ok(clock) if !is_paused() => of_task.tick(clock).await,
                     _ => of_task.tick(TokioClock).await,
                 }
@@ -62,7 +62,7 @@ impl Timer {
         Timer { table, next: AtomicU64::new(0), _end: end.drop_guard() }
     }
 
-    /// Returns at `at` or as soon after as can be.
+    /// Returns at `at`, or as soon as possible after it.
     pub(super) fn sleep_until(&self, at: Instant) -> Sleep<'_> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         Sleep { table: &self.table, key: (at, number), waiting: false }
@@ -87,7 +87,7 @@ impl Table {
         }
     }
 
-    /// Wakes all whose moment has come.
+    /// Wakes all waits whose time has come.
     fn wake(&self) {
         let now = Instant::now();
         let mut waiting = self.lock();
@@ -127,7 +127,7 @@ impl Drop for Sleep<'_> {
     }
 }
 
-/// Whether tokio's time stands still while the system's goes on.
+/// Whether a test has paused tokio's clock.
 fn is_paused() -> bool {
     let (tokio, system) = (Instant::now(), std::time::Instant::now());
     while system.elapsed() < Duration::from_micros(1) {}

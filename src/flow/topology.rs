@@ -1,4 +1,4 @@
-//! The graph of Executors, and the way of a request through it.
+//! The graph of Executors, and how a request passes through it.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -13,15 +13,15 @@ use super::pattern::{Pattern, PatternError};
 use super::reduce;
 use crate::wire::{DecodeError, Family, Map, Route, Status};
 
-/// All Executors of a Flow, in its order.
+/// All Executors of a Flow, in the order of its configuration.
 #[derive(Debug)]
 pub(super) struct Topology {
     nodes: Vec<Node>,
-    /// The order of routes: from the gateway on, along the first way to its end and then the next.
+    /// The order of routes in an answer: depth-first from the gateway.
     order: Vec<usize>,
-    /// Whether each takes what the one before it gives, and nothing else.
+    /// Whether the Executors form a simple chain.
     is_chain: bool,
-    /// Whether Documents are put back into the order they came in.
+    /// Whether Documents are put back into the order in which they came.
     sorts: bool,
     timeout_send: Option<Duration>,
 }
@@ -29,10 +29,10 @@ pub(super) struct Topology {
 #[derive(Debug)]
 struct Node {
     executor: Executor,
-    /// How many others it waits for; 0 and 1 are the same for one that takes the request itself.
+    /// How many others it waits for. An Executor that takes the request itself may have 0 or 1.
     parts: usize,
     from_gateway: bool,
-    /// Who waits for it.
+    /// The Executors that wait for it.
     next: Vec<usize>,
 }
 
@@ -41,20 +41,20 @@ struct Node {
 pub(super) struct NetworkError {
     executor: String,
     address: String,
-    /// It was reached, and took too long.
+    /// Whether it was reached, but took too long.
     pub(super) timed_out: bool,
 }
 
-/// Why a request got no answer of Executors.
+/// Why Executors did not answer a request.
 #[derive(Debug)]
 pub(super) enum WalkError {
     Decode(DecodeError),
     Network(NetworkError),
-    /// `target_executor` could not be matched with a name.
+    /// `target_executor` could not be matched against a name.
     Pattern(PatternError),
 }
 
-/// What came of a request's walk.
+/// The outcome of a request's walk through the graph.
 #[derive(Debug, Default)]
 struct Found {
     routes: HashMap<usize, Route>,
@@ -66,20 +66,20 @@ struct Found {
 #[derive(Clone, Debug)]
 struct Part {
     docs: Docs,
-    /// The exception of an Executor before; all others are passed by then.
+    /// The exception of an earlier Executor, after which all others are skipped.
     failure: Option<Status>,
-    /// The parameters as those that were skipped since the last that worked would have got them: a
-    /// gateway reads them before it skips, and puts them back after work alone.
+    /// The parameters as read for the Executors that were skipped since the last one that ran: a gateway
+    /// reads them before it skips an Executor, and restores them only after one has run.
     parameters: Option<Map>,
 }
 
-/// What is asked of every Executor.
+/// What a request asks of every Executor.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
     endpoint: Option<&'a str>,
     target: Option<&'a Pattern>,
     parameters: &'a Parameters,
-    /// Whether it is known who binds which endpoint.
+    /// Whether the gateway knows which Executor binds which endpoint.
     discovered: bool,
     world: &'a World,
 }
@@ -90,7 +90,7 @@ impl Topology {
         let mut nodes: Vec<Node> = Vec::with_capacity(config.executors.len());
         let mut is_chain = true;
         for (i, executor) in config.executors.iter().enumerate() {
-            // Names that are none were told when the configuration was checked.
+            // Unknown names were reported when the configuration was checked.
             let needs: Vec<Option<usize>> = match &executor.needs {
                 None => vec![i.checked_sub(1)],
                 Some(needs) => needs.iter().map(|name| position(name).filter(|n| *n < i)).collect(),
@@ -128,7 +128,7 @@ impl Topology {
         self.nodes.iter().map(|node| &node.executor)
     }
 
-    /// Whether it may ever come to a [`NetworkError`].
+    /// Whether a [`NetworkError`] is possible at all.
     pub(super) fn can_be_cut_off(&self) -> bool {
         self.timeout_send.is_some() || self.executors().any(Executor::can_be_down)
     }
@@ -142,13 +142,13 @@ impl Topology {
     fn network_error(&self, at: usize, timed_out: bool) -> NetworkError {
         NetworkError {
             executor: self.nodes[at].executor.name().to_owned(),
-            // Executors of a real Flow have ports of their own; ours have none to tell.
+            // Executors of a real Flow have ports; these have none that could be named.
             address: format!("127.0.0.1:{}", 50_000 + at),
             timed_out,
         }
     }
 
-    /// Sends a request through the Executors. What an Executor raises is part of the answer.
+    /// Sends a request through the Executors. An exception of an Executor is part of the answer.
     pub(super) async fn walk(
         &self,
         message: &mut Message,
@@ -212,8 +212,8 @@ impl Topology {
         Ok(part)
     }
 
-    /// Executors start when all they need is there. The answer is that of the last one, once all on
-    /// the way to it are done; an exception goes there straight.
+    /// Executors start when all that they need has finished. The answer is that of the last one; an
+    /// exception goes straight there.
     async fn walk_graph(
         &self,
         part: Part,
@@ -236,7 +236,7 @@ impl Topology {
             }
         }
         let mut answer: Option<Part> = None;
-        // Of those that nobody waits for, only what they did by then is seen.
+        // Executors that nobody waits for count with what they have done until now.
         let mut awaited = counts.iter().filter(|counts| **counts).count();
         while awaited > 0
             && let Some((at, part, own)) = running.next().await
@@ -265,7 +265,7 @@ impl Topology {
         Ok(answer.unwrap_or(part))
     }
 
-    /// Who has a part in what the Executor `last` gives.
+    /// The Executors that contribute to the output of the Executor `last`.
     fn leading_to(&self, last: usize) -> Vec<bool> {
         let mut leads = vec![false; self.nodes.len()];
         leads[last] = true;
@@ -275,7 +275,7 @@ impl Topology {
         leads
     }
 
-    /// One Executor's part: joins what it waited for and works on it, or passes it on.
+    /// Runs one Executor: joins its inputs and processes them, or passes them on.
     async fn visit(
         &self,
         at: usize,
@@ -325,7 +325,7 @@ impl Topology {
         Ok(part)
     }
 
-    /// Asks an Executor, and asks again when it takes too long, as the gateway does.
+    /// Calls an Executor, and calls it again when it takes too long, as a gateway does.
     async fn run(
         &self,
         at: usize,
@@ -354,7 +354,7 @@ impl Topology {
 }
 
 impl NetworkError {
-    /// gRPC's words for it, with the gateway's.
+    /// The details of the gRPC status: the gateway's text with gRPC's.
     pub(super) fn details(&self) -> String {
         let NetworkError { executor, address, timed_out } = self;
         match timed_out {
@@ -373,9 +373,9 @@ impl NetworkError {
         }
     }
 
-    /// The reason a WebSocket is closed with: the details where they fit.
+    /// The reason in a WebSocket close frame: the details, if they fit.
     pub(super) fn close_reason(&self) -> String {
-        /// What a close frame has room for.
+        /// Maximum length of a reason in a close frame, in bytes.
         const REASON_MAX: usize = 123;
         let details = self.details();
         if details.len() <= REASON_MAX {
@@ -393,7 +393,7 @@ impl NetworkError {
         }
     }
 
-    /// What a dry run says of it.
+    /// The status that a dry run reports.
     pub(super) fn into_status(self, family: Family) -> Status {
         let mut status = Exception::new("InternalNetworkError").into_status("", "dry_run", family);
         status.description = self.details();
@@ -414,7 +414,7 @@ impl From<DecodeError> for WalkError {
 }
 
 impl Faults {
-    /// All that goes wrong in one or the other.
+    /// The faults of both.
     fn and(self, other: Faults) -> Faults {
         Faults {
             drop: self.drop || other.drop,

@@ -46,10 +46,10 @@ Examples:
   flowbench capacity capacity.yaml --peak 3000/s --growth 8%/month --replicas 2 --cost 1.20/h
   flowbench capacity out/capacity.json --forecast forecast.csv --headroom 40%
 
-The search offers more than the Flow holds, twice as much at the end: mind who else uses it.
+The search overloads the Flow, at the end by a factor of two: mind who else uses it.
 docs/capacity.md explains the answer and the plan.
 
-Exit codes: 0 the load that holds was found; 1 not even the lowest load holds; 2 the file or the \
+Exit codes: 0 the highest load that meets the objective was found; 1 not even the lowest load meets it; 2 the file or the \
 command line is wrong; 3 a target could not be reached or started; 4 inconclusive; 5 a report \
 could not be written; 130 interrupted.")]
 pub(super) struct Args {
@@ -61,28 +61,28 @@ pub(super) struct Args {
     /// The scenario whose load is varied [default: that of the block, or the only one]
     #[arg(long, value_name = "NAME")]
     scenario: Option<String>,
-    /// What must hold, as in 'p99 < 100ms'; may be given several times
+    /// The objective, as in 'p99 < 100ms'; may be given several times
     #[arg(long, value_name = "CONDITION")]
     objective: Vec<Condition>,
     /// The rates to search, as in 50/s..5000/s
     #[arg(long, value_name = "RANGE", conflicts_with = "clients")]
     rate: Option<Range<Rate>>,
-    /// Search for a number of clients that wait for their answers, as in 1..256
+    /// Search for a number of clients that each wait for their response, as in 1..256
     #[arg(long, value_name = "RANGE")]
     clients: Option<Range<Count>>,
-    /// How far what holds and what fails may lie apart [default: 5%]
+    /// Maximum distance between the load that passes and the one that fails [default: 5%]
     #[arg(long, value_name = "SHARE")]
     precision: Option<Percentage>,
-    /// How sure both are to be [default: 99%]
+    /// Confidence in both [default: 99%]
     #[arg(long, value_name = "SHARE")]
     confidence: Option<Percentage>,
-    /// How long a trial may take; those at the end may take three times as long [default: 20s]
+    /// Duration of a trial; the last ones may take three times as long [default: 20s]
     #[arg(long, value_name = "TIME")]
     trial: Option<Span>,
-    /// Do not offer more than the Flow holds once that is found
+    /// Do not test overload once the capacity is found
     #[arg(long)]
     skip_overload: bool,
-    /// Also try these numbers of Documents a request, as in 1,10,100
+    /// Also try these numbers of Documents per request, as in 1,10,100
     #[arg(long, value_name = "SIZES", value_delimiter = ',', value_parser = whole)]
     request_size: Vec<usize>,
     /// Also try these numbers of connections, as in 1,4
@@ -101,7 +101,7 @@ pub(super) struct Args {
     quiet: bool,
 }
 
-/// What the months to come bring.
+/// The future load to plan for.
 #[derive(Debug, clap::Args)]
 struct PlanningArgs {
     /// Plan for the peaks in this file: lines of a date and a rate, as in 2027-01-01,3000/s
@@ -116,7 +116,7 @@ struct PlanningArgs {
     /// The share of capacity that stays free at the peak
     #[arg(long, value_name = "SHARE", default_value = "30%")]
     headroom: Percentage,
-    /// Replicas of the Flow that is measured [default: 1]
+    /// Number of replicas of the measured Flow [default: 1]
     #[arg(long, value_name = "NUMBER", value_parser = replicas)]
     replicas: Option<u32>,
     /// What one replica costs, as in 1.20/h
@@ -124,7 +124,7 @@ struct PlanningArgs {
     cost: Option<f64>,
 }
 
-/// Precision of searches for combinations: enough to choose one.
+/// Precision of the searches for combinations, which only have to be good enough to choose one.
 const VARIANT_PRECISION: f64 = 0.25;
 
 pub(super) async fn main(args: Args) -> Exit {
@@ -150,14 +150,14 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     })
 }
 
-/// The folder of the reports, in which they can be written.
+/// Creates the folder of the reports, and checks that they can be written.
 fn prepared(args: &Args, suite: &str) -> Result<PathBuf, Problem> {
     let folder = args.out.clone().unwrap_or_else(|| default_folder(suite));
     report::capacity::prepare(&folder).map_err(not_written)?;
     Ok(folder)
 }
 
-/// Searches, and what came of it.
+/// Searches; returns the folder of the reports and the result.
 async fn measured(args: &Args) -> Result<(PathBuf, Capacity), Problem> {
     let plan = args.changes.plan(&args.file)?;
     let task = task(args, &plan)?;

@@ -8,8 +8,7 @@ use crate::capacity::words;
 use crate::cli::problem::Problem;
 use crate::cli::results::is_search;
 
-/// The result of an earlier search with the plan that is asked for, where the file is one and not a
-/// suite.
+/// The result of an earlier search, with the requested plan. `None` if the file is a suite.
 pub(super) fn read(args: &Args) -> Result<Option<Capacity>, Problem> {
     if !is_search(&args.file) {
         return Ok(None);
@@ -35,7 +34,7 @@ pub(super) fn read(args: &Args) -> Result<Option<Capacity>, Problem> {
     Ok(Some(capacity))
 }
 
-/// An option that is given and asks for measuring.
+/// A given option that needs a measurement.
 fn measures(args: &Args) -> Option<&'static str> {
     let given = [
         ("--set", !args.changes.is_empty()),

@@ -27,7 +27,7 @@ pub(super) struct Task {
     pub(super) variants: Vec<(usize, usize)>,
 }
 
-/// What block and options ask for, refused where it cannot work.
+/// Reads block and options, and rejects searches that cannot work.
 pub(super) fn task(args: &Args, plan: &Plan) -> Result<Task, Problem> {
     let block = plan.capacity.as_ref();
     let scenario = scenario(args, plan)?;
@@ -169,7 +169,7 @@ pub(super) fn planning(given: &PlanningArgs) -> Result<Option<Planning>, Problem
     Ok(Some(Planning { peaks, headroom, cost_per_hour: given.cost }))
 }
 
-/// Larger than any forecast; prevents reading a device that never ends.
+/// Maximum size of a forecast in bytes: a device may never end.
 const FORECAST_BYTES_MAX: u64 = 4 << 20;
 
 fn read_forecast(path: &Path) -> Result<Vec<Peak>, Problem> {

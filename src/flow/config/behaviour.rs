@@ -12,62 +12,62 @@ use super::service_time::ServiceTime;
 use crate::units::{ByteSize, Percentage, Span};
 use crate::wire::Map;
 
-/// What happens at an endpoint, in this order; what is left out does not happen.
+/// What happens at an endpoint, in this order. Nothing happens for keys that are left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Behaviour {
-    /// How long it takes; left out: what the Executor says.
+    /// Service time; default: that of the Executor.
     pub service_time: Option<ServiceTime>,
-    /// Which requests end with an exception; left out: what the Executor says.
+    /// Which requests end with an exception; default: as the Executor says.
     pub fail: Option<Fail>,
-    /// Keeps the Documents that fulfil it.
+    /// Keeps only Documents that meet this condition.
     pub filter: Option<Condition>,
     /// Sets fields of every Document.
     pub set: Option<Set>,
-    /// Gives every Document matches made up for it.
+    /// Gives every Document invented matches.
     pub matches: Option<Matches>,
     /// Appends Documents.
     pub append: Option<Append>,
-    /// What is returned as a dict, to be found in `parameters["__results__"]`.
+    /// A dict to return, which clients find in `parameters["__results__"]`.
     #[schemars(with = "Option<serde_json::Value>")]
     pub results: Option<Map>,
-    /// Makes the Documents of the answer so large at least, by a tag `padding` of the last one.
+    /// Pads the Documents of the answer to at least this size, by a tag `padding` of the last one.
     pub response_size: Option<ByteSize>,
-    /// What goes wrong with the answer; left out: what the Executor says.
+    /// What goes wrong with the answer; default: as the Executor says.
     pub faults: Option<Faults>,
-    /// Makes it a streaming endpoint, which answers one Document with many.
+    /// Makes this a streaming endpoint, which answers one Document with many.
     pub stream: Option<StreamOf>,
 }
 
-/// Fields that are set.
+/// Fields to set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Set {
-    /// The text; it takes the place of blob and tensor.
+    /// The text, which replaces blob and tensor.
     pub text: Option<String>,
-    /// Tags, beside those that are there.
+    /// Tags to add.
     #[schemars(with = "Option<serde_json::Value>")]
     pub tags: Option<Map>,
-    /// An embedding of so many numbers, made from the Document's content.
+    /// An embedding of this length, made from the Document's content.
     pub embedding: Option<u32>,
 }
 
-/// Matches that are made up.
+/// Invented matches.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Matches {
-    /// How many each Document gets.
+    /// Number of matches per Document.
     pub k: u32,
     /// The name of their score, which falls from match to match.
     #[serde(default = "cosine")]
     pub score: String,
 }
 
-/// Documents that are appended.
+/// Documents to append.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Append {
-    /// How many.
+    /// Number of Documents.
     #[serde(default = "one")]
     pub count: u32,
     /// Their text.
@@ -79,7 +79,7 @@ pub struct Append {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StreamOf {
-    /// How many Documents answer one.
+    /// Number of Documents in the stream.
     pub count: u32,
     /// The time before each of them.
     #[serde(default)]
@@ -93,10 +93,10 @@ pub struct StreamOf {
 pub struct Fail {
     /// The share of requests that fail, chosen at random.
     pub share: Percentage,
-    /// A request with a Document that fulfils it fails.
+    /// A request fails if one of its Documents meets this condition.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub documents: Option<Condition>,
-    /// What is raised.
+    /// The exception to raise.
     pub exception: ExceptionConfig,
 }
 
@@ -107,10 +107,10 @@ struct FailMap {
     /// The share of requests that fail, chosen at random.
     #[serde(default)]
     share: Percentage,
-    /// A request with a Document that fulfils it fails.
+    /// A request fails if one of its Documents meets this condition.
     #[serde(default)]
     documents: Option<Condition>,
-    /// What is raised.
+    /// The exception to raise.
     #[serde(default)]
     exception: ExceptionConfig,
 }
@@ -130,27 +130,27 @@ pub struct ExceptionConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Faults {
-    /// The connection is dropped instead of an answer.
+    /// The connection is dropped without an answer.
     pub drop: Percentage,
-    /// The answer is held back.
+    /// The answer is delayed.
     pub late: Option<Late>,
-    /// The answer comes twice. HTTP has no place for a second one.
+    /// The answer comes twice; not over HTTP.
     pub twice: Percentage,
-    /// The answer comes after the next one of its call or connection. HTTP has no such order.
+    /// The answer comes after the next one of its call or connection; not over HTTP.
     pub out_of_order: Percentage,
-    /// The answer carries an id that no request had.
+    /// The answer has an id that no request had.
     pub wrong_id: Percentage,
-    /// The answer is bytes that mean nothing.
+    /// The answer is bytes that are no message.
     pub garbage: Percentage,
 }
 
-/// Answers that are held back.
+/// Delayed answers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Late {
     /// The share of answers.
     pub share: Percentage,
-    /// For how long. Other requests are served meanwhile.
+    /// The delay. Other requests are served meanwhile.
     pub by: Span,
 }
 
@@ -160,27 +160,27 @@ pub struct Late {
 pub struct Stall {
     /// Length of a period.
     pub every: Span,
-    /// How much of it nothing moves.
+    /// The standstill at the end of each period.
     pub r#for: Span,
 }
 
-/// Slower at first: service takes `factor` times as long as it should when the Flow starts, and
-/// evenly less until it is as it should be after `for`.
+/// A slow start: service times are multiplied by `factor` when the Flow starts, and fall evenly to their
+/// normal length within `for`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SlowStart {
-    /// How long it takes to get to speed.
+    /// How long it takes to reach normal speed.
     pub r#for: Span,
-    /// How much slower it begins.
+    /// How much slower it is at first.
     pub factor: f64,
 }
 
-/// When an Executor cannot be reached: `true` for always, or a time from the Flow's start.
+/// When an Executor is unreachable: `true` for always, or a period counted from the Flow's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Down {
-    /// From when on.
+    /// The beginning.
     pub after: Span,
-    /// For how long; `None` for ever.
+    /// Its length; `None` for ever.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub r#for: Option<Span>,
 }
@@ -189,10 +189,10 @@ pub struct Down {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct DownMap {
-    /// From when on.
+    /// The beginning.
     #[serde(default)]
     after: Span,
-    /// For how long; left out: for ever.
+    /// Its length; default: for ever.
     #[serde(default)]
     r#for: Option<Span>,
 }

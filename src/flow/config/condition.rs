@@ -21,21 +21,21 @@ pub struct Condition {
     given: Map,
 }
 
-/// Why a map is no condition.
+/// Why a map is not a condition.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConditionError {
-    /// An operator that is none.
+    /// An unknown operator.
     #[error("unknown operator `{0}` (known here: {known})", known = OPERATORS)]
     Operator(String),
-    /// A field with something else than operators.
+    /// A field whose value is not a map of operators.
     #[error("expected operators for `{0}`, such as `{{$eq: value}}`")]
     NoOperators(String),
-    /// An operator with a value it cannot take.
+    /// An operator with a value of the wrong type.
     #[error("`{operator}` takes {expected}")]
     Operand {
         /// The operator.
         operator: String,
-        /// What it takes.
+        /// The values that it takes.
         expected: &'static str,
     },
 }
@@ -67,7 +67,7 @@ enum Test {
 }
 
 impl Condition {
-    /// Reads it from the map it is written as.
+    /// Reads a condition from its map.
     ///
     /// # Errors
     /// When an operator is unknown, or has a value it cannot take.
@@ -75,7 +75,7 @@ impl Condition {
         Ok(Condition { node: all(&given)?, given })
     }
 
-    /// Whether a Document fulfils it. In v2 a tag that is not there fulfils nothing but `$exists: false`.
+    /// Whether a Document meets it. In v2 a missing tag meets nothing but `$exists: false`.
     pub fn holds(&self, doc: &Document, family: Family) -> bool {
         self.node.holds(doc, family)
     }
@@ -181,7 +181,7 @@ impl Node {
 }
 
 impl Test {
-    /// A value that is not there fulfils only what is said about its absence.
+    /// Whether a missing value meets it: only if it asks for absence.
     fn holds(&self, value: Option<&Value>) -> bool {
         use std::cmp::Ordering::{Equal, Greater, Less};
         let compared = |with: &Value| value.and_then(|value| compare(value, with));
@@ -257,7 +257,7 @@ fn value_of<'a>(doc: &'a Document, field: &str) -> Option<Cow<'a, Value>> {
         "adjacency" => doc.adjacency.into(),
         "weight" => doc.weight.into(),
         "offset" => doc.offset.into(),
-        // What cannot be compared can still exist and have a size.
+        // Values that cannot be compared can still exist and have a size.
         "blob" => vec![Value::Null; doc.blob.as_ref()?.len().min(1)].into(),
         "tensor" => vec![Value::Null; usize::from(doc.tensor.is_some())].into(),
         "embedding" => vec![Value::Null; usize::from(doc.embedding.is_some())].into(),

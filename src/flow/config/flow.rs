@@ -22,39 +22,37 @@ use crate::wire::{Family, Protocol};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FlowConfig {
-    /// The family of DocArray it speaks. v1 unless told otherwise, because HTTP carries routes
-    /// there and GraphQL exists.
+    /// The family of DocArray. The default is v1, which has routes over HTTP, and GraphQL.
     pub family: FamilyName,
-    /// What it listens for; each protocol has a port of its own.
+    /// The protocols, each with its own port.
     pub protocols: Vec<ProtocolName>,
-    /// The address it listens on; this machine alone can reach it unless told otherwise.
+    /// The address to listen on. By default only this machine can reach it.
     #[serde(deserialize_with = "ip_address")]
     pub host: IpAddr,
     /// Fixed ports; a protocol without one gets a free port.
     pub ports: BTreeMap<ProtocolName, u16>,
     /// Which fields Documents of v2 may have; v1 has no choice.
     pub schema: SchemaName,
-    /// Encrypts all protocols.
+    /// TLS for all protocols.
     pub tls: Option<TlsFiles>,
-    /// Whether `/graphql` is there. Left out: yes in the v1 family, which alone has it.
+    /// Whether to serve `/graphql`. Default: yes in the v1 family, which alone has it.
     pub graphql: Option<bool>,
-    /// Whether HTTP has `/index`, `/search`, `/update` and `/delete`; v1 only.
+    /// Whether HTTP serves `/index`, `/search`, `/update` and `/delete`; v1 only.
     pub crud: bool,
     /// Endpoints with an HTTP route of their own, as by `flow.expose_endpoint`; v1 only.
     pub expose: Vec<String>,
     /// Whether pages of any website may call the HTTP gateway.
     pub cors: bool,
-    /// How many requests of one call are worked on at a time; 0 for as many as there are, up to
-    /// a bound that keeps memory bounded.
+    /// How many requests of one call are processed at a time; 0 for 100,000, the maximum.
     pub prefetch: usize,
-    /// How long the gateway waits for an Executor before it asks again; after three more attempts
-    /// the call fails. Left out: for ever.
+    /// How long the gateway waits for an Executor before it tries again; after three more attempts the call
+    /// fails. Default: for ever.
     pub timeout_send: Option<Span>,
-    /// All randomness comes from it.
+    /// The seed of all random choices.
     pub seed: u64,
-    /// Where arrival and departure of every request are written, one line each.
+    /// A file for the arrival and departure of every request, one line each.
     pub log: Option<PathBuf>,
-    /// The Executors. Each takes what the one before it gives, unless its `needs` say otherwise.
+    /// The Executors. Each gets the output of the one before it, unless its `needs` say otherwise.
     pub executors: Vec<ExecutorConfig>,
 }
 
@@ -73,14 +71,13 @@ pub enum FamilyName {
     V2,
 }
 
-/// What Executors of v2 take for a Document.
+/// The schema of Documents in v2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SchemaName {
-    /// The schema of Executors that declare none: it looks like a Document of v1, and fields it
-    /// does not have are dropped.
+    /// The schema of Executors that declare none: the fields of a v1 Document. Other fields are dropped.
     Legacy,
-    /// Any fields of any kind; they are kept as they came.
+    /// Any fields of any type, kept as they are.
     Any,
 }
 
@@ -96,89 +93,86 @@ pub enum ProtocolName {
     Websocket,
 }
 
-/// Where certificate and key are, in PEM.
+/// Certificate and key, as PEM files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TlsFiles {
-    /// The certificate, with those that lead to its authority.
+    /// The certificate, with its chain.
     pub cert: PathBuf,
     /// Its private key.
     pub key: PathBuf,
-    /// When given, only clients with a certificate of this authority are let in.
+    /// The authority whose client certificates are accepted; without it, clients need none.
     #[serde(default)]
     pub client_ca: Option<PathBuf>,
 }
 
 /// An Executor.
 ///
-/// What it does to Documents is its `uses`, and after that what `default` and `endpoints` say. How
-/// long it takes and how it fails can be said for the whole Executor, and otherwise for each
-/// endpoint.
+/// `uses` says what it does to Documents, and `default` and `endpoints` what happens after that. Service
+/// times and failures can be set for the whole Executor and for each endpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExecutorConfig {
-    /// Its name, which `target_executor` is matched with and routes carry.
+    /// The name that `target_executor` is matched against and that routes show.
     pub name: String,
     /// What it does.
     #[serde(default)]
     pub uses: Uses,
-    /// The name of its Python class in exceptions. Left out: made from the name, or that of
-    /// `uses`.
+    /// The name of its Python class in exceptions. Default: that of `uses`, or made from the name.
     #[serde(default)]
     pub class: Option<String>,
-    /// The Executors whose Documents it takes; `gateway` for those of the request. Left out: the
-    /// Executor before it. Several are joined.
+    /// The Executors whose Documents it gets, or `gateway` for those of the request. Default: the Executor
+    /// before it. The Documents of several are joined.
     #[serde(default)]
     pub needs: Option<Vec<String>>,
-    /// Only Documents that fulfil it come to this Executor.
+    /// Only Documents that meet this condition come to this Executor.
     #[serde(default)]
     pub when: Option<Condition>,
-    /// How many there are of it; requests go to each in turn.
+    /// Number of replicas; requests go to each in turn.
     #[serde(default = "one")]
     pub replicas: u32,
-    /// How many requests a replica works on at a time; the others wait in the order they came.
-    /// Left out: all at once.
+    /// How many requests a replica processes at a time; the others wait in order. Default: no limit.
     #[serde(default)]
     pub concurrency: Option<u32>,
-    /// How many requests may wait for a replica; one more is refused with an exception.
+    /// How many requests may wait for a replica; further ones are rejected with an exception.
     #[serde(default = "queue_bound")]
     pub queue: usize,
-    /// How long it works on a request.
+    /// Its service time.
     #[serde(default)]
     pub service_time: ServiceTime,
     /// Times at which it stands still.
     #[serde(default)]
     pub stall: Option<Stall>,
-    /// How it is slower at first.
+    /// A slow start.
     #[serde(default)]
     pub slow_start: Option<SlowStart>,
     /// Which requests end with an exception.
     #[serde(default)]
     pub fail: Option<Fail>,
-    /// When it cannot be reached at all.
+    /// When it is unreachable.
     #[serde(default)]
     pub down: Option<Down>,
     /// What goes wrong with its answers.
     #[serde(default)]
     pub faults: Option<Faults>,
-    /// What it does at endpoints that are not named under `endpoints`. Left out while `endpoints`
-    /// are given: it does not take part in such requests.
+    /// What it does at endpoints that are not named under `endpoints`. If only `endpoints` are given, it does
+    /// not take part in other requests.
     #[serde(default)]
     pub default: Option<Behaviour>,
-    /// What it does at endpoints by their name, `/index`.
+    /// What it does at endpoints, by their names such as `/index`.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, Behaviour>")]
     pub endpoints: IndexMap<String, Behaviour>,
 }
 
-/// The Executors there are.
+/// The kinds of Executors.
 ///
-/// From `appender` on they are those of Jina's interoperability tests: what they do depends on
-/// endpoint, parameters and text of Documents.
+/// From `appender` on they are those of the interoperability tests with Jina: what they do depends on
+/// endpoint, parameters and texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Uses {
-    /// Gives Documents back as they came.
+    /// Returns Documents unchanged.
     #[default]
     Echo,
     /// On `/index` and `/search`: gives every Document without an embedding one made from its
@@ -188,10 +182,10 @@ pub enum Uses {
     /// and `/status`.
     MemoryIndex,
     /// On `/append`, or with the parameter `append`: appends `append_count` Documents. On
-    /// `/clear`: takes all away.
+    /// `/clear`: removes all Documents.
     Appender,
-    /// Sleeps as long as the parameter `sleep_ms` or a text `sleep:MS` says; with the parameter
-    /// `block` nobody else is served meanwhile.
+    /// Sleeps as long as the parameter `sleep_ms` or a text `sleep:MS` says. With the parameter `block`,
+    /// other requests wait meanwhile.
     Sleeper,
     /// Raises an exception when the parameter `fail` or a text `fail` asks for one.
     Failer,
@@ -209,7 +203,7 @@ fn one() -> u32 {
     1
 }
 
-/// Enough for any rehearsal of an overload, and a bound all the same.
+/// The default length of the queue: long enough for any overload, and still a limit.
 fn queue_bound() -> usize {
     100_000
 }

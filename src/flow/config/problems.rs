@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration though each value has the right form.
+//! Mistakes in a configuration whose values are valid one by one.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,18 +7,18 @@ use super::behaviour::{Behaviour, SlowStart, Stall};
 use super::flow::{FamilyName, FlowConfig, SchemaName};
 use crate::units::ByteSize;
 
-/// Something that is wrong with a configuration beyond the form of a single value.
+/// A mistake in a configuration beyond a single invalid value.
 ///
 /// `Display` gives `executors[1].needs[0]: …`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowProblem {
-    /// The way to the value.
+    /// The path to the value.
     pub path: Vec<PathStep>,
     /// What was found and what was expected.
     pub message: String,
 }
 
-/// A step on the way to a value.
+/// A step of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PathStep {
     /// Into a map.
@@ -53,7 +53,7 @@ impl fmt::Display for FlowProblem {
 }
 
 impl FlowConfig {
-    /// Everything that is wrong with it, at once.
+    /// All mistakes at once; empty if there are none.
     pub fn problems(&self) -> Vec<FlowProblem> {
         let mut found = Problems(Vec::new());
         if self.protocols.is_empty() {
@@ -168,7 +168,7 @@ impl FlowConfig {
 }
 
 impl Behaviour {
-    /// What would take more memory than anybody means to give.
+    /// Checks sizes that would take too much memory.
     fn problems(&self, path: Vec<PathStep>, found: &mut Problems) {
         let mut check = |steps: &[&str], value: u64, most: u64| {
             if value > most {
@@ -190,22 +190,22 @@ impl Behaviour {
     }
 }
 
-/// Documents that a behaviour makes of one, at most.
+/// Maximum number of Documents that a behaviour makes of one.
 const COUNT_MAX: u64 = 1_000_000;
 
-/// Numbers of an embedding, at most.
+/// Maximum length of an embedding.
 const EMBEDDING_MAX: u64 = 65_536;
 
-/// As large as the largest message of a gateway.
+/// Maximum padding in bytes: the largest message of a gateway.
 const RESPONSE_MAX: ByteSize = ByteSize::new(1 << 30);
 
-/// Names are matched with patterns of strangers, and stand in every route.
+/// Maximum length of a name: names are matched against patterns from outside, and are in every route.
 const NAME_MAX: usize = 200;
 
-/// More than any Flow has, and few enough to hold.
+/// Maximum number of replicas of an Executor: more than any real Flow has.
 const REPLICAS_MAX: u32 = 10_000;
 
-/// What was found so far.
+/// The mistakes found so far.
 struct Problems(Vec<FlowProblem>);
 
 impl Problems {

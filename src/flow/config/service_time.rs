@@ -10,88 +10,88 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::units::{Percentage, Span};
 
-/// How long an Executor works on a request.
+/// How long an Executor takes for a request.
 ///
-/// A duration alone is a constant one; otherwise a map of one key, for example
+/// A duration alone is a constant time. Otherwise it is a map of one key, for example
 /// `{lognormal: {median: 5ms, p99: 40ms}}`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ServiceTime {
-    /// Always the same.
+    /// A constant time.
     Constant(Duration),
-    /// Any time between the two is as likely.
+    /// Uniformly distributed between the two.
     Uniform {
-        /// The shortest.
+        /// The shortest time.
         min: Duration,
-        /// The longest.
+        /// The longest time.
         max: Duration,
     },
-    /// Exponential, by its mean.
+    /// Exponentially distributed, by its mean.
     Exponential(Duration),
-    /// Lognormal, by two quantiles.
+    /// Lognormally distributed, by two quantiles.
     Lognormal {
-        /// Half of all requests take no longer.
+        /// The time that half of all requests do not exceed.
         median: Duration,
-        /// 99 of 100 requests take no longer.
+        /// The time that 99 of 100 requests do not exceed.
         p99: Duration,
     },
-    /// So long for every Document of a request; each is drawn anew.
+    /// A time per Document of a request, drawn anew for each.
     PerDocument(Box<ServiceTime>),
-    /// Longer when many are in service.
+    /// Longer when many requests are in service.
     Knee(Box<Knee>),
 }
 
-/// Service that slows down when there is much of it, as where processors or memory are shared.
+/// Service that slows down under load, as where processors or memory are shared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Knee {
-    /// The time when few are in service.
+    /// The time when few requests are in service.
     pub time: ServiceTime,
-    /// So many can be in service before it grows.
+    /// The number in service up to which it stays the same.
     pub at: u32,
-    /// How much of `time` every further one adds.
+    /// The share of `time` that every further request adds.
     pub growth: Percentage,
 }
 
-/// The map form; one key says the kind. A duration alone is a constant one.
+/// The map form, with one key. A duration alone is a constant time.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum ServiceTimeMap {
-    /// Always the same.
+    /// A constant time.
     Constant(Span),
-    /// Any time between the two is as likely.
+    /// Uniformly distributed between the two.
     Uniform(Bounds),
-    /// Exponential, by its mean.
+    /// Exponentially distributed, by its mean.
     Exponential(Mean),
-    /// Lognormal, by two quantiles.
+    /// Lognormally distributed, by two quantiles.
     Lognormal(Quantiles),
-    /// So long for every Document of a request.
+    /// A time per Document of a request.
     PerDocument(Box<ServiceTime>),
-    /// Longer when many are in service.
+    /// Longer when many requests are in service.
     Knee(Box<Knee>),
 }
 
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Bounds {
-    /// The shortest.
+    /// The shortest time.
     min: Span,
-    /// The longest.
+    /// The longest time.
     max: Span,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Mean {
-    /// The mean.
+    /// The mean time.
     mean: Span,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Quantiles {
-    /// Half of all requests take no longer.
+    /// The time that half of all requests do not exceed.
     median: Span,
-    /// 99 of 100 requests take no longer.
+    /// The time that 99 of 100 requests do not exceed.
     p99: Span,
 }
 
@@ -153,7 +153,7 @@ impl TryFrom<ServiceTimeMap> for ServiceTime {
 
 impl Serialize for ServiceTime {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // What was read from a file is short enough; a program may set anything.
+        // Times from files have been checked; a program may set any.
         let span = |duration: Duration| Span::new(duration).unwrap_or_default();
         let map = match self {
             ServiceTime::Constant(time) => return span(*time).serialize(serializer),

@@ -7,10 +7,10 @@ use rand::RngExt;
 use crate::random::Key;
 use crate::wire::{Document, NdArray, Tensor};
 
-/// How many numbers an embedding has.
+/// The length of an embedding.
 const DIMENSIONS: usize = 64;
 
-/// Gives every Document that has none an embedding.
+/// Gives every Document without an embedding one.
 pub(super) fn embed_missing(docs: &mut [Document]) {
     for doc in docs {
         if doc.embedding.is_none() {
@@ -19,8 +19,8 @@ pub(super) fn embed_missing(docs: &mut [Document]) {
     }
 }
 
-/// A vector of length one. Texts that share words are near one another: each word adds a
-/// direction of its own. Other content counts as one word.
+/// A vector of length 1. Each word adds its own direction, so texts that share words are close together.
+/// Other content counts as one word.
 pub(super) fn embedding(doc: &Document, dimensions: usize) -> Vec<f32> {
     let mut sum = vec![0.0_f32; dimensions];
     let mut add = |word: &str| {

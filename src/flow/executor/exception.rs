@@ -1,4 +1,4 @@
-//! Python exceptions, as Executors raise them and gateways tell of them.
+//! Python exceptions, as Executors raise them and gateways report them.
 
 use crate::flow::config::ExceptionConfig;
 use crate::wire::{ExceptionInfo, Family, Status};
@@ -9,7 +9,7 @@ pub(in crate::flow) struct Exception {
     /// The class, `ValueError`.
     name: String,
     args: Vec<Arg>,
-    /// What `repr` shows, where it is not name and arguments.
+    /// What `repr` prints instead of name and arguments.
     message: Option<String>,
 }
 
@@ -38,7 +38,7 @@ impl Exception {
         self.arg(shown.into(), shown.into())
     }
 
-    /// pydantic's exception, which shows its message in place of name and arguments.
+    /// pydantic's exception, which `repr` prints as its message.
     pub(in crate::flow) fn validation(message: String) -> Exception {
         Exception { name: "ValidationError".into(), args: Vec::new(), message: Some(message) }
     }
@@ -48,7 +48,7 @@ impl Exception {
         self
     }
 
-    /// What a response says of it: raised by `method` of the Executor class `class`.
+    /// The status of a response: raised by `method` of the Executor class `class`.
     pub(in crate::flow) fn into_status(self, class: &str, method: &str, family: Family) -> Status {
         let all = self.args.iter().map(|arg| arg.repr.as_str()).collect::<Vec<_>>().join(", ");
         let last = match self.args.as_slice() {
@@ -88,7 +88,7 @@ impl From<&ExceptionConfig> for Exception {
     }
 }
 
-/// The way from a real Executor's server to its method, for those who look at stacks.
+/// Stack frames from a real Executor's server to its method.
 const FRAMES_V1: &[(&str, u32, &str)] = &[
     ("__init__.py", 222, "process_data"),
     ("request_handling.py", 291, "handle"),
@@ -108,7 +108,7 @@ const FRAMES_V2: &[(&str, u32, &str)] = &[
     ("decorators.py", 325, "arg_wrapper"),
 ];
 
-/// A string as Python's `repr` shows it.
+/// A string as Python's `repr` prints it.
 pub(super) fn repr(text: &str) -> String {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     let mut shown = String::with_capacity(text.len() + 2);

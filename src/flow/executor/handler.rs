@@ -26,7 +26,7 @@ pub(super) struct Handler {
     faults: Option<config::Faults>,
 }
 
-/// What the kind of Executor does, before what its configuration adds.
+/// What the `uses` of an Executor does, before what its configuration adds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Does {
     Nothing,
@@ -35,19 +35,19 @@ enum Does {
     Search,
     Delete,
     Status,
-    /// Whether it was asked by the endpoint, and not by a parameter.
+    /// Whether the endpoint asks for it, and not a parameter.
     Append(bool),
     Clear,
     Sleep,
     Fail,
-    /// Whether it was asked by the endpoint, and not by a parameter.
+    /// Whether the endpoint asks for it, and not a parameter.
     Sum(bool),
-    /// Appends a Document that says who was there.
+    /// Appends a Document that names the Executor.
     WasHere(&'static str),
     NamedWasHere,
 }
 
-/// A request as one Executor sees it.
+/// A request as seen by one Executor.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Work<'a> {
     pub(super) family: Family,
@@ -56,19 +56,19 @@ pub(super) struct Work<'a> {
     pub(super) parameters: &'a Parameters,
 }
 
-/// What the work on a request came to, beside its Documents.
+/// The result of a request in addition to its Documents.
 #[derive(Debug, Default)]
 pub(super) struct Effect {
     /// The dict that was returned.
     pub(super) results: Option<Map>,
-    /// How long it still sleeps.
+    /// How long to sleep afterwards.
     pub(super) sleep: Duration,
-    /// Whether nobody else is served while it sleeps.
+    /// Whether other requests wait while it sleeps.
     pub(super) blocks: bool,
 }
 
 impl Handler {
-    /// The handlers of an Executor: that of endpoints without a name of their own, and the others.
+    /// The handlers of an Executor: the one for all other endpoints, and those of named endpoints.
     pub(super) fn all(config: &ExecutorConfig) -> (Option<Handler>, Vec<(String, Handler)>) {
         use Does::{
             Append, Clear, Delete, Embed, Index, NamedWasHere, Nothing, Search, Status, Sum,
@@ -110,7 +110,7 @@ impl Handler {
             .endpoints
             .iter()
             .filter(|(endpoint, _)| !named.iter().any(|(known, _)| known == endpoint));
-        // A named endpoint of an Executor that does something everywhere does it there too.
+        // An Executor that does something at every endpoint does it at named ones, too.
         let further = further.map(|(endpoint, behaviour)| {
             (endpoint.clone(), handler(default.unwrap_or(Nothing), Some(behaviour)))
         });
@@ -122,17 +122,17 @@ impl Handler {
         (default, all)
     }
 
-    /// Whether chance has a part in it.
+    /// Whether its behaviour is partly random.
     pub(super) fn draws(&self) -> bool {
         self.fail.is_some() || self.faults.is_some()
     }
 
-    /// The streaming endpoint that it is.
+    /// Its stream, if it is a streaming endpoint.
     pub(super) fn stream(&self) -> Option<StreamOf> {
         self.behaviour.stream
     }
 
-    /// What is to go wrong with an answer.
+    /// Draws the faults of an answer.
     pub(super) fn draw_faults(&self, rng: &mut Pcg64Mcg) -> Faults {
         let Some(faults) = &self.faults else { return Faults::default() };
         let mut hit = |share: crate::units::Percentage| rng.random::<f64>() < share.fraction();
@@ -149,7 +149,7 @@ impl Handler {
         }
     }
 
-    /// Whether a request with these Documents is one that fails.
+    /// Whether a request with these Documents fails.
     fn fails(&self, docs: &mut Docs, work: &Work<'_>) -> Result<(), ReadError> {
         let Some(Fail { documents: Some(condition), exception, .. }) = &self.fail else {
             return Ok(());
@@ -161,7 +161,7 @@ impl Handler {
         }
     }
 
-    /// Works on a request. Documents are changed only when nothing fails any more.
+    /// Processes a request. Documents change only once nothing can fail any more.
     pub(super) async fn work(
         &self,
         docs: &mut Docs,
@@ -211,7 +211,7 @@ impl Handler {
                     Does::Delete => index.delete(docs),
                     Does::Append(_) => {
                         let count = parameters.get("append_count").and_then(Value::as_f64);
-                        // Python would try and run out of memory.
+                        // Python would run out of memory.
                         const APPEND_MAX: f64 = 1_000_000.0;
                         for _ in 0..count.unwrap_or(1.0).clamp(0.0, APPEND_MAX) as u64 {
                             docs.push(was_here("appender", docs.len()));
@@ -230,7 +230,7 @@ impl Handler {
         Ok(effect)
     }
 
-    /// What the configuration adds.
+    /// Applies what the configuration adds.
     fn add(&self, docs: &mut Docs, work: &Work<'_>) -> Result<(), ReadError> {
         let Behaviour { filter, set, matches, append, response_size, .. } = &self.behaviour;
         if filter.is_none()
@@ -264,7 +264,7 @@ impl Handler {
     }
 }
 
-/// Whether Python would take a value for true.
+/// Whether a value is true in Python.
 fn is_true(value: &Value) -> bool {
     match value {
         Value::Null => false,
@@ -276,7 +276,7 @@ fn is_true(value: &Value) -> bool {
     }
 }
 
-/// Only Documents that fulfil a condition.
+/// The Documents that meet a condition.
 pub(super) fn keep(
     docs: &mut Docs,
     condition: &Condition,
@@ -295,7 +295,7 @@ fn was_here(name: &str, before: usize) -> Document {
     new(Document::from_text(format!("{name} was here and got {before} document")))
 }
 
-/// A text `sleep:MS` of a Document counts more than the parameter.
+/// How long to sleep: a Document's text `sleep:MS` overrides the parameter.
 fn sleep(docs: &[Document], parameters: &Map) -> Result<(Duration, bool), Exception> {
     let mut ms = match parameters.get("sleep_ms").filter(|value| is_true(value)) {
         None => 0.0,
@@ -391,7 +391,7 @@ fn made_up(doc: &Document, matches: &config::Matches) -> Vec<Document> {
         .collect()
 }
 
-/// Makes Documents take so many bytes at least.
+/// Pads Documents to at least this many bytes.
 fn pad(docs: &mut Vec<Document>, size: u64, family: Family) -> Result<(), Exception> {
     let large = |_| Exception::new("ValueError").text("the Documents cannot be written");
     let now = family.encode_docs(docs).map_err(large)?.len() as u64;

@@ -1,4 +1,4 @@
-//! A tiny index in memory, so that indexing and then searching means something.
+//! A small index in memory, so that searches find what was indexed.
 
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -10,13 +10,13 @@ use super::exception::Exception;
 use crate::units::ByteSize;
 use crate::wire::{Document, Family, Map, NamedScore, NdArray};
 
-/// Matches per Document when the request's parameters do not say.
+/// Matches per Document if the parameters do not set it.
 const LIMIT: usize = 10;
 
-/// How many Documents are kept: an index is for rehearsals, and memory has a bound.
+/// Maximum number of Documents, to bound memory.
 const CAPACITY: usize = 1_000_000;
 
-/// How many bytes they may have together, encoded.
+/// Maximum total size of the encoded Documents, in bytes.
 const CAPACITY_BYTES: usize = 4 << 30;
 
 /// Documents that are found by their embedding.
@@ -27,21 +27,21 @@ pub(super) struct MemoryIndex {
 
 #[derive(Debug, Default)]
 struct Kept {
-    /// By their id, in the order they came.
+    /// Entries by id, oldest first.
     entries: IndexMap<String, Entry>,
-    /// The sum of theirs.
+    /// The total size of the entries, in bytes.
     bytes: usize,
 }
 
 #[derive(Debug)]
 struct Entry {
-    /// Of length one, so that a product is a cosine.
+    /// Of length 1, so that a dot product is a cosine.
     unit: Vec<f32>,
     document: Document,
     bytes: usize,
 }
 
-/// The number of matches asked for: `limit`, `top_k` or `k`.
+/// The requested number of matches: `limit`, `top_k` or `k`.
 pub(super) fn limit(parameters: &Map) -> usize {
     ["limit", "top_k", "k"]
         .iter()
@@ -50,7 +50,7 @@ pub(super) fn limit(parameters: &Map) -> usize {
 }
 
 impl MemoryIndex {
-    /// Keeps Documents; one with the id of another takes its place.
+    /// Adds Documents. One with a known id replaces the old one.
     pub(super) fn index(&self, docs: &[Document], family: Family) -> Result<(), Exception> {
         let read = |document: &Document| {
             let encoded = family.encode_docs(std::slice::from_ref(document));
@@ -69,7 +69,7 @@ impl MemoryIndex {
         limit: usize,
     ) -> Result<(), Exception> {
         let queries = docs.iter().map(unit).collect::<Result<Vec<_>, _>>()?;
-        // A search through much would keep the connections of this thread waiting.
+        // A long search would block the connections of this thread.
         const LONG: usize = 2_000_000;
         let products = queries.iter().map(Vec::len).sum::<usize>() * index.len();
         if products < LONG {
@@ -81,7 +81,7 @@ impl MemoryIndex {
             index.find(&queries, &mut moved, limit);
             moved
         });
-        // It fails only when the runtime ends, and nobody waits for the answer then.
+        // It fails only when the runtime shuts down, and then nobody waits for the answer.
         *docs = found.await.unwrap_or_default();
         Ok(())
     }
@@ -107,7 +107,7 @@ impl MemoryIndex {
                 .filter(|(_, entry)| entry.unit.len() == query.len())
                 .map(|(at, entry)| (dot(&entry.unit, query), at))
                 .collect();
-            // The best first; of equals the one that came first.
+            // Best first; among equals, the oldest.
             let order =
                 |a: &(f32, usize), b: &(f32, usize)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
             let limit = limit.min(scored.len());
@@ -120,7 +120,7 @@ impl MemoryIndex {
                 let mut found = entries[at].document.clone();
                 found.adjacency = doc.adjacency.saturating_add(1);
                 let score = NamedScore {
-                    // Rounding makes a little more than 1 of vectors that are the same.
+                    // For equal vectors, rounding may give a little more than 1.
                     value: f64::from(score).clamp(-1.0, 1.0),
                     op_name: "cosine".into(),
                     ref_id: doc.id.clone(),
@@ -133,7 +133,7 @@ impl MemoryIndex {
         }
     }
 
-    /// Forgets the Documents with these ids.
+    /// Removes the Documents with these ids.
     pub(super) fn delete(&self, docs: &[Document]) {
         let gone: HashSet<&str> = docs.iter().map(|doc| doc.id.as_str()).collect();
         let mut kept = self.write();
@@ -141,7 +141,7 @@ impl MemoryIndex {
         kept.bytes = kept.entries.values().map(|entry| entry.bytes).sum();
     }
 
-    /// What `/status` returns.
+    /// The result of `/status`.
     pub(super) fn status(&self) -> Map {
         let entries = &self.read().entries;
         let dimensions = entries.first().map(|(_, entry)| entry.unit.len());
@@ -153,7 +153,7 @@ impl MemoryIndex {
 }
 
 impl Kept {
-    /// Keeps an entry, if there is room for it among so many bytes.
+    /// Adds an entry if it fits into this many bytes.
     fn put(&mut self, entry: Entry, capacity: usize) -> Result<(), Exception> {
         let before = self.entries.get(&entry.document.id).map(|before| before.bytes);
         let bytes = self.bytes - before.unwrap_or(0) + entry.bytes;

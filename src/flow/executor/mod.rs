@@ -45,7 +45,7 @@ pub(super) struct Executor {
 
 #[derive(Debug)]
 struct Replica {
-    /// The name results are filed under: `indexer/rep-0`.
+    /// The key of its results: `indexer/rep-0`.
     pod: String,
     state: Mutex<State>,
     index: Arc<MemoryIndex>,
@@ -55,37 +55,37 @@ struct Replica {
 struct State {
     queue: Queue,
     rng: Pcg64Mcg,
-    /// Until when nobody is served, because somebody sleeps and blocks.
+    /// Until when no request is served, because one blocks the replica while it sleeps.
     blocked: Duration,
 }
 
-/// What an Executor works with, the same for all of a Flow.
+/// What all Executors of a Flow share.
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) family: Family,
     /// Whether Documents of v2 may have fields beyond those of the default schema.
     pub(super) any_field: bool,
-    /// Times count from here.
+    /// The start of the Flow, from which times count.
     pub(super) epoch: Instant,
     pub(super) timer: Timer,
 }
 
-/// What an Executor returned beside its Documents.
+/// What an Executor returned in addition to its Documents.
 #[derive(Debug, Default)]
 pub(super) struct Handled {
     /// A dict, and the pod that returned it.
     pub(super) results: Option<(String, Map)>,
     /// The exception it ended with.
     pub(super) failure: Option<Status>,
-    /// What is to go wrong with the answer.
+    /// Deliberate faults of the answer.
     pub(super) faults: Faults,
 }
 
-/// What becomes of a request, decided as it arrives.
+/// What will happen to a request, decided when it arrives.
 struct Admission<'a> {
     /// When its service ends, counted from the start of the Flow.
     done: Result<Duration, Full>,
-    /// What ends it, if chance says so.
+    /// The failure that it was chosen for at random, if any.
     fails: Option<&'a Fail>,
     faults: Faults,
 }
@@ -106,8 +106,8 @@ impl Executor {
                     stall,
                     counts,
                 ),
-                // A stream of its own, so that what it does to its requests does not depend on how
-                // they meet those of another.
+                // Each replica has its own random numbers, so that its behaviour does not depend on how its
+                // requests interleave with those of others.
                 rng: key.index(number.into()).rng(),
                 blocked: Duration::ZERO,
             }),
@@ -126,7 +126,7 @@ impl Executor {
         }
     }
 
-    /// The name `target_executor` is matched with.
+    /// The name that `target_executor` is matched against.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -141,28 +141,28 @@ impl Executor {
         self.default.is_some()
     }
 
-    /// Whether it takes part in requests to this endpoint; to none for requests without one.
+    /// Whether it processes requests to this endpoint. `None` is a request without an endpoint.
     pub(super) fn serves(&self, endpoint: Option<&str>) -> bool {
-        // A request without an endpoint is not asked for one.
+        // Without an endpoint, every Executor takes part.
         endpoint.is_none() || self.handler(endpoint).is_some()
     }
 
-    /// What streams at this endpoint.
+    /// The stream of this endpoint, if it is a streaming one.
     pub(super) fn stream(&self, endpoint: &str) -> Option<StreamOf> {
         self.named.get(endpoint).and_then(Handler::stream)
     }
 
-    /// Whether it is one of those with a condition on Documents.
+    /// Whether it has a condition on Documents.
     pub(super) fn is_conditional(&self) -> bool {
         self.when.is_some()
     }
 
-    /// Whether there is a time at which it cannot be reached.
+    /// Whether it is ever unreachable.
     pub(super) fn can_be_down(&self) -> bool {
         self.down.is_some()
     }
 
-    /// Whether it cannot be reached at this time since the Flow's start.
+    /// Whether it is unreachable at this time since the Flow's start.
     pub(super) fn is_down(&self, now: Duration) -> bool {
         self.down.is_some_and(|Down { after, r#for }| {
             now >= after.get() && r#for.is_none_or(|length| now < after.get() + length.get())
@@ -173,18 +173,18 @@ impl Executor {
         endpoint.and_then(|endpoint| self.named.get(endpoint)).or(self.default.as_ref())
     }
 
-    /// Leaves only Documents that fulfil its condition.
+    /// Keeps only Documents that meet its condition.
     pub(super) fn filter(&self, docs: &mut Docs, family: Family) -> Result<(), DecodeError> {
         let Some(condition) = &self.when else { return Ok(()) };
         match handler::keep(docs, condition, family) {
             Ok(()) => Ok(()),
             Err(ReadError::Decode(error)) => Err(error),
-            // What cannot be read fulfils nothing, and the Executor will say what is wrong with it.
+            // Documents that cannot be read are left to the Executor, which reports the error.
             Err(ReadError::Exception(_)) => Ok(()),
         }
     }
 
-    /// Works on a request: waits for its turn and for the work to be done, then changes Documents.
+    /// Processes a request: waits until its service would be done, then changes the Documents.
     pub(super) async fn run(
         &self,
         docs: &mut Docs,
@@ -217,7 +217,7 @@ impl Executor {
             }
             Err(ReadError::Decode(error)) => return Err(error),
             Err(ReadError::Exception(exception)) => {
-                // The answer carries Documents as this Executor got them.
+                // The answer has the Documents as this Executor got them.
                 if let Some(received) = received {
                     *docs = received;
                 }
@@ -227,7 +227,7 @@ impl Executor {
         Ok(outcome)
     }
 
-    /// Waits until a request has had its turn and its service.
+    /// Waits until a request has been served.
     async fn serve(
         &self,
         replica: &Replica,
@@ -241,7 +241,7 @@ impl Executor {
         }
         let (now, admission) = {
             let mut state = replica.state.lock().unwrap_or_else(PoisonError::into_inner);
-            // Whoever has the lock is the next to arrive, so times of arrival never go back.
+            // The clock is read under the lock, so arrivals are in order.
             let now = world.epoch.elapsed();
             (now, self.admit(&mut state, handler, docs.count(), now))
         };
@@ -261,12 +261,12 @@ impl Executor {
         }
     }
 
-    /// Whether anything here takes time.
+    /// Whether requests take any time.
     fn is_timed(&self, handler: &Handler) -> bool {
         self.stalls || !handler.sampler.is_zero()
     }
 
-    /// Decides what becomes of a request with so many Documents that arrives `now`.
+    /// Decides what will happen to a request with this many Documents that arrives `now`.
     fn admit<'a>(
         &self,
         State { queue, rng, .. }: &mut State,
@@ -286,7 +286,7 @@ impl Executor {
         Admission { done, fails, faults }
     }
 
-    /// Sleeps as the `sleeper` does. Who blocks makes all wait that come after.
+    /// Sleeps as the `sleeper` does. If it blocks, later requests wait.
     async fn sleep(&self, replica: &Replica, time: Duration, blocks: bool, world: &World) {
         let now = world.epoch.elapsed();
         let until = {
@@ -303,7 +303,7 @@ impl Executor {
     }
 }
 
-/// A Document of a streaming endpoint, of which `number` counts from 0.
+/// The Document number `number` (from 0) of a streaming endpoint.
 pub(super) fn streamed(doc: &Document, number: u32) -> Document {
     let text = doc.text.as_deref().unwrap_or_default();
     Document {
@@ -313,7 +313,7 @@ pub(super) fn streamed(doc: &Document, number: u32) -> Document {
     }
 }
 
-/// The class a Python programmer would have named so: `image-encoder` is an `ImageEncoder`.
+/// A Python class name for an Executor's name: `ImageEncoder` for `image-encoder`.
 fn class_name(name: &str) -> String {
     let mut class = String::new();
     for part in name.split(|c: char| !c.is_alphanumeric()) {

@@ -10,15 +10,15 @@ use crate::flow::config::{ServiceTime, SlowStart};
 /// The standard normal's 99th percentile.
 pub(in crate::flow) const Z99: f64 = 2.326_347_874_040_841;
 
-/// What a drawn time is cut to: more than any run, and little enough that no instant overflows.
+/// Maximum service time: longer than any run, and short enough that no instant overflows.
 const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 
-/// Service times, ready to be drawn.
+/// Draws service times.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sampler {
     law: Shape,
     per_document: bool,
-    /// From how many in service on, and how much each further one adds.
+    /// The number in service above which times grow, and how much each further request adds.
     knee: Option<(usize, f64)>,
     slow_start: Option<SlowStart>,
 }
@@ -47,18 +47,18 @@ impl Sampler {
         }
     }
 
-    /// Whether it never takes any time.
+    /// Whether all times are zero.
     pub(super) fn is_zero(&self) -> bool {
         matches!(self.law, Shape::Constant(Duration::ZERO))
     }
 
-    /// Whether it depends on how many are in service.
+    /// Whether times depend on the number in service.
     pub(super) fn counts(&self) -> bool {
         self.knee.is_some()
     }
 
-    /// Draws the time that a request of so many Documents takes when it is alone, `now` being the
-    /// time since the Flow started.
+    /// Draws the time of a request with this many Documents that is served alone. `now` is the time since
+    /// the Flow's start.
     pub(super) fn draw(&self, rng: &mut Pcg64Mcg, documents: usize, now: Duration) -> Duration {
         let mut time = match (self.per_document, self.law) {
             (false, law) => law.draw(rng),
@@ -76,7 +76,7 @@ impl Sampler {
         time.min(LONGEST)
     }
 
-    /// The same with so many in service, this request among them.
+    /// The time with this many requests in service, this one included.
     pub(super) fn among(&self, time: Duration, in_service: usize) -> Duration {
         match self.knee {
             Some((at, growth)) if in_service > at => {
@@ -94,7 +94,7 @@ impl Shape {
                 min: min.as_secs_f64(),
                 span: max.saturating_sub(min).as_secs_f64(),
             },
-            // A mean of zero has no rate: it is a constant.
+            // A mean of zero means a constant zero.
             ServiceTime::Exponential(mean) if !mean.is_zero() => {
                 Exp::new(1.0 / mean.as_secs_f64()).map_or(Shape::Constant(mean), Shape::Exponential)
             }
@@ -104,7 +104,7 @@ impl Shape {
                 LogNormal::new(mu, sigma).map_or(Shape::Constant(median), Shape::Lognormal)
             }
             ServiceTime::Constant(time) => Shape::Constant(time),
-            // The configuration nests no further.
+            // The configuration does not nest further.
             ServiceTime::Exponential(_) | ServiceTime::PerDocument(_) | ServiceTime::Knee(_) => {
                 Shape::Constant(Duration::ZERO)
             }

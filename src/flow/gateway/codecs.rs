@@ -1,6 +1,6 @@
-//! Base64 and UTF-8 as Python decodes them, and what it says where it cannot.
+//! Decodes base64 and UTF-8 as Python does, with its error messages.
 
-/// What cannot be decoded, in Python's words.
+/// Why bytes cannot be decoded, with Python's messages.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum CodecError {
     #[error("string argument should contain only ASCII characters")]
@@ -16,7 +16,7 @@ pub(super) enum CodecError {
     NotUtf8(String),
 }
 
-/// Bytes from base64: what is not of its alphabet does not count, and nothing after its padding.
+/// Bytes from base64. Characters outside its alphabet, and everything after the padding, are ignored.
 ///
 /// # Errors
 /// When characters or padding are missing.
@@ -67,7 +67,7 @@ pub(super) fn base64(text: &str) -> Result<Vec<u8>, CodecError> {
 /// Text from UTF-8.
 ///
 /// # Errors
-/// When the bytes are something else.
+/// When the bytes are not UTF-8.
 pub(super) fn utf8(bytes: Vec<u8>) -> Result<String, CodecError> {
     String::from_utf8(bytes).map_err(|error| {
         let (at, bytes) = (error.utf8_error().valid_up_to(), error.as_bytes());

@@ -28,8 +28,8 @@ use crate::wire::{
     DataRequest, Document, Family, Form, Header, Protocol, decode_single, encode_single_response,
 };
 
-/// How many bytes of requests one call has in work at a time, beside their number: a client that
-/// writes without end has to wait then.
+/// Maximum number of bytes of requests that one call processes at a time, whatever their number. After
+/// that, a client that keeps on writing has to wait.
 const IN_WORK_BYTES_MAX: usize = 256 << 20;
 
 /// Answers one call.
@@ -155,7 +155,7 @@ impl UnaryService<Bytes> for Single {
     }
 }
 
-/// `grpc.health.v1.Health`: all that reflection lists is there as long as the Flow is.
+/// `grpc.health.v1.Health`: every service that reflection lists is healthy until the Flow stops.
 struct Health {
     gateway: Arc<Gateway>,
     stop: CancellationToken,
@@ -223,7 +223,7 @@ impl ServerStreamingService<Bytes> for Health {
     }
 }
 
-/// What `endpoint_discovery` tells, `default` being the key of the default endpoint.
+/// The answer of `endpoint_discovery`; `/default` stands for the default endpoint.
 fn endpoints(gateway: &Gateway) -> EndpointsProto {
     let named = gateway.endpoints().into_iter().map(str::to_owned);
     let default = gateway.has_default().then(|| "/default".to_owned());
@@ -320,7 +320,7 @@ impl StreamingService<Bytes> for Call {
     }
 }
 
-/// What comes of a request, and how many bytes it had.
+/// The outcome of a request, and the request's size in bytes.
 type Done = (Result<Answer, CallFailure>, usize);
 type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
 
@@ -337,9 +337,9 @@ struct Answers {
     bytes_in_work: usize,
     outbox: Outbox,
     stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
-    /// How the call ends when what is in work is done.
+    /// How the call ends after its answers are sent.
     failed: Option<Status>,
-    /// Whether the connection is being dropped, so that nothing may be said any more.
+    /// Whether the connection is being dropped, so that nothing more may be sent.
     dropped: bool,
 }
 
@@ -380,7 +380,7 @@ impl Answers {
             }
             Ok(reply) => self.outbox.put(reply),
             Err(failure) => {
-                // The call ends here, whatever else is in work.
+                // The call ends here, with all requests that are still being processed.
                 self.input = None;
                 self.in_work = InWork::AsTheyFinish(FuturesUnordered::new());
                 if let Some(stub) = failure.stub(self.gateway.family) {
@@ -438,7 +438,7 @@ impl Stream for Answers {
                         Box::pin(
                             async move { (gateway.answer(bytes, Protocol::Grpc).await, length) },
                         );
-                    // An answer that takes no time goes out without a stay in the set.
+                    // An answer that is there at once need not wait in the set.
                     if this.in_work.len() == 0
                         && let Poll::Ready((done, _)) = work.as_mut().poll(cx)
                     {
@@ -460,7 +460,7 @@ impl Stream for Answers {
 }
 
 impl CallFailure {
-    /// How a call ends with it.
+    /// The status that ends the call.
     fn status(&self) -> Status {
         match self {
             CallFailure::Network { error, .. } if error.timed_out => {
@@ -474,7 +474,7 @@ impl CallFailure {
         }
     }
 
-    /// What a stream carries before it ends with it: a message with nothing but the request's id.
+    /// The last message of a stream before that status: it has the request's id and nothing else.
     fn stub(&self, family: Family) -> Option<Bytes> {
         let CallFailure::Network { request_id, .. } = self else { return None };
         let header = Header { request_id: request_id.clone(), ..Header::default() };

@@ -92,7 +92,7 @@ impl Gateway {
         })
     }
 
-    /// Writes what is left to write.
+    /// Flushes the log.
     pub(super) fn close(&self) {
         if let Some(log) = &self.log {
             log.flush();
@@ -108,7 +108,7 @@ impl Gateway {
         self.executors().flat_map(Executor::endpoints).collect()
     }
 
-    /// Whether an Executor takes requests to endpoints that nobody binds by name.
+    /// Whether an Executor takes requests to endpoints that no Executor binds by name.
     pub(super) fn has_default(&self) -> bool {
         self.executors().any(Executor::has_default)
     }
@@ -118,7 +118,8 @@ impl Gateway {
         self.topology.unreachable(self.world.epoch.elapsed()).map_or(Ok(()), Err)
     }
 
-    /// How many Documents this endpoint streams, and how fast; `None` if it does not stream. A real gateway has one Executor then.
+    /// How many Documents this endpoint streams, and how fast; `None` if it does not stream. A real gateway
+    /// has only one Executor then.
     pub(super) fn stream(&self, endpoint: &str) -> Option<StreamOf> {
         self.executors().find_map(|executor| executor.stream(endpoint))
     }
@@ -148,20 +149,20 @@ impl Gateway {
         self.in_work.load(Ordering::Relaxed) == 0
     }
 
-    /// Counts as work for as long as it is kept.
+    /// Counts a request as being processed until the returned value is dropped.
     pub(super) fn working(&self) -> Working {
         self.in_work.fetch_add(1, Ordering::Relaxed);
         Working(self.in_work.clone())
     }
 
-    /// Waits.
+    /// Waits for this time, on the exact clock of the Flow.
     pub(super) async fn sleep(&self, time: Duration) {
         if !time.is_zero() {
             self.world.timer.sleep_until(Instant::now() + time).await;
         }
     }
 
-    /// Sends a request through the Executors. What an Executor raises is part of the answer.
+    /// Sends a request through the Executors. An exception of an Executor is part of the answer.
     pub(super) async fn handle(&self, mut message: Message) -> Result<Message, CallFailure> {
         let _working = self.working();
         message.routes.clear();
@@ -174,7 +175,7 @@ impl Gateway {
         if message.parameters.known(RESULTS).is_some_and(serde_json::Value::is_number) {
             return Err(CallFailure::Results);
         }
-        // The first request of a v1 gateway finds it not yet knowing who binds what.
+        // At its first request, a v1 gateway does not know yet which Executor binds which endpoint.
         let discovered = self.discovered.swap(true, Ordering::Relaxed);
         let walked =
             self.topology.walk(&mut message, pattern.as_ref(), discovered, &self.world).await;
@@ -220,7 +221,7 @@ impl Gateway {
         answered
     }
 
-    /// Notes a request in the log; what is given back notes its departure.
+    /// Notes the arrival of a request for the log. The returned value writes its line.
     pub(super) fn arrived(&self, message: &Message, protocol: Protocol) -> Note<'_> {
         Note(
             self.log
@@ -229,7 +230,7 @@ impl Gateway {
         )
     }
 
-    /// A pattern, compiled if it was not yet.
+    /// A compiled pattern, from the cache if possible.
     fn pattern(&self, text: &str) -> Result<Pattern, PatternError> {
         let mut patterns = self.patterns.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pattern) = patterns.get(text) {
@@ -244,7 +245,7 @@ impl Gateway {
     }
 }
 
-/// A request that is being worked on, see [`Gateway::working`].
+/// A request that is being processed, see [`Gateway::working`].
 #[must_use]
 pub(super) struct Working(Arc<AtomicUsize>);
 
@@ -254,7 +255,7 @@ impl Drop for Working {
     }
 }
 
-/// Notes a departure.
+/// Writes the line of a request into the log.
 #[must_use]
 pub(super) struct Note<'a>(Option<(&'a Log, String, Protocol, Stamp)>);
 
@@ -267,7 +268,7 @@ impl Note<'_> {
     }
 }
 
-/// A limit on requests in work, where 0 is none.
+/// The number of requests to process at a time; 0 stands for no limit.
 pub(super) fn limit(prefetch: usize) -> usize {
     match prefetch {
         0 => PREFETCH_MAX,
@@ -275,7 +276,7 @@ pub(super) fn limit(prefetch: usize) -> usize {
     }
 }
 
-/// What no message begins with: field 0, and a length that never ends.
+/// Bytes that are no protobuf message: a varint that never ends.
 pub(super) fn garbage() -> Bytes {
     Bytes::from_static(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff")
 }

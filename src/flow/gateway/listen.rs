@@ -29,29 +29,29 @@ use crate::flow::config::{FlowConfig, TlsFiles};
 use crate::flow::error::{FlowError, TlsError};
 use crate::wire::{Family, Protocol};
 
-/// Connections a port holds at a time. More wait in the kernel's queue, so that memory is bounded.
+/// Maximum number of connections per port, to bound memory. Further ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 10_000;
 
 /// How long a client may take for its TLS handshake, and for the header of a request.
 const HELLO_MAX: Duration = Duration::from_secs(30);
 
-/// How long a stopping Flow bears with connections while it has no work: a client that is there
-/// needs less, one that hangs would need for ever.
+/// How long a stopping Flow waits for connections to close once all requests are answered. A live client
+/// needs less, and one that hangs would never close.
 const QUIET: Duration = Duration::from_secs(3);
 
-/// How long a client that was refused may take to see it.
+/// How long a rejected client may take to read why.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// HTTP/2 settings of a real gateway.
 const WINDOW: u32 = 4 << 20;
 const FRAME_MAX: u32 = 4 << 20;
 const HEADER_LIST_MAX: u32 = 16 << 10;
-/// Where a real gateway has no bound: more streams wait at the client, and memory is bounded.
+/// A real gateway has no limit here. With it, memory is bounded, and further streams wait at the client.
 const STREAMS_MAX: u32 = 10_000;
-/// A gateway of v2 asks silent clients so often whether they are still there.
+/// How often a v2 gateway pings silent clients.
 const PING_EVERY: Duration = Duration::from_secs(10);
 
-/// All ports of a Flow and what goes on behind them.
+/// All ports of a Flow, their connections, and the gateway behind them.
 #[derive(Debug)]
 pub(crate) struct Server {
     gateway: Arc<Gateway>,
@@ -99,8 +99,8 @@ impl Server {
         Ok(port)
     }
 
-    /// Takes no new connections and requests, lets those in flight finish for so long, then ends
-    /// what is left. Connections on which nothing goes on any more have [`QUIET`] for their goodbye.
+    /// Takes no new connections and requests, waits up to `grace` for those in flight, then ends what is
+    /// left. Idle connections get [`QUIET`] to close.
     pub(crate) async fn stop(&self, grace: Duration) {
         const TICK: Duration = Duration::from_millis(250);
         self.stop.cancel();
@@ -166,7 +166,7 @@ impl Door {
                         drop(place);
                     });
                 }
-                // Out of descriptors, or gone before it was accepted: others may do better.
+                // No file descriptors left, or the client is gone already: the next one may work.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             }
         }
@@ -175,7 +175,7 @@ impl Door {
     async fn welcome(self, socket: TcpStream) {
         let _ = socket.set_nodelay(true); // a socket that refuses is slower, and no worse
         if self.tls.is_none() && self.protocol == Protocol::Grpc {
-            // Here the gateway speaks first.
+            // With HTTP/2, the server sends first.
             return self.serve(socket).await;
         }
         let first = tokio::select! {
@@ -191,7 +191,7 @@ impl Door {
                     self.serve(socket).await;
                 }
             }
-            // A real gateway says nothing to who does not greet it, not even an alert of TLS.
+            // Without a TLS handshake a real gateway answers nothing, not even a TLS alert.
             (Some(_), _) => refuse(socket, b"").await,
         }
     }
@@ -199,7 +199,7 @@ impl Door {
     async fn serve(self, socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let read = Arc::new(AtomicUsize::new(0));
         let io = TokioIo::new(Counted { io: socket, read: read.clone() });
-        // Cancelled to drop this one connection without a word.
+        // Cancelled to drop this connection without an answer.
         let broken = CancellationToken::new();
         let gateway = self.gateway.clone();
         let stop = self.stop.clone();
@@ -258,10 +258,10 @@ impl Door {
     }
 }
 
-/// What a client of HTTP/2 says first, in bytes: its preface, without the settings behind it.
+/// Length in bytes of the preface with which an HTTP/2 client begins, without the settings after it.
 const PREFACE: usize = 24;
 
-/// Counts what was read of a connection.
+/// Counts the bytes that are read from a connection.
 struct Counted<T> {
     io: T,
     read: Arc<AtomicUsize>,
@@ -310,8 +310,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
     }
 }
 
-/// Sees a connection to its end: `stop` asks it to finish what it has, by `goodbye`, and `broken`
-/// drops it.
+/// Serves a connection until it ends. On `stop`, `goodbye` asks it to finish its requests; `broken` drops
+/// it.
 #[expect(
     clippy::manual_async_fn,
     reason = "the compiler cannot prove such an `async fn` to be `Send`"
@@ -340,15 +340,15 @@ fn until_over<C: Future<Output = hyper::Result<()>> + Send>(
 
 /// How a connection begins.
 enum First {
-    /// As HTTP/2 does, which only the port of gRPC speaks.
+    /// With HTTP/2, which belongs to the gRPC port.
     Http2,
     Tls,
     Other,
-    /// Not at all, for too long.
+    /// Nothing came in time.
     Nothing,
 }
 
-/// Looks at the first bytes of a connection, and leaves them there.
+/// Peeks at the first bytes of a connection.
 async fn first_words(socket: &TcpStream) -> First {
     const TLS_HANDSHAKE: u8 = 22;
     const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n";
@@ -356,22 +356,22 @@ async fn first_words(socket: &TcpStream) -> First {
     match tokio::time::timeout(HELLO_MAX, socket.peek(&mut first)).await {
         Ok(Ok(0) | Err(_)) | Err(_) => First::Nothing,
         Ok(Ok(_)) if first[0] == TLS_HANDSHAKE => First::Tls,
-        // A beginning of three bytes is no method of HTTP/1 and enough.
+        // `PRI` is enough: no HTTP/1 method begins like this.
         Ok(Ok(n)) if n >= 3 && HTTP2.starts_with(&first[..n]) => First::Http2,
         Ok(Ok(_)) => First::Other,
     }
 }
 
-/// Tells a client of gRPC in words it knows from a real gateway that it is at the wrong port; a
-/// mere end would look like a network that fails.
+/// The answer of a real gateway to a gRPC client on the wrong port. Merely closing the connection would
+/// look like a network failure.
 const WRONG_PORT: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
     content-type: text/plain; charset=utf-8\r\n\
     connection: close\r\n\r\n\
     Invalid HTTP request received.";
 
-/// Ends a connection with these last words.
+/// Sends these bytes, then closes the connection.
 async fn refuse(mut socket: TcpStream, words: &[u8]) {
-    // What came is read first: unread bytes would turn the end into a reset, which overtakes words.
+    // Reads first: with unread bytes, closing would send a reset that overtakes the answer.
     let mut taken = [0; 4096];
     let _ = socket.try_read(&mut taken);
     if socket.write_all(words).await.is_ok() && socket.shutdown().await.is_ok() {

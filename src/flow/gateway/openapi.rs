@@ -33,7 +33,7 @@ pub(super) fn schema(gateway: &Gateway, protocol: Protocol) -> Value {
     add("/dry_run", "get", readiness.into(), false);
     add("/status", "get", "Get the status of Jina service".into(), false);
     match gateway.family {
-        // By it a client tells that Documents are taken elsewhere.
+        // The absence of further paths tells clients that Documents are taken elsewhere.
         _ if protocol == Protocol::WebSocket => (),
         Family::V1 => {
             add("/post", "post", "Post a data request to some endpoint".into(), true);

@@ -1,4 +1,4 @@
-//! The answers of one call or connection, in the order they go out.
+//! The answers of one call or connection, in the order in which they are sent.
 
 use std::collections::VecDeque;
 
@@ -6,16 +6,16 @@ use bytes::Bytes;
 
 use super::handle::Answer;
 
-/// Answers that wait to go out: as many as one request brings, and one that is held back.
+/// Answers that wait to be sent: those of one request, and one that is held back.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     ready: VecDeque<Bytes>,
-    /// Answers that go out after the next one.
+    /// Answers to be sent after the next one.
     held: Vec<Bytes>,
 }
 
 impl Outbox {
-    /// Takes an answer in.
+    /// Adds an answer.
     pub(super) fn put(&mut self, answer: Answer) {
         let copies = if answer.faults.twice { 2 } else { 1 };
         let answers = std::iter::repeat_n(answer.bytes, copies);
@@ -27,12 +27,12 @@ impl Outbox {
         }
     }
 
-    /// The next answer to go out.
+    /// The next answer to send.
     pub(super) fn next(&mut self) -> Option<Bytes> {
         self.ready.pop_front()
     }
 
-    /// Nothing comes any more: what was held back goes out.
+    /// No more answers come: releases what was held back.
     pub(super) fn end(&mut self) {
         self.ready.extend(self.held.drain(..));
     }

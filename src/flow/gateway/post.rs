@@ -1,5 +1,5 @@
-//! From the body of a request to the message that goes through the Flow, in the v1 family. What
-//! HTTP, GraphQL and WebSocket share.
+//! Makes the message that goes through the Flow from a body of the v1 family, for HTTP, GraphQL and
+//! WebSocket.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -11,13 +11,13 @@ use crate::flow::executor::complete_v1;
 use crate::flow::message::{Docs, Message};
 use crate::wire::{DecodeError, Family, Header, Map};
 
-/// Why there is no message of a body: what a real gateway trips over in a Document.
+/// Why a body cannot become a message: a Document that a real gateway cannot handle either.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum MessageError {
-    /// Its blob.
+    /// Its blob is not base64.
     #[error(transparent)]
     Blob(#[from] CodecError),
-    /// Anything else of it.
+    /// Another field of it cannot be read.
     #[error(transparent)]
     Document(#[from] DecodeError),
 }
@@ -46,7 +46,7 @@ pub(super) fn message_v1(post: PostV1, endpoint: Option<String>) -> Result<Messa
     })
 }
 
-/// A Document with one content: of several the tensor is kept, else the blob.
+/// Leaves a Document one content: of several, the tensor if it has one, else the blob.
 fn one_content(mut doc: Map) -> Result<Map, CodecError> {
     if let Some(Value::String(blob)) = doc.get("blob") {
         let blob = BASE64_STANDARD.encode(codecs::base64(blob)?);
@@ -67,7 +67,7 @@ fn one_content(mut doc: Map) -> Result<Map, CodecError> {
     Ok(doc)
 }
 
-/// A request id, as a gateway makes one up.
+/// A new request id, as gateways make them.
 pub(super) fn new_id() -> String {
     crate::flow::message::new_uuid().simple().to_string()
 }

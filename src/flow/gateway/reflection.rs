@@ -16,7 +16,7 @@ pub(super) const METHOD: &str = "/grpc.reflection.v1alpha.ServerReflection/Serve
 const V1: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/reflection_v1.bin"));
 const V2: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/reflection_v2.bin"));
 
-/// What a gateway lists, and says is healthy.
+/// The services that a gateway lists and reports as healthy.
 pub(super) fn services(family: Family) -> &'static [&'static str] {
     match family {
         Family::V1 => &[
@@ -38,7 +38,7 @@ pub(super) fn services(family: Family) -> &'static [&'static str] {
     }
 }
 
-/// The service. It is made anew for every call: they are few.
+/// The service, made anew for each of the few calls.
 pub(super) fn service(
     family: Family,
 ) -> impl Service<

@@ -1,5 +1,4 @@
-//! Answers over HTTP, and what is read of a request before there is one: what HTTP, GraphQL,
-//! streams of events and the port of WebSocket share.
+//! Answers over HTTP, for HTTP, GraphQL, server-sent events and the WebSocket port.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -15,17 +14,17 @@ use serde_json::{Value, json};
 
 use super::body::Refusal;
 
-/// All at once, or as it comes to be.
+/// A body that is sent whole, or as it is produced.
 pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
 pub(super) type Reply = Response<Body>;
 
-/// All of an answer.
+/// A body that is sent whole.
 pub(super) fn whole(body: Bytes) -> Body {
     Full::new(body).boxed_unsync()
 }
 
-/// Reads what nobody wants of a request: hyper ends a connection whose request was not read. Of a
-/// long one it is not worth it.
+/// Reads and discards the body of a request, because hyper closes a connection whose request was not read.
+/// A long body is not worth it.
 pub(super) async fn skip(body: Incoming) {
     const WORTH: usize = 64 << 10;
     let _ = Limited::new(body, WORTH).collect().await;
@@ -72,7 +71,7 @@ pub(super) fn reply(status: StatusCode, content_type: &'static str, body: Bytes)
     reply
 }
 
-/// Names and values of a query string, decoded.
+/// The names and values of a query string, decoded.
 pub(super) fn query(text: &str) -> BTreeMap<String, String> {
     let decode = |part: &str| {
         let spaced = part.replace('+', " ");

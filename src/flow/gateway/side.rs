@@ -1,4 +1,4 @@
-//! What a port has for readers and for those who wait for the Flow, beside requests.
+//! Paths of a port that take no Documents: `/`, `/dry_run`, `/status` and `/openapi.json`.
 
 use hyper::StatusCode;
 use serde_json::json;
@@ -9,7 +9,7 @@ use super::openapi;
 use super::reply::{self, Reply};
 use crate::wire::Protocol;
 
-/// What the port of a protocol has for readers and for those who wait for the Flow.
+/// The answer of such a path, if it is one.
 pub(super) fn route(gateway: &Gateway, protocol: Protocol, path: &str) -> Option<Reply> {
     Some(reply::json(
         StatusCode::OK,

@@ -1,5 +1,5 @@
-//! Streaming endpoints over HTTP, in the v2 family: one Document in, a server-sent event for each
-//! that comes out.
+//! Streaming endpoints over HTTP, in the v2 family: one Document in, one server-sent event per Document
+//! out.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::flow::config::StreamOf;
 use crate::flow::executor::streamed;
 use crate::wire::{DataRequest, Document, Family, Form, Map};
 
-/// Answers a request with the Document in its body, or else in its query.
+/// Answers a request whose Document is in the body, or else in the query string.
 pub(super) fn serve(
     gateway: &Arc<Gateway>,
     of: StreamOf,
@@ -34,7 +34,7 @@ pub(super) fn serve(
         None => {
             let fields = reply::query(query.unwrap_or_default()).into_iter();
             let fields: Map = fields.map(|(name, value)| (name, value.into())).collect();
-            // Here nobody catches what pydantic raises.
+            // Here a real gateway does not catch pydantic's exception.
             PostV2::document(&fields.into(), any_field).map_err(|_| Refusal::Internal)
         }
     };
@@ -61,7 +61,7 @@ fn events(gateway: Arc<Gateway>, of: StreamOf, doc: Document) -> Reply {
             event
         }
     });
-    // What fails on the way ends the stream as it ends otherwise.
+    // A failure ends the stream normally.
     let updates = updates.take_while(|event| std::future::ready(event.is_ok()));
     let updates = updates.filter_map(|event| std::future::ready(event.ok()));
     let end = stream::iter([Bytes::from_static(b"event: end\r\n\r\n")]);

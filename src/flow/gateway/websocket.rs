@@ -37,21 +37,21 @@ use crate::wire::{Family, Form, Protocol};
 /// The frame that ends the requests: Python's `bytes(True)`.
 const END: &[u8] = &[0];
 
-/// How much one connection has in work before it reads on, beside the number of requests.
+/// Maximum number of bytes of requests that one connection processes at a time, whatever their number.
 const IN_WORK_BYTES_MAX: usize = 256 << 20;
 
-/// Frames taken and given in one go before others get their turn.
+/// Maximum number of frames handled in one go before other connections get their turn.
 const BURST: usize = 256;
 
-/// How a connection learns that it is to end.
+/// Signals that end a connection.
 pub(super) struct Ends {
-    /// Finish what is in work.
+    /// Finish the requests that are being processed.
     pub(super) stop: CancellationToken,
     /// At once.
     pub(super) abort: CancellationToken,
 }
 
-/// What frames hold, by the subprotocol asked for.
+/// The content of frames, by the requested subprotocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     /// `bytes`: a `DataRequestProto` each.
@@ -60,7 +60,7 @@ enum Mode {
     Json,
 }
 
-/// Answers one request of the port: as a rule the one that makes it a WebSocket.
+/// Answers one HTTP request: usually the one that upgrades to WebSocket.
 pub(super) async fn serve(
     gateway: Arc<Gateway>,
     ends: Ends,
@@ -108,7 +108,7 @@ pub(super) async fn serve(
             () = conversation => (),
         }
     });
-    // The gateway never answers with a subprotocol, whatever was asked.
+    // The gateway never confirms a subprotocol.
     let mut reply = Response::new(Body::default());
     *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()))
@@ -119,12 +119,12 @@ pub(super) async fn serve(
     Ok(reply)
 }
 
-/// Whether a request is one to become a WebSocket.
+/// Whether a request asks for an upgrade to WebSocket.
 pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
     headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-/// Where there is no WebSocket.
+/// The answer to a WebSocket handshake where there is none.
 pub(super) fn forbidden() -> reply::Reply {
     let mut reply = Response::new(Body::default());
     *reply.status_mut() = StatusCode::FORBIDDEN;
@@ -133,7 +133,7 @@ pub(super) fn forbidden() -> reply::Reply {
     reply
 }
 
-/// At once, without waiting for a frame.
+/// Answers at once, without waiting for a frame.
 async fn answer_dry_run<S>(gateway: &Gateway, mut socket: WebSocketStream<S>, mode: Mode)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -152,7 +152,7 @@ where
     }
 }
 
-/// What comes of a request, and how many bytes it had.
+/// The outcome of a request, and the request's size in bytes.
 type Done = (Result<Answer, CallFailure>, usize);
 type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
 
@@ -173,7 +173,7 @@ struct Conversation<S> {
 enum Ending {
     /// With a close frame.
     Close(CloseCode, String),
-    /// Without a word, as a real gateway's does when it trips.
+    /// Without a close frame, as when a real gateway fails.
     Drop,
 }
 
@@ -232,7 +232,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             && self.bytes_in_work < IN_WORK_BYTES_MAX
     }
 
-    /// Handles an event and those that are there already, so that answers go out together.
+    /// Handles an event and all that have happened already, so that answers are sent together.
     async fn handle_all(&mut self, event: Event) -> Result<(), Ending> {
         let mut next = Some(event);
         for _ in 0..BURST {
@@ -262,13 +262,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         self.write().await
     }
 
-    /// Takes a frame; what is answered at once is in the outbox then.
+    /// Takes a frame. An answer that is ready at once is put into the outbox.
     fn take(&mut self, frame: Option<Result<Frame, SocketError>>) -> Result<(), Ending> {
         let bytes = match (frame, self.mode) {
             (Some(Ok(Frame::Binary(bytes))), Mode::Binary) => bytes,
             (Some(Ok(Frame::Text(text))), Mode::Json) => return self.take_json(&text),
             (Some(Ok(Frame::Ping(_) | Frame::Pong(_) | Frame::Frame(_))), _) => return Ok(()),
-            // The reply to it is written already, with the client's own code, and only to be sent.
+            // The library has already prepared the close frame that answers it.
             (Some(Ok(Frame::Close(_))), _) => {
                 return Err(Ending::Close(CloseCode::Normal, String::new()));
             }
@@ -327,7 +327,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         work: impl Future<Output = Done> + Send + 'static,
     ) -> Result<(), Ending> {
         let mut work: Work = Box::pin(work);
-        // An answer that takes no time goes out without a stay in the set.
+        // An answer that is there at once need not wait in the set.
         match (&mut work).now_or_never() {
             Some((done, _)) => self.settle(done),
             None => {
@@ -358,14 +358,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             Mode::Binary => Frame::Binary(bytes),
             Mode::Json => match bytes.try_into() {
                 Ok(text) => Frame::Text(text),
-                // Garbage is no text, and goes out as what it is.
+                // Garbage is not text, so it is sent as binary.
                 Err(_) => Frame::Binary(garbage()),
             },
         };
         self.socket.feed(frame).await.map_err(|_| Ending::Drop)
     }
 
-    /// Sends all there is.
+    /// Sends all answers that are ready.
     async fn write(&mut self) -> Result<(), Ending> {
         while let Some(bytes) = self.outbox.next() {
             self.feed(bytes).await?;
@@ -378,15 +378,15 @@ async fn close<S>(socket: &mut WebSocketStream<S>, code: CloseCode, reason: &str
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    /// How long the other side may take to say goodbye.
+    /// How long the other side may take to close.
     const GOODBYE: std::time::Duration = std::time::Duration::from_secs(5);
     let frame = CloseFrame { code, reason: reason.to_owned().into() };
     let goodbye = async {
-        // It is refused where the other side was first with its goodbye. Reading sends the reply to
-        // that, and waits for the one to ours.
+        // It fails if the other side has already sent a close frame. Reading sends the answer to that, and
+        // waits for the answer to ours.
         let _ = socket.close(Some(frame)).await;
         while let Some(Ok(_)) = socket.next().await {}
     };
-    // Who does not answer is left alone.
+    // After the timeout, the connection is dropped.
     let _ = tokio::time::timeout(GOODBYE, goodbye).await;
 }
