@@ -5,11 +5,13 @@
 //! machine, or of this one at another time, are other figures.
 //!
 //! `ours` is the engine with everything it records, `least` what no client can go below: prebuilt
-//! bytes out, answers counted by their lengths.
+//! bytes out, answers counted by their lengths. The others are the crates that one would expect in our
+//! place.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its tables")]
 
 #[path = "../measure/clock.rs"]
 mod clock;
+mod crates;
 mod http2;
 mod least;
 mod server;
@@ -61,6 +63,14 @@ enum Task {
         port: u16,
         message: Vec<u8>,
         requests: u64,
+    },
+    /// The same with the crates one would expect; `decoded`: with prost.
+    Crates {
+        path: Path,
+        port: u16,
+        message: Vec<u8>,
+        requests: u64,
+        decoded: bool,
     },
     Ours {
         path: Path,
@@ -141,19 +151,40 @@ fn tables(names: &[&str]) -> Result<(), Error> {
 
 fn cost(prepared: &[Prepared]) -> Result<(), Error> {
     println!("CPU seconds of the client for a million requests of 1 KB, {IN_FLIGHT} in flight\n");
-    println!("| way | `least` | `ours` | `ours` / `least` |\n|{}", " --- |".repeat(4));
+    println!(
+        "| way | `least` | `ours` | `ours` / `least` | crate | crate / `least` | with prost |\n|{}",
+        " --- |".repeat(7)
+    );
     for prepared in prepared {
         let server = Running::start(&prepared.script(Manner::Answer))?;
         let (path, port, message) = (prepared.path, server.port, prepared.message.clone());
         let requests: u64 = if path == Path::Stream { 192_000 } else { 64_000 };
-        let (mut least, mut ours) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
+        let decodes = protocol(path) == Protocol::Grpc;
+        let mut tasks = vec![
+            Task::Least { path, port, message: message.clone(), requests },
+            Task::Ours { path, port, requests },
+        ];
+        for decoded in [false, true].into_iter().take(if decodes { 2 } else { 1 }) {
             let message = message.clone();
-            least.push(run::<f64>(&Task::Least { path, port, message, requests })?);
-            ours.push(run::<f64>(&Task::Ours { path, port, requests })?);
+            tasks.push(Task::Crates { path, port, message, requests, decoded });
         }
-        let [least, ours] = [least, ours].map(|all| median(all) * 1e6 / requests as f64);
-        println!("| {} | {least:.2} | {ours:.2} | {:.1} |", name(path), ours / least);
+        let mut costs = vec![Vec::new(); tasks.len()];
+        for _ in 0..ROUNDS {
+            for (task, costs) in tasks.iter().zip(&mut costs) {
+                costs.push(run::<f64>(task)?);
+            }
+        }
+        let costs: Vec<f64> =
+            costs.into_iter().map(|all| median(all) * 1e6 / requests as f64).collect();
+        let [least, ours, of_crate, ..] = costs[..] else { return Err("all were run".into()) };
+        let with_prost = costs.get(3).map_or("".into(), |cost| format!("{cost:.2}"));
+        println!(
+            "| {} | {least:.2} | {ours:.2} | {:.1} | {} {of_crate:.2} | {:.1} | {with_prost} |",
+            name(path),
+            ours / least,
+            crate_of(path),
+            of_crate / least,
+        );
     }
     Ok(())
 }
@@ -254,6 +285,14 @@ fn name(path: Path) -> &'static str {
         Path::Unary => "gRPC, unary, one connection",
         Path::Http => "HTTP, 64 connections",
         Path::WebSocket => "WebSocket, 64 connections",
+    }
+}
+
+fn crate_of(path: Path) -> &'static str {
+    match path {
+        Path::Stream | Path::Unary => "tonic",
+        Path::Http => "reqwest",
+        Path::WebSocket => "tokio-tungstenite",
     }
 }
 
@@ -394,6 +433,12 @@ fn child(task: Task) -> Result<(), Error> {
             least::run(path, port, &message, requests)?;
             tell(&(cpu_s() - began))
         }
+        Task::Crates { path, port, message, requests, decoded } => on_one_thread(async {
+            crates::run(path, port, &message, requests / 20, decoded).await?;
+            let began = cpu_s();
+            crates::run(path, port, &message, requests, decoded).await?;
+            tell(&(cpu_s() - began))
+        }),
         Task::Ours { path, port, requests } => on_one_thread(async {
             let connections = if protocol(path) == Protocol::Grpc { 1 } else { IN_FLIGHT };
             let session = open(path, port, connections).await?;
