@@ -107,7 +107,45 @@ const MEASURES: [(&str, Measure); 11] = [
     ("documents_missing", Measure::DocumentsMissing),
 ];
 
+/// Metrics of other tools, with ours.
+const FOREIGN: [(&str, &str); 16] = [
+    ("avg", "mean"),
+    ("average", "mean"),
+    ("med", "p50"),
+    ("median", "p50"),
+    ("failure_rate", "error_rate"),
+    ("fail_ratio", "error_rate"),
+    ("http_req_failed", "error_rate"),
+    ("failures", "errors"),
+    ("rps", "throughput"),
+    ("qps", "throughput"),
+    ("http_reqs", "throughput"),
+    ("requests_per_second", "throughput"),
+    ("docs_per_second", "documents_per_second"),
+    ("http_req_duration", "p95"),
+    ("latency", "p95"),
+    ("response_time", "p95"),
+];
+
+/// The name here of a metric of k6, Locust or another tool: `p(95)` is `p95`.
+pub(crate) fn of_other_tools(found: &str) -> Option<String> {
+    let lower = found.to_ascii_lowercase();
+    if let Some((_, ours)) = FOREIGN.iter().find(|(known, _)| *known == lower) {
+        return Some((*ours).to_owned());
+    }
+    // `p(95)`, `95%`, `95th`, `percentile_95`
+    let digits: String = lower.chars().filter(|c| c.is_ascii_digit() || *c == '.').collect();
+    let around: String = lower.chars().filter(|c| !c.is_ascii_digit() && *c != '.').collect();
+    let percentile = ["p()", "%", "%ile", "th", "percentile_", "percentile", "p", "q"];
+    let name = format!("p{digits}");
+    let is_one = percentile.contains(&around.as_str()) && name.parse::<Quantile>().is_ok();
+    is_one.then_some(name)
+}
+
 fn hint(found: &str) -> String {
+    if let Some(ours) = of_other_tools(found) {
+        return format!(", here it is `{ours}`");
+    }
     let names = MEASURES.iter().map(|(name, _)| *name).chain(["p50", "p90", "p95", "p99", "p99.9"]);
     let last = found.rsplit('.').next().unwrap_or(found);
     match nearest(last, names) {
@@ -310,6 +348,17 @@ mod tests {
     fn what_is_no_metric_is_told_a_near_one() {
         let error = |text: &str| text.parse::<Metric>().expect_err(text).to_string();
         assert_eq!(error("erorr_rate"), "unknown metric `erorr_rate`, did you mean `error_rate`?");
+        for (foreign, ours) in [
+            ("avg", "mean"),
+            ("p(95)", "p95"),
+            ("p(99.9)", "p99.9"),
+            ("med", "p50"),
+            ("95%", "p95"),
+        ] {
+            let expected = format!("unknown metric `{foreign}`, here it is `{ours}`");
+            assert_eq!(error(foreign), expected);
+            assert!(ours.parse::<Metric>().is_ok());
+        }
         for text in ["p0", "service.error_rate", "a.service.requests", "count.", "", "."] {
             assert!(error(text).starts_with("unknown metric"), "{text}");
         }

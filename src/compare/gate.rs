@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::metric::{Measure, Metric, MetricUnit, Statistic};
+use crate::metric::{Measure, Metric, MetricUnit, Statistic, of_other_tools};
 use crate::units::{Rate, Span};
 
 /// How much worse the candidate may be.
@@ -115,21 +115,25 @@ fn comparable(text: &str) -> Result<Metric, GateError> {
     }
 }
 
-fn hint(found: &str) -> &'static str {
+fn hint(found: &str) -> String {
+    const COUNTS: &str = ": counts depend on how long one measures; gate `error_rate`";
     if found.starts_with("count.") {
-        return ": counts depend on how long one measures; gate `error_rate`";
+        return COUNTS.into();
     }
     match found.rsplit('.').next().unwrap_or(found) {
-        "max" | "min" | "p100" => {
-            ": the largest and the smallest value depend on how long one measures; gate a quantile"
-        }
+        "max" | "min" | "p100" => ": the largest and the smallest value depend on how long one \
+                                   measures; gate a quantile"
+            .into(),
         "errors" | "dropped" | "assertion_failures" | "requests" | "documents_missing" => {
-            ": counts depend on how long one measures; gate `error_rate`"
+            COUNTS.into()
         }
-        _ => {
-            ": known are p50 … p99.99 and mean (also behind `service.`, `gateway.`, `network.`, \
-             `executor.NAME.` or a step's name), throughput, documents_per_second, error_rate"
-        }
+        _ => match of_other_tools(found) {
+            Some(ours) => format!(": here it is `{ours}`"),
+            None => ": known are p50 … p99.99 and mean (also behind `service.`, `gateway.`, \
+                     `network.`, `executor.NAME.` or a step's name), throughput, \
+                     documents_per_second, error_rate"
+                .into(),
+        },
     }
 }
 
@@ -253,6 +257,7 @@ mod tests {
             ),
             ("p99 -10%", "`p99` gets worse when it rises: write `p99 +10%`"),
             ("throughput +5%", "`throughput` gets worse when it falls: write `throughput -5%`"),
+            ("p(95) +10%", "`p(95)` cannot be compared: here it is `p95`"),
             ("p99 +fast", "`p99` is allowed `+10%`, `+2ms`, or both, found `+fast`"),
             ("error_rate +2ms", "`error_rate` is allowed points such as `+0.1%`, found `+2ms`"),
             (

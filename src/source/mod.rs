@@ -9,6 +9,7 @@
 //! that crate is archived, and knew the place of an error only. serde-saphyr knows the place of every
 //! value, through anchors and merges, bounds what aliases expand to, and has no unsafe code.
 
+mod foreign;
 mod node;
 mod problem;
 mod read;

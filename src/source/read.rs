@@ -5,6 +5,7 @@ use std::fmt;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
 
+use super::foreign;
 use super::node::shortened;
 use super::problem::{PROBLEMS_MAX, suggestion};
 use super::{Entry, Node, Place, Problem, Sources, Value};
@@ -149,7 +150,8 @@ impl de::Error for Fault {
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Fault {
         Fault {
-            help: suggestion(field, expected.iter().copied()),
+            help: foreign::instead(field, expected)
+                .or_else(|| suggestion(field, expected.iter().copied())),
             unknown_key: true,
             ..Fault::new(format!("unknown key `{}`", shortened(field)))
         }

@@ -124,7 +124,11 @@ fn its_links_lead_to_its_headings() {
 
 /// The examples of the page that are suites, and those with mistakes in them.
 fn examples(fence: &str) -> Vec<&'static str> {
-    let parts = PAGE.split(fence).skip(1);
+    examples_of(PAGE, fence)
+}
+
+fn examples_of(page: &'static str, fence: &str) -> Vec<&'static str> {
+    let parts = page.split(fence).skip(1);
     parts.map(|part| part.split("```").next().unwrap_or_default()).collect()
 }
 
@@ -189,7 +193,9 @@ fn shorten(plan: &mut Plan) {
 async fn its_examples_run() {
     let examples = examples("```yaml\n");
     assert!(examples.len() >= 14, "{}", examples.len());
-    for example in examples {
+    let of_other_tools = examples_of(include_str!("../../docs/coming-from.md"), "```yaml\n");
+    assert_eq!(of_other_tools.len(), 3);
+    for example in examples.into_iter().chain(of_other_tools) {
         let folder = folder(example);
         let mut plan = read(folder.path()).unwrap_or_else(|problems| panic!("{problems}"));
         // Where a Flow is far away, reading has to do.

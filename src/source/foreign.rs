@@ -1,0 +1,123 @@
+//! Keys of other tools, with what is written here instead.
+
+/// A key that users of other tools bring.
+struct Foreign {
+    keys: &'static [&'static str],
+    /// Where it comes from; empty if many tools have it.
+    tool: &'static str,
+    /// What to write, by a key that the map has: the first that is known there counts.
+    instead: &'static [(&'static str, &'static str)],
+}
+
+const CLIENTS: &[(&str, &str)] =
+    &[("clients", "`clients: 10`"), ("load", "`load: {clients: 10, duration: 30s}`")];
+const RATE: &[(&str, &str)] =
+    &[("rate", "`rate: 100/s`"), ("load", "`load: {rate: 100/s, duration: 30s}`")];
+const PAUSE: &[(&str, &str)] =
+    &[("think_time", "`think_time: 1s`"), ("load", "`load: {clients: 10, think_time: 1s}`")];
+const DURATION: &[(&str, &str)] = &[
+    ("for", "`for: 30s`"),
+    ("duration", "`duration: 30s`"),
+    ("load", "`load: {clients: 10, duration: 30s}`"),
+];
+const STAGES: &[(&str, &str)] = &[
+    ("stages", "`stages: [{ramp_to: 10, for: 30s}]`"),
+    ("load", "`load: {stages: [{ramp_to: 10, for: 30s}]}`"),
+];
+const REQUESTS: &[(&str, &str)] =
+    &[("requests", "`requests: 1000`"), ("load", "`load: {clients: 10, requests: 1000}`")];
+const ENDPOINT: &[(&str, &str)] = &[("on", "`on: /search`")];
+const ADDRESS: &[(&str, &str)] = &[
+    ("uri", "`uri`"),
+    ("host", "`host: grpc://my.flow:51000`"),
+    ("flow", "`flow: NAME`, with `flows: {NAME: {host: grpc://my.flow:51000}}`"),
+    ("flows", "`flows: {NAME: {host: grpc://my.flow:51000}}`"),
+];
+const DOCUMENTS: &[(&str, &str)] = &[("documents", "`documents: {text: hello}`")];
+
+const FOREIGN: &[Foreign] = &[
+    Foreign { keys: &["vus", "maxVUs", "preAllocatedVUs"], tool: "k6", instead: CLIENTS },
+    Foreign { keys: &["users", "user_count"], tool: "Locust", instead: CLIENTS },
+    Foreign {
+        keys: &["num_clients", "concurrency", "clients_count", "threads", "workers"],
+        tool: "",
+        instead: CLIENTS,
+    },
+    Foreign { keys: &["spawn_rate", "hatch_rate"], tool: "Locust", instead: STAGES },
+    Foreign { keys: &["startVUs", "startRate"], tool: "k6", instead: STAGES },
+    Foreign { keys: &["iterations"], tool: "k6", instead: REQUESTS },
+    Foreign { keys: &["num_requests", "total_requests"], tool: "", instead: REQUESTS },
+    Foreign {
+        keys: &["rps", "qps", "arrivalRate", "arrival_rate", "timeUnit", "throughput"],
+        tool: "",
+        instead: RATE,
+    },
+    Foreign {
+        keys: &["target"],
+        tool: "k6",
+        instead: &[("ramp_to", "`ramp_to: 10`"), ("host", "`host: grpc://my.flow:51000`")],
+    },
+    Foreign { keys: &["duration", "execution_time", "run_time"], tool: "", instead: DURATION },
+    Foreign { keys: &["wait_time"], tool: "Locust", instead: PAUSE },
+    Foreign { keys: &["sleep", "pacing"], tool: "", instead: PAUSE },
+    Foreign {
+        keys: &["gracefulStop", "gracefulRampDown"],
+        tool: "k6",
+        instead: &[("grace", "`grace: 10s`")],
+    },
+    Foreign { keys: &["startTime"], tool: "k6", instead: &[("start", "`start: 10s`")] },
+    Foreign {
+        keys: &["checks", "expect", "asserts", "assertions"],
+        tool: "",
+        instead: &[("assert", "`assert: ['response.docs | length == 1']`")],
+    },
+    Foreign {
+        keys: &["endpoint", "exec_endpoint", "execEndpoint", "path", "route"],
+        tool: "",
+        instead: ENDPOINT,
+    },
+    Foreign {
+        keys: &["url", "base_url", "baseURL", "address", "server", "hostname"],
+        tool: "",
+        instead: ADDRESS,
+    },
+    Foreign { keys: &["inputs", "docs", "data", "payload", "body"], tool: "", instead: DOCUMENTS },
+    Foreign {
+        keys: &["batch_size", "batch"],
+        tool: "",
+        instead: &[("request_size", "`request_size: 100`")],
+    },
+    Foreign { keys: &["requests_per_second"], tool: "", instead: RATE },
+    Foreign {
+        keys: &["http_reqs", "slo", "slos", "criteria"],
+        tool: "",
+        instead: &[("thresholds", "`thresholds: [p95 < 200ms]`")],
+    },
+    Foreign { keys: &["depends_on", "after"], tool: "", instead: &[("needs", "`needs: [NAME]`")] },
+    Foreign {
+        keys: &["environment"],
+        tool: "",
+        instead: &[("vars", "`vars: {key: \"${{ env.NAME }}\"}`")],
+    },
+    Foreign {
+        keys: &["flow_file", "flow_yaml", "start_flow"],
+        tool: "Jina's stress test",
+        instead: &[(
+            "flows",
+            "`flows: {f: {command: [jina, flow, --uses, flow.yml], host: grpc://127.0.0.1:51000}}`",
+        )],
+    },
+];
+
+/// What to write instead of an unknown key, if another tool has it and one of the known keys says the
+/// same.
+pub(super) fn instead(key: &str, known: &[&'static str]) -> Option<String> {
+    let of_key = |foreign: &&Foreign| foreign.keys.iter().any(|k| k.eq_ignore_ascii_case(key));
+    FOREIGN.iter().filter(of_key).find_map(|foreign| {
+        let (_, written) = foreign.instead.iter().find(|(ours, _)| known.contains(ours))?;
+        Some(match foreign.tool {
+            "" => format!("write {written}"),
+            tool => format!("for `{key}` of {tool}, write {written}"),
+        })
+    })
+}
