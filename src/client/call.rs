@@ -11,14 +11,14 @@ use crate::wire::{DataRequest, DecodeError, Encoded, Form, Head, Map, Route, dec
 
 /// One way to reach a Flow: sends a request and hands back the reply that answers it.
 ///
-/// Connections, multiplexing and wire formats are its own affair. Dropping the future gives the
-/// request up: a late reply to it is discarded.
+/// Implementations choose their connections, multiplexing and wire formats. Dropping the future gives
+/// the request up: a late reply to it is discarded.
 pub trait Call: Clone + Send + Sync + 'static {
     /// Sends `request`, waits for its last reply.
     fn call(&self, request: Request) -> impl Future<Output = Result<Reply, Failure>> + Send;
 
-    /// The same, for those who may drop the future and want to know how far it came. Whoever does not
-    /// know when a request goes out says that it does at once.
+    /// The same, for callers that may drop the future and want to know how far the request came. The
+    /// default assumes that it goes out at once.
     fn call_marked(
         &self,
         request: Request,
@@ -29,7 +29,7 @@ pub trait Call: Clone + Send + Sync + 'static {
     }
 }
 
-/// When a request went out, for whoever gives it up before there is a [`Timing`].
+/// When a request went out, for a caller that gives it up before there is a [`Timing`].
 #[derive(Debug, Default)]
 pub struct Mark(OnceLock<Instant>);
 
@@ -60,7 +60,7 @@ pub struct Unmatched {
 }
 
 impl Unmatched {
-    /// All of them.
+    /// The number of all of them.
     pub fn total(&self) -> u64 {
         self.without_id + self.unknown_id + self.duplicate + self.late
     }
@@ -103,9 +103,9 @@ pub enum Request {
 pub struct Reply {
     /// Header and routes; for `Mutate` a status made of the GraphQL errors.
     pub head: Head,
-    /// The rest, still encoded.
+    /// Parameters and Documents, still encoded.
     pub body: Body,
-    /// When what happened.
+    /// The instants of the request on the wire.
     pub timing: Timing,
 }
 
@@ -156,10 +156,10 @@ pub struct Timing {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{error}")]
 pub struct Failure {
-    /// Why.
+    /// Why there is no reply.
     #[source]
     pub error: CallError,
-    /// How far it came.
+    /// The instants of the request as far as it came.
     pub timing: Timing,
 }
 
@@ -172,7 +172,7 @@ impl Failure {
 }
 
 impl Reply {
-    /// The failure this reply tells of, if it does: an Executor's exception or, in a GraphQL
+    /// The failure that this reply reports, if any: an Executor's exception or, in a GraphQL
     /// response, its errors.
     pub fn failure(&self) -> Option<CallError> {
         let status = self.head.header.status.as_ref().filter(|status| !status.is_ok())?;

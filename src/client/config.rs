@@ -20,20 +20,20 @@ pub struct ClientConfig {
     /// which holds for an HTTP target and for a proxy that tells protocols apart; a gateway itself
     /// has a port for each.
     pub http_target: Option<Target>,
-    /// Which family it speaks.
+    /// The family that the Flow speaks.
     pub family: FamilyChoice,
     /// How TLS verifies; of no effect on a plain target.
     pub tls: TlsOptions,
     /// HTTP and WebSocket headers, gRPC metadata. Values are secrets: never shown.
     pub headers: Vec<(String, String)>,
-    /// Of gRPC requests; HTTP and WebSocket ignore it, as in Jina.
+    /// Compression of gRPC requests; HTTP and WebSocket ignore it, as in Jina.
     pub compression: Compression,
-    /// For one attempt of a request, from its being handed to an open connection (where it may wait
-    /// for the Flow to read) to the end of its response.
+    /// Timeout of one attempt of a request, from the moment it is given to an open connection (where it
+    /// may wait for the Flow to read) to the end of its response.
     pub timeout: Option<Duration>,
-    /// For connecting, TLS handshake included.
+    /// Timeout of connecting, including the TLS handshake.
     pub connect_timeout: Duration,
-    /// What is tried again, and how often.
+    /// Which failures are retried, and how often.
     pub retry: Retry,
     /// Connections of a session; requests are spread over them. Over HTTP, where a connection
     /// carries one request at a time, these are opened first, and more as requests at once need.
@@ -45,7 +45,7 @@ pub struct ClientConfig {
     /// Over gRPC: send requests down one long-lived stream for each connection, Jina's default. Off,
     /// each is a call of its own (`process_single_data`, which Flows of the v2 family serve).
     pub stream: bool,
-    /// Bounds on what a server may make us hold.
+    /// Limits on what a server can make us hold in memory.
     pub limits: Limits,
     /// What responses that are coming in, or are still held, may take together, on all sessions that
     /// share it. `None`: no bound, for a program that collects them.
@@ -58,19 +58,19 @@ pub enum FamilyChoice {
     /// Ask `_status` (gRPC) or `GET /status` (HTTP, WebSocket) when the session opens.
     #[default]
     Auto,
-    /// As the user said.
+    /// This family, without asking.
     Is(Family),
 }
 
 /// Compression of gRPC requests. A gateway never compresses its responses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Compression {
-    /// As they are.
+    /// No compression.
     #[default]
     None,
-    /// gzip.
+    /// The gzip format.
     Gzip,
-    /// What gRPC calls deflate: the zlib format.
+    /// The zlib format, which gRPC calls deflate.
     Deflate,
 }
 
@@ -93,11 +93,11 @@ pub struct TlsOptions {
 /// zero and `min(initial_backoff · backoff_multiplier^(n-1), max_backoff)`; the first wait is
 /// `initial_backoff` itself, as in Jina's later client.
 ///
-/// Tried again is what did not reach the Flow (could not connect, lost before it was sent) and what its
+/// Retried is what did not reach the Flow (could not connect, lost before it was sent) and what its
 /// gateway could not serve just then (gRPC's UNAVAILABLE, DEADLINE_EXCEEDED and INTERNAL, HTTP 429, 502,
-/// 503 and 504, a WebSocket closed with 1011). Who answers with `Retry-After` is given that time, a minute
-/// at most. A timeout of our own, or a connection lost after the request was
-/// sent, ends it: nobody has said that it was not served.
+/// 503 and 504, a WebSocket closed with 1011). A server that answers with `Retry-After` is given that
+/// time, a minute at most. Our own timeout, or a connection lost after the request was sent, is not
+/// retried: the request may have been served.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Retry {
     /// Attempts in all, the first included; at least 1.
@@ -110,10 +110,10 @@ pub struct Retry {
     pub backoff_multiplier: f64,
 }
 
-/// Bounds on memory that a server's bytes can claim.
+/// Limits on the memory that responses can take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Of one response after decompression, in bytes.
+    /// The limit of one response after decompression, in bytes.
     pub message_bytes_max: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Why a call brought no reply.
+//! Errors of calls and of settings.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use crate::wire::{DecodeError, EncodeError, ExceptionInfo, Target};
 
-/// Why a call brought no reply, or a reply that tells of a failure.
+/// Why a call brought no reply, or a reply that reports a failure.
 ///
 /// Clonable, because one broken connection fails every request on it.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CallError {
-    /// Nobody listens, the name does not resolve, the network refuses.
+    /// Nothing listens there, the name does not resolve, or the network refuses.
     #[error("could not connect to {target}: {reason}")]
     Connect {
-        /// Where to.
+        /// The address that was called.
         target: Target,
-        /// The operating system's or resolver's words.
+        /// The message of the operating system or of the resolver.
         reason: String,
     },
     /// No connection could be opened because of a limit on our side: files, ports or memory. The Flow was
@@ -26,26 +26,26 @@ pub enum CallError {
         "could not open a connection to {target}: {reason}; that is a limit on our side, not the Flow's"
     )]
     OwnLimit {
-        /// Where to.
+        /// The address that was called.
         target: Target,
-        /// Which limit: the operating system's words.
+        /// The message of the operating system, which names the limit.
         reason: String,
     },
     /// The TLS handshake failed: certificate not trusted, wrong name, no TLS on that port.
     #[error("TLS with {target} failed: {reason}")]
     Tls {
-        /// Where to.
+        /// The address that was called.
         target: Target,
         /// What was wrong, and what to do where we know it.
         reason: String,
     },
-    /// No reply in time.
+    /// No reply within the timeout.
     #[error("no reply within {0:?}")]
     Timeout(Duration),
     /// The connection ended after the request was sent, before its reply.
     #[error("connection to {target} lost: {reason}")]
     Lost {
-        /// Where to.
+        /// The address that was called.
         target: Target,
         /// How it ended.
         reason: String,
@@ -54,15 +54,15 @@ pub enum CallError {
     /// as many requests as it takes; or the connection ended with the request still on our side.
     #[error("{target} did not take the request: {reason}")]
     NotTaken {
-        /// Where to.
+        /// The address that was called.
         target: Target,
-        /// Its words, or ours.
+        /// The reason it gave, or what we saw.
         reason: String,
     },
     /// The other side does not speak the protocol.
     #[error("{target} does not speak {expected}: {reason}")]
     Protocol {
-        /// Where to.
+        /// The address that was called.
         target: Target,
         /// What we speak, for example `gRPC`.
         expected: &'static str,
@@ -74,11 +74,11 @@ pub enum CallError {
     /// The gateway itself refused or failed: a gRPC status, an HTTP status, a WebSocket close code.
     #[error("gateway answered {code}: {message}")]
     Gateway {
-        /// What kind of refusal.
+        /// The status or code of the refusal.
         code: GatewayCode,
-        /// Its words.
+        /// Its message.
         message: String,
-        /// When it may be able to, where it says so (`Retry-After`).
+        /// The time after which to try again, where it gives one (`Retry-After`).
         retry_after: Option<Duration>,
     },
     /// An exception in an Executor, told in a response.
@@ -88,7 +88,7 @@ pub enum CallError {
         description: String,
         /// The name of the Executor whose route carries the failure, where there are routes.
         executor: Option<String>,
-        /// Class, arguments, stack.
+        /// The exception: class, arguments and traceback.
         exception: Option<Arc<ExceptionInfo>>,
     },
     /// A GraphQL response with errors.
@@ -106,7 +106,7 @@ pub enum CallError {
          bytes together (a limit of flowbench's own, `max_response_memory`)"
     )]
     NoRoom {
-        /// What they may take together, in bytes: [`super::ResponseMemory`].
+        /// The bytes that all responses may take together: [`super::ResponseMemory`].
         bytes_max: usize,
     },
     /// A response that cannot be decoded.
@@ -123,7 +123,7 @@ pub enum CallError {
     Config(#[from] ConfigError),
 }
 
-/// What a gateway says in the place of a reply.
+/// The code with which a gateway refuses or fails, instead of replying.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GatewayCode {
     /// The name of a gRPC status: `UNAVAILABLE`.
@@ -132,7 +132,7 @@ pub enum GatewayCode {
     Http(u16),
     /// The code of a WebSocket close frame.
     Close(u16),
-    /// The class of the exception that Jina's dry run tells of; `None`: it names none.
+    /// The class of the exception that Jina's dry run reports; `None` if it names none.
     DryRun(Option<String>),
 }
 
@@ -147,7 +147,7 @@ impl fmt::Display for GatewayCode {
     }
 }
 
-/// A setting that cannot be used, told before anything is sent. Values of headers and contents of
+/// A setting that cannot be used, reported before anything is sent. Values of headers and contents of
 /// files are never in it.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -176,7 +176,7 @@ pub enum ConfigError {
     TlsHalf {
         /// `cert` or `key`.
         given: &'static str,
-        /// The other one.
+        /// The one of `cert` and `key` that is missing.
         missing: &'static str,
     },
     /// A name that no certificate can be for.
@@ -187,7 +187,7 @@ pub enum ConfigError {
         /// As written.
         name: String,
     },
-    /// Neither the system nor the user trusts anybody.
+    /// No certificate authority is trusted: the system has none, and none is given.
     #[error(
         "this system trusts no certificate at all; give the server's, or its issuer's, as TLS option `ca`"
     )]
@@ -214,7 +214,7 @@ fn decode_words(error: &DecodeError) -> String {
 }
 
 impl CallError {
-    /// The kind of a connection that a limit on our side did not let us open.
+    /// The kind of [`CallError::OwnLimit`].
     pub const OWN_LIMIT: &str = "own_limit";
 
     /// A stable, short name: `connect`, `own_limit`, `tls`, `timeout`, `lost`, `protocol`, `gateway`, `executor`,
@@ -240,8 +240,8 @@ impl CallError {
         }
     }
 
-    /// Whether there is no connection to the Flow, or none any more: the next request will hardly fare
-    /// better at once.
+    /// Whether there is no connection to the Flow, or none any more: the next request is likely to fail
+    /// as well.
     pub fn is_of_connection(&self) -> bool {
         matches!(
             self,
@@ -254,13 +254,13 @@ impl CallError {
         )
     }
 
-    /// Whether a session of its own may fare better: new connections, the family asked for again.
-    /// A Flow that was started anew may be another one.
+    /// Whether a new session may help, with new connections and a new question for the family: a Flow
+    /// that was restarted may be another one.
     pub(super) fn may_be_of_session(&self) -> bool {
         self.is_of_connection() || matches!(self, CallError::Gateway { .. } | CallError::Decode(_))
     }
 
-    /// Whether no other request to this Flow can succeed, not over new connections either.
+    /// Whether no other request to this Flow can succeed, even over new connections.
     pub(super) fn is_final(&self) -> bool {
         match self {
             CallError::Connect { .. }

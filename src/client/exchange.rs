@@ -35,7 +35,7 @@ impl Envelope {
     }
 }
 
-/// How a post goes about it.
+/// Options of a post.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Manner {
     /// Requests in flight, responses not handed out yet included; 0 is no limit.
@@ -55,14 +55,14 @@ pub(super) struct Exchange<'a, C> {
     session: C,
     form: Form,
     endpoint: Arc<str>,
-    /// All of a request but its data.
+    /// A request without its data.
     blank: DataRequest,
     batches: Option<Batches<'a>>,
     in_flight: InFlight,
     manner: Manner,
     /// Told when all that was sent has been answered.
     input_error: Option<BoxError>,
-    /// As many as may be were in flight, and there is not room for several yet.
+    /// The limit of requests in flight was reached, and there is not room for several yet.
     full: bool,
 }
 
@@ -98,9 +98,8 @@ impl<'a, C: Call> Exchange<'a, C> {
 
     /// Whether to make another request now.
     ///
-    /// When as many are in flight as may be, the next ones wait until there is room for an eighth
-    /// of that, and then go out in one write instead of one each. The Flow has enough to do
-    /// meanwhile.
+    /// At the limit of requests in flight, the next ones wait until there is room for an eighth of it,
+    /// and then go out in one write instead of one each. The Flow has enough to do meanwhile.
     fn has_room(&mut self) -> bool {
         let Manner { prefetch, .. } = self.manner;
         let in_flight = self.in_flight.len();

@@ -13,7 +13,7 @@ use crate::wire::Document;
 /// How many Documents go into one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestSize {
-    /// So many, the last request of a post may have fewer. 0 is refused when the post starts.
+    /// This many; the last request of a post may have fewer. 0 is refused when the post starts.
     Documents(usize),
     /// All Documents of the post in one request, which therefore are in memory at once. Jina's
     /// client means the same by a negative number.
@@ -52,7 +52,7 @@ enum Source<'a> {
              `Result<Document, _>` that is `Send`"
 )]
 pub trait IntoInputs<'a, Kind> {
-    /// The inputs, nothing of which has been consumed yet.
+    /// Converts it; nothing has been consumed yet.
     fn into_inputs(self) -> Inputs<'a>;
 }
 
@@ -61,7 +61,7 @@ pub trait IntoInput {
     /// The Document, or why there is none.
     ///
     /// # Errors
-    /// What the producer of the Document failed with.
+    /// The error of the producer of the Document.
     fn into_input(self) -> Result<Document, BoxError>;
 }
 
@@ -145,7 +145,7 @@ pub(super) struct Batches<'a> {
     next: Vec<Document>,
 }
 
-/// What comes out of [`Batches`].
+/// The item of [`Batches`].
 #[derive(Debug)]
 pub(super) enum Batch {
     /// The data of one request; `None` for a request without data.

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::{CallError, ClientConfig};
 
-/// A bound on the bytes of responses that came in and are not done with, shared by its clones.
+/// A bound on the bytes of responses that are coming in or still held, shared by its clones.
 #[derive(Clone)]
 pub struct ResponseMemory(Arc<Shared>);
 
@@ -22,8 +22,8 @@ struct Shared {
     used: AtomicUsize,
 }
 
-/// A response up to here takes no part: there are more of them than is worth counting, and as many
-/// bytes lie in the buffers of each connection anyway.
+/// Responses up to this size, in bytes, are not counted: there are too many of them, and the buffers of
+/// each connection hold as many bytes anyway.
 const FREE: usize = 64 << 10;
 
 /// What one response takes. Dropping it gives the room back.
@@ -33,17 +33,17 @@ pub(super) struct Claim {
     bytes: usize,
 }
 
-/// What the bytes of a server may claim: one response, and all together.
+/// Limits on the bytes of responses: of one, and of all together.
 #[derive(Clone, Debug)]
 pub(super) struct Bounds {
-    /// Of one response, decompressed, in bytes.
+    /// The limit of one response, decompressed, in bytes.
     pub(super) message_bytes_max: usize,
-    /// Of all.
+    /// The bound of all responses together.
     pub(super) memory: ResponseMemory,
 }
 
 impl Bounds {
-    /// What a client was told.
+    /// The limits that a client was given.
     pub(super) fn of(config: &ClientConfig) -> Bounds {
         Bounds {
             message_bytes_max: config.limits.message_bytes_max,
@@ -51,7 +51,7 @@ impl Bounds {
         }
     }
 
-    /// Of a lone answer to a small question.
+    /// The limits of a single answer to a small question.
     pub(super) fn small(message_bytes_max: usize) -> Bounds {
         Bounds { message_bytes_max, memory: ResponseMemory::boundless() }
     }
@@ -66,27 +66,27 @@ impl From<NoRoom> for CallError {
 /// There is no room for a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NoRoom {
-    /// All there is, in bytes.
+    /// The bound, in bytes.
     pub(super) bytes_max: usize,
 }
 
 impl ResponseMemory {
-    /// So many bytes, whatever the responses are.
+    /// A bound of this many bytes.
     pub fn new(bytes_max: usize) -> ResponseMemory {
         ResponseMemory(Arc::new(Shared { bytes_max, used: AtomicUsize::new(0) }))
     }
 
-    /// As much as there is.
+    /// No bound.
     fn boundless() -> ResponseMemory {
         ResponseMemory::new(usize::MAX)
     }
 
-    /// All of it, in bytes.
+    /// The bound, in bytes.
     pub fn bytes_max(&self) -> usize {
         self.0.bytes_max
     }
 
-    /// Nothing of it yet.
+    /// A claim on no bytes yet.
     pub(super) fn claim(&self) -> Claim {
         Claim { memory: self.clone(), bytes: 0 }
     }
@@ -99,16 +99,16 @@ impl fmt::Debug for ResponseMemory {
 }
 
 impl Claim {
-    /// Whether a response of so many bytes takes no part.
+    /// Whether a response of this many bytes is not counted.
     pub(super) fn is_free(bytes: &usize) -> bool {
         *bytes <= FREE
     }
 
-    /// Makes it a claim on so many bytes, or more. To be called whenever a buffer has grown, with its
-    /// capacity.
+    /// Raises the claim to at least this many bytes. To be called with the capacity of the buffer
+    /// whenever that has grown.
     ///
     /// # Errors
-    /// There is no room; the claim is what it was.
+    /// When there is no room. The claim stays as it was.
     pub(super) fn cover(&mut self, bytes: usize) -> Result<(), NoRoom> {
         if Claim::is_free(&bytes) || bytes <= self.bytes {
             return Ok(());
@@ -129,7 +129,7 @@ impl Claim {
         drop(std::mem::replace(self, self.memory.claim()));
     }
 
-    /// Leaves the claim with the response, until nobody holds that any more, and begins anew.
+    /// Moves the claim to the response, which gives it back when it is dropped, and begins a new one.
     pub(super) fn hold(&mut self, response: Bytes) -> Bytes {
         if self.bytes == 0 {
             return response;

@@ -1,9 +1,9 @@
 //! The client core: everything Jina's own Python client does, over gRPC, HTTP and WebSocket.
 //!
 //! [`Client::post`] and [`Client::mutate`] are for people and programs; [`Client::open`] gives a
-//! [`Session`], the leaner way that load runs take: connections stay open, bodies are encoded once,
-//! replies are decoded no further than somebody looks. `post` stands on a session too, so there is
-//! one implementation of each protocol.
+//! [`Session`], the leaner way that load runs take: connections stay open, bodies are encoded once, and
+//! only what is read of a reply is decoded. `post` uses a session too, so there is one implementation of
+//! each protocol.
 
 mod call;
 mod callbacks;
@@ -41,11 +41,10 @@ pub use transport::{FamilySource, FlowInfo, ReplyStream, Session};
 
 use crate::wire::{Document, Map, TargetError};
 
-/// What code of the caller's fails with: callbacks, producers of inputs.
+/// The error of the caller's own code: of callbacks and of producers of inputs.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A client of one Flow. Cheap to clone; connects when first used, and the connections are shared
-/// by all clones and all that is done with them.
+/// A client of one Flow. Cheap to clone. Connects when first used; all clones share the connections.
 #[derive(Clone)]
 pub struct Client {
     config: Arc<ClientConfig>,
@@ -73,8 +72,8 @@ impl Client {
         &self.config
     }
 
-    /// Posts to the endpoint `on`: sends Documents, in requests of up to 100, and has the
-    /// responses. See [`Post`] for all that can be said about it.
+    /// Posts to the endpoint `on`: sends Documents in requests of up to 100, and receives the responses.
+    /// See [`Post`] for its options.
     ///
     /// The endpoint goes over the wire as it is written, so `/search` and `search` differ, except
     /// over HTTP to a v2 Flow, where it is a path.
@@ -87,14 +86,14 @@ impl Client {
         Mutate::new(self.clone(), mutation.into())
     }
 
-    /// Sends a Document to the streaming endpoint `on` and has the Documents it gives one by one.
+    /// Sends a Document to the streaming endpoint `on` and receives the Documents it yields one by one.
     /// See [`StreamDoc`].
     pub fn stream_doc(&self, on: impl Into<String>, document: Document) -> StreamDoc {
         StreamDoc::new(self.clone(), on.into(), document)
     }
 
-    /// Whether the Flow is there and its gateway reaches all Executors. Why not, [`Session::dry_run`]
-    /// tells.
+    /// Whether the Flow is there and its gateway reaches all Executors. [`Session::dry_run`] says why
+    /// not.
     pub async fn is_flow_ready(&self) -> bool {
         match self.session.get(&self.config).await {
             Ok(session) => session.dry_run().await.is_ok(),
@@ -107,7 +106,7 @@ impl Client {
     /// # Errors
     /// As [`Client::open`].
     pub async fn info(&self) -> Result<FlowInfo, CallError> {
-        // With a family that is given, a session would not ask.
+        // A session does not ask for a family that is set.
         let asking = ClientConfig { family: FamilyChoice::Auto, ..(*self.config).clone() };
         Ok(Session::open(Arc::new(asking)).await?.info().clone())
     }
@@ -124,7 +123,7 @@ impl Client {
     /// The shared session, or one of its own for settings of its own.
     async fn session(&self, own: Option<ClientConfig>) -> Result<Session, CallError> {
         let Some(mut own) = own else { return self.session.get(&self.config).await };
-        // Whoever has asked the Flow once need not ask again.
+        // What the Flow answered once is used again.
         if let (FamilyChoice::Auto, Some(session)) = (own.family, self.session.opened()) {
             own.family = FamilyChoice::Is(session.family());
         }
@@ -151,7 +150,8 @@ fn map<K: Into<String>, V: Into<Value>>(values: impl IntoIterator<Item = (K, V)>
 struct SharedSession(Mutex<Option<(runtime::Id, Arc<OnceCell<Session>>)>>);
 
 impl SharedSession {
-    /// The session. Who comes while it is being opened waits for that, instead of opening another.
+    /// The session. A caller that comes while it is being opened waits for it, instead of opening
+    /// another.
     async fn get(&self, config: &Arc<ClientConfig>) -> Result<Session, CallError> {
         let cell = self.cell();
         cell.get_or_try_init(|| Session::open(config.clone())).await.cloned()
@@ -162,7 +162,7 @@ impl SharedSession {
         self.cell().get().cloned()
     }
 
-    /// Has the next one open another session. What goes on on this one goes on.
+    /// Makes the next caller open another session. Requests on this one continue.
     fn forget(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }

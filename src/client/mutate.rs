@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Body, Call, CallError, Client, ClientConfig, FamilyChoice, Request, Session, map};
 use crate::wire::{DecodeError, Family, Map, Protocol, Target};
 
-/// A GraphQL mutation being put together. Nothing is sent before [`Mutate::send`].
+/// A builder of a GraphQL mutation. Nothing is sent before [`Mutate::send`].
 ///
 /// Flows of the v1 family serve it on their HTTP port when they were started with
 /// `expose_graphql_endpoint`. `docs` takes the arguments `data`, `targetExecutor`, `parameters` (JSON
@@ -19,7 +19,7 @@ use crate::wire::{DecodeError, Family, Map, Protocol, Target};
 #[must_use = "nothing is sent before `send`"]
 pub struct Mutate {
     client: Client,
-    /// The client's, unless this mutation wants something of its own.
+    /// The client's settings, with those that this mutation overrides.
     config: Option<Box<ClientConfig>>,
     mutation: String,
     variables: Option<Map>,
@@ -39,12 +39,12 @@ impl Mutate {
         self
     }
 
-    /// From its being sent to the end of its response.
+    /// Timeout from sending the mutation to the end of its response.
     pub fn timeout(self, timeout: Duration) -> Mutate {
         self.configured(|config| config.timeout = Some(timeout))
     }
 
-    /// One more header.
+    /// Adds a header.
     pub fn header(self, name: impl Into<String>, value: impl Into<String>) -> Mutate {
         self.configured(|config| config.headers.push((name.into(), value.into())))
     }
@@ -60,7 +60,7 @@ impl Mutate {
     ///
     /// # Errors
     /// [`CallError::GraphQl`] when the response lists errors, [`CallError::Unsupported`] when the
-    /// Flow offers no GraphQL or not on the port of the client, and all that can befall a request.
+    /// Flow offers no GraphQL or not on the port of the client, and every error of a request.
     pub async fn send(self) -> Result<Value, CallError> {
         #[derive(Serialize)]
         struct Query<'a> {
@@ -105,7 +105,7 @@ impl Mutate {
             return client.session(self.config.as_deref().cloned()).await;
         }
         let mut http = ClientConfig { target, ..config.clone() };
-        // No other family has GraphQL, and a port that is not HTTP's need not be asked.
+        // Only the v1 family has GraphQL, and only on its HTTP port.
         http.family = FamilyChoice::Is(Family::V1);
         match &self.config {
             None => client.http_session.get(&Arc::new(http)).await,

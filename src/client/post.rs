@@ -1,4 +1,4 @@
-//! `Client::post`: a builder, and four ways to have the responses.
+//! `Client::post`: a builder, and four ways to receive the responses.
 
 use std::fmt;
 use std::pin::Pin;
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::wire::{Map, Protocol};
 
-/// A post being put together. Nothing is sent before one of its last methods is called.
+/// A builder of a post. Nothing is sent before one of its final methods is called.
 ///
 /// Without callbacks these are [`Post::send`] for one list of Documents, [`Post::responses`] for a
 /// list of responses, [`Post::stream`] for responses one by one. Giving any callback makes it a
@@ -27,7 +27,7 @@ use crate::wire::{Map, Protocol};
 #[must_use = "nothing is sent before `send`, `responses`, `stream` or, with callbacks, `run`"]
 pub struct Post<'a, Ending = NoCallbacks> {
     client: Client,
-    /// The client's, unless this post wants something of its own.
+    /// The client's settings, with those that this post overrides.
     config: Option<Box<ClientConfig>>,
     envelope: Envelope,
     manner: Manner,
@@ -36,19 +36,19 @@ pub struct Post<'a, Ending = NoCallbacks> {
     ending: Ending,
 }
 
-/// Requests in flight over HTTP unless told otherwise: so many connections Jina's client opens, and
-/// far fewer than files a process may usually have open.
+/// Requests in flight over HTTP unless set: the number of connections that Jina's client opens, and far
+/// below the usual limit of open files.
 const HTTP_PREFETCH: usize = 100;
 
 /// A [`Post`] without callbacks.
 #[derive(Debug)]
 pub struct NoCallbacks(());
 
-/// What ends a post.
+/// Why a post ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum PostError {
     /// A request brought no response, or (from [`Post::run`] and [`Results::into_ok`]) a response
-    /// told of a failure.
+    /// reported a failure.
     #[error(transparent)]
     Call(#[from] CallError),
     /// The iterator or stream of inputs failed. What it gave before was sent and answered.
@@ -57,7 +57,7 @@ pub enum PostError {
     /// A callback failed.
     #[error(transparent)]
     Callback(#[from] CallbackError),
-    /// No Document fits into a request of none.
+    /// A request size of 0, into which no Document fits.
     #[error("`request_size` is 0; expected at least 1 Document, or `RequestSize::All`")]
     RequestSize,
 }
@@ -86,13 +86,13 @@ impl<'a> Post<'a> {
     /// Sends everything and gives the Documents of all responses as one flat list, in the order
     /// of the responses.
     ///
-    /// Responses that tell of a failure are not an error here, as in Jina up to 3.6.5: their
-    /// Documents are part of the list. But they are told of, in [`Results::failures`].
+    /// Responses that report a failure are not an error here, as in Jina up to 3.6.5: their Documents
+    /// are part of the list. [`Results::failures`] lists the failures.
     ///
     /// # Errors
-    /// When a request brings no response, and when the inputs fail. The rest is given up then. With
-    /// [`Post::continue_on_error`] a request without a response is one of the failures instead,
-    /// unless nobody can be reached.
+    /// When a request brings no response, and when the inputs fail; the rest is given up then. With
+    /// [`Post::continue_on_error`], a request without a response is one of the failures instead, unless
+    /// the Flow cannot be reached at all.
     pub async fn send(self) -> Result<Results, PostError> {
         let continue_on_error = self.manner.continue_on_error;
         let mut responses = self.stream();
@@ -207,8 +207,8 @@ impl<'a> Post<'a, Callbacks<'a>> {
     /// Callbacks run on the task that receives: one that is slow holds up receiving.
     ///
     /// # Errors
-    /// A failure that `on_error` was called for counts as dealt with. What no callback could learn
-    /// of comes back from here, the first of it, when the post has ended: a failed request if
+    /// A failure for which `on_error` was called counts as handled. The first one that no callback could
+    /// see is returned when the post has ended: a failed request if
     /// there is no `on_error` (`on_always` does not get to know why), and an error of the inputs.
     /// A callback that returns an error or panics ends the post with [`PostError::Callback`].
     pub async fn run(self) -> Result<(), PostError> {
@@ -226,7 +226,7 @@ impl<'a, Ending> Post<'a, Ending> {
         self
     }
 
-    /// Documents a request, 100 when left out.
+    /// Documents per request, 100 by default.
     pub fn request_size(mut self, size: impl Into<RequestSize>) -> Self {
         self.request_size = size.into();
         self
@@ -255,32 +255,32 @@ impl<'a, Ending> Post<'a, Ending> {
         self
     }
 
-    /// Requests in flight at most; 0 is no limit, and then a fast iterator of inputs is in memory
-    /// as a whole. Left out, it is the client's, 1000 by default; over HTTP, where each request in
-    /// flight has a connection of its own, 100 by default.
+    /// The limit of requests in flight; 0 is no limit, and then a fast iterator of inputs is in memory as
+    /// a whole. The default is the client's, 1000; over HTTP, where each request in flight has a
+    /// connection of its own, 100.
     pub fn prefetch(mut self, requests: usize) -> Self {
         self.manner.prefetch = requests;
         let of_client = self.client.config().prefetch;
         if of_client != 0 && (requests == 0 || requests > of_client) {
-            // The client's connections are not made for so many.
+            // The client's connections are not made for this many.
             return self.configured(|config| config.prefetch = requests);
         }
         self
     }
 
     /// Take further inputs after a request that brought no response or a callback that failed.
-    /// Where nobody can be reached at all, the post ends nevertheless.
+    /// If the Flow cannot be reached at all, the post still ends.
     pub fn continue_on_error(mut self, continue_on_error: bool) -> Self {
         self.manner.continue_on_error = continue_on_error;
         self
     }
 
-    /// For one request, from its being sent to the end of its response.
+    /// Timeout of one request, from sending it to the end of its response.
     pub fn timeout(self, timeout: Duration) -> Self {
         self.configured(|config| config.timeout = Some(timeout))
     }
 
-    /// What is tried again, and how often.
+    /// Which failures are retried, and how often.
     pub fn retry(self, retry: Retry) -> Self {
         self.configured(|config| config.retry = retry)
     }
@@ -290,7 +290,7 @@ impl<'a, Ending> Post<'a, Ending> {
         self.configured(|config| config.compression = compression)
     }
 
-    /// One more header (HTTP, WebSocket) or metadata entry (gRPC).
+    /// Adds a header (HTTP, WebSocket) or metadata entry (gRPC).
     pub fn header(self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.configured(|config| config.headers.push((name.into(), value.into())))
     }
@@ -315,7 +315,7 @@ impl<'a, Ending> Post<'a, Ending> {
             Ok(Exchange::new(session, form, envelope, manner, batches))
         };
         let outcomes = stream::once(exchange).try_flatten().inspect_err(move |error| {
-            // The next post shall find out for itself how things are.
+            // The next post opens a session of its own.
             if let (PostError::Call(error), Some(shared)) = (error, &shared)
                 && error.may_be_of_session()
             {

@@ -1,4 +1,4 @@
-//! A Flow for tests: what it does with a request stands in the text of the request's first Document.
+//! A Flow for tests: the text of a request's first Document says what it does with the request.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -18,8 +18,8 @@ use crate::wire::{
 
 pub(super) const FORM: Form = Form::Protobuf(Family::V1);
 
-/// Does as it is told: `fail` answers with an exception, `lost` and `refused` bring no reply, all
-/// else comes back as it went; a number behind a colon is how many milliseconds that takes.
+/// `fail` is answered with an exception, `lost` and `refused` bring no reply, and everything else comes
+/// back unchanged. A number after a colon is the time that takes, in milliseconds.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scripted(Arc<Seen>);
 

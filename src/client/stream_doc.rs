@@ -10,8 +10,7 @@ use super::exchange::Envelope;
 use super::{CallError, Client, PostError, Request, Response, Responses, map};
 use crate::wire::{Document, Map, encode_single};
 
-/// A request to a streaming endpoint being put together. Nothing is sent before
-/// [`StreamDoc::stream`].
+/// A builder of a request to a streaming endpoint. Nothing is sent before [`StreamDoc::stream`].
 ///
 /// Flows of the v2 family have such endpoints, Executors' methods that yield; over gRPC only.
 #[derive(Debug)]
@@ -46,8 +45,8 @@ impl StreamDoc {
     /// Sends the Document and gives responses of one Document each, as they come. Dropping the
     /// stream gives up what has not come yet.
     ///
-    /// The error that ends the stream is [`CallError::Unsupported`] but over gRPC; an endpoint that
-    /// does not stream answers with a response that tells of a failure.
+    /// Over any protocol but gRPC, the stream ends with [`CallError::Unsupported`]. An endpoint that does
+    /// not stream answers with a response that reports a failure.
     pub fn stream(self) -> Responses<'static> {
         let StreamDoc { client, envelope, document } = self;
         let replies = async move {

@@ -14,7 +14,7 @@ use crate::wire::{Family, Protocol};
 /// What is known of a Flow when a session is open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowInfo {
-    /// How it is spoken to.
+    /// The protocol of the session.
     pub protocol: Protocol,
     /// The family of its messages.
     pub family: Family,

@@ -100,7 +100,7 @@ struct Settled {
 /// A message as it came in.
 #[derive(Debug)]
 pub(super) struct Received {
-    /// Undecoded.
+    /// The message, not decoded.
     pub(super) message: Bytes,
     /// When its first byte was there.
     pub(super) first: Instant,

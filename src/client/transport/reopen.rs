@@ -35,7 +35,7 @@ impl<T: Clone + Send + Sync + 'static> Reopen<T> {
     /// each later caller tries once.
     ///
     /// # Errors
-    /// Those of `open`.
+    /// Those that `open` returns.
     pub(super) async fn get<F>(
         &self,
         usable: impl FnOnce(&T) -> bool,

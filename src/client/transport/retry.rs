@@ -1,4 +1,4 @@
-//! Trying again, as `Retry` says.
+//! Retries, according to `Retry`.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use tokio::time::sleep;
 
 use crate::client::{CallError, Failure, GatewayCode, Reply, Request, Retry};
 
-/// Calls until there is a reply, a failure that another attempt would not mend, or no attempt left.
-/// The last attempt's timing is told, and how many there were.
+/// Calls until there is a reply, a failure that another attempt would not mend, or no attempt left. The
+/// timing is that of the last attempt, with the number of attempts.
 ///
 /// # Errors
 /// The last attempt's failure.
@@ -41,7 +41,7 @@ where
 /// yet but what it is, so whatever passes is worth another attempt.
 ///
 /// # Errors
-/// The last attempt's.
+/// The error of the last attempt.
 pub(super) async fn until_open<T, F>(retry: &Retry, open: impl Fn() -> F) -> Result<T, CallError>
 where
     F: Future<Output = Result<T, CallError>>,
@@ -80,7 +80,7 @@ fn may_heal(failure: &Failure) -> bool {
     }
 }
 
-/// What a gateway answers that may be able to later.
+/// Codes of a gateway that may be able to serve the request later.
 fn cannot_serve_now(error: &CallError) -> bool {
     match error {
         CallError::Gateway { code, .. } => matches!(
@@ -95,7 +95,7 @@ fn cannot_serve_now(error: &CallError) -> bool {
 
 /// The wait before the attempt after this one, which is no shorter than what the gateway asks for.
 fn wait(retry: &Retry, attempt: u32, error: &CallError) -> Duration {
-    /// Who asks for more is not waited for.
+    /// A gateway that asks for more is not waited for.
     const ASKED_MAX: Duration = Duration::from_secs(60);
     let asked = match error {
         CallError::Gateway { retry_after: Some(asked), .. } => (*asked).min(ASKED_MAX),

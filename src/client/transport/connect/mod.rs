@@ -1,5 +1,5 @@
-//! One TCP connection to a Flow, with TLS where the target says so. All three protocols start here,
-//! so all have the same words for what can go wrong.
+//! One TCP connection to a Flow, with TLS if the target has it. All three protocols start here, so all
+//! report the same errors.
 
 use std::io;
 use std::pin::Pin;
@@ -32,7 +32,7 @@ struct Tls {
     name: ServerName<'static>,
 }
 
-/// Not what is in it: keys.
+// Its settings hold keys, which must not be shown.
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tls").field("name", &self.name).finish_non_exhaustive()
@@ -42,7 +42,7 @@ impl std::fmt::Debug for Tls {
 /// An open connection.
 #[derive(Debug)]
 pub(super) enum Connection {
-    /// As the bytes are.
+    /// Without TLS.
     Plain(TcpStream),
     /// Encrypted. Boxed, because its state is a hundred times as large.
     Tls(Box<TlsStream<TcpStream>>),
@@ -82,12 +82,12 @@ impl Connector {
         self.tls.is_some()
     }
 
-    /// Gives connections at most `limit`.
+    /// Limits the time that connecting may take.
     pub(super) fn within(self, limit: Duration) -> Connector {
         Connector { limit, ..self }
     }
 
-    /// Where it connects to.
+    /// The address it connects to.
     pub(super) fn target(&self) -> &Target {
         &self.target
     }
@@ -100,7 +100,7 @@ impl Connector {
     /// Connects, TLS handshake included, without delay for small packets (`TCP_NODELAY`).
     ///
     /// # Errors
-    /// `Connect` and `Tls`, which also tell of too slow a peer.
+    /// `Connect` and `Tls`, also when the peer is too slow.
     pub(super) async fn connect(&self) -> Result<Connection, CallError> {
         let deadline = Instant::now() + self.limit;
         let refused = |reason: String| CallError::Connect { target: self.target.clone(), reason };
@@ -207,11 +207,12 @@ impl AsyncWrite for Connection {
     }
 }
 
-/// Where a write failed because the server hung up, what it said before, if that explains it.
+/// The reason that a server gave before it hung up, after a write failed for that; `None` if it gave
+/// none.
 ///
-/// In TLS 1.3 a server refuses a client's certificate, or the want of one, after the client has
-/// begun to send. It hangs up at once, so that the next write fails, while its reason waits to be
-/// read. What else waits there stays to be read.
+/// In TLS 1.3 a server rejects a client's certificate, or a missing one, after the client has begun to
+/// send. It hangs up at once, so that the next write fails while its reason waits to be read. Anything
+/// else that waits there is left to be read.
 fn with_last_words<T>(
     stream: &mut TlsStream<TcpStream>,
     cx: &mut Context<'_>,
@@ -236,7 +237,7 @@ fn with_last_words<T>(
     }
 }
 
-/// Reads what is there.
+/// Reads the bytes that have arrived.
 struct Ready<'a>(&'a TcpStream);
 
 impl io::Read for Ready<'_> {

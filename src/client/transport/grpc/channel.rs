@@ -63,7 +63,7 @@ pub(super) struct Channel {
 pub(super) struct Headers {
     target: Target,
     map: HeaderMap,
-    /// Of what is called once for every request.
+    /// The URIs of the methods that are called once per request.
     uris: [(&'static str, Uri); 1],
     compression: Compression,
     bounds: Bounds,
@@ -114,7 +114,7 @@ impl Headers {
         })
     }
 
-    /// On the memory of responses.
+    /// The claim on the memory of responses.
     pub(super) fn claim(&self) -> Claim {
         self.bounds.memory.claim()
     }
@@ -241,7 +241,7 @@ impl Channel {
         self.requests.current_max_send_streams()
     }
 
-    /// Of outgoing messages.
+    /// How outgoing messages are compressed.
     pub(super) fn compression(&self) -> Compression {
         self.headers.compression
     }
@@ -325,7 +325,7 @@ fn silent(target: &Target) -> CallError {
     }
 }
 
-/// Who ended it, and how.
+/// The error of a side that broke the protocol: it is not gRPC.
 fn protocol(target: Target, reason: String) -> CallError {
     CallError::Protocol { target, expected: "gRPC", reason, named: false }
 }
@@ -409,7 +409,7 @@ impl Sending {
     /// Sends one message and ends; `written` is called when the first byte can go.
     ///
     /// # Errors
-    /// When it cannot be sent.
+    /// When the message cannot be sent.
     pub(super) async fn only(
         mut self,
         message: Outgoing,
@@ -529,7 +529,7 @@ impl Replies {
         }
     }
 
-    /// What becomes of those who still wait when the stream is over without an error of its own.
+    /// The error of calls that still wait when the stream is over without an error of its own.
     pub(super) fn over(&self, reason: &str) -> CallError {
         CallError::Lost { target: self.channel.headers.target.clone(), reason: reason.into() }
     }
@@ -546,7 +546,7 @@ impl Replies {
         self.channel.protocol(format!("it sends {broken}"))
     }
 
-    /// A response that is not gRPC's: of a proxy on the way, or of another kind of server.
+    /// A response that is not gRPC: from a proxy on the way, or from another kind of server.
     fn judge(&self, code: StatusCode, headers: &HeaderMap) -> Result<(), CallError> {
         let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let is_grpc = kind.is_some_and(|kind| kind.starts_with("application/grpc"));

@@ -32,9 +32,9 @@ const BEGINNING: usize = 4096;
 /// A message on its way out.
 #[derive(Debug)]
 pub(super) enum Outgoing {
-    /// A request under an id.
+    /// A request and its id.
     Request {
-        /// All but the id.
+        /// The message without its id.
         message: Encoded,
         /// The id.
         id: RequestId,
@@ -125,8 +125,7 @@ pub(super) enum Broken {
     Decompress(io::Error),
     #[error("the end in the middle of a message")]
     Half,
-    /// Whoever waits for what comes behind it would wait too long, or for ever where the length is a
-    /// lie.
+    /// Messages behind it would wait too long, or forever if the length is wrong.
     #[error("the gateway sends a response of {0} bytes, too long to be passed over")]
     TooLong(usize),
 }
@@ -136,13 +135,13 @@ pub(super) enum Broken {
 pub(super) struct Messages {
     /// How messages with the flag 1 are compressed.
     encoding: Compression,
-    /// Of messages, decompressed.
+    /// The limit of a message, decompressed.
     bounds: Bounds,
-    /// On the memory of the message that is coming in.
+    /// The claim on memory of the message that is coming in.
     claim: Claim,
     /// The newest frame, as far as it is not used up.
     frame: Bytes,
-    /// When it came.
+    /// When `frame` arrived.
     came: Instant,
     /// A message that began in an earlier frame, prefix included. Grows with what really came.
     partial: BytesMut,
@@ -150,7 +149,7 @@ pub(super) struct Messages {
     began: Instant,
     /// What is left of a message over the limit.
     skip: usize,
-    /// Of what length it is, and since when it is skipped.
+    /// The length of that message, and since when it has been skipped.
     skipped: (usize, Instant),
 }
 
@@ -239,7 +238,7 @@ impl Messages {
         self.complete(flag, message).map(Some)
     }
 
-    /// That nothing more comes.
+    /// To be called when nothing more comes.
     ///
     /// # Errors
     /// When it ends in the middle of a message.

@@ -55,7 +55,7 @@ pub(super) struct Grpc {
     next: AtomicUsize,
 }
 
-/// What all connections have in common.
+/// What all connections share.
 #[derive(Debug)]
 struct Setup {
     config: Arc<ClientConfig>,
@@ -273,7 +273,7 @@ impl Grpc {
         }
     }
 
-    /// What the gateway tells of itself.
+    /// What the gateway reports about itself.
     pub(super) async fn info(&self) -> Result<JinaInfoProto, CallError> {
         self.ask(STATUS).await
     }
@@ -411,7 +411,7 @@ impl Anew {
         Anew { limit, start: Instant::now(), times: 0 }
     }
 
-    /// Of the limit.
+    /// What is left of the time limit.
     fn left(&self) -> Option<Duration> {
         self.limit.map(|limit| limit.saturating_sub(self.start.elapsed()))
     }

@@ -55,7 +55,7 @@ struct Inner {
     json: String,
     /// Heads of requests to endpoints with a path of their own, by endpoint without its slashes.
     own_paths: HashMap<String, Path>,
-    /// All other endpoints.
+    /// The path of all other endpoints.
     default_path: Path,
     graphql: Path,
     bounds: Bounds,

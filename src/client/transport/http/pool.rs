@@ -124,7 +124,7 @@ impl Pool {
 }
 
 impl Lease<'_> {
-    /// To speak on it.
+    /// The connection itself.
     pub(super) fn connection(&mut self) -> &mut Connection {
         &mut self.connection
     }

@@ -14,7 +14,7 @@ const TURN_BYTES: u64 = 1 << 20;
 
 /// What a head says about what follows it.
 pub(super) struct ParsedHead {
-    /// Its own length.
+    /// The length of the head, in bytes.
     pub(super) bytes: usize,
     pub(super) status: u16,
     pub(super) framing: Framing,

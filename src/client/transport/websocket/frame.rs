@@ -26,7 +26,7 @@ pub(super) const PROTOCOL_ERROR: u16 = 1002;
 const FINAL: u8 = 0x80;
 const RESERVED: u8 = 0x70;
 const MASKED: u8 = 0x80;
-/// Of control frames.
+/// The longest payload of a control frame, in bytes.
 const CONTROL_BYTES_MAX: u64 = 125;
 
 /// Of a message over the limit this much is kept, to learn whose reply it is: the request id stands
@@ -41,21 +41,21 @@ pub(super) struct Reader {
     unfinished: Unfinished,
     /// Bytes still to come of a frame that is passed over.
     skip: u64,
-    /// Since when.
+    /// Since when bytes have been passed over.
     skipped_since: Instant,
     message_bytes_max: usize,
-    /// On the memory of the message that is coming in.
+    /// The claim on memory of the message that is coming in.
     claim: Claim,
 }
 
 /// A message that comes in several frames, up to now.
 #[derive(Debug)]
 enum Unfinished {
-    /// There is none.
+    /// No message has begun.
     None,
     /// Its parts, at most the limit.
     Parts(BytesMut),
-    /// It is passed over, and was told of.
+    /// It is passed over, and was reported.
     Passed,
 }
 
@@ -79,7 +79,7 @@ pub(super) enum Event {
     TooLong,
     /// To be answered with a pong.
     Ping(Bytes),
-    /// The server's last word. No code is what RFC 6455 calls 1005.
+    /// The server closes. A close frame without a code is what RFC 6455 calls 1005.
     Close { code: Option<u16>, reason: String },
 }
 

@@ -47,7 +47,7 @@ struct Inner {
     unmatched: Arc<UnmatchedCounts>,
 }
 
-/// Without what is in it: headers are secrets.
+// Its headers are secrets, which must not be shown.
 impl fmt::Debug for WebSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let target = self.0.opening.connector.target().to_string();
