@@ -1,4 +1,4 @@
-//! Arrays: shape, type and how their values come about.
+//! Arrays: their shape, their type and how their values are made.
 
 use bytes::Bytes;
 use half::f16;
@@ -15,11 +15,11 @@ use crate::wire::{Map, NdArray, ScalarKind, Tensor};
 /// Values of one array. Two GiB of the smallest type, which is as much as a message can hold.
 const VALUES_MAX: u64 = 2 << 30;
 
-/// An array field, ready to be made.
+/// A compiled array field.
 #[derive(Clone, Debug)]
 pub(super) struct Array {
     kind: ScalarKind,
-    // None: as the values have it.
+    // `None`: the shape of the values.
     shape: Option<Vec<u32>>,
     values: Values,
     norm: Option<Norm>,
@@ -29,7 +29,7 @@ pub(super) struct Array {
 enum Values {
     Random(Distribution),
     Given(Template),
-    // The same always, so made once.
+    // Always the same, so made once.
     Made(NdArray),
 }
 
@@ -49,7 +49,7 @@ enum ValuesError {
 }
 
 impl Array {
-    /// Bytes of its values; 0 where only they tell.
+    /// The size of its values in bytes; 0 where only the values determine it.
     pub(super) fn bytes(&self) -> f64 {
         let shape = self.shape.iter().flatten();
         let values: f64 = shape.map(|axis| f64::from(*axis)).product();
@@ -129,7 +129,7 @@ impl Array {
             _ => false,
         };
         if constant {
-            // Made once, shared by all.
+            // Made once and shared by all Documents.
             match array.make(&Scope { i: 0, key: Key::new(0), captured: None }) {
                 Ok(made) => array.values = Values::Made(made),
                 Err(error) => {
@@ -141,12 +141,12 @@ impl Array {
         Some(array)
     }
 
-    /// Whether each is drawn anew.
+    /// Whether every Document gets other values.
     pub(super) fn is_random(&self) -> bool {
         matches!(self.values, Values::Random(_))
     }
 
-    /// The expressions it is made of; none where it is made already.
+    /// The expressions it is made of; `None` once it is made.
     pub(super) fn template(&self) -> Option<&Template> {
         match &self.values {
             Values::Given(template) => Some(template),
@@ -221,7 +221,7 @@ fn is_complex(kind: ScalarKind) -> bool {
     matches!(kind, ScalarKind::C64 | ScalarKind::C128)
 }
 
-/// The quick way for integers over their whole type: random bytes are such integers.
+/// The fast path for integers over the whole range of their type: random bytes are such integers.
 fn fill_plain(
     kind: ScalarKind,
     distribution: &Distribution,
@@ -245,7 +245,7 @@ fn random_numbers(
     let numbers = 0..count;
     match *distribution {
         Distribution::Normal { mean, deviation } => {
-            // Both were checked when the file was read; what is still odd gives the mean.
+            // Both were checked when the file was read; invalid settings give the mean.
             match Normal::new(mean, deviation) {
                 // The usual case, without the multiplication.
                 Ok(_) if mean == 0.0 && deviation == 1.0 => {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use glob::Pattern;
 
-/// Files of one pattern. Their names are kept in memory.
+/// The maximum number of files of one pattern: their names are kept in memory.
 const FILES_MAX: usize = 5_000_000;
 
 /// The files that a pattern names, in the order of their names. Relative patterns begin at `base`.
@@ -28,7 +28,7 @@ pub(super) fn matching_files(base: &Path, pattern: &str) -> io::Result<Vec<PathB
                 part if part.contains(['*', '?']) => {
                     let pattern = pattern_of(part);
                     for (name, path) in entries(&folder)? {
-                        // As in a shell, hidden files have to be asked for.
+                        // As in a shell, only a pattern with a dot finds hidden files.
                         let hidden = name.starts_with('.') && !part.starts_with('.');
                         if !hidden && pattern.matches(&name) && (!last || path.is_file()) {
                             next.push(path);
@@ -74,7 +74,7 @@ fn below(folder: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-/// What is in a folder, none where there is no folder. Names that are not text cannot be matched.
+/// The entries of a folder; none if there is no such folder. Names that are not UTF-8 match nothing.
 fn entries(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     // The empty path is the folder we are in.
     let place = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
@@ -91,8 +91,8 @@ fn entries(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     Ok(found)
 }
 
-/// A part of a pattern in which only `*` and `?` are special: brackets, and stars that follow one
-/// another, mean nothing else to whoever names files.
+/// A part of a pattern in which only `*` and `?` are special: a bracket is a bracket, and several stars
+/// are one.
 fn pattern_of(part: &str) -> Pattern {
     let mut part = part.replace('[', "[[]");
     while part.contains("**") {

@@ -1,4 +1,4 @@
-//! Documents made field by field.
+//! Generates Documents field by field.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,7 +15,7 @@ use crate::template::{Context, Scope, Template, TemplateError};
 use crate::units::{ByteSize, Count, Range};
 use crate::wire::{Document, NamedScore};
 
-/// The fields of a Document, ready to be made.
+/// The compiled fields of a generator.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fields {
     id: Option<Template>,
@@ -49,7 +49,7 @@ enum Text {
 enum Blob {
     Random(Range<ByteSize>),
     Given(Bytes),
-    // Base64, for each Document another.
+    // Base64, different for each Document.
     Template(Template),
 }
 
@@ -67,19 +67,19 @@ struct Score {
     ref_id: Option<Template>,
 }
 
-/// What a Document takes besides its contents.
+/// The size of a Document without its contents, in bytes.
 const DOCUMENT_BYTES: f64 = 512.0;
 
-/// A random word with its space.
+/// The length of a random word with its space, in bytes.
 const WORD_BYTES: f64 = 8.0;
 
-/// Random bytes of one blob: more than any message can hold.
+/// The maximum of random bytes in one blob: more than any message can hold.
 const BLOB_BYTES_MAX: u64 = 2 << 30;
 
-/// Random words of one text.
+/// The maximum of random words in one text.
 const WORDS_MAX: u64 = 100_000_000;
 
-/// Children of one Document.
+/// The maximum of chunks, or of matches, of one Document.
 const CHILDREN_MAX: u64 = 1_000_000;
 
 impl Fields {
@@ -181,8 +181,8 @@ impl Fields {
         fields
     }
 
-    /// About how large a Document can become, in bytes in memory, and the keys to what takes the most of
-    /// it. What only expressions tell is not in it.
+    /// About how large a Document can become, in bytes of memory, and the path of keys to its largest
+    /// part. What expressions make is not counted.
     pub(super) fn largest(&self) -> (f64, Vec<&'static str>) {
         let text = match &self.text {
             Some(Text::Words(range)) => range.high().0 as f64 * WORD_BYTES,
@@ -243,7 +243,7 @@ impl Fields {
         [&self.chunks, &self.matches].into_iter().flatten()
     }
 
-    /// All templates, but those of chunks and matches.
+    /// All templates except those of chunks and matches.
     fn templates(&self) -> impl Iterator<Item = &Template> {
         let text = match &self.text {
             Some(Text::Template(template)) => Some(template),
@@ -276,7 +276,7 @@ impl Fields {
             .chain(scores.flat_map(|(_, score)| score.templates()))
     }
 
-    /// Sets the fields of a Document; what there is no field for stays as it was.
+    /// Sets the fields of a Document that the generator has, and leaves the others as they are.
     pub(super) fn fill(&self, document: &mut Document, of: Scope<'_>) -> Result<(), TemplateError> {
         let key = of.key;
         let scope = |field: &str| Scope { key: key.part(field), ..of };
@@ -380,7 +380,7 @@ impl Fields {
     }
 }
 
-/// Any number of a range, both ends included.
+/// A random number of a range, both ends included.
 fn pick(rng: &mut impl Rng, low: u64, high: u64) -> u64 {
     if low == high { low } else { rng.random_range(low..=high) }
 }
@@ -389,7 +389,7 @@ fn mistake(field: &str, reason: String) -> TemplateError {
     TemplateError { expression: field.into(), reason, help: None }
 }
 
-/// What a field takes.
+/// The kind of value that a field takes.
 #[derive(Clone, Copy)]
 enum Kind {
     Text,
@@ -401,7 +401,7 @@ enum Kind {
 }
 
 impl Kind {
-    /// Evaluates a template and says what is wrong with a value of another kind.
+    /// Evaluates a template. A value of another kind is an error.
     fn evaluate(self, template: &Template, scope: &Scope<'_>) -> Result<Value, TemplateError> {
         let value = match self {
             Kind::Text => return template.evaluate_text(scope).map(Value::from),
@@ -475,7 +475,7 @@ fn compile_blob(
             None
         }
         BlobSpec::Bytes(range) => Some(Blob::Random(*range)),
-        // The data set reads them.
+        // Files are read by the data set.
         BlobSpec::Files(_) => None,
         BlobSpec::Base64(template) => {
             let template = bind(template, at.key("base64"), context, problems)?;

@@ -1,4 +1,4 @@
-//! Generators and data sets: what requests carry.
+//! Generators and data sets: the Documents that requests carry.
 
 mod array;
 mod data;
@@ -24,7 +24,7 @@ use crate::wire::{Document, Map};
 use data::DataSet;
 use generator::Fields;
 
-/// How large a Document may be unless its generator says more.
+/// The maximum size of a Document unless `max_size` is set.
 const DOCUMENT_SIZE_MAX: ByteSize = ByteSize::new(64 << 20);
 
 /// A stream of Documents of which the `i`-th depends on the seed and `i` alone, so that any number
@@ -55,7 +55,7 @@ pub enum DocumentError {
     Template {
         /// Which Document.
         i: u64,
-        /// Which expression, and why.
+        /// The expression, and why it has no value.
         source: TemplateError,
     },
     /// An entry of a data set is not what it was when the data set was opened.
@@ -63,10 +63,10 @@ pub enum DocumentError {
     Data {
         /// Which Document.
         i: u64,
-        /// Which entry, and why.
+        /// The entry, and what is wrong with it.
         source: DataError,
     },
-    /// Its expressions made more of it than it may be.
+    /// Its expressions made it larger than `max_size`.
     #[error("Document {i} is larger than the {max} that one may take (`max_size`)")]
     TooLarge {
         /// Which Document.
@@ -77,8 +77,9 @@ pub enum DocumentError {
 }
 
 impl Documents {
-    /// Makes a generator ready. `name` is its key under `documents`, if it has one, `at` is where it stands in the file, `base` what paths are relative
-    /// to; problems go to `problems`, and `None` comes back when there were any.
+    /// Compiles a generator. `name` is its key under `documents`, if it has one, `at` its place in the
+    /// file, and `base` the folder that paths are relative to. Problems go to `problems`; the result is
+    /// `None` if there were any.
     pub(crate) fn compile(
         name: Option<&str>,
         spec: &DocumentsSpec,
@@ -146,8 +147,8 @@ impl Documents {
         if problems.len() > before {
             return None;
         }
-        // What is wrong with the first Document would stop the run at once. One that is made of what a
-        // response had cannot be tried.
+        // A wrong first Document would end the run at once. One that uses `captured` cannot be made
+        // beforehand.
         if documents.paths().into_iter().any(is_captured) {
             return Some(documents);
         }
@@ -170,7 +171,7 @@ impl Documents {
         }
     }
 
-    /// Its key under `documents`; `None` for one that a scenario has for itself.
+    /// Its key under `documents`; `None` for a generator inside a scenario.
     pub fn name(&self) -> Option<&str> {
         self.inner.name.as_deref()
     }
@@ -180,7 +181,7 @@ impl Documents {
         &self.inner.resolved
     }
 
-    /// How many there are; `None`: as many as the load asks for.
+    /// The number of Documents; `None` if they never end.
     pub fn count(&self) -> Option<u64> {
         self.inner.count.filter(|_| !self.inner.repeat)
     }
@@ -206,7 +207,7 @@ impl Documents {
         self.inner.fields.paths()
     }
 
-    /// What the id of the `i`-th is made of where it has none of its own.
+    /// The random number that the id of the `i`-th is made of, where it has no id of its own.
     pub fn id(&self, i: u64) -> u128 {
         self.inner.key.part("id").index(i).rng().random()
     }
@@ -226,7 +227,7 @@ impl Documents {
                 data.get(i, round).map_err(|source| DocumentError::Data { i, source })?
             }
         };
-        // What repeats sends the same again; a data set may still come in another order.
+        // `repeat` sends the same again, though a data set may come in another order.
         let i = match inner.count {
             Some(count) if inner.repeat => i % count.max(1),
             _ => i,
@@ -241,7 +242,8 @@ impl Documents {
     }
 }
 
-/// Bytes of what expressions can make long. How large arrays are is known beforehand.
+/// The size of everything that expressions can make long, in bytes. The size of arrays is known
+/// beforehand.
 fn text_bytes(document: &Document) -> u64 {
     fn of_value(value: &Value) -> usize {
         match value {
@@ -265,13 +267,13 @@ fn is_captured(path: &str) -> bool {
     path.split('.').next() == Some("captured")
 }
 
-/// A generator as written, with the values of `vars`, `env` and `matrix`, with what a data set has unless
-/// told otherwise, and with paths that hold wherever the program runs.
+/// A generator as written, with the values of `vars`, `env` and `matrix`, the defaults of its data set,
+/// and absolute paths.
 fn resolved(at: Spot<'_>, context: &Context, base: &Path, entries: Option<u64>) -> Value {
     fn bound(value: &mut Value, context: &Context) {
         match value {
             Value::String(text) => {
-                // What cannot be bound was told as a problem.
+                // A text that cannot be bound was reported as a problem.
                 if let Ok(template) = Template::read(text).bind(context) {
                     *value = template.to_json();
                 }

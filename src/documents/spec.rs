@@ -45,9 +45,9 @@ pub(crate) struct DocumentsSpec {
     pub mime_type: Option<Template>,
     /// For example `text` or `image`.
     pub modality: Option<Template>,
-    /// A relative importance.
+    /// The relative importance of the Document.
     pub weight: Option<Template>,
-    /// Free values.
+    /// Any values by name.
     pub tags: Option<Template>,
     /// Parts of the Document, with fields as a Document's. Their `i` is their index within it.
     pub chunks: Option<Box<DocumentsSpec>>,
@@ -92,7 +92,7 @@ pub(crate) struct DocumentsSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Order {
-    /// As the file has it.
+    /// In the order of the file.
     #[default]
     Sequential,
     /// Every entry once, in random order; another one in each round of `repeat`.
@@ -107,7 +107,7 @@ pub(crate) enum Order {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TextSpec {
-    /// So many random words.
+    /// The number of random words: `10`, or `5..30`.
     pub words: Range<Count>,
 }
 
@@ -115,7 +115,7 @@ pub(crate) struct TextSpec {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum BlobSpec {
-    /// So many random bytes.
+    /// The number of random bytes: `1KiB`, or `10KiB..1MiB`.
     Bytes(Range<ByteSize>),
     /// The bytes of files: a path, whose last parts may have `*` and `?`. One file for each Document,
     /// in the `order` of the Documents.
@@ -129,7 +129,7 @@ pub(crate) enum BlobSpec {
 pub(crate) enum ArraySpec {
     /// A list of numbers, or of lists of them; or an expression that gives one.
     Values(Template),
-    /// With random values.
+    /// By its shape, with random values.
     Shaped(Box<ShapeSpec>),
 }
 
@@ -175,9 +175,9 @@ pub(crate) enum DTypeName {
 pub(crate) enum Distribution {
     /// Gaussian, `normal` or `{normal: {mean: 0, deviation: 1}}`.
     Normal {
-        /// Its centre.
+        /// The mean.
         mean: f64,
-        /// Its width, from 0 on.
+        /// The standard deviation, 0 or above.
         deviation: f64,
     },
     /// Any value of a range is as likely: `uniform` for the whole type (0 to 1 for floating-point
@@ -185,14 +185,14 @@ pub(crate) enum Distribution {
     Uniform(Option<Range<Real>>),
     /// `exponential`, or `{exponential: 2}` for a mean of 2.
     Exponential {
-        /// Its mean, above 0.
+        /// The mean, above 0.
         mean: f64,
     },
     /// All the same: `zeros`, `ones` or `{constant: 5}`.
     Constant(f64),
 }
 
-/// A length that is made 1.
+/// The norm that is scaled to 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Norm {
@@ -202,7 +202,7 @@ pub(crate) enum Norm {
     L2,
 }
 
-/// A score with all it can have.
+/// A score with all its fields.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ScoreSpec {
@@ -210,13 +210,13 @@ pub(crate) struct ScoreSpec {
     pub value: Template,
     /// The operator that made it, for example `cosine`.
     pub op_name: Option<Template>,
-    /// In words.
+    /// A description for people.
     pub description: Option<Template>,
     /// The id of the Document it refers to.
     pub ref_id: Option<Template>,
 }
 
-/// A scalar, which is a template, or a map with more to say.
+/// A scalar (a template), or a map with more settings.
 #[derive(Clone, Debug)]
 pub(crate) enum ShortOr<T> {
     /// The scalar.
@@ -360,10 +360,10 @@ enum DistributionMap {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct NormalSpec {
-    /// Its centre. 0 unless set.
+    /// The mean. 0 unless set.
     #[serde(default)]
     mean: f64,
-    /// Its width, from 0 on. 1 unless set.
+    /// The standard deviation, 0 or above. 1 unless set.
     #[serde(default = "one")]
     deviation: f64,
 }

@@ -68,9 +68,10 @@ pub(crate) struct Hosts {
 /// Whether connections are encrypted, and how certificates are verified.
 #[derive(Debug)]
 pub(crate) enum Tls {
-    /// Whether.
+    /// Encrypted or not.
     Switch(bool),
-    /// How; whether is said by the scheme, or it is.
+    /// How certificates are verified. Connections are encrypted, unless the scheme of `host` says that
+    /// they are not.
     Options(TlsMap),
 }
 
@@ -78,15 +79,15 @@ pub(crate) enum Tls {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(crate) struct TlsMap {
-    /// Trusted besides the system's certificates: PEM.
+    /// A PEM file of certificates to trust besides the system's.
     pub ca: Option<PathBuf>,
-    /// Our own certificate chain, PEM; goes with `key`.
+    /// A PEM file of our own certificate chain; goes with `key`.
     pub cert: Option<PathBuf>,
-    /// Our own private key, PEM; goes with `cert`.
+    /// A PEM file of our own private key; goes with `cert`.
     pub key: Option<PathBuf>,
     /// The name to verify instead of the host's.
     pub server_name: Option<String>,
-    /// Take any certificate. `false` unless set.
+    /// Accept any certificate. `false` unless set.
     pub insecure: Option<bool>,
 }
 
@@ -103,7 +104,7 @@ pub(crate) enum ProtocolWord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum FamilyWord {
-    /// Ask the Flow.
+    /// The one that the Flow reports.
     Auto,
     /// DocArray before 0.30.
     V1,

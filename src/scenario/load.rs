@@ -33,11 +33,11 @@ pub struct Options {
 /// come out of [`crate::plan::resolve`], with those found there.
 #[derive(Debug)]
 pub struct LoadedSuite {
-    /// All texts.
+    /// The texts of all files.
     pub(crate) sources: Sources,
-    /// What is wrong so far.
+    /// The problems found so far.
     pub(crate) problems: Vec<Problem>,
-    /// Where problems of the whole go.
+    /// The place of problems that concern the suite as a whole.
     pub(crate) place: Place,
     pub(crate) name: String,
     pub(crate) seed: u64,
@@ -61,11 +61,11 @@ pub(crate) struct Named {
 /// A scenario, one combination of its matrix.
 #[derive(Debug)]
 pub(crate) struct Unit {
-    /// Without the matrix values; none when the file gives no name.
+    /// The name without the matrix values; `None` when the file gives no name.
     pub base_name: Option<String>,
-    /// With them.
+    /// The name with the matrix values.
     pub name: String,
-    /// Which scenario of the files it comes from.
+    /// The index of the scenario in the files that it comes from.
     pub group: usize,
     pub node: Node,
     pub matrix: Map,
@@ -93,7 +93,7 @@ pub fn load(path: &Path, options: &Options) -> Result<LoadedSuite, Problems> {
 /// Reads a suite from its text. `name` stands for it in messages, paths in it are relative to `base`.
 ///
 /// # Errors
-/// As [`load`].
+/// The same as those of [`load`].
 pub fn load_text(
     name: &str,
     text: String,
@@ -122,7 +122,7 @@ struct Loader<'a> {
     vars: BTreeSet<String>,
 }
 
-/// What only the first file of a suite says for the whole.
+/// Settings of a whole suite, which its first file gives.
 struct FileSettings {
     name: Option<String>,
     seed: u64,
@@ -148,7 +148,7 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// What the files come to.
+    /// The suite made of all files.
     fn finish(
         self,
         file: Option<FileSettings>,
@@ -370,7 +370,7 @@ impl<'a> Loader<'a> {
         context
     }
 
-    /// A variable with what the command line says of it.
+    /// A variable with the value that the command line gives it, if any.
     fn overridden(&self, name: &str, mut value: serde_json::Value) -> serde_json::Value {
         for (key, text) in &self.options.set {
             let mut path = key.split('.');
@@ -412,7 +412,7 @@ impl<'a> Loader<'a> {
         }
         let group = self.groups;
         self.groups += 1;
-        // Without its matrix a scenario still has problems to tell of, but for those of its values.
+        // Without its matrix a scenario still has problems to report, except those of its values.
         let known = combinations.is_some();
         for combination in combinations.unwrap_or_else(|| vec![Combination::default()]) {
             if self.scenarios.len() >= SCENARIOS_MAX {
@@ -465,7 +465,7 @@ fn is_stream(path: &Path) -> bool {
 
 /// Reads a file, and no more of a large one than it takes to see that it is too large.
 fn read_text(path: &Path, must_be_file: bool) -> std::io::Result<String> {
-    // Opening a pipe would wait for who writes to it.
+    // Opening a pipe would wait for its writer.
     if must_be_file && !std::fs::metadata(path)?.is_file() {
         return Err(std::io::Error::other("it is not a file"));
     }

@@ -48,7 +48,7 @@ pub(crate) struct Suite {
     pub name: Option<String>,
     /// Every random choice derives from it; the same seed sends the same bytes. 0 unless set.
     pub seed: Option<u64>,
-    /// Free values, overridable with `--set key=value`.
+    /// Any values, overridable with `--set key=value`.
     pub vars: Option<Later<serde_json::Map<String, serde_json::Value>>>,
     /// Other suite files, relative to this one; their flows, documents and scenarios join.
     pub include: Option<Vec<String>>,
@@ -58,7 +58,7 @@ pub(crate) struct Suite {
     pub flows: Option<Later<IndexMap<String, Flow>>>,
     /// Named generators of Documents.
     pub documents: Option<Later<IndexMap<String, DocumentsSpec>>>,
-    /// What runs.
+    /// The scenarios that run.
     pub scenarios: Option<Later<Vec<Scenario>>>,
     /// A search for the highest rate that holds.
     pub capacity: Option<Later<Capacity>>,
@@ -77,7 +77,7 @@ pub(crate) struct Scenario {
     pub name: Option<String>,
     /// The Flow, by its name. Unless set: the one named `default`, or the only one.
     pub flow: Option<String>,
-    /// Overrides the Flow's.
+    /// The protocol, instead of the Flow's.
     pub protocol: Option<ProtocolWord>,
     /// The endpoint. `/` unless set.
     pub on: Option<String>,
@@ -86,10 +86,10 @@ pub(crate) struct Scenario {
     pub documents: Option<DocumentsRef>,
     /// Documents in a request. 100 unless set.
     pub request_size: Option<u64>,
-    /// Any values. Expressions in it are evaluated for each request, with its index `i` and the
+    /// Any values by name. Expressions in them are evaluated for each request, with its index `i` and the
     /// random functions.
     pub parameters: Option<Template>,
-    /// A regular expression over Executor names; only those work on the request.
+    /// A regular expression for Executor names; only these Executors process the request.
     pub target_executor: Option<String>,
     /// Each request carries one Document to a streaming endpoint, which answers with many. gRPC
     /// only. `false` unless set.
@@ -102,9 +102,9 @@ pub(crate) struct Scenario {
     pub steps: Option<Vec<Step>>,
     /// Compression of gRPC requests. `none` unless set.
     pub compression: Option<CompressionWord>,
-    /// For one attempt of a request, to the end of its response. Unless set, there is no limit.
+    /// Timeout of one attempt of a request, to the end of its response. No limit unless set.
     pub timeout: Option<Span>,
-    /// What is tried again, and how often. Nothing unless set.
+    /// Which failures are retried, and how often. None unless set.
     pub retry: Option<Retry>,
     /// Connections; requests are spread over them. Unless set, as many as the load needs: one for
     /// each thread that sends, over HTTP one for each client.
@@ -119,7 +119,7 @@ pub(crate) struct Scenario {
     pub warmup: Option<Span>,
     /// Scenarios that must have ended; without it scenarios run concurrently.
     pub needs: Option<Vec<String>>,
-    /// Delay after its needs are met. `0s` unless set.
+    /// Delay after the scenarios in `needs` have ended. `0s` unless set.
     pub start: Option<Span>,
     /// How long requests in flight may take to finish when the load ends; what is late counts as
     /// abandoned. `10s` unless set.
@@ -127,34 +127,34 @@ pub(crate) struct Scenario {
     /// What must be true of each response.
     pub assert: Option<Vec<Assertion>>,
     /// What must be true of the whole scenario. `error_rate == 0`, `assertion_failures == 0` and
-    /// `dropped == 0` hold unless it says something else about them.
+    /// `dropped == 0` are added unless a threshold is about the same metric.
     pub thresholds: Option<Vec<Threshold>>,
-    /// Done after each success.
+    /// Actions after each success.
     pub on_done: Option<Vec<Action>>,
-    /// Done after each failure.
+    /// Actions after each failure.
     pub on_error: Option<Vec<Action>>,
-    /// Done after each response, whatever it is.
+    /// Actions after each response, successful or not.
     pub on_always: Option<Vec<Action>>,
-    /// One scenario for each combination of values, run one after the other. A key that is a
-    /// scenario's sets it; any key is known to expressions as `matrix.key`.
+    /// One scenario for each combination of values, run one after the other. A key of a scenario sets
+    /// it; expressions see every key as `matrix.key`.
     pub matrix: Option<IndexMap<String, Vec<serde_json::Value>>>,
 }
 
-/// One request of an iteration. What it does not set itself it takes from its scenario.
+/// One request of an iteration. Keys that are not set are those of the scenario.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(crate) struct Step {
     /// Thresholds may name it, as in `search.p99 < 50ms`. Required.
     pub name: Option<String>,
-    /// The endpoint.
+    /// The endpoint. The scenario's unless set.
     pub on: Option<String>,
-    /// What is sent.
+    /// What is sent: the name of a generator, or a generator. The scenario's unless set.
     pub documents: Option<DocumentsRef>,
-    /// Documents in a request.
+    /// Documents in a request. The scenario's unless set.
     pub request_size: Option<u64>,
     /// Any values; `captured` has what earlier steps kept.
     pub parameters: Option<Template>,
-    /// A regular expression over Executor names.
+    /// A regular expression for Executor names; only these Executors process the request.
     pub target_executor: Option<String>,
     /// One Document to a streaming endpoint.
     pub stream: Option<bool>,
@@ -166,20 +166,20 @@ pub(crate) struct Step {
     pub capture: Option<IndexMap<String, String>>,
     /// What must be true of its response, besides what the scenario asserts.
     pub assert: Option<Vec<Assertion>>,
-    /// Done after its success, besides what the scenario does.
+    /// Actions after its success, besides those of the scenario.
     pub on_done: Option<Vec<Action>>,
-    /// Done after its failure, besides what the scenario does.
+    /// Actions after its failure, besides those of the scenario.
     pub on_error: Option<Vec<Action>>,
-    /// Done after its response, besides what the scenario does.
+    /// Actions after its response, besides those of the scenario.
     pub on_always: Option<Vec<Action>>,
 }
 
 /// The name of a generator, or a generator.
 #[derive(Debug)]
 pub(crate) enum DocumentsRef {
-    /// A name of `documents`.
+    /// The name of a generator in `documents`.
     Name(String),
-    /// A generator of its own.
+    /// A generator only for this scenario or step.
     Inline(Box<DocumentsSpec>),
 }
 
@@ -198,21 +198,21 @@ pub(crate) struct Load {
     pub rate: Option<Rate>,
     /// The distribution of the gaps between arrivals. `uniform` unless set.
     pub arrivals: Option<ArrivalProcess>,
-    /// An arrival that finds so many requests in flight is dropped, and counted. 10000 unless set.
+    /// An arrival that finds this many requests in flight is dropped and counted. 10000 unless set.
     pub max_in_flight: Option<u64>,
-    /// Stretches with a rate, or a number of clients, each.
+    /// Consecutive stages, each with a rate or a number of clients.
     pub stages: Option<Vec<Stage>>,
     /// A file of recorded arrivals: CSV whose first column has the seconds since the start.
     pub trace: Option<PathBuf>,
-    /// Plays a trace so many times faster. 1 unless set.
+    /// The factor by which a trace is played faster. 1 unless set.
     pub speed: Option<f64>,
-    /// Ends after this time.
+    /// The load ends after this time.
     pub duration: Option<Span>,
-    /// Ends after so many requests.
+    /// The load ends after this many requests.
     pub requests: Option<u64>,
 }
 
-/// A stretch of a load: `{rate: 100/s, for: 30s}`, `{ramp_to: 1000/s, for: 60s}`, `{pause: 10s}`, or
+/// A stage of a load: `{rate: 100/s, for: 30s}`, `{ramp_to: 1000/s, for: 60s}`, `{pause: 10s}`, or
 /// the same with `clients`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
@@ -225,7 +225,7 @@ pub(crate) struct Stage {
     pub ramp_to: Option<Level>,
     /// Sends nothing for this time.
     pub pause: Option<Span>,
-    /// How long it takes.
+    /// The length of the stage.
     pub r#for: Option<Span>,
 }
 
@@ -243,25 +243,25 @@ pub(crate) enum Level {
 /// `NoCompression`, `Gzip` and `Deflate`, as `jina.Client` has them, are read too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CompressionWord {
-    /// As they are.
+    /// No compression.
     None,
     /// gzip.
     Gzip,
-    /// What gRPC calls deflate.
+    /// The zlib format, which gRPC calls deflate.
     Deflate,
 }
 
-/// What is tried again, and how often, as in `jina.Client`.
+/// Retries, as in `jina.Client`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(crate) struct Retry {
     /// Attempts in all, the first included. 1 unless set.
     pub max_attempts: Option<u64>,
-    /// The first wait. `500ms` unless set.
+    /// The wait before the second attempt. `500ms` unless set.
     pub initial_backoff: Option<Span>,
-    /// No wait is longer. `2s` unless set.
+    /// The longest wait. `2s` unless set.
     pub max_backoff: Option<Span>,
-    /// Growth from wait to wait. 1.5 unless set.
+    /// The factor from one wait to the next. 1.5 unless set.
     pub backoff_multiplier: Option<f64>,
 }
 
@@ -283,7 +283,7 @@ pub(crate) struct Threshold {
     pub that: Condition,
     /// End the scenario as soon as it does not hold.
     pub abort: bool,
-    /// Not before this.
+    /// The earliest time at which it can end the scenario.
     pub after: Option<Span>,
 }
 
@@ -299,7 +299,7 @@ pub(crate) enum Action {
     Beep,
     /// Adds one to a counter of the report.
     Count(String),
-    /// Appends the Documents of the response to a file, a line of JSON each.
+    /// Appends the Documents of the response to a file, as one line of JSON each.
     Save(PathBuf),
     /// Evaluates an expression on the response; the callback fails where it does not hold.
     Check(String),
@@ -320,11 +320,11 @@ pub(crate) struct Capacity {
     pub rate: Option<Range<Rate>>,
     /// The numbers of clients to search, which wait for their answers, as in `1..256`; this or `rate`.
     pub clients: Option<Range<Count>>,
-    /// How far what holds and what fails may lie apart. `5%` unless set.
+    /// The largest distance between the load that holds and the load that fails. `5%` unless set.
     pub precision: Option<Percentage>,
-    /// How sure both are to be. `99%` unless set.
+    /// The confidence level of both. `99%` unless set.
     pub confidence: Option<Percentage>,
-    /// How long one load is tried. `20s` unless set.
+    /// The time for which one load is tried. `20s` unless set.
     pub trial: Option<Span>,
 }
 
@@ -353,7 +353,7 @@ impl<T: JsonSchema> JsonSchema for Later<T> {
     }
 }
 
-/// Reads what is either a text or a map.
+/// Reads a value that is either a text or a map.
 struct TextOr<T, F, E> {
     expected: &'static str,
     text: F,
@@ -420,7 +420,7 @@ struct ThresholdMap {
     that: Condition,
     /// End the scenario as soon as it does not hold. `false` unless set.
     abort: Option<bool>,
-    /// Not before this. `0s` unless set.
+    /// The earliest time at which it can end the scenario. `0s` unless set.
     after: Option<Span>,
 }
 
@@ -430,7 +430,7 @@ impl From<ThresholdMap> for Threshold {
     }
 }
 
-/// A map form on its way to its type.
+/// A type that is read in its map form first.
 struct Mapped<M, T>(T, PhantomData<M>);
 
 impl<'de, M: Deserialize<'de> + Into<T>, T> Deserialize<'de> for Mapped<M, T> {
@@ -513,7 +513,7 @@ impl<'de> Deserialize<'de> for Level {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Level, E> {
-                // A ramp may end in silence, which no steady rate is.
+                // A ramp may end at no requests at all, which is no steady rate.
                 if let Some((number, unit)) = text.split_once('/')
                     && number.trim().parse() == Ok(0.0)
                     && format!("1/{unit}").parse::<Rate>().is_ok()

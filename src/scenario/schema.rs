@@ -76,7 +76,7 @@ fn may_be_expression(schema: &mut Value) {
         return;
     }
     let mut rest = std::mem::take(map);
-    // What people read belongs to the whole.
+    // Titles and descriptions belong to the schema as a whole.
     for key in ["title", "description", "default", "examples"] {
         map.extend(rest.remove(key).map(|value| (key.to_owned(), value)));
     }
@@ -93,7 +93,7 @@ fn may_be_expression(schema: &mut Value) {
     map.insert("anyOf".into(), alternatives.into());
 }
 
-/// Whether any text fits.
+/// Whether the schema accepts any text.
 fn takes_text(map: &Map<String, Value>) -> bool {
     let text = |value: &Value| value == "string";
     let by_type = match map.get("type") {

@@ -8,15 +8,15 @@ use crate::wire::Protocol;
 /// What a starter suite needs to know of a Flow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FlowFacts {
-    /// How it is reached: protocol and port, in the order of the file.
+    /// Its protocols and ports, in the order of the file.
     pub gateways: Vec<(Protocol, u16)>,
-    /// Where it listens, unless everywhere.
+    /// The address it listens on; `None` for all addresses.
     pub host: Option<String>,
     /// Whether its connections are encrypted.
     pub tls: bool,
-    /// Its Executors.
+    /// The names of its Executors.
     pub executors: Vec<String>,
-    /// What the file does not say, each with what was taken instead.
+    /// Settings that the file does not have, each with the value that was assumed.
     pub guesses: Vec<String>,
 }
 
@@ -30,7 +30,7 @@ impl FlowFacts {
     /// Reads the YAML of a Jina Flow or Deployment: protocols, ports, TLS and Executors.
     ///
     /// # Errors
-    /// It is no YAML, or neither of them.
+    /// When it is no YAML, or neither a Flow nor a Deployment.
     pub fn read(name: &str, text: String, env: Environment<'_>) -> Result<FlowFacts, Problems> {
         let (mut sources, mut problems) = (Sources::new(), Vec::new());
         // Jina's older files begin with a tag of its own.
@@ -114,7 +114,7 @@ impl Reader<'_> {
         })
     }
 
-    /// Where it listens; `None`: everywhere, or nobody knows.
+    /// The address it listens on; `None` for all addresses, or if it is not known.
     fn host(&mut self, node: &Node) -> Option<String> {
         let text = node.text()?;
         match self.value(text) {

@@ -87,7 +87,7 @@ fn read_docarray(file: File, max: ByteSize) -> Result<(Entries, u64), DocarrayEr
             Ok((Entries::Protobuf { file, family, places }, count))
         }
         _ => {
-            // Packed, or nothing we know, which is told in words of its own.
+            // Compressed, or an unknown format, which has an error of its own.
             let mut bytes = Vec::new();
             reader.read_to_end(&mut bytes)?;
             let documents = files::read(bytes.into())?;
@@ -123,14 +123,14 @@ pub(super) fn one_of_json(bytes: &[u8]) -> Result<Document, EntryError> {
     files::read(array)?.into_iter().next().ok_or(EntryError::Nothing)
 }
 
-/// The length of the entry after so many others, if it may be that large.
+/// The length of an entry that comes after `before` others, if it is within `max`.
 fn fits(before: usize, length: u64, max: ByteSize) -> Result<u32, DocarrayError> {
     let fitting = u32::try_from(length).ok().filter(|_| length <= max.bytes());
     let error = EntryError::TooLarge(max);
     fitting.ok_or(DocarrayError::Entry { number: before + 1, error })
 }
 
-/// Where the elements of a JSON array stand, which begins at a byte of the file.
+/// The offset and length of each element of a JSON array that starts at `begin`, in bytes.
 fn elements_of(
     reader: &mut impl BufRead,
     begin: u64,
@@ -197,7 +197,8 @@ fn elements_of(
     Ok(places)
 }
 
-/// Where the messages of a protobuf file stand, in either of its formats, and their family.
+/// The family of a protobuf file in either of its formats, and the offset and length of each message, in
+/// bytes.
 fn messages_of(
     reader: &mut impl BufRead,
     start: &[u8],

@@ -14,13 +14,13 @@ use crate::text::{other_encoding, without_bom};
 use crate::units::ByteSize;
 use crate::wire::Document;
 
-/// Entries that are looked at together, on all cores.
+/// The number of entries that are checked together, on all cores.
 const CHUNK: usize = 4096;
 
-/// Bytes of a chunk, so that long entries do not add up in memory.
+/// The maximum size of a chunk in bytes, so that long entries do not add up in memory.
 const CHUNK_BYTES: usize = 32 << 20;
 
-/// What is to be said of an entry.
+/// What was found about an entry.
 enum Found {
     Bad(EntryError),
     TwoContents(String),

@@ -1,7 +1,7 @@
 //! Data sets: files whose entries become Documents, larger than memory if need be.
 //!
-//! A data set is read once when it is opened, which finds every bad entry before a load begins, and
-//! leaves an index of where entries stand: then any entry is one read away, in whatever order.
+//! A data set is read once when it is opened. That finds every bad entry before a load begins and makes
+//! an index of entries, so that each of them takes one read, in any order.
 
 mod docarray;
 mod lines;
@@ -25,13 +25,14 @@ use docarray::{one_of_json, one_of_protobuf, open_docarray};
 use lines::{open_lines, read_line};
 use table::{Column, csv_reader, open_csv, read_record};
 
-/// Entries between two places of the index: memory against the bytes that a read takes too many.
+/// The number of entries between two places of the index: a larger step takes less memory, but each read
+/// has more bytes of other entries.
 const INDEX_STEP: u64 = 16;
 
-/// One entry, whatever `max_size` allows: no message can hold a larger Document.
+/// The maximum size of one entry, whatever `max_size` allows: no message can hold a larger Document.
 const ENTRY_BYTES_MAX: ByteSize = ByteSize::new(1 << 30);
 
-/// Bad entries that are told of at once.
+/// The maximum number of bad entries that are reported.
 const BAD_MAX: usize = 10;
 
 /// Entries in files, and the order they are taken in.
@@ -67,12 +68,12 @@ enum Entries {
     Protobuf { file: File, family: Family, places: Vec<(u64, u32)> },
     // A JSON array, the bytes of each element at its place.
     Json { file: File, places: Vec<(u64, u32)> },
-    // What is packed cannot be read in parts.
+    // A compressed file cannot be read in parts.
     Memory(Vec<Document>),
     Files(Vec<PathBuf>),
 }
 
-/// A file of entries, with the place of every so many-th.
+/// A file of entries, with the place of every [`INDEX_STEP`]th.
 #[derive(Debug)]
 struct Indexed {
     file: File,
@@ -100,7 +101,7 @@ pub enum DataError {
     Read {
         /// The file.
         path: PathBuf,
-        /// The operating system's words.
+        /// The operating system's message.
         #[source]
         source: io::Error,
     },
@@ -137,9 +138,9 @@ pub enum EntryError {
     /// A record with more or fewer cells than the header has.
     #[error("expected {expected} columns, found {found}")]
     Columns {
-        /// Those of the header.
+        /// The number of columns of the header.
         expected: usize,
-        /// Those of the record.
+        /// The number of cells of the record.
         found: usize,
     },
     /// A cell in another encoding.
