@@ -171,7 +171,7 @@ impl Recorder {
         self.in_flight = self.in_flight.saturating_add_signed(change);
     }
 
-    /// Adds the area of so many requests between two instants, second by second.
+    /// Adds the area of this many requests in flight between two instants, second by second.
     fn add_area(&mut self, from: Instant, to: Instant, number: i64) {
         if number == 0 {
             return;
@@ -585,7 +585,7 @@ mod tests {
         let start = Instant::now();
         let at = |ms: u64| start + Duration::from_millis(ms);
         let (deltas, _taken) = mpsc::channel(1);
-        // Nobody takes anything, so all of it is here at the end.
+        // Nothing is received meanwhile, so everything is here at the end.
         deltas.try_send(Delta::default()).expect("there is room for one");
         let mut recorder = Recorder::new(0, start, Some(at(1600)), 1, deltas);
         let requests = [(100, 900), (200, 1700), (300, 2100)].map(|(released, done)| {

@@ -123,7 +123,7 @@ impl Requests {
 }
 
 impl DocumentCounts {
-    /// The Documents of a tally; of those that came back only where every ok response told.
+    /// The Documents of a tally. How many came back is only known if every ok response has their number.
     pub(crate) fn new(tally: &Tally) -> DocumentCounts {
         let told = tally.without_count == 0;
         DocumentCounts {

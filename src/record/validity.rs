@@ -526,7 +526,7 @@ mod tests {
             tail(&[(50, 25.0, 0), (50, 75.0, 0), (50, 125.0, 0), (50, 150.0, 50)], 3000),
             None
         );
-        // It stands still at the end: nobody knows how it goes on.
+        // The Flow stops answering at the end, which says nothing about a trend.
         assert_eq!(
             tail(&[(100, 1.0, 100), (100, 51.0, 0), (100, 151.0, 0), (100, 251.0, 0)], 10),
             None

@@ -52,7 +52,7 @@ pub enum Format {
 /// Writes a summary.
 ///
 /// # Errors
-/// Those of the writer.
+/// Errors of the writer.
 pub fn write(summary: &Summary, format: Format, out: &mut dyn io::Write) -> io::Result<()> {
     match format {
         Format::Json => json::write(summary, out),

@@ -58,7 +58,7 @@ impl Progress {
     /// Shows the state of all scenarios.
     ///
     /// # Errors
-    /// Those of the writer.
+    /// Errors of the writer.
     pub(crate) fn show(&mut self, scenarios: &[Live]) -> io::Result<()> {
         let name = name_columns(scenarios, usize::from(Term::stderr().size().1));
         self.shown.resize(scenarios.len(), None);

@@ -515,7 +515,7 @@ impl End {
     pub fn unfinished(&self) -> Option<(Verdict, String)> {
         let (verdict, words) = match self.reason {
             EndReason::Time | EndReason::Requests | EndReason::Documents => return None,
-            // Whatever aborted it has evaluated what there was.
+            // An aborted scenario is judged by what was measured until then.
             EndReason::Aborted => return None,
             EndReason::Interrupted => (Verdict::Interrupted, "the run was interrupted"),
             EndReason::Unreachable => (Verdict::NotReached, "the target was not reached"),

@@ -20,7 +20,7 @@ const REPORTS: [(&str, Format); 2] =
 ///
 /// # Errors
 ///
-/// Those of the writer; [`io::ErrorKind::Unsupported`] for a format that only runs have.
+/// Errors of the writer; [`io::ErrorKind::Unsupported`] for a format that only runs have.
 pub fn write(capacity: &Capacity, format: Format, out: &mut dyn Write) -> io::Result<()> {
     match format {
         Format::Json => {

@@ -38,7 +38,7 @@ pub enum CompareFormat {
 /// Writes a comparison.
 ///
 /// # Errors
-/// Those of the writer.
+/// Errors of the writer.
 pub fn write(
     comparison: &Comparison,
     format: CompareFormat,
@@ -57,7 +57,7 @@ pub fn write(
 /// Writes the result of a run as JSON, with the comparison with its baseline as `comparison`.
 ///
 /// # Errors
-/// Those of the writer.
+/// Errors of the writer.
 pub fn write_judged(
     summary: &Summary,
     comparison: &Comparison,
@@ -76,7 +76,7 @@ pub fn write_judged(
 ///
 /// # Errors
 ///
-/// Those of the writer, and for JUnit, which cannot represent it.
+/// Errors of the writer, and for JUnit, which cannot represent it.
 pub fn write_trend(
     trend: &Trend,
     format: CompareFormat,

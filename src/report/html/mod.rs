@@ -36,7 +36,7 @@ const TEMPLATES: [(&str, &str); 6] = [
 ///
 /// # Errors
 ///
-/// Those of the writer.
+/// Errors of the writer.
 pub(super) fn render(
     template: &str,
     page: &impl Serialize,
@@ -71,7 +71,7 @@ pub(super) fn render(
 ///
 /// # Errors
 ///
-/// Those of the writer, or if the histograms of the summary were modified.
+/// Errors of the writer, or if the histograms of the summary were modified.
 pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
     let page = page::Page::new(summary).map_err(io::Error::other)?;
     render("report.html", &page, out)
