@@ -29,12 +29,29 @@ pub struct Exchange {
     pub response: Option<Arc<DataRequest>>,
     /// The body of a GraphQL response, for `response.data` and `response.errors`.
     pub graphql: Option<Arc<serde_json::Value>>,
+    /// The response to a plain HTTP request, for `response.status_code`, `.headers`, `.json` and `.body`.
+    pub http: Option<Arc<HttpAnswer>>,
+    /// The JSON body of a plain HTTP request, for `request.json`.
+    pub sent_json: Option<Arc<serde_json::Value>>,
     /// The failure: its kind (`timeout`, `executor` …) and its words.
     pub exception: Option<(&'static str, String)>,
     /// Response time.
     pub latency: Duration,
     /// What earlier steps of the iteration kept, by name.
     pub captured: Map,
+}
+
+/// The response to a plain HTTP request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpAnswer {
+    /// For example 200.
+    pub status: u16,
+    /// By name, in lower case; several of one name are joined by commas.
+    pub headers: Map,
+    /// The body as JSON; `None`: it is none.
+    pub json: Option<serde_json::Value>,
+    /// The body as text.
+    pub text: String,
 }
 
 /// What of an exchange an expression looks at, beside status, routes and latency.
@@ -77,9 +94,22 @@ const NAMES: [&str; 7] = ["response", "request", "exception", "captured", "vars"
 const PARTS: [(&str, &[&str]); 3] = [
     (
         "response",
-        &["status", "docs", "parameters", "routes", "header", "latency_ms", "data", "errors"],
+        &[
+            "status",
+            "docs",
+            "parameters",
+            "routes",
+            "header",
+            "latency_ms",
+            "data",
+            "errors",
+            "status_code",
+            "headers",
+            "json",
+            "body",
+        ],
     ),
-    ("request", &["docs", "parameters", "header", "variables", "data"]),
+    ("request", &["docs", "parameters", "header", "variables", "data", "json"]),
     ("exception", &["kind", "message"]),
 ];
 
@@ -117,6 +147,21 @@ fn parts_are_known(expression: &Expression) -> Result<(), TemplateError> {
         }
     }
     Ok(())
+}
+
+/// What only the response to a plain HTTP request has, and what only a Flow's has.
+const OF_HTTP: [&str; 4] = ["status_code", "headers", "json", "body"];
+const OF_FLOWS: [&str; 6] = ["status", "docs", "parameters", "routes", "header", "data"];
+
+/// The first part of `response` in an expression that responses of this kind never have. `http`: those to
+/// plain HTTP requests.
+pub(crate) fn foreign_part(expression: &Expression, http: bool) -> Option<&str> {
+    let foreign: &[&str] = if http { &OF_FLOWS } else { &OF_HTTP };
+    expression.paths().find_map(|path| {
+        let mut names = path.split('.');
+        let name = (names.next() == Some("response")).then(|| names.next())??;
+        foreign.contains(&name).then_some(name)
+    })
 }
 
 /// The names that an expression looks up in Documents and that are no field of v1's: [`DOCUMENT_FIELDS`].

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use half::f16;
 use minijinja::value::{Enumerator, Object, ObjectRepr, Serde, Value};
 
-use super::Exchange;
+use super::{Exchange, HttpAnswer};
 use crate::template::Context;
 use crate::wire::{
     ByteOrder, DType, DataRequest, Document, Header, NamedScore, NdArray, ScalarKind, Status,
@@ -34,6 +34,10 @@ impl Object for Root {
                 (None, None) => Value::from(()),
                 _ => Value::from_object(Response(self.exchange.clone())),
             }),
+            "request" if self.exchange.sent_json.is_some() => {
+                let json = self.exchange.sent_json.as_deref();
+                Some(map([("json", Value::from(Serde(&json)))]))
+            }
             "request" => match (&self.exchange.request, &self.exchange.variables) {
                 (Some(message), _) => {
                     Some(Value::from_object(Request { message: message.clone() }))
@@ -71,6 +75,15 @@ impl Object for Response {
         {
             return body.get(key).map(|part| Value::from(Serde(part)));
         }
+        if let Some(http) = &exchange.http {
+            return match key {
+                "status_code" => Some(http.status.into()),
+                "headers" => Some(Value::from_object(Headers(http.clone()))),
+                "json" => http.json.as_ref().map(|json| Value::from(Serde(json))),
+                "body" => Some(http.text.as_str().into()),
+                _ => None,
+            };
+        }
         let head = exchange.head.as_ref()?;
         match key {
             "status" => Some(status(head.header.status.as_ref())),
@@ -101,6 +114,21 @@ impl Object for Response {
             }),
             _ => message_value(exchange.response.as_ref()?, key),
         }
+    }
+}
+
+/// `response.headers`: names are the same in any case.
+#[derive(Debug)]
+struct Headers(Arc<HttpAnswer>);
+
+impl Object for Headers {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let name = key.as_str()?.to_ascii_lowercase();
+        self.0.headers.get(&name).map(|value| Value::from(Serde(value)))
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Values(self.0.headers.keys().map(|name| name.as_str().into()).collect())
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::CallError;
+use super::{CallError, HttpRequest, HttpResponse};
 use crate::wire::{DataRequest, DecodeError, Encoded, Form, Head, Map, Route, decode_single};
 
 /// One way to reach a Flow: sends a request and hands back the reply that answers it.
@@ -96,6 +96,8 @@ pub enum Request {
         /// The `SingleDocumentRequestProto`, encoded but for its request id.
         message: Encoded,
     },
+    /// A plain HTTP request. Sessions over HTTP only.
+    Http(Arc<HttpRequest>),
 }
 
 /// What came back, decoded as far as its head.
@@ -125,6 +127,8 @@ pub enum Body {
     Stream(Vec<Bytes>),
     /// A GraphQL response body.
     GraphQl(Bytes),
+    /// The response to a plain HTTP request.
+    Http(Arc<HttpResponse>),
 }
 
 impl Body {
@@ -134,6 +138,7 @@ impl Body {
         match self {
             Body::Message { bytes, .. } | Body::GraphQl(bytes) => bytes.len(),
             Body::Stream(replies) => replies.iter().map(Bytes::len).sum(),
+            Body::Http(response) => response.body.len(),
             Body::Empty => 0,
         }
     }
@@ -193,8 +198,8 @@ impl Reply {
     /// taken together.
     ///
     /// # Errors
-    /// When the body is not what its form says, and for a GraphQL response, which holds what its
-    /// mutation selected and no DataRequest.
+    /// When the body is not what its form says, and for the response to a mutation or a plain HTTP
+    /// request, which holds no DataRequest.
     pub fn decode(&self) -> Result<DataRequest, DecodeError> {
         match &self.body {
             Body::Message { form, bytes } => form.decode(bytes.clone()),
@@ -220,6 +225,9 @@ impl Reply {
             }
             Body::GraphQl(_) => Err(DecodeError::Content(
                 "a GraphQL response holds what its mutation selects, not a DataRequest".into(),
+            )),
+            Body::Http(_) => Err(DecodeError::Content(
+                "the response to a plain HTTP request holds no DataRequest".into(),
             )),
         }
     }

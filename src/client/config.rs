@@ -60,6 +60,8 @@ pub enum FamilyChoice {
     Auto,
     /// This family, without asking.
     Is(Family),
+    /// None: this is no Flow, so it is asked nothing, and takes plain HTTP requests alone.
+    NoFlow,
 }
 
 /// Compression of gRPC requests. A gateway never compresses its responses.

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::assertion::{Exchange, Reads};
-use crate::client::{Body, Reply, Request};
+use crate::assertion::{Exchange, HttpAnswer, Reads};
+use crate::client::{Body, HttpResponse, Reply, Request};
+use crate::wire::Map;
 use crate::wire::{DecodeError, Form, RequestId, decode_single};
 
 /// Whatever id a request went out with, nobody can ask for it.
@@ -45,9 +46,48 @@ pub(super) fn exchange(
         Body::GraphQl(body) => serde_json::from_slice(body).ok().map(Arc::new),
         _ => None,
     });
-    let reply_read = reply.filter(|_| reads.response && graphql.is_none());
+    let http = reply.filter(|_| reads.response).and_then(|reply| match &reply.body {
+        Body::Http(response) => Some(Arc::new(answer(response))),
+        _ => None,
+    });
+    let sent_json = match sent {
+        Request::Http(request) if reads.request => {
+            let body = request.content().and_then(|body| serde_json::from_slice(body).ok());
+            body.map(Arc::new)
+        }
+        _ => None,
+    };
+    let is_jinas = |reply: &&Reply| !matches!(reply.body, Body::Http(_));
+    let reply_read = reply.filter(|_| reads.response && graphql.is_none()).filter(is_jinas);
     let response = reply_read.and_then(|reply| decoded(reply.decode()));
     let head = reply.map(|reply| Arc::new(reply.head.clone()));
-    let exchange = Exchange { request, variables, head, response, graphql, ..Exchange::default() };
+    let exchange = Exchange {
+        request,
+        variables,
+        head,
+        response,
+        graphql,
+        http,
+        sent_json,
+        ..Exchange::default()
+    };
     (exchange, undecoded)
+}
+
+/// The response to a plain request as expressions see it.
+fn answer(response: &HttpResponse) -> HttpAnswer {
+    let mut headers = Map::new();
+    for (name, value) in &response.headers {
+        let joined = match headers.get(name).and_then(|known| known.as_str()) {
+            Some(known) => format!("{known}, {value}"),
+            None => value.clone(),
+        };
+        headers.insert(name.clone(), joined.into());
+    }
+    HttpAnswer {
+        status: response.status,
+        headers,
+        json: serde_json::from_slice(&response.body).ok(),
+        text: String::from_utf8_lossy(&response.body).into_owned(),
+    }
 }

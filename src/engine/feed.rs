@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use super::source::Budget;
 use crate::client::Request;
 use crate::documents::{DocumentError, TwoContents};
+use crate::plan::HttpError;
 use crate::template::TemplateError;
 use crate::wire::EncodeError;
 
@@ -58,6 +59,9 @@ pub enum MakeError {
     /// A parameter or a variable of a mutation has no value.
     #[error(transparent)]
     Parameters(#[from] TemplateError),
+    /// A plain HTTP request has a part without a value, or one that HTTP does not allow.
+    #[error(transparent)]
+    Http(#[from] HttpError),
     /// A Document or a parameter that has no place in the protocol's messages.
     #[error(transparent)]
     Encode(#[from] EncodeError),

@@ -51,7 +51,7 @@ impl Maker {
                 let documents = post.documents.as_ref()?.count()?;
                 Some(documents.div_ceil(post.request_size as u64))
             }
-            Work::Mutate { .. } => None,
+            Work::Mutate { .. } | Work::Http(_) => None,
         }
     }
 
@@ -81,6 +81,7 @@ impl Maker {
                     })
             }
             Work::Mutate { variables, .. } => variables.is_constant(),
+            Work::Http(http) => http.parts.is_constant(),
         }
     }
 
@@ -219,6 +220,11 @@ impl Maker {
                 let body = Bytes::from(body.to_string());
                 Ok(Batch { request: Request::Mutate { body }, documents: 0, index })
             }
+            Work::Http(http) => {
+                let request = http.request(index, captured);
+                let request = Arc::new(request.map_err(|error| failed(index, error))?);
+                Ok(Batch { request: Request::Http(request), documents: 0, index })
+            }
         }
     }
 }
@@ -236,6 +242,7 @@ fn length(batch: &Batch) -> usize {
     match &batch.request {
         Request::Post { message, .. } | Request::Stream { message } => message.len(),
         Request::Mutate { body } => body.len(),
+        Request::Http(request) => request.len(),
     }
 }
 
@@ -313,6 +320,7 @@ mod tests {
                 message.with_id(RequestId { sender: 0, number: 0 }).to_vec()
             }
             Request::Mutate { body } => body.to_vec(),
+            Request::Http(_) => panic!("no plain request"),
         }
     }
 

@@ -147,7 +147,7 @@ fn documents_end(steps: &[Step]) -> bool {
         Work::Post(post) => {
             post.documents.as_ref().is_some_and(|documents| documents.count().is_some())
         }
-        Work::Mutate { .. } => false,
+        Work::Mutate { .. } | Work::Http(_) => false,
     })
 }
 

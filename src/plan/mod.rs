@@ -27,7 +27,7 @@ pub(crate) use resolve::resolve_onto;
 pub(crate) use saves::is_same_file;
 
 use crate::assertion::{Assertion, Capture, Message};
-use crate::client::{ClientConfig, Compression};
+use crate::client::{ClientConfig, Compression, FamilyChoice, HttpRequest, HttpRequestError};
 use crate::documents::Documents;
 use crate::flow::FlowConfig;
 use crate::random::Key;
@@ -126,6 +126,20 @@ pub struct Step {
     pub callbacks: Callbacks,
 }
 
+impl Origin {
+    /// Notes that nothing of Jina is asked of it, so that it need not be a Flow.
+    fn is_no_flow(&mut self) {
+        match self {
+            Origin::Embedded(_) => (),
+            Origin::Remote(clients) | Origin::Command { clients, .. } => {
+                for client in clients.iter_mut().filter(|c| c.family == FamilyChoice::Auto) {
+                    client.family = FamilyChoice::NoFlow;
+                }
+            }
+        }
+    }
+}
+
 /// What a scenario sets of its Flow's client.
 #[derive(Clone, Debug)]
 pub struct ClientOverrides {
@@ -155,6 +169,79 @@ pub enum Work {
         /// Its variables, for each request.
         variables: Parameters,
     },
+    /// Plain HTTP requests.
+    Http(Http),
+}
+
+/// Plain HTTP requests, which know nothing of Jina.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// `GET`, `POST` …
+    pub method: String,
+    /// For each request: `path`, `headers` (a map), and `json` (any value) or `body` (text).
+    pub parts: Parameters,
+    /// The statuses of a success; empty: all below 400.
+    pub success: Vec<u16>,
+}
+
+/// Why a plain HTTP request could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// An expression has no value.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// A part is not what HTTP wants.
+    #[error(transparent)]
+    Request(#[from] HttpRequestError),
+    /// A part has a value of another type.
+    #[error("`{part}` is {expected}, found `{found}`")]
+    Type {
+        /// `path`, `headers` or `body`.
+        part: &'static str,
+        /// What it has to be.
+        expected: &'static str,
+        /// The value, as JSON.
+        found: String,
+    },
+}
+
+impl Http {
+    /// The `index`-th request. `captured` is what earlier steps of the iteration kept.
+    ///
+    /// # Errors
+    /// See [`HttpError`].
+    pub fn request(&self, index: u64, captured: &Map) -> Result<HttpRequest, HttpError> {
+        let parts = self.parts.evaluate(index, captured)?;
+        let text = |part, expected| match &parts[part] {
+            serde_json::Value::String(text) => Ok(text.as_str()),
+            found => Err(HttpError::Type { part, expected, found: found.to_string() }),
+        };
+        let path = text("path", "a path such as `/api/v1/search`")?;
+        let mut request = HttpRequest::new(&self.method, path)?.success(&self.success);
+        match parts.get("headers") {
+            None | Some(serde_json::Value::Null) => (),
+            Some(serde_json::Value::Object(headers)) => {
+                for (name, value) in headers {
+                    request = match value {
+                        serde_json::Value::String(value) => request.header(name, value)?,
+                        // A header that an expression left out.
+                        serde_json::Value::Null => request,
+                        other => request.header(name, &other.to_string())?,
+                    };
+                }
+            }
+            Some(found) => {
+                let (part, expected) = ("headers", "a map of names and values");
+                return Err(HttpError::Type { part, expected, found: found.to_string() });
+            }
+        }
+        if let Some(json) = parts.get("json") {
+            request = request.body(json.to_string());
+        } else if parts.contains_key("body") {
+            request = request.body(text("body", "a text")?.to_owned());
+        }
+        Ok(request)
+    }
 }
 
 /// DataRequests cut from a stream of Documents.

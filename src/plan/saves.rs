@@ -138,7 +138,7 @@ fn used<'a>(
         }
         own.extend(scenario.steps.iter().filter_map(|step| match &step.work {
             Work::Post(post) => post.documents.as_deref(),
-            Work::Mutate { .. } => None,
+            Work::Mutate { .. } | Work::Http(_) => None,
         }));
     }
     for path in generators.chain(own).flat_map(Documents::files) {

@@ -163,7 +163,8 @@ fn show_clients(clients: &[ClientConfig]) -> Map {
     let headers: Map = first.headers.iter().map(|(name, _)| (name.clone(), MASK.into())).collect();
     map.insert("headers".into(), headers.into());
     let family = match first.family {
-        FamilyChoice::Auto => "auto",
+        // It follows from the scenarios that there is none.
+        FamilyChoice::Auto | FamilyChoice::NoFlow => "auto",
         FamilyChoice::Is(family) => family.name(),
     };
     map.insert("family".into(), family.into());
@@ -219,6 +220,16 @@ fn show_step(step: &Step) -> Map {
         Work::Mutate { mutation, variables } => {
             map.insert("mutate".into(), mutation.clone().into());
             map.insert("variables".into(), show_parameters(variables));
+        }
+        Work::Http(http) => {
+            let mut request = Map::from_iter([("method".to_owned(), http.method.clone().into())]);
+            if let Value::Object(parts) = show_parameters(&http.parts) {
+                request.extend(parts);
+            }
+            if !http.success.is_empty() {
+                request.insert("status".into(), http.success.clone().into());
+            }
+            map.insert("request".into(), request.into());
         }
     }
     if !step.captures.is_empty() {

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{CallError, Client, ClientConfig};
+use crate::client::{CallError, Client, ClientConfig, FamilyChoice};
 use crate::engine::Stop;
 
 /// How long a command may take to end after it was asked to.
@@ -216,6 +216,7 @@ async fn ready(clients: &[ClientConfig], deadline: Instant) -> Result<(), Option
         let Some(config) = clients.first() else { return };
         loop {
             let answer = match Client::new(config.clone()).open().await {
+                Ok(session) if config.family == FamilyChoice::NoFlow => session.greet().await,
                 Ok(session) => session.dry_run().await,
                 Err(error) => Err(error),
             };

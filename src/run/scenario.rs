@@ -16,7 +16,7 @@ use super::timing::Timing;
 use super::trials::Seen;
 use super::worker::{self, Order, Ready, Report, WorkerError};
 use super::{Context, seconds};
-use crate::client::{ClientConfig, Unmatched};
+use crate::client::{ClientConfig, FamilyChoice, Unmatched};
 use crate::engine::chain::Chain;
 use crate::engine::examine::{self, Examiner};
 use crate::engine::feed::{Feed, FeedError};
@@ -138,6 +138,7 @@ async fn carry_out(
     let scenario = &context.plan.scenarios[index];
     let stop = context.options.stop.child();
     let interrupted = context.options.stop.drain.cancelled();
+    let is_flow = config.family != FamilyChoice::NoFlow;
     let workers = tokio::select! {
         workers = connect(config, scenario) => workers.map_err(unreachable)?,
         () = interrupted => return Err(Obstacle::Interrupted),
@@ -145,7 +146,7 @@ async fn carry_out(
     let (Some(first), count) = (workers.first(), workers.len()) else {
         return Err(Obstacle::Unreachable("connect", "no worker was started".into()));
     };
-    target.family = Some(first.info.family.name().into());
+    target.family = is_flow.then(|| first.info.family.name().into());
     target.jina = first.info.jina.as_deref().map(|told| cut(told).into_owned());
     target.docarray = first.info.docarray.as_deref().map(|told| cut(told).into_owned());
     let form = first.form;

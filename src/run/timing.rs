@@ -39,7 +39,7 @@ impl Timing {
                 // Without Documents there is one request, and not none.
                 let work = &scenario.first_step().work;
                 let one = matches!(work, plan::Work::Post(post) if post.documents.is_none())
-                    || matches!(work, plan::Work::Mutate { .. });
+                    || matches!(work, plan::Work::Mutate { .. } | plan::Work::Http(_));
                 let budget = Budget::new(if one { 1 } else { u64::MAX });
                 let clients = Profile::constant(clients as f64, None);
                 Timing {

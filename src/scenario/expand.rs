@@ -58,12 +58,22 @@ fn retain(entries: &mut Vec<Entry>, mut keep: impl FnMut(&mut Entry) -> bool) ->
     entries.len() < before
 }
 
-/// Evaluates what of a scenario, or of a step, is evaluated once. Parameters, variables and the
-/// fields of Documents wait for their request, the lines of `log` for their response.
+/// Evaluates what of a scenario, or of a step, is evaluated once. Parameters, variables, plain requests
+/// and the fields of Documents wait for their request, the lines of `log` for their response.
 pub(super) fn evaluate_scenario(node: &mut Node, context: &Context, problems: &mut Vec<Problem>) {
     let Value::Map(entries) = &mut node.value else { return };
     let broken = retain(entries, |entry| match (entry.key.as_str(), &mut entry.value.value) {
         ("parameters" | "variables", _) => true,
+        ("request", Value::Map(parts)) => {
+            let broken = retain(parts, |part| {
+                matches!(part.key.as_str(), "path" | "headers" | "json" | "body")
+                    || evaluate(&mut part.value, context, problems)
+            });
+            if broken {
+                entry.value.mark_broken();
+            }
+            true
+        }
         ("documents", Value::Map(_)) => {
             evaluate_generator(&mut entry.value, context, problems);
             true
@@ -128,10 +138,10 @@ pub(super) fn merge_defaults(scenario: &Node, defaults: Option<&Node>) -> Node {
     let has = |keys: &[&str]| keys.iter().any(|key| scenario.get(key).is_some());
     for entry in defaults.map(Node::entries).unwrap_or_default() {
         let key = entry.key.as_str();
-        let foreign = (OF_POSTS.contains(&key) && has(&["mutate"]))
-            || (OF_MUTATIONS.contains(&key) && has(&OF_POSTS))
-            || (OF_MUTATIONS.contains(&key) && has(&["steps"]))
-            || (key == "steps" && (has(&OF_POSTS) || has(&OF_MUTATIONS)));
+        let foreign = (OF_POSTS.contains(&key) && has(&["mutate", "request"]))
+            || (OF_MUTATIONS.contains(&key) && (has(&OF_POSTS) || has(&["request", "steps"])))
+            || (key == "request" && (has(&OF_POSTS) || has(&["mutate", "steps"])))
+            || (key == "steps" && (has(&OF_POSTS) || has(&OF_MUTATIONS) || has(&["request"])));
         if scenario.get(key).is_none() && !foreign && key != "name" {
             merged.set(entry.clone());
         }

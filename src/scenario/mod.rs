@@ -98,6 +98,9 @@ pub(crate) struct Scenario {
     pub mutate: Option<String>,
     /// The variables of `mutate`. Expressions in it are evaluated for each request.
     pub variables: Option<Template>,
+    /// A plain HTTP request, instead of Documents to an endpoint: to what stands in front of a Flow, or in
+    /// its place.
+    pub request: Option<HttpSpec>,
     /// Requests that each iteration sends one after the other, instead of one.
     pub steps: Option<Vec<Step>>,
     /// Compression of gRPC requests. `none` unless set.
@@ -162,6 +165,8 @@ pub(crate) struct Step {
     pub mutate: Option<String>,
     /// The variables of `mutate`; `captured` has what earlier steps kept.
     pub variables: Option<Template>,
+    /// A plain HTTP request, instead of Documents to an endpoint.
+    pub request: Option<HttpSpec>,
     /// What later steps need of the response: names, and expressions such as `response.docs[0].id`.
     pub capture: Option<IndexMap<String, String>>,
     /// What must be true of its response, besides what the scenario asserts.
@@ -172,6 +177,24 @@ pub(crate) struct Step {
     pub on_error: Option<Vec<Action>>,
     /// Actions after its response, besides those of the scenario.
     pub on_always: Option<Vec<Action>>,
+}
+
+/// A plain HTTP request.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub(crate) struct HttpSpec {
+    /// `POST` if there is a body, otherwise `GET`, unless set.
+    pub method: Option<String>,
+    /// The path, with a query if there is one. It may hold expressions.
+    pub path: Template,
+    /// Headers by name; they replace those of the Flow.
+    pub headers: Option<Template>,
+    /// The body as JSON.
+    pub json: Option<Template>,
+    /// The body as text.
+    pub body: Option<Template>,
+    /// The statuses of a success. Any below 400 unless set.
+    pub status: Option<Vec<u16>>,
 }
 
 /// The name of a generator, or a generator.

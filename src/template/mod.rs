@@ -171,6 +171,12 @@ impl Template {
         Template { part: Part::Constant(value), context: Context::default() }
     }
 
+    /// A map of templates that are not bound yet.
+    pub(crate) fn map<'a>(entries: impl IntoIterator<Item = (&'a str, &'a Template)>) -> Template {
+        let part = entries.into_iter().map(|(key, template)| (key.into(), template.part.clone()));
+        Template { part: Part::Map(part.collect()), context: Context::default() }
+    }
+
     /// Gives `vars`, `env` and `matrix` their values, and evaluates what depends on them alone.
     ///
     /// # Errors

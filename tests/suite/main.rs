@@ -18,6 +18,7 @@ mod http;
 mod interop;
 mod library;
 mod metrics;
+mod plain;
 mod printing;
 mod readme;
 mod reference;

@@ -115,7 +115,7 @@ fn variants(args: &Args, plan: &Plan, scenario: usize) -> Result<Vec<(usize, usi
     let scenario = &plan.scenarios[scenario];
     let own_size = match &scenario.first_step().work {
         Work::Post(post) => post.request_size,
-        Work::Mutate { .. } => 1,
+        Work::Mutate { .. } | Work::Http(_) => 1,
     };
     let or =
         |given: &[usize], own: usize| if given.is_empty() { vec![own] } else { given.to_vec() };

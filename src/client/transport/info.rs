@@ -86,8 +86,11 @@ impl FlowInfo {
         config: &ClientConfig,
         connector: &Connector,
     ) -> Result<FlowInfo, CallError> {
-        if let FamilyChoice::Is(family) = config.family {
-            return Ok(FlowInfo::configured(config, family));
+        match config.family {
+            FamilyChoice::Is(family) => return Ok(FlowInfo::configured(config, family)),
+            // Whatever: nothing is encoded.
+            FamilyChoice::NoFlow => return Ok(FlowInfo::configured(config, Family::V1)),
+            FamilyChoice::Auto => (),
         }
         let (code, body) = probe::get(config, connector, "/status").await?;
         let told = match serde_json::from_slice::<Status>(&body) {

@@ -264,6 +264,8 @@ impl Call for Session {
 
     async fn call_marked(&self, request: Request, mark: &Mark) -> Result<Reply, Failure> {
         let Inner { transport, info, config, connector, elsewhere } = &*self.0;
+        // A 404 of somebody else's path says nothing about the port.
+        let of_jina = !matches!(request, Request::Http(_));
         let attempt = |request| transport.attempt(request, info.family, mark);
         // What is rare and large waits in a place of its own, so that it is no part of every request
         // in flight.
@@ -273,6 +275,7 @@ impl Call for Session {
         };
         // A WebSocket gateway answers all that opening an HTTP session asks, and has no endpoints.
         if let (Transport::Http(_), Err(Failure { error, .. })) = (transport, &mut outcome)
+            && of_jina
             && matches!(error, CallError::Gateway { code: GatewayCode::Http(404), .. })
         {
             let explain = async || {

@@ -206,6 +206,10 @@ impl Plan {
                     let body = serde_json::json!({"query": mutation, "variables": variables});
                     Some(body.to_string().len() as f64)
                 }
+                Work::Http(http) => {
+                    let request = http.request(0, &Map::new()).ok()?;
+                    Some(request.content().map_or(0, |body| body.len()) as f64)
+                }
             })
             .collect::<Option<_>>()?;
         Some(sizes.iter().sum::<f64>() / sizes.len().max(1) as f64)
@@ -275,7 +279,7 @@ fn iterations(step: &Step) -> Option<u64> {
         Work::Post(post) => {
             Some(post.documents.as_ref()?.count()?.div_ceil(post.request_size as u64))
         }
-        Work::Mutate { .. } => None,
+        Work::Mutate { .. } | Work::Http(_) => None,
     }
 }
 

@@ -101,10 +101,19 @@ impl<'a> Resolver<'a> {
             self.generator(named, &Map::new());
         }
         let capacity = self.capacity(&scenarios);
+        let mut flows = self.flows.into_plan(self.problems);
+        for (index, flow) in flows.iter_mut().enumerate() {
+            let of_flow = || scenarios.iter().filter(|scenario| scenario.flow == index);
+            let steps = || of_flow().flat_map(|scenario| &scenario.steps);
+            let plain = |step: &Step| matches!(step.work, Work::Http(_));
+            if steps().next().is_some() && steps().all(plain) {
+                flow.origin.is_no_flow();
+            }
+        }
         let plan = Plan {
             name: self.suite.name.clone(),
             seed: self.suite.seed,
-            flows: self.flows.into_plan(self.problems),
+            flows,
             scenarios,
             capacity,
             secrets: self.suite.secrets.clone(),
@@ -222,18 +231,20 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// The protocol that a scenario asks for. GraphQL goes over HTTP, whatever the Flow offers besides.
+    /// The protocol that a scenario asks for. GraphQL and plain requests go over HTTP, whatever the Flow
+    /// offers besides.
     fn protocol(&mut self, given: &scenario::Scenario, at: Spot<'_>) -> Option<ProtocolWord> {
         let steps = given.steps.as_deref().unwrap_or_default();
-        let mutations = steps.iter().filter(|step| step.mutate.is_some()).count();
-        if given.mutate.is_none() && mutations == 0 {
+        let over_http =
+            steps.iter().filter(|step| step.mutate.is_some() || step.request.is_some()).count();
+        if given.mutate.is_none() && given.request.is_none() && over_http == 0 {
             return given.protocol;
         }
-        let mixed = mutations < steps.len();
+        let mixed = over_http < steps.len() || given.request.is_some();
         if mixed && given.protocol.is_some_and(|protocol| protocol != ProtocolWord::Http) {
             at.key("protocol").problem(
                 self.problems,
-                "a scenario with mutations among its steps goes over http",
+                "a scenario with mutations or plain requests goes over http",
                 |problem| problem,
             );
         }

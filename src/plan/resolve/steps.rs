@@ -4,10 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{REQUEST_SIZE_MAX, Resolver, in_range};
-use crate::assertion::{Assertion, Capture, DOCUMENT_FIELDS, Message, unknown_fields};
+use crate::assertion::{
+    Assertion, Capture, DOCUMENT_FIELDS, Message, foreign_part, unknown_fields,
+};
+use crate::client::{HttpRequest, HttpRequestError};
 use crate::documents::{Documents, DocumentsSpec};
 use crate::flow::check_target_executor;
-use crate::plan::{Action, Callbacks, Parameters, Post, Step, Work};
+use crate::plan::{Action, Callbacks, Http, HttpError, Parameters, Post, Step, Work};
 use crate::random::Key;
 use crate::scenario::{self, DocumentsRef, Named, Unit};
 use crate::source::{Node, Sources, Spot};
@@ -26,12 +29,20 @@ struct Seen<'a> {
     fields: bool,
     // Of the Flow, where it is known beforehand.
     family: Option<Family>,
+    // Whether responses are those to plain HTTP requests; `None`: of either kind.
+    http: Option<bool>,
 }
 
 impl Seen<'_> {
     /// What a step sees that may follow others; `mutates`: its responses are GraphQL's.
-    fn new(captured: &[String], mutates: bool, family: Option<Family>) -> Seen<'_> {
-        Seen { captured, fields: !mutates && family != Some(Family::V2), family }
+    fn new(
+        captured: &[String],
+        mutates: bool,
+        http: Option<bool>,
+        family: Option<Family>,
+    ) -> Seen<'_> {
+        let fields = !mutates && http != Some(true) && family != Some(Family::V2);
+        Seen { captured, fields, family, http }
     }
 }
 
@@ -45,6 +56,7 @@ struct StepParts<'a> {
     stream: Option<bool>,
     mutate: Option<&'a str>,
     variables: Option<&'a Template>,
+    request: Option<&'a scenario::HttpSpec>,
     at: Spot<'a>,
     // The scenario of a step, for what the step does not set.
     outer: Option<&'a StepParts<'a>>,
@@ -68,12 +80,20 @@ impl<'a> Resolver<'a> {
             stream: given.stream,
             mutate: given.mutate.as_deref(),
             variables: given.variables.as_ref(),
+            request: given.request.as_ref(),
             at,
             outer: None,
         };
         let family = self.flows.family(flow);
         let mutates = given.mutate.is_some()
             || given.steps.iter().flatten().any(|step| step.mutate.is_some());
+        // What the scenario looks at comes from all steps.
+        let of_steps: Vec<bool> =
+            given.steps.iter().flatten().map(|step| step.request.is_some()).collect();
+        let requests = match of_steps.split_first() {
+            None => Some(given.request.is_some()),
+            Some((first, rest)) => rest.iter().all(|other| other == first).then_some(*first),
+        };
         let shared = self.judges(
             [
                 (given.assert.as_deref(), &given.on_done),
@@ -82,7 +102,7 @@ impl<'a> Resolver<'a> {
             ],
             unit,
             at,
-            &Seen::new(&[], mutates, family),
+            &Seen::new(&[], mutates, requests, family),
         );
         let Some(steps) = &given.steps else {
             let work = self.work(unit, &own, &[]);
@@ -99,7 +119,7 @@ impl<'a> Resolver<'a> {
         if steps.is_empty() {
             steps_at.problem(self.problems, "`steps` needs at least one step", |problem| problem);
         }
-        for key in ["mutate", "variables"] {
+        for key in ["mutate", "variables", "request"] {
             if at.key(key).node().is_some() {
                 at.name(key).problem(
                     self.problems,
@@ -131,11 +151,13 @@ impl<'a> Resolver<'a> {
                 stream: step.stream,
                 mutate: step.mutate.as_deref(),
                 variables: step.variables.as_ref(),
+                request: step.request.as_ref(),
                 at,
                 outer: Some(&own),
             };
             let work = self.work(unit, &parts, &captured);
-            let seen = Seen::new(&captured, step.mutate.is_some(), family);
+            let http = Some(step.request.is_some());
+            let seen = Seen::new(&captured, step.mutate.is_some(), http, family);
             let (mut assertions, mut callbacks) = self.judges(
                 [
                     (step.assert.as_deref(), &step.on_done),
@@ -170,6 +192,9 @@ impl<'a> Resolver<'a> {
     /// What one step sends. `captured` has the names that steps before it keep.
     fn work(&mut self, unit: &'a Unit, step: &StepParts<'_>, captured: &[String]) -> Work {
         let at = step.at;
+        if let Some(request) = step.request {
+            return Work::Http(self.http(unit, request, at, captured));
+        }
         if let Some(mutation) = step.mutate {
             let posts =
                 ["on", "documents", "request_size", "parameters", "target_executor", "stream"];
@@ -261,6 +286,85 @@ impl<'a> Resolver<'a> {
         })
     }
 
+    /// What a plain HTTP request is made of.
+    fn http(
+        &mut self,
+        unit: &Unit,
+        request: &scenario::HttpSpec,
+        at: Spot<'_>,
+        captured: &[String],
+    ) -> Http {
+        const OTHERS: [&str; 8] = [
+            "on",
+            "documents",
+            "request_size",
+            "parameters",
+            "target_executor",
+            "stream",
+            "mutate",
+            "variables",
+        ];
+        for key in OTHERS {
+            if at.key(key).node().is_some() {
+                let message = format!("`{key}` has no meaning for a plain HTTP `request`");
+                at.name(key).problem(self.problems, message, |problem| problem);
+            }
+        }
+        let at = at.key("request");
+        if request.json.is_some() && request.body.is_some() {
+            let other = at.name("json").place();
+            at.name("body").problem(
+                self.problems,
+                "a request has `json` or `body`, not both",
+                |p| p.see(other, "the other one"),
+            );
+        }
+        for (index, status) in request.status.iter().flatten().enumerate() {
+            if !(100..600).contains(status) {
+                let message = format!("a status is from 100 to 599, found `{status}`");
+                at.key("status").index(index).problem(self.problems, message, |p| p);
+            }
+        }
+        let has_body = request.json.is_some() || request.body.is_some();
+        let method = match &request.method {
+            Some(method) => method.to_ascii_uppercase(),
+            None if has_body => "POST".into(),
+            None => "GET".into(),
+        };
+        if let Err(error) = HttpRequest::new(&method, "/") {
+            at.key("method").problem(self.problems, error.to_string(), |problem| problem);
+            return Http {
+                method: "GET".into(),
+                parts: Parameters::constant(Map::new()),
+                success: Vec::new(),
+            };
+        }
+        let parts = [
+            ("path", Some(&request.path)),
+            ("headers", request.headers.as_ref()),
+            ("json", request.json.as_ref()),
+            ("body", request.body.as_ref()),
+        ];
+        let parts = parts.into_iter().filter_map(|(key, part)| Some((key, part?)));
+        let template = Template::map(parts);
+        let before = self.problems.len();
+        let parts = self.parameters(unit, Some(&template), at, captured);
+        let http = Http { method, parts, success: request.status.clone().unwrap_or_default() };
+        // What is wrong with the first request would stop the run at once.
+        if self.problems.len() == before
+            && !template.mentions("captured")
+            && let Err(error) = http.request(0, &Map::new())
+        {
+            let part = match &error {
+                HttpError::Type { part, .. } => part,
+                HttpError::Request(HttpRequestError::Path(_)) => "path",
+                _ => "headers",
+            };
+            at.key(part).problem(self.problems, error.to_string(), |problem| problem);
+        }
+        http
+    }
+
     fn parameters(
         &mut self,
         unit: &Unit,
@@ -334,6 +438,24 @@ impl<'a> Resolver<'a> {
     ) {
         for expression in expressions {
             self.captured(expression.paths(), at, seen.captured);
+            if let Some(http) = seen.http
+                && let Some(part) = foreign_part(expression, http)
+            {
+                let (has, help) = match http {
+                    true => (
+                        "the response to a plain HTTP request",
+                        "status_code, headers, json, body, latency_ms",
+                    ),
+                    false => (
+                        "the response of a Flow",
+                        "status, docs, parameters, routes, header, latency_ms",
+                    ),
+                };
+                let message = format!("{has} has no `{part}`");
+                at.find(part).problem(self.problems, message, |problem| {
+                    problem.narrow(part).help(format!("it has {help}"))
+                });
+            }
             if !seen.fields {
                 continue;
             }

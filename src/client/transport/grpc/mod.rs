@@ -157,6 +157,9 @@ impl Grpc {
                 }
             }
             Request::Stream { message } => Box::pin(self.stream_all(message, mark)).await,
+            Request::Http(_) => Err(Failure::unsent(CallError::Unsupported(
+                "a plain HTTP request goes over HTTP, not over gRPC".into(),
+            ))),
             Request::Mutate { .. } => Err(Failure::unsent(CallError::Unsupported(
                 "a GraphQL mutation cannot be sent over gRPC; it needs an HTTP session".into(),
             ))),

@@ -1,13 +1,14 @@
 //! What the answers of an HTTP gateway mean.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::super::http1::{Response, shown};
-use crate::client::{Body, CallError, GatewayCode};
+use crate::client::{Body, CallError, GatewayCode, HttpRequest, HttpResponse};
 use crate::wire::{
     DecodeError, ExceptionInfo, Family, Form, Head, Header, Protocol, RequestId, Status, Target,
     quote_non_finite,
@@ -135,12 +136,39 @@ impl Site {
         Ok((Head { header, ..Head::default() }, Body::GraphQl(response.body)))
     }
 
+    /// The answer to a plain request.
+    pub(super) fn plain_reply(
+        &self,
+        request: &HttpRequest,
+        response: Response,
+    ) -> Result<(Head, Body), CallError> {
+        if !request.succeeds(response.status) {
+            let told: Option<Told> = serde_json::from_slice(&response.body).ok();
+            let message = told.and_then(Told::message).unwrap_or_else(|| response.words());
+            let retry_after = response.retry_after();
+            let code = GatewayCode::Http(response.status);
+            return Err(CallError::Gateway { code, message, retry_after });
+        }
+        let answer = HttpResponse {
+            status: response.status,
+            headers: response.headers(),
+            body: response.body,
+        };
+        Ok((Head::default(), Body::Http(Arc::new(answer))))
+    }
+
     /// The path that a response says to send the same request to, if that is on the same host: a header
     /// may hold a token, and is for nobody else.
     pub(super) fn redirect(&self, response: &Response) -> Option<String> {
-        if !matches!(response.status, 307 | 308) {
-            return None;
-        }
+        self.location(response).filter(|_| matches!(response.status, 307 | 308))
+    }
+
+    /// The same of a plain request, which may be led on by a `GET` too.
+    pub(super) fn redirect_of_plain(&self, response: &Response) -> Option<String> {
+        self.location(response).filter(|_| matches!(response.status, 301 | 302 | 303 | 307 | 308))
+    }
+
+    fn location(&self, response: &Response) -> Option<String> {
         let location = response.header("location")?;
         let scheme = Protocol::Http.scheme(self.target.tls);
         let path = match location.split_once("://") {

@@ -24,7 +24,8 @@ use super::http1::{Broken, Marks, RequestHead, Response, header_lines};
 use super::probe;
 use crate::client::memory::Bounds;
 use crate::client::{
-    Body, CallError, ClientConfig, Failure, FamilyChoice, Mark, Reply, Request, Timing, Unmatched,
+    Body, CallError, ClientConfig, Failure, FamilyChoice, HttpRequest, Mark, Reply, Request,
+    Timing, Unmatched,
 };
 use crate::wire::{Encoded, Family, Head, RequestId};
 
@@ -34,6 +35,8 @@ const JSON: [(&str, &str); 3] = [
     ("accept", "application/json"),
     ("accept-encoding", "gzip, deflate"),
 ];
+/// Of requests that say no more themselves.
+const PLAIN: [(&str, &str); 2] = [("accept", "*/*"), ("accept-encoding", "gzip, deflate")];
 /// As Jina's `mutate` has it.
 const GRAPHQL: [(&str, &str); 3] = [
     ("content-type", "application/json; charset=utf-8"),
@@ -53,6 +56,8 @@ struct Inner {
     site: Site,
     /// Header lines of requests with a path that is not known beforehand.
     json: String,
+    /// Header lines of plain requests, as far as they have none of their own.
+    plain: String,
     /// Heads of requests to endpoints with a path of their own, by endpoint without its slashes.
     own_paths: HashMap<String, Path>,
     /// The path of all other endpoints.
@@ -107,6 +112,7 @@ impl Http {
                 family_is_given: config.family != FamilyChoice::Auto,
                 listed: listed.clone(),
             },
+            plain: header_lines(config, &PLAIN)?,
             json: json.clone(),
             pool: Pool::new(connector),
             own_paths: listed.iter().map(own_path).collect(),
@@ -174,6 +180,7 @@ impl Inner {
                 let response = self.exchange(&self.graphql.head, pieces, marks, mark).await?;
                 self.site.mutation_reply(response)
             }
+            Request::Http(request) => self.plain(request, marks, mark).await,
             Request::Stream { .. } => Err(CallError::Unsupported(
                 "streaming endpoints are offered over gRPC only, not over HTTP".into(),
             )),
@@ -200,6 +207,38 @@ impl Inner {
             marks.written = written;
         }
         Ok(response)
+    }
+
+    /// A plain request. Redirects are followed as browsers do: 303, and 301 and 302 of a `POST`, by a
+    /// `GET` without the body.
+    async fn plain(
+        &self,
+        request: &HttpRequest,
+        marks: &mut Marks,
+        mark: &Mark,
+    ) -> Result<(Head, Body), CallError> {
+        let lines = request.lines(&self.plain);
+        let mut head = RequestHead::new(request.method(), request.path(), &lines);
+        let mut body = request.content().map(|body| [&body[..], &[], &[]]);
+        if body.is_none() && matches!(request.method(), "POST" | "PUT" | "PATCH") {
+            body = Some([&[]; 3]);
+        }
+        let mut response = self.exchange(&head, body, marks, mark).await?;
+        for _ in 0..REDIRECTS_MAX {
+            if request.expects(response.status) {
+                break;
+            }
+            let Some(path) = self.site.redirect_of_plain(&response) else { break };
+            let changes = response.status == 303
+                || matches!(response.status, 301 | 302) && request.method() == "POST";
+            let method = if changes { "GET" } else { request.method() };
+            body = body.filter(|_| !changes);
+            let written = marks.written;
+            head = RequestHead::new(method, &path, &lines);
+            response = Box::pin(self.exchange(&head, body, marks, mark)).await?;
+            marks.written = written;
+        }
+        self.site.plain_reply(request, response)
     }
 
     /// One request and its response, on a connection of the pool.

@@ -497,6 +497,20 @@ impl Response {
         str::from_utf8(header.value).ok().map(str::trim)
     }
 
+    /// All headers with text in them, names in lower case.
+    pub(super) fn headers(&self) -> Vec<(String, String)> {
+        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+        let mut response = httparse::Response::new(&mut headers);
+        if response.parse(&self.head).is_err() {
+            return Vec::new();
+        }
+        let text = |header: &httparse::Header<'_>| {
+            let value = str::from_utf8(header.value).ok()?.trim().to_owned();
+            Some((header.name.to_ascii_lowercase(), value))
+        };
+        response.headers.iter().filter_map(text).collect()
+    }
+
     /// How long it asks us to wait, where it says so in seconds.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         self.header("retry-after")?.parse().ok().map(Duration::from_secs)

@@ -102,6 +102,11 @@ impl WebSocket {
     pub(super) async fn call(&self, request: Request, mark: &Mark) -> Result<Reply, Failure> {
         let message = match request {
             Request::Post { message, .. } => message,
+            Request::Http(_) => {
+                return Err(Failure::unsent(CallError::Unsupported(
+                    "a plain HTTP request goes over HTTP, not over WebSocket".into(),
+                )));
+            }
             Request::Mutate { .. } => {
                 return Err(Failure::unsent(CallError::Unsupported(
                     "GraphQL is offered over HTTP only, not over WebSocket".into(),

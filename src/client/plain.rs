@@ -1,0 +1,225 @@
+//! Plain HTTP: requests to what stands in front of a Flow, beside it or in its place, which speaks no
+//! Jina.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, header};
+
+use super::ConfigError;
+
+/// Headers that belong to the connection or to the body's framing.
+const OURS: [HeaderName; 6] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::CONNECTION,
+    header::UPGRADE,
+    header::EXPECT,
+];
+
+/// A path may have this many bytes, as servers and proxies commonly limit it.
+const PATH_BYTES_MAX: usize = 8 << 10;
+
+/// An HTTP request that is ready to be sent: what is not allowed on the wire was refused or escaped.
+#[derive(Clone, Debug)]
+pub struct HttpRequest {
+    method: Method,
+    path: String,
+    /// Whole lines, each with its `\r\n`. May hold a token.
+    headers: String,
+    names: Vec<HeaderName>,
+    body: Option<Bytes>,
+    success: Vec<u16>,
+}
+
+/// What came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpResponse {
+    /// For example 200.
+    pub status: u16,
+    /// In the order they came, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// Freed of chunks and compression.
+    pub body: Bytes,
+}
+
+/// Why a request cannot be sent.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum HttpRequestError {
+    /// The method has other characters than letters.
+    #[error("`{0}` is not an HTTP method; expected one such as `GET` or `POST`")]
+    Method(String),
+    /// The path does not begin with `/`, or is too long.
+    #[error("a path begins with `/` and has at most {PATH_BYTES_MAX} bytes, found `{0}`")]
+    Path(String),
+    /// A header that HTTP does not allow, or that is made here.
+    #[error(transparent)]
+    Header(#[from] ConfigError),
+}
+
+impl HttpRequest {
+    /// A request without headers and body, which succeeds with any status below 400. In `path`, which
+    /// may have a query, bytes that are not allowed there are escaped.
+    ///
+    /// # Errors
+    /// A method or a path that HTTP does not know.
+    pub fn new(method: &str, path: &str) -> Result<HttpRequest, HttpRequestError> {
+        let known = Method::from_bytes(method.as_bytes()).ok();
+        let method = known
+            .filter(|method| !matches!(*method, Method::CONNECT | Method::TRACE | Method::HEAD))
+            .filter(|method| method.as_str().bytes().all(|byte| byte.is_ascii_alphabetic()))
+            .ok_or_else(|| HttpRequestError::Method(method.to_owned()))?;
+        let escaped = escape(path);
+        if !escaped.starts_with('/') || escaped.len() > PATH_BYTES_MAX {
+            let start: String = path.chars().take(100).collect();
+            return Err(HttpRequestError::Path(start));
+        }
+        Ok(HttpRequest {
+            method,
+            path: escaped,
+            headers: String::new(),
+            names: Vec::new(),
+            body: None,
+            success: Vec::new(),
+        })
+    }
+
+    /// One more header. It takes the place of the client's own of the same name.
+    ///
+    /// # Errors
+    /// A name or a value that HTTP does not allow, and names that belong to the connection.
+    pub fn header(mut self, name: &str, value: &str) -> Result<HttpRequest, HttpRequestError> {
+        let bad = |reason| ConfigError::Header { name: name.to_owned(), reason };
+        let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
+            bad("the name cannot be sent; expected letters, digits and dashes such as `x-token`")
+        })?;
+        if OURS.contains(&key) {
+            return Err(bad("belongs to the protocol and cannot be set").into());
+        }
+        if HeaderValue::from_str(value).is_err() || !value.is_ascii() {
+            let reason = "the value cannot be sent; expected visible ASCII and spaces";
+            return Err(bad(reason).into());
+        }
+        self.headers.extend([key.as_str(), ": ", value, "\r\n"]);
+        self.names.push(key);
+        Ok(self)
+    }
+
+    /// The body; `application/json` unless a header `content-type` says something else.
+    pub fn body(self, body: impl Into<Bytes>) -> HttpRequest {
+        HttpRequest { body: Some(body.into()), ..self }
+    }
+
+    /// The statuses of a success; none: every status below 400.
+    pub fn success(self, statuses: &[u16]) -> HttpRequest {
+        HttpRequest { success: statuses.to_vec(), ..self }
+    }
+
+    /// `GET`, `POST` …
+    pub fn method(&self) -> &str {
+        self.method.as_str()
+    }
+
+    /// Path and query, escaped.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// What is sent as its body.
+    pub fn content(&self) -> Option<&Bytes> {
+        self.body.as_ref()
+    }
+
+    /// Its own header lines, followed by those of `others`, whole lines too, whose names it has not.
+    pub(super) fn lines(&self, others: &str) -> String {
+        let mut lines = self.headers.clone();
+        let content_type = header::CONTENT_TYPE.as_str();
+        let typed = |lines: &str| {
+            lines.lines().any(|line| {
+                line.split_once(':')
+                    .is_some_and(|(name, _)| name.eq_ignore_ascii_case(content_type))
+            })
+        };
+        if self.body.is_some() && !typed(&lines) && !typed(others) {
+            lines.push_str("content-type: application/json\r\n");
+        }
+        for line in others.split_inclusive("\r\n") {
+            let name = line.split(':').next().unwrap_or_default();
+            if !self.names.iter().any(|own| own.as_str().eq_ignore_ascii_case(name)) {
+                lines.push_str(line);
+            }
+        }
+        lines
+    }
+
+    /// Bytes that go out, but for the headers that all requests have in common.
+    pub(crate) fn len(&self) -> usize {
+        self.path.len() + self.headers.len() + self.body.as_ref().map_or(0, Bytes::len)
+    }
+
+    /// Whether a status is one of those named as successes.
+    pub(super) fn expects(&self, status: u16) -> bool {
+        self.success.contains(&status)
+    }
+
+    /// Whether a status is a success.
+    pub(super) fn succeeds(&self, status: u16) -> bool {
+        match self.success.as_slice() {
+            [] => status < 400,
+            statuses => statuses.contains(&status),
+        }
+    }
+}
+
+/// Writes a path and query as they go into a request line: what is not allowed there as `%XX`.
+fn escape(path: &str) -> String {
+    use std::fmt::Write;
+    let mut escaped = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@?%[]".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            write!(escaped, "%{byte:02X}").expect("a string takes all");
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_http_does_not_allow_is_refused_or_escaped() {
+        let path = |path: &str| HttpRequest::new("POST", path).map(|request| request.path);
+        let written = |text: &str| path(text).expect(text);
+        assert_eq!(written("/a b?q=ü&x=%20"), "/a%20b?q=%C3%BC&x=%20");
+        assert_eq!(written("/a\r\nx: y"), "/a%0D%0Ax:%20y");
+        assert!(path("api").is_err() && path("http://x/").is_err() && path("").is_err());
+        assert!(path(&format!("/{}", "a".repeat(9000))).is_err());
+        for method in ["", "G T", "CONNECT", "a\r\n", "HEAD"] {
+            assert!(HttpRequest::new(method, "/").is_err(), "{method}");
+        }
+        let request = || HttpRequest::new("GET", "/").expect("a request");
+        for (name, value) in
+            [("Host", "x"), ("content-length", "3"), ("x y", "z"), ("x", "a\r\nb: c"), ("x", "ü")]
+        {
+            assert!(request().header(name, value).is_err(), "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn a_requests_own_headers_come_before_the_clients() {
+        let request = HttpRequest::new("GET", "/").expect("a request");
+        let request = request.header("Accept", "text/plain").expect("a header");
+        let lines = request.lines("host: a\r\naccept: application/json\r\nx-a: b\r\n");
+        assert_eq!(lines, "accept: text/plain\r\nhost: a\r\nx-a: b\r\n");
+    }
+
+    #[test]
+    fn statuses_below_400_are_successes_unless_others_are_named() {
+        let request = HttpRequest::new("GET", "/").expect("a request");
+        assert!(request.succeeds(204) && request.succeeds(302) && !request.succeeds(404));
+        let request = request.success(&[404]);
+        assert!(request.succeeds(404) && !request.succeeds(200));
+    }
+}

@@ -1,0 +1,250 @@
+//! Plain HTTP requests, to a server of Python's own that knows nothing of Jina.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use crate::run::{Place, Ran, counts_are_conserved};
+
+/// The server, until it is dropped.
+struct Server {
+    child: Child,
+    port: u16,
+}
+
+impl Server {
+    fn start() -> Server {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suite/plain/server.py");
+        let mut child = Command::new("python3")
+            .arg(script)
+            .stdout(Stdio::piped())
+            // It tells of every client that hung up.
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("Python starts");
+        let mut line = String::new();
+        let output = child.stdout.take().expect("it is piped");
+        BufReader::new(output).read_line(&mut line).expect("it tells its port");
+        Server { child, port: line.trim().parse().expect("a port") }
+    }
+
+    /// The suite of one scenario.
+    fn suite(&self, scenario: &str) -> Place {
+        Place::new(&format!(
+            "flows: {{s: {{host: 'http://127.0.0.1:{}', headers: {{x-of-all: a, x-replaced: a}}}}}}
+scenarios:
+  - name: s
+{scenario}",
+            self.port
+        ))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn what_is_sent_is_what_the_suite_says() {
+    let server = Server::start();
+    let place = server.suite(
+        "    load: {clients: 2, requests: 20}
+    request:
+      method: put
+      path: '/a b/${{ i }}?q=ü'
+      headers: {X-Replaced: 'b', x-own: '${{ i }}', x-none: '${{ none }}', content-type: application/vnd.a+json}
+      json: {i: '${{ i }}', list: [1, 'two']}
+    assert:
+      - response.status_code == 200
+      - response.headers['Content-Type'] == 'application/json'
+      - response.json.method == 'PUT'
+      - response.json.path == '/a%20b/' ~ request.json.i ~ '?q=%C3%BC'
+      - response.json.body is startingwith '{\"i\":' ~ request.json.i
+      - response.json.headers['x-own'] == request.json.i | string
+      - response.json.headers['x-of-all'] == 'a'
+      - response.json.headers['x-replaced'] == 'b'
+      - response.json.headers['content-type'] == 'application/vnd.a+json'
+      - response.json.headers['x-none'] is undefined
+      - response.latency_ms > 0
+    on_done: [{count: done}]
+    thresholds: [count.done == 20]",
+    );
+    place.run(&["--out", "out"]).ends(0);
+    let report = place.report();
+    let scenario = &report["scenarios"][0];
+    counts_are_conserved(scenario);
+    assert_eq!(scenario["assertions"].as_array().map(Vec::len), Some(11));
+    assert_eq!(scenario["target"]["family"], serde_json::Value::Null);
+    assert_eq!(scenario["documents"]["sent"], 0);
+}
+
+#[test]
+fn every_method_goes_out_with_the_body_it_has() {
+    let server = Server::start();
+    for (request, method, body) in [
+        ("{path: /}", "GET", ""),
+        ("{path: /, json: 1}", "POST", "1"),
+        ("{path: /, body: 'a b'}", "POST", "a b"),
+        ("{path: /, method: POST}", "POST", ""),
+        ("{path: /, method: PATCH, json: {}}", "PATCH", "{}"),
+        ("{path: /, method: DELETE}", "DELETE", ""),
+        ("{path: /, method: GET, json: {a: 1}}", "GET", "{\"a\":1}"),
+    ] {
+        let place = server.suite(&format!(
+            "    load: {{clients: 1, requests: 3}}
+    request: {request}
+    assert:
+      - response.json.method == '{method}'
+      - response.json.body == '{body}'"
+        ));
+        place.run(&["--out", "out"]).ends(0);
+    }
+}
+
+#[test]
+fn steps_hand_on_what_plain_responses_say() {
+    let server = Server::start();
+    let place = server.suite(
+        "    load: {clients: 1, requests: 20}
+    thresholds: [second.p50 < 5s]
+    steps:
+      - name: first
+        request: {path: '/text'}
+        assert:
+          - response.body == 'größe'
+          - response.json is undefined
+          - response.headers['x-one'] == 'a, b'
+        capture: {size: response.body, one: \"response.headers['x-one']\"}
+      - name: second
+        request: {path: '/items/${{ captured.size }}', headers: {x-one: '${{ captured.one }}'}, json: {size: '${{ captured.size }}'}}
+        assert:
+          - response.json.path == '/items/gr%C3%B6%C3%9Fe'
+          - response.json.headers['x-one'] == 'a, b'
+          - request.json.size == captured.size",
+    );
+    place.run(&["--out", "out"]).ends(0);
+    let steps = place.report()["scenarios"][0]["steps"].clone();
+    assert_eq!(
+        (&steps[0]["requests"]["ok"], &steps[1]["requests"]["ok"]),
+        (&20.into(), &20.into())
+    );
+}
+
+#[test]
+fn a_status_is_a_success_or_a_failure_as_the_suite_says() {
+    let server = Server::start();
+    let place =
+        server.suite("    load: {clients: 1, requests: 5}\n    request: {path: /status/404}");
+    place.run(&["--out", "out"]).ends(1);
+    let report = place.report();
+    let error = &report["scenarios"][0]["errors"][0];
+    assert_eq!(error["count"], 5);
+    let message = error["message"].as_str().expect("a text");
+    assert!(message.contains("404") && message.contains("no such thing"), "{message}");
+
+    let place = server.suite(
+        "    load: {clients: 1, requests: 5}
+    request: {path: /status/404, status: [404, 410]}
+    assert: [response.status_code == 404, response.json.detail == 'no such thing']",
+    );
+    place.run(&["--out", "out"]).ends(0);
+
+    let place =
+        server.suite("    load: {clients: 1, requests: 5}\n    request: {path: /, status: [201]}");
+    place.run(&["--out", "out"]).ends(1);
+}
+
+#[test]
+fn redirects_and_compression_are_followed_as_browsers_do() {
+    let server = Server::start();
+    for (status, method, body) in [
+        (301, "GET", ""),
+        (302, "GET", ""),
+        (303, "GET", ""),
+        (307, "POST", "1"),
+        (308, "POST", "1"),
+    ] {
+        let place = server.suite(&format!(
+            "    load: {{clients: 1, requests: 2}}
+    request: {{path: /moved/{status}, json: 1}}
+    assert:
+      - response.json.path is startingwith '/landed'
+      - response.json.method == '{method}'
+      - response.json.body == '{body}'"
+        ));
+        place.run(&["--out", "out"]).ends(0);
+    }
+    // Named as a success it is one, and a header is for no other host.
+    let place = server.suite(
+        "    load: {clients: 1, requests: 2}
+    request: {path: /moved/302, status: [302]}
+    assert: [\"response.headers.location is startingwith '/landed'\"]",
+    );
+    place.run(&["--out", "out"]).ends(0);
+    let place = server.suite(
+        "    load: {clients: 1, requests: 2}
+    request: {path: /away}
+    assert: [response.status_code == 302]",
+    );
+    place.run(&["--out", "out"]).ends(0);
+    let place = server.suite(
+        "    load: {clients: 1, requests: 2}
+    request: {path: /around}
+    assert: [response.status_code == 302]",
+    );
+    place.run(&["--out", "out"]).ends(0);
+    let place = server.suite(
+        "    load: {clients: 1, requests: 2}
+    request: {path: /gzip}
+    assert: [response.json.path == '/gzip']",
+    );
+    place.run(&["--out", "out"]).ends(0);
+    let place = server.suite(
+        "    load: {clients: 1, requests: 2}
+    request: {path: /nothing}
+    assert: [response.status_code == 204, response.body == '']",
+    );
+    place.run(&["--out", "out"]).ends(0);
+}
+
+#[test]
+fn plain_requests_time_out_and_are_searched_for_capacity_like_others() {
+    let server = Server::start();
+    let place = server.suite(
+        "    load: {clients: 1, requests: 2}
+    timeout: 100ms
+    request: {path: /slow}",
+    );
+    place.run(&["--out", "out"]).ends(1);
+    assert_eq!(place.report()["scenarios"][0]["requests"]["timeouts"], 2);
+
+    let place = server.suite("    load: {rate: 5/s, duration: 1s}\n    request: {path: /}");
+    let arguments = [
+        "capacity",
+        "suite.yaml",
+        "--rate",
+        "20/s..40/s",
+        "--objective",
+        "p50 < 2s",
+        "--trial",
+        "2s",
+        "--precision",
+        "50%",
+        "--skip-overload",
+        "--out",
+        "out",
+    ];
+    Ran::new(place.any(&arguments).output().expect("it was built")).ends(0);
+    assert!(place.path("out/capacity.json").exists());
+}
+
+#[test]
+fn where_nobody_speaks_http_is_told_before_the_load() {
+    let place = Place::new(
+        "flows: {s: {host: 'http://127.0.0.1:1'}}
+scenarios: [{name: s, request: {path: /}, load: {clients: 1, requests: 1}}]",
+    );
+    place.run(&["--out", "out"]).ends(3);
+}
