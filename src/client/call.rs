@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{CallError, HttpRequest, HttpResponse};
+use super::{CallError, HttpRequest, HttpResponse, RequestHeaders};
 use crate::wire::{DataRequest, DecodeError, Encoded, Form, Head, Map, Route, decode_single};
 
 /// One way to reach a Flow: sends a request and hands back the reply that answers it.
@@ -98,6 +98,19 @@ pub enum Request {
     },
     /// A plain HTTP request. Sessions over HTTP only.
     Http(Arc<HttpRequest>),
+    /// One of the others with headers of its own: over HTTP, and over gRPC if it is a call of its own.
+    /// Requests that share a stream or a WebSocket share its headers too.
+    WithHeaders(Arc<(RequestHeaders, Request)>),
+}
+
+impl Request {
+    /// The request without headers of its own.
+    pub fn bare(&self) -> &Request {
+        match self {
+            Request::WithHeaders(both) => both.1.bare(),
+            bare => bare,
+        }
+    }
 }
 
 /// What came back, decoded as far as its head.

@@ -162,20 +162,11 @@ impl ClientConfig {
     pub(super) fn header_map(&self) -> Result<HeaderMap, ConfigError> {
         let mut map = HeaderMap::with_capacity(self.headers.len() + 1);
         for (name, value) in &self.headers {
-            let bad = |reason| ConfigError::Header { name: name.clone(), reason };
-            let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
-                bad("the name cannot be sent; expected letters, digits and dashes such as `x-token`")
-            })?;
-            let ours = OURS.contains(&key.as_str());
-            if ours || OUR_PREFIXES.iter().any(|prefix| key.as_str().starts_with(prefix)) {
-                return Err(bad("belongs to the protocol and cannot be set"));
-            }
+            let (key, value) = header(name, value)?;
             if key == CONTENT_TYPE && self.target.protocol == Protocol::Grpc {
-                return Err(bad("belongs to gRPC and cannot be set"));
+                let reason = "belongs to gRPC and cannot be set";
+                return Err(ConfigError::Header { name: name.clone(), reason });
             }
-            let mut value = HeaderValue::from_str(value)
-                .map_err(|_| bad("the value cannot be sent; expected visible ASCII and spaces"))?;
-            value.set_sensitive(true);
             map.append(key, value);
         }
         if let Some(user_info) = self.target.user_info.as_ref()
@@ -192,6 +183,27 @@ impl ClientConfig {
 }
 
 /// Headers that say how a message is framed: setting them would break the connection.
+/// A header as it goes out. Its value may be a secret.
+///
+/// # Errors
+/// A header that HTTP does not allow, or that would say something else than what we send.
+pub(super) fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), ConfigError> {
+    let bad = |reason| ConfigError::Header { name: name.to_owned(), reason };
+    let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
+        bad("the name cannot be sent; expected letters, digits and dashes such as `x-token`")
+    })?;
+    let ours = OURS.contains(&key.as_str());
+    if ours || OUR_PREFIXES.iter().any(|prefix| key.as_str().starts_with(prefix)) {
+        return Err(bad("belongs to the protocol and cannot be set"));
+    }
+    let mut value = HeaderValue::from_str(value)
+        .ok()
+        .filter(|value| value.to_str().is_ok())
+        .ok_or_else(|| bad("the value cannot be sent; expected visible ASCII and spaces"))?;
+    value.set_sensitive(true);
+    Ok((key, value))
+}
+
 const OURS: [&str; 7] = [
     "connection",
     "content-length",

@@ -35,7 +35,7 @@ pub use error::{CallError, ConfigError, GatewayCode};
 pub use input::{Inputs, IntoInput, IntoInputs, Many, One, RequestSize, Streamed};
 pub use memory::ResponseMemory;
 pub use mutate::Mutate;
-pub use plain::{HttpRequest, HttpRequestError, HttpResponse};
+pub use plain::{HttpRequest, HttpRequestError, HttpResponse, RequestHeaders};
 pub use post::{NoCallbacks, Post, PostError, Responses};
 pub use response::{Response, Results};
 pub use stream_doc::StreamDoc;

@@ -2,19 +2,10 @@
 //! Jina.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, Method, header};
 
 use super::ConfigError;
-
-/// Headers that belong to the connection or to the body's framing.
-const OURS: [HeaderName; 6] = [
-    header::HOST,
-    header::CONTENT_LENGTH,
-    header::TRANSFER_ENCODING,
-    header::CONNECTION,
-    header::UPGRADE,
-    header::EXPECT,
-];
+use super::config::header as checked;
 
 /// A path may have this many bytes, as servers and proxies commonly limit it.
 const PATH_BYTES_MAX: usize = 8 << 10;
@@ -24,12 +15,15 @@ const PATH_BYTES_MAX: usize = 8 << 10;
 pub struct HttpRequest {
     method: Method,
     path: String,
-    /// Whole lines, each with its `\r\n`. May hold a token.
-    headers: String,
-    names: Vec<HeaderName>,
+    headers: RequestHeaders,
     body: Option<Bytes>,
     success: Vec<u16>,
 }
+
+/// RequestHeaders of one request, in the place of the client's own of the same names. Their values may be
+/// secrets: `Debug` does not show them.
+#[derive(Clone, Debug, Default)]
+pub struct RequestHeaders(HeaderMap);
 
 /// What came back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,8 +70,7 @@ impl HttpRequest {
         Ok(HttpRequest {
             method,
             path: escaped,
-            headers: String::new(),
-            names: Vec::new(),
+            headers: RequestHeaders::default(),
             body: None,
             success: Vec::new(),
         })
@@ -88,20 +81,13 @@ impl HttpRequest {
     /// # Errors
     /// A name or a value that HTTP does not allow, and names that belong to the connection.
     pub fn header(mut self, name: &str, value: &str) -> Result<HttpRequest, HttpRequestError> {
-        let bad = |reason| ConfigError::Header { name: name.to_owned(), reason };
-        let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
-            bad("the name cannot be sent; expected letters, digits and dashes such as `x-token`")
-        })?;
-        if OURS.contains(&key) {
-            return Err(bad("belongs to the protocol and cannot be set").into());
-        }
-        if HeaderValue::from_str(value).is_err() || !value.is_ascii() {
-            let reason = "the value cannot be sent; expected visible ASCII and spaces";
-            return Err(bad(reason).into());
-        }
-        self.headers.extend([key.as_str(), ": ", value, "\r\n"]);
-        self.names.push(key);
+        self.headers.set(name, value)?;
         Ok(self)
+    }
+
+    /// These headers, in the place of any it has.
+    pub fn headers(self, headers: RequestHeaders) -> HttpRequest {
+        HttpRequest { headers, ..self }
     }
 
     /// The body; `application/json` unless a header `content-type` says something else.
@@ -129,31 +115,24 @@ impl HttpRequest {
         self.body.as_ref()
     }
 
-    /// Its own header lines, followed by those of `others`, whole lines too, whose names it has not.
+    /// Its header lines, those of the client included as far as it has none of its own. `others` are whole
+    /// lines.
     pub(super) fn lines(&self, others: &str) -> String {
-        let mut lines = self.headers.clone();
+        let mut lines = self.headers.lines(others);
         let content_type = header::CONTENT_TYPE.as_str();
-        let typed = |lines: &str| {
-            lines.lines().any(|line| {
-                line.split_once(':')
-                    .is_some_and(|(name, _)| name.eq_ignore_ascii_case(content_type))
-            })
-        };
-        if self.body.is_some() && !typed(&lines) && !typed(others) {
-            lines.push_str("content-type: application/json\r\n");
-        }
-        for line in others.split_inclusive("\r\n") {
+        let of_body = |line: &str| {
             let name = line.split(':').next().unwrap_or_default();
-            if !self.names.iter().any(|own| own.as_str().eq_ignore_ascii_case(name)) {
-                lines.push_str(line);
-            }
+            name.eq_ignore_ascii_case(content_type)
+        };
+        if self.body.is_some() && !lines.lines().any(of_body) {
+            lines.push_str("content-type: application/json\r\n");
         }
         lines
     }
 
     /// Bytes that go out, but for the headers that all requests have in common.
     pub(crate) fn len(&self) -> usize {
-        self.path.len() + self.headers.len() + self.body.as_ref().map_or(0, Bytes::len)
+        self.path.len() + self.headers.bytes() + self.body.as_ref().map_or(0, Bytes::len)
     }
 
     /// Whether a status is one of those named as successes.
@@ -167,6 +146,55 @@ impl HttpRequest {
             [] => status < 400,
             statuses => statuses.contains(&status),
         }
+    }
+}
+
+impl RequestHeaders {
+    /// Sets a header. One of the same name goes.
+    ///
+    /// # Errors
+    /// A name or a value that HTTP does not allow, and names that belong to the connection.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), ConfigError> {
+        let (key, value) = checked(name, value)?;
+        if key == header::HOST {
+            let reason = "belongs to the protocol and cannot be set";
+            return Err(ConfigError::Header { name: name.to_owned(), reason });
+        }
+        self.0.insert(key, value);
+        Ok(())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whole lines, each with its `\r\n`, followed by those of `others` whose names are not among them.
+    pub(super) fn lines(&self, others: &str) -> String {
+        let mut lines = String::with_capacity(self.bytes() + others.len());
+        for (name, value) in &self.0 {
+            let value = value.to_str().expect("only visible ASCII is taken");
+            lines.extend([name.as_str(), ": ", value, "\r\n"]);
+        }
+        for line in others.split_inclusive("\r\n") {
+            let name = line.split(':').next().unwrap_or_default();
+            if !self.0.contains_key(name) {
+                lines.push_str(line);
+            }
+        }
+        lines
+    }
+
+    /// Puts them into the place of those of the same names.
+    pub(super) fn put_into(&self, map: &mut HeaderMap) {
+        for (name, value) in &self.0 {
+            map.insert(name, value.clone());
+        }
+    }
+
+    /// Bytes of their lines.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
     }
 }
 
@@ -200,9 +228,14 @@ mod tests {
             assert!(HttpRequest::new(method, "/").is_err(), "{method}");
         }
         let request = || HttpRequest::new("GET", "/").expect("a request");
-        for (name, value) in
-            [("Host", "x"), ("content-length", "3"), ("x y", "z"), ("x", "a\r\nb: c"), ("x", "ü")]
-        {
+        for (name, value) in [
+            ("Host", "x"),
+            ("content-length", "3"),
+            ("x y", "z"),
+            ("x", "a\r\nb: c"),
+            ("x", "ü"),
+            ("grpc-timeout", "1S"),
+        ] {
             assert!(request().header(name, value).is_err(), "{name}: {value}");
         }
     }

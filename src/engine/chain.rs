@@ -68,7 +68,7 @@ impl Chain {
     /// When a request that is always the same cannot be made.
     pub(crate) fn new(steps: &[Step], form: Form) -> Result<Chain, FeedError> {
         let links = steps.windows(2).map(|pair| {
-            let maker = Maker::new(pair[1].work.clone(), form);
+            let maker = Maker::new(&pair[1], form);
             let captures = pair[0].captures.clone();
             let reads = captures.iter().map(Capture::reads);
             let reads = reads.fold(Reads::default(), std::ops::BitOr::bitor);

@@ -18,6 +18,7 @@ pub(super) fn exchange(
     reads: Reads,
     form: Form,
 ) -> (Exchange, Option<DecodeError>) {
+    let sent = sent.bare();
     let mut undecoded = None;
     let mut decoded = |result: Result<_, DecodeError>| match result {
         Ok(message) => Some(Arc::new(message)),

@@ -15,13 +15,15 @@ use super::feed::{Batch, Feed, FeedError, MakeError, Queued, Room, Same};
 use super::source::Budget;
 use crate::client::Request;
 use crate::documents::{DocumentError, Documents, TwoContents};
-use crate::plan::{Post, Work};
+use crate::plan::{self, Parameters, Post, Step, Work};
 use crate::wire::{DataRequest, Family, Form, Header, Map, encode_single};
 
 /// What makes the requests of one step.
 #[derive(Clone, Debug)]
 pub(crate) struct Maker {
     work: Arc<Work>,
+    /// Of each request, beside those of its Flow.
+    headers: Option<Parameters>,
     form: Form,
 }
 
@@ -39,9 +41,10 @@ const CHUNK: u64 = 32;
 const CHUNK_BYTES: usize = 32 << 20;
 
 impl Maker {
-    /// Makes requests of `work` in the form that the session speaks.
-    pub(crate) fn new(work: Work, form: Form) -> Maker {
-        Maker { work: Arc::new(work), form }
+    /// Makes the requests of a step in the form that the session speaks.
+    pub(crate) fn new(step: &Step, form: Form) -> Maker {
+        let (work, headers) = (Arc::new(step.work.clone()), step.headers.clone());
+        Maker { work, headers, form }
     }
 
     /// How many requests the Documents make; `None`: without end.
@@ -67,6 +70,9 @@ impl Maker {
 
     /// Whether all requests are the same.
     pub(crate) fn is_constant(&self) -> bool {
+        if self.headers.as_ref().is_some_and(|headers| !headers.is_constant()) {
+            return false;
+        }
         match &*self.work {
             Work::Post(post) => {
                 post.parameters.is_constant()
@@ -183,6 +189,18 @@ impl Maker {
     /// # Errors
     /// A Document or a parameter without a value, or one that the form has no place for.
     pub(crate) fn make(&self, index: u64, captured: &Map) -> Result<Batch, FeedError> {
+        let batch = self.make_bare(index, captured)?;
+        let Some(headers) = &self.headers else { return Ok(batch) };
+        let given = headers.evaluate(index, captured).map_err(|error| failed(index, error))?;
+        let headers = plan::headers(&given.into()).map_err(|error| failed(index, error))?;
+        if headers.is_empty() {
+            return Ok(batch);
+        }
+        let request = Request::WithHeaders(Arc::new((headers, batch.request)));
+        Ok(Batch { request, ..batch })
+    }
+
+    fn make_bare(&self, index: u64, captured: &Map) -> Result<Batch, FeedError> {
         let place = self.count().map_or(index, |count| index % count.max(1));
         match &*self.work {
             Work::Post(post) => {
@@ -239,11 +257,17 @@ fn chunk(longest: usize) -> u64 {
 }
 
 fn length(batch: &Batch) -> usize {
-    match &batch.request {
-        Request::Post { message, .. } | Request::Stream { message } => message.len(),
-        Request::Mutate { body } => body.len(),
-        Request::Http(request) => request.len(),
-    }
+    let headers = match &batch.request {
+        Request::WithHeaders(both) => both.0.bytes(),
+        _ => 0,
+    };
+    headers
+        + match batch.request.bare() {
+            Request::Post { message, .. } | Request::Stream { message } => message.len(),
+            Request::Mutate { body } => body.len(),
+            Request::Http(request) => request.len(),
+            Request::WithHeaders(_) => 0,
+        }
 }
 
 fn same(same: Same, workers: usize) -> Vec<Feed> {
@@ -310,8 +334,8 @@ mod tests {
             .and_then(|suite| plan::resolve(&suite))
             .unwrap_or_else(|problems| panic!("{problems}"));
         let form = Form::Protobuf(Family::V1);
-        let works = plan.scenarios.into_iter().map(|mut scenario| scenario.steps.remove(0).work);
-        works.map(|work| Maker::new(work, form)).collect()
+        let works = plan.scenarios.into_iter().map(|mut scenario| scenario.steps.remove(0));
+        works.map(|step| Maker::new(&step, form)).collect()
     }
 
     fn bytes(batch: &Batch) -> Vec<u8> {
@@ -320,7 +344,7 @@ mod tests {
                 message.with_id(RequestId { sender: 0, number: 0 }).to_vec()
             }
             Request::Mutate { body } => body.to_vec(),
-            Request::Http(_) => panic!("no plain request"),
+            Request::Http(_) | Request::WithHeaders(_) => panic!("no plain request"),
         }
     }
 

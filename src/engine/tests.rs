@@ -233,6 +233,7 @@ fn three_steps() -> Option<Chain> {
     let step = || Step {
         name: String::new(),
         work: Work::Mutate { mutation: String::new(), variables: Parameters::constant(Map::new()) },
+        headers: None,
         captures: Vec::new(),
         assertions: Vec::new(),
         callbacks: Callbacks::default(),

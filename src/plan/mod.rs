@@ -27,7 +27,9 @@ pub(crate) use resolve::resolve_onto;
 pub(crate) use saves::is_same_file;
 
 use crate::assertion::{Assertion, Capture, Message};
-use crate::client::{ClientConfig, Compression, FamilyChoice, HttpRequest, HttpRequestError};
+use crate::client::{
+    ClientConfig, Compression, FamilyChoice, HttpRequest, HttpRequestError, RequestHeaders,
+};
 use crate::documents::Documents;
 use crate::flow::FlowConfig;
 use crate::random::Key;
@@ -118,6 +120,8 @@ pub struct Step {
     pub name: String,
     /// What is sent.
     pub work: Work,
+    /// RequestHeaders of each request, by name; `None`: those of its Flow alone.
+    pub headers: Option<Parameters>,
     /// Kept of the response, for the steps after this one.
     pub(crate) captures: Vec<Capture>,
     /// Judged on each response.
@@ -205,6 +209,27 @@ pub enum HttpError {
     },
 }
 
+/// RequestHeaders from a map of names and values. A value that an expression left out is left out.
+///
+/// # Errors
+/// No map, or a header that HTTP does not allow.
+pub(crate) fn headers(given: &serde_json::Value) -> Result<RequestHeaders, HttpError> {
+    let serde_json::Value::Object(given) = given else {
+        let (part, expected) = ("headers", "a map of names and values");
+        return Err(HttpError::Type { part, expected, found: given.to_string() });
+    };
+    let mut headers = RequestHeaders::default();
+    for (name, value) in given {
+        let set = match value {
+            serde_json::Value::String(value) => headers.set(name, value),
+            serde_json::Value::Null => Ok(()),
+            other => headers.set(name, &other.to_string()),
+        };
+        set.map_err(HttpRequestError::from)?;
+    }
+    Ok(headers)
+}
+
 impl Http {
     /// The `index`-th request. `captured` is what earlier steps of the iteration kept.
     ///
@@ -218,22 +243,8 @@ impl Http {
         };
         let path = text("path", "a path such as `/api/v1/search`")?;
         let mut request = HttpRequest::new(&self.method, path)?.success(&self.success);
-        match parts.get("headers") {
-            None | Some(serde_json::Value::Null) => (),
-            Some(serde_json::Value::Object(headers)) => {
-                for (name, value) in headers {
-                    request = match value {
-                        serde_json::Value::String(value) => request.header(name, value)?,
-                        // A header that an expression left out.
-                        serde_json::Value::Null => request,
-                        other => request.header(name, &other.to_string())?,
-                    };
-                }
-            }
-            Some(found) => {
-                let (part, expected) = ("headers", "a map of names and values");
-                return Err(HttpError::Type { part, expected, found: found.to_string() });
-            }
+        if let Some(given) = parts.get("headers") {
+            request = request.headers(headers(given)?);
         }
         if let Some(json) = parts.get("json") {
             request = request.body(json.to_string());

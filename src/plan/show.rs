@@ -232,6 +232,9 @@ fn show_step(step: &Step) -> Map {
             map.insert("request".into(), request.into());
         }
     }
+    if let Some(headers) = &step.headers {
+        map.insert("headers".into(), show_parameters(headers));
+    }
     if !step.captures.is_empty() {
         let captures = step.captures.iter();
         let captures: Map =

@@ -296,7 +296,7 @@ fn make(
     again: bool,
     workers: usize,
 ) -> Result<Made, FeedError> {
-    let maker = |step: &Step| Maker::new(step.work.clone(), form);
+    let maker = |step: &Step| Maker::new(step, form);
     let first = maker(&steps[0]);
     // The Documents that end first end the load; those of the warmup start again.
     let limit = steps.iter().filter_map(|step| maker(step).count()).min();

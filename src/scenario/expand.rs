@@ -63,7 +63,7 @@ fn retain(entries: &mut Vec<Entry>, mut keep: impl FnMut(&mut Entry) -> bool) ->
 pub(super) fn evaluate_scenario(node: &mut Node, context: &Context, problems: &mut Vec<Problem>) {
     let Value::Map(entries) = &mut node.value else { return };
     let broken = retain(entries, |entry| match (entry.key.as_str(), &mut entry.value.value) {
-        ("parameters" | "variables", _) => true,
+        ("parameters" | "variables" | "headers", _) => true,
         ("request", Value::Map(parts)) => {
             let broken = retain(parts, |part| {
                 matches!(part.key.as_str(), "path" | "headers" | "json" | "body")

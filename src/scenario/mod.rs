@@ -101,6 +101,9 @@ pub(crate) struct Scenario {
     /// A plain HTTP request, instead of Documents to an endpoint: to what stands in front of a Flow, or in
     /// its place.
     pub request: Option<HttpSpec>,
+    /// Headers of each request, beside those of its Flow; expressions are evaluated for each. Not over
+    /// WebSocket, nor over gRPC unless `stream` is set: there requests share a connection's.
+    pub headers: Option<Template>,
     /// Requests that each iteration sends one after the other, instead of one.
     pub steps: Option<Vec<Step>>,
     /// Compression of gRPC requests. `none` unless set.
@@ -167,6 +170,8 @@ pub(crate) struct Step {
     pub variables: Option<Template>,
     /// A plain HTTP request, instead of Documents to an endpoint.
     pub request: Option<HttpSpec>,
+    /// Headers of its requests, in the place of the scenario's; `captured` has what earlier steps kept.
+    pub headers: Option<Template>,
     /// What later steps need of the response: names, and expressions such as `response.docs[0].id`.
     pub capture: Option<IndexMap<String, String>>,
     /// What must be true of its response, besides what the scenario asserts.

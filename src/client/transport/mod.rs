@@ -62,6 +62,10 @@ struct Inner {
     elsewhere: OnceCell<Option<CallError>>,
 }
 
+/// Why a request on a shared connection has no headers of its own.
+const SHARED_HEADERS: &str = "headers of a single request where all requests share a stream or a WebSocket; \
+                              over HTTP each has its own";
+
 #[derive(Debug)]
 enum Transport {
     Grpc(grpc::Grpc),

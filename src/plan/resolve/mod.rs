@@ -175,6 +175,22 @@ impl<'a> Resolver<'a> {
                 format!("streaming endpoints are reached over grpc, and this goes over {protocol}");
             at.key("stream").problem(self.problems, message, |problem| problem);
         }
+        let shares = |step: &Step| {
+            let alone = matches!(&step.work, Work::Post(post) if post.stream);
+            step.headers.is_some() && protocol != Protocol::Http && !alone
+        };
+        if let Some(index) = steps.iter().position(shares) {
+            let of_step = at.key("steps").index(index);
+            let at = if of_step.key("headers").node().is_some() { of_step } else { at };
+            let what = match protocol {
+                Protocol::WebSocket => "one connection",
+                _ => "one stream",
+            };
+            let message = format!("over {protocol} all requests share {what} and its headers");
+            at.name("headers").problem(self.problems, message, |problem| {
+                problem.help("give the flow `headers`, or go over http")
+            });
+        }
         let load = load(given, at, &unit.base, &steps, self.problems);
         let mut thresholds = Vec::new();
         for (index, threshold) in given.thresholds.iter().flatten().enumerate() {

@@ -10,7 +10,7 @@ use crate::assertion::{
 use crate::client::{HttpRequest, HttpRequestError};
 use crate::documents::{Documents, DocumentsSpec};
 use crate::flow::check_target_executor;
-use crate::plan::{Action, Callbacks, Http, HttpError, Parameters, Post, Step, Work};
+use crate::plan::{self, Action, Callbacks, Http, HttpError, Parameters, Post, Step, Work};
 use crate::random::Key;
 use crate::scenario::{self, DocumentsRef, Named, Unit};
 use crate::source::{Node, Sources, Spot};
@@ -57,6 +57,7 @@ struct StepParts<'a> {
     mutate: Option<&'a str>,
     variables: Option<&'a Template>,
     request: Option<&'a scenario::HttpSpec>,
+    headers: Option<&'a Template>,
     at: Spot<'a>,
     // The scenario of a step, for what the step does not set.
     outer: Option<&'a StepParts<'a>>,
@@ -81,6 +82,7 @@ impl<'a> Resolver<'a> {
             mutate: given.mutate.as_deref(),
             variables: given.variables.as_ref(),
             request: given.request.as_ref(),
+            headers: given.headers.as_ref(),
             at,
             outer: None,
         };
@@ -106,10 +108,12 @@ impl<'a> Resolver<'a> {
         );
         let Some(steps) = &given.steps else {
             let work = self.work(unit, &own, &[]);
+            let headers = self.headers(unit, &own, &[]);
             let (assertions, callbacks) = shared;
             return vec![Step {
                 name: String::new(),
                 work,
+                headers,
                 captures: vec![],
                 assertions,
                 callbacks,
@@ -152,10 +156,12 @@ impl<'a> Resolver<'a> {
                 mutate: step.mutate.as_deref(),
                 variables: step.variables.as_ref(),
                 request: step.request.as_ref(),
+                headers: step.headers.as_ref(),
                 at,
                 outer: Some(&own),
             };
             let work = self.work(unit, &parts, &captured);
+            let headers = self.headers(unit, &parts, &captured);
             let http = Some(step.request.is_some());
             let seen = Seen::new(&captured, step.mutate.is_some(), http, family);
             let (mut assertions, mut callbacks) = self.judges(
@@ -184,7 +190,7 @@ impl<'a> Resolver<'a> {
                 }
             }
             captured.extend(step.capture.iter().flatten().map(|(name, _)| name.clone()));
-            resolved.push(Step { name, work, captures, assertions, callbacks });
+            resolved.push(Step { name, work, headers, captures, assertions, callbacks });
         }
         resolved
     }
@@ -284,6 +290,36 @@ impl<'a> Resolver<'a> {
             target_executor: target.unwrap_or_default().to_owned(),
             stream,
         })
+    }
+
+    /// The headers of each request of a step, its scenario's unless it has its own.
+    fn headers(
+        &mut self,
+        unit: &Unit,
+        step: &StepParts<'_>,
+        captured: &[String],
+    ) -> Option<Parameters> {
+        let (template, at) = match (step.headers, step.outer) {
+            (None, Some(outer)) => (outer.headers?, outer.at.key("headers")),
+            (headers, _) => (headers?, step.at.key("headers")),
+        };
+        if step.request.is_some() {
+            let message = "a plain HTTP `request` has `headers` of its own";
+            at.problem(self.problems, message, |problem| problem.help("put them into `request`"));
+            return None;
+        }
+        let before = self.problems.len();
+        let headers = self.parameters(unit, Some(template), at, captured);
+        if self.problems.len() == before
+            && !template.mentions("captured")
+            && let Err(error) = headers
+                .evaluate(0, &Map::new())
+                .map_err(HttpError::from)
+                .and_then(|given| plan::headers(&given.into()))
+        {
+            at.problem(self.problems, error.to_string(), |problem| problem);
+        }
+        Some(headers)
     }
 
     /// What a plain HTTP request is made of.

@@ -248,3 +248,36 @@ scenarios: [{name: s, request: {path: /}, load: {clients: 1, requests: 1}}]",
     );
     place.run(&["--out", "out"]).ends(3);
 }
+
+#[test]
+fn each_request_to_a_flow_has_headers_of_its_own() {
+    let server = Server::start();
+    let place = Place::new(&format!(
+        "flows: {{s: {{host: 'http://127.0.0.1:{}', family: v1, headers: {{x-of-all: a, x-replaced: a}}}}}}
+scenarios:
+  - name: s
+    load: {{clients: 2, requests: 40}}
+    documents: {{id: 'd${{{{ i }}}}', text: a}}
+    request_size: 1
+    headers: {{x-request-id: '${{{{ i }}}}', X-Replaced: b}}
+    assert: [\"response.parameters.headers['x-of-all'] == 'a'\"]
+    steps:
+      - name: first
+        assert:
+          - response.parameters.headers['x-replaced'] == 'b'
+          - request.docs[0].id == 'd' ~ response.parameters.headers['x-request-id']
+        capture: {{token: \"response.parameters.headers['x-request-id']\"}}
+      - name: second
+        headers: {{authorization: 'Bearer ${{{{ captured.token }}}}'}}
+        assert:
+          - response.parameters.headers.authorization is startingwith 'Bearer '
+          - response.parameters.headers.authorization == 'Bearer ' ~ captured.token
+          - response.parameters.headers['x-replaced'] == 'a'
+          - response.parameters.headers['x-request-id'] is undefined",
+        server.port
+    ));
+    place.run(&["--out", "out"]).ends(0);
+    let report = place.report();
+    let assertions = report["scenarios"][0]["assertions"].as_array().expect("a list");
+    assert!(assertions.iter().all(|assertion| assertion["passed"] == 40), "{assertions:?}");
+}

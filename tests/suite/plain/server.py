@@ -47,6 +47,16 @@ class Handler(BaseHTTPRequestHandler):
         elif path == "/slow":
             time.sleep(0.3)
             self.reply(200, body, [kind])
+        elif path == "/post":
+            # As a v1 Flow answers, with what it was sent for its parameters.
+            request = json.loads(sent)
+            answer = {
+                "header": {"requestId": "a", "status": None, "execEndpoint": "/"},
+                "parameters": told,
+                "routes": [],
+                "data": request.get("data", []),
+            }
+            self.reply(200, json.dumps(answer).encode(), [kind])
         elif path == "/nothing":
             self.reply(204)
         else:

@@ -253,10 +253,15 @@ impl Channel {
     pub(super) async fn begin(
         self: &Arc<Channel>,
         path: &'static str,
+        headers: Option<&crate::client::RequestHeaders>,
     ) -> Result<(Sending, Replies), CallError> {
         let began = async {
             let mut requests = SendRequest::clone(&self.requests).ready().await?;
-            requests.send_request(self.headers.request(path), false)
+            let mut request = self.headers.request(path);
+            if let Some(headers) = headers {
+                headers.put_into(request.headers_mut());
+            }
+            requests.send_request(request, false)
         };
         match began.await {
             Ok((response, stream)) => {

@@ -28,12 +28,13 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use self::channel::{Channel, Headers, Replies};
 use self::frame::{Incoming, Outgoing};
 use self::stream::Stream;
+use super::SHARED_HEADERS;
 use super::connect::Connector;
 use super::pending::{Received, UnmatchedCounts};
 use super::reopen::Reopen;
 use crate::client::memory::Claim;
 use crate::client::{
-    Body, CallError, ClientConfig, Failure, Mark, Reply, Request, Timing, Unmatched,
+    Body, CallError, ClientConfig, Failure, Mark, Reply, Request, RequestHeaders, Timing, Unmatched,
 };
 use crate::wire::proto::jina::{EndpointsProto, JinaInfoProto, StatusProto};
 use crate::wire::{DecodeError, Encoded, Family, Form, Head, RequestId};
@@ -123,7 +124,15 @@ impl Grpc {
         family: Family,
         mark: &Mark,
     ) -> Result<Reply, Failure> {
+        let (own, request) = match request {
+            Request::WithHeaders(both) => (Some(both.clone()), both.1.bare().clone()),
+            bare => (None, bare),
+        };
+        let headers = own.as_ref().map(|own| &own.0);
         match request {
+            Request::Post { .. } if headers.is_some() && self.setup.config.stream => {
+                Err(Failure::unsent(CallError::Unsupported(SHARED_HEADERS.into())))
+            }
             Request::Post { message, .. } => {
                 // Sizes have 32 bits in gRPC.
                 if u32::try_from(message.len()).is_err() {
@@ -143,7 +152,7 @@ impl Grpc {
                     } else {
                         // In a place of its own, so that requests on the stream do not pay for its
                         // size.
-                        Box::pin(self.single(message, limit, mark)).await
+                        Box::pin(self.single(message, headers, limit, mark)).await
                     };
                     match outcome {
                         Ok(answered) => break answered,
@@ -156,7 +165,8 @@ impl Grpc {
                     Err(error) => Err(Failure { error: decode_error(error), timing }),
                 }
             }
-            Request::Stream { message } => Box::pin(self.stream_all(message, mark)).await,
+            Request::Stream { message } => Box::pin(self.stream_all(message, headers, mark)).await,
+            Request::WithHeaders(_) => unreachable!("they were taken off"),
             Request::Http(_) => Err(Failure::unsent(CallError::Unsupported(
                 "a plain HTTP request goes over HTTP, not over gRPC".into(),
             ))),
@@ -167,10 +177,15 @@ impl Grpc {
     }
 
     /// Sends a Document to a streaming endpoint, and gathers its replies.
-    async fn stream_all(&self, message: Encoded, mark: &Mark) -> Result<Reply, Failure> {
+    async fn stream_all(
+        &self,
+        message: Encoded,
+        headers: Option<&RequestHeaders>,
+        mark: &Mark,
+    ) -> Result<Reply, Failure> {
         let mut anew = Anew::new(self.setup.config.timeout);
         loop {
-            let gathered = match self.stream_within(&message, anew.left(), mark).await {
+            let gathered = match self.stream_within(&message, headers, anew.left(), mark).await {
                 Ok(replies) => self.gather(replies).await,
                 Err(failure) => Err(failure),
             };
@@ -224,7 +239,7 @@ impl Grpc {
     pub(super) async fn stream(&self, message: Encoded) -> Result<DocumentReplies, Failure> {
         let mut anew = Anew::new(self.setup.config.timeout);
         loop {
-            match self.stream_within(&message, anew.left(), &Mark::default()).await {
+            match self.stream_within(&message, None, anew.left(), &Mark::default()).await {
                 Ok(replies) => return Ok(replies),
                 Err(failure) => anew.after(failure).await?,
             }
@@ -234,6 +249,7 @@ impl Grpc {
     async fn stream_within(
         &self,
         message: &Encoded,
+        headers: Option<&RequestHeaders>,
         limit: Option<Duration>,
         mark: &Mark,
     ) -> Result<DocumentReplies, Failure> {
@@ -241,7 +257,7 @@ impl Grpc {
         let channel = self.lane().channel(&self.setup).await.map_err(Failure::unsent)?;
         let written = Arc::default();
         let message = outgoing(message.clone());
-        let call = Call::begin_noting(&channel, STREAM_DOC, message, &written, mark);
+        let call = Call::begin_noting(&channel, STREAM_DOC, headers, message, &written, mark);
         match limited(deadline, limit, call).await {
             Ok(call) => Ok(DocumentReplies { call, deadline, limit, first: None }),
             Err(error) => Err(Failure::unsent(error)),
@@ -252,6 +268,7 @@ impl Grpc {
     async fn single(
         &self,
         message: Encoded,
+        headers: Option<&RequestHeaders>,
         limit: Option<Duration>,
         mark: &Mark,
     ) -> Result<(Bytes, Timing), Failure> {
@@ -259,7 +276,8 @@ impl Grpc {
         let written = Arc::new(OnceLock::new());
         let exchange = async {
             let mut call =
-                Call::begin_noting(&channel, SINGLE, outgoing(message), &written, mark).await?;
+                Call::begin_noting(&channel, SINGLE, headers, outgoing(message), &written, mark)
+                    .await?;
             call.replies.only().await
         };
         let deadline = limit.map(|limit| Instant::now() + limit);
@@ -467,18 +485,19 @@ impl Call {
         path: &'static str,
         message: Outgoing,
     ) -> Result<Call, CallError> {
-        Call::begin_noting(channel, path, message, &Arc::default(), &Mark::default()).await
+        Call::begin_noting(channel, path, None, message, &Arc::default(), &Mark::default()).await
     }
 
     /// Begins and sends; a refusal in the middle of the message shows in the replies, with its reason.
     async fn begin_noting(
         channel: &Arc<Channel>,
         path: &'static str,
+        headers: Option<&RequestHeaders>,
         message: Outgoing,
         written: &Arc<OnceLock<Instant>>,
         mark: &Mark,
     ) -> Result<Call, CallError> {
-        let (sending, replies) = match channel.begin(path).await {
+        let (sending, replies) = match channel.begin(path, headers).await {
             // It ended since it was last looked at.
             Err(CallError::Lost { reason, .. }) => return Err(channel.not_taken(reason)),
             begun => begun?,

@@ -53,7 +53,7 @@ impl Stream {
     /// # Errors
     /// When the connection takes no more of them.
     pub(super) async fn open(channel: &Arc<Channel>, setup: &Setup) -> Result<Stream, CallError> {
-        let (sending, replies) = channel.begin(CALL).await?;
+        let (sending, replies) = channel.begin(CALL, None).await?;
         let pending = Pending::new(setup.unmatched.clone());
         let (queue, queued) = mpsc::channel(QUEUE);
         let (open, closed) = oneshot::channel();

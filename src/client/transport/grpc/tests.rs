@@ -693,7 +693,7 @@ async fn a_gateway_without_a_sign_of_life_is_given_up() {
     let headers = Arc::new(Headers::new(&config).unwrap());
     let limit = Duration::from_secs(10);
     let channel = Arc::new(Channel::greet(ours, limit, headers.clone()).await.unwrap());
-    let (_sending, mut replies) = channel.begin("/x").await.unwrap();
+    let (_sending, mut replies) = channel.begin("/x", None).await.unwrap();
     advance(Duration::from_secs(35)).await;
     stop.send(()).unwrap();
     let error = replies.next().await.unwrap_err();
@@ -876,6 +876,41 @@ async fn replies_of_a_streaming_endpoint_come_one_by_one_or_together() {
     assert_eq!(failure, "Executor failed: endpoint must be generator");
     let failure = grpc.call(request(), Family::V2, unmarked()).await.unwrap_err();
     assert_eq!(failure.to_string(), "response is larger than the limit of 1000 bytes");
+}
+
+#[tokio::test]
+async fn headers_of_a_request_go_with_a_call_of_its_own_alone() {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let gateway = Gateway::start(move |_, mut call| {
+        let tell = tell.clone();
+        async move {
+            let get = |name: &str| call.headers.get(name).map(|v| v.to_str().unwrap().to_owned());
+            tell.send((get("x-of-all"), get("x-own"))).unwrap();
+            call.next().await.unwrap();
+            call.message(&document(0));
+            call.status("0", "");
+        }
+    })
+    .await;
+    let with = |name: &str, request| {
+        let mut headers = RequestHeaders::default();
+        headers.set(name, "mine").unwrap();
+        Request::WithHeaders(Arc::new((headers, request)))
+    };
+    let headers = vec![("X-Of-All".into(), "all".into())];
+    let grpc = open(ClientConfig { headers, ..gateway.config() }).await;
+    let streamed = || Request::Stream { message: encoded("x") };
+    for (request, expected) in [
+        (streamed(), (Some("all"), None)),
+        (with("X-Own", streamed()), (Some("all"), Some("mine"))),
+        (with("x-of-all", streamed()), (Some("mine"), None)),
+    ] {
+        grpc.call(request, Family::V2, unmarked()).await.unwrap();
+        let (of_all, own) = told.recv().await.unwrap();
+        assert_eq!((of_all.as_deref(), own.as_deref()), expected);
+    }
+    let failure = grpc.call(with("x-own", post("x")), Family::V1, unmarked()).await.unwrap_err();
+    assert!(failure.to_string().contains("share a stream"), "{failure}");
 }
 
 #[tokio::test]

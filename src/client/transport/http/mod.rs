@@ -25,7 +25,7 @@ use super::probe;
 use crate::client::memory::Bounds;
 use crate::client::{
     Body, CallError, ClientConfig, Failure, FamilyChoice, HttpRequest, Mark, Reply, Request,
-    Timing, Unmatched,
+    RequestHeaders, Timing, Unmatched,
 };
 use crate::wire::{Encoded, Family, Head, RequestId};
 
@@ -63,6 +63,8 @@ struct Inner {
     /// The path of all other endpoints.
     default_path: Path,
     graphql: Path,
+    /// Header lines of mutations.
+    of_graphql: String,
     bounds: Bounds,
     timeout: Option<Duration>,
     /// Names this session in request ids; v2 gives them back, v1 makes its own.
@@ -121,6 +123,7 @@ impl Http {
                 head: RequestHead::new("POST", "/graphql", &graphql),
                 path: "/graphql".into(),
             },
+            of_graphql: graphql,
             bounds: Bounds::of(config),
             timeout: config.timeout,
             sender: rand::random(),
@@ -168,19 +171,28 @@ impl Inner {
         marks: &mut Marks,
         mark: &Mark,
     ) -> Result<(Head, Body), CallError> {
+        let (headers, request) = match request {
+            Request::WithHeaders(both) => (Some(&both.0), both.1.bare()),
+            bare => (None, bare),
+        };
         match request {
             Request::Post { message, endpoint } => {
                 let path = self.path(endpoint);
                 let id = self.next_id();
-                let response = self.post(path, message, id, marks, mark).await?;
+                let response = self.post(path, headers, message, id, marks, mark).await?;
                 self.site.reply(&path.path, id, endpoint, || is_targeted(message), response)
             }
             Request::Mutate { body } => {
                 let pieces = Some([&body[..], &[], &[]]);
-                let response = self.exchange(&self.graphql.head, pieces, marks, mark).await?;
+                let own = headers.map(|headers| {
+                    RequestHead::new("POST", &self.graphql.path, &headers.lines(&self.of_graphql))
+                });
+                let head = own.as_ref().unwrap_or(&self.graphql.head);
+                let response = self.exchange(head, pieces, marks, mark).await?;
                 self.site.mutation_reply(response)
             }
             Request::Http(request) => self.plain(request, marks, mark).await,
+            Request::WithHeaders(_) => unreachable!("they were taken off"),
             Request::Stream { .. } => Err(CallError::Unsupported(
                 "streaming endpoints are offered over gRPC only, not over HTTP".into(),
             )),
@@ -190,6 +202,7 @@ impl Inner {
     async fn post(
         &self,
         path: &Path,
+        headers: Option<&RequestHeaders>,
         message: &Encoded,
         id: RequestId,
         marks: &mut Marks,
@@ -197,12 +210,15 @@ impl Inner {
     ) -> Result<Response, CallError> {
         let (head, id, tail) = (message.head(), id.digits(), message.tail());
         let body = Some([&head[..], &id, &tail]);
-        let mut response = self.exchange(&path.head, body, marks, mark).await?;
+        let lines = headers.map(|headers| headers.lines(&self.json));
+        let own = lines.as_ref().map(|lines| RequestHead::new("POST", &path.path, lines));
+        let first = own.as_ref().unwrap_or(&path.head);
+        let mut response = self.exchange(first, body, marks, mark).await?;
         for _ in 0..REDIRECTS_MAX {
             let Some(path) = self.site.redirect(&response) else { break };
             // It takes as long as it takes to be led there.
             let written = marks.written;
-            let head = RequestHead::new("POST", &path, &self.json);
+            let head = RequestHead::new("POST", &path, lines.as_ref().unwrap_or(&self.json));
             response = Box::pin(self.exchange(&head, body, marks, mark)).await?;
             marks.written = written;
         }

@@ -15,6 +15,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::timeout;
 
 use self::link::{Link, Opening, Outgoing};
+use super::SHARED_HEADERS;
 use super::connect::Connector;
 use super::http1::header_lines;
 use super::pending::{Pending, UnmatchedCounts};
@@ -102,6 +103,9 @@ impl WebSocket {
     pub(super) async fn call(&self, request: Request, mark: &Mark) -> Result<Reply, Failure> {
         let message = match request {
             Request::Post { message, .. } => message,
+            Request::WithHeaders(_) => {
+                return Err(Failure::unsent(CallError::Unsupported(SHARED_HEADERS.into())));
+            }
             Request::Http(_) => {
                 return Err(Failure::unsent(CallError::Unsupported(
                     "a plain HTTP request goes over HTTP, not over WebSocket".into(),
