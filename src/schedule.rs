@@ -7,6 +7,8 @@
 //! where the area under the profile reaches its place. So ramps, stages and pauses work with every
 //! process, and a seed gives the same arrivals wherever it is used.
 
+mod pause;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,8 @@ use rand_distr::{Distribution, Gamma};
 use rand_pcg::Pcg64;
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+pub use pause::Pause;
 
 /// A level over time, stage by stage: arrivals per second, or clients.
 #[derive(Clone, Debug, PartialEq)]

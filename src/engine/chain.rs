@@ -2,6 +2,7 @@
 //! of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -11,6 +12,8 @@ use super::make::Maker;
 use crate::assertion::{Capture, Reads};
 use crate::client::{Reply, Request};
 use crate::plan::Step;
+use crate::random::Key;
+use crate::schedule::Pause;
 use crate::template::TemplateError;
 use crate::wire::{DecodeError, Form, Map};
 
@@ -21,6 +24,9 @@ pub(crate) struct Chain(Arc<Vec<Link>>);
 /// From one step to the next.
 #[derive(Debug)]
 struct Link {
+    /// The pause before the next step, and what it is drawn from.
+    pause: Pause,
+    key: Key,
     captures: Vec<Capture>,
     reads: Reads,
     form: Form,
@@ -62,18 +68,26 @@ pub enum NextError {
 }
 
 impl Chain {
-    /// The chain of these steps, of which there is at least one.
+    /// The chain of these steps, of which there is at least one. What is drawn, such as pauses, depends
+    /// on the seed, the scenario, the step and the place of the iteration.
     ///
     /// # Errors
     /// When a request that is always the same cannot be made.
-    pub(crate) fn new(steps: &[Step], form: Form) -> Result<Chain, FeedError> {
+    pub(crate) fn new(
+        steps: &[Step],
+        form: Form,
+        seed: u64,
+        scenario: &str,
+    ) -> Result<Chain, FeedError> {
+        let key = Key::new(seed).part("steps").part(scenario);
         let links = steps.windows(2).map(|pair| {
             let maker = Maker::new(&pair[1], form);
             let captures = pair[0].captures.clone();
             let reads = captures.iter().map(Capture::reads);
             let reads = reads.fold(Reads::default(), std::ops::BitOr::bitor);
             let constant = maker.is_constant().then(|| maker.make(0, &Map::new())).transpose()?;
-            Ok(Link { captures, reads, form, maker, constant })
+            let (pause, key) = (pair[0].think_time, key.part(&pair[0].name));
+            Ok(Link { pause, key, captures, reads, form, maker, constant })
         });
         links.collect::<Result<_, _>>().map(|links| Chain(Arc::new(links)))
     }
@@ -81,6 +95,12 @@ impl Chain {
     /// How many steps there are.
     pub(crate) fn steps(&self) -> usize {
         self.0.len() + 1
+    }
+
+    /// The pause between a step and the next in the iteration of this place.
+    pub(crate) fn pause(&self, step: usize, index: u64) -> Duration {
+        let link = &self.0[step];
+        link.pause.draw(|| link.key.index(index).rng())
     }
 
     /// The request of the step after `step`, made of the exchange that ended it. What takes time is

@@ -104,7 +104,7 @@ pub struct Finished {
     pub step: usize,
     /// Whether the iteration ends with it: it was the last step, or failed.
     pub ends: bool,
-    /// When it was due: with the iteration, or when the step before had ended.
+    /// When it was due: with the iteration, or when the step before had ended and its pause was over.
     pub due: Instant,
     /// How many Documents it carried.
     pub documents: u64,

@@ -32,6 +32,8 @@ mod order;
 pub mod source;
 
 use std::cell::RefCell;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -209,6 +211,7 @@ where
         // A body of the warmup is of no use any more when the first measured arrival is next.
         ready = ready.filter(|ready| arrival.is_none() || ready.measured == measured);
         let wanting = arrival.is_some() && ready.is_none();
+        let pause_over = flight.pause_over();
         let bodies = if measured { &mut feed } else { &mut warmup };
         let at_once = poll_fn(|cx| {
             if may_wait {
@@ -217,13 +220,22 @@ where
             if wanting {
                 return Poll::Ready(there(poll_body(bodies, &mut waiting, cx).map(Turn::Body)));
             }
-            let is_due = arrival.is_some_and(|arrival| arrival.due <= Instant::now());
-            if is_due && turns.is_multiple_of(2) {
-                return Poll::Ready(Some(Turn::Due));
+            let now = Instant::now();
+            let is_due = arrival.is_some_and(|arrival| arrival.due <= now);
+            let is_over = pause_over.is_some_and(|at| at <= now);
+            match turns % 4 {
+                0 | 2 if is_due => return Poll::Ready(Some(Turn::Due)),
+                1 if is_over => return Poll::Ready(Some(Turn::Resume)),
+                _ => (),
             }
             let landed = there(flight.poll_landed(cx).map(Turn::Landed));
-            Poll::Ready(landed.or_else(|| is_due.then_some(Turn::Due)))
+            let over = || is_over.then_some(Turn::Resume);
+            Poll::Ready(landed.or_else(over).or_else(|| is_due.then_some(Turn::Due)))
         });
+        // Whatever is due next: an arrival whose body is there, or the end of a pause.
+        let due = arrival.filter(|_| ready.is_some()).map(|arrival| arrival.due);
+        let resumes = pause_over.is_some_and(|at| due.is_none_or(|due| at <= due));
+        let next_due = if resumes { pause_over } else { due };
         let turn = match at_once.await {
             Some(turn) => turn,
             None => tokio::select! {
@@ -231,7 +243,10 @@ where
                 () = until(source.end().zip(grace).map(|(end, grace)| end + grace)) => Turn::Late,
                 () = until(source.end()), if arrival.is_none() => Turn::End,
                 body = poll_fn(|cx| poll_body(bodies, &mut waiting, cx)), if wanting => Turn::Body(body),
-                () = wait(clock, arrival), if ready.is_some() => Turn::Due,
+                () = wait(clock, next_due), if next_due.is_some() => match resumes {
+                    true => Turn::Resume,
+                    false => Turn::Due,
+                },
                 landed = poll_fn(|cx| flight.poll_landed(cx)) => Turn::Landed(landed),
                 _ = tick.tick() => Turn::Tick,
             },
@@ -261,6 +276,7 @@ where
                     source.over(arrival, backoff.free_at(at, reached));
                 }
             }
+            Turn::Resume => flight.resume(listener),
             Turn::Body((Ok(Some(batch)), waited)) => {
                 ready = Some(Ready { batch, measured, waited });
             }
@@ -291,12 +307,14 @@ where
     };
     let deadline = until(grace.map(|grace| Instant::now() + grace));
     tokio::pin!(deadline);
-    while !flight.requests.is_empty() {
+    while !flight.is_empty() {
+        let pause_over = flight.pause_over();
         tokio::select! {
             biased;
             () = stop.abort.cancelled() => break,
             () = &mut deadline => break,
             _ = tick.tick() => listener.on(Event::Tick(Instant::now())),
+            () = wait(clock, pause_over), if pause_over.is_some() => flight.resume(listener),
             landed = poll_fn(|cx| flight.poll_landed(cx)) => {
                 flight.land(landed, listener);
             },
@@ -313,6 +331,8 @@ enum Turn {
     Due,
     /// Something is not in flight any more.
     Landed(Landed),
+    /// An iteration has paused for as long as it was to.
+    Resume,
     /// The next body is there, or will never be.
     Body(Body),
     /// Time goes by.
@@ -344,10 +364,10 @@ fn there(turn: Poll<Turn>) -> Option<Turn> {
     }
 }
 
-/// Waits until an arrival is due.
-async fn wait<K: Clock>(clock: &mut K, arrival: Option<Arrival>) {
-    match arrival {
-        Some(arrival) => clock.wait_until(arrival.due).await,
+/// Waits until something is due.
+async fn wait<K: Clock>(clock: &mut K, due: Option<Instant>) {
+    match due {
+        Some(due) => clock.wait_until(due).await,
         None => std::future::pending().await,
     }
 }
@@ -387,6 +407,37 @@ enum Landed {
     Next { iteration: Iteration, step: usize, due: Instant, made: Result<(Batch, Kept), NextError> },
     /// Somebody took an answer that had to wait until they had time.
     Taken(Free),
+}
+
+/// An iteration between two steps. Its next request is made, and due when the pause is over.
+struct Paused {
+    due: Instant,
+    /// The order in which they came, where several are due at once.
+    number: u64,
+    iteration: Iteration,
+    step: usize,
+    batch: Batch,
+    kept: Kept,
+}
+
+impl PartialEq for Paused {
+    fn eq(&self, other: &Paused) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Paused {}
+
+impl PartialOrd for Paused {
+    fn partial_cmp(&self, other: &Paused) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Paused {
+    fn cmp(&self, other: &Paused) -> std::cmp::Ordering {
+        (self.due, self.number).cmp(&(other.due, other.number))
+    }
 }
 
 /// A client whose iteration is over.
@@ -458,6 +509,10 @@ type Waiting = Pin<Box<dyn Future<Output = Landed>>>;
 struct Flight<S, F> {
     send: S,
     requests: FuturesUnordered<Either<F, Waiting>>,
+    /// The next to be due first.
+    paused: BinaryHeap<Reverse<Paused>>,
+    /// How many have paused.
+    pauses: u64,
     /// Iterations, those that count and those of the warmup.
     measured: u64,
     warmup: u64,
@@ -477,8 +532,17 @@ where
         slots: Slots,
         answers: Option<mpsc::Sender<StepAnswer>>,
     ) -> Flight<S, F> {
-        let requests = FuturesUnordered::new();
-        Flight { send, requests, measured: 0, warmup: 0, chain, slots, answers }
+        Flight {
+            send,
+            requests: FuturesUnordered::new(),
+            paused: BinaryHeap::new(),
+            pauses: 0,
+            measured: 0,
+            warmup: 0,
+            chain,
+            slots,
+            answers,
+        }
     }
 
     /// Sends the first request of an iteration, which has its slot. `waited`: from when to when its
@@ -533,11 +597,12 @@ where
         match landed {
             Landed::Request(finished, kept) => self.answered(*finished, kept, listener),
             Landed::Next { iteration, step, due, made: Ok((batch, kept)) } => {
-                let Iteration { arrival, .. } = iteration;
-                let (at, documents) = (Instant::now(), batch.documents);
-                let in_flight = self.slots.taken();
-                listener.on(Event::Released { arrival, step, at, documents, in_flight });
-                self.release(iteration, step, due, batch, kept);
+                self.pauses += 1;
+                let paused = Paused { due, number: self.pauses, iteration, step, batch, kept };
+                match due > Instant::now() {
+                    true => self.paused.push(Reverse(paused)),
+                    false => self.go_on(paused, listener),
+                }
                 None
             }
             Landed::Next { iteration, made: Err(error), .. } => {
@@ -552,6 +617,31 @@ where
                 Some(free)
             }
         }
+    }
+
+    /// When the next pause is over.
+    fn pause_over(&self) -> Option<Instant> {
+        self.paused.peek().map(|Reverse(paused)| paused.due)
+    }
+
+    /// Sends what is due after a pause.
+    fn resume(&mut self, listener: &mut impl Listener) {
+        if let Some(Reverse(paused)) = self.paused.pop() {
+            self.go_on(paused, listener);
+        }
+    }
+
+    fn go_on(&mut self, paused: Paused, listener: &mut impl Listener) {
+        let Paused { due, iteration, step, batch, kept, .. } = paused;
+        let Iteration { arrival, .. } = iteration;
+        let (at, documents) = (Instant::now(), batch.documents);
+        let in_flight = self.slots.taken();
+        listener.on(Event::Released { arrival, step, at, documents, in_flight });
+        self.release(iteration, step, due, batch, kept);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.requests.is_empty() && self.paused.is_empty()
     }
 
     fn answered(
@@ -597,8 +687,9 @@ where
             }
             match next {
                 Some((chain, request, reply, kept)) => {
+                    let due = done + chain.pause(step, kept.index);
                     let made = chain.next(step, request, reply, kept).await;
-                    Landed::Next { iteration, step: step + 1, due: done, made }
+                    Landed::Next { iteration, step: step + 1, due, made }
                 }
                 None => {
                     let arrival = iteration.arrival;
@@ -611,8 +702,9 @@ where
 
     /// Gives up what is still in flight.
     fn abandon(&mut self, given_up: &RefCell<Vec<Iteration>>, listener: &mut impl Listener) {
-        self.slots.give_back(self.requests.len());
+        self.slots.give_back(self.requests.len() + self.paused.len());
         self.requests.clear();
+        self.paused.clear();
         if self.measured + self.warmup > 0 {
             let (measured, warmup, at) = (self.measured, self.warmup, Instant::now());
             let unsent = given_up.take();

@@ -12,7 +12,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::event::Arrival;
-use crate::schedule::{DueTimes, Profile};
+use crate::random::Key;
+use crate::schedule::{DueTimes, Pause, Profile};
 
 /// Arrivals of one worker.
 #[derive(Debug)]
@@ -32,9 +33,37 @@ enum Kind {
         free: BinaryHeap<Reverse<Client>>,
         /// When each client takes part, by its number: stretches in their order that do not overlap.
         stays: Vec<Vec<Stay>>,
-        think_time: Duration,
+        think_time: ThinkTime,
+        /// How often each client has thought.
+        thought: Vec<u64>,
+        share: Share,
         budget: Budget,
     },
+}
+
+/// How long clients think. What is drawn depends on the client and on how often it has thought, and on
+/// nothing else: not on the number of workers, nor on what the Flow does.
+#[derive(Clone, Copy, Debug)]
+pub struct ThinkTime {
+    pause: Pause,
+    key: Key,
+}
+
+impl ThinkTime {
+    /// The pauses of a scenario's clients.
+    pub(crate) fn new(pause: Pause, seed: u64, scenario: &str) -> ThinkTime {
+        ThinkTime { pause, key: Key::new(seed).part("think_time").part(scenario) }
+    }
+
+    /// No pause.
+    pub(crate) fn none() -> ThinkTime {
+        ThinkTime::new(Pause::NONE, 0, "")
+    }
+
+    /// The `n`-th pause of a client.
+    fn of(&self, client: u64, n: u64) -> Duration {
+        self.pause.draw(|| self.key.index(client).index(n).rng())
+    }
 }
 
 /// A stretch of time in which a client sends. A request that it began may end later.
@@ -192,13 +221,13 @@ impl Source {
         }
     }
 
-    /// The closed model: clients of which each is due again `think_time` after its last request was
+    /// The closed model: clients of which each is due again when it has thought after its last request was
     /// over, until the budget of measured requests is used up. Those of the first stage's begin are
     /// there from the begin of the warmup; where there are none, one is there for the warmup.
     pub(crate) fn closed(
         frame: Frame,
         clients: &Profile,
-        think_time: Duration,
+        think_time: ThinkTime,
         budget: Budget,
         share: Share,
     ) -> Source {
@@ -245,9 +274,10 @@ impl Source {
         let waiting = |(number, stays): (usize, &Vec<Stay>)| {
             Client::waiting(u32::try_from(number).ok()?, stays, frame.start)
         };
+        let thought = vec![0; stays.len()];
         let free = stays.iter().enumerate().filter_map(waiting).map(Reverse).collect();
         Source {
-            kind: Kind::Closed { free, stays, think_time, budget },
+            kind: Kind::Closed { free, stays, think_time, thought, share, budget },
             measured_from: frame.measured_from(),
             end: frame.end(),
         }
@@ -302,9 +332,16 @@ impl Source {
 
     /// A request was over at `at`: in the closed model its client thinks, and is free.
     pub(crate) fn over(&mut self, arrival: Arrival, at: Instant) {
-        if let Kind::Closed { free, stays, think_time, .. } = &mut self.kind {
-            let stays = stays.get(arrival.client as usize).map_or(&[][..], Vec::as_slice);
-            free.extend(Client::waiting(arrival.client, stays, at + *think_time).map(Reverse));
+        if let Kind::Closed { free, stays, think_time, thought, share, .. } = &mut self.kind {
+            let number = arrival.client as usize;
+            let stays = stays.get(number).map_or(&[][..], Vec::as_slice);
+            let pause = thought.get_mut(number).map_or(Duration::ZERO, |thought| {
+                *thought += 1;
+                // Its number among the clients of all workers.
+                let client = number * share.workers + share.worker;
+                think_time.of(client as u64, *thought)
+            });
+            free.extend(Client::waiting(arrival.client, stays, at + pause).map(Reverse));
         }
     }
 
@@ -374,6 +411,10 @@ mod tests {
         Stage { from, to, length: Some(Duration::from_millis(ms)) }
     }
 
+    fn thinks(ms: u64) -> ThinkTime {
+        ThinkTime::new(Pause::Constant(Duration::from_millis(ms)), 0, "s")
+    }
+
     fn clients(count: f64) -> Profile {
         Profile::constant(count, None)
     }
@@ -381,7 +422,7 @@ mod tests {
     /// Due times in ms of a closed source whose requests take no time and clients think for 100 ms.
     fn closed_due_ms(clients: &Profile, duration: u64, share: Share) -> Vec<u128> {
         let frame = frame(0, Some(duration));
-        let think = Duration::from_millis(100);
+        let think = thinks(100);
         let mut source = Source::closed(frame, clients, think, Budget::new(u64::MAX), share);
         let mut all = Vec::new();
         while let Next::Due(arrival) = source.upcoming() {
@@ -413,7 +454,7 @@ mod tests {
     #[test]
     fn a_client_is_due_again_after_it_thought() {
         let frame = frame(0, None);
-        let think = Duration::from_millis(100);
+        let think = thinks(100);
         let mut source = Source::closed(frame, &clients(1.0), think, Budget::new(2), Share::WHOLE);
         let first = source.take(frame.start).expect("one is due");
         assert_eq!(source.upcoming(), Next::Idle);
@@ -428,7 +469,7 @@ mod tests {
     fn the_warmup_does_not_use_up_the_budget() {
         let frame = frame(100, None);
         let mut source =
-            Source::closed(frame, &clients(1.0), Duration::ZERO, Budget::new(1), Share::WHOLE);
+            Source::closed(frame, &clients(1.0), ThinkTime::none(), Budget::new(1), Share::WHOLE);
         for over_ms in [50, 150] {
             let arrival = source.take(frame.start).expect("one is due");
             source.over(arrival, frame.start + Duration::from_millis(over_ms));

@@ -4,12 +4,12 @@ use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 
-use super::source::{Budget, Frame, Share};
+use super::source::{Budget, Frame, Share, ThinkTime};
 use super::*;
 use crate::client::{Body, CallError, Failure, Reply, Timing};
 use crate::clock::TokioClock;
 use crate::plan::{Callbacks, Parameters, Step, Work};
-use crate::schedule::{ArrivalProcess, Profile, Schedule};
+use crate::schedule::{ArrivalProcess, Pause, Profile, Schedule};
 use crate::wire::{Family, Form, Head};
 
 /// Answers the n-th request as its script says.
@@ -158,7 +158,7 @@ async fn simulate(simulation: Simulation, script: Script) -> (Log, Ended) {
         Some(clients) => {
             let budget = Budget::new(simulation.requests);
             let clients = Profile::constant(clients as f64, None);
-            Source::closed(frame, &clients, Duration::ZERO, budget, Share::WHOLE)
+            Source::closed(frame, &clients, ThinkTime::none(), budget, Share::WHOLE)
         }
     };
     let load = Job {
@@ -230,16 +230,53 @@ async fn the_end_of_the_documents_ends_the_load() {
 
 /// An iteration of three requests that are always the same.
 fn three_steps() -> Option<Chain> {
-    let step = || Step {
+    steps_that_pause([Pause::NONE; 3])
+}
+
+/// The same with a pause after each step but the last.
+fn steps_that_pause(pauses: [Pause; 3]) -> Option<Chain> {
+    let step = |think_time| Step {
         name: String::new(),
         work: Work::Mutate { mutation: String::new(), variables: Parameters::constant(Map::new()) },
         headers: None,
+        think_time,
         captures: Vec::new(),
         assertions: Vec::new(),
         callbacks: Callbacks::default(),
     };
     let form = Form::Protobuf(Family::V1);
-    Some(Chain::new(&[step(), step(), step()], form).unwrap())
+    Some(Chain::new(&pauses.map(step), form, 0, "s").unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_delays_the_next_step_and_is_part_of_no_latency() {
+    let pauses = [50, 200, 0].map(|pause| Pause::Constant(ms(pause)));
+    let load =
+        Simulation { chain: steps_that_pause(pauses), duration: 200, ..Simulation::default() };
+    let script = Script::new(|_| Scripted::After(10));
+    let (log, ended) = simulate(load, script).await;
+    assert_eq!(log.arrived, [0, 100]);
+    // The second iteration begins while the first pauses, which it does past the end of the load.
+    assert_eq!(log.released, [0, 60, 100, 160, 270, 370]);
+    let mut steps = log.steps;
+    steps.sort();
+    let all = [(0, 10, false), (1, 10, false), (2, 10, true)];
+    assert_eq!(steps, all.map(|step| [step; 2]).concat());
+    assert!(matches!(ended, Ended::Complete(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_iteration_that_pauses_keeps_its_slot_and_is_abandoned_after_the_grace_period() {
+    let pauses = [0, 60_000, 0].map(|pause| Pause::Constant(ms(pause)));
+    let load = Simulation {
+        chain: steps_that_pause(pauses),
+        max_in_flight: 4,
+        grace: 2000,
+        ..Simulation::default()
+    };
+    let (log, _) = simulate(load, Script::new(|_| Scripted::After(10))).await;
+    assert_eq!(log.dropped.len(), 6);
+    assert_eq!((log.finished.len(), log.abandoned, log.abandoned_at), (8, 4, 1000 + 2000));
 }
 
 #[tokio::test(start_paused = true)]

@@ -172,7 +172,7 @@ fn process(written: &scenario::Load, at: Spot<'_>, problems: &mut Vec<Problem>) 
 }
 
 fn closed(clients: Profile, written: &scenario::Load, until: Until) -> Load {
-    let think_time = written.think_time.map_or(Duration::ZERO, Span::get);
+    let think_time = written.think_time.unwrap_or_default();
     Load::Closed { clients, think_time, until }
 }
 

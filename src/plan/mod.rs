@@ -34,7 +34,7 @@ use crate::documents::Documents;
 use crate::flow::FlowConfig;
 use crate::random::Key;
 use crate::scenario::condition::Condition;
-use crate::schedule::{Profile, Schedule};
+use crate::schedule::{Pause, Profile, Schedule};
 use crate::template::{Scope, Template, TemplateError};
 use crate::units::{Count, Percentage, Range, Rate, Secrets};
 use crate::wire::{Map, Protocol};
@@ -122,6 +122,8 @@ pub struct Step {
     pub work: Work,
     /// RequestHeaders of each request, by name; `None`: those of its Flow alone.
     pub headers: Option<Parameters>,
+    /// The pause between its response and the next step; none after the last step.
+    pub think_time: Pause,
     /// Kept of the response, for the steps after this one.
     pub(crate) captures: Vec<Capture>,
     /// Judged on each response.
@@ -289,8 +291,8 @@ pub enum Load {
         /// How many clients, over time; whole numbers at both ends of each stage. Never empty. The
         /// last stage lasts until `until`.
         clients: Profile,
-        /// Pause of a client after each response.
-        think_time: Duration,
+        /// Pause of a client after each response, or after the last step of an iteration.
+        think_time: Pause,
         /// When it ends.
         until: Until,
     },

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::client::{ClientConfig, Compression, FamilyChoice};
 use crate::documents::Documents;
-use crate::schedule::{ArrivalProcess, GammaGaps, Profile, Schedule};
+use crate::schedule::{ArrivalProcess, GammaGaps, Pause, Profile, Schedule};
 use crate::units::{ByteSize, MASK, Rate, Span};
 use crate::wire::Map;
 
@@ -113,6 +113,10 @@ impl Plan {
 fn span(duration: Duration) -> Value {
     // No duration of a plan is longer.
     Span::new(duration).unwrap_or_default().to_string().into()
+}
+
+fn pause(pause: &Pause) -> Value {
+    serde_json::to_value(pause).unwrap_or_default()
 }
 
 fn show_flow(flow: &Flow) -> Value {
@@ -235,6 +239,9 @@ fn show_step(step: &Step) -> Map {
     if let Some(headers) = &step.headers {
         map.insert("headers".into(), show_parameters(headers));
     }
+    if !step.think_time.is_none() {
+        map.insert("think_time".into(), pause(&step.think_time));
+    }
     if !step.captures.is_empty() {
         let captures = step.captures.iter();
         let captures: Map =
@@ -294,7 +301,7 @@ fn show_load(load: &Load) -> Option<Value> {
         Load::Once => return None,
         Load::Closed { clients, think_time, until } => {
             show_profile(clients, "clients", |clients| Value::from(clients as u64), &mut map);
-            map.insert("think_time".into(), span(*think_time));
+            map.insert("think_time".into(), pause(think_time));
             until
         }
         Load::Open { schedule, until, max_in_flight } => {

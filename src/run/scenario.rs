@@ -154,7 +154,9 @@ async fn carry_out(
     let (steps, warm) = (scenario.steps.clone(), !scenario.warmup.is_zero());
     // One trial after the other would soon be through with its Documents.
     let again = context.look.is_some();
-    let made = tokio::task::spawn_blocking(move || make(&steps, form, warm, again, count));
+    let (seed, name) = (context.plan.seed, scenario.name.clone());
+    let made =
+        tokio::task::spawn_blocking(move || make((seed, &name), &steps, form, warm, again, count));
     let (warmup, feeds, chain) =
         made.await.unwrap_or(Err(FeedError::Gone)).map_err(Obstacle::Broken)?;
 
@@ -290,6 +292,7 @@ async fn carry_out(
 type Made = (Vec<Feed>, Vec<Feed>, Option<Chain>);
 
 fn make(
+    (seed, scenario): (u64, &str),
     steps: &[Step],
     form: Form,
     warm: bool,
@@ -302,7 +305,7 @@ fn make(
     let limit = steps.iter().filter_map(|step| maker(step).count()).min();
     let limit = limit.filter(|_| !again);
     let warmup = if warm { first.feeds(workers, None)? } else { first.nothing(workers) };
-    let chain = (steps.len() > 1).then(|| Chain::new(steps, form)).transpose()?;
+    let chain = (steps.len() > 1).then(|| Chain::new(steps, form, seed, scenario)).transpose()?;
     Ok((warmup, first.feeds(workers, limit)?, chain))
 }
 

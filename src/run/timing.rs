@@ -1,10 +1,8 @@
 //! When the requests of a load are due, and the load in words.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
-use crate::engine::source::{Budget, Frame, Share, Source};
+use crate::engine::source::{Budget, Frame, Share, Source, ThinkTime};
 use crate::plan::{self, Load, Scenario, Until};
 use crate::record::summary::EndReason;
 use crate::record::{Recording, Window};
@@ -22,7 +20,7 @@ pub(super) struct Timing {
 
 enum Kind {
     Open { warmup: DueTimes, steady: DueTimes },
-    Closed { clients: Profile, think_time: Duration, budget: Budget },
+    Closed { clients: Profile, think_time: ThinkTime, budget: Budget },
 }
 
 impl Timing {
@@ -44,7 +42,7 @@ impl Timing {
                 let clients = Profile::constant(clients as f64, None);
                 Timing {
                     frame,
-                    kind: Kind::Closed { clients, think_time: Duration::ZERO, budget },
+                    kind: Kind::Closed { clients, think_time: ThinkTime::none(), budget },
                     max_in_flight: usize::MAX,
                 }
             }
@@ -52,7 +50,7 @@ impl Timing {
                 frame,
                 kind: Kind::Closed {
                     clients: clients.clone(),
-                    think_time: *think_time,
+                    think_time: ThinkTime::new(*think_time, seed, &scenario.name),
                     budget: Budget::new(until.requests.unwrap_or(u64::MAX)),
                 },
                 max_in_flight: usize::MAX,
@@ -141,6 +139,7 @@ pub(super) fn describe(load: &Load) -> String {
 mod tests {
     use std::collections::BTreeMap;
     use std::path::Path;
+    use std::time::Duration;
 
     use proptest::prelude::*;
 
@@ -250,6 +249,27 @@ mod tests {
                     due(&timing, workers).iter().map(Duration::as_millis).collect();
                 assert_eq!(due, expected, "{load} on {workers}");
             }
+        }
+    }
+
+    #[test]
+    fn what_clients_think_is_drawn_by_seed_client_and_turn_and_not_by_workers() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for think in [
+            "20ms..200ms",
+            "{exponential: 80ms}",
+            "{lognormal: {median: 50ms, p99: 400ms}}",
+            "{uniform: {min: 20ms, max: 200ms}}",
+        ] {
+            let load = format!("{{clients: 7, think_time: {think}, duration: 3s}}");
+            let of = |seed, workers| due(&timing(folder.path(), &load, seed), workers);
+            let whole = of(1, 1);
+            for workers in [2, 3, 8] {
+                assert_eq!(of(1, workers), whole, "{think} on {workers}");
+            }
+            assert_ne!(of(2, 1), whole, "{think} of another seed");
+            // Seven clients at about 50 ms and 80 ms each.
+            assert!((80..320).contains(&whole.len()), "{think}: {}", whole.len());
         }
     }
 

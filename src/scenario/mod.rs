@@ -30,7 +30,7 @@ pub use schema::schema;
 pub use starter::{Environment, FlowFacts, starter};
 
 use crate::documents::DocumentsSpec;
-use crate::schedule::ArrivalProcess;
+use crate::schedule::{ArrivalProcess, Pause};
 use crate::template::Template;
 use crate::units::{Count, Percentage, Range, Rate, Span};
 use condition::{Condition, ConditionError};
@@ -172,6 +172,9 @@ pub(crate) struct Step {
     pub request: Option<HttpSpec>,
     /// Headers of its requests, in the place of the scenario's; `captured` has what earlier steps kept.
     pub headers: Option<Template>,
+    /// The pause after its response, before the next step: `1s`, `1s..5s`, or a distribution. `0s`
+    /// unless set.
+    pub think_time: Option<Pause>,
     /// What later steps need of the response: names, and expressions such as `response.docs[0].id`.
     pub capture: Option<IndexMap<String, String>>,
     /// What must be true of its response, besides what the scenario asserts.
@@ -220,8 +223,9 @@ pub(crate) enum DocumentsRef {
 pub(crate) struct Load {
     /// Clients that each send one request at a time.
     pub clients: Option<u64>,
-    /// The pause of a client after each response. `0s` unless set.
-    pub think_time: Option<Span>,
+    /// The pause of a client after each response, or after the last step: `1s`, `1s..5s`, or a
+    /// distribution. `0s` unless set.
+    pub think_time: Option<Pause>,
     /// Arrivals per second, as in `500/s`.
     pub rate: Option<Rate>,
     /// The distribution of the gaps between arrivals. `uniform` unless set.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::client::{Call, Request};
 use crate::clock::Clock;
 use crate::engine::feed::{Batch, Feed, Same};
-use crate::engine::source::{Budget, Frame, Share, Source};
+use crate::engine::source::{Budget, Frame, Share, Source, ThinkTime};
 use crate::engine::{Job, Slots, Stop, drive};
 use crate::record::{Recorder, Recording};
 use crate::schedule::{ArrivalProcess, DueTimes, Profile, Schedule};
@@ -65,7 +65,7 @@ impl Rig {
             Some(clients) => {
                 let clients = Profile::constant(clients as f64, None);
                 let budget = Budget::new(self.requests);
-                Source::closed(frame, &clients, Duration::ZERO, budget, Share::WHOLE)
+                Source::closed(frame, &clients, ThinkTime::none(), budget, Share::WHOLE)
             }
         };
         let feed = || {

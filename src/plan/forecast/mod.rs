@@ -293,7 +293,9 @@ fn extent(
         Load::Once => (None, Amount::Exactly(by_documents.unwrap_or(1))),
         Load::Closed { clients, think_time, until } => {
             let duration = load.length();
-            let rate = latency.map(|latency| 1.0 / (latency + *think_time).as_secs_f64().max(1e-6));
+            // The pauses between steps are a part of the latency.
+            let pause = think_time.mean();
+            let rate = latency.map(|latency| 1.0 / (latency + pause).as_secs_f64().max(1e-6));
             let about = match (duration, rate) {
                 (Some(duration), Some(rate)) => {
                     Amount::About((clients.area_until(duration) * rate) as u64)

@@ -1,5 +1,7 @@
 //! What cannot work, told before any load.
 
+use std::time::Duration;
+
 use super::{Amount, Forecast, Limits, peak, spread};
 use crate::metric::{Measure, Part, Statistic};
 use crate::plan::{Load, Origin, Plan, Post, Scenario, Work};
@@ -200,8 +202,11 @@ fn impossible(condition: &Condition, scenario: &Scenario, forecast: &Forecast) -
             let mean = whole.map(|(count, time)| count as f64 / time.as_secs_f64());
             Some(mean.unwrap_or(peak).min(peak))
         }
-        Load::Closed { think_time, .. } if !think_time.is_zero() => {
-            Some(peak(&scenario.load) * scenario.steps.len() as f64 / think_time.as_secs_f64())
+        Load::Closed { think_time, .. } => {
+            let within = scenario.steps.iter().map(|step| step.think_time.least());
+            let pauses = think_time.least() + within.sum::<Duration>();
+            let requests = peak(&scenario.load) * scenario.steps.len() as f64;
+            (!pauses.is_zero()).then(|| requests / pauses.as_secs_f64())
         }
         _ => None,
     };

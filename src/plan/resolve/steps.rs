@@ -13,6 +13,7 @@ use crate::flow::check_target_executor;
 use crate::plan::{self, Action, Callbacks, Http, HttpError, Parameters, Post, Step, Work};
 use crate::random::Key;
 use crate::scenario::{self, DocumentsRef, Named, Unit};
+use crate::schedule::Pause;
 use crate::source::{Node, Sources, Spot};
 use crate::template::{Context, Expression, Template, TemplateError};
 use crate::units::{Percentage, nearest};
@@ -114,6 +115,7 @@ impl<'a> Resolver<'a> {
                 name: String::new(),
                 work,
                 headers,
+                think_time: Pause::NONE,
                 captures: vec![],
                 assertions,
                 callbacks,
@@ -190,7 +192,26 @@ impl<'a> Resolver<'a> {
                 }
             }
             captured.extend(step.capture.iter().flatten().map(|(name, _)| name.clone()));
-            resolved.push(Step { name, work, headers, captures, assertions, callbacks });
+            let think_time = step.think_time.unwrap_or_default();
+            if index + 1 == steps.len() && step.think_time.is_some() {
+                let message =
+                    "`think_time` is the pause before the next step, and this is the last";
+                at.name("think_time").problem(self.problems, message, |problem| {
+                    problem.help(
+                        "the pause of a client after its last step is \
+                         `load: {clients: 10, think_time: 1s}`",
+                    )
+                });
+            }
+            resolved.push(Step {
+                name,
+                work,
+                headers,
+                think_time,
+                captures,
+                assertions,
+                callbacks,
+            });
         }
         resolved
     }

@@ -15,7 +15,7 @@ use crate::capacity::trials::TrialSummary;
 use crate::plan::{Load, Scenario, Until};
 use crate::record::HistogramError;
 use crate::record::summary::EndReason;
-use crate::schedule::{ArrivalProcess, Profile, Schedule, Stage};
+use crate::schedule::{ArrivalProcess, Pause, Profile, Schedule, Stage};
 use watched::Watched;
 
 /// Sent before each trial, where the scenario has no warmup: connections are new, and the first
@@ -160,7 +160,7 @@ fn load(scenario: &Scenario, trial: &Trial, clients: bool) -> Load {
     if clients {
         let think_time = match &scenario.load {
             Load::Closed { think_time, .. } => *think_time,
-            _ => Duration::ZERO,
+            _ => Pause::NONE,
         };
         let clients = Profile::constant(trial.level.floor(), None);
         return Load::Closed { clients, think_time, until };
