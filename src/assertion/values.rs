@@ -10,6 +10,7 @@ use minijinja::value::{Enumerator, Object, ObjectRepr, Serde, Value};
 
 use super::{Exchange, HttpAnswer};
 use crate::template::Context;
+use crate::wire::proto::v2::{NodeProto, node_proto::Content};
 use crate::wire::{
     ByteOrder, DType, DataRequest, Document, Header, NamedScore, NdArray, ScalarKind, Status,
     Tensor,
@@ -268,7 +269,11 @@ impl Object for Doc {
         let blob = || {
             document.blob.as_ref().map_or(Value::from(()), |blob| Value::from_bytes(blob.to_vec()))
         };
-        Some(match key.as_str()? {
+        let name = key.as_str()?;
+        if let Some(field) = document.own_field(name) {
+            return Some(node(field));
+        }
+        Some(match name {
             "id" => Value::from(document.id.as_str()),
             "text" => text(),
             "blob" => blob(),
@@ -279,7 +284,7 @@ impl Object for Doc {
                 Document { tensor: Some(tensor), .. } => array(Some(tensor)),
                 _ => text(),
             },
-            "uri" => Value::from(document.uri.as_str()),
+            "uri" | "url" => Value::from(document.uri.as_str()),
             "mime_type" => Value::from(document.mime_type.as_str()),
             "modality" => Value::from(document.modality.as_str()),
             "weight" => Value::from(document.weight),
@@ -300,7 +305,35 @@ impl Object for Doc {
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::Str(&FIELDS)
+        match find(&self.owner, &self.path) {
+            Some(document) if document.has_own_schema() => {
+                Enumerator::Values(document.set_fields().map(Value::from).collect())
+            }
+            _ => Enumerator::Str(&FIELDS),
+        }
+    }
+}
+
+/// A field of a schema of the user's own.
+fn node(field: &NodeProto) -> Value {
+    let entries = |fields: &BTreeMap<String, NodeProto>| {
+        let values = fields.iter().map(|(name, field)| (name.clone(), node(field)));
+        Value::from(values.collect::<BTreeMap<_, _>>())
+    };
+    match &field.content {
+        None => Value::from(()),
+        Some(Content::Text(text)) => Value::from(text.as_str()),
+        Some(Content::Integer(value)) => Value::from(*value),
+        Some(Content::Float(value)) => Value::from(*value),
+        Some(Content::Boolean(value)) => Value::from(*value),
+        Some(Content::Blob(blob)) => Value::from_bytes(blob.to_vec()),
+        Some(Content::Ndarray(_)) => array(field.array().as_ref()),
+        Some(Content::Doc(doc)) => entries(&doc.data),
+        Some(Content::Dict(dict)) => entries(&dict.data),
+        Some(Content::DocArray(list)) => list.docs.iter().map(|doc| entries(&doc.data)).collect(),
+        Some(Content::List(list) | Content::Set(list) | Content::Tuple(list)) => {
+            list.data.iter().map(node).collect()
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use indexmap::IndexMap;
+use serde_json::Value;
 
 use super::{Family, Map, NdArray, proto};
 
@@ -23,7 +24,8 @@ pub const ONE_CONTENT: &str = "a Document of the v1 family has one of text, blob
 /// strings `NaN`, `Infinity` and `-Infinity`.
 ///
 /// Reading takes camelCase and `url` for `uri` as well, and makes a field of [`Document::extra`] of
-/// every key that is not known, with integers beyond 32 bits as floats. Not kept are the class of
+/// every key that is not known, with integers beyond 32 bits as floats. An object under `fields` is
+/// the fields of a schema of the user's own, each by its own name. Not kept are the class of
 /// an array written as lists, axes behind one of length 0, and the types of nodes in `extra`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Document {
@@ -68,6 +70,9 @@ pub struct Document {
     /// v1's `_metadata`.
     pub metadata: Map,
     /// v2 fields that have no place above (a schema of the user's own), kept as they came.
+    ///
+    /// An empty `id` among them says no more than that the schema is not the default one: see
+    /// [`Document::set_own_schema`].
     pub extra: IndexMap<String, proto::v2::NodeProto>,
 }
 
@@ -134,6 +139,38 @@ impl Document {
         }
     }
 
+    /// Gives it, and the Documents in fields of its own, an id where there is none.
+    pub fn give_ids(&mut self, mut random: impl FnMut() -> u128) {
+        self.give_id(&mut random);
+        self.extra.values_mut().for_each(|node| node.give_ids(&mut random));
+    }
+
+    /// Whether it is of a schema of the user's own: fields that are not set are then not sent, and have
+    /// the schema's defaults.
+    pub fn has_own_schema(&self) -> bool {
+        super::v2::has_own_schema(self)
+    }
+
+    /// Makes it one of a schema of the user's own, even if no field says so.
+    pub fn set_own_schema(&mut self) {
+        if !self.has_own_schema() {
+            self.extra.insert("id".into(), proto::v2::NodeProto::default());
+        }
+    }
+
+    /// The names of the fields that are set, as they are sent to a Flow of v2.
+    pub fn set_fields(&self) -> impl Iterator<Item = &str> {
+        let named = super::v2::NAMES.iter().copied().filter(|name| super::v2::is_set(self, name));
+        let others = self.extra.keys().map(String::as_str);
+        named.chain(others.filter(|name| self.own_field(name).is_some()))
+    }
+
+    /// A field of a schema of the user's own, unless v1's field of that name is set.
+    pub fn own_field(&self, name: &str) -> Option<&proto::v2::NodeProto> {
+        let field = self.extra.get(name).filter(|_| !super::v2::is_set(self, name));
+        field.filter(|field| !super::v2::is_mark(name, field))
+    }
+
     /// Tells chunks and matches whose they are and how deep, as Python does when a Document is put
     /// together from the inside out: a chunk of a chunk gets the depth it has in the latter alone.
     pub fn adopt_parts(&mut self) {
@@ -146,6 +183,50 @@ impl Document {
             found.adopt_parts();
             found.adjacency = self.adjacency.saturating_add(1);
         }
+    }
+
+    /// A Document of a schema of the user's own, every key of which is a field, whatever v1 means by its
+    /// name. `None` when there is no key but v1's: then it is nothing but a bad Document of v1.
+    pub fn of_own_schema(mut keys: Map) -> Option<Document> {
+        const KNOWN: [&str; 24] = [
+            "id",
+            "text",
+            "blob",
+            "tensor",
+            "embedding",
+            "uri",
+            "url",
+            "mime_type",
+            "mimeType",
+            "modality",
+            "parent_id",
+            "parentId",
+            "granularity",
+            "adjacency",
+            "weight",
+            "offset",
+            "location",
+            "tags",
+            "chunks",
+            "matches",
+            "scores",
+            "evaluations",
+            "_metadata",
+            "fields",
+        ];
+        if keys.keys().all(|key| KNOWN.contains(&key.as_str())) {
+            return None;
+        }
+        let id = match keys.remove("id") {
+            None | Some(Value::Null) => String::new(),
+            Some(Value::String(id)) => id,
+            Some(_) => return None,
+        };
+        let nodes =
+            keys.into_iter().map(|(name, value)| (name, proto::v2::NodeProto::of_json(value)));
+        let mut document = Document { id, extra: nodes.collect(), ..Document::default() };
+        document.set_own_schema();
+        Some(document)
     }
 
     /// A Document with text content and no id.

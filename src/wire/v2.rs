@@ -23,10 +23,33 @@ use super::{
     DType, DecodeError, Document, EncodeError, Map, NamedScore, NdArray, Tensor, TensorError,
 };
 
+/// The names of what a [`Document`] can have: first those of [`LEGACY`], then what goes beyond them.
+pub(super) const NAMES: [&str; 20] = [
+    "id",
+    "text",
+    "url",
+    "blob",
+    "tensor",
+    "embedding",
+    "tags",
+    "chunks",
+    "matches",
+    "scores",
+    "parent_id",
+    "granularity",
+    "adjacency",
+    "weight",
+    "offset",
+    "location",
+    "mime_type",
+    "modality",
+    "evaluations",
+    "_metadata",
+];
+
 /// The fields of the schema that an Executor without one of its own has. Python's client and
 /// gateway write all of them, unset ones as a node without content.
-const LEGACY: [&str; 10] =
-    ["id", "text", "url", "blob", "tensor", "embedding", "tags", "chunks", "matches", "scores"];
+const LEGACY: &[&str] = NAMES.split_at(10).0;
 
 /// Writes the fields of a `DocListProto`.
 pub(super) fn write_docs(w: &mut Writer, docs: &[Document]) -> Result<(), EncodeError> {
@@ -105,13 +128,18 @@ pub(super) fn write_doc(w: &mut Writer, doc: &Document) -> Result<(), EncodeErro
 
 /// Whether some field is of a schema that is not the default one.
 pub(super) fn has_own_schema(doc: &Document) -> bool {
-    doc.extra.keys().any(|name| !LEGACY.contains(&name.as_str()))
+    doc.extra.keys().any(|name| name == "id" || !LEGACY.contains(&name.as_str()))
+}
+
+/// Whether a field is no more than the mark of a schema of its own.
+pub(super) fn is_mark(name: &str, field: &NodeProto) -> bool {
+    name == "id" && field.content.is_none()
 }
 
 /// Fields that came with a schema we do not know, unless the Document's own field was set since.
 fn write_extra(w: &mut Writer, doc: &Document) -> Result<(), EncodeError> {
     for (name, node) in doc.extra.iter().rev() {
-        if !is_set(doc, name) {
+        if !is_set(doc, name) && !is_mark(name, node) {
             field(w, name, |w| {
                 w.raw(&node.encode_to_vec());
                 Ok(())
@@ -303,12 +331,47 @@ pub(super) fn read_docs(bytes: Bytes) -> Result<Vec<Document>, DecodeError> {
 /// Reads a `DocProto`; every one of them is a Document.
 pub(super) fn read_doc(proto: DocProto) -> Document {
     let mut doc = Document::default();
+    let own_schema = proto.data.keys().any(|name| !is_known(name));
     for (name, node) in proto.data {
+        // In a schema of its own nothing and an empty list are values as any other.
+        if own_schema && name != "id" && is_empty(&node) {
+            doc.extra.insert(name, node);
+            continue;
+        }
         if let Some(node) = read_field(&mut doc, &name, node) {
             doc.extra.insert(name, node);
         }
     }
     doc
+}
+
+/// Whether a field of this name is one of the default schema, or of those that a Document can have
+/// beyond it.
+fn is_known(name: &str) -> bool {
+    NAMES.contains(&name)
+}
+
+/// Whether a node holds nothing: no content, or a list or a dict without anything in it.
+pub(super) fn is_empty(node: &NodeProto) -> bool {
+    match &node.content {
+        None => true,
+        Some(Content::DocArray(list)) => list.docs.is_empty(),
+        Some(Content::List(list) | Content::Set(list) | Content::Tuple(list)) => {
+            list.data.is_empty()
+        }
+        Some(Content::Dict(dict)) => dict.data.is_empty(),
+        Some(_) => false,
+    }
+}
+
+/// Gives a Document of a schema of its own the fields that came without anything in them.
+pub(super) fn keep_empty(doc: &mut Document, empty: Vec<(&'static str, Option<Content>)>) {
+    if doc.extra.keys().any(|name| !is_known(name)) {
+        let nodes = empty
+            .into_iter()
+            .map(|(name, content)| (name.to_owned(), NodeProto { content, docarray_type: None }));
+        doc.extra.extend(nodes);
+    }
 }
 
 /// Puts a node into the Document's field of its name, or hands it back when it does not fit.
@@ -492,6 +555,99 @@ pub(super) fn node_of(value: Value) -> NodeProto {
         }
     };
     NodeProto { content, docarray_type: None }
+}
+
+impl NodeProto {
+    /// The node of a JSON value: lists and dicts of nodes, integers beyond 32 bits as floats.
+    pub fn of_json(value: Value) -> NodeProto {
+        node_of(value)
+    }
+
+    /// A node of bytes.
+    pub fn of_bytes(bytes: Bytes) -> NodeProto {
+        Content::Blob(bytes).into()
+    }
+
+    /// A node of an array. v2 has no sparse ones: those are written out in full, or are nothing when
+    /// they are too large for that.
+    pub fn of_array(array: NdArray) -> NodeProto {
+        let tensor = match array {
+            NdArray::Dense(tensor) => tensor,
+            NdArray::Sparse(sparse) => match sparse.to_dense() {
+                Ok(tensor) => tensor,
+                Err(_) => return NodeProto::default(),
+            },
+        };
+        let Tensor { dtype, shape, data, .. } = tensor;
+        let dense = DenseNdArrayProto { buffer: data, shape, dtype: dtype.to_string() };
+        let array = NdArrayProto { dense: Some(dense), parameters: None };
+        NodeProto {
+            content: Some(Content::Ndarray(array)),
+            docarray_type: Some(DocarrayType::Type("ndarray".into())),
+        }
+    }
+
+    /// A node of a list. Python takes one of Documents for its lists and for its `DocList`s.
+    pub fn of_list(data: Vec<NodeProto>) -> NodeProto {
+        Content::List(ListOfAnyProto { data }).into()
+    }
+
+    /// A node of a dict.
+    pub fn of_dict(entries: impl IntoIterator<Item = (String, NodeProto)>) -> NodeProto {
+        Content::Dict(DictOfAnyProto { data: entries.into_iter().collect() }).into()
+    }
+
+    /// A node of a Document with these fields.
+    pub fn of_doc(fields: impl IntoIterator<Item = (String, NodeProto)>) -> NodeProto {
+        Content::Doc(DocProto { data: fields.into_iter().collect() }).into()
+    }
+
+    /// The array in it, if it is one.
+    pub fn array(&self) -> Option<NdArray> {
+        match &self.content {
+            // Buffers are shared, so a copy is cheap.
+            Some(Content::Ndarray(array)) => read_array(array.clone()).ok().map(NdArray::Dense),
+            _ => None,
+        }
+    }
+
+    /// Gives the Documents in it an id where they have none.
+    pub fn give_ids(&mut self, random: &mut impl FnMut() -> u128) {
+        match &mut self.content {
+            Some(Content::Doc(doc)) => doc.give_ids(random),
+            Some(Content::DocArray(list)) => {
+                list.docs.iter_mut().for_each(|doc| doc.give_ids(random))
+            }
+            Some(Content::List(list) | Content::Set(list) | Content::Tuple(list)) => {
+                list.data.iter_mut().for_each(|node| node.give_ids(random));
+            }
+            Some(Content::Dict(dict)) => {
+                dict.data.values_mut().for_each(|node| node.give_ids(random));
+            }
+            _ => (),
+        }
+    }
+
+    /// Bytes that the node takes on the wire.
+    pub fn bytes(&self) -> usize {
+        self.encoded_len()
+    }
+}
+
+impl DocProto {
+    fn give_ids(&mut self, random: &mut impl FnMut() -> u128) {
+        self.data.values_mut().for_each(|node| node.give_ids(random));
+        self.data.entry("id".into()).or_insert_with(|| NodeProto {
+            content: Some(Content::Text(format!("{:032x}", random()))),
+            docarray_type: Some(DocarrayType::Type("id".into())),
+        });
+    }
+}
+
+impl From<Content> for NodeProto {
+    fn from(content: Content) -> NodeProto {
+        NodeProto { content: Some(content), docarray_type: None }
+    }
 }
 
 /// Scores that are dicts as `write_scores` writes them; `None` for anything else.

@@ -287,19 +287,31 @@ pub(crate) fn decode(family: Family, message: &[u8]) -> Result<DataRequest, Deco
             Ok(finish(header, body.parameters, body.routes, body.data))
         }
         Family::V2 => {
-            let body: Body<V2> = from_slice(message)?;
-            let header = match (body.header, &body.data) {
-                (Some(header), _) => header.into(),
-                // Who sends one Document without a header gets its id for a request id.
-                (None, Some(Data { docs, alone: true, .. })) => Header {
-                    request_id: docs.first().map(|doc| doc.id.clone()).unwrap_or_default(),
-                    ..Header::default()
+            let body: Body<V2> = match from_slice(message) {
+                Ok(body) => body,
+                // A schema of the user's own may have anything under the names of ours.
+                Err(error @ DecodeError::Json { .. }) => match from_slice::<Body<V2Any>>(message) {
+                    Ok(body) => return Ok(finish_v2(body)),
+                    Err(_) => return Err(error),
                 },
-                (None, _) => Header::default(),
+                Err(error) => return Err(error),
             };
-            Ok(finish(header, body.parameters, body.routes, body.data))
+            Ok(finish_v2(body))
         }
     }
+}
+
+fn finish_v2<D>(body: Body<D>) -> DataRequest {
+    let header = match (body.header, &body.data) {
+        (Some(header), _) => header.into(),
+        // Who sends one Document without a header gets its id for a request id.
+        (None, Some(Data { docs, alone: true, .. })) => Header {
+            request_id: docs.first().map(|doc| doc.id.clone()).unwrap_or_default(),
+            ..Header::default()
+        },
+        (None, _) => Header::default(),
+    };
+    finish(header, body.parameters, body.routes, body.data)
 }
 
 fn finish<D>(
@@ -478,6 +490,7 @@ trait Reads {
 
 struct V1;
 struct V2;
+struct V2Any;
 
 impl Reads for V1 {
     const DIALECT: Dialect = Dialect::V1Request;
@@ -485,6 +498,10 @@ impl Reads for V1 {
 
 impl Reads for V2 {
     const DIALECT: Dialect = Dialect::V2;
+}
+
+impl Reads for V2Any {
+    const DIALECT: Dialect = Dialect::V2Any;
 }
 
 #[derive(serde::Deserialize)]
@@ -626,8 +643,8 @@ impl<'de, D: Reads> Visitor<'de> for DataVisitor<D> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Data<D>, A::Error> {
-        if D::DIALECT == Dialect::V2 {
-            let doc = DocumentSeed::new(Dialect::V2).visit_map(map)?;
+        if D::DIALECT != Dialect::V1Request {
+            let doc = DocumentSeed::new(D::DIALECT).visit_map(map)?;
             return Ok(Data { docs: vec![doc], alone: true, dialect: PhantomData });
         }
         let mut docs = Vec::new();

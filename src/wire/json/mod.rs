@@ -50,6 +50,8 @@ pub(super) enum Dialect {
     V1Response,
     /// Both directions of v2.
     V2,
+    /// The same, where arrays and lists of Documents may be anything.
+    V2Any,
     /// GraphQL of v1, as answered.
     GraphQl,
     /// Files and people.

@@ -3,16 +3,17 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use bytes::Bytes;
 use indexmap::IndexMap;
 use serde::de::{
     self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
+use serde_json::Value;
 
 use super::parts::{
     Array, ArrayWithNulls, Base64, Coerced, Key, LooseBase64, Real, Scores, TagsText,
 };
 use super::{Dialect, NESTING_MAX};
+use crate::wire::proto::v2::{DictOfAnyProto, node_proto::Content};
 use crate::wire::{DType, Document, Map, NamedScore, NdArray, v2};
 
 /// Reads one Document.
@@ -109,6 +110,33 @@ impl<'de> Visitor<'de> for DocumentsSeed {
     }
 }
 
+/// The same, and whether there is a list at all.
+struct MaybeDocuments(DocumentsSeed);
+
+impl<'de> DeserializeSeed<'de> for MaybeDocuments {
+    type Value = Option<Vec<Document>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for MaybeDocuments {
+    type Value = Option<Vec<Document>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.expecting(f)
+    }
+
+    fn visit_unit<E>(self) -> Result<Option<Vec<Document>>, E> {
+        Ok(None)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Option<Vec<Document>>, A::Error> {
+        self.0.visit_seq(seq).map(Some)
+    }
+}
+
 impl<'de> DeserializeSeed<'de> for DocumentSeed {
     type Value = Document;
 
@@ -134,6 +162,7 @@ impl<'de> Visitor<'de> for DocumentSeed {
         let mut doc = Document::default();
         let mut dtypes = Dtypes::default();
         let mut seen: Vec<Cow<'de, str>> = Vec::new();
+        let mut empty = Vec::new();
         while let Some(Key(key)) = map.next_key()? {
             // Users write it, and the second of two would win without a word.
             if dialect == Dialect::Plain {
@@ -144,11 +173,32 @@ impl<'de> Visitor<'de> for DocumentSeed {
             }
             // Here and not with the other keys, whose functions take much of the stack.
             match &*key {
-                "chunks" => doc.chunks = map.next_value_seed(within)?,
-                "matches" => doc.matches = map.next_value_seed(within)?,
-                _ => read_field(&mut doc, &mut dtypes, key, &mut map, dialect)?,
+                "chunks" | "matches" if dialect == Dialect::V2Any => {
+                    read_any_docs(&mut doc, &key, map.next_value()?, within)?;
+                }
+                "chunks" | "matches" => {
+                    let (name, docs) = match &*key {
+                        "chunks" => ("chunks", &mut doc.chunks),
+                        _ => ("matches", &mut doc.matches),
+                    };
+                    match map.next_value_seed(MaybeDocuments(within))? {
+                        None if dialect == Dialect::V2 => empty.push((name, None)),
+                        Some(found) if dialect == Dialect::V2 && found.is_empty() => {
+                            empty.push((name, Some(Content::List(Default::default()))));
+                        }
+                        found => *docs = found.unwrap_or_default(),
+                    }
+                }
+                "fields" if dialect == Dialect::Plain => {
+                    let fields: Map = map.next_value()?;
+                    let nodes = fields.into_iter().map(|(name, value)| (name, v2::node_of(value)));
+                    doc.extra.extend(nodes);
+                    doc.set_own_schema();
+                }
+                _ => read_field(&mut doc, &mut dtypes, &mut empty, key, &mut map, dialect)?,
             }
         }
+        v2::keep_empty(&mut doc, empty);
         cast(&mut doc.tensor, dtypes.tensor)?;
         cast(&mut doc.embedding, dtypes.embedding)?;
         Ok(doc)
@@ -163,15 +213,35 @@ fn cast<E: de::Error>(array: &mut Option<NdArray>, dtype: Option<String>) -> Res
     Ok(())
 }
 
+/// What a schema of the user's own may have under the names of chunks and matches.
+fn read_any_docs<E: de::Error>(
+    doc: &mut Document,
+    key: &str,
+    value: Value,
+    within: DocumentsSeed,
+) -> Result<(), E> {
+    let is_docs = value
+        .as_array()
+        .is_some_and(|items| !items.is_empty() && items.iter().all(Value::is_object));
+    if !is_docs {
+        doc.extra.insert(key.to_owned(), v2::node_of(value));
+        return Ok(());
+    }
+    let docs = within.deserialize(value).map_err(E::custom)?;
+    *(if key == "chunks" { &mut doc.chunks } else { &mut doc.matches }) = docs;
+    Ok(())
+}
+
 fn read_field<'de, A: MapAccess<'de>>(
     doc: &mut Document,
     dtypes: &mut Dtypes,
+    empty: &mut Empty,
     key: Cow<'de, str>,
     map: &mut A,
     dialect: Dialect,
 ) -> Result<(), A::Error> {
     let rest = match dialect {
-        Dialect::V2 => read_v2(doc, &key, map)?,
+        Dialect::V2 | Dialect::V2Any => read_v2(doc, empty, &key, map, dialect)?,
         dialect => read_v1(doc, dtypes, &key, map, dialect)?,
     };
     match (rest, dialect) {
@@ -180,11 +250,15 @@ fn read_field<'de, A: MapAccess<'de>>(
         (Rest::Unknown, Dialect::V1Request | Dialect::V1Response | Dialect::GraphQl) => {
             map.next_value::<IgnoredAny>()?;
         }
-        (Rest::Unknown, Dialect::V2 | Dialect::Plain) => {
+        (Rest::Unknown, Dialect::V2 | Dialect::V2Any | Dialect::Plain) => {
             let node = v2::node_of(map.next_value()?);
             let rest = match dialect {
-                Dialect::V2 => v2::read_field(doc, &key, node),
-                _ => Some(node),
+                Dialect::Plain => Some(node),
+                _ if key == "scores" && v2::is_empty(&node) => {
+                    empty.push(("scores", node.content));
+                    None
+                }
+                _ => v2::read_field(doc, &key, node),
             };
             if let Some(node) = rest {
                 doc.extra.insert(key.into_owned(), node);
@@ -253,20 +327,64 @@ fn read_v1<'de, A: MapAccess<'de>>(
     Ok(Rest::Read)
 }
 
-/// The fields of v2's default schema; others are read as nodes, as in the protobuf form.
+/// Fields of v2's default schema that came without anything in them, with what there was.
+type Empty = Vec<(&'static str, Option<Content>)>;
+
+/// The fields of v2's default schema; others are read as nodes, as in the protobuf form. So are those
+/// that are of another type there, in a schema of the user's own.
 fn read_v2<'de, A: MapAccess<'de>>(
     doc: &mut Document,
+    empty: &mut Empty,
     key: &str,
     map: &mut A,
+    dialect: Dialect,
 ) -> Result<Rest, A::Error> {
+    let any = dialect == Dialect::V2Any;
     match key {
         "id" => doc.id = text(map, Dialect::V2)?.unwrap_or_default(),
-        "text" => doc.text = text(map, Dialect::V2)?,
-        "url" => doc.uri = text(map, Dialect::V2)?.unwrap_or_default(),
-        "blob" => doc.blob = text(map, Dialect::V2)?.map(Bytes::from),
-        "tensor" => doc.tensor = array_with_nulls(map)?,
-        "embedding" => doc.embedding = array_with_nulls(map)?,
-        "tags" => doc.tags = map.next_value::<Option<Map>>()?.unwrap_or_default(),
+        "text" => match map.next_value()? {
+            Value::String(text) => doc.text = Some(text),
+            Value::Null => empty.push(("text", None)),
+            other => drop(doc.extra.insert(key.to_owned(), v2::node_of(other))),
+        },
+        "url" => match map.next_value()? {
+            Value::String(text) => doc.uri = text,
+            Value::Null => empty.push(("url", None)),
+            other => drop(doc.extra.insert(key.to_owned(), v2::node_of(other))),
+        },
+        "blob" => match map.next_value()? {
+            Value::String(text) => doc.blob = Some(text.into()),
+            Value::Null => empty.push(("blob", None)),
+            other => drop(doc.extra.insert(key.to_owned(), v2::node_of(other))),
+        },
+        "tags" => match map.next_value()? {
+            Value::Object(tags) if tags.is_empty() => {
+                empty.push(("tags", Some(Content::Dict(DictOfAnyProto::default()))));
+            }
+            Value::Object(tags) => doc.tags = tags,
+            Value::Null => empty.push(("tags", None)),
+            other => drop(doc.extra.insert(key.to_owned(), v2::node_of(other))),
+        },
+        "tensor" | "embedding" => {
+            let name = if key == "tensor" { "tensor" } else { "embedding" };
+            let array = match any {
+                false => array_with_nulls(map)?,
+                true => {
+                    let value: Value = map.next_value()?;
+                    match Option::<ArrayWithNulls>::deserialize(&value) {
+                        Ok(array) => array.map(|ArrayWithNulls(array)| array),
+                        Err(_) => {
+                            doc.extra.insert(key.to_owned(), v2::node_of(value));
+                            return Ok(Rest::Read);
+                        }
+                    }
+                }
+            };
+            if array.is_none() {
+                empty.push((name, None));
+            }
+            *(if name == "tensor" { &mut doc.tensor } else { &mut doc.embedding }) = array;
+        }
         _ => return Ok(Rest::Unknown),
     }
     Ok(Rest::Read)

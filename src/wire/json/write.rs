@@ -73,7 +73,7 @@ impl Serialize for AsJson<'_, Document> {
             return of_doc.fail_value("weight, offset and location have to be finite".into());
         }
         match self.context.dialect {
-            Dialect::V2 => of_doc.v2(serializer),
+            Dialect::V2 | Dialect::V2Any => of_doc.v2(serializer),
             _ => of_doc.v1(serializer),
         }
     }
@@ -140,7 +140,8 @@ impl AsJson<'_, Document> {
         map.text(mime_type, &doc.mime_type)?;
         map.put("text", doc.text.as_ref().filter(|text| content(text.len())))?;
         map.float("weight", self.single(doc.weight))?;
-        map.text("uri", &doc.uri)?;
+        // What v2's default schema calls `url` is of that name in one of the user's own too.
+        map.text(if plain && v2::has_own_schema(doc) { "url" } else { "uri" }, &doc.uri)?;
         map.put("tags", some(!doc.tags.is_empty()).map(|()| self.tags()))?;
         map.float("offset", self.single(doc.offset))?;
         map.put("location", some(!doc.location.is_empty()).map(|()| self.singles(&doc.location)))?;
@@ -205,10 +206,10 @@ impl AsJson<'_, Document> {
 
     /// Fields of a schema of its own, unless the Document's field of that name was set since.
     fn extra<M: SerializeMap>(&self, map: &mut Fields<M>) -> Result<(), M::Error> {
-        for (name, node) in
-            self.value.extra.iter().filter(|(name, _)| !v2::is_set(self.value, name))
-        {
-            map.put(name, Some(self.with(node)))?;
+        for name in self.value.extra.keys() {
+            if let Some(field) = self.value.own_field(name) {
+                map.put(name, Some(self.with(field)))?;
+            }
         }
         Ok(())
     }
@@ -308,7 +309,7 @@ impl Serialize for AsJson<'_, NamedScore> {
         if !self.plain() && !score.value.is_finite() {
             return self.fail_value(format!("a score is {}, which JSON has not", score.value));
         }
-        let nulls = !matches!(self.context.dialect, Dialect::Plain | Dialect::V2);
+        let nulls = !matches!(self.context.dialect, Dialect::Plain | Dialect::V2 | Dialect::V2Any);
         let mut map = Fields { map: serializer.serialize_map(None)?, nulls };
         map.put("value", Some(Float(score.value)))?;
         map.text(op_name, &score.op_name)?;
@@ -401,7 +402,7 @@ impl Serialize for AsJson<'_, NdArray> {
         match self.value {
             NdArray::Dense(tensor) => self.with(tensor).serialize(serializer),
             array if self.plain() => ArrayProto::from(array).serialize(serializer),
-            NdArray::Sparse(_) if self.context.dialect == Dialect::V2 => {
+            NdArray::Sparse(_) if matches!(self.context.dialect, Dialect::V2 | Dialect::V2Any) => {
                 self.fail_array(TensorError::Sparse("v2 has no sparse arrays"))
             }
             NdArray::Sparse(sparse) => match sparse.to_dense() {
@@ -424,7 +425,7 @@ impl Serialize for AsJson<'_, Tensor> {
         }
         let style = match self.context.dialect {
             Dialect::V1Request | Dialect::V1Response | Dialect::GraphQl => Style::Exact,
-            Dialect::V2 => Style::Short,
+            Dialect::V2 | Dialect::V2Any => Style::Short,
             Dialect::Plain => Style::Plain,
         };
         match tensor.nested(style) {
@@ -509,6 +510,10 @@ impl Serialize for AsJson<'_, NodeProto> {
             }
             Content::Float(value) => Float(*value).serialize(serializer),
             Content::Boolean(value) => serializer.serialize_bool(*value),
+            // Gateways read text for bytes, so what is text goes as it is.
+            Content::Blob(blob) if std::str::from_utf8(blob).is_err() => {
+                Base64(blob).serialize(serializer)
+            }
             Content::Blob(blob) => self.with(&blob[..]).serialize(serializer),
             Content::Ndarray(array) => {
                 // Buffers are shared, so a copy is cheap.
