@@ -116,7 +116,7 @@ impl<'a, C: Call> Exchange<'a, C> {
 
     fn send(&mut self, mut data: Option<Vec<Document>>) {
         if self.form.wants_ids() {
-            data.iter_mut().flatten().for_each(|document| document.give_id(rand::random));
+            data.iter_mut().flatten().for_each(|document| document.give_ids(rand::random));
         }
         self.blank.data = data;
         let encoded = self.form.encode_request(&self.blank);

@@ -8,6 +8,7 @@ use rand::{Rng, RngExt};
 use serde_json::Value;
 
 use super::array::Array;
+use super::own::OwnFields;
 use super::spec::{BlobSpec, DocumentsSpec, ScoreSpec, ShortOr, TextSpec};
 use crate::random::{self, Key};
 use crate::source::{Problem, Spot};
@@ -37,6 +38,7 @@ pub(super) struct Fields {
     parent_id: Option<Template>,
     granularity: Option<Template>,
     adjacency: Option<Template>,
+    own: Option<OwnFields>,
 }
 
 #[derive(Clone, Debug)]
@@ -45,8 +47,9 @@ enum Text {
     Words(Range<Count>),
 }
 
+/// Bytes, ready to be made.
 #[derive(Clone, Debug)]
-enum Blob {
+pub(super) enum Blob {
     Random(Range<ByteSize>),
     Given(Bytes),
     // Base64, different for each Document.
@@ -68,27 +71,29 @@ struct Score {
 }
 
 /// The size of a Document without its contents, in bytes.
-const DOCUMENT_BYTES: f64 = 512.0;
+pub(super) const DOCUMENT_BYTES: f64 = 512.0;
 
 /// The length of a random word with its space, in bytes.
-const WORD_BYTES: f64 = 8.0;
+pub(super) const WORD_BYTES: f64 = 8.0;
 
 /// The maximum of random bytes in one blob: more than any message can hold.
-const BLOB_BYTES_MAX: u64 = 2 << 30;
+pub(super) const BLOB_BYTES_MAX: u64 = 2 << 30;
 
 /// The maximum of random words in one text.
-const WORDS_MAX: u64 = 100_000_000;
+pub(super) const WORDS_MAX: u64 = 100_000_000;
 
 /// The maximum of chunks, or of matches, of one Document.
-const CHILDREN_MAX: u64 = 1_000_000;
+pub(super) const CHILDREN_MAX: u64 = 1_000_000;
 
 impl Fields {
-    /// Binds the expressions of a generator and checks what can be checked once.
+    /// Binds the expressions of a generator and checks what can be checked once. `within`: of chunks or
+    /// matches.
     pub(super) fn compile(
         spec: &DocumentsSpec,
         at: Spot<'_>,
         context: &Context,
         problems: &mut Vec<Problem>,
+        within: bool,
     ) -> Fields {
         let mut bind = |template: &Option<Template>, key: &str, kind: Kind| {
             let template = template.as_ref()?;
@@ -163,6 +168,10 @@ impl Fields {
                 );
             }
         }
+        fields.own = spec
+            .fields
+            .as_ref()
+            .map(|own| OwnFields::compile(own, at.key("fields"), context, problems, !within));
         let contents: Vec<&str> = [
             ("text", spec.text.is_some()),
             ("content", spec.content.is_some() && spec.text.is_none()),
@@ -183,23 +192,19 @@ impl Fields {
 
     /// About how large a Document can become, in bytes of memory, and the path of keys to its largest
     /// part. What expressions make is not counted.
-    pub(super) fn largest(&self) -> (f64, Vec<&'static str>) {
+    pub(super) fn largest(&self) -> (f64, Vec<&str>) {
         let text = match &self.text {
             Some(Text::Words(range)) => range.high().0 as f64 * WORD_BYTES,
             _ => 0.0,
         };
-        let blob = match &self.blob {
-            Some(Blob::Random(range)) => range.high().bytes() as f64,
-            Some(Blob::Given(bytes)) => bytes.len() as f64,
-            _ => 0.0,
-        };
+        let blob = self.blob.as_ref().map_or(0.0, Blob::largest);
         let array = |array: &Option<Array>| array.as_ref().map_or(0.0, Array::bytes);
-        let children = |children: &Option<Children>| {
+        fn children(children: &Option<Children>) -> (f64, Vec<&str>) {
             children.as_ref().map_or((0.0, Vec::new()), |children| {
                 let (each, path) = children.fields.largest();
                 (children.count.high().0 as f64 * each, path)
             })
-        };
+        }
         let own = |bytes: f64| (bytes, Vec::new());
         let parts = [
             ("text", own(text)),
@@ -208,6 +213,7 @@ impl Fields {
             ("embedding", own(array(&self.embedding))),
             ("chunks", children(&self.chunks)),
             ("matches", children(&self.matches)),
+            ("fields", self.own.as_ref().map(OwnFields::largest).unwrap_or_default()),
         ];
         let sum = parts.iter().map(|(_, (bytes, _))| bytes).sum::<f64>() + DOCUMENT_BYTES;
         let most = parts.into_iter().max_by(|(_, a), (_, b)| a.0.total_cmp(&b.0));
@@ -225,6 +231,7 @@ impl Fields {
             || self.arrays().any(Array::is_random)
             || self.children().any(|children| children.count.low() != children.count.high());
         !random
+            && self.own.as_ref().is_none_or(OwnFields::is_constant)
             && self.templates().all(Template::is_constant)
             && self.children().all(|children| children.fields.is_constant())
     }
@@ -232,7 +239,12 @@ impl Fields {
     /// The paths that its expressions look up: `captured.id`.
     pub(super) fn paths(&self) -> Vec<&str> {
         let own = self.templates().flat_map(Template::paths);
-        own.chain(self.children().flat_map(|children| children.fields.paths())).collect()
+        let mut paths: Vec<&str> =
+            own.chain(self.children().flat_map(|children| children.fields.paths())).collect();
+        if let Some(own) = &self.own {
+            own.paths(&mut paths);
+        }
+        paths
     }
 
     fn arrays(&self) -> impl Iterator<Item = &Array> {
@@ -314,28 +326,11 @@ impl Fields {
                 document.text = Some(template.evaluate_text(&scope("text"))?);
             }
             Some(Text::Words(range)) => {
-                let mut rng = key.part("text").rng();
-                let count = pick(&mut rng, range.low().0, range.high().0);
-                document.text = Some(random::words(&mut rng, count));
+                document.text = Some(make_words(*range, key.part("text")));
             }
         }
-        match &self.blob {
-            None => (),
-            Some(Blob::Given(bytes)) => document.blob = Some(bytes.clone()),
-            Some(Blob::Template(template)) => {
-                let text = template.evaluate_text(&scope("blob"))?;
-                let bytes = STANDARD
-                    .decode(text.trim())
-                    .map_err(|error| mistake("base64", format!("not valid base64: {error}")))?;
-                document.blob = Some(bytes.into());
-            }
-            Some(Blob::Random(range)) => {
-                let mut rng = key.part("blob").rng();
-                let length = pick(&mut rng, range.low().bytes(), range.high().bytes());
-                let mut bytes = vec![0; length as usize];
-                rng.fill_bytes(&mut bytes);
-                document.blob = Some(bytes.into());
-            }
+        if let Some(blob) = &self.blob {
+            document.blob = Some(blob.make(&scope("blob"))?);
         }
         if let Some(array) = &self.tensor {
             document.tensor = Some(array.make(&scope("tensor"))?);
@@ -357,6 +352,15 @@ impl Fields {
             (&self.evaluations, "evaluations", &mut document.evaluations),
         ] {
             make_scores(scores, scope(field), to)?;
+        }
+        if let Some(own) = &self.own {
+            // What a data set of files is read into goes into the field that names it.
+            let files = own.takes_files().then(|| {
+                document.uri.clear();
+                document.blob.take()
+            });
+            document.extra.extend(own.make(scope("fields"), files.flatten())?);
+            document.set_own_schema();
         }
         if let Some(children) = &self.chunks {
             let (parent, granularity, adjacency) =
@@ -380,8 +384,61 @@ impl Fields {
     }
 }
 
+impl Blob {
+    /// How large it can become, in bytes; 0 where only its expression tells.
+    pub(super) fn largest(&self) -> f64 {
+        match self {
+            Blob::Random(range) => range.high().bytes() as f64,
+            Blob::Given(bytes) => bytes.len() as f64,
+            Blob::Template(_) => 0.0,
+        }
+    }
+
+    pub(super) fn is_constant(&self) -> bool {
+        match self {
+            Blob::Random(_) => false,
+            Blob::Given(_) => true,
+            Blob::Template(template) => template.is_constant(),
+        }
+    }
+
+    pub(super) fn template(&self) -> Option<&Template> {
+        match self {
+            Blob::Template(template) => Some(template),
+            Blob::Random(_) | Blob::Given(_) => None,
+        }
+    }
+
+    pub(super) fn make(&self, scope: &Scope<'_>) -> Result<Bytes, TemplateError> {
+        match self {
+            Blob::Given(bytes) => Ok(bytes.clone()),
+            Blob::Template(template) => {
+                let text = template.evaluate_text(scope)?;
+                let decoded = STANDARD.decode(text.trim());
+                let bytes = decoded
+                    .map_err(|error| mistake("base64", format!("not valid base64: {error}")))?;
+                Ok(bytes.into())
+            }
+            Blob::Random(range) => {
+                let mut rng = scope.key.rng();
+                let length = pick(&mut rng, range.low().bytes(), range.high().bytes());
+                let mut bytes = vec![0; length as usize];
+                rng.fill_bytes(&mut bytes);
+                Ok(bytes.into())
+            }
+        }
+    }
+}
+
+/// So many random words.
+pub(super) fn make_words(range: Range<Count>, key: Key) -> String {
+    let mut rng = key.rng();
+    let count = pick(&mut rng, range.low().0, range.high().0);
+    random::words(&mut rng, count)
+}
+
 /// A random number of a range, both ends included.
-fn pick(rng: &mut impl Rng, low: u64, high: u64) -> u64 {
+pub(super) fn pick(rng: &mut impl Rng, low: u64, high: u64) -> u64 {
     if low == high { low } else { rng.random_range(low..=high) }
 }
 
@@ -448,7 +505,7 @@ fn bind_as(
     Some(bound)
 }
 
-fn bind(
+pub(super) fn bind(
     template: &Template,
     at: Spot<'_>,
     context: &Context,
@@ -463,7 +520,7 @@ fn bind(
     }
 }
 
-fn compile_blob(
+pub(super) fn compile_blob(
     spec: &BlobSpec,
     at: Spot<'_>,
     context: &Context,
@@ -529,7 +586,7 @@ impl Children {
             let message = "`files` is for Documents, not for their chunks or matches";
             at.key("blob").problem(problems, message, |problem| problem);
         }
-        Children { count, fields: Box::new(Fields::compile(spec, at, context, problems)) }
+        Children { count, fields: Box::new(Fields::compile(spec, at, context, problems, true)) }
     }
 
     fn make(

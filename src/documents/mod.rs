@@ -4,6 +4,7 @@ mod array;
 mod data;
 mod files;
 mod generator;
+mod own;
 pub(crate) mod spec;
 
 use std::path::Path;
@@ -20,6 +21,7 @@ use crate::random::Key;
 use crate::source::{Node, Problem, Spot};
 use crate::template::{Context, Scope, Template, TemplateError};
 use crate::units::ByteSize;
+use crate::wire::proto::v2::NodeProto;
 use crate::wire::{Document, Map};
 use data::DataSet;
 use generator::Fields;
@@ -90,7 +92,7 @@ impl Documents {
         problems: &mut Vec<Problem>,
     ) -> Option<Documents> {
         let before = problems.len();
-        let fields = Fields::compile(spec, at, context, problems);
+        let fields = Fields::compile(spec, at, context, problems, false);
         let max = spec.max_size.unwrap_or(DOCUMENT_SIZE_MAX);
         let (largest, path) = fields.largest();
         if largest > max.bytes() as f64 {
@@ -207,9 +209,11 @@ impl Documents {
         self.inner.fields.paths()
     }
 
-    /// The random number that the id of the `i`-th is made of, where it has no id of its own.
-    pub fn id(&self, i: u64) -> u128 {
-        self.inner.key.part("id").index(i).rng().random()
+    /// What the id of the `i`-th is made of where it has none of its own, and then those of the Documents
+    /// in it.
+    pub fn ids(&self, i: u64) -> impl FnMut() -> u128 {
+        let mut random = self.inner.key.part("id").index(i).rng();
+        move || random.random()
     }
 
     /// The `i`-th, counted from 0. Asking for one past [`Documents::count`] is the caller's mistake;
@@ -259,7 +263,8 @@ fn text_bytes(document: &Document) -> u64 {
     let others = others.into_iter().map(String::len).sum::<usize>();
     let tags = document.tags.values().map(of_value).sum::<usize>();
     let children = document.chunks.iter().chain(&document.matches).map(text_bytes).sum::<u64>();
-    (text + blob + others + tags) as u64 + children
+    let own = document.extra.values().map(NodeProto::bytes).sum::<usize>();
+    (text + blob + others + tags + own) as u64 + children
 }
 
 /// Whether a path leads to what an earlier step kept.

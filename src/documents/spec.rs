@@ -68,6 +68,9 @@ pub(crate) struct DocumentsSpec {
     pub granularity: Option<Template>,
     /// Depth through matches. In `matches` one more than the parent's unless set.
     pub adjacency: Option<Template>,
+    /// Fields of a schema of the Flow's own, by name: values, or generators as the fields above have them,
+    /// `{words: 5}`, `{shape: [512]}`, `{bytes: 1KiB}`; `{count: 3, fields: …}` is a list of Documents.
+    pub fields: Option<IndexMap<String, Template>>,
     /// A data set: a file with a Document in JSON on each line.
     pub jsonl: Option<PathBuf>,
     /// A data set: a file of comma-separated values with a header line.

@@ -403,3 +403,126 @@ fn what_cannot_be_made_is_said_before_the_load() {
         assert_eq!(compile(text).map(|_| ()), Err(message.into()), "{text}");
     }
 }
+
+/// The fields of a schema of its own, in plain JSON.
+fn own(text: &str, i: u64) -> serde_json::Value {
+    let document = get(text, i);
+    assert!(document.has_own_schema(), "{text}");
+    let mut plain = serde_json::to_value(&document).expect("JSON");
+    plain.as_object_mut().expect("an object").remove("id");
+    plain
+}
+
+#[test]
+fn own_fields_have_any_name_and_type() {
+    assert_eq!(
+        own(
+            "fields: {text: 5, uri: \"u-${{ i }}\", tags: [a, b], scores: [0.5], weight: heavy, \
+             chunks: 3, on: true, nothing: null, big: 3000000000, d: {a: {b: 1.5}}, ll: [[1], [2, 3]]}",
+            7,
+        ),
+        json!({
+            "text": 5, "uri": "u-7", "tags": ["a", "b"], "scores": [0.5], "weight": "heavy",
+            "chunks": 3, "on": true, "nothing": null, "big": 3_000_000_000.0,
+            "d": {"a": {"b": 1.5}}, "ll": [[1], [2, 3]],
+        }),
+    );
+    let drawn = own("fields: {t: \"${{ uniform(0, 1) }}\"}", 1)["t"].as_f64().expect("a number");
+    assert!((0.0..1.0).contains(&drawn));
+}
+
+#[test]
+fn own_fields_have_the_generators_of_v1s() {
+    let made = own(
+        "fields: {w: {words: 3}, t: {text: {words: 2}}, b: {base64: aGVsbG8=}, r: {blob: {bytes: 9}}, \
+         a: {shape: [2, 3], dtype: int8, distribution: zeros}, e: {tensor: {shape: [2]}}, \
+         v: {embedding: {values: [3, 4]}}}",
+        0,
+    );
+    let words = |name: &str| made[name].as_str().expect(name).split(' ').count();
+    assert_eq!((words("w"), words("t")), (3, 2));
+    assert_eq!(made["b"], "aGVsbG8=");
+    assert_eq!(made["r"].as_str().expect("base64").len(), 12);
+    assert_eq!(made["a"], json!([[0, 0, 0], [0, 0, 0]]));
+    assert_eq!(made["e"].as_array().expect("an array").len(), 2);
+    assert_eq!(made["v"], json!([3.0, 4.0]));
+    assert_ne!(own("fields: {w: {words: 9}}", 0), own("fields: {w: {words: 9}}", 1));
+}
+
+#[test]
+fn own_fields_may_be_documents() {
+    assert_eq!(
+        own(
+            "fields: {one: {fields: {x: 1, in: {fields: {y: \"${{ i }}\"}}}}, \
+             many: {count: 2, fields: {n: \"${{ i }}\", v: {values: [1, 2], dtype: int8}}}, \
+             map: {v: {values: [1], dtype: int8}}, list: [{v: {values: [1], dtype: int8}}]}",
+            5,
+        ),
+        json!({
+            "one": {"x": 1, "in": {"y": 5}},
+            "many": [{"n": 0, "v": [1, 2]}, {"n": 1, "v": [1, 2]}],
+            "map": {"v": [1]}, "list": [{"v": [1]}],
+        }),
+    );
+    // A map that has a generator's key and others is a value.
+    let value = json!({"meta": {"count": 3, "shape": "round", "text": "a"}});
+    assert_eq!(own("fields: {meta: {count: 3, shape: round, text: a}}", 0), value);
+}
+
+#[test]
+fn own_fields_come_from_data_sets_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write =
+        |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect(name);
+    write(
+        "a.csv",
+        "id,fields.prompt,fields.code,fields.n,fields.meta.lang,fields.v\n1,hi,007,1.5,en,\"[1, 2]\"\n",
+    );
+    write(
+        "a.jsonl",
+        "{\"fields\": {\"tags\": [1], \"text\": 5}}\n{\"prompt\": \"a\", \"tags\": [\"x\"], \"uri\": \"u\"}\n{\"prompt\": \"a\", \"uri\": \"u\"}\n",
+    );
+    write("a.jpg", "bytes");
+    let at = |text: &str, i| {
+        let documents = compile_in(text, folder.path()).expect(text);
+        serde_json::to_value(documents.get(i, None).expect(text)).expect("JSON")
+    };
+    assert_eq!(
+        at("csv: a.csv", 0),
+        json!({"id": "1", "prompt": "hi", "code": "007", "n": 1.5, "meta": {"lang": "en"}, "v": [1, 2]}),
+    );
+    assert_eq!(at("jsonl: a.jsonl", 0), json!({"tags": [1], "text": 5}));
+    assert_eq!(at("jsonl: a.jsonl", 1), json!({"prompt": "a", "tags": ["x"], "uri": "u"}));
+    assert_eq!(at("jsonl: a.jsonl", 2), json!({"prompt": "a", "uri": "u"}));
+    assert_eq!(
+        at("{jsonl: a.jsonl, fields: {n: 1}}", 2),
+        json!({"prompt": "a", "uri": "u", "n": 1})
+    );
+    assert_eq!(
+        at("fields: {image: {files: '*.jpg'}, n: 1}", 0),
+        json!({"image": "Ynl0ZXM=", "n": 1})
+    );
+}
+
+#[test]
+fn what_is_wrong_with_own_fields_is_told() {
+    for (text, message) in [
+        ("fields: {a: \"${{ vars.lng }}\"}", "`vars.lng` is not defined"),
+        (
+            "fields: {a: {b: [{words: many}]}}",
+            "expected a whole number such as `5` or a range such as `5..30`, found `many`",
+        ),
+        ("fields: {a: {shape: [99999999999]}}", ""),
+        ("fields: {a: {shape: [90000, 90000]}}", "an array has at most 2147483648 values"),
+        (
+            "fields: {a: {shape: [9000, 9000]}}",
+            "a Document may take up to 309MiB, more than the 64MiB that are allowed",
+        ),
+        ("fields: {a: {base64: '?'}}", "not valid base64: Invalid symbol 63, offset 0."),
+        ("fields: {a: {count: 9999999, fields: {}}}", "a field has at most 1000000 Documents"),
+        ("fields: {a: {fields: {b: {files: x}}}}", "`files` is for a field of the Document itself"),
+    ] {
+        let found = compile(text).expect_err(text);
+        assert!(found.contains(message), "{text}: {found}");
+    }
+}

@@ -81,7 +81,9 @@ impl Maker {
                         let get_ids = || {
                             let first = documents.get(0, None);
                             self.form.wants_ids()
-                                && first.is_ok_and(|document| document.id.is_empty())
+                                && first.is_ok_and(|document| {
+                                    document.id.is_empty() || document.has_own_schema()
+                                })
                         };
                         documents.is_constant() && !get_ids()
                     })
@@ -289,7 +291,8 @@ fn documents(
         .map(|i| {
             let mut document = documents.get(i, Some(captured))?;
             if form.wants_ids() {
-                document.give_id(|| documents.id(i));
+                let mut ids = documents.ids(i);
+                document.give_ids(&mut ids);
             }
             Ok(document)
         })

@@ -488,6 +488,11 @@ impl Named {
         (node, context)
     }
 
+    /// Whether the generator has this key.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.node.get(key).is_some()
+    }
+
     /// Whether it depends on the matrix of the scenario that uses it.
     pub(crate) fn mentions_matrix(&self) -> bool {
         fn mentions(node: &Node) -> bool {

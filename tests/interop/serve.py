@@ -6,6 +6,7 @@
 * a line `kill NAME` on stdin kills the processes of that Executor and answers `KILLED NAME`;
 * one more Executor: `streamer`, whose endpoint /stream answers one Document with many (jina that
   serves streaming endpoints only);
+* and of v2 those of own_docs.py, whose Documents are of schemas of their own: `own`, `own_rich`, `own_stream`;
 * jina 3.6.5 runs on Python 3.11 and listens on the loopback interface only.
 """
 import os
@@ -98,5 +99,11 @@ if __name__ == '__main__':
     if int(flow_server.JINA_VERSION.split('.')[1]) < 7:
         old_jina_on_new_python()
     flow_server.EXECUTORS['streamer'] = Streamer
+    if flow_server.V2:
+        import own_docs
+
+        flow_server.EXECUTORS['own'] = own_docs.Own
+        flow_server.EXECUTORS['own_rich'] = own_docs.OwnRich
+        flow_server.EXECUTORS['own_stream'] = own_docs.OwnStream
     threading.Thread(target=obey, daemon=True).start()
     sys.exit(flow_server.main())

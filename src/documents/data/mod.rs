@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use serde_json::error::Category;
 
 use super::files::matching_files;
+use super::own::files_of;
 use super::spec::{BlobSpec, DocumentsSpec, Order};
 use crate::error::{chain, json_words};
 use crate::random::{Key, Permutation};
@@ -161,6 +162,9 @@ pub enum EntryError {
     /// Columns such as `tags.a` and `tags.a.b`: a tag that would be a value and a map.
     #[error("tag `{0}` has a value")]
     Tag(String),
+    /// Columns such as `fields.a` and `fields.a.b`.
+    #[error("field `{0}` has a value")]
+    Field(String),
     /// An entry of a DocumentArray that cannot be read from its place.
     #[error(transparent)]
     Read(io::Error),
@@ -197,8 +201,10 @@ impl DataSet {
         max: ByteSize,
         problems: &mut Vec<Problem>,
     ) -> Option<DataSet> {
-        let files = match &spec.blob {
-            Some(BlobSpec::Files(pattern)) => Some(pattern),
+        let own = spec.fields.as_ref().and_then(files_of);
+        let files = match (&spec.blob, &own) {
+            (Some(BlobSpec::Files(pattern)), _) => Some(pattern),
+            (_, Some((_, pattern))) => Some(pattern),
             _ => None,
         };
         let kinds = [
@@ -235,7 +241,11 @@ impl DataSet {
         }
         let kind = *given.first()?;
         let columns_at = at.key("columns");
-        let at = if kind == "blob" { at.key("blob").key("files") } else { at.key(kind) };
+        let at = match (kind, &own) {
+            ("blob", Some((name, pattern))) => at.key("fields").key(name).find(pattern),
+            ("blob", None) => at.key("blob").key("files"),
+            _ => at.key(kind),
+        };
         let before = problems.len();
         let max = max.min(ENTRY_BYTES_MAX);
         let (path, opened) = if let Some(path) = &spec.jsonl {

@@ -16,6 +16,7 @@ use super::{
 use crate::source::{Problem, Spot};
 use crate::text::other_encoding;
 use crate::units::{ByteSize, nearest};
+use crate::wire::proto::v2::NodeProto;
 use crate::wire::{Document, Map, NamedScore, NdArray, Tensor};
 
 /// What a column of a CSV file is.
@@ -40,6 +41,8 @@ enum Field {
     Tag(Vec<String>),
     Score(String),
     Evaluation(String),
+    // The names below `fields`.
+    Own(Vec<String>),
 }
 
 pub(super) fn csv_reader(path: &Path) -> csv::ReaderBuilder {
@@ -241,7 +244,7 @@ fn columns_of(
 }
 
 /// The fields that a column can be put into, for suggestions.
-const FIELDS: [&str; 18] = [
+const FIELDS: [&str; 19] = [
     "id",
     "text",
     "content",
@@ -260,6 +263,7 @@ const FIELDS: [&str; 18] = [
     "tags.…",
     "scores.…",
     "evaluations.…",
+    "fields.…",
 ];
 
 impl Field {
@@ -288,6 +292,7 @@ impl Field {
                     "tags" => Field::Tag(rest.split('.').map(str::to_owned).collect()),
                     "scores" => Field::Score(rest.to_owned()),
                     "evaluations" => Field::Evaluation(rest.to_owned()),
+                    "fields" => Field::Own(rest.split('.').map(str::to_owned).collect()),
                     _ => return None,
                 }
             }
@@ -300,13 +305,25 @@ pub(super) fn read_record(
     columns: &[Column],
 ) -> Result<Document, EntryError> {
     let mut document = Document::default();
+    let mut own = Map::new();
     for column in columns {
         let bytes = record.get(column.index).unwrap_or_default();
         let text = std::str::from_utf8(bytes).map_err(|_| EntryError::CellEncoding)?;
         // A cell without anything in it sets nothing.
-        if !text.is_empty() {
-            put(&mut document, &column.field, text)?;
+        if text.is_empty() {
+            continue;
         }
+        match &column.field {
+            Field::Own(path) => {
+                put_below(&mut own, path, of_any_type(text)).map_err(EntryError::Field)?;
+            }
+            field => put(&mut document, field, text)?,
+        }
+    }
+    if columns.iter().any(|column| matches!(column.field, Field::Own(_))) {
+        let nodes = own.into_iter().map(|(name, value)| (name, NodeProto::of_json(value)));
+        document.extra.extend(nodes);
+        document.set_own_schema();
     }
     Ok(document)
 }
@@ -339,14 +356,10 @@ fn put(document: &mut Document, field: &Field, text: &str) -> Result<(), EntryEr
         }
         Field::Location => document.location = numbers(text)?,
         Field::Tag(path) => {
-            let mut map: &mut Map = &mut document.tags;
-            let Some((last, above)) = path.split_last() else { return Ok(()) };
-            for name in above {
-                let below = map.entry(name.clone()).or_insert_with(|| Map::new().into());
-                map = below.as_object_mut().ok_or_else(|| EntryError::Tag(name.clone()))?;
-            }
-            map.insert(last.clone(), typed(text));
+            put_below(&mut document.tags, path, typed(text)).map_err(EntryError::Tag)?;
         }
+        // `read_record` does, when it has them all.
+        Field::Own(_) => (),
         Field::Score(name) => {
             document.scores.insert(name.clone(), score(number(text)?));
         }
@@ -363,4 +376,33 @@ fn typed(text: &str) -> Value {
         Ok(value @ (Value::Number(_) | Value::Bool(_))) => value,
         _ => text.into(),
     }
+}
+
+/// A cell of a schema of its own: a number where it is written as one is, so that `007` and `1.50` stay
+/// text; `true` and `false`; lists and maps in JSON.
+fn of_any_type(text: &str) -> Value {
+    let trimmed = text.trim();
+    match serde_json::from_str(trimmed) {
+        Ok(value @ (Value::Bool(_) | Value::Array(_) | Value::Object(_))) => value,
+        Ok(Value::Number(number)) if number_as_written(&number, trimmed) => number.into(),
+        _ => text.into(),
+    }
+}
+
+/// Whether a number is written as we would write it.
+fn number_as_written(number: &serde_json::Number, text: &str) -> bool {
+    let written = number.to_string();
+    written == text
+}
+
+/// Puts a value into a map below these names; the name that has another value already is an error.
+fn put_below(map: &mut Map, path: &[String], value: Value) -> Result<(), String> {
+    let Some((last, above)) = path.split_last() else { return Ok(()) };
+    let mut map = map;
+    for name in above {
+        let below = map.entry(name.clone()).or_insert_with(|| Map::new().into());
+        map = below.as_object_mut().ok_or_else(|| name.clone())?;
+    }
+    map.insert(last.clone(), value);
+    Ok(())
 }

@@ -47,6 +47,16 @@ impl Seen<'_> {
     }
 }
 
+/// Whether Documents have fields of a schema of their own.
+fn has_own_fields(suite: &scenario::LoadedSuite, given: &DocumentsRef) -> bool {
+    match given {
+        DocumentsRef::Inline(spec) => spec.fields.is_some(),
+        DocumentsRef::Name(name) => {
+            suite.documents.iter().any(|named| named.name == *name && named.has("fields"))
+        }
+    }
+}
+
 /// The keys of a step, or of a scenario that is its only step.
 struct StepParts<'a> {
     on: Option<&'a str>,
@@ -87,7 +97,13 @@ impl<'a> Resolver<'a> {
             at,
             outer: None,
         };
-        let family = self.flows.family(flow);
+        // Documents with fields of their own are of v2, whatever the Flow tells.
+        let of_documents =
+            |suite: &scenario::LoadedSuite, given: Option<&DocumentsRef>, family| match given {
+                Some(given) if has_own_fields(suite, given) => Some(Family::V2),
+                _ => family,
+            };
+        let family = of_documents(self.suite, own.documents, self.flows.family(flow));
         let mutates = given.mutate.is_some()
             || given.steps.iter().flatten().any(|step| step.mutate.is_some());
         // What the scenario looks at comes from all steps.
@@ -165,6 +181,7 @@ impl<'a> Resolver<'a> {
             let work = self.work(unit, &parts, &captured);
             let headers = self.headers(unit, &parts, &captured);
             let http = Some(step.request.is_some());
+            let family = of_documents(self.suite, parts.documents, family);
             let seen = Seen::new(&captured, step.mutate.is_some(), http, family);
             let (mut assertions, mut callbacks) = self.judges(
                 [

@@ -12,13 +12,13 @@ use super::{PROTOCOLS, tls};
 
 /// How the program ended and what it wrote.
 #[derive(Debug, PartialEq)]
-struct Ran {
-    code: Option<i32>,
+pub(super) struct Ran {
+    pub(super) code: Option<i32>,
     out: String,
     err: String,
 }
 
-fn run(arguments: &[&str], stdin: &str) -> Ran {
+pub(super) fn run(arguments: &[&str], stdin: &str) -> Ran {
     let mut child = Command::new(env!("CARGO_BIN_EXE_flowbench"))
         .args(arguments)
         .stdin(Stdio::piped())

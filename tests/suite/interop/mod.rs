@@ -13,6 +13,7 @@ mod lifetime;
 mod manner;
 mod matrix;
 mod outcomes;
+mod own;
 mod proxy;
 pub(crate) mod python;
 mod roundtrip;

@@ -1,0 +1,237 @@
+//! Documents of schemas of their own: what an Executor sees of ours is what it sees of those that Jina's own
+//! client sends.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use flowbench::wire::Protocol;
+use serde_json::{Value, json};
+
+use super::flow::{RealFlow, Setup};
+use super::python::{Release, files};
+use super::{PROTOCOLS, commands};
+
+/// What is sent to an endpoint: `fields:` as a suite has it, and the same for Python in JSON.
+struct Case {
+    on: &'static str,
+    fields: &'static str,
+    python: Value,
+}
+
+fn clashes() -> Vec<Case> {
+    let case = |fields, python| Case { on: "/clash", fields, python };
+    vec![
+        // What is not set has the schema's default.
+        case("{text: 5}", json!({"text": 5})),
+        case(
+            "{text: 5, uri: u, url: 'http://a/b.png'}",
+            json!({"text": 5, "uri": "u", "url": "http://a/b.png"}),
+        ),
+        case(
+            "{text: 5, tags: [a, b], scores: [0.25, 2], evaluations: {b: 2}}",
+            json!({"text": 5, "tags": ["a", "b"], "scores": [0.25, 2.0], "evaluations": {"b": 2}}),
+        ),
+        case(
+            "{text: 5, tags: [], scores: [], evaluations: {}, location: {}}",
+            json!({"text": 5, "tags": [], "scores": [], "evaluations": {}, "location": {}}),
+        ),
+        case(
+            "{text: 5, weight: light, blob: {base64: aGVsbG8=}, chunks: 2, mime_type: false}",
+            json!({"text": 5, "weight": "light", "blob": "hello", "chunks": 2, "mime_type": false}),
+        ),
+        case(
+            "{text: 5, embedding: [[1.5, 2.5], [3.5]], matches: {a: 1.5}, modality: 1, location: {b: 2.5}}",
+            json!({"text": 5, "embedding": [[1.5, 2.5], [3.5]], "matches": {"a": 1.5}, "modality": 1, "location": {"b": 2.5}}),
+        ),
+        case(
+            "{text: 5, offset: 0.0, parent_id: 0, granularity: '', adjacency: [2, 3], content: c}",
+            json!({"text": 5, "offset": 0.0, "parent_id": 0, "granularity": "", "adjacency": [2, 3], "content": "c"}),
+        ),
+        case(
+            "{text: 5, modality: null, offset: null, parent_id: null}",
+            json!({"text": 5, "modality": null, "offset": null, "parent_id": null}),
+        ),
+        case(
+            "{text: 5, tensor: {tensor: {shape: [3, 4], distribution: ones}}}",
+            json!({"text": 5, "tensor": [[1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]]}),
+        ),
+    ]
+}
+
+fn types(on: &'static str) -> Vec<Case> {
+    let case = |fields, python| Case { on, fields, python };
+    vec![
+        case("{prompt: \"say ${{ 'hi' }}\"}", json!({"prompt": "say hi"})),
+        case(
+            "{prompt: a, temperature: 0.5, n: 3, stream: true}",
+            json!({"prompt": "a", "temperature": 0.5, "n": 3, "stream": true}),
+        ),
+        case(
+            "{prompt: a, temperature: 2, n: 3.0}",
+            json!({"prompt": "a", "temperature": 2.0, "n": 3}),
+        ),
+        case(
+            "{prompt: a, image: 'http://a/b.png', data: {base64: aGVsbG8=}}",
+            json!({"prompt": "a", "image": "http://a/b.png", "data": "hello"}),
+        ),
+        case(
+            "{prompt: a, vec: {values: [1, 2.5]}, mat: {shape: [3, 4], distribution: zeros}}",
+            json!({"prompt": "a", "vec": [1, 2.5], "mat": [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]}),
+        ),
+        case("{prompt: a, either: b}", json!({"prompt": "a", "either": "b"})),
+        case(
+            "{prompt: a, either: 7, prices: {a: 1.5}, table: [[1, 2], [3]], names: [x, y]}",
+            json!({"prompt": "a", "either": 7, "prices": {"a": 1.5}, "table": [[1, 2], [3]], "names": ["x", "y"]}),
+        ),
+        case("{prompt: a, maybe: [0.5, 1]}", json!({"prompt": "a", "maybe": [0.5, 1.0]})),
+        case("{prompt: a, image: null, maybe: null}", json!({"prompt": "a"})),
+    ]
+}
+
+fn nested() -> Vec<Case> {
+    let case = |fields, python| Case { on: "/rich", fields, python };
+    vec![
+        case("{prompt: a, point: {fields: {x: 1.5}}}", json!({"prompt": "a", "point": {"x": 1.5}})),
+        case(
+            "{prompt: a, point: {x: 1.5, label: l}}",
+            json!({"prompt": "a", "point": {"x": 1.5, "label": "l"}}),
+        ),
+        case(
+            "{prompt: a, points: {count: 2, fields: {x: \"${{ i }}\"}}}",
+            json!({"prompt": "a", "points": [{"x": 0.0}, {"x": 1.0}]}),
+        ),
+        case(
+            "{prompt: a, any_dict: {a: [1, {b: 2.5}], c: null}}",
+            json!({"prompt": "a", "any_dict": {"a": [1, {"b": 2.5}], "c": null}}),
+        ),
+    ]
+}
+
+/// What an Executor saw of our Documents.
+fn ours(flow: &RealFlow, protocol: Protocol, cases: &[Case], more: &str) -> Vec<Value> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut text = format!("flows: {{f: {{host: '{}'}}}}\nscenarios:\n", flow.target(protocol));
+    for (n, Case { on, fields, .. }) in cases.iter().enumerate() {
+        text += &format!(
+            "  - {{name: s{n}, on: {on}, documents: {{count: 1, fields: {fields}}}{more}, on_done: [{{save: s{n}.jsonl}}]}}\n"
+        );
+    }
+    let suite = folder.path().join("suite.yaml");
+    std::fs::write(&suite, text).expect("it can be written");
+    let ran = commands::run(&["run", suite.to_str().expect("a path")], "");
+    assert_eq!(ran.code, Some(0), "{protocol:?}: {ran:?}");
+    let seen = |n| {
+        let saved = std::fs::read_to_string(folder.path().join(format!("s{n}.jsonl")));
+        let saved = saved.expect("it was saved");
+        let saved: Value =
+            serde_json::from_str(saved.lines().next().expect("a Document")).expect("JSON");
+        assert_eq!(saved["title"], "seen", "{saved}");
+        serde_json::from_str(saved["seen"].as_str().expect("text")).expect("JSON")
+    };
+    (0..cases.len()).map(seen).collect()
+}
+
+/// What an Executor saw of those that Jina's client sent.
+fn jinas(flow: &RealFlow, protocol: Protocol, cases: &[Case]) -> Vec<Value> {
+    let target = flow.target(protocol);
+    let name = ["grpc", "http", "websocket"][protocol as usize];
+    let mut child = Command::new(Release::V2.python().expect("the Flow is up"))
+        .arg(files().join("own_docs.py"))
+        .args([name, &target.port.to_string()])
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the environment's interpreter starts");
+    let mut input = child.stdin.take().expect("it is piped");
+    for case in cases {
+        writeln!(input, "{} {}", case.on, case.python).expect("it reads");
+    }
+    drop(input);
+    let output = child.wait_with_output().expect("it ends");
+    let lines = String::from_utf8(output.stdout).expect("it writes text");
+    let seen: Vec<Value> =
+        lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    assert_eq!(seen.len(), cases.len(), "{lines}");
+    seen
+}
+
+/// `Python` is JSON's numbers: over HTTP an array has no type, and is of 64 bits.
+fn compare(setup: &Setup, cases: &[Case], protocols: &[Protocol]) {
+    let Some(flow) = setup.clone().shared() else { return };
+    for protocol in protocols {
+        let (ours, jinas) = (ours(&flow, *protocol, cases, ""), jinas(&flow, *protocol, cases));
+        for ((ours, jinas), case) in ours.iter().zip(&jinas).zip(cases) {
+            assert_eq!(ours, jinas, "{protocol:?}: {}", case.fields);
+        }
+    }
+}
+
+fn own() -> Setup {
+    Setup::new(Release::V2, &PROTOCOLS).with(&["--executors", "own"])
+}
+
+#[test]
+fn fields_keep_their_names_and_types_whatever_v1_means_by_them() {
+    compare(&own(), &clashes(), &PROTOCOLS);
+}
+
+#[test]
+fn every_type_can_be_sent() {
+    compare(&own(), &types("/flat"), &PROTOCOLS);
+}
+
+#[test]
+fn documents_nest() {
+    let setup = Setup::new(Release::V2, &PROTOCOLS).with(&["--executors", "own_rich"]);
+    compare(&setup, &types("/rich"), &[Protocol::Grpc, Protocol::WebSocket]);
+    compare(&setup, &nested(), &PROTOCOLS);
+}
+
+#[test]
+fn a_streaming_endpoint_takes_them_too() {
+    let setup = Setup::new(Release::V2, &[Protocol::Grpc]).with(&["--executors", "own_stream"]);
+    let Some(flow) = setup.shared() else { return };
+    let cases = types("/yield");
+    let seen = ours(&flow, Protocol::Grpc, &cases, ", stream: true, request_size: 1");
+    for (seen, case) in seen.iter().zip(&cases) {
+        assert_eq!(seen["Flat"]["prompt"], case.python["prompt"]);
+    }
+    assert_eq!(seen[1]["Flat"]["temperature"], 0.5);
+}
+
+#[test]
+fn answers_are_read_whatever_their_types() {
+    let Some(flow) = own().shared() else { return };
+    for protocol in PROTOCOLS {
+        let folder = tempfile::tempdir().expect("a folder");
+        let suite = folder.path().join("suite.yaml");
+        let text = format!(
+            "flows: {{f: {{host: '{}'}}}}
+scenarios:
+  - name: echo
+    on: /echo
+    documents: {{count: 2, fields: {{text: \"${{{{ i + 5 }}}}\", tags: [a, b], uri: u, url: 'http://a/b.png'}}}}
+    assert:
+      - response.docs[0].text == 5
+      - request.docs[1].text == 6
+      - response.docs[1].tags == request.docs[1].tags
+      - response.docs[0].uri == 'u'
+      - response.docs[0].url == 'http://a/b.png'
+      - response.docs[0].scores == [0.5]
+      - response.docs[0].tensor is none
+      - response.docs[0].embedding[0][0] == 1
+      - response.docs[0].weight == 'heavy'
+      - response.docs[0].chunks == 7
+      - response.docs[0].content == 'default'
+      - response.docs[0].mime_type is true
+      - response.docs[0].location.a == 0.5
+",
+            flow.target(protocol)
+        );
+        std::fs::write(&suite, text).expect("it can be written");
+        let ran = commands::run(&["run", suite.to_str().expect("a path")], "");
+        assert_eq!(ran.code, Some(0), "{protocol:?}: {ran:?}");
+    }
+}
