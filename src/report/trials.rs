@@ -122,7 +122,7 @@ fn going(trial: &Trial, progress: &Progress, unit: Unit) -> String {
         let sure = 1.0 - (-f64::max(for_pass, for_fail)).exp();
         if trial.rule.is_some() && sure >= LEANS {
             let sure = number((sure * 100.0).floor());
-            let way = if for_pass > for_fail { "holds" } else { "fails" };
+            let way = if for_pass > for_fail { "passes" } else { "fails" };
             text.push_str(&format!(", {sure} % sure it {way}"));
         }
     }
@@ -229,7 +229,7 @@ mod tests {
         let begins = "confirm          1,369/s  running         12.3 s  of 1 min 30 s";
         assert_eq!(
             goes(State::Running, 2.7, -3.0),
-            format!("{begins}, 93 % sure it holds, p50 5.92 ms, p99 18.2 ms")
+            format!("{begins}, 93 % sure it passes, p50 5.92 ms, p99 18.2 ms")
         );
         assert!(goes(State::Running, -3.0, 20.0).contains(", 99 % sure it fails, "));
         assert!(!goes(State::Running, 0.1, -3.0).contains("sure"));

@@ -113,7 +113,7 @@ const SEARCHES: [(&str, &str, &str, &[&str]); 5] = [
     (
         "rate",
         include_str!("../../capacity/rate.json"),
-        "Holds ",
+        "Sustains ",
         &[
             "Response time over load",
             "Throughput over load",
@@ -123,11 +123,16 @@ const SEARCHES: [(&str, &str, &str, &[&str]); 5] = [
             "Trials",
         ],
     ),
-    ("clients", include_str!("../../capacity/clients.json"), "Holds ", &["Throughput over load"]),
+    (
+        "clients",
+        include_str!("../../capacity/clients.json"),
+        "Sustains ",
+        &["Throughput over load"],
+    ),
     (
         "sizes",
         include_str!("../../capacity/sizes.json"),
-        "Holds ",
+        "Sustains ",
         &["Sizes and connections", "Documents against latency"],
     ),
     ("fails-at-low", include_str!("../../capacity/fails-at-low.json"), "Fails already at ", &[]),

@@ -69,8 +69,8 @@ pub(super) fn pareto(capacity: &Capacity) -> Option<Part> {
         legend,
         svg: plot("Documents against latency", &x, &y, &shapes),
         note:
-            "Each point is the most that one combination holds, or the least that it fails at. Of \
-               those on the front none is better than another in every way."
+            "Each point is the highest load that a combination sustains, or the lowest at which it \
+               fails. No combination on the front is better than another in every respect."
                 .into(),
         head: head.clone(),
         rows: rows.clone(),

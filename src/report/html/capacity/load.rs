@@ -26,7 +26,7 @@ fn axis_of_levels(capacity: &Capacity, loads: &[&TrialSummary]) -> Axis {
 
 /// The edge: between the load that passes and the one that fails.
 fn edge(capacity: &Capacity) -> Option<Shape> {
-    let word = |held: f64| format!("holds {}", level(held, capacity.unit));
+    let word = |held: f64| format!("sustains {}", level(held, capacity.unit));
     match capacity.answer {
         Answer::Edge { held, fails, .. } => {
             Some(Shape::Stretch(held, fails.unwrap_or(held), word(held)))
@@ -72,9 +72,9 @@ pub(super) fn figures(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figur
             title: "Response time over load".into(),
             legend: Mark::Line.legend(["median", name]),
             svg: plot("Response time over load", &x, &y, &shapes),
-            note: "The shaded stretch is where the edge lies: what is left of it holds, what is right \
-                   of it fails, each with the stated confidence. Beyond it a queue grows, and times \
-                   tell of the length of the trial."
+            note: "The shaded range is where the edge lies: loads to the left of it pass and loads to \
+                   the right fail, with the stated confidence. Beyond it a queue grows, so times there \
+                   depend on how long the trial was."
                 .into(),
             head: ["Load", "Median", name].map(Cow::Borrowed).to_vec(),
             rows: timed

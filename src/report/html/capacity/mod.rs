@@ -73,9 +73,9 @@ impl Page {
     fn new(capacity: &Capacity) -> Page {
         let unit = capacity.unit;
         let (class, headline) = match &capacity.answer {
-            Answer::Edge { held, .. } => ("passed", format!("Holds {}", level(*held, unit))),
+            Answer::Edge { held, .. } => ("passed", format!("Sustains {}", level(*held, unit))),
             Answer::HoldsAtHigh { level: high } => {
-                ("passed", format!("Holds {} and more", level(*high, unit)))
+                ("passed", format!("Sustains {} and more", level(*high, unit)))
             }
             Answer::FailsAtLow { level: low } => {
                 ("failed", format!("Fails already at {}", level(*low, unit)))
@@ -138,7 +138,7 @@ fn key(capacity: &Capacity) -> Vec<Fact> {
     let fact = |name, value| Fact { name, value };
     let mut facts = Vec::new();
     if let Some(held) = capacity.answer.held() {
-        facts.push(fact("holds", level(held, unit)));
+        facts.push(fact("sustains", level(held, unit)));
     }
     if let Answer::Edge { fails: Some(fails), .. } = capacity.answer {
         facts.push(fact("fails at", level(fails, unit)));

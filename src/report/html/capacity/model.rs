@@ -179,7 +179,7 @@ pub(super) fn predictions(capacity: &Capacity) -> Vec<[String; 4]> {
             rate(prediction.holds_per_s.value),
             interval(&prediction.holds_per_s, rate),
             match prediction.beyond {
-                true => "beyond twice what was measured: a guess".into(),
+                true => "extrapolated beyond twice the measured range".into(),
                 false => String::new(),
             },
         ]
@@ -197,7 +197,7 @@ pub(super) fn rates(capacity: &Capacity) -> Vec<[String; 4]> {
             mean.map_or("no end".into(), |mean| show(mean.value)),
             mean.map_or("–".into(), |mean| interval(mean, show)),
             match (mean, prediction.beyond) {
-                (_, true) => "beyond twice what was measured: a guess".into(),
+                (_, true) => "extrapolated beyond twice the measured range".into(),
                 (None, _) => "the queue would grow".into(),
                 _ => String::new(),
             },
