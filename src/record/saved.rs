@@ -125,7 +125,7 @@ pub(crate) fn parse_as<T: DeserializeOwned>(
         return Err(ReadProblem::Foreign(what.into()));
     }
     // The schema first: with another one, any error about a field would mislead.
-    let head: Head = serde_json::from_str(text).map_err(not_json)?;
+    let head: Head = serde_json::from_str(text).map_err(|error| not_json(text, &error))?;
     match head.schema.as_ref().map(|found| found.as_str()) {
         Some(Some(found)) if found == schema => (),
         Some(Some(found)) if is_newer(found, schema) => {
@@ -147,9 +147,14 @@ pub(crate) fn parse_as<T: DeserializeOwned>(
     })
 }
 
-fn not_json(error: serde_json::Error) -> ReadProblem {
+fn not_json(text: &str, error: &serde_json::Error) -> ReadProblem {
+    // A number that is cut off is told as one that is wrong, at its end.
+    let lines = text.split('\n').count();
+    let last = text.rsplit('\n').next().unwrap_or_default().len();
+    let at_end = error.line() == lines && error.column() >= last;
     match error.classify() {
         Category::Eof => ReadProblem::Truncated { line: error.line() },
+        Category::Syntax if at_end => ReadProblem::Truncated { line: error.line() },
         _ => ReadProblem::Foreign(format!("it is not JSON ({error})")),
     }
 }
@@ -503,6 +508,20 @@ mod tests {
         let mut later = saved();
         later["scenarios"][0]["wisdom"] = json!(42);
         assert!(parse(&later.to_string()).is_ok());
+    }
+
+    #[test]
+    fn wherever_a_result_is_cut_off_it_ends_in_the_middle() {
+        for text in [format!("{:#}", saved()), saved().to_string()] {
+            for cut in (1..text.len() - 1).filter(|cut| text.is_char_boundary(*cut)) {
+                let problem = parse(&text[..cut]).expect_err("it is a part");
+                assert!(
+                    matches!(problem, ReadProblem::Truncated { .. }),
+                    "{problem} after {}",
+                    &text[cut.saturating_sub(40)..cut]
+                );
+            }
+        }
     }
 
     #[test]
