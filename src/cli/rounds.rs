@@ -32,7 +32,8 @@ pub(super) async fn once(
     let (live, states) = watch::channel(Vec::new());
     // One line per run is enough for a log; a terminal shows the progress.
     let shown = (!quiet && print::err_is_terminal()).then(|| tokio::spawn(show(states)));
-    let options = run::Options { output: output(true), stop: stop.clone(), live, journal: None };
+    let options =
+        run::Options { output: output(true), stop: stop.clone(), live, ..run::Options::default() };
     let outcome = run::run(plan.clone(), options).await;
     if let Some(shown) = shown {
         // It ends with the run, which drops its end of the channel.

@@ -86,6 +86,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     let (files, journal) = Files::open(&folder, &reports).map_err(not_written)?;
     let mut ours = COMPARISONS.map(|name| folder.join(name)).to_vec();
     ours.extend(files.paths().map(Path::to_owned));
+    ours.extend(run::log_names(&plan).into_iter().map(|name| folder.join(name)));
     let saved = |ours: &PathBuf| plan.saves().find(|path| is_same_file(path, ours));
     if let Some(path) = ours.iter().find_map(saved) {
         files.discard();
@@ -101,7 +102,13 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     watch_signals(stop.clone(), args.quiet);
     let (live, states) = watch::channel(Vec::new());
     let shown = (!args.quiet).then(|| tokio::spawn(show(states)));
-    let options = run::Options { output: print::output(args.json), stop, live, journal: notes };
+    let options = run::Options {
+        output: print::output(args.json),
+        stop,
+        live,
+        journal: notes,
+        logs: Some(folder.clone()),
+    };
     let outcome = run::run(plan, options).await;
     if let Some(shown) = shown {
         // It ends with the run, which drops its end of the channel.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Flow, Origin};
+use super::{Flow, Launch, Origin, Ready};
 use crate::client::{ClientConfig, ConfigError, FamilyChoice, Limits, ResponseMemory, TlsOptions};
 use crate::flow::{FlowConfig, PathStep};
 use crate::scenario::{self, FamilyWord, Named, ProtocolWord, Tls, TlsMap};
@@ -170,6 +170,13 @@ fn check(given: &scenario::Flow, at: Spot<'_>, problems: &mut Vec<Problem>) {
         ("max_response_memory", given.max_response_memory.is_some()),
         ("command", given.command.is_some()),
     ];
+    let of_commands = [
+        ("cwd", given.cwd.is_some()),
+        ("env", given.env.is_some()),
+        ("ready", given.ready.is_some()),
+        ("ready_timeout", given.ready_timeout.is_some()),
+        ("keep", given.keep.is_some()),
+    ];
     if let Some(config) = &given.embedded {
         for problem in config.problems() {
             let at = problem.path.iter().fold(at.key("embedded"), |at, step| match step {
@@ -178,7 +185,7 @@ fn check(given: &scenario::Flow, at: Spot<'_>, problems: &mut Vec<Problem>) {
             });
             at.problem(problems, problem.message, |problem| problem);
         }
-        for (key, _) in remote.into_iter().filter(|(_, given)| *given) {
+        for (key, _) in remote.into_iter().chain(of_commands).filter(|(_, given)| *given) {
             at.name(key).problem(
                 problems,
                 format!("`{key}` has no meaning for a Flow that is `embedded`"),
@@ -221,12 +228,14 @@ fn check(given: &scenario::Flow, at: Spot<'_>, problems: &mut Vec<Problem>) {
     if given.command.as_ref().is_some_and(Vec::is_empty) {
         at.key("command").problem(problems, "`command` needs a program", |problem| problem);
     }
-    if given.ready_timeout.is_some() && given.command.is_none() {
-        at.name("ready_timeout").problem(
-            problems,
-            "`ready_timeout` is for a Flow that a `command` starts",
-            |problem| problem,
-        );
+    if given.command.is_none() {
+        for (key, _) in of_commands.into_iter().filter(|(_, given)| *given) {
+            at.name(key).problem(
+                problems,
+                format!("`{key}` is for a Flow that a `command` starts"),
+                |problem| problem,
+            );
+        }
     }
     for (key, span) in
         [("ready_timeout", given.ready_timeout), ("connect_timeout", given.connect_timeout)]
@@ -338,13 +347,109 @@ impl Draft<'_> {
             .collect();
         let origin = match given.command.take() {
             None => Origin::Remote(clients),
-            Some(command) => Origin::Command {
-                command: command.into_iter().map(|word| word.0).collect(),
-                ready_timeout: given.ready_timeout.map_or(READY_TIMEOUT, Span::get),
-                clients,
-            },
+            Some(command) => {
+                let command = command.into_iter().map(|word| word.0).collect();
+                let launch = launch(command, &given, at, &named.base, problems);
+                Origin::Command { launch, clients }
+            }
         };
         Flow { name, origin }
+    }
+}
+
+/// How a command starts a Flow.
+fn launch(
+    command: Vec<String>,
+    given: &scenario::Flow,
+    at: Spot<'_>,
+    base: &Path,
+    problems: &mut Vec<Problem>,
+) -> Launch {
+    let cwd = given.cwd.as_ref().map(|folder| base.join(folder));
+    if let Some(folder) = cwd.as_ref().filter(|folder| !folder.is_dir()) {
+        let message = format!("`{}` is no folder", folder.display());
+        at.key("cwd").problem(problems, message, |problem| problem);
+    }
+    let words =
+        command.iter().enumerate().map(|(index, word)| (at.key("command").index(index), word));
+    let env = given.env.iter().flatten();
+    let values = env.clone().map(|(name, value)| (at.key("env").key(name), &value.0));
+    for (at, _) in words.chain(values).filter(|(_, word)| word.contains('\0')) {
+        at.problem(problems, "no program can be given a text with a NUL character", |p| p);
+    }
+    for (name, _) in env.clone().filter(|(name, _)| name.is_empty() || name.contains(['=', '\0'])) {
+        let message = format!("`{name}` cannot be the name of a variable");
+        at.key("env").name(name).problem(problems, message, |problem| {
+            problem.help("a name is not empty and has no `=`")
+        });
+    }
+    let ready = match given.ready.as_ref().map(|given| ready(given, at, problems)) {
+        None | Some(None) => Ready::Answers,
+        Some(Some(ready)) => ready,
+    };
+    Launch {
+        command,
+        cwd,
+        env: env.map(|(name, value)| (name.clone(), value.0.clone())).collect(),
+        ready,
+        ready_timeout: given.ready_timeout.map_or(READY_TIMEOUT, Span::get),
+        keep: given.keep.unwrap_or(false),
+    }
+}
+
+/// What tells that a Flow is ready; `None`: it has problems.
+fn ready(given: &scenario::Ready, at: Spot<'_>, problems: &mut Vec<Problem>) -> Option<Ready> {
+    let at = at.key("ready");
+    // A host and a port, which has to be there.
+    let authority = |text: &str| {
+        let target = format!("grpc://{text}").parse::<Target>().ok()?;
+        let port = text.rsplit_once(':')?.1;
+        (port.parse() == Ok(target.port)).then_some((target.host, target.port))
+    };
+    match given {
+        scenario::Ready::Address(address) => {
+            let Some((host, port)) = authority(address) else {
+                let message =
+                    format!("expected an address such as `127.0.0.1:9090`, found `{address}`");
+                at.key("address").problem(problems, message, |problem| problem);
+                return None;
+            };
+            Some(Ready::Address(host, port))
+        }
+        scenario::Ready::Url(url) => {
+            let rest = url.strip_prefix("http://").filter(|_| !url.contains(char::is_whitespace));
+            let parts = rest.map(|rest| rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())));
+            let found = parts.and_then(|(host, path)| {
+                let (host, port) = authority(host).or_else(|| authority(&format!("{host}:80")))?;
+                let path = if path.starts_with('/') { path.into() } else { format!("/{path}") };
+                Some(Ready::Url { host, port, path })
+            });
+            if found.is_none() {
+                let message =
+                    format!("expected a URL such as `http://127.0.0.1:9090/ready`, found `{url}`");
+                at.key("url").problem(problems, message, |problem| problem);
+            }
+            found
+        }
+        scenario::Ready::Log(text) => {
+            if text.is_empty() {
+                at.key("log").problem(problems, "`log` needs a text", |problem| problem);
+                return None;
+            }
+            Some(Ready::Log(text.clone()))
+        }
+        scenario::Ready::LogMatches(pattern) => match regex::bytes::Regex::new(pattern) {
+            Ok(pattern) => Some(Ready::LogMatches(pattern)),
+            Err(error) => {
+                // The last line says what is wrong, those before it show where.
+                let error = error.to_string();
+                let reason = error.lines().last().unwrap_or_default();
+                let reason = reason.strip_prefix("error: ").unwrap_or(reason);
+                let message = format!("`{pattern}` is no regular expression: {reason}");
+                at.key("log_matches").problem(problems, message, |problem| problem);
+                None
+            }
+        },
     }
 }
 

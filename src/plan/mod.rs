@@ -8,6 +8,7 @@ pub mod forecast;
 mod loads;
 mod names;
 mod notes;
+mod ports;
 mod resolve;
 mod saves;
 mod show;
@@ -72,15 +73,52 @@ pub enum Origin {
     Embedded(FlowConfig),
     /// Already running: one client configuration for each protocol it can be reached over.
     Remote(Vec<ClientConfig>),
-    /// Started by a command, reached as a remote one, stopped at the end.
+    /// Started by a command when the first scenario that uses it is due, and reached as a remote one.
     Command {
-        /// Program and arguments.
-        command: Vec<String>,
-        /// How long it may take until it answers.
-        ready_timeout: Duration,
+        /// How it is started.
+        launch: Launch,
         /// As in `Remote`.
         clients: Vec<ClientConfig>,
     },
+}
+
+/// How a command starts a Flow.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// Program and arguments; never empty.
+    pub command: Vec<String>,
+    /// The folder in which it runs; `None`: the current one.
+    pub cwd: Option<PathBuf>,
+    /// Variables of its environment, besides ours. Values are shown nowhere.
+    pub env: Vec<(String, String)>,
+    /// What tells that the Flow is ready.
+    pub ready: Ready,
+    /// How long that may take.
+    pub ready_timeout: Duration,
+    /// It stays up to the end of the run. Otherwise it is stopped after the last scenario that uses it.
+    pub keep: bool,
+}
+
+/// What tells that a Flow is ready.
+#[derive(Clone, Debug)]
+pub enum Ready {
+    /// It answers over the first of its protocols.
+    Answers,
+    /// Something listens at this host and port.
+    Address(String, u16),
+    /// A GET of `path` over HTTP gets a status below 400.
+    Url {
+        /// The host.
+        host: String,
+        /// The port.
+        port: u16,
+        /// Path and query, from the slash on.
+        path: String,
+    },
+    /// A line of the command's output contains this.
+    Log(String),
+    /// A line of the command's output has a match of this.
+    LogMatches(regex::bytes::Regex),
 }
 
 /// One scenario: what is sent, how fast, and what must be true.

@@ -110,12 +110,15 @@ fn used<'a>(
         };
         match &flow.origin {
             Origin::Remote(reached) => clients(reached),
-            Origin::Command { command, clients: reached, .. } => {
+            Origin::Command { launch, clients: reached } => {
                 clients(reached);
                 // `jina flow --uses flow.yml` or `--uses=flow.yml`.
-                let parts = command.iter().flat_map(|part| [Some(&**part), after_equals(part)]);
-                for path in parts.flatten().map(Path::new).filter(|path| path.is_file()) {
-                    add(path, format!("a file in the command of flow `{name}`"));
+                let parts =
+                    launch.command.iter().flat_map(|part| [Some(&**part), after_equals(part)]);
+                let cwd = launch.cwd.as_deref().unwrap_or(Path::new(""));
+                for path in parts.flatten().map(|path| cwd.join(path)).filter(|path| path.is_file())
+                {
+                    add(&path, format!("a file in the command of flow `{name}`"));
                 }
             }
             Origin::Embedded(config) => {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{
-    Action, Callbacks, Capacity, ClientOverrides, Connections, Flow, Levels, Load, Origin,
-    Parameters, Plan, Post, Scenario, Step, Until, Work,
+    Action, Callbacks, Capacity, ClientOverrides, Connections, Flow, Launch, Levels, Load, Origin,
+    Parameters, Plan, Post, Ready, Scenario, Step, Until, Work,
 };
 use crate::client::{ClientConfig, Compression, FamilyChoice};
 use crate::documents::Documents;
@@ -125,14 +125,36 @@ fn show_flow(flow: &Flow) -> Value {
             json!({"embedded": config})
         }
         Origin::Remote(clients) => show_clients(clients).into(),
-        Origin::Command { command, ready_timeout, clients } => {
-            let mut map = Map::new();
-            map.insert("command".into(), command.clone().into());
+        Origin::Command { launch, clients } => {
+            let mut map = show_launch(launch);
             map.extend(show_clients(clients));
-            map.insert("ready_timeout".into(), span(*ready_timeout));
             map.into()
         }
     }
+}
+
+fn show_launch(launch: &Launch) -> Map {
+    let mut map = Map::new();
+    map.insert("command".into(), launch.command.clone().into());
+    if let Some(folder) = &launch.cwd {
+        let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
+        map.insert("cwd".into(), folder.display().to_string().into());
+    }
+    let env: Map = launch.env.iter().map(|(name, _)| (name.clone(), MASK.into())).collect();
+    map.insert("env".into(), env.into());
+    let ready = match &launch.ready {
+        Ready::Answers => None,
+        Ready::Address(host, port) => Some(json!({"address": format!("{host}:{port}")})),
+        Ready::Url { host, port, path } => {
+            Some(json!({"url": format!("http://{host}:{port}{path}")}))
+        }
+        Ready::Log(text) => Some(json!({"log": text})),
+        Ready::LogMatches(pattern) => Some(json!({"log_matches": pattern.as_str()})),
+    };
+    map.extend(ready.map(|ready| ("ready".to_owned(), ready)));
+    map.insert("ready_timeout".into(), span(launch.ready_timeout));
+    map.insert("keep".into(), launch.keep.into());
+    map
 }
 
 fn show_clients(clients: &[ClientConfig]) -> Map {

@@ -1,24 +1,42 @@
-//! The Flows of a plan: started before the first scenario, stopped after the last.
+//! The Flows of a plan: each started when the first scenario that uses it is due, and stopped after the
+//! last.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::join_all;
+use tokio::sync::OnceCell;
 
 use super::command::{CommandError, Started};
 use super::machine::memory;
 use crate::client::{ClientConfig, ResponseMemory};
 use crate::engine::Stop;
 use crate::flow::{Flow, FlowError};
-use crate::plan::{Origin, Plan};
+use crate::plan::{self, Origin, Plan};
+use crate::units::Secrets;
 use crate::wire::Protocol;
 
 /// The Flows that scenarios go to, by their index in the plan.
 pub(super) struct Flows {
-    all: Vec<Result<Running, FlowsError>>,
+    all: Vec<Slot>,
     /// Of the responses of all that have no bound of their own.
     memory: ResponseMemory,
+    /// What no output of a command is to show.
+    secrets: Secrets,
+    stop: Stop,
+}
+
+/// A Flow, and what became of it.
+struct Slot {
+    flow: plan::Flow,
+    /// Scenarios that use it and are not over.
+    users: AtomicUsize,
+    /// The file that gets the output of its command.
+    log: Option<PathBuf>,
+    /// Empty until somebody uses it.
+    running: OnceCell<Result<Running, FlowsError>>,
 }
 
 /// Why a scenario has no Flow to go to.
@@ -33,64 +51,83 @@ pub(super) enum FlowsError {
 }
 
 enum Running {
-    /// No scenario goes there.
-    Unused,
-    /// With the certificate it shows, if it encrypts.
-    Embedded(Flow, Option<PathBuf>),
+    /// Empty once it is stopped, with the certificate it shows, if it encrypts.
+    Embedded(Mutex<Option<Flow>>, Option<PathBuf>),
     Remote(Vec<ClientConfig>),
     Command(Started),
 }
 
 impl Flows {
-    /// Starts what has to be started, all at once. A Flow that does not start fails the scenarios
-    /// that go to it, and no others.
-    pub(super) async fn start(plan: &Plan, stop: &Stop) -> Flows {
-        let used: BTreeSet<usize> = plan.scenarios.iter().map(|scenario| scenario.flow).collect();
-        let starts = plan.flows.iter().enumerate().map(|(index, flow)| {
-            let used = used.contains(&index);
-            async move {
-                if !used {
-                    return Ok(Running::Unused);
-                }
-                match &flow.origin {
-                    Origin::Embedded(config) => Flow::start(config.clone())
-                        .await
-                        .map(|flow| {
-                            let cert = config.tls.as_ref().map(|tls| tls.cert.clone());
-                            Running::Embedded(flow, cert)
-                        })
-                        .map_err(|error| FlowsError::Embedded(Arc::new(error))),
-                    Origin::Remote(clients) => Ok(Running::Remote(clients.clone())),
-                    Origin::Command { command, ready_timeout, clients } => {
-                        Started::start(command, *ready_timeout, clients, stop)
-                            .await
-                            .map(Running::Command)
-                            .map_err(FlowsError::Command)
-                    }
-                }
-            }
+    /// Starts the Flows inside this process, for the scenarios that will run. A Flow that does not start
+    /// fails the scenarios that go to it, and no others. The output of commands goes to files in `logs`.
+    pub(super) async fn begin(
+        plan: &Plan,
+        scenarios: impl Iterator<Item = usize>,
+        logs: Option<&Path>,
+        stop: &Stop,
+    ) -> Flows {
+        let mut users = vec![0; plan.flows.len()];
+        scenarios.for_each(|scenario| users[plan.scenarios[scenario].flow] += 1);
+        let all = plan.flows.iter().zip(users).zip(log_names(plan)).map(|((flow, users), name)| {
+            let log = logs.map(|folder| folder.join(name));
+            let (flow, users) = (flow.clone(), AtomicUsize::new(users));
+            Slot { flow, users, log, running: OnceCell::new() }
         });
-        Flows { all: join_all(starts).await, memory: response_memory() }
+        let flows = Flows {
+            all: all.collect(),
+            memory: response_memory(),
+            secrets: plan.secrets.clone(),
+            stop: stop.clone(),
+        };
+        let used = |slot: &&Slot| {
+            let is_embedded = matches!(slot.flow.origin, Origin::Embedded(_));
+            is_embedded && slot.users.load(Ordering::Relaxed) > 0
+        };
+        join_all(flows.all.iter().filter(used).map(|slot| flows.running(slot))).await;
+        flows
     }
 
-    /// How a client reaches a Flow over a protocol.
+    /// A Flow that runs: whoever comes first starts it, and others wait for that.
+    async fn running<'a>(&self, slot: &'a Slot) -> Result<&'a Running, FlowsError> {
+        let start = || async {
+            match &slot.flow.origin {
+                Origin::Embedded(config) => match Flow::start(config.clone()).await {
+                    Ok(flow) => {
+                        let cert = config.tls.as_ref().map(|tls| tls.cert.clone());
+                        Ok(Running::Embedded(Mutex::new(Some(flow)), cert))
+                    }
+                    Err(error) => Err(FlowsError::Embedded(Arc::new(error))),
+                },
+                Origin::Remote(clients) => Ok(Running::Remote(clients.clone())),
+                Origin::Command { launch, clients } => {
+                    let log = slot.log.as_deref();
+                    let started =
+                        Started::start(launch, clients, log, &self.secrets, &self.stop).await;
+                    started.map(Running::Command).map_err(FlowsError::Command)
+                }
+            }
+        };
+        slot.running.get_or_init(start).await.as_ref().map_err(Clone::clone)
+    }
+
+    /// How a client reaches a Flow over a protocol, which is started where it has not been.
     ///
     /// # Errors
     /// When the Flow did not start or does not speak it.
-    pub(super) fn client(
+    pub(super) async fn client(
         &self,
         flow: usize,
         protocol: Protocol,
     ) -> Result<ClientConfig, FlowsError> {
-        let running = self.all[flow].as_ref().map_err(Clone::clone)?;
-        let found = match running {
-            Running::Unused => None,
-            Running::Embedded(flow, cert) => flow.target(protocol).map(|target| {
-                let mut config = ClientConfig::new(target.clone());
-                // It is our own Flow: what it shows is to be trusted.
-                config.tls.ca.clone_from(cert);
-                config.http_target = flow.target(Protocol::Http).cloned();
-                config
+        let found = match self.running(&self.all[flow]).await? {
+            Running::Embedded(flow, cert) => lock(flow).as_ref().and_then(|flow| {
+                flow.target(protocol).map(|target| {
+                    let mut config = ClientConfig::new(target.clone());
+                    // It is our own Flow: what it shows is to be trusted.
+                    config.tls.ca.clone_from(cert);
+                    config.http_target = flow.target(Protocol::Http).cloned();
+                    config
+                })
             }),
             Running::Remote(clients) => of(clients, protocol),
             Running::Command(started) => match started.why_ended() {
@@ -105,32 +142,70 @@ impl Flows {
 
     /// Why the command that started a Flow has ended without having been asked to, if it has.
     pub(super) fn why_ended(&self, flow: usize) -> Option<String> {
-        match &self.all[flow] {
-            Ok(Running::Command(started)) => started.why_ended(),
+        match self.all[flow].running.get() {
+            Some(Ok(Running::Command(started))) => started.why_ended(),
             _ => None,
         }
     }
 
     /// Waits for that.
     pub(super) async fn end(&self, flow: usize) -> String {
-        match &self.all[flow] {
-            Ok(Running::Command(started)) => started.end().await,
+        match self.all[flow].running.get() {
+            Some(Ok(Running::Command(started))) => started.end().await,
             _ => std::future::pending().await,
         }
     }
 
-    /// Stops what was started. Gives of each Flow why its command had ended before, if it had.
-    pub(super) async fn stop(self) -> Vec<Option<String>> {
-        join_all(self.all.into_iter().map(|running| async {
-            match running {
-                Ok(Running::Embedded(flow, _)) => flow.stop().await,
-                Ok(Running::Command(started)) => return started.stop().await,
-                Ok(Running::Unused | Running::Remote(_)) | Err(_) => (),
-            }
-            None
-        }))
-        .await
+    /// A scenario that uses a Flow is over. After the last, a Flow that a command started is stopped.
+    pub(super) async fn release(&self, flow: usize) {
+        let slot = &self.all[flow];
+        let last = slot.users.fetch_sub(1, Ordering::AcqRel) == 1;
+        if last && matches!(&slot.flow.origin, Origin::Command { launch, .. } if !launch.keep) {
+            slot.stop().await;
+        }
     }
+
+    /// Stops what was started. Gives of each Flow why its command had ended before, if it had.
+    pub(super) async fn stop(&self) -> Vec<Option<String>> {
+        join_all(self.all.iter().map(Slot::stop)).await;
+        (0..self.all.len()).map(|flow| self.why_ended(flow)).collect()
+    }
+}
+
+impl Slot {
+    /// Stops it, if it was started.
+    async fn stop(&self) {
+        match self.running.get() {
+            Some(Ok(Running::Embedded(flow, _))) => {
+                let flow = lock(flow).take();
+                if let Some(flow) = flow {
+                    flow.stop().await;
+                }
+            }
+            Some(Ok(Running::Command(started))) => started.stop().await,
+            Some(Ok(Running::Remote(_)) | Err(_)) | None => (),
+        }
+    }
+}
+
+/// The names of the files that get the output of commands, of each Flow one: `flow-search.log`.
+pub(crate) fn log_names(plan: &Plan) -> Vec<String> {
+    const LENGTH_MAX: usize = 80;
+    let mut taken = HashSet::new();
+    let names = plan.flows.iter().enumerate().map(|(index, flow)| {
+        let plain = |c: char| if c.is_ascii_alphanumeric() || "-_=".contains(c) { c } else { '-' };
+        let name: String =
+            plan.secrets.mask(&flow.name).chars().take(LENGTH_MAX).map(plain).collect();
+        match taken.insert(name.to_ascii_lowercase()) {
+            true => format!("flow-{name}.log"),
+            false => format!("flow-{name}.{index}.log"),
+        }
+    });
+    names.collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn of(clients: &[ClientConfig], protocol: Protocol) -> Option<ClientConfig> {

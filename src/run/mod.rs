@@ -20,6 +20,7 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+pub(crate) use flows::log_names;
 pub use flows::response_memory;
 pub use live::{Live, Recent, State};
 pub use machine::environment;
@@ -45,6 +46,9 @@ pub struct Options {
     /// Where to write down what was measured as it is measured, so that a run that is killed is not
     /// lost.
     pub(crate) journal: Option<Notes>,
+    /// The folder for the output of the commands that start Flows; `None`: only its end is kept, for
+    /// messages.
+    pub logs: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -55,6 +59,7 @@ impl Default for Options {
             stop: Stop::default(),
             live: watch::Sender::new(Vec::new()),
             journal: None,
+            logs: None,
         }
     }
 }
@@ -101,7 +106,8 @@ enum Progress {
 /// When nothing could be begun.
 pub async fn run(plan: Plan, options: Options) -> Result<Summary, RunError> {
     let secrets = plan.secrets.clone();
-    let (context, mut summary) = Context::begin(plan, options).await?;
+    let all: Vec<usize> = (0..plan.scenarios.len()).collect();
+    let (context, mut summary) = Context::begin(plan, &all, options).await?;
     let (progress, watches): (Vec<_>, Vec<_>) =
         context.plan.scenarios.iter().map(|_| watch::channel(Progress::Pending)).unzip();
     let scenarios = progress.into_iter().enumerate().map(|(index, progress)| {
@@ -109,10 +115,12 @@ pub async fn run(plan: Plan, options: Options) -> Result<Summary, RunError> {
         async move {
             let summary = in_turn(context, index, watches).await;
             let ran = !matches!(summary.end.reason, EndReason::Skipped | EndReason::Unreachable);
-            progress.send_replace(if ran { Progress::Ran } else { Progress::NotRun });
             context.options.live.send_modify(|live| live[index].finish(&summary));
             context
                 .journal(|| Entry::Ended { scenario: index, summary: Box::new(summary.clone()) });
+            // Its Flow is gone before anything that waited for it begins: that may use the same port.
+            context.release(index).await;
+            progress.send_replace(if ran { Progress::Ran } else { Progress::NotRun });
             summary
         }
     });
@@ -130,9 +138,13 @@ pub async fn run(plan: Plan, options: Options) -> Result<Summary, RunError> {
 }
 
 impl Context {
-    /// Opens the files that callbacks write, begins the journal and starts the Flows. Gives what is
-    /// known of the run when it begins.
-    async fn begin(plan: Plan, options: Options) -> Result<(Context, Summary), RunError> {
+    /// Opens the files that callbacks write, and begins the journal and the Flows. `scenarios` are those
+    /// that will run. Gives what is known of the run when it begins.
+    async fn begin(
+        plan: Plan,
+        scenarios: &[usize],
+        options: Options,
+    ) -> Result<(Context, Summary), RunError> {
         let mut saves = Saves::new(plan.secrets.clone());
         for step in plan.scenarios.iter().flat_map(|scenario| &scenario.steps) {
             saves
@@ -147,7 +159,8 @@ impl Context {
         if let Some(journal) = &options.journal {
             journal.begin(&summary, &outlines, &plan.secrets);
         }
-        let flows = Flows::start(&plan, &options.stop).await;
+        let scenarios = scenarios.iter().copied();
+        let flows = Flows::begin(&plan, scenarios, options.logs.as_deref(), &options.stop).await;
         Ok((Context { plan, outlines, flows, saves, options, started, look: None }, summary))
     }
 
@@ -163,6 +176,14 @@ impl Context {
             if let Some(reason) = &ended[plan.scenarios[index].flow] {
                 summarize::lost(summary, &outlines[index], reason);
             }
+        }
+    }
+
+    /// A scenario is over, and does not use its Flow any more.
+    async fn release(&self, scenario: usize) {
+        tokio::select! {
+            () = self.flows.release(self.plan.scenarios[scenario].flow) => (),
+            () = self.options.stop.abort.cancelled() => (),
         }
     }
 

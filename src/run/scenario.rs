@@ -67,7 +67,7 @@ pub(super) async fn run(context: &Context, index: usize) -> ScenarioSummary {
         // Of a trial, figures of the one before it may still be there.
         *live = Live { state: State::Connecting, ..Live::waiting(scenario, &context.plan.secrets) };
     });
-    let config = match context.flows.client(scenario.flow, scenario.protocol) {
+    let config = match context.flows.client(scenario.flow, scenario.protocol).await {
         Ok(config) => with_overrides(config, scenario),
         Err(error) => return not_reached(context, index, "connect", chain(&error)),
     };

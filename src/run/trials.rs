@@ -47,18 +47,25 @@ pub(crate) struct Conduct {
 }
 
 impl Trials {
-    /// Starts the Flows of a plan.
+    /// Begins with the Flows of a plan, for trials of one of `scenarios` and for the others, which it
+    /// needs.
     ///
     /// # Errors
     /// When nothing could be begun.
-    pub async fn start(plan: Plan, options: Options) -> Result<Trials, RunError> {
-        let (context, _) = Context::begin(plan, options).await?;
+    pub async fn start(
+        plan: Plan,
+        scenarios: &[usize],
+        options: Options,
+    ) -> Result<Trials, RunError> {
+        let (context, _) = Context::begin(plan, scenarios, options).await?;
         Ok(Trials { context })
     }
 
-    /// Runs a scenario as it is in the plan: one that a trial needs.
+    /// Runs a scenario as it is in the plan, once: one that a trial needs.
     pub async fn run(&self, index: usize) -> ScenarioSummary {
-        scenario::run(&self.context, index).await
+        let summary = scenario::run(&self.context, index).await;
+        self.context.release(index).await;
+        summary
     }
 
     /// Runs a scenario under another load. Its thresholds do not end it, `look` does.

@@ -43,13 +43,37 @@ pub(crate) struct Flow {
     /// All its responses that come in, or are not done with, may take together. `1GiB` unless set, or a
     /// quarter of the machine's memory if that is less, together with the other flows that do not say.
     pub max_response_memory: Option<ByteSize>,
-    /// Program and arguments that start it. It is stopped at the end, with all it started.
+    /// Program and arguments that start it when the first scenario that uses it is due. It is stopped
+    /// after the last, with all it started.
     pub command: Option<Vec<Argument>>,
-    /// With `command`, how long it may take until it answers. `60s` unless set.
+    /// With `command`, the folder in which it runs. The current one unless set.
+    pub cwd: Option<PathBuf>,
+    /// With `command`, variables of its environment, besides ours. Values are never shown.
+    pub env: Option<IndexMap<String, Argument>>,
+    /// With `command`, what tells that the Flow is ready. Unless set: it answers.
+    pub ready: Option<Ready>,
+    /// With `command`, how long it may take until it is ready. `60s` unless set.
     pub ready_timeout: Option<Span>,
+    /// With `command`, whether it stays up to the end of the run. `false` unless set: it is stopped after
+    /// the last scenario that uses it.
+    pub keep: Option<bool>,
 }
 
-/// A word of a command: text, or a number, which becomes one.
+/// What tells that a Flow is ready.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Ready {
+    /// Something listens there: `127.0.0.1:9090`.
+    Address(String),
+    /// A GET gets a status below 400: `http://127.0.0.1:9090/ready`.
+    Url(String),
+    /// A line of its output contains this text.
+    Log(String),
+    /// A line of its output has a match of this regular expression.
+    LogMatches(String),
+}
+
+/// A word of a command, or a value of its environment: text, or a number, which becomes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Argument(pub String);
 
@@ -130,7 +154,7 @@ impl<'de> Deserialize<'de> for Argument {
             type Value = Argument;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a word of a command")
+                f.write_str("a text or a number")
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Argument, E> {

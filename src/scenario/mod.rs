@@ -23,7 +23,7 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-pub(crate) use flow::{FamilyWord, Flow, ProtocolWord, Tls, TlsMap};
+pub(crate) use flow::{FamilyWord, Flow, ProtocolWord, Ready, Tls, TlsMap};
 pub use load::{LoadedSuite, Options, load, load_text};
 pub(crate) use load::{Named, Unit};
 pub use schema::schema;

@@ -166,13 +166,20 @@ async fn measured(args: &Args) -> Result<(PathBuf, Capacity), Problem> {
     let stop = Stop::default();
     watch_signals(stop.clone(), args.quiet);
     let (live, _) = watch::channel(Vec::new());
-    let options =
-        Options { output: print::output(args.json), stop: stop.clone(), live, journal: None };
+    let options = Options {
+        output: print::output(args.json),
+        stop: stop.clone(),
+        live,
+        journal: None,
+        logs: Some(folder.clone()),
+    };
     let (name, scenario) = (plan.name.clone(), plan.scenarios[task.scenario].clone());
     let started_at = jiff::Timestamp::now();
     let started = std::time::Instant::now();
-    let mut trials =
-        Trials::start(plan, options).await.map_err(|error| Problem::caused(Exit::Usage, &error))?;
+    let mut used = needs(&plan, task.scenario);
+    used.push(task.scenario);
+    let trials = Trials::start(plan, &used, options).await;
+    let mut trials = trials.map_err(|error| Problem::caused(Exit::Usage, &error))?;
     let unit = if task.settings.clients { Unit::Clients } else { Unit::Rate };
     let mut view = (!args.quiet).then(|| match print::err_is_terminal() {
         true => View::terminal(unit),

@@ -14,7 +14,7 @@ use super::loads::load;
 use super::{
     Capacity, ClientOverrides, Connections, Levels, Plan, Post, Scenario, Step, Threshold, Work,
 };
-use super::{names, saves};
+use super::{names, ports, saves};
 use crate::client::{Compression, Retry};
 use crate::documents::Documents;
 use crate::metric::{Measure, Metric};
@@ -121,6 +121,7 @@ impl<'a> Resolver<'a> {
         if self.problems.is_empty() {
             let generators = self.documents.values().flatten().map(|documents| &**documents);
             saves::check(self.suite, &plan, generators, self.problems);
+            ports::check(self.suite, &plan, self.problems);
         }
         plan
     }

@@ -1,6 +1,6 @@
 //! Flows that a `command` starts: nobody else's Flow is measured, and none is left behind.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -106,7 +106,8 @@ scenarios:
     let message = scenario["end"]["message"].as_str().expect("a reason");
     assert_eq!(
         message,
-        "`sh` ended by itself (exit status: 7); the end of its output: warming up\nout of memory"
+        "`sh` ended by itself (exit status: 7); the end of its output, which is in flow-f.log: \
+         warming up\nout of memory"
     );
     assert_eq!(scenario["validity"]["valid"], false);
     assert_eq!(scenario["validity"]["reasons"][0]["text"], message);
@@ -121,7 +122,8 @@ scenarios:
 #[test]
 fn a_command_that_ended_after_its_scenario_makes_it_not_valid_all_the_same() {
     let port = free_port();
-    let flow = flow(port, "$SERVE >/dev/null & sleep 1; exit 0");
+    let flow =
+        flow(port, "$SERVE >/dev/null & sleep 1; exit 0").replace("host:", "keep: true, host:");
     let place = Place::new(&format!(
         "flows: {{f: {flow}, other: {{embedded: {{}}}}}}
 scenarios:
@@ -169,6 +171,139 @@ fn a_run_that_was_started_with_nohup_goes_on_without_its_terminal() {
     std::thread::spawn(move || lines.count());
     send(&child, Signal::HUP);
     Ran::new(child.wait_with_output().expect("it ends")).ends(0);
+}
+
+#[test]
+fn a_flow_is_started_for_the_first_scenario_that_uses_it_and_stopped_after_the_last() {
+    let port = free_port();
+    let suite = input("index-then-query-flow", "suite.yaml").replace("23461", &port.to_string());
+    // Each writes down when it was started and stopped.
+    let wrapped = |name: &str| {
+        format!(
+            "[sh, -c, 'echo {name} starts >>flows; trap \"kill $!; wait; echo {name} stops >>flows\" TERM; \
+             {FLOWBENCH} serve --port {port} --protocol grpc & wait', '', "
+        )
+    };
+    let mut parts = suite.split("[flowbench, serve,");
+    let rest = [parts.next(), parts.next(), parts.next()].map(|part| part.expect("two Flows"));
+    let suite =
+        format!("{}{}{}{}{}", rest[0], wrapped("index"), rest[1], wrapped("query"), rest[2]);
+    let place = Place::new(&suite);
+    place.run(&["--out", "out"]).ends(0);
+    let flows = std::fs::read_to_string(place.path("flows")).expect("they wrote it");
+    assert_eq!(flows, "index starts\nindex stops\nquery starts\nquery stops\n");
+    is_gone(port);
+    let served = std::fs::read_to_string(place.path("out/flow-index.log")).expect("its output");
+    assert!(served.contains(&port.to_string()), "{served}");
+}
+
+#[test]
+fn a_flow_that_is_kept_stays_up_to_the_end_of_the_run() {
+    for (keep, expected) in [("keep: true, ", true), ("", false)] {
+        let port = free_port();
+        let kept = flow(port, "exec $SERVE").replace("host:", &format!("{keep}host:"));
+        let asks = free_port();
+        // Ends at once when the other still answers, and the run says so.
+        let script =
+            format!("if (: </dev/tcp/127.0.0.1/{port}) 2>/dev/null; then exit 9; fi; exec $SERVE");
+        let looks = flow(asks, &script).replace("[sh,", "[bash,");
+        let place = Place::new(&format!(
+            "flows: {{kept: {kept}, looks: {looks}}}
+defaults: {{documents: {{text: x, count: 1}}}}
+scenarios:
+  - {{name: first, flow: kept}}
+  - {{name: second, flow: looks, needs: [first]}}",
+        ));
+        let ran = place.run(&["--out", "out"]);
+        ran.ends(if expected { 3 } else { 0 });
+        assert_eq!(ran.out.contains("exit status: 9"), expected, "{}", ran.out);
+        is_gone(port);
+    }
+}
+
+#[test]
+fn a_command_has_its_folder_its_environment_and_its_own_sign_that_it_is_ready() {
+    let (port, health) = (free_port(), free_port());
+    let script = "echo \"$TOKEN and $PLAIN in $(basename \"$PWD\")\"; exec $SERVE >/dev/null";
+    let ready = [
+        "ready: {log: 'and 12'}".to_owned(),
+        "ready: {log_matches: 'and \\d+ in there$'}".to_owned(),
+        format!("ready: {{address: 'localhost:{port}'}}"),
+        format!("ready: {{url: 'http://127.0.0.1:{health}/ready?a=b'}}"),
+    ];
+    // Says it is not ready twice, then that it is.
+    let listener = TcpListener::bind(("127.0.0.1", health)).expect("it is free");
+    std::thread::spawn(move || {
+        for (asked, socket) in listener.incoming().enumerate() {
+            let mut socket = socket.expect("a connection");
+            let mut line = String::new();
+            BufReader::new(&socket).read_line(&mut line).expect("a request");
+            let status = if asked < 2 { "503 Service Unavailable" } else { "200 OK" };
+            assert_eq!(line, "GET /ready?a=b HTTP/1.1\r\n");
+            let _ = write!(socket, "HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    for ready in ready {
+        let keys = format!(
+            "cwd: there, env: {{TOKEN: '${{{{ env.TOKEN }}}}', PLAIN: 12}}, {ready}, host:"
+        );
+        let flow = flow(port, script).replace("host:", &keys);
+        let place = Place::new(&format!(
+            "flows: {{a/b: {flow}}}\nscenarios: [{{name: s, documents: {{text: x, count: 1}}, retry: {{max_attempts: 50}}}}]"
+        ));
+        std::fs::create_dir(place.path("there")).expect("there is room");
+        let mut command = place.command(&["--out", "out"]);
+        let ran = Ran::new(command.env("TOKEN", "sesame-open").output().expect("it was built"));
+        // The Flow that only printed a line may not listen yet.
+        if ready.contains("log") {
+            assert!(!ran.out.contains("was not ready"), "{}", ran.out);
+        } else {
+            ran.ends(0);
+        }
+        let printed = std::fs::read_to_string(place.path("out/flow-a-b.log")).expect("its output");
+        assert_eq!(printed, "*** and 12 in there\n");
+        let resolved = Ran::new(
+            place
+                .any(&["check", "suite.yaml", "--resolved"])
+                .env("TOKEN", "t")
+                .output()
+                .expect("it was built"),
+        );
+        assert!(
+            resolved.out.contains("PLAIN: '***'") || resolved.out.contains("PLAIN: \"***\""),
+            "{}",
+            resolved.out
+        );
+        is_gone(port);
+    }
+}
+
+#[test]
+fn a_flow_that_does_not_get_ready_is_told_with_what_was_waited_for() {
+    let port = free_port();
+    let nobody = free_port();
+    for (ready, said) in [
+        ("{log: never}".to_owned(), "no line of its output contains `never`".to_owned()),
+        ("{log_matches: '^x$'}".to_owned(), "no line of its output matches `^x$`".to_owned()),
+        (
+            format!("{{address: '127.0.0.1:{nobody}'}}"),
+            format!("nothing answers at 127.0.0.1:{nobody}"),
+        ),
+    ] {
+        let keys = format!("ready: {ready}, ready_timeout: 500ms, host:");
+        let flow =
+            flow(port, "echo loading weights; exec $SERVE >/dev/null").replace("host:", &keys);
+        let place = Place::new(&format!(
+            "flows: {{f: {flow}}}\nscenarios: [{{name: s, documents: {{text: x, count: 1}}}}]"
+        ));
+        place.run(&["--out", "out"]).ends(3);
+        let report = place.report();
+        let message = report["scenarios"][0]["end"]["message"].as_str().expect("a reason");
+        let begins = format!("the Flow of `sh` was not ready within 500ms: {said}");
+        assert!(message.starts_with(&begins), "{message}");
+        assert!(message.ends_with("which is in flow-f.log: loading weights"), "{message}");
+        is_gone(port);
+    }
 }
 
 /// A command that ignores requests to end, as do the processes it starts.

@@ -1,14 +1,16 @@
 //! A Flow that a command starts: watched while it runs, and stopped with every process it started,
 //! whatever becomes of us.
 
-use std::collections::VecDeque;
+mod output;
+
 use std::io;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
@@ -16,8 +18,11 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{CallError, Client, ClientConfig, FamilyChoice};
+use crate::client::{Client, ClientConfig, FamilyChoice};
 use crate::engine::Stop;
+use crate::plan::{Launch, Ready};
+use crate::units::Secrets;
+use output::Output;
 
 /// How long a command may take to end after it was asked to.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,8 +41,8 @@ const STRANGER_TIMEOUT: Duration = Duration::from_secs(1);
 /// started may hold open.
 const OUTPUT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// What is kept of the end of a command's output, in bytes.
-const OUTPUT_MAX: usize = 2048;
+/// How long one look at an address that tells whether the Flow is ready may take.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Waits until we are gone, whatever ended us, then stops the group: `$1`. It hears of our end by the
 /// end of its stdin, which we hold open and never write to.
@@ -75,51 +80,54 @@ pub(super) enum CommandError {
     Ended(String),
     #[error("the run ended while the Flow was starting")]
     Interrupted,
-    #[error(
-        "the Flow of `{program}` was not ready within {within:?}: {}{output}",
-        source.as_ref().map_or_else(|| "it was never asked".into(), |last| last.to_string())
-    )]
-    NotReady {
-        program: String,
-        within: Duration,
-        /// The last answer to whether it is.
-        #[source]
-        source: Option<Box<CallError>>,
-        output: String,
-    },
+    /// With what was seen last, and the end of its output.
+    #[error("the Flow of `{program}` was not ready within {within:?}: {why}{output}")]
+    NotReady { program: String, within: Duration, why: String, output: String },
 }
 
 /// A Flow whose command runs.
 pub(super) struct Started {
     clients: Vec<ClientConfig>,
-    group: Group,
     /// Why the command ended, when it did without having been asked to.
     ended: watch::Receiver<Option<String>>,
     /// Asks the command to end.
     asked: CancellationToken,
-    watching: JoinHandle<()>,
+    /// `None` once it is stopped.
+    running: Mutex<Option<Running>>,
+}
+
+/// The processes of a command, and those who watch them.
+struct Running {
+    group: Group,
+    watching: JoinHandle<Vec<JoinHandle<()>>>,
+    writing: Option<JoinHandle<()>>,
 }
 
 impl Started {
-    /// Starts a command and waits until its Flow answers over the first of its protocols.
+    /// Starts a command and waits until its Flow is ready. `log` gets its output.
     ///
     /// # Errors
     /// Something answers there before, the command cannot be started, or ends, or its Flow is
     /// not ready in time.
     pub(super) async fn start(
-        command: &[String],
-        ready_timeout: Duration,
+        launch: &Launch,
         clients: &[ClientConfig],
+        log: Option<&Path>,
+        secrets: &Secrets,
         stop: &Stop,
     ) -> Result<Started, CommandError> {
-        let Some((program, arguments)) = command.split_first() else {
+        let Some((program, arguments)) = launch.command.split_first() else {
             return Err(CommandError::Empty);
         };
         if let Some(address) = stranger(clients).await {
             return Err(CommandError::AlreadyThere { address, program: program.clone() });
         }
-        let child = Command::new(program)
-            .args(arguments)
+        let mut command = Command::new(program);
+        command.args(arguments).envs(launch.env.iter().map(|(name, value)| (name, value)));
+        if let Some(folder) = &launch.cwd {
+            command.current_dir(folder);
+        }
+        let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -136,27 +144,28 @@ impl Started {
         };
         let (tell, ended) = watch::channel(None);
         let asked = CancellationToken::new();
-        let output = Output::default();
+        let (output, writing) = Output::new(&launch.ready, log, secrets);
         let watching = watch(child, group, program.clone(), output.clone(), tell, asked.clone());
-        let started = Started {
-            clients: clients.to_vec(),
+        let running = Running {
             group: Group { group, watcher: watcher(group), killed: false },
-            ended,
-            asked,
             watching: tokio::spawn(watching),
+            writing,
         };
-        let deadline = Instant::now() + ready_timeout;
+        let running = Mutex::new(Some(running));
+        let started = Started { clients: clients.to_vec(), ended, asked, running };
         let outcome = tokio::select! {
             biased;
             reason = started.end() => Err(CommandError::Ended(reason)),
             () = stop.drain.cancelled() => Err(CommandError::Interrupted),
-            ready = ready(clients, deadline) => ready.map_err(|source| CommandError::NotReady {
+            ready = ready(launch, clients, &output) => ready.map_err(|why| CommandError::NotReady {
                 program: program.clone(),
-                within: ready_timeout,
-                source,
+                within: launch.ready_timeout,
+                why,
                 output: output.told(),
             }),
         };
+        // Its file is complete when nobody can write to it any more.
+        drop(output);
         match outcome {
             Ok(()) => Ok(started),
             Err(reason) => {
@@ -187,13 +196,23 @@ impl Started {
         }
     }
 
-    /// Stops the command and all that it started; why it had ended before, if it had.
-    pub(super) async fn stop(mut self) -> Option<String> {
+    /// Stops the command and all that it started, unless that was done before.
+    pub(super) async fn stop(&self) {
         self.asked.cancel();
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Running { mut group, watching, writing }) = running else { return };
         // Fails when the task panicked, which is no reason to leave processes behind.
-        let _ = (&mut self.watching).await;
-        self.group.kill().await;
-        self.why_ended()
+        let reading = watching.await.unwrap_or_default();
+        group.kill().await;
+        // What left the group may hold its output open.
+        for mut reading in reading {
+            if timeout(OUTPUT_TIMEOUT, &mut reading).await.is_err() {
+                reading.abort();
+            }
+        }
+        if let Some(writing) = writing {
+            let _ = timeout(OUTPUT_TIMEOUT, writing).await;
+        }
     }
 }
 
@@ -209,28 +228,73 @@ async fn stranger(clients: &[ClientConfig]) -> Option<String> {
     None
 }
 
-/// Waits until the Flow answers; past the deadline gives the last reason why it did not.
-async fn ready(clients: &[ClientConfig], deadline: Instant) -> Result<(), Option<Box<CallError>>> {
-    let mut last = None;
+/// Waits until the Flow is ready; past the deadline tells why it is not.
+async fn ready(launch: &Launch, clients: &[ClientConfig], output: &Output) -> Result<(), String> {
+    let mut last = "it was never asked".to_owned();
     let asking = async {
-        let Some(config) = clients.first() else { return };
-        loop {
+        match &launch.ready {
+            Ready::Log(text) => {
+                last = format!("no line of its output contains `{text}`");
+                output.is_ready().await;
+            }
+            Ready::LogMatches(pattern) => {
+                last = format!("no line of its output matches `{pattern}`");
+                output.is_ready().await;
+            }
+            asked => {
+                while let Err(why) = look(asked, clients).await {
+                    last = why;
+                    sleep(READY_INTERVAL).await;
+                }
+            }
+        }
+    };
+    let deadline = Instant::now() + launch.ready_timeout;
+    let answered = timeout_at(deadline, asking).await;
+    answered.map_err(|_| last)
+}
+
+/// Asks a Flow once whether it is ready; tells why it is not.
+async fn look(ready: &Ready, clients: &[ClientConfig]) -> Result<(), String> {
+    let (host, port, path) = match ready {
+        Ready::Address(host, port) => (host, *port, None),
+        Ready::Url { host, port, path } => (host, *port, Some(path)),
+        Ready::Answers | Ready::Log(_) | Ready::LogMatches(_) => {
+            let Some(config) = clients.first() else { return Ok(()) };
             let answer = match Client::new(config.clone()).open().await {
                 Ok(session) if config.family == FamilyChoice::NoFlow => session.greet().await,
                 Ok(session) => session.dry_run().await,
                 Err(error) => Err(error),
             };
-            match answer {
-                Ok(()) => return,
-                Err(error) => last = Some(Box::new(error)),
-            }
-            sleep(READY_INTERVAL).await;
+            return answer.map_err(|error| error.to_string());
         }
     };
-    timeout_at(deadline, asking).await.map_err(|_| last)
+    let looking = async {
+        let mut socket = TcpStream::connect((host.as_str(), port)).await?;
+        let Some(path) = path else { return Ok(Ok(())) };
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: {host}:{port}\r\nconnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).await?;
+        // `HTTP/1.1 200`
+        let mut line = [0; 12];
+        socket.read_exact(&mut line).await?;
+        let line = String::from_utf8_lossy(&line).into_owned();
+        let status =
+            line.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..)?.parse::<u16>().ok());
+        Ok::<_, io::Error>(match status {
+            Some(200..400) => Ok(()),
+            Some(status) => Err(format!("http://{host}:{port}{path} answers with status {status}")),
+            None => Err(format!("http://{host}:{port}{path} does not answer over HTTP")),
+        })
+    };
+    match timeout(LOOK_TIMEOUT, looking).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => Err(format!("nothing answers at {host}:{port} ({error})")),
+        Err(_) => Err(format!("{host}:{port} does not answer within {LOOK_TIMEOUT:?}")),
+    }
 }
 
-/// Waits for a command to end, and tells why; or asks it to.
+/// Waits for a command to end, and tells why; or asks it to. Gives those who still read its output.
 async fn watch(
     mut child: Child,
     group: Pid,
@@ -238,30 +302,34 @@ async fn watch(
     output: Output,
     ended: watch::Sender<Option<String>>,
     asked: CancellationToken,
-) {
+) -> Vec<JoinHandle<()>> {
     let reading = [
         child.stdout.take().map(|out| tokio::spawn(output.clone().keep(out))),
         child.stderr.take().map(|err| tokio::spawn(output.clone().keep(err))),
     ];
-    tokio::select! {
+    let mut reading: Vec<JoinHandle<()>> = reading.into_iter().flatten().collect();
+    let how = tokio::select! {
         // What ended before it was asked to did not end because it was.
         biased;
-        status = child.wait() => {
-            let how = match status {
-                Ok(status) => format!("ended by itself ({status})"),
-                Err(error) => format!("could not be watched: {error}"),
-            };
-            for reading in reading.into_iter().flatten() {
-                let _ = timeout(OUTPUT_TIMEOUT, reading).await;
-            }
-            ended.send_replace(Some(format!("`{program}` {how}{}", output.told())));
-        }
+        status = child.wait() => Some(match status {
+            Ok(status) => format!("ended by itself ({status})"),
+            Err(error) => format!("could not be watched: {error}"),
+        }),
         () = asked.cancelled() => {
             // Signals fail when the group is gone, which is what they are for.
             let _ = kill_process_group(group, Signal::TERM);
             let _ = timeout(STOP_TIMEOUT, child.wait()).await;
+            None
         }
+    };
+    if let Some(how) = how {
+        for reading in &mut reading {
+            let _ = timeout(OUTPUT_TIMEOUT, reading).await;
+        }
+        reading.retain(|reading| !reading.is_finished());
+        ended.send_replace(Some(format!("`{program}` {how}{}", output.told())));
     }
+    reading
 }
 
 /// Starts the process that stops a group when we are gone. Without a shell there is none: then only
@@ -310,45 +378,6 @@ impl Drop for Group {
         // Where nobody had the time to stop it in order: a second interrupt, a panic.
         if !self.killed {
             let _ = kill_process_group(self.group, Signal::KILL);
-        }
-    }
-}
-
-/// The end of what a command prints.
-#[derive(Clone, Default)]
-struct Output(Arc<Mutex<VecDeque<u8>>>);
-
-impl Output {
-    /// Reads to the end, so that the command never waits for us.
-    async fn keep(self, mut from: impl AsyncRead + Unpin) {
-        let mut buffer = [0; OUTPUT_MAX];
-        while let Ok(read @ 1..) = from.read(&mut buffer).await {
-            let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.extend(&buffer[..read]);
-            // One more, which tells that there was more.
-            let more = kept.len().saturating_sub(OUTPUT_MAX + 1);
-            kept.drain(..more);
-        }
-    }
-
-    /// Its last lines, as the end of a sentence.
-    fn told(&self) -> String {
-        const LINES: usize = 5;
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut kept: Vec<u8> = kept.iter().copied().collect();
-        let is_cut = kept.len() > OUTPUT_MAX;
-        if is_cut {
-            // Not within a character.
-            let inside = |byte: &u8| *byte & 0xc0 == 0x80;
-            let begin = kept.iter().skip(1).position(|byte| !inside(byte)).unwrap_or_default() + 1;
-            kept.drain(..begin);
-        }
-        let text = String::from_utf8_lossy(&kept);
-        let text = if is_cut { format!("…{text}") } else { text.into_owned() };
-        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-        match lines.split_at(lines.len().saturating_sub(LINES)).1 {
-            [] => String::new(),
-            last => format!("; the end of its output: {}", last.join("\n")),
         }
     }
 }
