@@ -8,8 +8,8 @@
 
 #[path = "../../tests/suite/simulated/pairs.rs"]
 mod pairs;
-#[path = "../../tests/suite/simulated/portrait.rs"]
-mod portrait;
+#[path = "../../tests/suite/simulated/profile.rs"]
+mod profile;
 
 use std::path::Path;
 use std::time::Instant;
@@ -18,7 +18,7 @@ use flowbench::compare::looks::{self, CONFIRMATION, Looks};
 use flowbench::compare::{ALPHA, Gate, Run, Sample, ScenarioComparison, Verdict, judge, overall};
 use flowbench::record::saved;
 use pairs::{Noise, Pair, TrueChange};
-use portrait::Portrait;
+use profile::NoiseProfile;
 use rayon::prelude::*;
 
 /// A row of a table.
@@ -337,27 +337,29 @@ fn judged(
 
 /// The noise of real runs, one column per folder of results, beside that of simulated runs.
 fn portraits(folders: &[&str]) {
-    let mut columns: Vec<(String, Portrait)> =
-        folders.iter().map(|folder| ((*folder).to_owned(), Portrait::of(&real(folder)))).collect();
-    let many = columns.iter().map(|(_, portrait)| portrait.runs).max().unwrap_or_default();
+    let mut columns: Vec<(String, NoiseProfile)> = folders
+        .iter()
+        .map(|folder| ((*folder).to_owned(), NoiseProfile::of(&real(folder))))
+        .collect();
+    let many = columns.iter().map(|(_, profile)| profile.runs).max().unwrap_or_default();
     for (name, noise) in [("dedicated machine", Noise::USUAL), ("noisy machine", Noise::ROUGH)] {
         // So many that the figures are the model's, and not those of its luck. Nobody's request fails,
         // or p99.9 would be a failure.
         let noise = Noise { failures: (0.0, 0.0), ..noise };
-        let all: Vec<Portrait> = (0..40)
+        let all: Vec<NoiseProfile> = (0..40)
             .into_par_iter()
             .map(|seed| {
                 let pair = Pair { runs: [many, 0], turns: false, noise, ..Pair::USUAL };
-                Portrait::of(&pair.draw(seed).0)
+                NoiseProfile::of(&pair.draw(seed).0)
             })
             .collect();
-        columns.push((format!("simulated: {name}"), Portrait::median(&all)));
+        columns.push((format!("simulated: {name}"), NoiseProfile::median(&all)));
     }
     let heads: Vec<&str> = columns.iter().map(|(name, _)| &**name).collect();
     println!("| | {} |\n|{}", heads.join(" | "), " --- |".repeat(heads.len() + 1));
     for index in 0..columns[0].1.rows().len() {
         let cells: Vec<String> =
-            columns.iter().map(|(_, portrait)| portrait.rows()[index].1.clone()).collect();
+            columns.iter().map(|(_, profile)| profile.rows()[index].1.clone()).collect();
         println!("| {} | {} |", columns[0].1.rows()[index].0, cells.join(" | "));
     }
 }

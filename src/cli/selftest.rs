@@ -6,7 +6,7 @@ use super::exit::Exit;
 use super::print;
 use super::problem::Problem;
 use crate::engine::Stop;
-use crate::selftest::{self, Check, Measure, Report, Rung, SelftestError, Told};
+use crate::selftest::{self, Check, Measure, Report, SelftestError, Told, TriedRate};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -56,7 +56,7 @@ fn show(told: Told<'_>, out: &mut dyn Write) -> io::Result<()> {
         Told::Begins(name) if print::out_is_terminal() => write!(out, "…       {name}\r"),
         Told::Begins(_) => Ok(()),
         Told::Checked(check) => checked(check, out),
-        Told::Tried(rung) => tried(rung, out),
+        Told::Tried(rate) => tried(rate, out),
     }
 }
 
@@ -85,17 +85,17 @@ fn words(measure: &Measure) -> String {
     }
 }
 
-fn tried(rung: &Rung, out: &mut dyn Write) -> io::Result<()> {
+fn tried(tried: &TriedRate, out: &mut dyn Write) -> io::Result<()> {
     let ms = |ms: Option<f64>| ms.map_or("–".into(), |ms| format!("{ms:.3} ms"));
-    let word = if rung.trusted { "trust" } else { "TOO MUCH" };
+    let word = if tried.trusted { "trust" } else { "TOO MUCH" };
     writeln!(
         out,
         "{word:<8}  {}/s: at the Flow late by {} (p50) and {} (p99)",
-        rung.rate_per_s,
-        ms(rung.late_p50_ms),
-        ms(rung.late_p99_ms)
+        tried.rate_per_s,
+        ms(tried.late_p50_ms),
+        ms(tried.late_p99_ms)
     )?;
-    for reason in &rung.reasons {
+    for reason in &tried.reasons {
         writeln!(out, "          {reason}")?;
     }
     Ok(())

@@ -2,7 +2,6 @@
 //!
 //! Past this room nobody meets YAML, a default, or an `Option` that means "not set".
 
-mod crew;
 mod flows;
 pub mod forecast;
 mod loads;
@@ -13,19 +12,20 @@ mod resolve;
 mod saves;
 mod show;
 mod trace;
+mod workers;
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use crew::Connections;
-pub(crate) use crew::Crew;
 pub use names::{NamedKind, UnknownName};
 pub(crate) use notes::no_slash;
 pub use resolve::resolve;
 pub(crate) use resolve::resolve_onto;
 pub(crate) use saves::is_same_file;
+pub use workers::Connections;
+pub(crate) use workers::Workers;
 
 use crate::assertion::{Assertion, Capture, Message};
 use crate::client::{

@@ -25,7 +25,7 @@ use crate::engine::source::{Over, Share};
 use crate::engine::{Ended, Slots, Stop};
 use crate::error::chain;
 use crate::metric::MetricUnit;
-use crate::plan::{Crew, Load, Scenario, Step};
+use crate::plan::{Load, Scenario, Step, Workers};
 use crate::record::summary::{
     ClientSummary, End, EndReason, Requests, ScenarioSummary, TargetSummary, Verdict,
 };
@@ -311,7 +311,7 @@ fn make(
 
 /// Opens the connections of all workers.
 async fn connect(config: ClientConfig, scenario: &Scenario) -> Result<Vec<Ready>, WorkerError> {
-    let Crew { workers, connections } = scenario.crew(cores());
+    let Workers { threads: workers, connections } = scenario.workers(cores());
     let shares = (0..workers).map(|worker| {
         let connections = Share { worker, workers }.of(connections).max(1);
         worker::start(ClientConfig { connections, ..config.clone() })

@@ -44,13 +44,13 @@ pub struct Report {
     /// What must come out, and what did.
     pub checks: Vec<Check>,
     /// The rates that were tried, in their order.
-    pub(crate) rates: Vec<Rung>,
+    pub(crate) rates: Vec<TriedRate>,
 }
 
 /// A rate that was tried: requests with a Document of 1 KB over one gRPC connection, to a Flow on
 /// the same machine.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Rung {
+pub struct TriedRate {
     /// Requests per second.
     pub rate_per_s: f64,
     /// Whether all of them were sent on time and answered.
@@ -73,7 +73,7 @@ pub enum Told<'a> {
     /// A check has ended.
     Checked(&'a Check),
     /// A rate was tried.
-    Tried(&'a Rung),
+    Tried(&'a TriedRate),
 }
 
 /// Why a self-test did not come to its end.
@@ -126,12 +126,12 @@ pub async fn run(
     tell(Told::Checked(&checks[checks.len() - 1]));
 
     let laws = bench.ran().len();
-    let mut rates: Vec<Rung> = Vec::new();
+    let mut rates: Vec<TriedRate> = Vec::new();
     for rate in RATES {
-        let rung = try_rate(&mut bench, rate).await?;
-        tell(Told::Tried(&rung));
-        let trusted = rung.trusted;
-        rates.push(rung);
+        let tried = try_rate(&mut bench, rate).await?;
+        tell(Told::Tried(&tried));
+        let trusted = tried.trusted;
+        rates.push(tried);
         if !trusted {
             break;
         }
@@ -143,20 +143,21 @@ pub async fn run(
         let between = (good.rate_per_s * bad.rate_per_s).sqrt();
         // Two digits, so that nobody takes it for more exact than it is.
         let unit = 10f64.powf(between.log10().floor() - 1.0);
-        let rung = try_rate(&mut bench, ((between / unit).round() * unit) as u32).await?;
-        tell(Told::Tried(&rung));
-        rates.push(rung);
+        let tried = try_rate(&mut bench, ((between / unit).round() * unit) as u32).await?;
+        tell(Told::Tried(&tried));
+        rates.push(tried);
     }
 
     // A rate that was too much is told as that; what counts is that the others obey the law.
-    let (laws, rungs) = bench.ran().split_at(laws);
-    let rungs = rungs.iter().zip(&rates).filter(|(_, rung)| rung.trusted).map(|(ran, _)| ran);
-    let trusted = laws.iter().chain(rungs);
+    let (laws, at_rates) = bench.ran().split_at(laws);
+    let at_rates =
+        at_rates.iter().zip(&rates).filter(|(_, tried)| tried.trusted).map(|(ran, _)| ran);
+    let trusted = laws.iter().chain(at_rates);
     for check in [conservation(bench.ran()), little(trusted)] {
         tell(Told::Checked(&check));
         checks.push(check);
     }
-    let trusted = rates.iter().filter(|rung| rung.trusted).map(|rung| rung.rate_per_s);
+    let trusted = rates.iter().filter(|tried| tried.trusted).map(|tried| tried.rate_per_s);
     let trusted_per_s = trusted
         .fold(None, |best: Option<f64>, rate| Some(best.map_or(rate, |best| best.max(rate))));
     Ok(Report {
@@ -170,7 +171,7 @@ pub async fn run(
     })
 }
 
-async fn try_rate(bench: &mut Bench, rate: u32) -> Result<Rung, SelftestError> {
+async fn try_rate(bench: &mut Bench, rate: u32) -> Result<TriedRate, SelftestError> {
     let text = "x".repeat(1000);
     // The warmup is a whole number of arrivals, so it and the load are one even row.
     let suite = format!(
@@ -197,7 +198,7 @@ scenarios: [{{name: rate, documents: {{text: {text}}}, request_size: 1, warmup: 
         ));
     }
     let ms = crate::record::summary::ms;
-    Ok(Rung {
+    Ok(TriedRate {
         rate_per_s: rate.into(),
         trusted: reasons.is_empty(),
         late_p50_ms: at(0.5).map(ms),

@@ -4,13 +4,13 @@
 #[expect(dead_code, reason = "the bench has other machines and changes as well")]
 pub(crate) mod pairs;
 #[expect(dead_code, reason = "the bench makes a table of it")]
-mod portrait;
+mod profile;
 
 use flowbench::compare::looks::{Looks, confirm, keep_decided, leave_unconfirmed};
 use flowbench::compare::{ALPHA, Sample, ScenarioComparison, Verdict, judge};
 use flowbench::record::reason::Code;
 use pairs::{Noise, Pair, TrueChange};
-use portrait::Portrait;
+use profile::NoiseProfile;
 
 /// No two runs differ but by chance.
 const NONE: Noise = Noise {
@@ -96,26 +96,26 @@ fn the_first_looks_must_be_surest() {
     assert!(levels.is_sorted(), "{levels:?}");
 }
 
-fn portrait(noise: Noise) -> Portrait {
+fn profile(noise: Noise) -> NoiseProfile {
     let pair = Pair { runs: [24, 0], turns: false, seconds: 30, rate: 200, noise, ..Pair::USUAL };
-    Portrait::of(&pair.draw(1).0)
+    NoiseProfile::of(&pair.draw(1).0)
 }
 
 #[test]
 fn the_portrait_of_a_machine_without_noise_shows_nothing_but_chance() {
-    let still = portrait(NONE);
+    let still = profile(NONE);
     assert!(still.runs_p50 < 0.01 && still.memory_p50.abs() < 0.1, "{still:?}");
     assert!((still.runs_p99 / still.within_p99 - 1.0).abs() < 0.5, "{still:?}");
 }
 
 #[test]
 fn each_kind_of_noise_shows_in_its_figure() {
-    let second = portrait(Noise { second: 0.1, memory: 0.8, ..NONE });
+    let second = profile(Noise { second: 0.1, memory: 0.8, ..NONE });
     assert!(second.memory_p50 > 0.5 && second.seconds_p50 > 0.06, "{second:?}");
-    let run = portrait(Noise { run: 0.1, ..NONE });
+    let run = profile(Noise { run: 0.1, ..NONE });
     assert!(run.runs_p50 > 0.05 && run.memory_p50 < 0.1, "{run:?}");
-    let drift = portrait(Noise { drift: 0.3, ..NONE });
+    let drift = profile(Noise { drift: 0.3, ..NONE });
     assert!((0.2..0.4).contains(&drift.drift) && drift.runs_memory > 0.5, "{drift:?}");
-    let bursts = portrait(Noise { bursts: 0.02, ..NONE });
+    let bursts = profile(Noise { bursts: 0.02, ..NONE });
     assert!(bursts.bad_seconds > 0.005, "{bursts:?}");
 }

@@ -120,7 +120,7 @@ fn variants(args: &Args, plan: &Plan, scenario: usize) -> Result<Vec<(usize, usi
     let or =
         |given: &[usize], own: usize| if given.is_empty() { vec![own] } else { given.to_vec() };
     let sizes = or(&args.request_size, own_size);
-    let connections = or(&args.connections, scenario.crew(1).connections);
+    let connections = or(&args.connections, scenario.workers(1).connections);
     within("--request-size", &sizes, 1_000_000)?;
     within("--connections", &connections, 1000)?;
     let all: Vec<(usize, usize)> = sizes

@@ -4,7 +4,7 @@
 //! A latency is a draw from a body with a heavy tail, times what its second, its run and the hour
 //! have in common with their neighbours; now and then a burst slows a share of some seconds, and now
 //! and then a whole run is slow. How much of each there is on a real machine, a
-//! `Portrait` of its runs shows.
+//! `NoiseProfile` of its runs shows.
 
 use flowbench::compare::looks::candidate_first;
 use flowbench::compare::{Run, Second};

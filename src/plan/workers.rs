@@ -13,11 +13,11 @@ pub enum Connections {
     Exactly(usize),
 }
 
-/// Who sends a load.
+/// The threads that send a load, and their connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Crew {
+pub(crate) struct Workers {
     /// Threads, each with connections of its own. At least 1.
-    pub workers: usize,
+    pub threads: usize,
     /// Connections that are opened before the load, by all of them together. At least as many.
     pub connections: usize,
 }
@@ -30,8 +30,8 @@ const BUSY_RATE: f64 = 5_000.0;
 const BUSY_CLIENTS: usize = 32;
 
 impl Scenario {
-    /// Who sends it on a machine of so many processors.
-    pub(crate) fn crew(&self, cores: usize) -> Crew {
+    /// The threads that send it on a machine of so many processors.
+    pub(crate) fn workers(&self, cores: usize) -> Workers {
         let clients = match &self.load {
             Load::Closed { .. } => Some(peak(&self.load) as usize),
             Load::Once | Load::Open { .. } => None,
@@ -40,21 +40,21 @@ impl Scenario {
         let most = cores.min(clients.unwrap_or(usize::MAX)).max(1);
         match self.client.connections {
             Connections::Exactly(connections) => {
-                Crew { workers: connections.clamp(1, most), connections }
+                Workers { threads: connections.clamp(1, most), connections }
             }
             Connections::AsNeeded => {
                 let busy = match clients {
                     Some(clients) => clients >= BUSY_CLIENTS,
                     None => peak(&self.load) >= BUSY_RATE,
                 };
-                let workers = if busy { most } else { 1 };
+                let threads = if busy { most } else { 1 };
                 // Over HTTP each client has a connection of its own; opened before, it costs no
                 // request its time.
                 let connections = match (self.protocol, clients) {
-                    (Protocol::Http, Some(clients)) => clients.max(workers),
-                    _ => workers,
+                    (Protocol::Http, Some(clients)) => clients.max(threads),
+                    _ => threads,
                 };
-                Crew { workers, connections }
+                Workers { threads, connections }
             }
         }
     }

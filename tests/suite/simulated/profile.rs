@@ -8,7 +8,7 @@ use flowbench::stats::{autocorrelation, mean, median, squares};
 /// The noise of runs of the same thing, one after the other. Deviations and differences are those of
 /// logarithms, so parts of the value.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Portrait {
+pub(crate) struct NoiseProfile {
     /// Runs.
     pub(crate) runs: usize,
     /// p90, p99 and p99.9 in parts of p50.
@@ -35,11 +35,11 @@ pub(crate) struct Portrait {
     pub(crate) bad_seconds: f64,
 }
 
-impl Portrait {
+impl NoiseProfile {
     /// Of runs in the order of time; all figures are 0 of fewer than three.
-    pub(crate) fn of(runs: &[Run]) -> Portrait {
+    pub(crate) fn of(runs: &[Run]) -> NoiseProfile {
         if runs.len() < 3 {
-            return Portrait { runs: runs.len(), ..Portrait::default() };
+            return NoiseProfile { runs: runs.len(), ..NoiseProfile::default() };
         }
         let quantile = |quantile: f64| -> Vec<f64> {
             let metric = Metric::response(quantile);
@@ -58,7 +58,7 @@ impl Portrait {
             let later = p99.iter().enumerate().skip(i + 1);
             later.map(move |(j, other)| (other - value) / (j - i) as f64)
         });
-        Portrait {
+        NoiseProfile {
             runs: runs.len(),
             shape: [over(&p90), over(&p99), over(&p99_9)],
             runs_p50: deviation(&p50),
@@ -75,12 +75,12 @@ impl Portrait {
     }
 
     /// Figure by figure the median of several portraits; of none, all are 0.
-    pub(crate) fn median(all: &[Portrait]) -> Portrait {
+    pub(crate) fn median(all: &[NoiseProfile]) -> NoiseProfile {
         if all.is_empty() {
-            return Portrait::default();
+            return NoiseProfile::default();
         }
-        let of = |figure: fn(&Portrait) -> f64| middle(all.iter().map(figure).collect());
-        Portrait {
+        let of = |figure: fn(&NoiseProfile) -> f64| middle(all.iter().map(figure).collect());
+        NoiseProfile {
             runs: all[0].runs,
             shape: [of(|p| p.shape[0]), of(|p| p.shape[1]), of(|p| p.shape[2])],
             runs_p50: of(|p| p.runs_p50),
