@@ -5,31 +5,41 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::exchange::exchange;
 use super::feed::{Batch, FeedError};
 use super::make::Maker;
-use crate::assertion::{Capture, Reads};
+use crate::assertion::{Capture, Exchange, Reads};
 use crate::client::{Reply, Request};
-use crate::plan::Step;
+use crate::plan::{Repeat, Step};
 use crate::random::Key;
 use crate::schedule::Pause;
 use crate::template::TemplateError;
+use crate::units::Span;
 use crate::wire::{DecodeError, Form, Map};
 
 /// The way from each step to the next. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Chain(Arc<Vec<Link>>);
 
-/// From one step to the next.
+/// What follows a request of a step.
 #[derive(Debug)]
 struct Link {
+    repeat: Option<Repeat>,
     /// The pause before the next step, and what it is drawn from.
     pause: Pause,
     key: Key,
     captures: Vec<Capture>,
     reads: Reads,
     form: Form,
+    /// The next step; none after the last.
+    next: Option<Following>,
+}
+
+/// The step after another.
+#[derive(Debug)]
+struct Following {
     maker: Maker,
     /// The request, where it is always the same.
     constant: Option<Batch>,
@@ -42,6 +52,8 @@ pub(crate) struct Kept {
     pub index: u64,
     /// What earlier steps kept, by name.
     pub captured: Map,
+    /// When the first request of a step was due that is being repeated.
+    pub polling: Option<Instant>,
 }
 
 /// Why an iteration could not go on to its next step.
@@ -62,9 +74,33 @@ pub enum NextError {
     /// The request cannot be made of what was kept.
     #[error(transparent)]
     Make(#[from] FeedError),
+    /// A step was repeated for as long as it may be.
+    #[error("`{until}` did not hold within {}", Span::new(*.at_most).unwrap_or_default())]
+    Repeat {
+        /// What was to hold.
+        until: String,
+        /// For how long it was asked.
+        at_most: Duration,
+        /// Why it had no value the last time.
+        #[source]
+        source: Option<TemplateError>,
+    },
     /// Making the request panicked.
     #[error("the request could not be made")]
     Gone,
+}
+
+impl NextError {
+    /// The kind of error it is counted as.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            NextError::Repeat { .. } => "repeat",
+            NextError::Decode(_)
+            | NextError::Capture { .. }
+            | NextError::Make(_)
+            | NextError::Gone => "capture",
+        }
+    }
 }
 
 impl Chain {
@@ -80,21 +116,63 @@ impl Chain {
         scenario: &str,
     ) -> Result<Chain, FeedError> {
         let key = Key::new(seed).part("steps").part(scenario);
-        let links = steps.windows(2).map(|pair| {
-            let maker = Maker::new(&pair[1], form);
-            let captures = pair[0].captures.clone();
+        let links = steps.iter().enumerate().map(|(index, step)| {
+            let captures = step.captures.clone();
             let reads = captures.iter().map(Capture::reads);
             let reads = reads.fold(Reads::default(), std::ops::BitOr::bitor);
-            let constant = maker.is_constant().then(|| maker.make(0, &Map::new())).transpose()?;
-            let (pause, key) = (pair[0].think_time, key.part(&pair[0].name));
-            Ok(Link { pause, key, captures, reads, form, maker, constant })
+            let next = steps.get(index + 1).map(|step| Following::new(step, form)).transpose()?;
+            let (repeat, pause, key) = (step.repeat.clone(), step.think_time, key.part(&step.name));
+            Ok(Link { repeat, pause, key, captures, reads, form, next })
         });
         links.collect::<Result<_, _>>().map(|links| Chain(Arc::new(links)))
     }
 
-    /// How many steps there are.
-    pub(crate) fn steps(&self) -> usize {
-        self.0.len() + 1
+    /// Whether these steps need one: what is told by step, or goes on after a request, does.
+    pub(crate) fn is_needed(steps: &[Step]) -> bool {
+        steps.len() > 1 || steps.iter().any(|step| !step.name.is_empty())
+    }
+
+    /// Whether another step follows this one.
+    pub(crate) fn goes_on_after(&self, step: usize) -> bool {
+        self.0[step].next.is_some()
+    }
+
+    /// How a step is repeated.
+    pub(crate) fn repeat(&self, step: usize) -> Option<&Repeat> {
+        self.0[step].repeat.as_ref()
+    }
+
+    /// Whether a response ends the repetitions of its step.
+    ///
+    /// # Errors
+    /// When the response does not have what the expression asks for. It may have it the next time.
+    pub(crate) async fn holds(
+        &self,
+        step: usize,
+        request: Request,
+        reply: Reply,
+        captured: Map,
+        latency: Duration,
+    ) -> Result<bool, Option<TemplateError>> {
+        let reads = self.repeat(step).map(|repeat| repeat.until.reads()).unwrap_or_default();
+        let chain = self.clone();
+        let judge = move || {
+            let link = &chain.0[step];
+            let Some(repeat) = &link.repeat else { return Ok(true) };
+            let (exchange, _) = exchange(&request, Some(&reply), reads, link.form);
+            repeat.until.holds(&Exchange { captured, latency, ..exchange })
+        };
+        // Where nothing has to be decoded, handing it over would take longer.
+        if !reads.request && !reads.response {
+            return judge().map_err(Some);
+        }
+        let (done, is_done) = oneshot::channel();
+        rayon::spawn(move || {
+            // Nobody waits any more when the iteration was given up.
+            let _ = done.send(judge());
+        });
+        // Without an answer the expression panicked.
+        is_done.await.map_err(|_| None)?.map_err(Some)
     }
 
     /// The pause between a step and the next in the iteration of this place.
@@ -117,7 +195,7 @@ impl Chain {
     ) -> Result<(Batch, Kept), NextError> {
         let link = &self.0[step];
         if link.captures.is_empty()
-            && let Some(batch) = &link.constant
+            && let Some(Following { constant: Some(batch), .. }) = &link.next
         {
             return Ok((Batch { index: kept.index, ..batch.clone() }, kept));
         }
@@ -125,13 +203,22 @@ impl Chain {
         let chain = self.clone();
         rayon::spawn(move || {
             let link = &chain.0[step];
-            let made = link
-                .keep(&request, &reply, &mut kept)
-                .and_then(|()| Ok(link.maker.make(kept.index, &kept.captured)?));
+            let made = link.keep(&request, &reply, &mut kept).and_then(|()| match &link.next {
+                Some(next) => Ok(next.maker.make(kept.index, &kept.captured)?),
+                None => Err(NextError::Gone),
+            });
             // Nobody waits any more when the iteration was given up.
             let _ = done.send(made.map(|batch| (batch, kept)));
         });
         is_done.await.unwrap_or(Err(NextError::Gone))
+    }
+}
+
+impl Following {
+    fn new(step: &Step, form: Form) -> Result<Following, FeedError> {
+        let maker = Maker::new(step, form);
+        let constant = maker.is_constant().then(|| maker.make(0, &Map::new())).transpose()?;
+        Ok(Following { maker, constant })
     }
 }
 

@@ -34,6 +34,8 @@ pub enum Event<'a> {
         arrival: Arrival,
         /// Its step, from 0.
         step: usize,
+        /// Whether the iteration begins with it. A step may send several requests.
+        begins: bool,
         /// When.
         at: Instant,
         /// How many Documents it carries.
@@ -43,7 +45,8 @@ pub enum Event<'a> {
     },
     /// It was answered, or failed.
     Finished(&'a Finished),
-    /// An iteration could not go on after a step: its response has not what the next needs.
+    /// An iteration could not go on after a step: its response has not what the next needs, or was to be
+    /// another one in time.
     Broken {
         /// Which, and how it began.
         iteration: Iteration,
@@ -102,9 +105,12 @@ pub struct Finished {
     pub iteration: Iteration,
     /// Its step, from 0.
     pub step: usize,
+    /// Whether the iteration began with it.
+    pub begins: bool,
     /// Whether the iteration ends with it: it was the last step, or failed.
     pub ends: bool,
-    /// When it was due: with the iteration, or when the step before had ended and its pause was over.
+    /// When it was due: with the iteration, or when the pause after the request before it
+    /// was over.
     pub due: Instant,
     /// How many Documents it carried.
     pub documents: u64,

@@ -297,7 +297,7 @@ impl Examiner {
         let step = &self.steps[answer.finished.step];
         let exchange = self.exchange(step, answer);
         let mut examined = lock(&self.examined);
-        if answer.finished.reply.is_some() {
+        if answer.finished.reply.is_some() && answer.settled {
             for (index, assertion) in step.assertions.iter().enumerate() {
                 let place = step.counts_from + index;
                 if !self.in_sample(assertion, place, answer.kept.index) {

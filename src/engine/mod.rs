@@ -49,7 +49,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::{Call, CallError, Mark, Request};
 use crate::clock::Clock;
-use crate::wire::Map;
+use crate::template::TemplateError;
 use backoff::Backoff;
 use busy::Busy;
 use chain::{Chain, Kept, NextError};
@@ -107,6 +107,8 @@ pub(crate) struct StepAnswer {
     pub request: Request,
     /// What came of it.
     pub finished: Finished,
+    /// Whether assertions are judged on it: a step that is repeated has one response that ends it.
+    pub settled: bool,
 }
 
 /// Why a load ended.
@@ -262,7 +264,14 @@ where
                 };
                 if let Some(Ready { batch, waited, .. }) = ready.take() {
                     let documents = batch.documents;
-                    listener.on(Event::Released { arrival, step: 0, at, documents, in_flight });
+                    listener.on(Event::Released {
+                        arrival,
+                        step: 0,
+                        begins: true,
+                        at,
+                        documents,
+                        in_flight,
+                    });
                     flight.begin(arrival, batch, waited, at);
                 }
             }
@@ -393,6 +402,7 @@ struct Ready {
 struct Sending {
     iteration: Iteration,
     step: usize,
+    begins: bool,
     due: Instant,
     documents: u64,
     /// Kept for those who look at answers, and for the next step.
@@ -403,6 +413,8 @@ struct Sending {
 enum Landed {
     /// A request was answered, or failed.
     Request(Box<Finished>, Option<(Request, Kept)>),
+    /// It is known whether the response is the one that a step was repeated for.
+    Polled(Box<Finished>, Request, Kept, Result<bool, Option<TemplateError>>),
     /// The request of an iteration's next step was made, or could not be.
     Next { iteration: Iteration, step: usize, due: Instant, made: Result<(Batch, Kept), NextError> },
     /// Somebody took an answer that had to wait until they had time.
@@ -456,9 +468,9 @@ async fn one_request<C: Call>(
     sending: Sending,
     request: Request,
 ) -> Landed {
-    let Sending { mut iteration, step, due, documents, kept } = sending;
+    let Sending { mut iteration, step, begins, due, documents, kept } = sending;
     let abandoned =
-        Abandoned { given_up, iteration: (step == 0).then_some(iteration), mark: Mark::default() };
+        Abandoned { given_up, iteration: begins.then_some(iteration), mark: Mark::default() };
     let outcome = call.call_marked(request, &abandoned.mark).await;
     abandoned.ended();
     let (reply, error, timing) = match outcome {
@@ -469,14 +481,14 @@ async fn one_request<C: Call>(
         Err(failure) => (None, Some(failure.error), failure.timing),
     };
     let outcome = error.as_ref().map_or(Outcome::Ok, Outcome::of);
-    if step == 0 {
+    if begins {
         iteration.written = timing.written;
         let until = timing.written.unwrap_or(timing.done);
         iteration.blocked = busy.within(iteration.released, until);
     }
     let ends = true;
     let finished =
-        Finished { iteration, step, ends, due, documents, timing, outcome, reply, error };
+        Finished { iteration, step, begins, ends, due, documents, timing, outcome, reply, error };
     Landed::Request(Box::new(finished), kept)
 }
 
@@ -561,14 +573,14 @@ where
         let blocked = Duration::ZERO;
         let iteration = Iteration { arrival, released: at, written: None, starved, blocked };
         *self.count(arrival) += 1;
-        let kept = Kept { index: batch.index, captured: Map::new() };
-        self.release(iteration, 0, arrival.due, batch, kept);
+        let kept = Kept { index: batch.index, ..Kept::default() };
+        self.release(iteration, (0, true), arrival.due, batch, kept);
     }
 
     fn release(
         &mut self,
         iteration: Iteration,
-        step: usize,
+        (step, begins): (usize, bool),
         due: Instant,
         batch: Batch,
         kept: Kept,
@@ -576,7 +588,7 @@ where
         let Batch { request, documents, .. } = batch;
         let looked_at = iteration.arrival.measured && self.answers.is_some();
         let kept = (looked_at || self.chain.is_some()).then(|| (request.clone(), kept));
-        let sending = Sending { iteration, step, due, documents, kept };
+        let sending = Sending { iteration, step, begins, due, documents, kept };
         self.requests.push(Either::Left((self.send)(sending, request)));
     }
 
@@ -595,7 +607,31 @@ where
     /// Tells of what landed; gives its client, once that is free.
     fn land(&mut self, landed: Landed, listener: &mut impl Listener) -> Option<Free> {
         match landed {
-            Landed::Request(finished, kept) => self.answered(*finished, kept, listener),
+            Landed::Request(finished, kept) => {
+                let repeats = |chain: &&Chain| chain.repeat(finished.step).is_some();
+                match (self.chain.as_ref().filter(repeats), kept, &finished.reply) {
+                    (Some(chain), Some((request, kept)), Some(reply))
+                        if finished.error.is_none() =>
+                    {
+                        let (chain, reply) = (chain.clone(), reply.clone());
+                        self.requests.push(Either::Right(Box::pin(async move {
+                            let (sent, captured) = (request.clone(), kept.captured.clone());
+                            let (step, took) = (finished.step, finished.response_time());
+                            let holds = chain.holds(step, sent, reply, captured, took).await;
+                            Landed::Polled(finished, request, kept, holds)
+                        })));
+                        None
+                    }
+                    (_, kept, _) => self.answered(*finished, kept, listener),
+                }
+            }
+            Landed::Polled(finished, request, kept, Ok(true)) => {
+                let kept = Kept { polling: None, ..kept };
+                self.answered(*finished, Some((request, kept)), listener)
+            }
+            Landed::Polled(finished, request, kept, holds) => {
+                self.again(*finished, request, kept, holds.err().flatten(), listener)
+            }
             Landed::Next { iteration, step, due, made: Ok((batch, kept)) } => {
                 self.pauses += 1;
                 let paused = Paused { due, number: self.pauses, iteration, step, batch, kept };
@@ -636,8 +672,9 @@ where
         let Iteration { arrival, .. } = iteration;
         let (at, documents) = (Instant::now(), batch.documents);
         let in_flight = self.slots.taken();
-        listener.on(Event::Released { arrival, step, at, documents, in_flight });
-        self.release(iteration, step, due, batch, kept);
+        let begins = false;
+        listener.on(Event::Released { arrival, step, begins, at, documents, in_flight });
+        self.release(iteration, (step, begins), due, batch, kept);
     }
 
     fn is_empty(&self) -> bool {
@@ -653,7 +690,7 @@ where
         let (iteration, step) = (finished.iteration, finished.step);
         let done = finished.timing.done;
         let reached = !finished.error.as_ref().is_some_and(CallError::is_of_connection);
-        let chain = self.chain.clone().filter(|chain| step + 1 < chain.steps());
+        let chain = self.chain.clone().filter(|chain| chain.goes_on_after(step));
         // Where there is another step, the response is what it is made of.
         let next = match (chain, &kept, &finished.reply) {
             (Some(chain), Some((request, kept)), Some(reply)) if finished.error.is_none() => {
@@ -666,17 +703,7 @@ where
             *self.count(iteration.arrival) -= 1;
         }
         listener.on(Event::Finished(&finished));
-        let answers = self.answers.clone().filter(|_| iteration.arrival.measured);
-        let answer = kept
-            .zip(answers)
-            .map(|((request, kept), answers)| (StepAnswer { kept, request, finished }, answers));
-        // Those who look may be behind. Then the iteration keeps its slot until they take the
-        // answer, so that answers do not pile up without bound.
-        let behind = answer.and_then(|(answer, answers)| match answers.try_send(answer) {
-            Err(mpsc::error::TrySendError::Full(answer)) => Some((answer, answers)),
-            // Nobody looks any more: they said so, or told why they could not.
-            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => None,
-        });
+        let behind = self.show(finished, kept, true);
         if next.is_none() && behind.is_none() {
             self.slots.give_back(1);
             return Some(Free { arrival: iteration.arrival, at: done, reached });
@@ -698,6 +725,55 @@ where
             }
         })));
         None
+    }
+
+    /// Repeats a step, or fails its iteration where it was repeated for long enough.
+    fn again(
+        &mut self,
+        mut finished: Finished,
+        request: Request,
+        mut kept: Kept,
+        error: Option<TemplateError>,
+        listener: &mut impl Listener,
+    ) -> Option<Free> {
+        let (iteration, step, documents) = (finished.iteration, finished.step, finished.documents);
+        finished.ends = false;
+        listener.on(Event::Finished(&finished));
+        let since = *kept.polling.get_or_insert(finished.due);
+        let done = finished.timing.done;
+        let behind = self.show(finished, Some((request.clone(), kept.clone())), false);
+        let repeat = self.chain.as_ref().and_then(|chain| chain.repeat(step))?;
+        let due = done + repeat.every;
+        let made = if due <= since + repeat.at_most {
+            Ok((Batch { request, documents, index: kept.index }, kept))
+        } else {
+            let (until, at_most) = (repeat.until.that().to_owned(), repeat.at_most);
+            Err(NextError::Repeat { until, at_most, source: error })
+        };
+        let next = Landed::Next { iteration, step, due, made };
+        let Some((answer, answers)) = behind else { return self.land(next, listener) };
+        self.requests.push(Either::Right(Box::pin(async move {
+            let _ = answers.send(answer).await;
+            next
+        })));
+        None
+    }
+
+    /// Hands an answer to those who look at answers. They may be behind, and then it is given back: the
+    /// iteration keeps its slot until they take it, so that answers do not pile up without bound.
+    fn show(
+        &self,
+        finished: Finished,
+        kept: Option<(Request, Kept)>,
+        settled: bool,
+    ) -> Option<(StepAnswer, mpsc::Sender<StepAnswer>)> {
+        let answers = self.answers.clone().filter(|_| finished.iteration.arrival.measured)?;
+        let (request, kept) = kept?;
+        match answers.try_send(StepAnswer { kept, request, finished, settled }) {
+            Err(mpsc::error::TrySendError::Full(answer)) => Some((answer, answers)),
+            // Nobody looks any more: they said so, or told why they could not.
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => None,
+        }
     }
 
     /// Gives up what is still in flight.

@@ -6,11 +6,14 @@ use bytes::Bytes;
 
 use super::source::{Budget, Frame, Share, ThinkTime};
 use super::*;
+use crate::assertion::Assertion;
 use crate::client::{Body, CallError, Failure, Reply, Timing};
 use crate::clock::TokioClock;
-use crate::plan::{Callbacks, Parameters, Step, Work};
+use crate::plan::{Callbacks, Parameters, Repeat, Step, Work};
 use crate::schedule::{ArrivalProcess, Pause, Profile, Schedule};
-use crate::wire::{Family, Form, Head};
+use crate::template::Context;
+use crate::units::Percentage;
+use crate::wire::{Family, Form, Head, Map};
 
 /// Answers the n-th request as its script says.
 #[derive(Clone)]
@@ -79,6 +82,8 @@ struct Log {
     measured: u64,
     abandoned: u64,
     abandoned_at: u128,
+    /// When iterations could not go on, and the kind of their error.
+    broken: Vec<(u128, &'static str)>,
 }
 
 impl Log {
@@ -106,7 +111,8 @@ impl Listener for Log {
                 self.abandoned = measured + warmup;
                 self.abandoned_at = self.at(at);
             }
-            Event::Broken { .. } | Event::Stopped(_) | Event::Tick(_) => (),
+            Event::Broken { at, error, .. } => self.broken.push((self.at(at), error.kind())),
+            Event::Stopped(_) | Event::Tick(_) => (),
         }
     }
 }
@@ -235,17 +241,95 @@ fn three_steps() -> Option<Chain> {
 
 /// The same with a pause after each step but the last.
 fn steps_that_pause(pauses: [Pause; 3]) -> Option<Chain> {
-    let step = |think_time| Step {
+    chain(&pauses.map(step))
+}
+
+/// Two steps, of which one is repeated until an answer took more than 15 ms.
+fn steps_that_poll(polls: usize, at_most: u64) -> Option<Chain> {
+    let until = "response.latency_ms > 15";
+    let until = Assertion::compile(None, until, Percentage::ALL, &Context::default()).unwrap();
+    let mut steps = [step(Pause::NONE), step(Pause::NONE)];
+    steps[polls].repeat = Some(Repeat { until, every: ms(100), at_most: ms(at_most) });
+    chain(&steps)
+}
+
+fn chain(steps: &[Step]) -> Option<Chain> {
+    Some(Chain::new(steps, Form::Protobuf(Family::V1), 0, "s").unwrap())
+}
+
+fn step(think_time: Pause) -> Step {
+    Step {
         name: String::new(),
         work: Work::Mutate { mutation: String::new(), variables: Parameters::constant(Map::new()) },
         headers: None,
+        repeat: None,
         think_time,
         captures: Vec::new(),
         assertions: Vec::new(),
         callbacks: Callbacks::default(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_is_repeated_until_its_response_is_as_it_has_to_be() {
+    for (polls, due, steps) in [
+        (1, [0, 10, 120, 230], [(0, 10), (1, 10), (1, 10), (1, 20)]),
+        (0, [0, 110, 220, 240], [(0, 10), (0, 10), (0, 20), (1, 10)]),
+    ] {
+        let load = Simulation {
+            chain: steps_that_poll(polls, 300),
+            clients: Some(1),
+            requests: 1,
+            ..Simulation::default()
+        };
+        let third = steps.iter().position(|step| step.1 == 20).unwrap() as u64;
+        let script = Script::new(move |n| Scripted::After(if n == third { 20 } else { 10 }));
+        let (log, ended) = simulate(load, script).await;
+        assert_eq!(log.released, due, "step {polls}");
+        let last = steps.len() - 1;
+        let steps = steps.iter().enumerate().map(|(n, &(step, took))| (step, took, n == last));
+        assert_eq!(log.steps, steps.collect::<Vec<_>>());
+        assert_eq!((log.broken.len(), log.abandoned), (0, 0));
+        assert!(matches!(ended, Ended::Complete(_)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_is_repeated_for_too_long_fails_its_iteration_once_and_frees_its_slot() {
+    for polls in [0, 1] {
+        let load = Simulation {
+            chain: steps_that_poll(polls, 300),
+            max_in_flight: 2,
+            duration: 200,
+            ..Simulation::default()
+        };
+        let slots_are_free = Script::new(|_| Scripted::After(10));
+        let (log, _) = simulate(load, slots_are_free).await;
+        let first = polls as u128 * 10;
+        // Due 0, 110 and 220 ms after the first; the next would be due after 330.
+        let broken = [first + 230, first + 330].map(|at| (at, "repeat"));
+        assert_eq!(log.broken, broken);
+        assert_eq!(log.steps.iter().filter(|(step, ..)| *step == polls).count(), 6);
+        assert!(log.steps.iter().all(|(_, took, ends)| (*took, *ends) == (10, false)));
+        assert_eq!((log.dropped.len(), log.abandoned), (0, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poll_that_fails_ends_its_iteration() {
+    let load = Simulation {
+        chain: steps_that_poll(0, 300),
+        clients: Some(1),
+        requests: 1,
+        ..Simulation::default()
     };
-    let form = Form::Protobuf(Family::V1);
-    Some(Chain::new(&pauses.map(step), form, 0, "s").unwrap())
+    let script = Script::new(|n| match n {
+        0 => Scripted::After(10),
+        _ => Scripted::TimeoutAfter(40),
+    });
+    let (log, _) = simulate(load, script).await;
+    assert_eq!(log.steps, [(0, 10, false), (0, 40, true)]);
+    assert_eq!((log.broken.len(), log.abandoned), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]

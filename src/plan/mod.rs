@@ -160,6 +160,8 @@ pub struct Step {
     pub work: Work,
     /// RequestHeaders of each request, by name; `None`: those of its Flow alone.
     pub headers: Option<Parameters>,
+    /// Sent again and again until its response is as it has to be.
+    pub repeat: Option<Repeat>,
     /// The pause between its response and the next step; none after the last step.
     pub think_time: Pause,
     /// Kept of the response, for the steps after this one.
@@ -168,6 +170,28 @@ pub struct Step {
     pub assertions: Vec<Assertion>,
     /// Fired on each response.
     pub callbacks: Callbacks,
+}
+
+/// The polls of a step.
+#[derive(Clone, Debug)]
+pub struct Repeat {
+    /// Ends it when it holds.
+    pub(crate) until: Assertion,
+    /// From a response for which it does not hold to the next request.
+    pub every: Duration,
+    /// The last request is due no later than this after the first.
+    pub at_most: Duration,
+}
+
+impl Repeat {
+    /// Unless set.
+    pub(crate) const EVERY: Duration = Duration::from_millis(500);
+    /// Below, it is a load of its own.
+    pub(crate) const EVERY_MIN: Duration = Duration::from_millis(1);
+    /// Unless set.
+    pub(crate) const AT_MOST: Duration = Duration::from_secs(60);
+    /// Beyond, nobody waits for an iteration.
+    pub(crate) const AT_MOST_MAX: Duration = Duration::from_secs(3600);
 }
 
 impl Origin {

@@ -261,6 +261,14 @@ fn show_step(step: &Step) -> Map {
     if let Some(headers) = &step.headers {
         map.insert("headers".into(), show_parameters(headers));
     }
+    if let Some(repeat) = &step.repeat {
+        let repeat = json!({
+            "until": repeat.until.that(),
+            "every": span(repeat.every),
+            "at_most": span(repeat.at_most),
+        });
+        map.insert("repeat".into(), repeat);
+    }
     if !step.think_time.is_none() {
         map.insert("think_time".into(), pause(&step.think_time));
     }

@@ -9,7 +9,7 @@ use super::summary::{
 use super::{Histogram, HistogramError};
 
 /// Kinds of errors that are responses of a Flow; all others are errors of the transport.
-const RESPONSE_ERRORS: [&str; 4] = ["executor", "gateway", "graphql", "capture"];
+const RESPONSE_ERRORS: [&str; 5] = ["executor", "gateway", "graphql", "capture", "repeat"];
 
 impl Summary {
     /// The figures of each scenario between two moments, in whole seconds from the start of the

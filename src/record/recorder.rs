@@ -44,8 +44,8 @@ pub struct Recorder {
     start: Instant,
     /// End of the load, if it ends by time or was stopped.
     end: Option<Instant>,
-    /// Steps of an iteration.
-    steps: usize,
+    /// Whether iterations have steps, which are counted by themselves.
+    by_step: bool,
     /// Not handed over yet; usually only the current second.
     seconds: Vec<(u64, Tally)>,
     warmup: Tally,
@@ -71,19 +71,19 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder for a worker's iterations of `steps` steps, from `start` on. Events marked as not
-    /// measured are kept apart.
+    /// A recorder for a worker's iterations from `start` on; `by_step`: they have steps, each of which is
+    /// told by itself. Events marked as not measured are kept apart.
     pub fn new(
         worker: usize,
         start: Instant,
         end: Option<Instant>,
-        steps: usize,
+        by_step: bool,
         deltas: mpsc::Sender<Delta>,
     ) -> Recorder {
         Recorder {
             start,
             end,
-            steps,
+            by_step,
             seconds: Vec::new(),
             warmup: Tally::default(),
             warmup_seconds: Vec::new(),
@@ -215,13 +215,13 @@ impl Recorder {
         let in_time = u64::from(self.end.is_none_or(|end| done <= end));
         let warmup = u64::from(!finished.iteration.arrival.measured);
         let (ends, documents) = (u64::from(finished.ends), finished.documents);
-        let steps = self.steps;
+        let by_step = self.by_step;
         let tally = self.second(done);
         tally.ok_in_time += in_time * ends;
         tally.documents_in_time += in_time * documents;
         tally.warmup_ok += warmup * ends;
         tally.warmup_documents += warmup * documents;
-        if steps > 1 {
+        if by_step {
             let step = tally.step(finished.step);
             step.ok_in_time += in_time;
             step.warmup_ok += warmup;
@@ -242,11 +242,11 @@ impl Recorder {
         if finished.outcome == Outcome::Ok {
             self.completed(finished);
         }
-        let (start, steps) = (self.start, self.steps);
+        let (start, by_step) = (self.start, self.by_step);
         let tally = self.tally(measured, done);
         let outcome = finished.outcome;
         tally.retries += u64::from(finished.timing.attempts.saturating_sub(1));
-        if finished.step == 0 {
+        if finished.begins {
             tally.lag.record(iteration.lag());
             tally.pacer.record(iteration.pacer_lag());
             tally.held.record(iteration.held_back(done));
@@ -254,7 +254,7 @@ impl Recorder {
                 tally.starved.record(iteration.starved);
             }
         }
-        if steps > 1 {
+        if by_step {
             let step = tally.step(finished.step);
             step.response[outcome as usize].record(finished.response_time());
             if let (Outcome::Ok, Some(service)) = (outcome, finished.service_time()) {
@@ -444,18 +444,18 @@ impl Listener for Recorder {
                 tally.drops.record(at.saturating_duration_since(arrival.due));
                 tally.dropped_late += u64::from(late);
             }
-            Event::Released { arrival, step, at, documents, in_flight } => {
-                let steps = self.steps;
+            Event::Released { arrival, step, begins, at, documents, in_flight } => {
+                let by_step = self.by_step;
                 let tally = self.tally(arrival.measured, at);
                 tally.documents_sent += documents;
-                tally.sent += u64::from(step == 0);
-                if steps > 1 {
+                tally.sent += u64::from(begins);
+                if by_step {
                     tally.step(step).sent += 1;
                 }
                 if arrival.measured {
                     tally.in_flight.max = tally.in_flight.max.max(in_flight as u64);
                 }
-                if step == 0 {
+                if begins {
                     self.in_flight(at, 1);
                     self.released_sum += self.since_start_s(at);
                     self.released_in_time_sum += self.in_time_s(at);
@@ -469,7 +469,7 @@ impl Listener for Recorder {
                 let response = at - iteration.arrival.due;
                 tally.response[Outcome::ResponseError as usize].record(response);
                 tally.errors.record(ErrorCount {
-                    kind: "capture".into(),
+                    kind: error.kind().into(),
                     message: cut(&chain(error)).into_owned(),
                     count: 1,
                     first_at: at.saturating_duration_since(start),
@@ -541,6 +541,7 @@ mod tests {
                 blocked: Duration::ZERO,
             },
             step: 0,
+            begins: true,
             ends: true,
             due: at,
             documents: 1,
@@ -555,7 +556,7 @@ mod tests {
     fn times_in_executors_longer_than_the_request_are_left_out_and_counted() {
         let start = Instant::now();
         let (deltas, _taken) = mpsc::channel(4);
-        let mut recorder = Recorder::new(0, start, None, 1, deltas);
+        let mut recorder = Recorder::new(0, start, None, false, deltas);
         for (took_ms, claimed_ms) in [(100, 90), (100, 104), (100, 200), (10, 3_600_000)] {
             let mut finished = answered(start);
             finished.timing.done = start + Duration::from_millis(took_ms);
@@ -587,7 +588,7 @@ mod tests {
         let (deltas, _taken) = mpsc::channel(1);
         // Nothing is received meanwhile, so everything is here at the end.
         deltas.try_send(Delta::default()).expect("there is room for one");
-        let mut recorder = Recorder::new(0, start, Some(at(1600)), 1, deltas);
+        let mut recorder = Recorder::new(0, start, Some(at(1600)), false, deltas);
         let requests = [(100, 900), (200, 1700), (300, 2100)].map(|(released, done)| {
             let mut finished = answered(at(released));
             finished.timing.done = at(done);
@@ -595,8 +596,9 @@ mod tests {
         });
         for (n, request) in requests.iter().enumerate() {
             let Iteration { arrival, released, .. } = request.iteration;
-            let (step, documents, in_flight) = (0, 1, n + 1);
-            recorder.on(Event::Released { arrival, step, at: released, documents, in_flight });
+            let (step, begins, documents, in_flight) = (0, true, 1, n + 1);
+            let at = released;
+            recorder.on(Event::Released { arrival, step, begins, at, documents, in_flight });
         }
         // The thread hears of none of them before it counts for the last time.
         recorder.on(Event::Tick(at(2500)));
@@ -620,7 +622,7 @@ mod tests {
             let start = Instant::now();
             let at = |ms: u64| start + Duration::from_millis(ms);
             let (deltas, mut taken) = mpsc::channel(4);
-            let mut recorder = Recorder::new(0, start, None, 1, deltas);
+            let mut recorder = Recorder::new(0, start, None, false, deltas);
             let mut handed = 0;
             for ms in (0..5000).step_by(EVERY_MS as usize) {
                 recorder.on(Event::Finished(&answered(at(ms))));

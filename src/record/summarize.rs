@@ -266,9 +266,10 @@ impl Recording {
         Some(totals.executors.iter().map(summary).collect())
     }
 
-    /// Requests of each step, by name; empty if there is only one.
+    /// Requests of each step, by name; empty without `steps`.
     pub fn steps(&self, names: &[&str], window: Window) -> Vec<StepSummary> {
-        let names = if names.len() > 1 { names } else { &[] };
+        // The only request of a scenario without `steps` has no name.
+        let names = if names == [""] { &[] } else { names };
         let summary = |(index, name): (usize, &&str)| {
             // A step that was never reached has no counts.
             let step = self.totals.steps.get(index).cloned().unwrap_or_default();

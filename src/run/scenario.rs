@@ -305,7 +305,8 @@ fn make(
     let limit = steps.iter().filter_map(|step| maker(step).count()).min();
     let limit = limit.filter(|_| !again);
     let warmup = if warm { first.feeds(workers, None)? } else { first.nothing(workers) };
-    let chain = (steps.len() > 1).then(|| Chain::new(steps, form, seed, scenario)).transpose()?;
+    let chain =
+        Chain::is_needed(steps).then(|| Chain::new(steps, form, seed, scenario)).transpose()?;
     Ok((warmup, first.feeds(workers, limit)?, chain))
 }
 

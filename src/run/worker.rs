@@ -132,9 +132,9 @@ impl Ready {
 async fn work(session: crate::client::Session, order: Order) -> io::Result<Report> {
     let mut clock = PreciseClock::new()?;
     let frame = order.frame;
-    let steps = order.chain.as_ref().map_or(1, Chain::steps);
+    let by_step = order.chain.is_some();
     let (from, end) = (frame.measured_from(), frame.end());
-    let mut recorder = Recorder::new(order.worker, from, end, steps, order.deltas)
+    let mut recorder = Recorder::new(order.worker, from, end, by_step, order.deltas)
         .telling_every(order.tells_every);
     let load = Job {
         call: session.clone(),

@@ -172,6 +172,9 @@ pub(crate) struct Step {
     pub request: Option<HttpSpec>,
     /// Headers of its requests, in the place of the scenario's; `captured` has what earlier steps kept.
     pub headers: Option<Template>,
+    /// Sends its request again and again until something is true of the response: for work that is
+    /// ordered first and asked for later.
+    pub repeat: Option<Repeat>,
     /// The pause after its response, before the next step: `1s`, `1s..5s`, or a distribution. `0s`
     /// unless set.
     pub think_time: Option<Pause>,
@@ -185,6 +188,19 @@ pub(crate) struct Step {
     pub on_error: Option<Vec<Action>>,
     /// Actions after its response, besides those of the scenario.
     pub on_always: Option<Vec<Action>>,
+}
+
+/// How often a step is repeated, and until when.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub(crate) struct Repeat {
+    /// An expression on the response, which ends it. One without a value does not hold yet.
+    pub until: String,
+    /// The pause after a response for which `until` does not hold. `500ms` unless set.
+    pub every: Option<Span>,
+    /// The iteration fails if `until` does not hold for this long, from the first request on. `60s`
+    /// unless set, at most `1h`.
+    pub at_most: Option<Span>,
 }
 
 /// A plain HTTP request.

@@ -85,7 +85,7 @@ impl Rig {
             stop: self.stop,
         };
         let (deltas, mut received) = mpsc::channel(DELTAS_WAITING);
-        let mut recorder = Recorder::new(0, frame.measured_from(), frame.end(), 1, deltas);
+        let mut recorder = Recorder::new(0, frame.measured_from(), frame.end(), false, deltas);
         let mut recording = Recording::of(1);
         {
             let driven = drive(load, &mut clock, &mut recorder);

@@ -125,3 +125,53 @@ scenarios:
     let ids: Vec<String> = docs.map(|doc| doc["id"].as_str().expect("an id").to_owned()).collect();
     assert_eq!(ids, (0..60).map(|n| format!("d{n}")).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_step_is_polled_over_every_protocol_and_every_poll_is_counted() {
+    let place = Place::new(
+        "flows: {default: {embedded: {executors: [{name: e, service_time: {uniform: {min: 1ms, max: 21ms}}}]}}}
+scenarios:
+  - name: s
+    matrix: {protocol: [grpc, http, websocket]}
+    documents: {id: 'd${{ i }}', text: one}
+    request_size: 1
+    load: {clients: 3, requests: 24, think_time: 1ms..5ms}
+    thresholds: [poll.requests > 24, create.requests == 24, error_rate == 0]
+    steps:
+      - {name: create, capture: {id: 'response.docs[0].id'}, think_time: {exponential: 2ms}}
+      - name: poll
+        repeat: {until: 'response.docs[0].id == captured.id and response.latency_ms > 12', every: 5ms}
+        assert: [response.latency_ms > 12]
+        on_done: [{count: polls}]
+  - name: never
+    needs: [s]
+    documents: {text: one}
+    request_size: 1
+    load: {rate: 100/s, requests: 10}
+    thresholds: [errors == 10, poll.errors == 0]
+    steps:
+      - {name: poll, repeat: {until: 'response.docs[0].tags.done', every: 50ms, at_most: 120ms}}",
+    );
+    place.run(&["--out", "out"]).ends(0);
+    let report = place.report();
+    let scenarios = report["scenarios"].as_array().expect("a list");
+    for scenario in &scenarios[..3] {
+        counts_are_conserved(scenario);
+        assert_eq!(scenario["requests"]["ok"], 24);
+        let polls = &scenario["steps"][1]["requests"]["ok"];
+        assert_eq!(&scenario["counters"]["polls"], polls, "callbacks see each");
+        assert_eq!(scenario["assertions"][0]["passed"], 24, "assertions see the last");
+        assert_eq!(scenario["assertions"][0]["failed"], 0);
+        let sent = 24 + polls.as_u64().expect("a number");
+        assert_eq!(scenario["documents"]["sent"], sent);
+    }
+    let never = &scenarios[3];
+    counts_are_conserved(never);
+    assert_eq!(never["requests"]["response_errors"], 10);
+    assert_eq!(
+        (&never["errors"][0]["kind"], &never["errors"][0]["count"]),
+        (&"repeat".into(), &10.into())
+    );
+    let polls = never["steps"][0]["requests"]["ok"].as_u64().expect("a number");
+    assert!((20..=30).contains(&polls), "{polls}");
+}

@@ -336,7 +336,7 @@ fn what_is_seen_of_a_steady_load_while_it_runs_is_what_the_report_says() {
         let at = |ms: u64| start + millis(ms);
         let (deltas, mut told) = mpsc::channel(64);
         let mut recorders: Vec<Recorder> = (0..2)
-            .map(|worker| Recorder::new(worker, start, Some(at(20_000)), 1, deltas.clone()))
+            .map(|worker| Recorder::new(worker, start, Some(at(20_000)), false, deltas.clone()))
             .collect();
         let mut recording = Recording::of(2);
         let mut seen = 0;
@@ -351,6 +351,7 @@ fn what_is_seen_of_a_steady_load_while_it_runs_is_what_the_report_says() {
                     recorder.on(Event::Released {
                         arrival,
                         step: 0,
+                        begins: true,
                         at: at(ms),
                         documents: 1,
                         in_flight: 4,
@@ -425,6 +426,7 @@ fn finished(arrival: Arrival, done: Instant, failed: bool) -> Finished {
     Finished {
         iteration,
         step: 0,
+        begins: true,
         ends: true,
         due: arrival.due,
         documents: 1,

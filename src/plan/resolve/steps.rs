@@ -10,13 +10,13 @@ use crate::assertion::{
 use crate::client::{HttpRequest, HttpRequestError};
 use crate::documents::{Documents, DocumentsSpec};
 use crate::flow::check_target_executor;
-use crate::plan::{self, Action, Callbacks, Http, HttpError, Parameters, Post, Step, Work};
+use crate::plan::{self, Action, Callbacks, Http, HttpError, Parameters, Post, Repeat, Step, Work};
 use crate::random::Key;
 use crate::scenario::{self, DocumentsRef, Named, Unit};
 use crate::schedule::Pause;
 use crate::source::{Node, Sources, Spot};
 use crate::template::{Context, Expression, Template, TemplateError};
-use crate::units::{Percentage, nearest};
+use crate::units::{Percentage, Span, nearest};
 use crate::wire::{Family, Map};
 
 /// The assertions of one kind of end, with the callback of that end.
@@ -131,6 +131,7 @@ impl<'a> Resolver<'a> {
                 name: String::new(),
                 work,
                 headers,
+                repeat: None,
                 think_time: Pause::NONE,
                 captures: vec![],
                 assertions,
@@ -208,6 +209,8 @@ impl<'a> Resolver<'a> {
                     Err(error) => error.tell(at, self.problems),
                 }
             }
+            let repeat =
+                step.repeat.as_ref().and_then(|repeat| self.repeat(unit, repeat, at, &seen));
             captured.extend(step.capture.iter().flatten().map(|(name, _)| name.clone()));
             let think_time = step.think_time.unwrap_or_default();
             if index + 1 == steps.len() && step.think_time.is_some() {
@@ -224,6 +227,7 @@ impl<'a> Resolver<'a> {
                 name,
                 work,
                 headers,
+                repeat,
                 think_time,
                 captures,
                 assertions,
@@ -231,6 +235,45 @@ impl<'a> Resolver<'a> {
             });
         }
         resolved
+    }
+
+    /// How a step is repeated.
+    fn repeat(
+        &mut self,
+        unit: &Unit,
+        given: &scenario::Repeat,
+        at: Spot<'_>,
+        seen: &Seen<'_>,
+    ) -> Option<Repeat> {
+        let at = at.key("repeat");
+        let every = given.every.map_or(Repeat::EVERY, Span::get);
+        let at_most = given.at_most.map_or(Repeat::AT_MOST, Span::get);
+        let shown = |duration| Span::new(duration).unwrap_or_default();
+        if every < Repeat::EVERY_MIN {
+            let message = format!("`every` must be at least 1ms, found {}", shown(every));
+            at.key("every").problem(self.problems, message, |problem| problem);
+        }
+        if at_most > Repeat::AT_MOST_MAX {
+            let message = format!("`at_most` must be at most 1h, found {}", shown(at_most));
+            at.key("at_most").problem(self.problems, message, |problem| {
+                problem.help("it is the time of one iteration, and not of the load")
+            });
+        } else if at_most < every {
+            let (every, at_most) = (shown(every), shown(at_most));
+            let message = format!("`every` is {every}, so nothing is repeated within {at_most}");
+            let key = if given.every.is_some() { "every" } else { "at_most" };
+            at.key(key).problem(self.problems, message, |problem| problem);
+        }
+        match Assertion::compile(None, &given.until, Percentage::ALL, &unit.context) {
+            Ok(until) => {
+                self.looked_at(until.expressions(), at.key("until"), seen);
+                Some(Repeat { until, every, at_most })
+            }
+            Err(error) => {
+                error.tell(at.key("until"), self.problems);
+                None
+            }
+        }
     }
 
     /// What one step sends. `captured` has the names that steps before it keep.

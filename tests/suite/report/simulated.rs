@@ -101,7 +101,7 @@ impl Load {
     fn record(&self, length: Duration) -> Recording {
         let start = Instant::now();
         let (deltas, mut told) = mpsc::channel(4);
-        let mut recorder = Recorder::new(0, start, Some(start + length), 1, deltas);
+        let mut recorder = Recorder::new(0, start, Some(start + length), false, deltas);
         let mut recording = Recording::default();
         let mut random = Key::new(7).part(&self.name).rng();
         let mut flying: BTreeMap<(Instant, u64), Finished> = BTreeMap::new();
@@ -128,7 +128,14 @@ impl Load {
                 continue;
             }
             let sent = due + Duration::from_micros(20);
-            recorder.on(Event::Released { arrival, step: 0, at: sent, documents: 1, in_flight: 1 });
+            recorder.on(Event::Released {
+                arrival,
+                step: 0,
+                begins: true,
+                at: sent,
+                documents: 1,
+                in_flight: 1,
+            });
             match fate {
                 Fate::Ok(ms) => {
                     let finished = finished(arrival, sent, ms, None);
@@ -199,6 +206,7 @@ fn finished(arrival: Arrival, sent: Instant, ms: f64, error: Option<CallError>) 
             blocked: Duration::ZERO,
         },
         step: 0,
+        begins: true,
         ends: true,
         due: arrival.due,
         documents: 1,
