@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::choose::Pick;
 use super::exchange::exchange;
 use super::feed::{Batch, FeedError};
 use super::make::Maker;
@@ -21,7 +22,10 @@ use crate::wire::{DecodeError, Form, Map};
 
 /// The way from each step to the next. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Chain(Arc<Vec<Link>>);
+pub(crate) struct Chain {
+    links: Arc<Vec<Link>>,
+    pick: Pick,
+}
 
 /// What follows a request of a step.
 #[derive(Debug)]
@@ -104,7 +108,7 @@ impl NextError {
 }
 
 impl Chain {
-    /// The chain of these steps, of which there is at least one. What is drawn, such as pauses, depends
+    /// The chain of these steps, of which there is at least one; `pick` knows where lists begin. What is drawn, such as pauses, depends
     /// on the seed, the scenario, the step and the place of the iteration.
     ///
     /// # Errors
@@ -112,6 +116,7 @@ impl Chain {
     pub(crate) fn new(
         steps: &[Step],
         form: Form,
+        pick: Pick,
         seed: u64,
         scenario: &str,
     ) -> Result<Chain, FeedError> {
@@ -120,11 +125,14 @@ impl Chain {
             let captures = step.captures.clone();
             let reads = captures.iter().map(Capture::reads);
             let reads = reads.fold(Reads::default(), std::ops::BitOr::bitor);
-            let next = steps.get(index + 1).map(|step| Following::new(step, form)).transpose()?;
+            let next =
+                steps.get(index + 1).filter(|_| pick.first_steps().all(|first| first != index + 1));
+            let next = next.map(|step| Following::new(step, form)).transpose()?;
             let (repeat, pause, key) = (step.repeat.clone(), step.think_time, key.part(&step.name));
             Ok(Link { repeat, pause, key, captures, reads, form, next })
         });
-        links.collect::<Result<_, _>>().map(|links| Chain(Arc::new(links)))
+        let links = Arc::new(links.collect::<Result<_, _>>()?);
+        Ok(Chain { links, pick })
     }
 
     /// Whether these steps need one: what is told by step, or goes on after a request, does.
@@ -132,14 +140,19 @@ impl Chain {
         steps.len() > 1 || steps.iter().any(|step| !step.name.is_empty())
     }
 
+    /// The step that the iteration of this place begins with.
+    pub(crate) fn first_step(&self, index: u64) -> usize {
+        self.pick.first_step(index)
+    }
+
     /// Whether another step follows this one.
     pub(crate) fn goes_on_after(&self, step: usize) -> bool {
-        self.0[step].next.is_some()
+        self.links[step].next.is_some()
     }
 
     /// How a step is repeated.
     pub(crate) fn repeat(&self, step: usize) -> Option<&Repeat> {
-        self.0[step].repeat.as_ref()
+        self.links[step].repeat.as_ref()
     }
 
     /// Whether a response ends the repetitions of its step.
@@ -157,7 +170,7 @@ impl Chain {
         let reads = self.repeat(step).map(|repeat| repeat.until.reads()).unwrap_or_default();
         let chain = self.clone();
         let judge = move || {
-            let link = &chain.0[step];
+            let link = &chain.links[step];
             let Some(repeat) = &link.repeat else { return Ok(true) };
             let (exchange, _) = exchange(&request, Some(&reply), reads, link.form);
             repeat.until.holds(&Exchange { captured, latency, ..exchange })
@@ -177,7 +190,7 @@ impl Chain {
 
     /// The pause between a step and the next in the iteration of this place.
     pub(crate) fn pause(&self, step: usize, index: u64) -> Duration {
-        let link = &self.0[step];
+        let link = &self.links[step];
         link.pause.draw(|| link.key.index(index).rng())
     }
 
@@ -193,7 +206,7 @@ impl Chain {
         reply: Reply,
         mut kept: Kept,
     ) -> Result<(Batch, Kept), NextError> {
-        let link = &self.0[step];
+        let link = &self.links[step];
         if link.captures.is_empty()
             && let Some(Following { constant: Some(batch), .. }) = &link.next
         {
@@ -202,7 +215,7 @@ impl Chain {
         let (done, is_done) = oneshot::channel();
         let chain = self.clone();
         rayon::spawn(move || {
-            let link = &chain.0[step];
+            let link = &chain.links[step];
             let made = link.keep(&request, &reply, &mut kept).and_then(|()| match &link.next {
                 Some(next) => Ok(next.maker.make(kept.index, &kept.captured)?),
                 None => Err(NextError::Gone),

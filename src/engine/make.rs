@@ -11,6 +11,7 @@ use bytes::Bytes;
 use rayon::prelude::*;
 use tokio::sync::mpsc;
 
+use super::choose::Pick;
 use super::feed::{Batch, Feed, FeedError, MakeError, Queued, Room, Same};
 use super::source::Budget;
 use crate::client::Request;
@@ -25,6 +26,8 @@ pub(crate) struct Maker {
     /// Of each request, beside those of its Flow.
     headers: Option<Parameters>,
     form: Form,
+    /// Where lists of steps are chosen from: which, and the makers of their first steps.
+    chosen: Option<Arc<(Pick, Vec<(usize, Maker)>)>>,
 }
 
 /// Bound of the encoded requests that wait in a queue, in bytes: enough to bridge a hiccup of the
@@ -44,11 +47,34 @@ impl Maker {
     /// Makes the requests of a step in the form that the session speaks.
     pub(crate) fn new(step: &Step, form: Form) -> Maker {
         let (work, headers) = (Arc::new(step.work.clone()), step.headers.clone());
-        Maker { work, headers, form }
+        Maker { work, headers, form, chosen: None }
+    }
+
+    /// Makes the first requests of iterations of these steps.
+    pub(crate) fn of_first(steps: &[Step], pick: Pick, form: Form) -> Maker {
+        let makers: Vec<(usize, Maker)> = pick
+            .first_steps()
+            .filter_map(|first| Some((first, Maker::new(steps.get(first)?, form))))
+            .collect();
+        let first = Maker::new(&steps[0], form);
+        match makers.len() {
+            0 | 1 => first,
+            _ => Maker { chosen: Some(Arc::new((pick, makers))), ..first },
+        }
+    }
+
+    /// The maker of the `index`-th request.
+    fn maker_of(&self, index: u64) -> &Maker {
+        let Some((pick, makers)) = self.chosen.as_deref() else { return self };
+        let step = pick.first_step(index);
+        makers.iter().find(|(first, _)| *first == step).map_or(self, |(_, maker)| maker)
     }
 
     /// How many requests the Documents make; `None`: without end.
     pub(crate) fn count(&self) -> Option<u64> {
+        if let Some((_, makers)) = self.chosen.as_deref() {
+            return makers.iter().filter_map(|(_, maker)| maker.count()).min();
+        }
         match &*self.work {
             Work::Post(post) => {
                 let documents = post.documents.as_ref()?.count()?;
@@ -60,6 +86,9 @@ impl Maker {
 
     /// An entry of a data set that this Flow's Documents have no place for.
     fn two_contents(&self) -> Option<&TwoContents> {
+        if let Some((_, makers)) = self.chosen.as_deref() {
+            return makers.iter().find_map(|(_, maker)| maker.two_contents());
+        }
         match &*self.work {
             Work::Post(post) if self.form.family() == Family::V1 => {
                 post.documents.as_ref()?.two_contents()
@@ -70,6 +99,9 @@ impl Maker {
 
     /// Whether all requests are the same.
     pub(crate) fn is_constant(&self) -> bool {
+        if self.chosen.is_some() {
+            return false;
+        }
         if self.headers.as_ref().is_some_and(|headers| !headers.is_constant()) {
             return false;
         }
@@ -191,6 +223,10 @@ impl Maker {
     /// # Errors
     /// A Document or a parameter without a value, or one that the form has no place for.
     pub(crate) fn make(&self, index: u64, captured: &Map) -> Result<Batch, FeedError> {
+        let maker = self.maker_of(index);
+        if maker.chosen.is_none() && !std::ptr::eq(maker, self) {
+            return maker.make(index, captured);
+        }
         let batch = self.make_bare(index, captured)?;
         let Some(headers) = &self.headers else { return Ok(batch) };
         let given = headers.evaluate(index, captured).map_err(|error| failed(index, error))?;

@@ -23,6 +23,7 @@
 mod backoff;
 pub mod busy;
 pub mod chain;
+pub(crate) mod choose;
 pub mod event;
 pub(crate) mod examine;
 mod exchange;
@@ -263,11 +264,12 @@ where
                     continue;
                 };
                 if let Some(Ready { batch, waited, .. }) = ready.take() {
-                    let documents = batch.documents;
+                    let (documents, begins) = (batch.documents, true);
+                    let step = flight.first_step(&batch);
                     listener.on(Event::Released {
                         arrival,
-                        step: 0,
-                        begins: true,
+                        step,
+                        begins,
                         at,
                         documents,
                         in_flight,
@@ -574,7 +576,8 @@ where
         let iteration = Iteration { arrival, released: at, written: None, starved, blocked };
         *self.count(arrival) += 1;
         let kept = Kept { index: batch.index, ..Kept::default() };
-        self.release(iteration, (0, true), arrival.due, batch, kept);
+        let step = self.first_step(&batch);
+        self.release(iteration, (step, true), arrival.due, batch, kept);
     }
 
     fn release(
@@ -590,6 +593,11 @@ where
         let kept = (looked_at || self.chain.is_some()).then(|| (request.clone(), kept));
         let sending = Sending { iteration, step, begins, due, documents, kept };
         self.requests.push(Either::Left((self.send)(sending, request)));
+    }
+
+    /// The step that an iteration begins with.
+    fn first_step(&self, batch: &Batch) -> usize {
+        self.chain.as_ref().map_or(0, |chain| chain.first_step(batch.index))
     }
 
     fn count(&mut self, arrival: Arrival) -> &mut u64 {

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 
+use super::choose::Pick;
 use super::source::{Budget, Frame, Share, ThinkTime};
 use super::*;
 use crate::assertion::Assertion;
@@ -254,7 +255,7 @@ fn steps_that_poll(polls: usize, at_most: u64) -> Option<Chain> {
 }
 
 fn chain(steps: &[Step]) -> Option<Chain> {
-    Some(Chain::new(steps, Form::Protobuf(Family::V1), 0, "s").unwrap())
+    Some(Chain::new(steps, Form::Protobuf(Family::V1), Pick::new(&[], 0, "s"), 0, "s").unwrap())
 }
 
 fn step(think_time: Pause) -> Step {

@@ -14,7 +14,7 @@ mod show;
 mod trace;
 mod workers;
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,7 @@ use crate::random::Key;
 use crate::scenario::condition::Condition;
 use crate::schedule::{Pause, Profile, Schedule};
 use crate::template::{Scope, Template, TemplateError};
-use crate::units::{Count, Percentage, Range, Rate, Secrets};
+use crate::units::{self, Count, Percentage, Rate, Secrets};
 use crate::wire::{Map, Protocol};
 
 /// One suite, ready to run.
@@ -137,6 +137,9 @@ pub struct Scenario {
     /// What one iteration sends, step after step; never empty. A scenario without `steps` has one
     /// step, whose name is empty.
     pub steps: Vec<Step>,
+    /// Where each iteration runs one of several lists of steps: which, and how often. `steps` has those of
+    /// all lists, one after the other.
+    pub choices: Vec<Choice>,
     /// How fast, how much.
     pub load: Load,
     /// Sent before, not measured.
@@ -170,6 +173,17 @@ pub struct Step {
     pub assertions: Vec<Assertion>,
     /// Fired on each response.
     pub callbacks: Callbacks,
+}
+
+/// One of several lists of steps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice {
+    /// As in the file.
+    pub name: String,
+    /// How often it is chosen, in proportion to the other weights; above 0.
+    pub weight: f64,
+    /// Its part of [`Scenario::steps`]; never empty.
+    pub steps: Range<usize>,
 }
 
 /// The polls of a step.
@@ -477,9 +491,9 @@ pub struct Capacity {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Levels {
     /// Requests a second, by the clock.
-    Rate(Range<Rate>),
+    Rate(units::Range<Rate>),
     /// Clients that wait for their answers.
-    Clients(Range<Count>),
+    Clients(units::Range<Count>),
 }
 
 impl Capacity {
@@ -499,6 +513,27 @@ impl Capacity {
 }
 
 impl Scenario {
+    /// The lists of steps of which an iteration runs one, each with the share of the iterations that do.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = (&[Step], f64)> {
+        let all: f64 = self.choices.iter().map(|choice| choice.weight).sum();
+        let whole = self.choices.is_empty().then_some((&self.steps[..], 1.0));
+        let chosen = self.choices.iter();
+        let chosen =
+            chosen.map(move |choice| (&self.steps[choice.steps.clone()], choice.weight / all));
+        whole.into_iter().chain(chosen)
+    }
+
+    /// Of each list of steps that is chosen from: its name, the share of its weight, its first step.
+    pub(crate) fn shares(&self) -> impl Iterator<Item = (String, f64, usize)> {
+        let choices = self.choices.iter().zip(self.runs());
+        choices.map(|(choice, (_, share))| (choice.name.clone(), share, choice.steps.start))
+    }
+
+    /// Steps of an iteration, at most.
+    pub(crate) fn steps_max(&self) -> usize {
+        self.runs().map(|(steps, _)| steps.len()).max().unwrap_or_default()
+    }
+
     /// The one request of a scenario without `steps`, the first one's of a scenario with them.
     pub fn first_step(&self) -> &Step {
         &self.steps[0]

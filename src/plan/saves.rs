@@ -58,7 +58,7 @@ pub(super) fn check<'a>(
     for (unit, scenario) in suite.scenarios.iter().zip(&plan.scenarios) {
         let at = Spot::of(&unit.node);
         for (index, step) in scenario.steps.iter().enumerate() {
-            let at = if step.name.is_empty() { at } else { at.key("steps").index(index) };
+            let at = scenario.step_at(at, index);
             check_step(step, at, &used, problems);
         }
     }

@@ -54,22 +54,21 @@ impl Plan {
         set("flow", self.flows[scenario.flow].name.clone().into());
         set("protocol", scenario.protocol.name().into());
         match scenario.steps.as_slice() {
-            [step] if step.name.is_empty() => {
+            [step] if step.name.is_empty() && scenario.choices.is_empty() => {
                 for (key, value) in show_step(step) {
                     set(&key, value);
                 }
             }
+            steps if scenario.choices.is_empty() => set("steps", show_steps(steps)),
             steps => {
-                let steps: Vec<Value> = steps
-                    .iter()
-                    .map(|step| {
-                        let mut map = Map::new();
-                        map.insert("name".into(), step.name.clone().into());
-                        map.extend(show_step(step));
-                        map.into()
+                let choices = scenario.choices.iter().map(|choice| {
+                    json!({
+                        "name": choice.name,
+                        "weight": choice.weight,
+                        "steps": show_steps(&steps[choice.steps.clone()]),
                     })
-                    .collect();
-                set("steps", steps.into());
+                });
+                set("choose", choices.collect());
             }
         }
         for (key, value) in show_client(&scenario.client, &scenario.load) {
@@ -228,6 +227,16 @@ fn show_client(client: &ClientOverrides, load: &Load) -> Map {
         map.insert("results_in_order".into(), client.results_in_order.into());
     }
     map
+}
+
+fn show_steps(steps: &[Step]) -> Value {
+    let show = |step: &Step| {
+        let mut map = Map::new();
+        map.insert("name".into(), step.name.clone().into());
+        map.extend(show_step(step));
+        Value::from(map)
+    };
+    steps.iter().map(show).collect()
 }
 
 fn show_step(step: &Step) -> Map {

@@ -450,7 +450,9 @@ impl Listener for Recorder {
                 tally.documents_sent += documents;
                 tally.sent += u64::from(begins);
                 if by_step {
-                    tally.step(step).sent += 1;
+                    let step = tally.step(step);
+                    step.sent += 1;
+                    step.begun += u64::from(begins);
                 }
                 if arrival.measured {
                     tally.in_flight.max = tally.in_flight.max.max(in_flight as u64);

@@ -129,6 +129,9 @@ pub struct Tally {
 pub(crate) struct StepTally {
     /// Requests handed to the client.
     pub sent: u64,
+    /// Iterations that began with one of them.
+    #[serde(default)]
+    pub begun: u64,
     /// See [`Tally::warmup_ok`].
     #[serde(default)]
     pub warmup_ok: u64,
@@ -401,6 +404,7 @@ impl Tally {
 impl StepTally {
     fn merge(&mut self, other: &StepTally) {
         self.sent += other.sent;
+        self.begun += other.begun;
         self.warmup_ok += other.warmup_ok;
         self.ok_in_time += other.ok_in_time;
         for (mine, other) in self.response.iter_mut().zip(&other.response) {

@@ -110,6 +110,7 @@ fn remarks(scenario: &ScenarioSummary, color: bool, out: &mut dyn io::Write) -> 
         let example = assertion.example.as_deref().unwrap_or_default();
         lines.push(("assertion", format!("{} – failed on {of}: {example}", assertion.name)));
     }
+    lines.extend(chosen(scenario).map(|text| ("chosen", text)));
     lines.extend(unanswered(scenario));
     lines.extend(impossible(scenario).map(|text| ("times", text)));
     for error in scenario.errors.iter().take(ERRORS) {
@@ -144,6 +145,14 @@ fn remarks(scenario: &ScenarioSummary, color: bool, out: &mut dyn io::Write) -> 
         }
     }
     Ok(())
+}
+
+/// How often each list of steps was chosen.
+fn chosen(scenario: &ScenarioSummary) -> Option<String> {
+    let each = scenario.choices.iter();
+    let each = each.map(|choice| format!("{} {} times", choice.name, count(choice.iterations)));
+    let all: Vec<String> = each.collect();
+    (!all.is_empty()).then(|| all.join(", "))
 }
 
 fn painted(word: &str, verdict: Verdict, color: bool) -> String {

@@ -18,6 +18,7 @@ use super::worker::{self, Order, Ready, Report, WorkerError};
 use super::{Context, seconds};
 use crate::client::{ClientConfig, FamilyChoice, Unmatched};
 use crate::engine::chain::Chain;
+use crate::engine::choose::Pick;
 use crate::engine::examine::{self, Examiner};
 use crate::engine::feed::{Feed, FeedError};
 use crate::engine::make::Maker;
@@ -25,7 +26,7 @@ use crate::engine::source::{Over, Share};
 use crate::engine::{Ended, Slots, Stop};
 use crate::error::chain;
 use crate::metric::MetricUnit;
-use crate::plan::{Load, Scenario, Step, Workers};
+use crate::plan::{Choice, Load, Scenario, Step, Workers};
 use crate::record::summary::{
     ClientSummary, End, EndReason, Requests, ScenarioSummary, TargetSummary, Verdict,
 };
@@ -155,8 +156,10 @@ async fn carry_out(
     // One trial after the other would soon be through with its Documents.
     let again = context.look.is_some();
     let (seed, name) = (context.plan.seed, scenario.name.clone());
-    let made =
-        tokio::task::spawn_blocking(move || make((seed, &name), &steps, form, warm, again, count));
+    let choices = scenario.choices.clone();
+    let made = tokio::task::spawn_blocking(move || {
+        make((seed, &name), (&steps, &choices), form, warm, again, count)
+    });
     let (warmup, feeds, chain) =
         made.await.unwrap_or(Err(FeedError::Gone)).map_err(Obstacle::Broken)?;
 
@@ -293,20 +296,22 @@ type Made = (Vec<Feed>, Vec<Feed>, Option<Chain>);
 
 fn make(
     (seed, scenario): (u64, &str),
-    steps: &[Step],
+    (steps, choices): (&[Step], &[Choice]),
     form: Form,
     warm: bool,
     again: bool,
     workers: usize,
 ) -> Result<Made, FeedError> {
     let maker = |step: &Step| Maker::new(step, form);
-    let first = maker(&steps[0]);
+    let pick = Pick::new(choices, seed, scenario);
+    let first = Maker::of_first(steps, pick.clone(), form);
     // The Documents that end first end the load; those of the warmup start again.
     let limit = steps.iter().filter_map(|step| maker(step).count()).min();
     let limit = limit.filter(|_| !again);
     let warmup = if warm { first.feeds(workers, None)? } else { first.nothing(workers) };
-    let chain =
-        Chain::is_needed(steps).then(|| Chain::new(steps, form, seed, scenario)).transpose()?;
+    let chain = Chain::is_needed(steps)
+        .then(|| Chain::new(steps, form, pick, seed, scenario))
+        .transpose()?;
     Ok((warmup, first.feeds(workers, limit)?, chain))
 }
 

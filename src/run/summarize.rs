@@ -11,7 +11,7 @@ use crate::engine::examine;
 use crate::plan::{Load, Plan, Scenario};
 use crate::record::reason::{Code, Reason};
 use crate::record::summary::{
-    AssertionSummary, CallbackCount, CallbackCounts, ClientSummary, End, EndReason,
+    AssertionSummary, CallbackCount, CallbackCounts, ChoiceSummary, ClientSummary, End, EndReason,
     ScenarioSummary, TargetSummary, Validity,
 };
 use crate::record::validity::{self, Circumstances};
@@ -23,6 +23,9 @@ use crate::threshold;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Outline {
     pub(super) steps: Vec<String>,
+    /// Of each list of steps that is chosen from: its name, its share and its first step.
+    #[serde(default)]
+    pub(super) choices: Vec<(String, f64, usize)>,
     pub(super) thresholds: Vec<Condition>,
     /// Whether requests are due by the clock.
     pub(super) open: bool,
@@ -46,6 +49,7 @@ impl Outline {
     pub(super) fn new(scenario: &Scenario) -> Outline {
         Outline {
             steps: scenario.steps.iter().map(|step| step.name.clone()).collect(),
+            choices: scenario.shares().collect(),
             thresholds: scenario.thresholds.iter().map(|t| t.that.clone()).collect(),
             open: matches!(scenario.load, Load::Open { .. }),
             warmup: scenario.warmup,
@@ -71,6 +75,13 @@ pub(super) fn summarize(
         summary.error_rate = summary.requests.error_rate();
         summary.steps.iter_mut().for_each(|step| step.requests.forget_abandoned());
     }
+    let begun = |first: usize| recording.totals.steps.get(first).map_or(0, |step| step.begun);
+    let choice = |(name, share, first): &(String, f64, usize)| ChoiceSummary {
+        name: name.clone(),
+        share: *share,
+        iterations: begun(*first),
+    };
+    summary.choices = outline.choices.iter().map(choice).collect();
     summary.end = end;
     summary.validity = Validity::new(validity::reasons(&recording, circumstances));
     summary.callbacks = examined.callbacks;

@@ -88,7 +88,7 @@ pub(super) fn evaluate_scenario(node: &mut Node, context: &Context, problems: &m
             }
             true
         }
-        ("steps", Value::List(steps)) => {
+        ("steps" | "choose", Value::List(steps)) => {
             steps.iter_mut().for_each(|step| evaluate_scenario(step, context, problems));
             true
         }
@@ -139,9 +139,11 @@ pub(super) fn merge_defaults(scenario: &Node, defaults: Option<&Node>) -> Node {
     for entry in defaults.map(Node::entries).unwrap_or_default() {
         let key = entry.key.as_str();
         let foreign = (OF_POSTS.contains(&key) && has(&["mutate", "request"]))
-            || (OF_MUTATIONS.contains(&key) && (has(&OF_POSTS) || has(&["request", "steps"])))
-            || (key == "request" && (has(&OF_POSTS) || has(&["mutate", "steps"])))
-            || (key == "steps" && (has(&OF_POSTS) || has(&OF_MUTATIONS) || has(&["request"])));
+            || (OF_MUTATIONS.contains(&key)
+                && (has(&OF_POSTS) || has(&["request", "steps", "choose"])))
+            || (key == "request" && (has(&OF_POSTS) || has(&["mutate", "steps", "choose"])))
+            || (["steps", "choose"].contains(&key)
+                && (has(&OF_POSTS) || has(&OF_MUTATIONS) || has(&["request", "steps", "choose"])));
         if scenario.get(key).is_none() && !foreign && key != "name" {
             merged.set(entry.clone());
         }

@@ -106,6 +106,8 @@ pub(crate) struct Scenario {
     pub headers: Option<Template>,
     /// Requests that each iteration sends one after the other, instead of one.
     pub steps: Option<Vec<Step>>,
+    /// Several lists of steps instead of one. Each iteration runs one of them, by weight.
+    pub choose: Option<Vec<Choice>>,
     /// Compression of gRPC requests. `none` unless set.
     pub compression: Option<CompressionWord>,
     /// Timeout of one attempt of a request, to the end of its response. No limit unless set.
@@ -144,6 +146,14 @@ pub(crate) struct Scenario {
     /// One scenario for each combination of values, run one after the other. A key of a scenario sets
     /// it; expressions see every key as `matrix.key`.
     pub matrix: Option<IndexMap<String, Vec<serde_json::Value>>>,
+}
+
+impl Scenario {
+    /// The steps, those of all lists that are chosen from.
+    pub(crate) fn all_steps(&self) -> impl Iterator<Item = &Step> {
+        let chosen = self.choose.iter().flatten().flat_map(|choice| choice.steps.iter().flatten());
+        self.steps.iter().flatten().chain(chosen)
+    }
 }
 
 /// One request of an iteration. Keys that are not set are those of the scenario.
@@ -188,6 +198,18 @@ pub(crate) struct Step {
     pub on_error: Option<Vec<Action>>,
     /// Actions after its response, besides those of the scenario.
     pub on_always: Option<Vec<Action>>,
+}
+
+/// One of several lists of steps.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub(crate) struct Choice {
+    /// Shown in the report. Required.
+    pub name: Option<String>,
+    /// How often it is chosen, in proportion to the other weights. 1 unless set.
+    pub weight: Option<f64>,
+    /// Its steps. Required.
+    pub steps: Option<Vec<Step>>,
 }
 
 /// How often a step is repeated, and until when.

@@ -175,3 +175,56 @@ scenarios:
     let polls = never["steps"][0]["requests"]["ok"].as_u64().expect("a number");
     assert!((20..=30).contains(&polls), "{polls}");
 }
+
+#[test]
+fn each_iteration_runs_one_list_of_steps_the_same_ones_however_it_is_sent() {
+    let place = Place::new(
+        "flows: {default: {embedded: {}}}
+scenarios:
+  - name: s
+    matrix: {protocol: [grpc, http, websocket]}
+    documents: {id: 'd${{ i }}', text: one}
+    request_size: 1
+    load: {clients: 5, requests: 80}
+    thresholds: [add.requests > 5, open.requests > 30]
+    choose:
+      - name: browse
+        weight: 3
+        steps:
+          - {name: open, capture: {id: 'response.docs[0].id'}, think_time: 1ms..2ms}
+          - {name: read, parameters: {id: '${{ captured.id }}'}, on_done: [{count: read}],
+             assert: ['response.parameters.id == response.docs[0].id']}
+      - name: add
+        steps: [{name: add, on: /index, repeat: {until: response.latency_ms > 0}}]
+  - name: alone
+    needs: [s]
+    documents: {id: 'd${{ i }}', text: one}
+    request_size: 1
+    load: {rate: 400/s, requests: 80}
+    choose:
+      - {name: browse, weight: 3, steps: [{name: open}, {name: read}]}
+      - {name: add, steps: [{name: add}]}",
+    );
+    place.run(&["--out", "out"]).ends(0);
+    let report = place.report();
+    let scenarios = report["scenarios"].as_array().expect("a list");
+    for scenario in scenarios {
+        counts_are_conserved(scenario);
+        assert_eq!(scenario["requests"]["ok"], 80);
+        let chosen = |n: usize| scenario["choices"][n]["iterations"].as_u64().expect("a number");
+        assert_eq!(chosen(0) + chosen(1), 80);
+        assert!((45..=75).contains(&chosen(0)), "{}", chosen(0));
+        assert_eq!(scenario["choices"][0]["share"], 0.75);
+        let ok = |n: usize| scenario["steps"][n]["requests"]["ok"].as_u64().expect("a number");
+        assert_eq!([ok(0), ok(1), ok(2)], [chosen(0), chosen(0), chosen(1)]);
+        assert_eq!(scenario["documents"]["sent"], 2 * chosen(0) + chosen(1));
+    }
+    // The name of a scenario decides with the seed; those of a matrix have names of their own.
+    assert_eq!(scenarios[0]["counters"]["read"], scenarios[0]["choices"][0]["iterations"]);
+    let again = Place::new(&std::fs::read_to_string(place.path("suite.yaml")).expect("a suite"));
+    again.run(&["--out", "out"]).ends(0);
+    let again = again.report();
+    for (one, other) in scenarios.iter().zip(again["scenarios"].as_array().expect("a list")) {
+        assert_eq!(one["choices"], other["choices"]);
+    }
+}

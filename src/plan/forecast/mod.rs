@@ -382,8 +382,16 @@ fn documents(scenario: &Scenario, iterations: Amount) -> Amount {
         }
         _ => 0,
     };
-    let all = |count| scenario.steps.iter().map(|step| per_step(step, count)).sum();
+    let all = |count: u64| {
+        let runs = scenario.runs();
+        let of_run = |(steps, share): (&[Step], f64)| -> u64 {
+            let count = (count as f64 * share).round() as u64;
+            steps.iter().map(|step| per_step(step, count)).sum()
+        };
+        runs.map(of_run).sum()
+    };
     match iterations {
+        Amount::Exactly(count) if !scenario.choices.is_empty() => Amount::About(all(count)),
         Amount::Exactly(count) => Amount::Exactly(all(count)),
         Amount::About(count) => Amount::About(all(count)),
         Amount::Unknown => Amount::Unknown,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Amount, Forecast, Limits, peak, spread};
 use crate::metric::{Measure, Part, Statistic};
-use crate::plan::{Load, Origin, Plan, Post, Scenario, Work};
+use crate::plan::{Load, Origin, Plan, Post, Scenario, Step, Work};
 use crate::scenario::LoadedSuite;
 use crate::scenario::condition::{Comparison, Condition};
 use crate::schedule::Schedule;
@@ -184,14 +184,19 @@ fn impossible(condition: &Condition, scenario: &Scenario, forecast: &Forecast) -
     };
     let beyond =
         |most: f64| most < least || (most == least && condition.comparison == Comparison::Greater);
-    let size = scenario.steps.iter().map(|step| match &step.work {
+    let size = |step: &Step| match &step.work {
         Work::Post(Post { documents: Some(_), request_size, .. }) => *request_size as f64,
         _ => 0.0,
-    });
+    };
+    let most = |of: &dyn Fn(&Step) -> f64| {
+        let runs = scenario.runs().map(|(steps, _)| steps.iter().map(of).sum::<f64>());
+        runs.fold(0.0, f64::max)
+    };
+    let steps = scenario.steps_max() as f64;
     // Requests per second that the load can offer at all.
     let offered = match &scenario.load {
         Load::Open { schedule, .. } => {
-            let peak = peak(&scenario.load) * scenario.steps.len() as f64;
+            let peak = peak(&scenario.load) * steps;
             // Over the whole time it is no more than there are arrivals.
             let count = match forecast.requests {
                 Amount::Exactly(count) => Some(count),
@@ -203,9 +208,11 @@ fn impossible(condition: &Condition, scenario: &Scenario, forecast: &Forecast) -
             Some(mean.unwrap_or(peak).min(peak))
         }
         Load::Closed { think_time, .. } => {
-            let within = scenario.steps.iter().map(|step| step.think_time.least());
-            let pauses = think_time.least() + within.sum::<Duration>();
-            let requests = peak(&scenario.load) * scenario.steps.len() as f64;
+            let within = scenario.runs().map(|(steps, _)| {
+                steps.iter().map(|step| step.think_time.least()).sum::<Duration>()
+            });
+            let pauses = think_time.least() + within.min().unwrap_or_default();
+            let requests = peak(&scenario.load) * steps;
             (!pauses.is_zero()).then(|| requests / pauses.as_secs_f64())
         }
         _ => None,
@@ -215,7 +222,7 @@ fn impossible(condition: &Condition, scenario: &Scenario, forecast: &Forecast) -
             format!("the load offers no more than {} requests a second", rounded(offered))
         }),
         Measure::DocumentsPerSecond => {
-            let documents = offered? / scenario.steps.len() as f64 * size.sum::<f64>();
+            let documents = offered? / steps * most(&size);
             beyond(documents).then(|| {
                 format!("the load offers no more than {} Documents a second", rounded(documents))
             })

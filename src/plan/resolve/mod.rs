@@ -12,7 +12,8 @@ use std::time::Duration;
 use super::flows::Flows;
 use super::loads::load;
 use super::{
-    Capacity, ClientOverrides, Connections, Levels, Plan, Post, Scenario, Step, Threshold, Work,
+    Capacity, Choice, ClientOverrides, Connections, Levels, Plan, Post, Scenario, Step, Threshold,
+    Work,
 };
 use super::{names, ports, saves};
 use crate::client::{Compression, Retry};
@@ -165,12 +166,12 @@ impl<'a> Resolver<'a> {
         let protocol = self.protocol(given, at);
         let (flow, protocol) =
             self.flows.choose(self.onto.or(given.flow.as_deref()), protocol, at, self.problems);
-        let steps = self.steps(unit, given, flow, at);
+        let (steps, choices) = self.steps(unit, given, flow, at);
         let streams = |step: &Step| matches!(&step.work, Work::Post(post) if post.stream);
         if let Some(index) = steps.iter().position(streams)
             && protocol != Protocol::Grpc
         {
-            let of_step = at.key("steps").index(index);
+            let of_step = step_at(&steps, &choices, at, index);
             let at = if at.key("stream").node().is_some() { at } else { of_step };
             let message =
                 format!("streaming endpoints are reached over grpc, and this goes over {protocol}");
@@ -215,7 +216,7 @@ impl<'a> Resolver<'a> {
         }
         let family = self.flows.family(flow);
         if family == Some(Family::V1) {
-            self.two_contents(&steps, at);
+            self.two_contents(&steps, &choices, at);
         }
         let many =
             |step: &Step| matches!(&step.work, Work::Post(post) if post.may_lose(protocol, family));
@@ -227,6 +228,7 @@ impl<'a> Resolver<'a> {
             protocol,
             client: self.client(given, at),
             steps,
+            choices,
             load,
             warmup: given.warmup.map_or(Duration::ZERO, Span::get),
             needs,
@@ -237,11 +239,11 @@ impl<'a> Resolver<'a> {
     }
 
     /// Tells of data sets with an entry that no Document of v1 can hold.
-    fn two_contents(&mut self, steps: &[Step], at: Spot<'_>) {
+    fn two_contents(&mut self, steps: &[Step], choices: &[Choice], at: Spot<'_>) {
         for (index, step) in steps.iter().enumerate() {
             let Work::Post(Post { documents: Some(documents), .. }) = &step.work else { continue };
             if let Some(two) = documents.two_contents() {
-                let of_step = at.key("steps").index(index).key("documents");
+                let of_step = step_at(steps, choices, at, index).key("documents");
                 let at = if of_step.node().is_some() { of_step } else { at.key("documents") };
                 at.problem(self.problems, two.to_string(), |problem| problem);
             }
@@ -251,7 +253,7 @@ impl<'a> Resolver<'a> {
     /// The protocol that a scenario asks for. GraphQL and plain requests go over HTTP, whatever the Flow
     /// offers besides.
     fn protocol(&mut self, given: &scenario::Scenario, at: Spot<'_>) -> Option<ProtocolWord> {
-        let steps = given.steps.as_deref().unwrap_or_default();
+        let steps: Vec<&scenario::Step> = given.all_steps().collect();
         let over_http =
             steps.iter().filter(|step| step.mutate.is_some() || step.request.is_some()).count();
         if given.mutate.is_none() && given.request.is_none() && over_http == 0 {
@@ -440,6 +442,32 @@ impl<'a> Resolver<'a> {
         };
         at.key(key).problem(self.problems, message, |problem| problem);
         None
+    }
+}
+
+/// Where a step is written.
+pub(super) fn step_at<'a>(
+    steps: &[Step],
+    choices: &[Choice],
+    at: Spot<'a>,
+    index: usize,
+) -> Spot<'a> {
+    if steps.get(index).is_some_and(|step| step.name.is_empty()) && choices.is_empty() {
+        return at;
+    }
+    match choices.iter().position(|choice| choice.steps.contains(&index)) {
+        Some(place) => {
+            let first = choices[place].steps.start;
+            at.key("choose").index(place).key("steps").index(index - first)
+        }
+        None => at.key("steps").index(index),
+    }
+}
+
+impl Scenario {
+    /// Where one of its steps is written; `at` is where it is itself.
+    pub(super) fn step_at<'a>(&self, at: Spot<'a>, index: usize) -> Spot<'a> {
+        step_at(&self.steps, &self.choices, at, index)
     }
 }
 

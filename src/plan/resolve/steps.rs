@@ -10,7 +10,9 @@ use crate::assertion::{
 use crate::client::{HttpRequest, HttpRequestError};
 use crate::documents::{Documents, DocumentsSpec};
 use crate::flow::check_target_executor;
-use crate::plan::{self, Action, Callbacks, Http, HttpError, Parameters, Post, Repeat, Step, Work};
+use crate::plan::{
+    self, Action, Callbacks, Choice, Http, HttpError, Parameters, Post, Repeat, Step, Work,
+};
 use crate::random::Key;
 use crate::scenario::{self, DocumentsRef, Named, Unit};
 use crate::schedule::Pause;
@@ -21,6 +23,9 @@ use crate::wire::{Family, Map};
 
 /// The assertions of one kind of end, with the callback of that end.
 type Judges<'a> = (Option<&'a [scenario::Assertion]>, &'a Option<Vec<scenario::Action>>);
+
+/// Weight of one of several lists of steps.
+const WEIGHT_MAX: f64 = 1_000_000.0;
 
 /// What the expressions of a step can look at.
 struct Seen<'a> {
@@ -82,7 +87,7 @@ impl<'a> Resolver<'a> {
         given: &scenario::Scenario,
         flow: usize,
         at: Spot<'_>,
-    ) -> Vec<Step> {
+    ) -> (Vec<Step>, Vec<Choice>) {
         let own = StepParts {
             on: given.on.as_deref(),
             documents: given.documents.as_ref(),
@@ -104,11 +109,9 @@ impl<'a> Resolver<'a> {
                 _ => family,
             };
         let family = of_documents(self.suite, own.documents, self.flows.family(flow));
-        let mutates = given.mutate.is_some()
-            || given.steps.iter().flatten().any(|step| step.mutate.is_some());
+        let mutates = given.mutate.is_some() || given.all_steps().any(|step| step.mutate.is_some());
         // What the scenario looks at comes from all steps.
-        let of_steps: Vec<bool> =
-            given.steps.iter().flatten().map(|step| step.request.is_some()).collect();
+        let of_steps: Vec<bool> = given.all_steps().map(|step| step.request.is_some()).collect();
         let requests = match of_steps.split_first() {
             None => Some(given.request.is_some()),
             Some((first, rest)) => rest.iter().all(|other| other == first).then_some(*first),
@@ -123,11 +126,11 @@ impl<'a> Resolver<'a> {
             at,
             &Seen::new(&[], mutates, requests, family),
         );
-        let Some(steps) = &given.steps else {
+        if given.steps.is_none() && given.choose.is_none() {
             let work = self.work(unit, &own, &[]);
             let headers = self.headers(unit, &own, &[]);
             let (assertions, callbacks) = shared;
-            return vec![Step {
+            let step = Step {
                 name: String::new(),
                 work,
                 headers,
@@ -136,12 +139,10 @@ impl<'a> Resolver<'a> {
                 captures: vec![],
                 assertions,
                 callbacks,
-            }];
-        };
-        let steps_at = at.key("steps");
-        if steps.is_empty() {
-            steps_at.problem(self.problems, "`steps` needs at least one step", |problem| problem);
+            };
+            return (vec![step], vec![]);
         }
+        let (lists, mut choices) = self.lists(given, at);
         for key in ["mutate", "variables", "request"] {
             if at.key(key).node().is_some() {
                 at.name(key).problem(
@@ -153,8 +154,14 @@ impl<'a> Resolver<'a> {
         }
         let mut captured: Vec<String> = Vec::new();
         let mut resolved: Vec<Step> = Vec::new();
-        for (index, step) in steps.iter().enumerate() {
-            let at = steps_at.index(index);
+        let all = lists.iter().enumerate().flat_map(|(list, (steps_at, steps))| {
+            let steps = steps.iter().enumerate();
+            steps.map(move |(index, step)| (list, steps_at.index(index), index, step))
+        });
+        for (list, at, index, step) in all {
+            if index == 0 {
+                captured.clear();
+            }
             let name = step.name.clone().unwrap_or_default();
             if step.name.as_deref().is_none_or(str::is_empty) {
                 at.problem(self.problems, "key `name` is missing in a step", |problem| problem);
@@ -213,7 +220,7 @@ impl<'a> Resolver<'a> {
                 step.repeat.as_ref().and_then(|repeat| self.repeat(unit, repeat, at, &seen));
             captured.extend(step.capture.iter().flatten().map(|(name, _)| name.clone()));
             let think_time = step.think_time.unwrap_or_default();
-            if index + 1 == steps.len() && step.think_time.is_some() {
+            if index + 1 == lists[list].1.len() && step.think_time.is_some() {
                 let message =
                     "`think_time` is the pause before the next step, and this is the last";
                 at.name("think_time").problem(self.problems, message, |problem| {
@@ -234,7 +241,69 @@ impl<'a> Resolver<'a> {
                 callbacks,
             });
         }
-        resolved
+        let mut first = 0;
+        for (choice, (_, steps)) in choices.iter_mut().zip(&lists) {
+            choice.steps = first..first + steps.len();
+            first += steps.len();
+        }
+        (resolved, choices)
+    }
+
+    /// The lists of steps of which each iteration runs one, and what is chosen by; the steps of a choice
+    /// are not known yet.
+    fn lists<'g>(
+        &mut self,
+        given: &'g scenario::Scenario,
+        at: Spot<'g>,
+    ) -> (Vec<(Spot<'g>, &'g [scenario::Step])>, Vec<Choice>) {
+        let mut empty = |at: Spot<'_>, steps: &[scenario::Step]| {
+            if steps.is_empty() {
+                let message = "`steps` needs at least one step";
+                at.problem(self.problems, message, |problem| problem);
+            }
+        };
+        let Some(choose) = &given.choose else {
+            let steps = given.steps.as_deref().unwrap_or_default();
+            empty(at.key("steps"), steps);
+            return (vec![(at.key("steps"), steps)], vec![]);
+        };
+        let mut lists = Vec::new();
+        for (index, choice) in choose.iter().enumerate() {
+            let at = at.key("choose").index(index);
+            let steps = choice.steps.as_deref().unwrap_or_default();
+            empty(if choice.steps.is_some() { at.key("steps") } else { at }, steps);
+            lists.push((at.key("steps"), steps));
+        }
+        if given.steps.is_some() {
+            let other = at.name("steps").place();
+            let message = "a scenario has `steps` or `choose`, not both";
+            at.name("choose")
+                .problem(self.problems, message, |problem| problem.see(other, "the other one"));
+        }
+        if choose.is_empty() {
+            let message = "`choose` needs at least one list of steps";
+            at.key("choose").problem(self.problems, message, |problem| problem);
+        }
+        let mut choices: Vec<Choice> = Vec::new();
+        for (index, choice) in choose.iter().enumerate() {
+            let at = at.key("choose").index(index);
+            let name = choice.name.clone().unwrap_or_default();
+            if name.is_empty() {
+                let message = "key `name` is missing in a choice";
+                at.problem(self.problems, message, |problem| problem);
+            } else if choices.iter().any(|known| known.name == name) {
+                let message = format!("choice `{name}` is defined twice");
+                at.key("name").problem(self.problems, message, |problem| problem);
+            }
+            let weight = choice.weight.unwrap_or(1.0);
+            if !(weight > 0.0 && weight <= WEIGHT_MAX) {
+                let message =
+                    format!("`weight` must be above 0 and at most 1000000, found `{weight}`");
+                at.key("weight").problem(self.problems, message, |problem| problem);
+            }
+            choices.push(Choice { name, weight, steps: 0..0 });
+        }
+        (lists, choices)
     }
 
     /// How a step is repeated.

@@ -180,6 +180,9 @@ pub struct ScenarioSummary {
     /// The requests of each step, for iterations with several steps. All other figures are then for
     /// whole iterations: from when the first step was due to the response of the last one.
     pub steps: Vec<StepSummary>,
+    /// How often each list of steps was chosen; omitted where there is nothing to choose.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<ChoiceSummary>,
     /// Figures of the warmup.
     pub warmup: WarmupSummary,
     /// The load generator's own figures.
@@ -455,6 +458,17 @@ pub struct StepSummary {
     pub response_time_ms: Latency,
     /// From written to done, for ok requests.
     pub service_time_ms: Latency,
+}
+
+/// One of several lists of steps.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ChoiceSummary {
+    /// Name as in the file.
+    pub name: String,
+    /// The share of iterations that its weight asks for, from 0 to 1.
+    pub share: f64,
+    /// Iterations that began with its first step.
+    pub iterations: u64,
 }
 
 /// Figures of the warmup.

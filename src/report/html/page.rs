@@ -6,7 +6,9 @@ use super::figures;
 use super::matrix::{Comparison, comparisons};
 use super::parts::{Fact, Figure};
 use crate::record::HistogramError;
-use crate::record::summary::{CallbackCount, Environment, Lag, ScenarioSummary, Summary, Verdict};
+use crate::record::summary::{
+    CallbackCount, Environment, Lag, Latency, Requests, ScenarioSummary, Summary, Verdict,
+};
 use crate::report::words::{
     actual, answer, count, end, impossible, latency, outcome, percent, rate, three_digits, time,
     unmatched, verdict,
@@ -66,6 +68,7 @@ struct Section {
     figures: Vec<Figure>,
     executors_missing: bool,
     steps: Vec<StepRow>,
+    choices: Vec<ChoiceRow>,
     assertions: Vec<Assertion>,
     callbacks: Vec<Callback>,
     counters: Vec<(String, String)>,
@@ -81,6 +84,13 @@ struct Threshold {
     verdict: &'static str,
     class: &'static str,
     reason: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ChoiceRow {
+    name: String,
+    iterations: String,
+    share: String,
 }
 
 #[derive(Serialize)]
@@ -271,7 +281,8 @@ impl Section {
             thresholds: scenario.thresholds.iter().map(threshold).collect(),
             figures,
             executors_missing: ran && scenario.executors.is_none() && requests.ok > 0,
-            steps: scenario.steps.iter().map(step).collect(),
+            steps: steps(scenario),
+            choices: scenario.choices.iter().map(choice).collect(),
             assertions: scenario
                 .assertions
                 .iter()
@@ -323,12 +334,33 @@ fn key(scenario: &ScenarioSummary) -> Vec<Fact> {
     facts
 }
 
+/// The steps, and all of them together.
+fn steps(scenario: &ScenarioSummary) -> Vec<StepRow> {
+    let mut rows: Vec<StepRow> = scenario.steps.iter().map(step).collect();
+    if !rows.is_empty() {
+        let name = "whole iteration, with its pauses".into();
+        rows.push(row(name, &scenario.requests, &scenario.response_time_ms));
+    }
+    rows
+}
+
+fn choice(choice: &crate::record::summary::ChoiceSummary) -> ChoiceRow {
+    ChoiceRow {
+        name: choice.name.clone(),
+        iterations: count(choice.iterations),
+        share: percent(choice.share),
+    }
+}
+
 fn step(step: &crate::record::summary::StepSummary) -> StepRow {
-    let response = &step.response_time_ms;
+    row(step.name.clone(), &step.requests, &step.response_time_ms)
+}
+
+fn row(name: String, requests: &Requests, response: &Latency) -> StepRow {
     StepRow {
-        name: step.name.clone(),
-        requests: count(step.requests.sent),
-        ok: count(step.requests.ok),
+        name,
+        requests: count(requests.sent),
+        ok: count(requests.ok),
         p50: latency(response.p50),
         p95: latency(response.told_p95()),
         p99: latency(response.told_p99()),
