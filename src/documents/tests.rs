@@ -516,7 +516,7 @@ fn what_is_wrong_with_own_fields_is_told() {
         ("fields: {a: {shape: [90000, 90000]}}", "an array has at most 2147483648 values"),
         (
             "fields: {a: {shape: [9000, 9000]}}",
-            "a Document may take up to 309MiB, more than the 64MiB that are allowed",
+            "a Document may take up to 309 MiB, more than the 64MiB that are allowed",
         ),
         ("fields: {a: {base64: '?'}}", "not valid base64: Invalid symbol 63, offset 0."),
         ("fields: {a: {count: 9999999, fields: {}}}", "a field has at most 1000000 Documents"),

@@ -9,8 +9,8 @@ use std::io::Write;
 use std::time::Duration;
 
 use flowbench::client::{
-    CallError, Client, ClientConfig, Compression, FamilyChoice, PostError, RequestSize, Response,
-    Retry,
+    Body, Call, CallError, Client, ClientConfig, Compression, FamilyChoice, HttpRequest, PostError,
+    Request, RequestSize, Response, Retry,
 };
 use flowbench::flow::{Flow, FlowConfig};
 use flowbench::wire::{Address, Document, Family, Protocol, Target, TargetError};
@@ -328,5 +328,25 @@ async fn streaming() -> Outcome {
         println!("{:?}", response.texts()?);
     }
     assert_eq!(count, 3);
+    Ok(())
+}
+
+#[tokio::test]
+async fn plain_http() -> Outcome {
+    let (flow, _) = echo().await;
+    let http = flow.target(Protocol::Http).ok_or("it speaks HTTP")?.to_string();
+    let mut config = ClientConfig::new(http.parse()?);
+    config.family = FamilyChoice::NoFlow;
+    let session = Client::new(config).open().await?;
+    let request = HttpRequest::new("POST", "/post")?
+        .header("x-request-id", "7")?
+        .body(r#"{"execEndpoint": "/search", "data": [{"text": "hello"}]}"#);
+    let reply = session.call(Request::Http(request.into())).await?;
+    let Body::Http(response) = reply.body else {
+        unreachable!("it is the answer to a plain request")
+    };
+    assert_eq!(response.status, 200);
+    let answer: Value = serde_json::from_slice(&response.body)?;
+    assert_eq!(answer["data"][0]["text"], "hello");
     Ok(())
 }

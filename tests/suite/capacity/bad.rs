@@ -229,7 +229,7 @@ fn what_is_no_objective_or_cannot_be_certified_is_refused_beforehand() {
             "p99 > 100ms",
             "an objective limits a latency from above, as in `p99 < 100ms`, found `p99 > 100ms`",
         ),
-        ("other.p99 < 5ms", "`other.p99 < 5ms`: there is no step `other`"),
+        ("other.p99 < 5ms", "`other.p99 < 5ms`: no step is named `other`"),
         (
             "p99.99 < 100ms",
             "`p99.99 < 100ms` cannot be certified at 50/s within a trial of 20s: without a single \
