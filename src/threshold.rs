@@ -525,7 +525,15 @@ fn judge_unless(
 
 /// Gives a run the verdict that its scenarios add up to.
 pub(crate) fn conclude(summary: &mut Summary) {
-    let all = overall(summary.scenarios.iter().map(|scenario| scenario.verdict));
+    let of = |always: bool| {
+        let scenarios = summary.scenarios.iter().filter(move |scenario| scenario.always == always);
+        overall(scenarios.map(|scenario| scenario.verdict))
+    };
+    // What became of a tear-down must not hide what was measured, nor go unnoticed.
+    let all = match of(false) {
+        Verdict::Passed => of(true),
+        measured => measured,
+    };
     summary.verdict = if summary.interrupted { Verdict::Interrupted } else { all };
     summary.passed = summary.verdict == Verdict::Passed;
 }

@@ -146,6 +146,8 @@ pub struct Scenario {
     pub warmup: Duration,
     /// Indices of scenarios that must have ended.
     pub needs: Vec<usize>,
+    /// It runs whatever became of its needs, and after the first signal to stop.
+    pub always: bool,
     /// Delay after its needs are met.
     pub start: Duration,
     /// The `grace` that was written, see [`Scenario::grace`].

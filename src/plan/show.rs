@@ -80,6 +80,9 @@ impl Plan {
         }
         let needs = scenario.needs.iter().map(|need| self.scenarios[*need].name.clone());
         set("needs", needs.collect::<Vec<_>>().into());
+        if scenario.always {
+            set("always", true.into());
+        }
         set("start", span(scenario.start));
         set("grace", scenario.grace().map_or(Value::Null, span));
         let thresholds = scenario.thresholds.iter().map(|threshold| {

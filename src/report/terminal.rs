@@ -81,6 +81,10 @@ fn remarks(scenario: &ScenarioSummary, color: bool, out: &mut dyn io::Write) -> 
     let how = end(scenario);
     let skipped = scenario.requests.arrivals == 0 && how.is_some();
     lines.extend(how.map(|how| ("", how)));
+    if scenario.always && scenario.verdict != Verdict::Passed {
+        let what = "runs whatever happened (`always`), and counts only if all else passed";
+        lines.push(("tear-down", what.into()));
+    }
     // The thresholds of a scenario that never ran are not worth showing.
     for threshold in scenario.thresholds.iter().filter(|_| !skipped) {
         match threshold.verdict {

@@ -187,6 +187,13 @@ impl Context {
         }
     }
 
+    /// The signals that a scenario follows. The first is none to one that always runs.
+    fn stop_of(&self, scenario: usize) -> Stop {
+        let Stop { drain, abort } = self.options.stop.clone();
+        let drain = if self.plan.scenarios[scenario].always { abort.clone() } else { drain };
+        Stop { drain, abort }
+    }
+
     /// Writes down what happened, where there is a journal.
     fn journal(&self, entry: impl FnOnce() -> Entry) {
         if let Some(journal) = &self.options.journal {
@@ -215,12 +222,14 @@ async fn in_turn(
     watches: &[watch::Receiver<Progress>],
 ) -> ScenarioSummary {
     let scenario = &context.plan.scenarios[index];
+    let stop = context.stop_of(index);
     let waited = async {
         for &need in &scenario.needs {
             // The sender is dropped only after it has told.
             let mut progress = watches[need].clone();
             let progress = progress.wait_for(|progress| *progress != Progress::Pending).await;
-            if progress.is_ok_and(|progress| *progress == Progress::NotRun) {
+            let not_run = progress.is_ok_and(|progress| *progress == Progress::NotRun);
+            if not_run && !scenario.always {
                 let name = &context.plan.scenarios[need].name;
                 return Some(format!("it needs `{name}`, which did not run"));
             }
@@ -230,7 +239,7 @@ async fn in_turn(
     };
     let obstacle = tokio::select! {
         obstacle = waited => obstacle,
-        () = context.options.stop.drain.cancelled() => Some("the run ended before".into()),
+        () = stop.drain.cancelled() => Some("the run ended before".into()),
     };
     match obstacle {
         Some(reason) => summarize::not_run(context, index, EndReason::Skipped, reason),

@@ -137,8 +137,8 @@ async fn carry_out(
     target: &mut TargetSummary,
 ) -> Result<Loaded, Obstacle> {
     let scenario = &context.plan.scenarios[index];
-    let stop = context.options.stop.child();
-    let interrupted = context.options.stop.drain.cancelled();
+    let signals = context.stop_of(index);
+    let (stop, interrupted) = (signals.child(), signals.drain.cancelled());
     let is_flow = config.family != FamilyChoice::NoFlow;
     let workers = tokio::select! {
         workers = connect(config, scenario) => workers.map_err(unreachable)?,
@@ -254,7 +254,7 @@ async fn carry_out(
     if examined.aborted {
         aborted.get_or_insert_with(|| "an `abort` action ended it".into());
     }
-    let interrupted = context.options.stop.drain.is_cancelled();
+    let interrupted = signals.drain.is_cancelled();
     let end = end(&workers, lost, aborted, interrupted);
     let window = plan.window(&recording, end.reason);
     let mut unmatched = Unmatched::default();

@@ -161,6 +161,7 @@ pub(super) fn empty(plan: &Plan, index: usize) -> ScenarioSummary {
     ScenarioSummary {
         name: scenario.name.clone(),
         matrix: scenario.matrix.clone(),
+        always: scenario.always,
         end: End { reason: EndReason::Skipped, message: Some("the run ended before".into()) },
         target: target(plan, scenario),
         load: describe(&scenario.load),

@@ -127,6 +127,9 @@ pub(crate) struct Scenario {
     pub warmup: Option<Span>,
     /// Scenarios that must have ended; without it scenarios run concurrently.
     pub needs: Option<Vec<String>>,
+    /// Runs whatever happened before it: set-up that failed, an interrupt. For tear-down. `false` unless
+    /// set.
+    pub always: Option<bool>,
     /// Delay after the scenarios in `needs` have ended. `0s` unless set.
     pub start: Option<Span>,
     /// How long requests in flight may take to finish when the load ends; what is late counts as

@@ -492,3 +492,73 @@ scenarios:
     assert!(!page.contains("<img"));
     assert!(page.contains("&lt;script&gt;alert"));
 }
+
+/// A scenario that cannot be reached, one that needs it, and one that cleans up after both.
+const SET_UP_FAILS: &str = "flows: {gone: {host: 'grpc://127.0.0.1:9', connect_timeout: 1s}, here: {embedded: {}}}
+scenarios:
+  - {name: index, flow: gone, load: {clients: 1, requests: 1}}
+  - {name: search, flow: here, needs: [index], load: {clients: 1, requests: 1}}
+  - {name: clean up, flow: here, needs: [index, search], always: true, load: {clients: 1, requests: 3}}
+";
+
+#[test]
+fn a_tear_down_runs_whatever_happened_before_it() {
+    let place = Place::new(SET_UP_FAILS);
+    let ran = place.run(&["--out", "out"]);
+    ran.ends(3);
+    let report = place.report();
+    let reason = |n: usize| &report["scenarios"][n]["end"]["reason"];
+    assert_eq!([reason(0), reason(1), reason(2)], ["unreachable", "skipped", "requests"]);
+    assert_eq!(report["scenarios"][2]["requests"]["ok"], 3);
+    assert_eq!(report["scenarios"][2]["always"], true);
+    assert_eq!(report["verdict"], "not_reached");
+}
+
+#[test]
+fn a_tear_down_that_fails_counts_only_where_all_else_passed() {
+    let suite = |p99: &str| {
+        format!(
+            "flows: {{default: {{embedded: {{executors: [{{name: e, endpoints: {{/delete: {{fail: 100%}}}}}}]}}}}}}
+scenarios:
+  - {{name: search, load: {{clients: 1, requests: 100}}, thresholds: [{p99}]}}
+  - {{name: clean up, needs: [search], always: true, on: /delete, load: {{clients: 1, requests: 1}}}}
+"
+        )
+    };
+    for (threshold, verdict) in [("requests == 100", "failed"), ("requests < 50", "failed")] {
+        let place = Place::new(&suite(threshold));
+        let ran = place.run(&["--out", "out"]);
+        ran.ends(1);
+        assert!(ran.out.contains("tear-down"), "{}", ran.out);
+        let report = place.report();
+        assert_eq!(report["verdict"], "failed");
+        assert_eq!(report["scenarios"][0]["verdict"], measured);
+        assert_eq!(report["scenarios"][1]["verdict"], "failed");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_ends_the_load_and_not_what_cleans_up_after_it() {
+    use std::io::{BufRead, BufReader};
+
+    let place = Place::new(
+        "scenarios:
+  - {name: search, load: {clients: 1, duration: 1h, think_time: 5ms}}
+  - {name: clean up, needs: [search], always: true, load: {clients: 1, requests: 5, think_time: 20ms}}
+",
+    );
+    let mut child = place.command(&["--out", "out"]).spawn().expect("the binary was built");
+    let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+    lines.next().expect("a line").expect("it is text");
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    rustix::process::kill_process(pid.expect("a pid"), rustix::process::Signal::INT)
+        .expect("it runs");
+    std::thread::spawn(move || lines.count());
+    Ran::new(child.wait_with_output().expect("it ends")).ends(130);
+    let report = place.report();
+    assert_eq!(report["scenarios"][0]["end"]["reason"], "interrupted");
+    assert_eq!(report["scenarios"][1]["end"]["reason"], "requests");
+    assert_eq!(report["scenarios"][1]["requests"]["ok"], 5);
+    assert_eq!(report["verdict"], "interrupted");
+}

@@ -232,6 +232,7 @@ impl<'a> Resolver<'a> {
             load,
             warmup: given.warmup.map_or(Duration::ZERO, Span::get),
             needs,
+            always: given.always.unwrap_or(false),
             start: given.start.map_or(Duration::ZERO, Span::get),
             own_grace: given.grace.map(Span::get),
             thresholds,

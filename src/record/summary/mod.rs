@@ -116,6 +116,9 @@ pub struct ScenarioSummary {
     pub verdict: Verdict,
     /// Whether the verdict is `held`.
     pub passed: bool,
+    /// Whether it ran whatever happened before it, as a tear-down. Omitted otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub always: bool,
     /// How it ended.
     pub end: End,
     /// Whether its figures may be quoted.
