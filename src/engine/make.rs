@@ -26,8 +26,15 @@ pub(crate) struct Maker {
     /// Of each request, beside those of its Flow.
     headers: Option<Parameters>,
     form: Form,
-    /// Where lists of steps are chosen from: which, and the makers of their first steps.
-    chosen: Option<Arc<(Pick, Vec<(usize, Maker)>)>>,
+    /// Where lists of steps are chosen from.
+    chosen: Option<Arc<Chosen>>,
+}
+
+/// The makers of the first steps of several lists, and what chooses among them.
+#[derive(Debug)]
+struct Chosen {
+    pick: Pick,
+    makers: Vec<(usize, Maker)>,
 }
 
 /// Bound of the encoded requests that wait in a queue, in bytes: enough to bridge a hiccup of the
@@ -59,20 +66,20 @@ impl Maker {
         let first = Maker::new(&steps[0], form);
         match makers.len() {
             0 | 1 => first,
-            _ => Maker { chosen: Some(Arc::new((pick, makers))), ..first },
+            _ => Maker { chosen: Some(Arc::new(Chosen { pick, makers })), ..first },
         }
     }
 
     /// The maker of the `index`-th request.
     fn maker_of(&self, index: u64) -> &Maker {
-        let Some((pick, makers)) = self.chosen.as_deref() else { return self };
+        let Some(Chosen { pick, makers }) = self.chosen.as_deref() else { return self };
         let step = pick.first_step(index);
         makers.iter().find(|(first, _)| *first == step).map_or(self, |(_, maker)| maker)
     }
 
     /// How many requests the Documents make; `None`: without end.
     pub(crate) fn count(&self) -> Option<u64> {
-        if let Some((_, makers)) = self.chosen.as_deref() {
+        if let Some(Chosen { makers, .. }) = self.chosen.as_deref() {
             return makers.iter().filter_map(|(_, maker)| maker.count()).min();
         }
         match &*self.work {
@@ -86,7 +93,7 @@ impl Maker {
 
     /// An entry of a data set that this Flow's Documents have no place for.
     fn two_contents(&self) -> Option<&TwoContents> {
-        if let Some((_, makers)) = self.chosen.as_deref() {
+        if let Some(Chosen { makers, .. }) = self.chosen.as_deref() {
             return makers.iter().find_map(|(_, maker)| maker.two_contents());
         }
         match &*self.work {
