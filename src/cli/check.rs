@@ -4,9 +4,9 @@ use std::path::Path;
 
 use super::exit::Exit;
 use super::machine::limits;
-use super::print;
 use super::problem::Problem;
 use super::suite::{Changes, Files};
+use super::{fits, print};
 use crate::plan::{Plan, forecast};
 use crate::scenario::LoadedSuite;
 use crate::source;
@@ -22,12 +22,15 @@ pub(super) struct Args {
     /// secrets masked. It is a suite again.
     #[arg(long)]
     resolved: bool,
+    /// Also ask Flows that are running what their Documents are, and tell what does not fit.
+    #[arg(long)]
+    flow: bool,
 }
 
-pub(super) fn main(args: Args) -> Exit {
+pub(super) async fn main(args: Args) -> Exit {
     let mut exit = Exit::Passed;
     for path in &args.files.files {
-        match args.changes.suite(path).and_then(refused) {
+        match args.plan(path).await {
             Ok(plan) => {
                 for note in plan.notes() {
                     print::tell(format_args!("note: {}: {note}", path.display()));
@@ -48,15 +51,23 @@ pub(super) fn main(args: Args) -> Exit {
 }
 
 /// `check` also rejects what `plan` would reject.
-fn refused((suite, plan): (LoadedSuite, Plan)) -> Result<Plan, Problem> {
+fn refused((suite, plan): (LoadedSuite, Plan)) -> Result<(LoadedSuite, Plan), Problem> {
     let limits = limits();
     let forecasts = plan.forecast(limits.cores);
     forecast::check(&suite, &plan, &forecasts, &limits)
         .map_err(|problems| Problem::from(&problems))?;
-    Ok(plan)
+    Ok((suite, plan))
 }
 
 impl Args {
+    async fn plan(&self, path: &Path) -> Result<Plan, Problem> {
+        let (suite, plan) = refused(self.changes.suite(path)?)?;
+        if self.flow {
+            fits::check(&suite, &plan).await.map_err(|problems| Problem::from(&problems))?;
+        }
+        Ok(plan)
+    }
+
     /// The output for a suite without mistakes.
     fn told(&self, path: &Path, plan: &Plan) -> String {
         let path = path.display();

@@ -7,29 +7,68 @@ use std::path::PathBuf;
 use super::exit::Exit;
 use super::print;
 use super::problem::Problem;
-use crate::scenario::{FlowFacts, starter};
+use crate::client::{Client, ClientConfig};
+use crate::scenario::{FlowFacts, starter, starter_of};
 use crate::text;
+use crate::wire::Target;
 
 /// Writes a commented suite to begin with.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   flowbench init
-  flowbench init --flow flow.yml search.yaml")]
+  flowbench init --flow flow.yml search.yaml
+  flowbench init grpc://localhost:1234 suite.yaml")]
 pub(super) struct Args {
-    /// The file to write; `-` is stdout
-    #[arg(default_value = "suite.yaml")]
-    file: PathBuf,
+    /// The file to write, `suite.yaml` unless given; `-` is stdout. Before it, the address of a running Flow,
+    /// which is asked for its endpoints and Documents
+    #[arg(value_name = "[ADDRESS] [FILE]", num_args = 0..=2)]
+    places: Vec<String>,
     /// Take protocols, ports, TLS and Executors from a Jina Flow's YAML
     #[arg(long, value_name = "FILE")]
     flow: Option<PathBuf>,
 }
 
-pub(super) fn main(args: Args) -> Exit {
-    write(&args).map_or_else(|problem| problem.print(), |()| Exit::Passed)
+pub(super) async fn main(args: Args) -> Exit {
+    write(&args).await.map_or_else(|problem| problem.print(), |()| Exit::Passed)
 }
 
-fn write(args: &Args) -> Result<(), Problem> {
+impl Args {
+    /// The address of a Flow, if there is one, and the file to write.
+    fn places(&self) -> Result<(Option<&str>, PathBuf), Problem> {
+        let file = |file: Option<&String>| PathBuf::from(file.map_or("suite.yaml", String::as_str));
+        match self.places.as_slice() {
+            [address, rest @ ..] if address.contains("://") => {
+                Ok((Some(address), file(rest.first())))
+            }
+            [_, second, ..] => Err(Problem::usage(format_args!(
+                "expected one file, or before it the address of a Flow such as `grpc://localhost:1234`; \
+                 found `{second}` too"
+            ))),
+            other => Ok((None, file(other.first()))),
+        }
+    }
+}
+
+/// A suite for the Flow at an address.
+async fn of_running(address: &str) -> Result<String, Problem> {
+    let target: Target = address.parse().map_err(|error| {
+        Problem::usage(format_args!("`{address}` is no address of a Flow: {error}"))
+    })?;
+    let session = Client::new(ClientConfig::new(target)).open().await;
+    let session = session.map_err(|error| {
+        Problem::new(Exit::Unreachable, format!("error: {address} could not be asked: {error}"))
+    })?;
+    Ok(starter_of(address, session.schemas()))
+}
+
+async fn write(args: &Args) -> Result<(), Problem> {
+    let (address, path) = args.places()?;
+    if address.is_some() && args.flow.is_some() {
+        return Err(Problem::usage(
+            "a suite is for the Flow at an address or for the one of `--flow`, not for both",
+        ));
+    }
     let flow = match &args.flow {
         None => None,
         Some(path) => {
@@ -42,20 +81,23 @@ fn write(args: &Args) -> Result<(), Problem> {
             Some(facts.map_err(|problems| Problem::from(&problems))?)
         }
     };
-    let text = starter(flow.as_ref());
-    if args.file.as_os_str() == "-" {
+    let text = match address {
+        Some(address) => of_running(address).await?,
+        None => starter(flow.as_ref()),
+    };
+    if path.as_os_str() == "-" {
         return print::text_out(text);
     }
-    let name = args.file.display();
+    let name = path.display();
     // The file may be somebody's work.
     let mut file =
-        OpenOptions::new().write(true).create_new(true).open(&args.file).map_err(|error| {
-            match error.kind() {
-                std::io::ErrorKind::AlreadyExists => {
-                    Problem::usage(format_args!("`{name}` exists already; name another file"))
-                }
-                _ => Problem::usage(format_args!("could not write `{name}`: {error}")),
+        OpenOptions::new().write(true).create_new(true).open(&path).map_err(|error| match error
+            .kind()
+        {
+            std::io::ErrorKind::AlreadyExists => {
+                Problem::usage(format_args!("`{name}` exists already; name another file"))
             }
+            _ => Problem::usage(format_args!("could not write `{name}`: {error}")),
         })?;
     file.write_all(text.as_bytes()).map_err(|error| {
         Problem::new(Exit::NotWritten, format!("error: could not write `{name}`: {error}"))

@@ -7,6 +7,7 @@ mod compare;
 mod comparison;
 mod connection;
 mod exit;
+mod fits;
 mod folder;
 mod gate;
 mod init;
@@ -115,8 +116,8 @@ pub fn main() -> ExitCode {
             Command::Noise(args) => noise::main(args).await,
             Command::Trend(args) => trend::main(args),
             Command::Capacity(args) => capacity::main(args).await,
-            Command::Check(args) => check::main(args),
-            Command::Init(args) => init::main(args),
+            Command::Check(args) => check::main(args).await,
+            Command::Init(args) => init::main(args).await,
             Command::Plan(args) => plan::main(args),
             Command::Report(args) => report::main(args),
             Command::Schema(args) => schema::main(args),

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::choose::Pick;
 use super::exchange::exchange;
 use super::feed::{Batch, FeedError};
-use super::make::Maker;
+use super::make::{Maker, Spoken};
 use crate::assertion::{Capture, Exchange, Reads};
 use crate::client::{Reply, Request};
 use crate::plan::{Repeat, Step};
@@ -115,19 +115,20 @@ impl Chain {
     /// When a request that is always the same cannot be made.
     pub(crate) fn new(
         steps: &[Step],
-        form: Form,
+        spoken: Spoken<'_>,
         pick: Pick,
         seed: u64,
         scenario: &str,
     ) -> Result<Chain, FeedError> {
         let key = Key::new(seed).part("steps").part(scenario);
+        let (form, _) = spoken;
         let links = steps.iter().enumerate().map(|(index, step)| {
             let captures = step.captures.clone();
             let reads = captures.iter().map(Capture::reads);
             let reads = reads.fold(Reads::default(), std::ops::BitOr::bitor);
             let next =
                 steps.get(index + 1).filter(|_| pick.first_steps().all(|first| first != index + 1));
-            let next = next.map(|step| Following::new(step, form)).transpose()?;
+            let next = next.map(|step| Following::new(step, spoken)).transpose()?;
             let (repeat, pause, key) = (step.repeat.clone(), step.think_time, key.part(&step.name));
             Ok(Link { repeat, pause, key, captures, reads, form, next })
         });
@@ -228,8 +229,8 @@ impl Chain {
 }
 
 impl Following {
-    fn new(step: &Step, form: Form) -> Result<Following, FeedError> {
-        let maker = Maker::new(step, form);
+    fn new(step: &Step, spoken: Spoken<'_>) -> Result<Following, FeedError> {
+        let maker = Maker::new(step, spoken);
         let constant = maker.is_constant().then(|| maker.make(0, &Map::new())).transpose()?;
         Ok(Following { maker, constant })
     }

@@ -17,7 +17,7 @@ use crate::client::Request;
 use crate::documents::{DocumentError, TwoContents};
 use crate::plan::HttpError;
 use crate::template::TemplateError;
-use crate::wire::EncodeError;
+use crate::wire::{EncodeError, Misfit};
 
 /// One request, ready to be sent.
 #[derive(Clone, Debug)]
@@ -56,6 +56,9 @@ pub enum MakeError {
     /// A Document could not be generated or read.
     #[error(transparent)]
     Document(#[from] DocumentError),
+    /// A Document does not fit the schema that the Flow told of the endpoint.
+    #[error(transparent)]
+    Fit(#[from] Misfit),
     /// A parameter or a variable of a mutation has no value.
     #[error(transparent)]
     Parameters(#[from] TemplateError),

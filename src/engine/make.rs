@@ -15,9 +15,9 @@ use super::choose::Pick;
 use super::feed::{Batch, Feed, FeedError, MakeError, Queued, Room, Same};
 use super::source::Budget;
 use crate::client::Request;
-use crate::documents::{DocumentError, Documents, TwoContents};
+use crate::documents::{Documents, TwoContents};
 use crate::plan::{self, Parameters, Post, Step, Work};
-use crate::wire::{DataRequest, Family, Form, Header, Map, encode_single};
+use crate::wire::{DataRequest, Family, Form, Header, Map, Schema, Schemas, encode_single};
 
 /// What makes the requests of one step.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub(crate) struct Maker {
     /// Of each request, beside those of its Flow.
     headers: Option<Parameters>,
     form: Form,
+    /// Of the endpoint's Documents, where the Flow told it.
+    schema: Option<Schema>,
     /// Where lists of steps are chosen from.
     chosen: Option<Arc<Chosen>>,
 }
@@ -50,20 +52,28 @@ const CHUNK: u64 = 32;
 /// Bytes of requests made in one go: large ones are made one by one.
 const CHUNK_BYTES: usize = 32 << 20;
 
+/// How a session wants requests, and what the Flow told of its endpoints' Documents.
+pub(crate) type Spoken<'a> = (Form, &'a Schemas);
+
 impl Maker {
     /// Makes the requests of a step in the form that the session speaks.
-    pub(crate) fn new(step: &Step, form: Form) -> Maker {
+    /// Documents are made to fit what the Flow told of its endpoints.
+    pub(crate) fn new(step: &Step, (form, schemas): Spoken<'_>) -> Maker {
         let (work, headers) = (Arc::new(step.work.clone()), step.headers.clone());
-        Maker { work, headers, form, chosen: None }
+        let schema = match &*work {
+            Work::Post(post) => schemas.endpoint(&post.on).map(|endpoint| endpoint.input.clone()),
+            Work::Mutate { .. } | Work::Http(_) => None,
+        };
+        Maker { work, headers, form, schema, chosen: None }
     }
 
     /// Makes the first requests of iterations of these steps.
-    pub(crate) fn of_first(steps: &[Step], pick: Pick, form: Form) -> Maker {
+    pub(crate) fn of_first(steps: &[Step], pick: Pick, spoken: Spoken<'_>) -> Maker {
         let makers: Vec<(usize, Maker)> = pick
             .first_steps()
-            .filter_map(|first| Some((first, Maker::new(steps.get(first)?, form))))
+            .filter_map(|first| Some((first, Maker::new(steps.get(first)?, spoken))))
             .collect();
-        let first = Maker::new(&steps[0], form);
+        let first = Maker::new(&steps[0], spoken);
         match makers.len() {
             0 | 1 => first,
             _ => Maker { chosen: Some(Arc::new(Chosen { pick, makers })), ..first },
@@ -249,7 +259,7 @@ impl Maker {
         let place = self.count().map_or(index, |count| index % count.max(1));
         match &*self.work {
             Work::Post(post) => {
-                let data = documents(post, place, self.form, captured)
+                let data = documents(post, place, self.form, self.schema.as_ref(), captured)
                     .map_err(|error| failed(index, error))?;
                 let parameters = post
                     .parameters
@@ -324,8 +334,9 @@ fn documents(
     post: &Post,
     index: u64,
     form: Form,
+    schema: Option<&Schema>,
     captured: &Map,
-) -> Result<Option<Vec<crate::wire::Document>>, DocumentError> {
+) -> Result<Option<Vec<crate::wire::Document>>, MakeError> {
     let Some(documents) = &post.documents else { return Ok(None) };
     let first = index * post.request_size as u64;
     let end = first + post.request_size as u64;
@@ -333,6 +344,9 @@ fn documents(
     (first..end)
         .map(|i| {
             let mut document = documents.get(i, Some(captured))?;
+            if let Some(schema) = schema {
+                schema.fit(&mut document)?;
+            }
             if form.wants_ids() {
                 let mut ids = documents.ids(i);
                 document.give_ids(&mut ids);
@@ -381,7 +395,7 @@ mod tests {
             .unwrap_or_else(|problems| panic!("{problems}"));
         let form = Form::Protobuf(Family::V1);
         let works = plan.scenarios.into_iter().map(|mut scenario| scenario.steps.remove(0));
-        works.map(|step| Maker::new(&step, form)).collect()
+        works.map(|step| Maker::new(&step, (form, &Schemas::default()))).collect()
     }
 
     fn bytes(batch: &Batch) -> Vec<u8> {

@@ -255,7 +255,16 @@ fn steps_that_poll(polls: usize, at_most: u64) -> Option<Chain> {
 }
 
 fn chain(steps: &[Step]) -> Option<Chain> {
-    Some(Chain::new(steps, Form::Protobuf(Family::V1), Pick::new(&[], 0, "s"), 0, "s").unwrap())
+    Some(
+        Chain::new(
+            steps,
+            (Form::Protobuf(Family::V1), &Default::default()),
+            Pick::new(&[], 0, "s"),
+            0,
+            "s",
+        )
+        .unwrap(),
+    )
 }
 
 fn step(think_time: Pause) -> Step {

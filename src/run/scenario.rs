@@ -21,7 +21,7 @@ use crate::engine::chain::Chain;
 use crate::engine::choose::Pick;
 use crate::engine::examine::{self, Examiner};
 use crate::engine::feed::{Feed, FeedError};
-use crate::engine::make::Maker;
+use crate::engine::make::{Maker, Spoken};
 use crate::engine::source::{Over, Share};
 use crate::engine::{Ended, Slots, Stop};
 use crate::error::chain;
@@ -150,7 +150,7 @@ async fn carry_out(
     target.family = is_flow.then(|| first.info.family.name().into());
     target.jina = first.info.jina.as_deref().map(|told| cut(told).into_owned());
     target.docarray = first.info.docarray.as_deref().map(|told| cut(told).into_owned());
-    let form = first.form;
+    let (form, schemas) = (first.form, first.schemas.clone());
     // Making the first requests may take a while, and must not hold up the runtime.
     let (steps, warm) = (scenario.steps.clone(), !scenario.warmup.is_zero());
     // One trial after the other would soon be through with its Documents.
@@ -158,7 +158,7 @@ async fn carry_out(
     let (seed, name) = (context.plan.seed, scenario.name.clone());
     let choices = scenario.choices.clone();
     let made = tokio::task::spawn_blocking(move || {
-        make((seed, &name), (&steps, &choices), form, warm, again, count)
+        make((seed, &name), (&steps, &choices), (form, &schemas), warm, again, count)
     });
     let (warmup, feeds, chain) =
         made.await.unwrap_or(Err(FeedError::Gone)).map_err(Obstacle::Broken)?;
@@ -297,20 +297,20 @@ type Made = (Vec<Feed>, Vec<Feed>, Option<Chain>);
 fn make(
     (seed, scenario): (u64, &str),
     (steps, choices): (&[Step], &[Choice]),
-    form: Form,
+    spoken: Spoken<'_>,
     warm: bool,
     again: bool,
     workers: usize,
 ) -> Result<Made, FeedError> {
-    let maker = |step: &Step| Maker::new(step, form);
+    let maker = |step: &Step| Maker::new(step, spoken);
     let pick = Pick::new(choices, seed, scenario);
-    let first = Maker::of_first(steps, pick.clone(), form);
+    let first = Maker::of_first(steps, pick.clone(), spoken);
     // The Documents that end first end the load; those of the warmup start again.
     let limit = steps.iter().filter_map(|step| maker(step).count()).min();
     let limit = limit.filter(|_| !again);
     let warmup = if warm { first.feeds(workers, None)? } else { first.nothing(workers) };
     let chain = Chain::is_needed(steps)
-        .then(|| Chain::new(steps, form, pick, seed, scenario))
+        .then(|| Chain::new(steps, spoken, pick, seed, scenario))
         .transpose()?;
     Ok((warmup, first.feeds(workers, limit)?, chain))
 }

@@ -1,6 +1,7 @@
 //! One worker: a thread with connections, a dispatch loop and a recorder of its own.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -14,7 +15,7 @@ use crate::engine::feed::Feed;
 use crate::engine::source::{Frame, Source};
 use crate::engine::{Ended, Job, Slots, StepAnswer, Stop, drive};
 use crate::record::{Delta, Recorder};
-use crate::wire::Form;
+use crate::wire::{Form, Schemas};
 
 /// A worker whose connections are open.
 pub(super) struct Ready {
@@ -22,6 +23,8 @@ pub(super) struct Ready {
     pub(super) info: FlowInfo,
     /// How requests have to be encoded.
     pub(super) form: Form,
+    /// What it told of its endpoints' Documents.
+    pub(super) schemas: Arc<Schemas>,
     go: oneshot::Sender<Order>,
     done: oneshot::Receiver<io::Result<Report>>,
 }
@@ -102,7 +105,11 @@ pub(super) async fn start(config: ClientConfig) -> Result<Ready, WorkerError> {
                     return;
                 }
             };
-            let _ = opened.send(Ok((session.info().clone(), session.form())));
+            let _ = opened.send(Ok((
+                session.info().clone(),
+                session.form(),
+                session.schemas().clone(),
+            )));
             // Nobody gives an order when another worker could not connect.
             let Ok(order) = order.await else { return };
             let _ = done.send(work(session, order).await);
@@ -110,8 +117,9 @@ pub(super) async fn start(config: ClientConfig) -> Result<Ready, WorkerError> {
         // A name that does not resolve, a disk that hangs: nothing of it may hold us up.
         runtime.shutdown_background();
     })?;
-    let (info, form) = is_open.await.map_err(|_| WorkerError::Gone("while it connected"))??;
-    Ok(Ready { info, form, go, done: is_done })
+    let (info, form, schemas) =
+        is_open.await.map_err(|_| WorkerError::Gone("while it connected"))??;
+    Ok(Ready { info, form, schemas, go, done: is_done })
 }
 
 impl Ready {

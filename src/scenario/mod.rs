@@ -8,6 +8,7 @@ pub mod condition;
 mod expand;
 mod flow;
 mod load;
+mod running;
 mod schema;
 mod starter;
 
@@ -26,6 +27,7 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 pub(crate) use flow::{FamilyWord, Flow, ProtocolWord, Ready, Tls, TlsMap};
 pub use load::{LoadedSuite, Options, load, load_text};
 pub(crate) use load::{Named, Unit};
+pub use running::starter_of;
 pub use schema::schema;
 pub use starter::{Environment, FlowFacts, starter};
 

@@ -322,6 +322,35 @@ fn beyond_int32(value: impl std::fmt::Display, key: &str, id: &str) -> EncodeErr
     }
 }
 
+/// Takes all set fields out of a Document but its id, each as the node it is sent as, by its name there.
+pub(super) fn take_fields(
+    doc: &mut Document,
+) -> Result<impl Iterator<Item = (String, NodeProto)> + use<>, EncodeError> {
+    fn own_schemas(docs: &mut [Document]) {
+        for doc in docs {
+            doc.set_own_schema();
+            own_schemas(&mut doc.chunks);
+            own_schemas(&mut doc.matches);
+        }
+    }
+    let set = NAMES[1..].iter().any(|name| is_set(doc, name));
+    let mut given = Vec::new();
+    if set {
+        let id = std::mem::take(&mut doc.id);
+        let mut whole = std::mem::take(doc);
+        *doc = Document { id, extra: std::mem::take(&mut whole.extra), ..Document::default() };
+        own_schemas(std::slice::from_mut(&mut whole));
+        let mut w = Writer::with_capacity(0);
+        write_doc(&mut w, &whole)?;
+        // What was just written can be read.
+        given.extend(DocProto::decode(w.finish()).unwrap_or_default().data);
+    }
+    given.extend(
+        std::mem::take(&mut doc.extra).into_iter().filter(|(name, node)| !is_mark(name, node)),
+    );
+    Ok(given.into_iter())
+}
+
 /// Reads a `DocListProto`.
 pub(super) fn read_docs(bytes: Bytes) -> Result<Vec<Document>, DecodeError> {
     let list = DocListProto::decode(bytes)?;

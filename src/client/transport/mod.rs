@@ -30,7 +30,7 @@ use super::{
     Call, CallError, ClientConfig, ConfigError, Failure, GatewayCode, Mark, Reply, Request,
     Unmatched,
 };
-use crate::wire::{Family, Form, Protocol};
+use crate::wire::{Family, Form, Protocol, Schemas};
 
 /// How long a response that nobody can read is passed over for the sake of those behind it. After
 /// that its stream or connection is given up, and the next request has a new one.
@@ -56,6 +56,7 @@ pub struct Session(Arc<Inner>);
 struct Inner {
     transport: Transport,
     info: FlowInfo,
+    schemas: Arc<Schemas>,
     config: Arc<ClientConfig>,
     connector: Connector,
     /// Whether an HTTP session speaks to another kind of port, found out with its first 404.
@@ -84,9 +85,10 @@ impl Session {
         let connector = Connector::new(&config, alpn)?;
         let open = || Transport::open(&config, &connector);
         match retry::until_open(&config.retry, open).await {
-            Ok((transport, info)) => {
-                let elsewhere = OnceCell::new();
-                Ok(Session(Arc::new(Inner { transport, info, config, connector, elsewhere })))
+            Ok((transport, info, schemas)) => {
+                let (schemas, elsewhere) = (Arc::new(schemas), OnceCell::new());
+                let inner = Inner { transport, info, schemas, config, connector, elsewhere };
+                Ok(Session(Arc::new(inner)))
             }
             Err(error) => Err(probe::explain(&connector, error).await),
         }
@@ -95,6 +97,12 @@ impl Session {
     /// What the Flow told of itself when the session was opened.
     pub fn info(&self) -> &FlowInfo {
         &self.0.info
+    }
+
+    /// The schemas of Documents that the Flow told of its endpoints; none where it tells none: v1, a
+    /// WebSocket gateway, and gateways over gRPC that fail to tell those of Documents in Documents.
+    pub fn schemas(&self) -> &Arc<Schemas> {
+        &self.0.schemas
     }
 
     /// The family the Flow speaks.
@@ -226,23 +234,28 @@ impl Transport {
     async fn open(
         config: &Arc<ClientConfig>,
         connector: &Connector,
-    ) -> Result<(Transport, FlowInfo), CallError> {
+    ) -> Result<(Transport, FlowInfo, Schemas), CallError> {
         let connector = connector.clone();
         match config.target.protocol {
             Protocol::Grpc => {
                 let grpc = grpc::Grpc::open(config.clone(), connector).await?;
                 let info = FlowInfo::over_grpc(config, &grpc).await?;
-                Ok((Transport::Grpc(grpc), info))
+                let schemas = match info.family_source {
+                    FamilySource::Config | FamilySource::Assumed => Schemas::default(),
+                    _ if info.family == Family::V1 => Schemas::default(),
+                    _ => grpc.schemas().await?,
+                };
+                Ok((Transport::Grpc(grpc), info, schemas))
             }
             Protocol::Http => {
                 let info = FlowInfo::over_http(config, &connector).await?;
-                let http = http::Http::open(config, connector, info.family).await?;
-                Ok((Transport::Http(http), info))
+                let (http, schemas) = http::Http::open(config, connector, info.family).await?;
+                Ok((Transport::Http(http), info, schemas))
             }
             Protocol::WebSocket => {
                 let info = FlowInfo::over_http(config, &connector).await?;
                 let websocket = websocket::WebSocket::open(config, connector, info.family).await?;
-                Ok((Transport::WebSocket(websocket), info))
+                Ok((Transport::WebSocket(websocket), info, Schemas::default()))
             }
         }
     }
@@ -267,7 +280,7 @@ impl Call for Session {
     }
 
     async fn call_marked(&self, request: Request, mark: &Mark) -> Result<Reply, Failure> {
-        let Inner { transport, info, config, connector, elsewhere } = &*self.0;
+        let Inner { transport, info, config, connector, elsewhere, .. } = &*self.0;
         // A 404 of somebody else's path says nothing about the port.
         let of_jina = !matches!(request, Request::Http(_));
         let attempt = |request| transport.attempt(request, info.family, mark);

@@ -14,8 +14,8 @@ use super::{PROTOCOLS, tls};
 #[derive(Debug, PartialEq)]
 pub(super) struct Ran {
     pub(super) code: Option<i32>,
-    out: String,
-    err: String,
+    pub(super) out: String,
+    pub(super) err: String,
 }
 
 pub(super) fn run(arguments: &[&str], stdin: &str) -> Ran {

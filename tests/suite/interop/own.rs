@@ -235,3 +235,89 @@ scenarios:
         assert_eq!(ran.code, Some(0), "{protocol:?}: {ran:?}");
     }
 }
+
+#[test]
+fn a_flow_tells_its_schemas_and_what_does_not_fit_is_told_before() {
+    let Some(flow) = own().shared() else { return };
+    for protocol in [Protocol::Grpc, Protocol::Http] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let suite = folder.path().join("suite.yaml");
+        let suite = suite.to_str().expect("a path");
+        let write = |fields: &str| {
+            let text = format!(
+                "flows: {{f: {{host: '{}'}}}}\nscenarios:\n  - name: s\n    on: /flat\n    documents:\n      \
+                 count: 1\n      fields: {fields}\n",
+                flow.target(protocol)
+            );
+            std::fs::write(suite, text).expect("it can be written");
+        };
+        for (fields, at, message) in [
+            (
+                "{prompt: a, n: three}",
+                "7:",
+                "endpoint `/flat`: field `n` wants a whole number, given is the text `three`",
+            ),
+            (
+                "{prompt: a, tempreture: 1}",
+                "7:",
+                "endpoint `/flat`: `Flat` has no field `tempreture`",
+            ),
+            (
+                "{n: 1}",
+                "7:",
+                "endpoint `/flat`: field `prompt` of `Flat` wants text, and is not given",
+            ),
+            (
+                "{prompt: a, names: b}",
+                "7:",
+                "endpoint `/flat`: field `names` wants a list (text), given is the text `b`",
+            ),
+        ] {
+            write(fields);
+            let ran = commands::run(&["check", suite, "--flow"], "");
+            assert_eq!(ran.code, Some(2), "{protocol:?} {fields}: {ran:?}");
+            assert!(
+                ran.err.contains(message) && ran.err.contains(&format!("suite.yaml:{at}")),
+                "{protocol:?}: {}",
+                ran.err
+            );
+            let ran = commands::run(&["run", suite], "");
+            let what =
+                message.split_once(": ").expect("two parts").1.split('`').nth(1).expect("a name");
+            assert!(ran.code == Some(1) || ran.code == Some(3) || ran.code == Some(2), "{ran:?}");
+            assert!(ran.out.contains(what), "{protocol:?}: {}", ran.out);
+        }
+        // What fits, as it is and made to.
+        write(
+            "{prompt: \"${{ i }}\", n: \"3\", temperature: 1, mat: [[1, 2, 3, 4], [1, 2, 3, 4], [1, 2, 3, 4]]}",
+        );
+        let ran = commands::run(&["check", suite, "--flow"], "");
+        assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{protocol:?}");
+        assert_eq!(commands::run(&["run", suite], "").code, Some(0), "{protocol:?}");
+    }
+}
+
+#[test]
+fn a_suite_for_a_running_flow_runs() {
+    let Some(flow) = own().shared() else { return };
+    for protocol in [Protocol::Grpc, Protocol::Http] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let suite = folder.path().join("suite.yaml");
+        let suite = suite.to_str().expect("a path");
+        let ran = commands::run(&["init", &flow.target(protocol).to_string(), suite], "");
+        assert_eq!(ran.code, Some(0), "{protocol:?}: {ran:?}");
+        let text = std::fs::read_to_string(suite).expect("it was written");
+        for endpoint in ["on: /clash\n", "on: /flat\n", "on: /echo\n"] {
+            assert!(text.contains(endpoint), "{protocol:?}: {text}");
+        }
+        let ran = commands::run(&["check", suite, "--flow"], "");
+        assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{protocol:?}");
+        let ran = commands::run(&["run", suite], "");
+        assert!(
+            ran.out.contains("clash") && !ran.out.contains("Executor failed"),
+            "{protocol:?}: {}",
+            ran.out
+        );
+        assert_eq!(ran.code, Some(0), "{protocol:?}: {}\n{text}", ran.out);
+    }
+}

@@ -2,6 +2,7 @@
 
 mod arbitrary;
 mod facts;
+mod schema;
 
 use arbitrary::Carrier;
 use bytes::Bytes;

@@ -37,7 +37,7 @@ use crate::client::{
     Body, CallError, ClientConfig, Failure, Mark, Reply, Request, RequestHeaders, Timing, Unmatched,
 };
 use crate::wire::proto::jina::{EndpointsProto, JinaInfoProto, StatusProto};
-use crate::wire::{DecodeError, Encoded, Family, Form, Head, RequestId};
+use crate::wire::{DecodeError, Encoded, Family, Form, Head, RequestId, Schemas, decode_struct};
 
 const SINGLE: &str = "/jina.JinaSingleDataRequestRPC/process_single_data";
 const STREAM_DOC: &str = "/jina.JinaSingleDocumentRequestRPC/stream_doc";
@@ -307,6 +307,22 @@ impl Grpc {
     /// The endpoints that Executors serve. Only the v2 family tells.
     pub(super) async fn endpoints(&self) -> Result<EndpointsProto, CallError> {
         self.ask(ENDPOINTS).await
+    }
+
+    /// The schemas of the endpoints' Documents; none where the gateway fails to tell them.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub(super) async fn schemas(&self) -> Result<Schemas, CallError> {
+        match self.endpoints().await {
+            Ok(told) => {
+                let schemas = told.schemas.unwrap_or_default().encode_to_vec();
+                Ok(decode_struct(schemas.into())
+                    .map_or_else(|_| Schemas::default(), |schemas| Schemas::of_discovery(&schemas)))
+            }
+            Err(error @ (CallError::Connect { .. } | CallError::Tls { .. })) => Err(error),
+            Err(_) => Ok(Schemas::default()),
+        }
     }
 
     /// A question without arguments, answered within the time a connection may take.

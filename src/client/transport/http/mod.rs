@@ -27,7 +27,7 @@ use crate::client::{
     Body, CallError, ClientConfig, Failure, FamilyChoice, HttpRequest, Mark, Reply, Request,
     RequestHeaders, Timing, Unmatched,
 };
-use crate::wire::{Encoded, Family, Head, RequestId};
+use crate::wire::{Encoded, Family, Head, RequestId, Schemas};
 
 /// `application/json` both ways; compressed answers are for proxies, no gateway makes them.
 const JSON: [(&str, &str); 3] = [
@@ -96,13 +96,13 @@ impl Http {
         config: &ClientConfig,
         connector: Connector,
         family: Family,
-    ) -> Result<Http, CallError> {
+    ) -> Result<(Http, Schemas), CallError> {
         let json = header_lines(config, &JSON)?;
         let graphql = header_lines(config, &GRAPHQL)?;
         let post =
             |path: &str| Path { head: RequestHead::new("POST", path, &json), path: path.into() };
-        let listed = match family {
-            Family::V1 => Vec::new(),
+        let (listed, schemas) = match family {
+            Family::V1 => Default::default(),
             Family::V2 => listed_paths(config, &connector).await?,
         };
         let has_default = listed.iter().any(|path| path == "/default");
@@ -131,7 +131,7 @@ impl Http {
             answered: AtomicBool::new(false),
         };
         inner.pool.fill(config.connections).await?;
-        Ok(Http(Arc::new(inner)))
+        Ok((Http(Arc::new(inner)), schemas))
     }
 
     /// Answers that came beyond those to our requests, so far.
@@ -318,7 +318,7 @@ fn is_targeted(message: &Encoded) -> bool {
 async fn listed_paths(
     config: &ClientConfig,
     connector: &Connector,
-) -> Result<Vec<String>, CallError> {
+) -> Result<(Vec<String>, Schemas), CallError> {
     #[derive(Deserialize)]
     struct OpenApi {
         paths: HashMap<String, Methods>,
@@ -329,12 +329,13 @@ async fn listed_paths(
     }
     let (_, body) = probe::get(config, connector, "/openapi.json").await?;
     let Ok(OpenApi { paths }) = serde_json::from_slice(&body) else {
-        return Ok(Vec::new());
+        return Ok(Default::default());
     };
+    let schemas = serde_json::from_slice(&body).map(|api| Schemas::of_openapi(&api));
     let posts = paths.into_iter().filter(|(_, methods)| methods.post.is_some());
     let mut posts: Vec<String> = posts.map(|(path, _)| path).collect();
     posts.sort_unstable();
-    Ok(posts)
+    Ok((posts, schemas.unwrap_or_default()))
 }
 
 /// Writes a path as it goes into a request line: what is not allowed there as `%XX`.

@@ -1,0 +1,205 @@
+//! Schemas that Flows tell, and Documents made to fit them.
+
+use flowbench::wire::{Document, Schema, Schemas};
+use serde_json::{Value, json};
+
+/// A schema as pydantic 2 writes it.
+fn rich() -> Value {
+    json!({
+        "$defs": {
+            "Point": {"properties": {"x": {"type": "number"}, "label": {"type": "string", "default": "p"}},
+                      "type": "object", "required": ["x"], "title": "Point"},
+            "Colour": {"enum": ["red", "blue"], "type": "string"},
+        },
+        "properties": {
+            "id": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+            "prompt": {"type": "string"},
+            "n": {"type": "integer", "default": 1.0},
+            "temperature": {"type": "number", "default": 0.7},
+            "stream": {"type": "boolean", "default": false},
+            "data": {"anyOf": [{"type": "string", "format": "binary"}, {"type": "null"}]},
+            "uri": {"type": "string", "default": "u"},
+            "tags": {"items": {"type": "string"}, "type": "array", "default": []},
+            "mat": {"items": {"type": "number"}, "type": "array", "tensor/array shape": "[2, 2]"},
+            "vec": {"items": {"type": "number"}, "type": "array", "tensor/array shape": "not specified"},
+            "floats": {"items": {"items": {"type": "number"}, "type": "array"}, "type": "array"},
+            "colour": {"anyOf": [{"$ref": "#/$defs/Colour"}, {"type": "null"}]},
+            "either": {"anyOf": [{"type": "integer"}, {"type": "string"}]},
+            "prices": {"type": "object", "additionalProperties": {"type": "number"}},
+            "point": {"allOf": [{"$ref": "#/$defs/Point"}]},
+            "points": {"type": "array", "items": {"$ref": "#/$defs/Point"}},
+            "anything": {"title": "Anything"},
+        },
+        "type": "object", "required": ["prompt"], "title": "Rich",
+    })
+}
+
+/// A Document with these fields, made to fit, in plain JSON.
+fn fit(schema: &Schema, fields: Value) -> Result<Value, String> {
+    let mut document: Document =
+        serde_json::from_value(json!({"fields": fields})).expect("a Document");
+    schema.fit(&mut document).map_err(|misfit| misfit.to_string())?;
+    Ok(serde_json::to_value(&document).expect("JSON"))
+}
+
+#[test]
+fn fields_get_the_types_that_are_wanted() {
+    let schema = Schema::read(&rich(), None).expect("a schema");
+    let made = fit(
+        &schema,
+        json!({
+            "prompt": 5, "n": 3.0, "temperature": 2, "stream": "true", "data": "hi", "tags": ["a", 1],
+            "mat": [[1, 2], [3, 4]], "vec": [1, 2.5], "floats": [[1], [2, 3]], "colour": "red",
+            "either": "b", "prices": {"a": 1}, "point": {"x": 1}, "points": [{"x": 2, "label": "l"}],
+            "anything": {"a": [1]}, "uri": "mine",
+        }),
+    );
+    assert_eq!(
+        made,
+        Ok(json!({
+            "prompt": "5", "n": 3, "temperature": 2.0, "stream": true, "data": "aGk=", "tags": ["a", "1"],
+            "mat": [[1, 2], [3, 4]], "vec": [1.0, 2.5], "floats": [[1.0], [2.0, 3.0]], "colour": "red",
+            "either": "b", "prices": {"a": 1.0}, "point": {"x": 1.0}, "points": [{"x": 2.0, "label": "l"}],
+            "anything": {"a": [1]}, "uri": "mine",
+        }))
+    );
+}
+
+#[test]
+fn v1s_fields_go_by_the_names_of_the_schema() {
+    let schema = Schema::read(&rich(), None).expect("a schema");
+    let mut document = Document { uri: "mine".into(), id: "d".into(), ..Document::default() };
+    document
+        .extra
+        .insert("prompt".into(), flowbench::wire::proto::v2::NodeProto::of_json("hi".into()));
+    schema.fit(&mut document).expect("it fits");
+    let plain = serde_json::to_value(&document).expect("JSON");
+    assert_eq!(plain, json!({"id": "d", "prompt": "hi", "uri": "mine"}));
+}
+
+#[test]
+fn what_does_not_fit_is_told_with_what_is_wanted_and_given() {
+    let schema = Schema::read(&rich(), None).expect("a schema");
+    let known = "prompt, n, temperature, stream, data, uri, tags, mat, vec, floats, colour, either, \
+                 prices, point, points, anything";
+    for (fields, message) in [
+        (json!({}), "field `prompt` of `Rich` wants text, and is not given".to_owned()),
+        (
+            json!({"prompt": "a", "promt": 1}),
+            format!("`Rich` has no field `promt`: it has {known}"),
+        ),
+        (json!({"prompt": ["a"]}), "field `prompt` wants text, given is a list".into()),
+        (
+            json!({"prompt": "a", "n": "three"}),
+            "field `n` wants a whole number, given is the text `three`".into(),
+        ),
+        (
+            json!({"prompt": "a", "n": 1.5}),
+            "field `n` wants a whole number, given is the number 1.5".into(),
+        ),
+        (json!({"prompt": "a", "n": null}), "field `n` wants a whole number, given is null".into()),
+        (
+            json!({"prompt": "a", "mat": [1, 2, 3]}),
+            "field `mat` wants an array of shape [2, 2], given is an array of shape [3]".into(),
+        ),
+        (
+            json!({"prompt": "a", "colour": "green"}),
+            "field `colour` wants `red` or `blue` or null, given is the text `green`".into(),
+        ),
+        (
+            json!({"prompt": "a", "either": [1]}),
+            "field `either` wants a whole number or text, given is a list".into(),
+        ),
+        (
+            json!({"prompt": "a", "points": [{"x": 1}, {"x": "hot"}]}),
+            "field `points[1].x` wants a number, given is the text `hot`".into(),
+        ),
+        (
+            json!({"prompt": "a", "point": {"y": 1}}),
+            "`Point` has no field `point.y`: it has x, label".into(),
+        ),
+        (
+            json!({"prompt": "a", "tags": "a"}),
+            "field `tags` wants a list (text), given is the text `a`".into(),
+        ),
+    ] {
+        assert_eq!(fit(&schema, fields.clone()), Err(message), "{fields}");
+    }
+}
+
+#[test]
+fn an_example_fits() {
+    let schema = Schema::read(&rich(), None).expect("a schema");
+    let example = schema.example();
+    assert_eq!(example["prompt"], json!({"words": 5}));
+    assert_eq!(example["points"]["fields"]["x"], "${{ uniform(0, 1) }}");
+    assert_eq!(example["mat"], json!({"shape": [2, 2]}));
+    assert_eq!(example.get("anything"), None, "it need not be set, and nobody knows what it takes");
+}
+
+#[test]
+fn discovery_tells_schemas_in_two_forms() {
+    let gateway = json!({"/a": {"input": rich(), "output": rich(), "is_generator": true}});
+    let executor = json!({"/a": {"input": {"name": "Rich", "model": rich()},
+                                 "output": {"name": "Rich", "model": rich()}}});
+    for told in [gateway, executor] {
+        let schemas = Schemas::of_discovery(told.as_object().expect("an object"));
+        let endpoint = schemas.endpoint("a").expect("it is told of");
+        assert_eq!(endpoint.input.name(), "Rich");
+        assert_eq!(endpoint.streams, told["/a"].get("is_generator").is_some());
+        assert!(schemas.endpoint("/b").is_none());
+    }
+}
+
+#[test]
+fn an_openapi_has_them_under_data() {
+    let mut shared = rich();
+    let defs = shared["$defs"].take();
+    let api = json!({
+        "paths": {
+            "/a": {"post": {
+                "requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/in"}}}},
+                "responses": {"200": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/in"}}}}},
+            }},
+            "/status": {"get": {}},
+        },
+        "components": {"schemas": {
+            "in": {"properties": {"data": {"anyOf": [
+                {"type": "array", "items": {"$ref": "#/components/schemas/Rich"}},
+                {"$ref": "#/components/schemas/Rich"},
+            ]}}},
+            "Rich": shared, "Point": defs["Point"], "Colour": defs["Colour"],
+        }},
+    });
+    let schemas = Schemas::of_openapi(&api);
+    assert_eq!(schemas.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["/a"]);
+    let schema = &schemas.endpoint("/a").expect("it is told of").input;
+    let error = fit(schema, json!({"prompt": "a", "point": {"x": "hot"}}));
+    assert_eq!(error, Err("field `point.x` wants a number, given is the text `hot`".into()));
+}
+
+#[test]
+fn what_cannot_be_read_refuses_nothing() {
+    for schema in [
+        json!(null),
+        json!({}),
+        json!({"$ref": "#/nowhere"}),
+        json!({"properties": 5}),
+        json!({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}),
+    ] {
+        assert!(Schema::read(&schema, None).is_none(), "{schema}");
+    }
+    // Circles end, and what is odd takes anything.
+    let odd = json!({
+        "$defs": {"Node": {"properties": {"next": {"$ref": "#/$defs/Node"}}, "type": "object"}},
+        "properties": {"node": {"$ref": "#/$defs/Node"}, "odd": {"type": "quantity"}, "gone": {"$ref": "#/$defs/Gone"}},
+    });
+    let schema = Schema::read(&odd, None).expect("a schema");
+    let given = json!({"node": {"next": {"next": {}}}, "odd": [1], "gone": "x"});
+    assert_eq!(fit(&schema, given.clone()), Ok(given));
+    let mut deep = json!({"type": "string"});
+    for _ in 0..100 {
+        deep = json!({"type": "array", "items": deep});
+    }
+    assert!(Schema::read(&json!({"properties": {"deep": deep}}), None).is_some());
+}
