@@ -223,10 +223,12 @@ fn only(mut plan: Plan, names: &[String]) -> Result<Plan, Problem> {
         places.push(next);
         next += usize::from(*kept);
     }
-    let mut kept = keep.into_iter();
-    plan.scenarios.retain(|_| kept.next().unwrap_or(false));
+    let mut kept = keep.iter();
+    plan.scenarios.retain(|_| kept.next().is_some_and(|kept| *kept));
     for scenario in &mut plan.scenarios {
         scenario.needs.iter_mut().for_each(|need| *need = places[*need]);
+        scenario.after.retain(|other| keep[*other]);
+        scenario.after.iter_mut().for_each(|other| *other = places[*other]);
     }
     Ok(plan)
 }

@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Flow, Launch, Origin, Ready};
+use super::{Flow, FlowFile, Launch, Origin, Ready, flow_file};
 use crate::client::{ClientConfig, ConfigError, FamilyChoice, Limits, ResponseMemory, TlsOptions};
 use crate::flow::{FlowConfig, PathStep};
 use crate::scenario::{self, FamilyWord, Named, ProtocolWord, Tls, TlsMap};
 use crate::source::{Node, Problem, Sources, Spot};
 use crate::units::{ByteSize, Span};
-use crate::wire::{Address, Family, Protocol, Target, TargetError};
+use crate::wire::{Address, Family, Map, Protocol, Target, TargetError};
 
 /// How long a started Flow may take until it answers, unless set.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -20,64 +20,104 @@ const RESPONSE_BYTES_MIN: u64 = 1024;
 /// Below this hardly any Flow could be measured.
 const RESPONSE_MEMORY_MIN: u64 = 1 << 20;
 
+/// Flows that commands start for the combinations of a matrix; each takes at least some seconds.
+const STARTS_MAX: usize = 100;
+
 /// The Flows of a suite, with the protocols that its scenarios ask of each.
 pub(super) struct Flows<'a> {
+    declared: Vec<Declared<'a>>,
     drafts: Vec<Draft<'a>>,
 }
 
-struct Draft<'a> {
+/// A Flow as the suite has it.
+struct Declared<'a> {
     // None: the embedded Flow of a suite that names none.
+    named: Option<&'a Named>,
+    // What it is for each combination of a matrix: as read, and the index of the draft. One without a
+    // matrix is there from the beginning.
+    drafts: Vec<(String, usize)>,
+}
+
+struct Draft<'a> {
+    // With the matrix values that it depends on.
+    name: String,
+    matrix: Map,
     named: Option<&'a Named>,
     node: Option<Node>,
     // None: it has problems.
     given: Option<scenario::Flow>,
+    // The file it uses.
+    file: Option<FlowFile>,
     // What scenarios ask for, in the order they ask.
     protocols: Vec<Protocol>,
 }
 
 impl<'a> Flows<'a> {
     pub(super) fn read(flows: &'a [Named], problems: &mut Vec<Problem>) -> Flows<'a> {
-        let mut drafts: Vec<Draft<'a>> = flows
-            .iter()
-            .map(|named| {
-                let mut node = named.node.clone();
-                let before = problems.len();
-                let given: Option<scenario::Flow> = Sources::read(&mut node, "a flow", problems);
-                if let Some(given) = &given
-                    && problems.len() == before
-                {
-                    check(given, Spot::of(&node), problems);
-                }
-                let whole = problems.len() == before;
-                Draft {
-                    named: Some(named),
-                    node: Some(node),
-                    given: given.filter(|_| whole),
-                    protocols: Vec::new(),
-                }
-            })
-            .collect();
-        if drafts.is_empty() {
-            drafts.push(Draft { named: None, node: None, given: None, protocols: Vec::new() });
+        let mut read = Flows { declared: Vec::new(), drafts: Vec::new() };
+        for named in flows {
+            let mut drafts = Vec::new();
+            if !named.mentions_matrix() {
+                drafts.push((String::new(), read.drafts.len()));
+                read.drafts.push(Draft::read(named, named.node.clone(), Map::new(), problems));
+            }
+            read.declared.push(Declared { named: Some(named), drafts });
         }
-        Flows { drafts }
+        if flows.is_empty() {
+            read.declared.push(Declared { named: None, drafts: vec![(String::new(), 0)] });
+            read.drafts.push(Draft {
+                name: "default".into(),
+                matrix: Map::new(),
+                named: None,
+                node: None,
+                given: None,
+                file: None,
+                protocols: Vec::new(),
+            });
+        }
+        read
+    }
+
+    /// What a declared Flow is for a combination of a matrix.
+    fn draft(&mut self, declared: usize, matrix: &Map, problems: &mut Vec<Problem>) -> usize {
+        let Declared { named, drafts } = &mut self.declared[declared];
+        let named = match (named, drafts.as_slice()) {
+            (Some(named), _) if named.mentions_matrix() => *named,
+            (_, [(_, index), ..]) => return *index,
+            (_, []) => return 0,
+        };
+        let (node, values) = named.flow(matrix, problems);
+        let as_read = node.to_json().to_string();
+        if let Some((_, index)) = drafts.iter().find(|(known, _)| *known == as_read) {
+            return *index;
+        }
+        drafts.push((as_read, self.drafts.len()));
+        self.drafts.push(Draft::read(named, node, values, problems));
+        self.drafts.len() - 1
+    }
+
+    /// The Flows that are one for each combination of a matrix: their indices, in the order of their use.
+    pub(super) fn of_matrices(&self) -> impl Iterator<Item = Vec<usize>> {
+        let several = self.declared.iter().filter(|declared| declared.drafts.len() > 1);
+        several.map(|declared| declared.drafts.iter().map(|(_, index)| *index).collect())
     }
 
     /// The Flow of a scenario and the protocol it is reached over.
     pub(super) fn choose(
         &mut self,
         name: Option<&str>,
+        matrix: &Map,
         protocol: Option<ProtocolWord>,
         at: Spot<'_>,
         problems: &mut Vec<Problem>,
     ) -> (usize, Protocol) {
-        let known = |draft: &Draft<'a>, name: &str| draft.name() == name;
+        let known = |declared: &Declared<'a>, name: &str| declared.name() == name;
         let asked = protocol.map(Protocol::from);
         let found = match name {
             Some(name) => {
-                let found = self.drafts.iter().position(|draft| known(draft, name));
+                let found = self.declared.iter().position(|flow| known(flow, name));
                 if found.is_none() {
-                    let names: Vec<&str> = self.drafts.iter().map(Draft::name).collect();
+                    let names: Vec<&str> = self.declared.iter().map(Declared::name).collect();
                     at.key("flow").problem(
                         problems,
                         format!("no flow is named `{name}`"),
@@ -86,12 +126,12 @@ impl<'a> Flows<'a> {
                 }
                 found
             }
-            None if self.drafts.len() == 1 => Some(0),
+            None if self.declared.len() == 1 => Some(0),
             None => {
-                let found = self.drafts.iter().position(|draft| known(draft, "default"));
+                let found = self.declared.iter().position(|flow| known(flow, "default"));
                 if found.is_none() {
                     let names: Vec<String> =
-                        self.drafts.iter().map(|draft| format!("`{}`", draft.name())).collect();
+                        self.declared.iter().map(|flow| format!("`{}`", flow.name())).collect();
                     at.problem(problems, "key `flow` is missing in a scenario", |problem| {
                         problem.help(format!(
                             "the suite has {}, and none of them is named `default`",
@@ -102,7 +142,8 @@ impl<'a> Flows<'a> {
                 found
             }
         };
-        let Some(index) = found else { return (0, asked.unwrap_or(Protocol::Grpc)) };
+        let Some(declared) = found else { return (0, asked.unwrap_or(Protocol::Grpc)) };
+        let index = self.draft(declared, matrix, problems);
         let draft = &mut self.drafts[index];
         let (default, offered) = draft.protocols();
         let protocol = asked.unwrap_or(default);
@@ -152,6 +193,18 @@ impl<'a> Flows<'a> {
     }
 
     pub(super) fn into_plan(self, problems: &mut Vec<Problem>) -> Vec<Flow> {
+        for Declared { named, drafts } in &self.declared {
+            let started = drafts.iter().filter_map(|(_, index)| self.drafts[*index].given.as_ref());
+            let started = started.filter(|given| given.starts()).count();
+            if let Some(named) = named.filter(|_| started > STARTS_MAX) {
+                let message = format!(
+                    "flow `{}` would be started {started} times, once for each combination of a matrix; at \
+                     most {STARTS_MAX} are allowed",
+                    named.name
+                );
+                problems.push(Problem::at(named.node.place(), message));
+            }
+        }
         self.drafts.into_iter().map(|draft| draft.flow(problems)).collect()
     }
 }
@@ -168,6 +221,8 @@ fn check(given: &scenario::Flow, at: Spot<'_>, problems: &mut Vec<Problem>) {
         ("connect_timeout", given.connect_timeout.is_some()),
         ("max_response_size", given.max_response_size.is_some()),
         ("max_response_memory", given.max_response_memory.is_some()),
+        ("uses", given.uses.is_some()),
+        ("set", given.set.is_some()),
         ("command", given.command.is_some()),
     ];
     let of_commands = [
@@ -200,9 +255,12 @@ fn check(given: &scenario::Flow, at: Spot<'_>, problems: &mut Vec<Problem>) {
     let address = given.host.is_some() || given.port.is_some() || given.hosts.is_some();
     if !address {
         at.problem(problems, "a flow needs `embedded`, or an address such as `host`", |problem| {
-            match given.command {
-                Some(_) => problem.help("what the command starts is reached there"),
-                None => problem,
+            match (&given.uses, &given.command) {
+                (Some(_), _) => {
+                    problem.help("the file that it `uses` does not say for sure where it is")
+                }
+                (None, Some(_)) => problem.help("what the command starts is reached there"),
+                (None, None) => problem,
             }
         });
     }
@@ -228,7 +286,14 @@ fn check(given: &scenario::Flow, at: Spot<'_>, problems: &mut Vec<Problem>) {
     if given.command.as_ref().is_some_and(Vec::is_empty) {
         at.key("command").problem(problems, "`command` needs a program", |problem| problem);
     }
-    if given.command.is_none() {
+    if given.set.is_some() && given.uses.is_none() {
+        at.name("set").problem(
+            problems,
+            "`set` needs `uses`, the file in which values are set",
+            |p| p,
+        );
+    }
+    if !given.starts() {
         for (key, _) in of_commands.into_iter().filter(|(_, given)| *given) {
             at.name(key).problem(
                 problems,
@@ -255,9 +320,46 @@ fn check(given: &scenario::Flow, at: Spot<'_>, problems: &mut Vec<Problem>) {
     }
 }
 
-impl Draft<'_> {
+impl Declared<'_> {
     fn name(&self) -> &str {
         self.named.map_or("default", |named| &named.name)
+    }
+}
+
+impl<'a> Draft<'a> {
+    fn read(
+        named: &'a Named,
+        mut node: Node,
+        matrix: Map,
+        problems: &mut Vec<Problem>,
+    ) -> Draft<'a> {
+        let before = problems.len();
+        let mut given: Option<scenario::Flow> = Sources::read(&mut node, "a flow", problems);
+        let mut file = None;
+        if let Some(given) = &mut given
+            && problems.len() == before
+        {
+            if given.embedded.is_none() {
+                file = flow_file::read(given, Spot::of(&node), &named.base, problems);
+            }
+            if problems.len() == before {
+                check(given, Spot::of(&node), problems);
+            }
+        }
+        let whole = problems.len() == before;
+        Draft {
+            name: format!("{}{}", named.name, scenario::suffix(&matrix)),
+            matrix,
+            named: Some(named),
+            node: Some(node),
+            given: given.filter(|_| whole),
+            file,
+            protocols: Vec::new(),
+        }
+    }
+
+    fn name(&self) -> &str {
+        &self.name
     }
 
     /// The protocol unless a scenario asks for one, and all that can be asked for; `None`: any.
@@ -305,14 +407,14 @@ impl Draft<'_> {
     }
 
     fn flow(mut self, problems: &mut Vec<Problem>) -> Flow {
-        let name = self.name().to_owned();
+        let (name, matrix) = (self.name().to_owned(), std::mem::take(&mut self.matrix));
         let (default, _) = self.protocols();
         if self.protocols.is_empty() {
             self.protocols.push(default);
         }
         let (Some(named), Some(node), Some(mut given)) = (self.named, &self.node, self.given)
         else {
-            return Flow { name, origin: Origin::Embedded(FlowConfig::default()) };
+            return Flow { name, matrix, origin: Origin::Embedded(FlowConfig::default()) };
         };
         let at = Spot::of(node);
         if let Some(mut config) = given.embedded.take() {
@@ -335,7 +437,7 @@ impl Draft<'_> {
                     }
                 }
             }
-            return Flow { name, origin: Origin::Embedded(config) };
+            return Flow { name, matrix, origin: Origin::Embedded(config) };
         }
         // One for all its protocols.
         let memory = given.max_response_memory.map(|size| ResponseMemory::new(bytes(size)));
@@ -345,15 +447,18 @@ impl Draft<'_> {
             .filter_map(|protocol| client(&given, *protocol, at, &named.base, problems))
             .map(|client| ClientConfig { response_memory: memory.clone(), ..client })
             .collect();
-        let origin = match given.command.take() {
+        let command = given.command.take();
+        let command = command.map(|command| command.into_iter().map(|word| word.0).collect());
+        let command = command.or_else(|| self.file.as_ref().map(FlowFile::command));
+        let origin = match command {
             None => Origin::Remote(clients),
             Some(command) => {
-                let command = command.into_iter().map(|word| word.0).collect();
-                let launch = launch(command, &given, at, &named.base, problems);
+                let mut launch = launch(command, &given, at, &named.base, problems);
+                launch.file = self.file;
                 Origin::Command { launch, clients }
             }
         };
-        Flow { name, origin }
+        Flow { name, matrix, origin }
     }
 }
 
@@ -389,6 +494,7 @@ fn launch(
     };
     Launch {
         command,
+        file: None,
         cwd,
         env: env.map(|(name, value)| (name.clone(), value.0.clone())).collect(),
         ready,

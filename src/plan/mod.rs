@@ -2,6 +2,7 @@
 //!
 //! Past this room nobody meets YAML, a default, or an `Option` that means "not set".
 
+mod flow_file;
 mod flows;
 pub mod forecast;
 mod loads;
@@ -60,8 +61,10 @@ pub struct Plan {
 /// A Flow and how it comes to be there.
 #[derive(Clone, Debug)]
 pub struct Flow {
-    /// Its key in the file.
+    /// Its key in the file, with the values of the matrix that it depends on: `flow [replicas=2]`.
     pub name: String,
+    /// Those values. Of such Flows one runs at a time.
+    pub matrix: Map,
     /// Where it comes from.
     pub origin: Origin,
 }
@@ -85,8 +88,10 @@ pub enum Origin {
 /// How a command starts a Flow.
 #[derive(Clone, Debug)]
 pub struct Launch {
-    /// Program and arguments; never empty.
+    /// Program and arguments; never empty. With a `file`, `--uses` and that file come after them.
     pub command: Vec<String>,
+    /// The YAML of the Flow, where it is known.
+    pub file: Option<FlowFile>,
     /// The folder in which it runs; `None`: the current one.
     pub cwd: Option<PathBuf>,
     /// Variables of its environment, besides ours. Values are shown nowhere.
@@ -97,6 +102,19 @@ pub struct Launch {
     pub ready_timeout: Duration,
     /// It stays up to the end of the run. Otherwise it is stopped after the last scenario that uses it.
     pub keep: bool,
+}
+
+/// The YAML of a Flow, with values that were set in it.
+#[derive(Clone, Debug)]
+pub struct FlowFile {
+    /// The file as it is, absolute.
+    pub path: PathBuf,
+    /// The values that were set, by their paths.
+    pub set: Map,
+    /// The whole text with them; `None` where nothing was set.
+    pub text: Option<String>,
+    /// It is a Deployment.
+    pub is_deployment: bool,
 }
 
 /// What tells that a Flow is ready.
@@ -148,6 +166,9 @@ pub struct Scenario {
     pub needs: Vec<usize>,
     /// It runs whatever became of its needs, and after the first signal to stop.
     pub always: bool,
+    /// Indices of scenarios that must be over, whatever came of them: they use the Flow of another
+    /// combination of a matrix.
+    pub after: Vec<usize>,
     /// Delay after its needs are met.
     pub start: Duration,
     /// The `grace` that was written, see [`Scenario::grace`].

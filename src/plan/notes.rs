@@ -1,8 +1,11 @@
 //! What is not wrong in a plan, and is seldom meant.
 
+use indexmap::IndexMap;
+
 use super::{Origin, Plan, Post, Scenario, Work};
 use crate::client::FamilyChoice;
-use crate::wire::{Family, Protocol};
+use crate::scenario;
+use crate::wire::{Family, Map, Protocol};
 
 /// Documents a request beyond which the HTTP gateways of v2 Flows lose some: a fault of Jina's own.
 const HTTP_V2_MAX: usize = 100;
@@ -10,7 +13,7 @@ const HTTP_V2_MAX: usize = 100;
 impl Plan {
     /// What is not wrong, and is seldom meant: a sentence each.
     pub fn notes(&self) -> Vec<String> {
-        let mut notes = Vec::new();
+        let mut notes = self.starts();
         for scenario in &self.scenarios {
             for step in &scenario.steps {
                 let Work::Post(post) = &step.work else { continue };
@@ -21,6 +24,25 @@ impl Plan {
             }
         }
         notes
+    }
+
+    /// How often Flows are started for the combinations of a matrix.
+    fn starts(&self) -> Vec<String> {
+        let mut starts: IndexMap<&str, (usize, &Map)> = IndexMap::new();
+        for flow in self.flows.iter().filter(|flow| !flow.matrix.is_empty()) {
+            let suffix = scenario::suffix(&flow.matrix);
+            let name = flow.name.strip_suffix(suffix.as_str()).unwrap_or(&flow.name);
+            starts.entry(name).or_insert((0, &flow.matrix)).0 += 1;
+        }
+        let told = starts.into_iter().map(|(name, (count, matrix))| {
+            let keys: Vec<String> = matrix.keys().map(|key| format!("`{key}`")).collect();
+            let times = if count == 1 { "once".to_owned() } else { format!("{count} times") };
+            format!(
+                "flow `{name}` is started {times}, one after the other, for the values of {}",
+                keys.join(" and ")
+            )
+        });
+        told.collect()
     }
 
     fn loses_documents(&self, scenario: &Scenario, post: &Post) -> Option<String> {

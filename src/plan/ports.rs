@@ -126,8 +126,9 @@ impl Order {
         let mut waited_for: Vec<Vec<usize>> = vec![Vec::new(); scenarios.len()];
         let mut left: Vec<usize> = Vec::with_capacity(scenarios.len());
         for (index, scenario) in scenarios.iter().enumerate() {
-            left.push(scenario.needs.len());
-            scenario.needs.iter().for_each(|need| waited_for[*need].push(index));
+            let before = scenario.needs.iter().chain(&scenario.after);
+            left.push(before.clone().count());
+            before.for_each(|other| waited_for[*other].push(index));
         }
         let mut free: Vec<usize> = (0..left.len()).filter(|index| left[*index] == 0).collect();
         while let Some(index) = free.pop() {

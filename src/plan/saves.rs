@@ -115,6 +115,9 @@ fn used<'a>(
                 // `jina flow --uses flow.yml` or `--uses=flow.yml`.
                 let parts =
                     launch.command.iter().flat_map(|part| [Some(&**part), after_equals(part)]);
+                if let Some(file) = &launch.file {
+                    add(&file.path, format!("the file of flow `{name}`"));
+                }
                 let cwd = launch.cwd.as_deref().unwrap_or(Path::new(""));
                 for path in parts.flatten().map(|path| cwd.join(path)).filter(|path| path.is_file())
                 {

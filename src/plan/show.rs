@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{
-    Action, Callbacks, Capacity, ClientOverrides, Connections, Flow, Launch, Levels, Load, Origin,
-    Parameters, Plan, Post, Ready, Scenario, Step, Until, Work,
+    Action, Callbacks, Capacity, ClientOverrides, Connections, Flow, FlowFile, Launch, Levels,
+    Load, Origin, Parameters, Plan, Post, Ready, Scenario, Step, Until, Work,
 };
 use crate::client::{ClientConfig, Compression, FamilyChoice};
 use crate::documents::Documents;
@@ -78,7 +78,8 @@ impl Plan {
             set("load", load);
             set("warmup", span(scenario.warmup));
         }
-        let needs = scenario.needs.iter().map(|need| self.scenarios[*need].name.clone());
+        let needs = scenario.needs.iter().chain(&scenario.after);
+        let needs = needs.map(|need| self.scenarios[*need].name.clone());
         set("needs", needs.collect::<Vec<_>>().into());
         if scenario.always {
             set("always", true.into());
@@ -138,6 +139,7 @@ fn show_flow(flow: &Flow) -> Value {
 fn show_launch(launch: &Launch) -> Map {
     let mut map = Map::new();
     map.insert("command".into(), launch.command.clone().into());
+    map.extend(launch.file.iter().flat_map(FlowFile::show));
     if let Some(folder) = &launch.cwd {
         let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
         map.insert("cwd".into(), folder.display().to_string().into());

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use super::best::{groups, rows};
 use super::escape::{markdown as text, markdown_code as code, markdown_cut};
 use super::words::{actual, answer, count, end, latency, outcome, percent, rate, time, verdict};
 use crate::record::summary::{ScenarioSummary, Summary, Verdict};
@@ -43,6 +44,13 @@ fn write_whole(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
             latency(response.max),
             scenario.error_rate.map_or("–".into(), percent),
         )?;
+    }
+    for (name, group) in groups(summary) {
+        writeln!(out, "\nBest of {}:\n", text(name))?;
+        for [by, combination, figure] in rows(&group) {
+            let figure = if figure == "–" { String::new() } else { format!(": {figure}") };
+            writeln!(out, "- by {by}: {}{figure}", text(&combination))?;
+        }
     }
     for scenario in &summary.scenarios {
         remarks(scenario, out)?;

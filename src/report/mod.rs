@@ -3,6 +3,7 @@
 //! A report is a function of a [`Summary`] and a writer, so a saved result can be rendered again to
 //! the same bytes.
 
+mod best;
 pub mod capacity;
 pub mod compare;
 mod csv;

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::best::{groups, rows};
 use super::words::{
     actual, answer, count, end, fit, impossible, latency, outcome, percent, rate, time, unanswered,
     verdict, width, wrap,
@@ -30,6 +31,22 @@ pub(super) fn write(summary: &Summary, color: bool, out: &mut dyn io::Write) -> 
     }
     for scenario in &summary.scenarios {
         remarks(scenario, color, out)?;
+    }
+    for (name, group) in groups(summary) {
+        writeln!(out)?;
+        for line in wrap(&format!("best of {name}"), COLUMNS) {
+            writeln!(out, "{line}")?;
+        }
+        for [by, combination, figure] in rows(&group) {
+            let text = match figure.as_str() {
+                "–" => combination,
+                figure => format!("{combination}: {figure}"),
+            };
+            for (index, line) in wrap(&text, COLUMNS - 16).into_iter().enumerate() {
+                let by = if index == 0 { by.as_str() } else { "" };
+                writeln!(out, "  {by:14}{line}")?;
+            }
+        }
     }
     writeln!(out)?;
     write_verdict(summary, color, out)

@@ -54,7 +54,7 @@ enum Running {
     /// Empty once it is stopped, with the certificate it shows, if it encrypts.
     Embedded(Mutex<Option<Flow>>, Option<PathBuf>),
     Remote(Vec<ClientConfig>),
-    Command(Started),
+    Command(Box<Started>),
 }
 
 impl Flows {
@@ -81,7 +81,7 @@ impl Flows {
         };
         let used = |slot: &&Slot| {
             let is_embedded = matches!(slot.flow.origin, Origin::Embedded(_));
-            is_embedded && slot.users.load(Ordering::Relaxed) > 0
+            is_embedded && slot.flow.matrix.is_empty() && slot.users.load(Ordering::Relaxed) > 0
         };
         join_all(flows.all.iter().filter(used).map(|slot| flows.running(slot))).await;
         flows
@@ -103,7 +103,9 @@ impl Flows {
                     let log = slot.log.as_deref();
                     let started =
                         Started::start(launch, clients, log, &self.secrets, &self.stop).await;
-                    started.map(Running::Command).map_err(FlowsError::Command)
+                    started
+                        .map(|started| Running::Command(Box::new(started)))
+                        .map_err(FlowsError::Command)
                 }
             }
         };
@@ -156,11 +158,17 @@ impl Flows {
         }
     }
 
-    /// A scenario that uses a Flow is over. After the last, a Flow that a command started is stopped.
+    /// A scenario that uses a Flow is over. After the last, a Flow is stopped that a command started, or
+    /// that is one of a matrix.
     pub(super) async fn release(&self, flow: usize) {
         let slot = &self.all[flow];
         let last = slot.users.fetch_sub(1, Ordering::AcqRel) == 1;
-        if last && matches!(&slot.flow.origin, Origin::Command { launch, .. } if !launch.keep) {
+        let stays = match &slot.flow.origin {
+            Origin::Embedded(_) => slot.flow.matrix.is_empty(),
+            Origin::Remote(_) => true,
+            Origin::Command { launch, .. } => launch.keep,
+        };
+        if last && !stays {
             slot.stop().await;
         }
     }
@@ -193,9 +201,10 @@ pub(crate) fn log_names(plan: &Plan) -> Vec<String> {
     const LENGTH_MAX: usize = 80;
     let mut taken = HashSet::new();
     let names = plan.flows.iter().enumerate().map(|(index, flow)| {
-        let plain = |c: char| if c.is_ascii_alphanumeric() || "-_=".contains(c) { c } else { '-' };
-        let name: String =
-            plan.secrets.mask(&flow.name).chars().take(LENGTH_MAX).map(plain).collect();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_=".contains(c);
+        let name = plan.secrets.mask(&flow.name);
+        let words = name.split(|c| !plain(c)).filter(|word| !word.is_empty());
+        let name: String = words.collect::<Vec<_>>().join("-").chars().take(LENGTH_MAX).collect();
         match taken.insert(name.to_ascii_lowercase()) {
             true => format!("flow-{name}.log"),
             false => format!("flow-{name}.{index}.log"),

@@ -234,6 +234,10 @@ async fn in_turn(
                 return Some(format!("it needs `{name}`, which did not run"));
             }
         }
+        for &other in &scenario.after {
+            let mut progress = watches[other].clone();
+            let _ = progress.wait_for(|progress| *progress != Progress::Pending).await;
+        }
         tokio::time::sleep(scenario.start).await;
         None
     };

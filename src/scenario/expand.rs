@@ -224,17 +224,22 @@ impl Combination {
 
     /// ` [protocol=grpc, request_size=10]`; nothing without a matrix.
     pub(super) fn suffix(&self) -> String {
-        if self.values.is_empty() {
-            return String::new();
-        }
-        let value = |value: &serde_json::Value| match value {
-            serde_json::Value::String(text) => text.clone(),
-            value => value.to_string(),
-        };
-        let parts: Vec<String> =
-            self.values.iter().map(|(key, part)| format!("{key}={}", value(part))).collect();
-        format!(" [{}]", parts.join(", "))
+        suffix(&self.values)
     }
+}
+
+/// ` [protocol=grpc, request_size=10]`; nothing for no values.
+pub(crate) fn suffix(values: &Map) -> String {
+    if values.is_empty() {
+        return String::new();
+    }
+    let value = |value: &serde_json::Value| match value {
+        serde_json::Value::String(text) => text.clone(),
+        value => value.to_string(),
+    };
+    let parts: Vec<String> =
+        values.iter().map(|(key, part)| format!("{key}={}", value(part))).collect();
+    format!(" [{}]", parts.join(", "))
 }
 
 /// What a part of a file has to be before it can be taken apart.

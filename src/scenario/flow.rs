@@ -43,6 +43,12 @@ pub(crate) struct Flow {
     /// All its responses that come in, or are not done with, may take together. `1GiB` unless set, or a
     /// quarter of the machine's memory if that is less, together with the other flows that do not say.
     pub max_response_memory: Option<ByteSize>,
+    /// A Flow's YAML, which Jina starts when the first scenario that uses it is due: as a `command` does,
+    /// by `jina flow --uses FILE`. Its address is taken from the file unless set.
+    pub uses: Option<PathBuf>,
+    /// With `uses`, values to set in the YAML, by their path: `executors.encoder.replicas`. Each has to be
+    /// there.
+    pub set: Option<IndexMap<String, serde_json::Value>>,
     /// Program and arguments that start it when the first scenario that uses it is due. It is stopped
     /// after the last, with all it started.
     pub command: Option<Vec<Argument>>,
@@ -57,6 +63,13 @@ pub(crate) struct Flow {
     /// With `command`, whether it stays up to the end of the run. `false` unless set: it is stopped after
     /// the last scenario that uses it.
     pub keep: Option<bool>,
+}
+
+impl Flow {
+    /// Whether it is started here, by a command.
+    pub(crate) fn starts(&self) -> bool {
+        self.command.is_some() || self.uses.is_some()
+    }
 }
 
 /// What tells that a Flow is ready.

@@ -279,8 +279,8 @@ impl<'a> Loader<'a> {
             return None;
         }
         let context = self.vars(node.get("vars"), outer);
-        let parts = ["defaults", "documents", "scenarios"].map(|key| node.remove(key));
-        let [defaults, documents, scenarios] = parts;
+        let parts = ["defaults", "flows", "documents", "scenarios"].map(|key| node.remove(key));
+        let [defaults, flows, documents, scenarios] = parts;
         node.remove("vars");
         expand::evaluate(&mut node, &context, &mut self.problems);
         let suite: Suite = Sources::read(&mut node, "the suite", &mut self.problems)?;
@@ -290,7 +290,7 @@ impl<'a> Loader<'a> {
             self.file(&without_detours(&base.join(file)), Some(at.place()), chain, &context);
         }
 
-        for (entry, what) in [(node.entry("flows").cloned(), "flow"), (documents, "documents")] {
+        for (entry, what) in [(flows, "flow"), (documents, "documents")] {
             let Some(entry) = entry else { continue };
             if !expect(&entry.value, Kind::Map, &mut self.problems) {
                 continue;
@@ -306,12 +306,18 @@ impl<'a> Loader<'a> {
                         continue;
                     }
                 }
-                known.push(Named {
+                let mut named = Named {
                     name: part.key.clone(),
                     node: part.value.clone(),
                     context: context.clone(),
                     base: base.to_owned(),
-                });
+                };
+                // What depends on a matrix has its values when a scenario uses it.
+                let known_now = what == "flow" && !named.mentions_matrix();
+                if known_now && !expand::evaluate(&mut named.node, &context, &mut self.problems) {
+                    continue;
+                }
+                known.push(named);
             }
         }
         let defaults = defaults
@@ -493,16 +499,38 @@ impl Named {
         self.node.get(key).is_some()
     }
 
+    /// The Flow for the scenarios of a matrix combination, ready to be read, with the values of the matrix
+    /// that it mentions.
+    pub(crate) fn flow(&self, matrix: &Map, problems: &mut Vec<Problem>) -> (Node, Map) {
+        let context = self.context.with_matrix(matrix.clone());
+        let mut node = self.node.clone();
+        expand::evaluate(&mut node, &context, problems);
+        let mentioned = |key: &str| {
+            let ways =
+                [format!("matrix.{key}"), format!("matrix['{key}']"), format!("matrix[\"{key}\"]")];
+            let ends = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+            mentions(&self.node, &|text| {
+                ways.iter().any(|way| {
+                    text.match_indices(way.as_str()).any(|(at, _)| ends(&text[at + way.len()..]))
+                })
+            })
+        };
+        let values = matrix.iter().filter(|(key, _)| mentioned(key));
+        (node, values.map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
     /// Whether it depends on the matrix of the scenario that uses it.
     pub(crate) fn mentions_matrix(&self) -> bool {
-        fn mentions(node: &Node) -> bool {
-            match &node.value {
-                Value::Text(text) => text.contains("${{") && text.contains("matrix"),
-                Value::List(items) => items.iter().any(mentions),
-                Value::Map(entries) => entries.iter().any(|entry| mentions(&entry.value)),
-                _ => false,
-            }
-        }
-        mentions(&self.node)
+        mentions(&self.node, &|text| text.contains("${{") && text.contains("matrix"))
+    }
+}
+
+/// Whether a text below a node is one of those looked for.
+fn mentions(node: &Node, looked_for: &dyn Fn(&str) -> bool) -> bool {
+    match &node.value {
+        Value::Text(text) => looked_for(text),
+        Value::List(items) => items.iter().any(|item| mentions(item, looked_for)),
+        Value::Map(entries) => entries.iter().any(|entry| mentions(&entry.value, looked_for)),
+        _ => false,
     }
 }

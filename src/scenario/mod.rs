@@ -24,7 +24,8 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-pub(crate) use flow::{FamilyWord, Flow, ProtocolWord, Ready, Tls, TlsMap};
+pub(crate) use expand::suffix;
+pub(crate) use flow::{FamilyWord, Flow, Hosts, ProtocolWord, Ready, Tls, TlsMap};
 pub use load::{LoadedSuite, Options, load, load_text};
 pub(crate) use load::{Named, Unit};
 pub use running::starter_of;

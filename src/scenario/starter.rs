@@ -14,6 +14,8 @@ pub struct FlowFacts {
     pub host: Option<String>,
     /// Whether its connections are encrypted.
     pub tls: bool,
+    /// Whether it is a Deployment: one Executor, which is served as a Flow is.
+    pub is_deployment: bool,
     /// The names of its Executors.
     pub executors: Vec<String>,
     /// Settings that the file does not have, each with the value that was assumed.
@@ -109,6 +111,7 @@ impl Reader<'_> {
             gateways,
             host,
             tls: setting(&["ssl_certfile"]).is_some(),
+            is_deployment,
             executors: named,
             guesses: std::mem::take(&mut self.guesses),
         })

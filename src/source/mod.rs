@@ -90,6 +90,11 @@ impl Sources {
 }
 
 impl Place {
+    /// The bytes of its file, quotes included.
+    pub(crate) fn range(self) -> std::ops::Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
     /// The first character of the file it is in.
     pub(crate) fn start_of_file(self) -> Place {
         Place { start: 0, end: 0, ..self }

@@ -145,6 +145,7 @@ fn folder(suite: &str) -> tempfile::TempDir {
         ("photos/a.jpg", "jpg"),
         ("saved.json", "[{\"id\": \"a\", \"text\": \"saved\"}]"),
         ("arrivals.csv", "0\n0.01\n0.02\n"),
+        ("flow.yml", include_str!("../flows/tuned.yml")),
     ] {
         let path = folder.path().join(name);
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");

@@ -1,6 +1,7 @@
 //! From a suite as read to a plan: every name resolved, every default filled in, or all that is wrong
 //! at once.
 
+mod combinations;
 mod needs;
 mod steps;
 
@@ -101,6 +102,19 @@ impl<'a> Resolver<'a> {
         for named in self.suite.documents.iter().filter(|named| !used.contains(&named.name)) {
             self.generator(named, &Map::new());
         }
+        let groups: Vec<usize> = units.iter().map(|unit| unit.group).collect();
+        for flows in self.flows.of_matrices() {
+            combinations::one_after_the_other(&flows, &groups, &mut scenarios);
+        }
+        if let Some(index) = combinations::in_a_circle(&scenarios) {
+            let at = Spot::of(&units[index].node).key("needs");
+            let message = format!(
+                "scenario `{}` can never be due: it waits for all scenarios on the Flow of another \
+                 combination of the matrix, and one of those waits for all combinations",
+                scenarios[index].name
+            );
+            at.problem(self.problems, message, |problem| problem);
+        }
         let capacity = self.capacity(&scenarios);
         let mut flows = self.flows.into_plan(self.problems);
         for (index, flow) in flows.iter_mut().enumerate() {
@@ -164,8 +178,13 @@ impl<'a> Resolver<'a> {
     ) -> Scenario {
         let at = Spot::of(node);
         let protocol = self.protocol(given, at);
-        let (flow, protocol) =
-            self.flows.choose(self.onto.or(given.flow.as_deref()), protocol, at, self.problems);
+        let (flow, protocol) = self.flows.choose(
+            self.onto.or(given.flow.as_deref()),
+            &unit.matrix,
+            protocol,
+            at,
+            self.problems,
+        );
         let (steps, choices) = self.steps(unit, given, flow, at);
         let streams = |step: &Step| matches!(&step.work, Work::Post(post) if post.stream);
         if let Some(index) = steps.iter().position(streams)
@@ -233,6 +252,7 @@ impl<'a> Resolver<'a> {
             warmup: given.warmup.map_or(Duration::ZERO, Span::get),
             needs,
             always: given.always.unwrap_or(false),
+            after: Vec::new(),
             start: given.start.map_or(Duration::ZERO, Span::get),
             own_grace: given.grace.map(Span::get),
             thresholds,

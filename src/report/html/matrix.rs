@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
-use serde_json::Value;
 
 use super::chart::{self, Axis};
 use super::parts::{Figure, Mark};
 use crate::record::summary::{ScenarioSummary, Summary};
+use crate::report::best::{combination, groups, rows, text};
 use crate::report::words::{latency, percent, rate};
 
 /// With more bars than this, a grid is clearer.
@@ -20,6 +20,8 @@ const SHADES: f64 = 6.0;
 #[derive(Serialize)]
 pub(super) struct Comparison {
     name: String,
+    /// What the best combination is the best by, the combination, and the figure.
+    best: Vec<[String; 3]>,
     figures: Vec<Figure>,
     grids: Vec<Grid>,
 }
@@ -82,19 +84,7 @@ const METRICS: [Metric; 3] = [
 /// Matrices with several scenarios that ran. Scenarios have the anchors `scenario-1`, `scenario-2`
 /// …
 pub(super) fn comparisons(summary: &Summary) -> Vec<Comparison> {
-    let mut groups: Vec<(&str, Vec<(usize, &ScenarioSummary)>)> = Vec::new();
-    for (index, scenario) in summary.scenarios.iter().enumerate() {
-        if scenario.matrix.is_empty() {
-            continue;
-        }
-        let base = scenario.name.split_once(" [").map_or(scenario.name.as_str(), |(base, _)| base);
-        match groups.iter_mut().find(|(name, _)| *name == base) {
-            Some((_, group)) => group.push((index, scenario)),
-            None => groups.push((base, vec![(index, scenario)])),
-        }
-    }
-    let several = groups.into_iter().filter(|(_, group)| group.len() > 1);
-    several.map(|(name, group)| comparison(name, &group)).collect()
+    groups(summary).iter().map(|(name, group)| comparison(name, group)).collect()
 }
 
 fn comparison(name: &str, group: &[(usize, &ScenarioSummary)]) -> Comparison {
@@ -108,7 +98,7 @@ fn comparison(name: &str, group: &[(usize, &ScenarioSummary)]) -> Comparison {
         }
         grids.extend(grid(metric, group));
     }
-    Comparison { name: name.into(), figures, grids }
+    Comparison { name: name.into(), best: rows(group), figures, grids }
 }
 
 fn bars(metric: &Metric, group: &[(usize, &ScenarioSummary)]) -> Figure {
@@ -193,15 +183,4 @@ fn grid(metric: &Metric, group: &[(usize, &ScenarioSummary)]) -> Option<Grid> {
         rows: rows.collect(),
         head,
     })
-}
-
-/// The values of a scenario's axes, except one.
-fn combination(scenario: &ScenarioSummary, but: &str) -> String {
-    let values = scenario.matrix.iter().filter(|(key, _)| *key != but);
-    let values = values.map(|(key, value)| format!("{key} {}", text(value)));
-    values.collect::<Vec<_>>().join(", ")
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -4,12 +4,13 @@
 mod output;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use tempfile::NamedTempFile;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::{Client, ClientConfig, FamilyChoice};
 use crate::engine::Stop;
-use crate::plan::{Launch, Ready};
+use crate::plan::{FlowFile, Launch, Ready};
 use crate::units::Secrets;
 use output::Output;
 
@@ -44,11 +45,12 @@ const OUTPUT_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long one look at an address that tells whether the Flow is ready may take.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Waits until we are gone, whatever ended us, then stops the group: `$1`. It hears of our end by the
+/// Waits until we are gone, whatever ended us, then removes the file `$2` and stops the group `$1`. It hears of our end by the
 /// end of its stdin, which we hold open and never write to.
 const WATCHER: &str = r#"
 trap '' HUP INT TERM
 read -r _
+[ -z "$2" ] || rm -f -- "$2"
 kill -s TERM -- "-$1" || exit
 for _ in 1 2 3 4 5 6 7 8 9 10; do
     sleep 1
@@ -70,6 +72,12 @@ pub(super) enum CommandError {
     #[error("could not start `{program}`: {source}")]
     Spawn {
         program: String,
+        #[source]
+        source: Arc<io::Error>,
+    },
+    #[error("could not write the file of the Flow, with the values set, into {folder}: {source}")]
+    File {
+        folder: String,
         #[source]
         source: Arc<io::Error>,
     },
@@ -99,6 +107,8 @@ pub(super) struct Started {
 /// The processes of a command, and those who watch them.
 struct Running {
     group: Group,
+    /// Removed when it is dropped, if it was made.
+    file: Option<Uses>,
     watching: JoinHandle<Vec<JoinHandle<()>>>,
     writing: Option<JoinHandle<()>>,
 }
@@ -122,8 +132,13 @@ impl Started {
         if let Some(address) = stranger(clients).await {
             return Err(CommandError::AlreadyThere { address, program: program.clone() });
         }
+        let file = launch.file.as_ref().map(flow_file).transpose()?;
         let mut command = Command::new(program);
-        command.args(arguments).envs(launch.env.iter().map(|(name, value)| (name, value)));
+        command.args(arguments);
+        if let Some(file) = &file {
+            command.arg("--uses").arg(file.path());
+        }
+        command.envs(launch.env.iter().map(|(name, value)| (name, value)));
         if let Some(folder) = &launch.cwd {
             command.current_dir(folder);
         }
@@ -146,8 +161,13 @@ impl Started {
         let asked = CancellationToken::new();
         let (output, writing) = Output::new(&launch.ready, log, secrets);
         let watching = watch(child, group, program.clone(), output.clone(), tell, asked.clone());
+        let made = match &file {
+            Some(Uses::Made(made)) => Some(made.path()),
+            Some(Uses::Own(_)) | None => None,
+        };
         let running = Running {
-            group: Group { group, watcher: watcher(group), killed: false },
+            group: Group { group, watcher: watcher(group, made), killed: false },
+            file,
             watching: tokio::spawn(watching),
             writing,
         };
@@ -200,7 +220,7 @@ impl Started {
     pub(super) async fn stop(&self) {
         self.asked.cancel();
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Running { mut group, watching, writing }) = running else { return };
+        let Some(Running { mut group, file: _file, watching, writing }) = running else { return };
         // Fails when the task panicked, which is no reason to leave processes behind.
         let reading = watching.await.unwrap_or_default();
         group.kill().await;
@@ -226,6 +246,38 @@ async fn stranger(clients: &[ClientConfig]) -> Option<String> {
         }
     }
     None
+}
+
+/// The file that a Flow is started from.
+enum Uses {
+    Own(PathBuf),
+    /// With values that were set.
+    Made(NamedTempFile),
+}
+
+impl Uses {
+    fn path(&self) -> &Path {
+        match self {
+            Uses::Own(path) => path,
+            Uses::Made(file) => file.path(),
+        }
+    }
+}
+
+/// The file to start a Flow from. With values set, it is made beside the file it is made from, for paths
+/// in it are relative to that.
+fn flow_file(file: &FlowFile) -> Result<Uses, CommandError> {
+    let Some(text) = &file.text else { return Ok(Uses::Own(file.path.clone())) };
+    let folder = file.path.parent().unwrap_or(Path::new("."));
+    let made = tempfile::Builder::new().prefix(".flowbench-").suffix(".yml").tempfile_in(folder);
+    let written = made.and_then(|mut made| {
+        io::Write::write_all(&mut made, text.as_bytes())?;
+        Ok(Uses::Made(made))
+    });
+    written.map_err(|error| CommandError::File {
+        folder: folder.display().to_string(),
+        source: Arc::new(error),
+    })
 }
 
 /// Waits until the Flow is ready; past the deadline tells why it is not.
@@ -334,9 +386,10 @@ async fn watch(
 
 /// Starts the process that stops a group when we are gone. Without a shell there is none: then only
 /// what ends us in the middle leaves the group behind.
-fn watcher(group: Pid) -> Option<Child> {
+fn watcher(group: Pid, made: Option<&Path>) -> Option<Child> {
     Command::new("sh")
         .args(["-c", WATCHER, "flowbench-watcher", &group.as_raw_nonzero().to_string()])
+        .arg(made.unwrap_or(Path::new("")))
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

@@ -306,6 +306,73 @@ fn a_flow_that_does_not_get_ready_is_told_with_what_was_waited_for() {
     }
 }
 
+/// A stand-in for `jina` that serves as the YAML says: its port, and as many clients at once as it has
+/// replicas.
+const JINA: &str = r#"#!/bin/sh
+echo "$@" >>"$CALLS"
+cat "$4"
+replicas=$(sed -n 's/.*replicas: *\([0-9]*\).*/\1/p' "$4")
+if [ "$replicas" = 3 ]; then echo "no room for three" >&2; exit 4; fi
+exec "$FLOWBENCH" serve --protocol grpc --port "$(sed -n 's/.*port: *\([0-9]*\).*/\1/p' "$4")" >/dev/null
+"#;
+
+#[test]
+fn a_matrix_starts_its_flow_for_each_combination_with_the_values_set_in_its_yaml() {
+    use std::os::unix::fs::PermissionsExt;
+    let port = free_port();
+    let place = Place::new(&format!(
+        "flows:
+  tuned:
+    uses: flows/flow.yml
+    set: {{executors.encoder.replicas: '${{{{ matrix.replicas }}}}', with.port: {port}}}
+    command: [./jina, flow, --quiet]
+    env: {{CALLS: calls, FLOWBENCH: '{FLOWBENCH}'}}
+defaults: {{documents: {{text: x, count: 1}}, matrix: {{replicas: [1, 3, 2], request_size: [1, 2]}}}}
+scenarios:
+  - {{name: index}}
+  - {{name: search, needs: [index]}}
+",
+    ));
+    std::fs::create_dir(place.path("flows")).expect("there is room");
+    let yaml = "jtype: Flow\n# ours\nwith:\n  port: 1\nexecutors:\n- name: encoder\n  replicas: 9 # many\n";
+    std::fs::write(place.path("flows/flow.yml"), yaml).expect("there is room");
+    std::fs::write(place.path("jina"), JINA).expect("there is room");
+    let executable = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(place.path("jina"), executable).expect("it is ours");
+
+    let checked = Ran::new(place.any(&["check", "suite.yaml"]).output().expect("it was built"));
+    checked.ends(0);
+    let said = "flow `tuned` is started 3 times, one after the other, for the values of `replicas`";
+    assert!(checked.err.contains(said), "{}", checked.err);
+    let ran = place.run(&["--out", "out"]);
+    ran.ends(3);
+    assert!(ran.out.contains("best of index"), "{}", ran.out);
+    let report = place.report();
+    for scenario in report["scenarios"].as_array().expect("a list") {
+        let name = scenario["name"].as_str().expect("a name");
+        let reason = match (
+            name.contains("replicas=3"),
+            name.contains("index") && name.contains("request_size=1"),
+        ) {
+            (true, true) => "unreachable",
+            (true, false) => "skipped",
+            (false, _) => "documents",
+        };
+        assert_eq!(scenario["end"]["reason"], reason, "{scenario}");
+    }
+    let calls = std::fs::read_to_string(place.path("calls")).expect("it was called");
+    assert_eq!(calls.lines().count(), 3, "{calls}");
+    let used =
+        std::fs::read_to_string(place.path("out/flow-tuned-replicas=2.log")).expect("its output");
+    let expected =
+        yaml.replace("port: 1", &format!("port: {port}")).replace("9 # many", "2 # many");
+    assert_eq!(used, expected);
+    let left: Vec<_> = std::fs::read_dir(place.path("flows")).expect("it is there").collect();
+    assert_eq!(left.len(), 1, "what was written is removed: {left:?}");
+    assert_eq!(std::fs::read_to_string(place.path("flows/flow.yml")).expect("it is there"), yaml);
+    is_gone(port);
+}
+
 /// A command that ignores requests to end, as do the processes it starts.
 const STUBBORN: &str = "trap '' TERM; $SERVE & while :; do sleep 1; done";
 
