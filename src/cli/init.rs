@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::exit::Exit;
 use super::print;
@@ -24,7 +24,8 @@ pub(super) struct Args {
     /// which is asked for its endpoints and Documents
     #[arg(value_name = "[ADDRESS] [FILE]", num_args = 0..=2)]
     places: Vec<String>,
-    /// Take protocols, ports, TLS and Executors from a Jina Flow's YAML
+    /// Take protocols, ports, TLS, Executors and their endpoints from a Jina Flow's or Deployment's
+    /// YAML and the files it names
     #[arg(long, value_name = "FILE")]
     flow: Option<PathBuf>,
 }
@@ -75,9 +76,11 @@ async fn write(args: &Args) -> Result<(), Problem> {
             let text = text::read(path, text::CONFIG_BYTES_MAX).map_err(|error| {
                 Problem::usage(format_args!("could not read `{}`: {error}", path.display()))
             })?;
-            let facts = FlowFacts::read(&path.display().to_string(), text, &|name| {
-                std::env::var(name).ok()
-            });
+            let folder = path.parent().unwrap_or(Path::new(""));
+            // Of what an Executor's files cannot tell, the suite has guesses.
+            let files = |file: &Path| text::read(&folder.join(file), text::CONFIG_BYTES_MAX).ok();
+            let env = |name: &str| std::env::var(name).ok();
+            let facts = FlowFacts::read_with(&path.display().to_string(), text, &env, &files);
             Some(facts.map_err(|problems| Problem::from(&problems))?)
         }
     };

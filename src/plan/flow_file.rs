@@ -43,7 +43,7 @@ pub(super) fn read(
         }
     };
     let addressed = given.host.is_some() || given.hosts.is_some() || given.port.is_some();
-    if !addressed && facts.guesses.is_empty() {
+    if !addressed && facts.is_addressed {
         let address = |wanted: Protocol| {
             let found = facts.gateways.iter().find(|(protocol, _)| *protocol == wanted);
             found.map(|(protocol, port)| {

@@ -5,6 +5,7 @@
 //! matrices expanded. What it all means is decided in [`crate::plan`].
 
 pub mod condition;
+mod endpoints;
 mod expand;
 mod flow;
 mod load;
@@ -24,6 +25,7 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 
+pub use endpoints::Files;
 pub(crate) use expand::suffix;
 pub(crate) use flow::{FamilyWord, Flow, Hosts, ProtocolWord, Ready, Tls, TlsMap};
 pub use load::{LoadedSuite, Options, load, load_text};

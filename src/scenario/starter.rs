@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::endpoints::{Endpoints, Files};
 use crate::source::{Node, Place, Problem, Problems, Sources, Value, to_yaml};
 use crate::wire::Protocol;
 
@@ -10,6 +11,8 @@ use crate::wire::Protocol;
 pub struct FlowFacts {
     /// Its protocols and ports, in the order of the file.
     pub gateways: Vec<(Protocol, u16)>,
+    /// Whether all of its ports, and its host, are known and none is a guess.
+    pub is_addressed: bool,
     /// The address it listens on; `None` for all addresses.
     pub host: Option<String>,
     /// Whether its connections are encrypted.
@@ -18,6 +21,8 @@ pub struct FlowFacts {
     pub is_deployment: bool,
     /// The names of its Executors.
     pub executors: Vec<String>,
+    /// Their endpoints, in the order of the files that tell them; empty when none does.
+    pub endpoints: Vec<String>,
     /// Settings that the file does not have, each with the value that was assumed.
     pub guesses: Vec<String>,
 }
@@ -34,12 +39,26 @@ impl FlowFacts {
     /// # Errors
     /// When it is no YAML, or neither a Flow nor a Deployment.
     pub fn read(name: &str, text: String, env: Environment<'_>) -> Result<FlowFacts, Problems> {
+        FlowFacts::read_with(name, text, env, &|_| None)
+    }
+
+    /// The same, with the endpoints that its file tells, or the files of its Executors: their paths are
+    /// as in the Flow's file.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn read_with(
+        name: &str,
+        text: String,
+        env: Environment<'_>,
+        files: Files<'_>,
+    ) -> Result<FlowFacts, Problems> {
         let (mut sources, mut problems) = (Sources::new(), Vec::new());
         // Jina's older files begin with a tag of its own.
         let text = text.replace("!Flow", "     ");
         let facts = sources.parse(name, text, None, &mut problems).and_then(|node| {
             let (problems, guesses) = (&mut problems, Vec::new());
-            Reader { problems, guesses, env }.flow(&node)
+            Reader { problems, guesses, env, files }.flow(&node)
         });
         match Problems::new(&sources, problems) {
             Some(problems) => Err(problems),
@@ -52,6 +71,7 @@ struct Reader<'a> {
     problems: &'a mut Vec<Problem>,
     guesses: Vec<String>,
     env: Environment<'a>,
+    files: Files<'a>,
 }
 
 impl Reader<'_> {
@@ -93,6 +113,7 @@ impl Reader<'_> {
             gateways.push((protocol, port));
         }
         let host = setting(&["host"]).and_then(|host| self.host(host));
+        let is_addressed = self.guesses.is_empty();
         let executors = ["executors", "pods"].iter().find_map(|key| node.get(key));
         let executors = executors.map(Node::items).unwrap_or_default();
         let named = executors.iter().enumerate().map(|(index, executor)| {
@@ -107,7 +128,19 @@ impl Reader<'_> {
             let name = setting(&["name"]).and_then(Node::text).unwrap_or("executor");
             named = vec![name.to_owned()];
         }
+        let mut endpoints = Endpoints::new(self.files);
+        match node.get("with").filter(|_| is_deployment) {
+            Some(executor) => endpoints.executor(executor),
+            None => executors.iter().for_each(|executor| endpoints.executor(executor)),
+        }
+        let endpoints = endpoints.found;
+        if endpoints.is_empty() {
+            let told = "the endpoints /index and /search, for no file here says which there are";
+            self.guesses.push(told.into());
+        }
         Some(FlowFacts {
+            endpoints,
+            is_addressed,
             gateways,
             host,
             tls: setting(&["ssl_certfile"]).is_some(),
@@ -224,21 +257,51 @@ pub fn starter(flow: Option<&FlowFacts>) -> String {
          \x20   # From a file instead, a Document in JSON on each line:\n\
          \x20   # jsonl: queries.jsonl\n\
          \x20   # order: random\n\n\
-         scenarios:\n\
-         \x20 # Without a load all Documents are sent once, as jina.Client's post does.\n\
-         \x20 - name: index\n\
-         \x20   on: /index\n\
-         \x20   documents: articles\n\
-         \x20   request_size: 50\n\n\
-         \x20 # Requests are due by the clock, however long responses take (an open load).\n\
-         \x20 # For clients that wait for their response: load: {clients: 8, duration: 30s}\n\
-         \x20 - name: search\n\
-         \x20   needs: [index]\n\
-         \x20   on: /search\n\
-         \x20   documents: queries\n\
-         \x20   request_size: 1\n\
-         \x20   parameters: {limit: 3}\n",
+         scenarios:\n",
     );
+    let endpoints = flow.map(|flow| flow.endpoints.as_slice()).unwrap_or_default();
+    let is_known = |on: &str| endpoints.is_empty() || endpoints.iter().any(|known| known == on);
+    let indexes = is_known("/index");
+    if indexes {
+        text.push_str(
+            "\x20 # Without a load all Documents are sent once, as jina.Client's post does.\n\
+             \x20 - name: index\n\
+             \x20   on: /index\n\
+             \x20   documents: articles\n\
+             \x20   request_size: 50\n\n",
+        );
+    }
+    // What is asked under load: `/search`, or whatever there is besides.
+    let other = endpoints.iter().find(|on| *on != "/index").or(endpoints.first());
+    let on = if is_known("/search") { "/search" } else { other.map_or("/search", String::as_str) };
+    let quoted = |text: &str| to_yaml(&text.into()).trim_end().to_owned();
+    let name = match on.trim_matches('/') {
+        "" => "all",
+        // The scenario above has it.
+        "index" => "index under load",
+        name => name,
+    };
+    text.push_str(
+        "\x20 # Requests are due by the clock, however long responses take (an open load).\n\
+         \x20 # For clients that wait for their response: load: {clients: 8, duration: 30s}\n",
+    );
+    let _ = writeln!(text, "  - name: {}", quoted(name));
+    if indexes {
+        text.push_str("    needs: [index]\n");
+    }
+    let _ = writeln!(text, "    on: {}", quoted(on));
+    let rest: Vec<String> = endpoints
+        .iter()
+        .filter(|known| known.as_str() != on && *known != "/index")
+        .map(|known| format!("`{known}`"))
+        .collect();
+    if !rest.is_empty() {
+        let _ = writeln!(text, "    # There are also {}.", rest.join(", "));
+    }
+    text.push_str("    documents: queries\n    request_size: 1\n");
+    if on == "/search" {
+        text.push_str("    parameters: {limit: 3}\n");
+    }
     let executors = flow.map(|flow| flow.executors.as_slice()).unwrap_or_default();
     if let Some(first) = executors.first() {
         let quoted: Vec<String> = executors.iter().map(|name| format!("`{name}`")).collect();
@@ -331,6 +394,39 @@ mod tests {
         (name == "PORT").then(|| "4321".into())
     }
 
+    const ENDPOINTS: &str =
+        "the endpoints /index and /search, for no file here says which there are";
+
+    #[test]
+    fn scenarios_are_for_the_endpoints_that_the_files_tell() {
+        let python = "@requests(on='/encode')\n@requests(on=['/rank: all', '/index'])\n";
+        let files = |path: &std::path::Path| {
+            (path == std::path::Path::new("a.py")).then(|| python.to_owned())
+        };
+        let flow = |text: &str| {
+            let facts = FlowFacts::read_with("flow.yml", text.into(), &env, &files);
+            facts.unwrap_or_else(|problems| panic!("{problems}"))
+        };
+        let facts = flow("jtype: Deployment\nwith: {port: 1, uses: A, py_modules: [a.py]}\n");
+        assert_eq!(facts.endpoints, ["/encode", "/rank: all", "/index"]);
+        assert_eq!(facts.guesses, [""; 0]);
+        let text = starter(Some(&facts));
+        for part in [
+            "  - name: index\n    on: /index\n",
+            "  - name: encode\n    needs: [index]\n    on: /encode\n    # There are also `/rank: all`.\n",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+        let facts = flow(
+            "jtype: Flow\nwith: {port: 1}\nexecutors: [{uses: A, uses_requests: {'/rank: all': rank}}]\n",
+        );
+        let text = starter(Some(&facts));
+        let part = "  - name: 'rank: all'\n    on: '/rank: all'\n    documents: queries\n";
+        let other = part.replace('\'', "\"");
+        assert!(text.contains(part) || text.contains(&other), "{text}");
+        assert!(!text.contains("/index") && !text.contains("limit"), "{text}");
+    }
+
     fn facts(text: &str) -> FlowFacts {
         FlowFacts::read("flow.yml", text.into(), &env)
             .unwrap_or_else(|problems| panic!("{problems}"))
@@ -349,7 +445,7 @@ mod tests {
         assert_eq!(flow.gateways, [(Protocol::WebSocket, 1234)]);
         assert_eq!(flow.host.as_deref(), Some("my.flow"));
         let flow = facts("jtype: Flow\nwith: {port: '5000'}\n");
-        assert_eq!((flow.gateways, flow.guesses), (vec![(Protocol::Grpc, 5000)], vec![]));
+        assert_eq!(flow.gateways, [(Protocol::Grpc, 5000)]);
         let deployment = facts(
             "jtype: Deployment\nwith: {port: [1, 2], protocol: [grpc, http], uses: A, name: mine}\n",
         );
@@ -361,15 +457,12 @@ mod tests {
     fn what_jina_alone_knows_is_guessed_and_said_to_be() {
         for set in ["'${{ ENV.PORT }}'", "$PORT", "'${PORT}'", "'${{ env.PORT }}'"] {
             let flow = facts(&format!("jtype: Flow\ngateway: {{port: {set}}}\n"));
-            assert_eq!(
-                (flow.gateways, flow.guesses),
-                (vec![(Protocol::Grpc, 4321)], vec![]),
-                "{set}"
-            );
+            assert_eq!(flow.gateways, [(Protocol::Grpc, 4321)], "{set}");
+            assert_eq!(flow.guesses, [ENDPOINTS], "{set}");
         }
         let flow = facts("jtype: Flow\nwith: {port: $OTHER, host: '${{ CONTEXT.host }}'}\n");
         assert_eq!((&flow.gateways[..], &flow.host), (&[(Protocol::Grpc, PORT)][..], &None));
-        let [port, host] = &flow.guesses[..] else { panic!("{flow:?}") };
+        let [port, host, _] = &flow.guesses[..] else { panic!("{flow:?}") };
         assert_eq!(port, "the port 12345, for the file says `$OTHER`");
         assert_eq!(host, "the host localhost, for the file says `${{ CONTEXT.host }}`");
         let text = starter(Some(&flow));
@@ -379,7 +472,7 @@ mod tests {
         );
         let none = facts("jtype: Flow\n");
         assert_eq!(none.gateways, [(Protocol::Grpc, PORT)]);
-        assert_eq!(none.guesses, ["the port 12345, for the file gives none for grpc"]);
+        assert_eq!(none.guesses, ["the port 12345, for the file gives none for grpc", ENDPOINTS]);
     }
 
     #[test]

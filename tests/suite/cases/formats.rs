@@ -158,6 +158,32 @@ fn a_suite_is_written_for_a_deployment_and_checks_whatever_jina_alone_knows() {
     any(&place, &["check", "s.yaml"]).ends(0);
     let written = std::fs::read_to_string(place.path("s.yaml")).expect("it was written");
     assert!(written.contains("# A guess: the host localhost"), "{written}");
+    assert!(written.contains("# A guess: the endpoints /index and /search"), "{written}");
+}
+
+#[test]
+fn a_suite_that_is_written_for_a_flow_has_the_endpoints_of_its_executors_files() {
+    let place = place("init-jina-yaml", "deployment.yml");
+    let write = |name: &str, text: &str| {
+        std::fs::write(place.path(name), text).expect("there is room");
+    };
+    std::fs::create_dir_all(place.path("flows/encoder")).expect("there is room");
+    write(
+        "flows/flow.yml",
+        "jtype: Flow\nwith: {port: $OURS}\nexecutors: [{uses: encoder/config.yml}]\n",
+    );
+    write("flows/encoder/config.yml", "jtype: Encoder\npy_modules: [encoder.py]\n");
+    write(
+        "flows/encoder/encoder.py",
+        "class Encoder:\n    @requests(on='/encode')\n    def f(self): ...\n",
+    );
+    let mut command = place.any(&["init", "--flow", "flows/flow.yml", "s.yaml"]);
+    Ran::new(command.env("OURS", "4711").output().expect("it was built")).ends(0);
+    any(&place, &["check", "s.yaml"]).ends(0);
+    let written = std::fs::read_to_string(place.path("s.yaml")).expect("it was written");
+    assert!(written.contains("- name: encode\n    on: /encode\n"), "{written}");
+    assert!(written.contains("host: grpc://localhost:4711\n"), "{written}");
+    assert!(!written.contains("A guess") && !written.contains("/index"), "{written}");
 }
 
 #[test]
