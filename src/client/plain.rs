@@ -6,6 +6,7 @@ use http::{HeaderMap, Method, header};
 
 use super::ConfigError;
 use super::config::header as checked;
+use crate::units::path_escaped;
 
 /// A path may have this many bytes, as servers and proxies commonly limit it.
 const PATH_BYTES_MAX: usize = 8 << 10;
@@ -20,7 +21,7 @@ pub struct HttpRequest {
     success: Vec<u16>,
 }
 
-/// RequestHeaders of one request, in the place of the client's own of the same names. Their values may be
+/// Headers of one request, in the place of the client's own of the same names. Their values may be
 /// secrets: `Debug` does not show them.
 #[derive(Clone, Debug, Default)]
 pub struct RequestHeaders(HeaderMap);
@@ -62,7 +63,7 @@ impl HttpRequest {
             .filter(|method| !matches!(*method, Method::CONNECT | Method::TRACE | Method::HEAD))
             .filter(|method| method.as_str().bytes().all(|byte| byte.is_ascii_alphabetic()))
             .ok_or_else(|| HttpRequestError::Method(method.to_owned()))?;
-        let escaped = escape(path);
+        let escaped = path_escaped(path);
         if !escaped.starts_with('/') || escaped.len() > PATH_BYTES_MAX {
             let start: String = path.chars().take(100).collect();
             return Err(HttpRequestError::Path(start));
@@ -196,20 +197,6 @@ impl RequestHeaders {
     pub(crate) fn bytes(&self) -> usize {
         self.0.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
     }
-}
-
-/// Writes a path and query as they go into a request line: what is not allowed there as `%XX`.
-fn escape(path: &str) -> String {
-    use std::fmt::Write;
-    let mut escaped = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@?%[]".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            write!(escaped, "%{byte:02X}").expect("a string takes all");
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

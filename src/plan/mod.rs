@@ -184,7 +184,7 @@ pub struct Step {
     pub name: String,
     /// What is sent.
     pub work: Work,
-    /// RequestHeaders of each request, by name; `None`: those of its Flow alone.
+    /// Headers of each request, by name; `None`: those of its Flow alone.
     pub headers: Option<Parameters>,
     /// Sent again and again until its response is as it has to be.
     pub repeat: Option<Repeat>,
@@ -310,7 +310,7 @@ pub enum HttpError {
     },
 }
 
-/// RequestHeaders from a map of names and values. A value that an expression left out is left out.
+/// Headers from a map of names and values. A value that an expression left out is left out.
 ///
 /// # Errors
 /// No map, or a header that HTTP does not allow.

@@ -1,6 +1,6 @@
 //! The steps, Executors and counters that metrics name must exist.
 
-use super::{Action, Origin, Plan, Step};
+use super::{Action, Origin, Plan, Step, Work};
 use crate::metric::{Measure, Metric, Part};
 
 /// A metric is about something that its scenario does not have.
@@ -24,6 +24,8 @@ pub enum NamedKind {
     Executor,
     /// A counter of `count` actions.
     Counter,
+    /// A metric that plain HTTP requests do not have.
+    Metric,
 }
 
 impl UnknownName {
@@ -33,6 +35,7 @@ impl UnknownName {
             NamedKind::Step => format!("no step is named `{name}`"),
             NamedKind::Executor => format!("the Flow has no Executor `{name}`"),
             NamedKind::Counter => format!("no callback counts `{name}`"),
+            NamedKind::Metric => format!("plain HTTP requests have no `{name}`"),
         }
     }
 }
@@ -79,6 +82,15 @@ pub(super) fn check(
     if let Some(step) = metric.step.as_deref().filter(|step| !is_step(step)) {
         let named = steps.iter().map(|step| step.name.clone()).filter(|name| !name.is_empty());
         return unknown(NamedKind::Step, step, named.collect());
+    }
+    let plain = |step: &Step| matches!(step.work, Work::Http(_));
+    let of_flows = match &metric.measure {
+        Measure::Latency(part, _) => !matches!(part, Part::Response | Part::Service),
+        Measure::DocumentsPerSecond | Measure::DocumentsMissing => true,
+        _ => false,
+    };
+    if of_flows && !steps.is_empty() && steps.iter().all(plain) {
+        return unknown(NamedKind::Metric, &metric.to_string(), Vec::new());
     }
     match &metric.measure {
         Measure::Latency(Part::Executor(name), _) => match executors {

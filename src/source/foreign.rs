@@ -36,7 +36,12 @@ const ADDRESS: &[(&str, &str)] = &[
 const DOCUMENTS: &[(&str, &str)] = &[("documents", "`documents: {text: hello}`")];
 
 const FOREIGN: &[Foreign] = &[
-    Foreign { keys: &["vus", "maxVUs", "preAllocatedVUs"], tool: "k6", instead: CLIENTS },
+    Foreign { keys: &["vus"], tool: "k6", instead: CLIENTS },
+    Foreign {
+        keys: &["maxVUs", "preAllocatedVUs"],
+        tool: "k6",
+        instead: &[("max_in_flight", "`max_in_flight: 1000`")],
+    },
     Foreign { keys: &["users", "user_count"], tool: "Locust", instead: CLIENTS },
     Foreign {
         keys: &["num_clients", "concurrency", "clients_count", "threads", "workers"],

@@ -8,6 +8,7 @@ mod secrets;
 mod serde;
 mod text;
 
+pub(crate) use secrets::path_escaped;
 pub use secrets::{MASK, Secrets};
 
 use std::fmt;

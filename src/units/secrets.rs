@@ -18,8 +18,11 @@ pub struct Secrets(Arc<Mutex<Known>>);
 struct Known {
     all: BTreeSet<String>,
     /// Those of them that expressions made, the oldest first.
-    made: VecDeque<[String; 3]>,
+    made: VecDeque<[String; FORMS]>,
 }
+
+/// The forms in which a value may show.
+const FORMS: usize = 6;
 
 /// What stands for a secret.
 pub const MASK: &str = "***";
@@ -154,8 +157,33 @@ fn is_worth_hiding(value: &str) -> bool {
 }
 
 /// The forms in which a value may stand in a text.
-fn forms(value: &str) -> [String; 3] {
-    [value.to_owned(), value.trim().to_owned(), escaped(value)]
+fn forms(value: &str) -> [String; FORMS] {
+    let quoted = escaped(value);
+    [
+        value.to_owned(),
+        value.trim().to_owned(),
+        quoted.clone(),
+        // A server that tells in JSON what JSON it was sent.
+        escaped(&quoted),
+        // In a line of an error.
+        value.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
+        // In a path.
+        path_escaped(value),
+    ]
+}
+
+/// A value as it goes into the path of a request: what is not allowed there as `%XX`.
+pub(crate) fn path_escaped(path: &str) -> String {
+    use fmt::Write;
+    let mut escaped = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@?%[]".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            write!(escaped, "%{byte:02X}").expect("a string takes all");
+        }
+    }
+    escaped
 }
 
 /// A text in which what is left of a secret before and after each cut is masked.

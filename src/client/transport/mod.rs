@@ -135,6 +135,10 @@ impl Session {
     /// As for opening a session: the error says what the port seems to speak.
     pub async fn greet(&self) -> Result<(), CallError> {
         let Inner { transport, info, config, connector, .. } = &*self.0;
+        // Nothing is asked of what is no Flow; that it takes connections has been seen.
+        if config.family == crate::client::FamilyChoice::NoFlow {
+            return Ok(());
+        }
         let was_asked = info.family_source != FamilySource::Config || info.family == Family::V2;
         if was_asked || !matches!(transport, Transport::Http(_)) {
             return Ok(());

@@ -453,11 +453,6 @@ impl<'a> Resolver<'a> {
             (None, Some(outer)) => (outer.headers?, outer.at.key("headers")),
             (headers, _) => (headers?, step.at.key("headers")),
         };
-        if step.request.is_some() {
-            let message = "a plain HTTP `request` has `headers` of its own";
-            at.problem(self.problems, message, |problem| problem.help("put them into `request`"));
-            return None;
-        }
         let before = self.problems.len();
         let headers = self.parameters(unit, Some(template), at, captured);
         if self.problems.len() == before
@@ -513,6 +508,10 @@ impl<'a> Resolver<'a> {
         }
         let has_body = request.json.is_some() || request.body.is_some();
         let method = match &request.method {
+            // As it was written, should it be told.
+            Some(method) if HttpRequest::new(&method.to_ascii_uppercase(), "/").is_err() => {
+                method.clone()
+            }
             Some(method) => method.to_ascii_uppercase(),
             None if has_body => "POST".into(),
             None => "GET".into(),
@@ -753,6 +752,14 @@ impl<'a> Resolver<'a> {
                     let at = at.key(key).index(index);
                     match resolve_action(action, &unit.context, &unit.base) {
                         Ok(action) => {
+                            if seen.http == Some(true)
+                                && matches!(action, Action::Print | Action::Save(_))
+                            {
+                                let message = "the response to a plain HTTP request has no Documents to print or save";
+                                at.problem(self.problems, message, |problem| {
+                                    problem.help("`log` prints what an expression says")
+                                });
+                            }
                             match &action {
                                 Action::Log(message) => {
                                     self.looked_at(message.expressions(), at.key("log"), seen);

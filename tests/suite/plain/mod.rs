@@ -183,18 +183,14 @@ fn redirects_and_compression_are_followed_as_browsers_do() {
     assert: [\"response.headers.location is startingwith '/landed'\"]",
     );
     place.run(&["--out", "out"]).ends(0);
-    let place = server.suite(
-        "    load: {clients: 1, requests: 2}
-    request: {path: /away}
-    assert: [response.status_code == 302]",
-    );
-    place.run(&["--out", "out"]).ends(0);
-    let place = server.suite(
-        "    load: {clients: 1, requests: 2}
-    request: {path: /around}
-    assert: [response.status_code == 302]",
-    );
-    place.run(&["--out", "out"]).ends(0);
+    for path in ["/away", "/around"] {
+        let place = server.suite(&format!(
+            "    load: {{clients: 1, requests: 2}}\n    request: {{path: {path}}}"
+        ));
+        place.run(&["--out", "out"]).ends(1);
+        let error = place.report()["scenarios"][0]["errors"][0]["message"].to_string();
+        assert!(error.contains("moved to"), "{error}");
+    }
     let place = server.suite(
         "    load: {clients: 1, requests: 2}
     request: {path: /gzip}
@@ -280,4 +276,84 @@ scenarios:
     let report = place.report();
     let assertions = report["scenarios"][0]["assertions"].as_array().expect("a list");
     assert!(assertions.iter().all(|assertion| assertion["passed"] == 40), "{assertions:?}");
+}
+
+#[test]
+fn headers_of_a_scenario_go_with_its_plain_requests_too() {
+    let server = Server::start();
+    let place = server.suite(
+        "    load: {clients: 1, requests: 5}
+    headers: {x-tenant: '${{ i }}', x-own: outer}
+    request: {path: /, headers: {x-own: inner}}
+    assert:
+      - response.json.headers['x-tenant'] is not undefined
+      - response.json.headers['x-own'] == 'inner'
+      - response.json.headers['x-of-all'] == 'a'",
+    );
+    place.run(&["--out", "out"]).ends(0);
+}
+
+#[test]
+fn nothing_but_the_requests_of_the_suite_is_sent() {
+    let server = Server::start();
+    let count = |path: &str| {
+        let place = server.suite(&format!(
+            "    load: {{clients: 1, requests: 1}}
+    request: {{path: {path}}}
+    on_done: [{{log: 'served ${{{{ response.json.served }}}}'}}]"
+        ));
+        let ran = place.run(&["--out", "out"]);
+        ran.ends(0);
+        let served = ran.out.lines().find_map(|line| line.strip_prefix("served "));
+        served.expect("it was logged").parse::<u64>().expect("a number")
+    };
+    let before = count("/served");
+    assert_eq!(count("/served"), before + 1);
+}
+
+#[test]
+fn a_flow_and_what_replaces_it_can_be_compared() {
+    let server = Server::start();
+    let suite = |flow: &str| {
+        format!(
+            "flows: {{s: {flow}}}
+scenarios:
+  - {{name: s, load: {{clients: 1, requests: 30}}, request: {{path: /post, json: {{data: []}}}}}}"
+        )
+    };
+    let flow = Place::new(&suite("{embedded: {protocols: [http]}}"));
+    flow.run(&["--out", "out"]).ends(0);
+    let other = Place::new(&suite(&format!("{{host: 'http://127.0.0.1:{}'}}", server.port)));
+    other.run(&["--out", "out"]).ends(0);
+    let (ours, theirs) = (flow.path("out/report.json"), other.path("out/report.json"));
+    let arguments =
+        ["compare", &ours.to_string_lossy(), "--", &theirs.to_string_lossy()].map(str::to_owned);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    Ran::new(other.any(&arguments).output().expect("it was built")).ends(0);
+}
+
+#[test]
+fn secrets_are_masked_in_whatever_form_a_server_tells_them() {
+    let server = Server::start();
+    let secret = "p@ss w/\u{f6}\"q\nsecond line-secret";
+    let place = server.suite(
+        "    load: {clients: 1, requests: 2}
+    request: {path: '/echo401?p=${{ env.SECRET }}', json: {k: '${{ env.SECRET }}'}}",
+    );
+    let output = place
+        .any(&["run", "suite.yaml", "--out", "out"])
+        .env("SECRET", secret)
+        .output()
+        .expect("it was built");
+    let ran = Ran::new(output);
+    ran.ends(1);
+    let report = std::fs::read_to_string(place.path("out/report.json")).expect("it was written");
+    let page = std::fs::read_to_string(place.path("out/report.html")).expect("it was written");
+    for part in ["line-secret", "p@ss%20w", "%C3%B6", "p@ss w"] {
+        for (what, text) in
+            [("report", &report), ("page", &page), ("output", &ran.out), ("errors", &ran.err)]
+        {
+            assert!(!text.contains(part), "{part} in {what}: {text}");
+        }
+    }
 }

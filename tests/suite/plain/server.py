@@ -6,6 +6,10 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
+# Requests so far.
+served = 0
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -21,6 +25,8 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def handle_any(self):
+        global served
+        served += 1
         length = int(self.headers.get("content-length", 0))
         sent = self.rfile.read(length)
         path = self.path.split("?")[0]
@@ -47,6 +53,11 @@ class Handler(BaseHTTPRequestHandler):
         elif path == "/slow":
             time.sleep(0.3)
             self.reply(200, body, [kind])
+        elif path == "/served":
+            self.reply(200, json.dumps({"served": served}).encode(), [kind])
+        elif path == "/echo401":
+            # The body as JSON in JSON, and the path as it came.
+            self.reply(401, json.dumps({"detail": told["path"] + " " + told["body"]}).encode(), [kind])
         elif path == "/post":
             # As a v1 Flow answers, with what it was sent for its parameters.
             request = json.loads(sent)

@@ -142,9 +142,14 @@ impl Site {
         request: &HttpRequest,
         response: Response,
     ) -> Result<(Head, Body), CallError> {
-        if !request.succeeds(response.status) {
-            let told: Option<Told> = serde_json::from_slice(&response.body).ok();
-            let message = told.and_then(Told::message).unwrap_or_else(|| response.words());
+        // Nobody was reached where a redirect leads to another host, nowhere, or round and round.
+        let is_redirect = matches!(response.status, 301 | 302 | 303 | 307 | 308);
+        let led_astray = is_redirect && !request.expects(response.status);
+        if led_astray || !request.succeeds(response.status) {
+            let message = match response.header("location").filter(|_| led_astray) {
+                Some(location) => format!("moved to `{}`, which was not followed", shown(location)),
+                None => response.words(),
+            };
             let retry_after = response.retry_after();
             let code = GatewayCode::Http(response.status);
             return Err(CallError::Gateway { code, message, retry_after });

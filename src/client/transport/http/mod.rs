@@ -179,7 +179,10 @@ impl Inner {
             Request::Post { message, endpoint } => {
                 let path = self.path(endpoint);
                 let id = self.next_id();
-                let response = self.post(path, headers, message, id, marks, mark).await?;
+                let response = match headers {
+                    None => self.post(path, None, message, id, marks, mark).await?,
+                    headers => Box::pin(self.post(path, headers, message, id, marks, mark)).await?,
+                };
                 self.site.reply(&path.path, id, endpoint, || is_targeted(message), response)
             }
             Request::Mutate { body } => {
@@ -191,7 +194,8 @@ impl Inner {
                 let response = self.exchange(head, pieces, marks, mark).await?;
                 self.site.mutation_reply(response)
             }
-            Request::Http(request) => self.plain(request, marks, mark).await,
+            // In a place of its own, so that requests to Flows do not pay for its size.
+            Request::Http(request) => Box::pin(self.plain(request, headers, marks, mark)).await,
             Request::WithHeaders(_) => unreachable!("they were taken off"),
             Request::Stream { .. } => Err(CallError::Unsupported(
                 "streaming endpoints are offered over gRPC only, not over HTTP".into(),
@@ -230,10 +234,14 @@ impl Inner {
     async fn plain(
         &self,
         request: &HttpRequest,
+        headers: Option<&RequestHeaders>,
         marks: &mut Marks,
         mark: &Mark,
     ) -> Result<(Head, Body), CallError> {
-        let lines = request.lines(&self.plain);
+        let lines = match headers {
+            Some(headers) => request.lines(&headers.lines(&self.plain)),
+            None => request.lines(&self.plain),
+        };
         let mut head = RequestHead::new(request.method(), request.path(), &lines);
         let mut body = request.content().map(|body| [&body[..], &[], &[]]);
         if body.is_none() && matches!(request.method(), "POST" | "PUT" | "PATCH") {
