@@ -22,7 +22,7 @@ struct Known {
 }
 
 /// The forms in which a value may show.
-const FORMS: usize = 6;
+const FORMS: usize = 8;
 
 /// What stands for a secret.
 pub const MASK: &str = "***";
@@ -159,17 +159,37 @@ fn is_worth_hiding(value: &str) -> bool {
 /// The forms in which a value may stand in a text.
 fn forms(value: &str) -> [String; FORMS] {
     let quoted = escaped(value);
+    let twice = escaped(&quoted);
     [
         value.to_owned(),
         value.trim().to_owned(),
         quoted.clone(),
-        // A server that tells in JSON what JSON it was sent.
-        escaped(&quoted),
+        // A server that tells in JSON what JSON it was sent, and one that writes it in ASCII, as Python
+        // does.
+        in_ascii(&quoted),
+        in_ascii(&twice),
+        twice,
         // In a line of an error.
         value.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
         // In a path.
         path_escaped(value),
     ]
+}
+
+/// What is no ASCII as JSON may have it: `\u00f6`.
+fn in_ascii(quoted: &str) -> String {
+    use fmt::Write;
+    let mut text = String::with_capacity(quoted.len());
+    for c in quoted.chars() {
+        if c.is_ascii() {
+            text.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            write!(text, "\\u{unit:04x}").expect("a string takes all");
+        }
+    }
+    text
 }
 
 /// A value as it goes into the path of a request: what is not allowed there as `%XX`.

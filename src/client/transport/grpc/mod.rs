@@ -124,55 +124,73 @@ impl Grpc {
         family: Family,
         mark: &Mark,
     ) -> Result<Reply, Failure> {
-        let (own, request) = match request {
-            Request::WithHeaders(both) => (Some(both.clone()), both.1.bare().clone()),
-            bare => (None, bare),
-        };
-        let headers = own.as_ref().map(|own| &own.0);
         match request {
-            Request::Post { .. } if headers.is_some() && self.setup.config.stream => {
-                Err(Failure::unsent(CallError::Unsupported(SHARED_HEADERS.into())))
-            }
-            Request::Post { message, .. } => {
-                // Sizes have 32 bits in gRPC.
-                if u32::try_from(message.len()).is_err() {
-                    return Err(Failure::unsent(CallError::Unsupported(format!(
-                        "a request of {} bytes; gRPC has messages of up to 4 GiB",
-                        message.len()
-                    ))));
-                }
-                let limit = self.setup.config.timeout;
-                let mut anew = Anew::new(limit);
-                let (bytes, timing) = loop {
-                    let (message, limit) = (message.clone(), anew.left());
-                    let outcome = if self.setup.config.stream {
-                        let lane = self.lane();
-                        let stream = lane.stream(&self.setup).await.map_err(Failure::unsent)?;
-                        stream.call(message, limit, mark).await
-                    } else {
-                        // In a place of its own, so that requests on the stream do not pay for its
-                        // size.
-                        Box::pin(self.single(message, headers, limit, mark)).await
-                    };
-                    match outcome {
-                        Ok(answered) => break answered,
-                        Err(failure) => Box::pin(anew.after(failure)).await?,
-                    }
-                };
-                let form = Form::Protobuf(family);
-                match form.decode_head(&bytes) {
-                    Ok(head) => Ok(Reply { head, body: Body::Message { form, bytes }, timing }),
-                    Err(error) => Err(Failure { error: decode_error(error), timing }),
-                }
-            }
-            Request::Stream { message } => Box::pin(self.stream_all(message, headers, mark)).await,
-            Request::WithHeaders(_) => unreachable!("they were taken off"),
+            Request::Post { message, .. } => self.post(message, None, family, mark).await,
+            Request::Stream { message } => Box::pin(self.stream_all(message, None, mark)).await,
+            Request::WithHeaders(both) => Box::pin(self.headed(&both, family, mark)).await,
             Request::Http(_) => Err(Failure::unsent(CallError::Unsupported(
                 "a plain HTTP request goes over HTTP, not over gRPC".into(),
             ))),
             Request::Mutate { .. } => Err(Failure::unsent(CallError::Unsupported(
                 "a GraphQL mutation cannot be sent over gRPC; it needs an HTTP session".into(),
             ))),
+        }
+    }
+
+    /// A request with headers of its own.
+    async fn headed(
+        &self,
+        both: &(RequestHeaders, Request),
+        family: Family,
+        mark: &Mark,
+    ) -> Result<Reply, Failure> {
+        let headers = Some(&both.0);
+        match both.1.bare().clone() {
+            Request::Post { .. } if self.setup.config.stream => {
+                Err(Failure::unsent(CallError::Unsupported(SHARED_HEADERS.into())))
+            }
+            Request::Post { message, .. } => self.post(message, headers, family, mark).await,
+            Request::Stream { message } => self.stream_all(message, headers, mark).await,
+            other => Box::pin(self.call(other, family, mark)).await,
+        }
+    }
+
+    /// A DataRequest, on the stream or as a call of its own.
+    async fn post(
+        &self,
+        message: Encoded,
+        headers: Option<&RequestHeaders>,
+        family: Family,
+        mark: &Mark,
+    ) -> Result<Reply, Failure> {
+        // Sizes have 32 bits in gRPC.
+        if u32::try_from(message.len()).is_err() {
+            return Err(Failure::unsent(CallError::Unsupported(format!(
+                "a request of {} bytes; gRPC has messages of up to 4 GiB",
+                message.len()
+            ))));
+        }
+        let limit = self.setup.config.timeout;
+        let mut anew = Anew::new(limit);
+        let (bytes, timing) = loop {
+            let (message, limit) = (message.clone(), anew.left());
+            let outcome = if self.setup.config.stream {
+                let lane = self.lane();
+                let stream = lane.stream(&self.setup).await.map_err(Failure::unsent)?;
+                stream.call(message, limit, mark).await
+            } else {
+                // In a place of its own, so that requests on the stream do not pay for its size.
+                Box::pin(self.single(message, headers, limit, mark)).await
+            };
+            match outcome {
+                Ok(answered) => break answered,
+                Err(failure) => Box::pin(anew.after(failure)).await?,
+            }
+        };
+        let form = Form::Protobuf(family);
+        match form.decode_head(&bytes) {
+            Ok(head) => Ok(Reply { head, body: Body::Message { form, bytes }, timing }),
+            Err(error) => Err(Failure { error: decode_error(error), timing }),
         }
     }
 

@@ -79,6 +79,18 @@ struct Path {
     head: RequestHead,
 }
 
+/// The head of a request that has headers of its own, and its lines.
+struct Own {
+    head: RequestHead,
+    lines: String,
+}
+
+impl Own {
+    fn new(path: &str, lines: String) -> Own {
+        Own { head: RequestHead::new("POST", path, &lines), lines }
+    }
+}
+
 /// Without the heads, which hold secrets.
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -171,42 +183,56 @@ impl Inner {
         marks: &mut Marks,
         mark: &Mark,
     ) -> Result<(Head, Body), CallError> {
-        let (headers, request) = match request {
-            Request::WithHeaders(both) => (Some(&both.0), both.1.bare()),
-            bare => (None, bare),
-        };
         match request {
             Request::Post { message, endpoint } => {
                 let path = self.path(endpoint);
                 let id = self.next_id();
-                let response = match headers {
-                    None => self.post(path, None, message, id, marks, mark).await?,
-                    headers => Box::pin(self.post(path, headers, message, id, marks, mark)).await?,
-                };
+                let response = self.post(path, None, message, id, marks, mark).await?;
                 self.site.reply(&path.path, id, endpoint, || is_targeted(message), response)
             }
             Request::Mutate { body } => {
                 let pieces = Some([&body[..], &[], &[]]);
-                let own = headers.map(|headers| {
-                    RequestHead::new("POST", &self.graphql.path, &headers.lines(&self.of_graphql))
-                });
-                let head = own.as_ref().unwrap_or(&self.graphql.head);
-                let response = self.exchange(head, pieces, marks, mark).await?;
+                let response = self.exchange(&self.graphql.head, pieces, marks, mark).await?;
                 self.site.mutation_reply(response)
             }
-            // In a place of its own, so that requests to Flows do not pay for its size.
-            Request::Http(request) => Box::pin(self.plain(request, headers, marks, mark)).await,
-            Request::WithHeaders(_) => unreachable!("they were taken off"),
-            Request::Stream { .. } => Err(CallError::Unsupported(
-                "streaming endpoints are offered over gRPC only, not over HTTP".into(),
-            )),
+            // In places of their own, so that other requests do not pay for their size.
+            Request::Http(request) => Box::pin(self.plain(request, None, marks, mark)).await,
+            Request::WithHeaders(both) => Box::pin(self.headed(both, marks, mark)).await,
+            Request::Stream { .. } => Err(no_streams()),
+        }
+    }
+
+    /// A request with headers of its own.
+    async fn headed(
+        &self,
+        (headers, request): &(RequestHeaders, Request),
+        marks: &mut Marks,
+        mark: &Mark,
+    ) -> Result<(Head, Body), CallError> {
+        match request.bare() {
+            Request::Post { message, endpoint } => {
+                let path = self.path(endpoint);
+                let id = self.next_id();
+                let own = Own::new(&path.path, headers.lines(&self.json));
+                let response = self.post(path, Some(&own), message, id, marks, mark).await?;
+                self.site.reply(&path.path, id, endpoint, || is_targeted(message), response)
+            }
+            Request::Mutate { body } => {
+                let own = Own::new(&self.graphql.path, headers.lines(&self.of_graphql));
+                let pieces = Some([&body[..], &[], &[]]);
+                let response = self.exchange(&own.head, pieces, marks, mark).await?;
+                self.site.mutation_reply(response)
+            }
+            Request::Http(request) => self.plain(request, Some(headers), marks, mark).await,
+            Request::WithHeaders(_) => unreachable!("it is bare"),
+            Request::Stream { .. } => Err(no_streams()),
         }
     }
 
     async fn post(
         &self,
         path: &Path,
-        headers: Option<&RequestHeaders>,
+        own: Option<&Own>,
         message: &Encoded,
         id: RequestId,
         marks: &mut Marks,
@@ -214,15 +240,14 @@ impl Inner {
     ) -> Result<Response, CallError> {
         let (head, id, tail) = (message.head(), id.digits(), message.tail());
         let body = Some([&head[..], &id, &tail]);
-        let lines = headers.map(|headers| headers.lines(&self.json));
-        let own = lines.as_ref().map(|lines| RequestHead::new("POST", &path.path, lines));
-        let first = own.as_ref().unwrap_or(&path.head);
+        let first = own.map_or(&path.head, |own| &own.head);
         let mut response = self.exchange(first, body, marks, mark).await?;
         for _ in 0..REDIRECTS_MAX {
             let Some(path) = self.site.redirect(&response) else { break };
             // It takes as long as it takes to be led there.
             let written = marks.written;
-            let head = RequestHead::new("POST", &path, lines.as_ref().unwrap_or(&self.json));
+            let lines = own.map_or(&self.json, |own| &own.lines);
+            let head = RequestHead::new("POST", &path, lines);
             response = Box::pin(self.exchange(&head, body, marks, mark)).await?;
             marks.written = written;
         }
@@ -312,6 +337,10 @@ impl Inner {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         RequestId { sender: self.sender, number }
     }
+}
+
+fn no_streams() -> CallError {
+    CallError::Unsupported("streaming endpoints are offered over gRPC only, not over HTTP".into())
 }
 
 /// Whether a request names a `target_executor`, which stands in its header, right behind its id.
