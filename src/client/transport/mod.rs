@@ -284,9 +284,7 @@ impl Call for Session {
     }
 
     async fn call_marked(&self, request: Request, mark: &Mark) -> Result<Reply, Failure> {
-        let Inner { transport, info, config, connector, elsewhere, .. } = &*self.0;
-        // A 404 of somebody else's path says nothing about the port.
-        let of_jina = !matches!(request, Request::Http(_));
+        let Inner { transport, info, config, .. } = &*self.0;
         let attempt = |request| transport.attempt(request, info.family, mark);
         // What is rare and large waits in a place of its own, so that it is no part of every request
         // in flight.
@@ -294,9 +292,12 @@ impl Call for Session {
             0 | 1 => attempt(request).await,
             _ => Box::pin(retry::with_retries(&config.retry, request, attempt)).await,
         };
+        // Taken apart again, so that nothing of it is part of a request in flight.
+        let Inner { transport, config, connector, elsewhere, .. } = &*self.0;
         // A WebSocket gateway answers all that opening an HTTP session asks, and has no endpoints.
         if let (Transport::Http(_), Err(Failure { error, .. })) = (transport, &mut outcome)
-            && of_jina
+            // A 404 of what is no Flow says nothing about the port.
+            && config.family != crate::client::FamilyChoice::NoFlow
             && matches!(error, CallError::Gateway { code: GatewayCode::Http(404), .. })
         {
             let explain = async || {
