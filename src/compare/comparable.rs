@@ -157,10 +157,6 @@ fn part(ours: &Summary, theirs: &Summary, name: &str) -> Vec<Pair> {
         return Vec::new();
     };
     let show = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".into());
-    // What is no Flow has none: a Flow may be compared with what replaces it.
-    let both = our.target.family.is_some() && their.target.family.is_some();
-    let family = |of: &ScenarioSummary| show(&of.target.family.clone().filter(|_| both));
-    let (our_family, their_family) = (family(our), family(their));
     let tls = |tls: bool| if tls { "with TLS" } else { "without" }.to_owned();
     let warmup = |s: &ScenarioSummary| format!("{} s", s.warmup.duration_s);
     let mut found = unequal([
@@ -168,7 +164,7 @@ fn part(ours: &Summary, theirs: &Summary, name: &str) -> Vec<Pair> {
         ("warmup", warmup(our), warmup(their)),
         ("protocol", our.target.protocol.clone(), their.target.protocol.clone()),
         ("encryption", tls(our.target.tls), tls(their.target.tls)),
-        ("family", our_family, their_family),
+        ("family", show(&our.target.family), show(&their.target.family)),
     ]);
     found.extend(settings(ours, theirs, name));
     found

@@ -16,7 +16,7 @@ use super::timing::Timing;
 use super::trials::Seen;
 use super::worker::{self, Order, Ready, Report, WorkerError};
 use super::{Context, seconds};
-use crate::client::{ClientConfig, FamilyChoice, Unmatched};
+use crate::client::{ClientConfig, Unmatched};
 use crate::engine::chain::Chain;
 use crate::engine::choose::Pick;
 use crate::engine::examine::{self, Examiner};
@@ -26,7 +26,7 @@ use crate::engine::source::{Over, Share};
 use crate::engine::{Ended, Slots, Stop};
 use crate::error::chain;
 use crate::metric::MetricUnit;
-use crate::plan::{Choice, Load, Scenario, Step, Workers};
+use crate::plan::{Choice, Load, Scenario, Step, Work, Workers};
 use crate::record::summary::{
     ClientSummary, End, EndReason, Requests, ScenarioSummary, TargetSummary, Verdict,
 };
@@ -139,7 +139,8 @@ async fn carry_out(
     let scenario = &context.plan.scenarios[index];
     let signals = context.stop_of(index);
     let (stop, interrupted) = (signals.child(), signals.drain.cancelled());
-    let is_flow = config.family != FamilyChoice::NoFlow;
+    // Plain requests are the same to whatever they go.
+    let speaks_jina = scenario.steps.iter().any(|step| !matches!(step.work, Work::Http(_)));
     let workers = tokio::select! {
         workers = connect(config, scenario) => workers.map_err(unreachable)?,
         () = interrupted => return Err(Obstacle::Interrupted),
@@ -147,7 +148,7 @@ async fn carry_out(
     let (Some(first), count) = (workers.first(), workers.len()) else {
         return Err(Obstacle::Unreachable("connect", "no worker was started".into()));
     };
-    target.family = is_flow.then(|| first.info.family.name().into());
+    target.family = speaks_jina.then(|| first.info.family.name().into());
     target.jina = first.info.jina.as_deref().map(|told| cut(told).into_owned());
     target.docarray = first.info.docarray.as_deref().map(|told| cut(told).into_owned());
     let (form, schemas) = (first.form, first.schemas.clone());
