@@ -1,13 +1,21 @@
 //! `flowbench run`: the binary, a suite on an embedded Flow, the reports and the exit code.
 
+use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
 /// A folder with a suite, in which the program runs.
 pub(crate) struct Place(TempDir);
+
+/// The program while it runs.
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    lines: Lines<BufReader<ChildStderr>>,
+}
 
 /// What the program did.
 pub(crate) struct Ran {
@@ -46,6 +54,40 @@ impl Place {
     /// The saved result of a run with `--out out`.
     pub(crate) fn report(&self) -> Value {
         report(&self.path("out"))
+    }
+}
+
+impl Running {
+    /// Both outputs of the command must be piped.
+    pub(crate) fn start(command: &mut Command) -> Running {
+        let mut child = command.spawn().expect("the binary was built");
+        let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+        Running { child, lines }
+    }
+
+    /// Waits until it says a line like this on stderr.
+    #[track_caller]
+    pub(crate) fn says(&mut self, wanted: impl Fn(&str) -> bool) {
+        let mut lines = self.lines.by_ref().map(|line| line.expect("it is text"));
+        assert!(lines.any(|line| wanted(&line)), "it ended without saying so");
+    }
+
+    /// Waits until a scenario runs, for nothing is said on stderr before that.
+    #[track_caller]
+    pub(crate) fn runs(&mut self) {
+        self.says(|_| true);
+    }
+
+    #[track_caller]
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it runs");
+    }
+
+    /// Waits for its end; what it said on stderr is not kept.
+    pub(crate) fn end(self) -> Ran {
+        let Running { child, lines } = self;
+        std::thread::spawn(move || lines.count());
+        Ran::new(child.wait_with_output().expect("it ends"))
     }
 }
 
@@ -220,23 +262,15 @@ fn a_folder_that_can_not_be_written_ends_5_before_the_run() {
 #[cfg(unix)]
 #[test]
 fn an_interrupt_ends_130_with_a_report_of_what_ran() {
-    use std::io::{BufRead, BufReader};
-
     let place = Place::new(
         "scenarios:
   - {name: long, load: {clients: 2, duration: 1h}}
   - {name: never, needs: [long], load: {clients: 1, requests: 1}}",
     );
-    let mut child = place.command(&["--out", "out"]).spawn().expect("the binary was built");
-    // It runs once it says so.
-    let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
-    lines.next().expect("a line").expect("it is text");
-    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-    rustix::process::kill_process(pid.expect("a pid"), rustix::process::Signal::INT)
-        .expect("it runs");
-    std::thread::spawn(move || lines.count());
-    let ran = Ran::new(child.wait_with_output().expect("it ends"));
-    ran.ends(130);
+    let mut running = Running::start(&mut place.command(&["--out", "out"]));
+    running.runs();
+    running.signal(Signal::INT);
+    running.end().ends(130);
     let report = place.report();
     assert_eq!(report["interrupted"], true);
     assert_eq!(report["scenarios"][0]["end"]["reason"], "interrupted");
@@ -247,27 +281,16 @@ fn an_interrupt_ends_130_with_a_report_of_what_ran() {
 #[cfg(unix)]
 #[test]
 fn a_second_interrupt_does_not_wait_and_still_writes_the_report() {
-    use std::io::{BufRead, BufReader};
-
     let place = Place::new(
         "flows: {f: {embedded: {executors: [{name: e, service_time: 1h}]}}}
 scenarios: [{name: long, grace: 1h, load: {rate: 100/s, duration: 1h}}]",
     );
-    let mut child = place.command(&["--out", "out"]).spawn().expect("the binary was built");
-    let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
-    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-    let interrupt = || {
-        rustix::process::kill_process(pid.expect("a pid"), rustix::process::Signal::INT)
-            .expect("it runs");
-    };
-    // It runs once it says so.
-    lines.next().expect("a line").expect("it is text");
-    interrupt();
-    let mut lines = lines.map(|line| line.expect("it is text"));
-    lines.find(|line| line.starts_with("interrupted: waiting")).expect("it says that it waits");
-    interrupt();
-    std::thread::spawn(move || lines.count());
-    Ran::new(child.wait_with_output().expect("it ends")).ends(130);
+    let mut running = Running::start(&mut place.command(&["--out", "out"]));
+    running.runs();
+    running.signal(Signal::INT);
+    running.says(|line| line.starts_with("interrupted: waiting"));
+    running.signal(Signal::INT);
+    running.end().ends(130);
     let report = place.report();
     assert_eq!(report["interrupted"], true);
     let scenario = &report["scenarios"][0];
@@ -540,22 +563,16 @@ scenarios:
 #[cfg(unix)]
 #[test]
 fn an_interrupt_ends_the_load_and_not_what_cleans_up_after_it() {
-    use std::io::{BufRead, BufReader};
-
     let place = Place::new(
         "scenarios:
   - {name: search, load: {clients: 1, duration: 1h, think_time: 5ms}}
   - {name: clean up, needs: [search], always: true, load: {clients: 1, requests: 5, think_time: 20ms}}
 ",
     );
-    let mut child = place.command(&["--out", "out"]).spawn().expect("the binary was built");
-    let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
-    lines.next().expect("a line").expect("it is text");
-    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-    rustix::process::kill_process(pid.expect("a pid"), rustix::process::Signal::INT)
-        .expect("it runs");
-    std::thread::spawn(move || lines.count());
-    Ran::new(child.wait_with_output().expect("it ends")).ends(130);
+    let mut running = Running::start(&mut place.command(&["--out", "out"]));
+    running.runs();
+    running.signal(Signal::INT);
+    running.end().ends(130);
     let report = place.report();
     assert_eq!(report["scenarios"][0]["end"]["reason"], "interrupted");
     assert_eq!(report["scenarios"][1]["end"]["reason"], "requests");

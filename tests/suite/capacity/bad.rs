@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::run::Running;
 
 const SUITE: &str = "\
 flows: {f: {embedded: {executors: [{name: e, service_time: 10ms, concurrency: 1}]}}}
@@ -351,8 +354,6 @@ fn a_range_that_never_fails_is_an_answer_with_a_suggestion_and_can_be_planned_wi
 #[cfg(unix)]
 #[test]
 fn an_interrupted_search_writes_what_it_has_the_second_time_at_once() {
-    use std::io::{BufRead, BufReader};
-
     for interrupts in [1, 2] {
         let place = Place::new();
         // The second one has requests in flight that take an hour.
@@ -360,33 +361,23 @@ fn an_interrupted_search_writes_what_it_has_the_second_time_at_once() {
         let suite =
             SUITE.replace("service_time: 10ms, concurrency: 1", &format!("service_time: {time}"));
         place.write("suite.yaml", suite.replace("load:", "warmup: 100ms, grace: 1h, load:"));
-        let mut child = place
-            .command(&["suite.yaml", "--objective", "error_rate < 10%", "--rate", "20/s..200/s"])
-            .args(["--trial", "1h", "--out", "out"])
-            .spawn()
-            .expect("the binary was built");
+        let mut command = place.command(&["suite.yaml", "--objective", "error_rate < 10%"]);
+        command.args(["--rate", "20/s..200/s", "--trial", "1h", "--out", "out"]);
+        let mut running = Running::start(&mut command);
         // Nothing is said until the first trial is over; the folder is made shortly before it.
         let out = place.path("out");
         while !out.exists() {
-            assert_eq!(child.try_wait().expect("it can be asked"), None, "it ended by itself");
+            let ended = running.child.try_wait().expect("it can be asked");
+            assert_eq!(ended, None, "it ended by itself");
             std::thread::sleep(Duration::from_millis(20));
         }
         std::thread::sleep(Duration::from_secs(2));
-        let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        let interrupt = || {
-            rustix::process::kill_process(pid.expect("a pid"), rustix::process::Signal::INT)
-                .expect("it runs");
-        };
-        let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
-        let mut lines = lines.map(|line| line.expect("it is text"));
-        interrupt();
-        lines.find(|line| line.starts_with("interrupted: waiting")).expect("it says that it waits");
+        running.signal(Signal::INT);
+        running.says(|line| line.starts_with("interrupted: waiting"));
         if interrupts == 2 {
-            interrupt();
+            running.signal(Signal::INT);
         }
-        std::thread::spawn(move || lines.count());
-        let status = child.wait().expect("it ends");
-        assert_eq!(status.code(), Some(130));
+        running.end().ends(130);
         let report = report(&out);
         assert_eq!(report["interrupted"], true);
         assert!(!report["trials"].as_array().expect("trials").is_empty());

@@ -2,15 +2,15 @@
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use flowbench::flow::{Flow, FlowConfig};
 use flowbench::wire::Protocol;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use super::input;
-use crate::run::{Place, Ran};
+use crate::run::{Place, Ran, Running};
 
 const FLOWBENCH: &str = env!("CARGO_BIN_EXE_flowbench");
 
@@ -44,16 +44,10 @@ fn flow(port: u16, script: &str) -> String {
 }
 
 /// Starts a run and waits until a scenario runs.
-fn running(place: &Place) -> Child {
-    let mut child = place.command(&["--out", "out"]).spawn().expect("the binary was built");
-    let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
-    lines.next().expect("a line").expect("it is text");
-    std::thread::spawn(move || lines.count());
-    child
-}
-
-fn send(child: &Child, signal: Signal) {
-    kill_process(Pid::from_child(child), signal).expect("it runs");
+fn running(place: &Place) -> Running {
+    let mut running = Running::start(&mut place.command(&["--out", "out"]));
+    running.runs();
+    running
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,9 +140,9 @@ fn a_hangup_ends_a_run_as_sigterm_does_and_stops_its_flow() {
         let suite = input("sighup-leaves-the-flow", "suite.yaml");
         let suite = suite.replace("15701", &port.to_string());
         let place = Place::new(&suite.replace("[flowbench,", &format!("['{FLOWBENCH}',")));
-        let child = running(&place);
-        send(&child, signal);
-        Ran::new(child.wait_with_output().expect("it ends")).ends(130);
+        let running = running(&place);
+        running.signal(signal);
+        running.end().ends(130);
         assert!(!answers(port), "{signal:?} leaves the Flow behind");
         let report = place.report();
         assert_eq!(report["interrupted"], true);
@@ -165,12 +159,10 @@ fn a_run_that_was_started_with_nohup_goes_on_without_its_terminal() {
     let line = format!("trap '' HUP; exec '{FLOWBENCH}' run suite.yaml --out out");
     command.current_dir(place.path("")).args(["-c", &line]);
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-    let mut child = command.spawn().expect("there is a shell");
-    let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
-    lines.next().expect("a line").expect("it is text");
-    std::thread::spawn(move || lines.count());
-    send(&child, Signal::HUP);
-    Ran::new(child.wait_with_output().expect("it ends")).ends(0);
+    let mut running = Running::start(&mut command);
+    running.runs();
+    running.signal(Signal::HUP);
+    running.end().ends(0);
 }
 
 #[test]
@@ -289,6 +281,10 @@ fn a_flow_that_does_not_get_ready_is_told_with_what_was_waited_for() {
             format!("{{address: '127.0.0.1:{nobody}'}}"),
             format!("nothing answers at 127.0.0.1:{nobody}"),
         ),
+        (
+            format!("{{url: 'http://127.0.0.1:{nobody}/health'}}"),
+            format!("nothing answers at 127.0.0.1:{nobody}"),
+        ),
     ] {
         let keys = format!("ready: {ready}, ready_timeout: 500ms, host:");
         let flow =
@@ -387,14 +383,14 @@ fn stubborn(port: u16) -> Place {
 fn a_second_interrupt_does_not_leave_the_flow_behind() {
     let port = free_port();
     let place = stubborn(port);
-    let mut child = running(&place);
-    send(&child, Signal::INT);
+    let mut running = running(&place);
+    running.signal(Signal::INT);
     // The report is written when the Flow is stopped, which takes ten seconds here.
-    while child.try_wait().expect("it is ours").is_none() && answers(port) {
+    while running.child.try_wait().expect("it is ours").is_none() && answers(port) {
         std::thread::sleep(Duration::from_millis(200));
-        let _ = kill_process(Pid::from_child(&child), Signal::INT);
+        running.signal(Signal::INT);
     }
-    Ran::new(child.wait_with_output().expect("it ends")).ends(130);
+    running.end().ends(130);
     is_gone(port);
 }
 
@@ -406,9 +402,9 @@ fn a_kill_does_not_leave_the_flow_behind() {
         let place = Place::new(&format!(
             "flows: {{f: {flow}}}\nscenarios: [{{name: s, load: {{rate: 20/s, duration: 1h}}}}]"
         ));
-        let child = running(&place);
-        send(&child, Signal::KILL);
-        let _ = child.wait_with_output();
+        let running = running(&place);
+        running.signal(Signal::KILL);
+        running.end();
         is_gone(port);
     }
 }

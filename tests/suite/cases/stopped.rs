@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::run::{Place, Ran, counts_are_conserved};
+use crate::run::{Place, Ran, Running, counts_are_conserved};
 
 /// Answers take so long that none is there before the end.
 const SLOW: &str =
@@ -28,10 +28,10 @@ fn near(found: &Value, wanted: f64, by: f64) {
 
 /// Runs for so long, then gets a signal.
 fn signalled(place: &Place, after: Duration, signal: Signal) -> Ran {
-    let child = place.command(&["--out", "out", "-q"]).spawn().expect("the binary was built");
+    let running = Running::start(&mut place.command(&["--out", "out", "-q"]));
     std::thread::sleep(after);
-    kill_process(Pid::from_child(&child), signal).expect("it runs");
-    Ran::new(child.wait_with_output().expect("it ends"))
+    running.signal(signal);
+    running.end()
 }
 
 #[test]

@@ -1,14 +1,13 @@
 //! Runs that did not come to their end: what is told of them is never green, and never of what nobody
 //! knows.
 
-use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use super::input;
-use crate::run::{Place, Ran, counts_are_conserved};
+use crate::run::{Place, Ran, Running, counts_are_conserved};
 
 const FLOWBENCH: &str = env!("CARGO_BIN_EXE_flowbench");
 
@@ -21,13 +20,10 @@ fn report(place: &Place, arguments: &[&str]) -> Ran {
 
 /// Runs until a line on stderr is as wanted, and sends a signal then.
 fn signalled(place: &Place, signal: Signal, wanted: impl Fn(&str) -> bool) -> Ran {
-    let mut child = place.command(&["--out", "out"]).spawn().expect("the binary was built");
-    let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
-    let mut lines = lines.map(|line| line.expect("it is text"));
-    lines.find(|line| wanted(line)).expect("it says so");
-    kill_process(Pid::from_child(&child), signal).expect("it runs");
-    std::thread::spawn(move || lines.count());
-    Ran::new(child.wait_with_output().expect("it ends"))
+    let mut running = Running::start(&mut place.command(&["--out", "out"]));
+    running.says(wanted);
+    running.signal(signal);
+    running.end()
 }
 
 #[test]
