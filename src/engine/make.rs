@@ -16,7 +16,7 @@ use super::feed::{Batch, Feed, FeedError, MakeError, Queued, Room, Same};
 use super::source::Budget;
 use crate::client::Request;
 use crate::documents::{Documents, TwoContents};
-use crate::plan::{self, Parameters, Post, Step, Work};
+use crate::plan::{self, HttpError, Parameters, Post, Step, Work};
 use crate::wire::{DataRequest, Family, Form, Header, Map, Schema, Schemas, encode_single};
 
 /// What makes the requests of one step.
@@ -247,7 +247,8 @@ impl Maker {
         let batch = self.make_bare(index, captured)?;
         let Some(headers) = &self.headers else { return Ok(batch) };
         let given = headers.evaluate(index, captured).map_err(|error| failed(index, error))?;
-        let headers = plan::headers(&given.into()).map_err(|error| failed(index, error))?;
+        let headers =
+            plan::headers(&given).map_err(|error| failed(index, HttpError::from(error)))?;
         if headers.is_empty() {
             return Ok(batch);
         }

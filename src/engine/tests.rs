@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use bytes::Bytes;
 
 use super::choose::Pick;
+use super::event::Outcome;
 use super::source::{Budget, Frame, Share, ThinkTime};
 use super::*;
 use crate::assertion::Assertion;

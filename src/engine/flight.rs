@@ -1,0 +1,423 @@
+//! What is in flight: requests on their way, iterations that pause between steps, answers that wait
+//! for somebody. The dispatch loop puts iterations in and hears what came of them.
+
+use std::cell::RefCell;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::future::Either;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::busy::Busy;
+use super::chain::{Chain, Kept, NextError};
+use super::event::{Arrival, Event, Finished, Iteration, Listener, Outcome};
+use super::feed::Batch;
+use super::{Slots, StepAnswer};
+use crate::client::{Call, CallError, Mark, Request};
+use crate::template::TemplateError;
+
+/// A request on its way.
+pub(super) struct Sending {
+    iteration: Iteration,
+    step: usize,
+    begins: bool,
+    due: Instant,
+    documents: u64,
+    /// Kept for those who look at answers, and for the next step.
+    kept: Option<(Request, Kept)>,
+}
+
+/// Something that was in flight and is not any more.
+pub(super) enum Landed {
+    /// A request was answered, or failed.
+    Request(Box<Finished>, Option<(Request, Kept)>),
+    /// It is known whether the response is the one that a step was repeated for.
+    Polled(Box<Finished>, Request, Kept, Result<bool, Option<TemplateError>>),
+    /// The request of an iteration's next step was made, or could not be.
+    Next { iteration: Iteration, step: usize, due: Instant, made: Result<(Batch, Kept), NextError> },
+    /// Somebody took an answer that had to wait until they had time.
+    Taken(Free),
+}
+
+/// An iteration between two steps. Its next request is made, and due when the pause is over.
+struct Paused {
+    due: Instant,
+    /// The order in which they came, where several are due at once.
+    number: u64,
+    iteration: Iteration,
+    step: usize,
+    batch: Batch,
+    kept: Kept,
+}
+
+impl PartialEq for Paused {
+    fn eq(&self, other: &Paused) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Paused {}
+
+impl PartialOrd for Paused {
+    fn partial_cmp(&self, other: &Paused) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Paused {
+    fn cmp(&self, other: &Paused) -> std::cmp::Ordering {
+        (self.due, self.number).cmp(&(other.due, other.number))
+    }
+}
+
+/// A client whose iteration is over.
+pub(super) struct Free {
+    pub(super) arrival: Arrival,
+    pub(super) at: Instant,
+    /// Whether there was a connection to the Flow.
+    pub(super) reached: bool,
+}
+
+/// One request, from release to its last reply.
+pub(super) async fn one_request<C: Call>(
+    call: C,
+    busy: &Busy,
+    given_up: &RefCell<Vec<Iteration>>,
+    sending: Sending,
+    request: Request,
+) -> Landed {
+    let Sending { mut iteration, step, begins, due, documents, kept } = sending;
+    let abandoned =
+        Abandoned { given_up, iteration: begins.then_some(iteration), mark: Mark::default() };
+    let outcome = call.call_marked(request, &abandoned.mark).await;
+    abandoned.ended();
+    let (reply, error, timing) = match outcome {
+        Ok(reply) => {
+            let (error, timing) = (reply.failure(), reply.timing);
+            (Some(reply), error, timing)
+        }
+        Err(failure) => (None, Some(failure.error), failure.timing),
+    };
+    let outcome = error.as_ref().map_or(Outcome::Ok, Outcome::of);
+    if begins {
+        iteration.written = timing.written;
+        let until = timing.written.unwrap_or(timing.done);
+        iteration.blocked = busy.within(iteration.released, until);
+    }
+    let ends = true;
+    let finished =
+        Finished { iteration, step, begins, ends, due, documents, timing, outcome, reply, error };
+    Landed::Request(Box::new(finished), kept)
+}
+
+/// Notes an iteration that is given up before its first request went out.
+struct Abandoned<'a> {
+    given_up: &'a RefCell<Vec<Iteration>>,
+    iteration: Option<Iteration>,
+    mark: Mark,
+}
+
+impl Abandoned<'_> {
+    /// It was not given up.
+    fn ended(mut self) {
+        self.iteration = None;
+    }
+}
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        if let (Some(iteration), None) = (self.iteration, self.mark.written()) {
+            self.given_up.borrow_mut().push(iteration);
+        }
+    }
+}
+
+/// The rare waits: for those who look at answers, for the making of a later step's request.
+type Waiting = Pin<Box<dyn Future<Output = Landed>>>;
+
+/// What is in flight.
+pub(super) struct Flight<S, F> {
+    send: S,
+    requests: FuturesUnordered<Either<F, Waiting>>,
+    /// The next to be due first.
+    paused: BinaryHeap<Reverse<Paused>>,
+    /// How many have paused.
+    pauses: u64,
+    /// Iterations, those that count and those of the warmup.
+    measured: u64,
+    warmup: u64,
+    chain: Option<Chain>,
+    pub(super) slots: Slots,
+    answers: Option<mpsc::Sender<StepAnswer>>,
+}
+
+impl<S, F> Flight<S, F>
+where
+    S: Fn(Sending, Request) -> F,
+    F: Future<Output = Landed>,
+{
+    pub(super) fn new(
+        send: S,
+        chain: Option<Chain>,
+        slots: Slots,
+        answers: Option<mpsc::Sender<StepAnswer>>,
+    ) -> Flight<S, F> {
+        Flight {
+            send,
+            requests: FuturesUnordered::new(),
+            paused: BinaryHeap::new(),
+            pauses: 0,
+            measured: 0,
+            warmup: 0,
+            chain,
+            slots,
+            answers,
+        }
+    }
+
+    /// Sends the first request of an iteration, which has its slot. `waited`: from when to when its
+    /// body had to be waited for.
+    pub(super) fn begin(
+        &mut self,
+        arrival: Arrival,
+        batch: Batch,
+        waited: Option<(Instant, Instant)>,
+        at: Instant,
+    ) {
+        // Only what it waited past its due time delayed the request.
+        let starved = waited.map_or(Duration::ZERO, |(from, to)| {
+            to.saturating_duration_since(from.max(arrival.due))
+        });
+        let blocked = Duration::ZERO;
+        let iteration = Iteration { arrival, released: at, written: None, starved, blocked };
+        *self.count(arrival) += 1;
+        let kept = Kept { index: batch.index, ..Kept::default() };
+        let step = self.first_step(&batch);
+        self.release(iteration, (step, true), arrival.due, batch, kept);
+    }
+
+    fn release(
+        &mut self,
+        iteration: Iteration,
+        (step, begins): (usize, bool),
+        due: Instant,
+        batch: Batch,
+        kept: Kept,
+    ) {
+        let Batch { request, documents, .. } = batch;
+        let looked_at = iteration.arrival.measured && self.answers.is_some();
+        let kept = (looked_at || self.chain.is_some()).then(|| (request.clone(), kept));
+        let sending = Sending { iteration, step, begins, due, documents, kept };
+        self.requests.push(Either::Left((self.send)(sending, request)));
+    }
+
+    /// The step that an iteration begins with.
+    pub(super) fn first_step(&self, batch: &Batch) -> usize {
+        self.chain.as_ref().map_or(0, |chain| chain.first_step(batch.index))
+    }
+
+    fn count(&mut self, arrival: Arrival) -> &mut u64 {
+        if arrival.measured { &mut self.measured } else { &mut self.warmup }
+    }
+
+    /// Something that is not in flight any more. Never ready while nothing is.
+    pub(super) fn poll_landed(&mut self, cx: &mut Context<'_>) -> Poll<Landed> {
+        match self.requests.poll_next_unpin(cx) {
+            Poll::Ready(Some(landed)) => Poll::Ready(landed),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Tells of what landed; gives its client, once that is free.
+    pub(super) fn land(&mut self, landed: Landed, listener: &mut impl Listener) -> Option<Free> {
+        match landed {
+            Landed::Request(finished, kept) => {
+                let repeats = |chain: &&Chain| chain.repeat(finished.step).is_some();
+                match (self.chain.as_ref().filter(repeats), kept, &finished.reply) {
+                    (Some(chain), Some((request, kept)), Some(reply))
+                        if finished.error.is_none() =>
+                    {
+                        let (chain, reply) = (chain.clone(), reply.clone());
+                        self.requests.push(Either::Right(Box::pin(async move {
+                            let (sent, captured) = (request.clone(), kept.captured.clone());
+                            let (step, took) = (finished.step, finished.response_time());
+                            let holds = chain.holds(step, sent, reply, captured, took).await;
+                            Landed::Polled(finished, request, kept, holds)
+                        })));
+                        None
+                    }
+                    (_, kept, _) => self.answered(*finished, kept, listener),
+                }
+            }
+            Landed::Polled(finished, request, kept, Ok(true)) => {
+                let kept = Kept { polling: None, ..kept };
+                self.answered(*finished, Some((request, kept)), listener)
+            }
+            Landed::Polled(finished, request, kept, holds) => {
+                self.again(*finished, request, kept, holds.err().flatten(), listener)
+            }
+            Landed::Next { iteration, step, due, made: Ok((batch, kept)) } => {
+                self.pauses += 1;
+                let paused = Paused { due, number: self.pauses, iteration, step, batch, kept };
+                match due > Instant::now() {
+                    true => self.paused.push(Reverse(paused)),
+                    false => self.go_on(paused, listener),
+                }
+                None
+            }
+            Landed::Next { iteration, made: Err(error), .. } => {
+                let at = Instant::now();
+                *self.count(iteration.arrival) -= 1;
+                listener.on(Event::Broken { iteration, at, error: &error });
+                self.slots.give_back(1);
+                Some(Free { arrival: iteration.arrival, at, reached: true })
+            }
+            Landed::Taken(free) => {
+                self.slots.give_back(1);
+                Some(free)
+            }
+        }
+    }
+
+    /// When the next pause is over.
+    pub(super) fn pause_over(&self) -> Option<Instant> {
+        self.paused.peek().map(|Reverse(paused)| paused.due)
+    }
+
+    /// Sends what is due after a pause.
+    pub(super) fn resume(&mut self, listener: &mut impl Listener) {
+        if let Some(Reverse(paused)) = self.paused.pop() {
+            self.go_on(paused, listener);
+        }
+    }
+
+    fn go_on(&mut self, paused: Paused, listener: &mut impl Listener) {
+        let Paused { due, iteration, step, batch, kept, .. } = paused;
+        let Iteration { arrival, .. } = iteration;
+        let (at, documents) = (Instant::now(), batch.documents);
+        let in_flight = self.slots.taken();
+        let begins = false;
+        listener.on(Event::Released { arrival, step, begins, at, documents, in_flight });
+        self.release(iteration, (step, begins), due, batch, kept);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.requests.is_empty() && self.paused.is_empty()
+    }
+
+    fn answered(
+        &mut self,
+        mut finished: Finished,
+        kept: Option<(Request, Kept)>,
+        listener: &mut impl Listener,
+    ) -> Option<Free> {
+        let (iteration, step) = (finished.iteration, finished.step);
+        let done = finished.timing.done;
+        let reached = !finished.error.as_ref().is_some_and(CallError::is_of_connection);
+        let chain = self.chain.clone().filter(|chain| chain.goes_on_after(step));
+        // Where there is another step, the response is what it is made of.
+        let next = match (chain, &kept, &finished.reply) {
+            (Some(chain), Some((request, kept)), Some(reply)) if finished.error.is_none() => {
+                Some((chain, request.clone(), reply.clone(), kept.clone()))
+            }
+            _ => None,
+        };
+        finished.ends = next.is_none();
+        if finished.ends {
+            *self.count(iteration.arrival) -= 1;
+        }
+        listener.on(Event::Finished(&finished));
+        let behind = self.show(finished, kept, true);
+        if next.is_none() && behind.is_none() {
+            self.slots.give_back(1);
+            return Some(Free { arrival: iteration.arrival, at: done, reached });
+        }
+        self.requests.push(Either::Right(Box::pin(async move {
+            if let Some((answer, answers)) = behind {
+                let _ = answers.send(answer).await;
+            }
+            match next {
+                Some((chain, request, reply, kept)) => {
+                    let due = done + chain.pause(step, kept.index);
+                    let made = chain.next(step, request, reply, kept).await;
+                    Landed::Next { iteration, step: step + 1, due, made }
+                }
+                None => {
+                    let arrival = iteration.arrival;
+                    Landed::Taken(Free { arrival, at: Instant::now(), reached })
+                }
+            }
+        })));
+        None
+    }
+
+    /// Repeats a step, or fails its iteration where it was repeated for long enough.
+    fn again(
+        &mut self,
+        mut finished: Finished,
+        request: Request,
+        mut kept: Kept,
+        error: Option<TemplateError>,
+        listener: &mut impl Listener,
+    ) -> Option<Free> {
+        let (iteration, step, documents) = (finished.iteration, finished.step, finished.documents);
+        finished.ends = false;
+        listener.on(Event::Finished(&finished));
+        let since = *kept.polling.get_or_insert(finished.due);
+        let done = finished.timing.done;
+        let behind = self.show(finished, Some((request.clone(), kept.clone())), false);
+        let repeat = self.chain.as_ref().and_then(|chain| chain.repeat(step))?;
+        let due = done + repeat.every;
+        let made = if due <= since + repeat.at_most {
+            Ok((Batch { request, documents, index: kept.index }, kept))
+        } else {
+            let (until, at_most) = (repeat.until.that().to_owned(), repeat.at_most);
+            Err(NextError::Repeat { until, at_most, source: error })
+        };
+        let next = Landed::Next { iteration, step, due, made };
+        let Some((answer, answers)) = behind else { return self.land(next, listener) };
+        self.requests.push(Either::Right(Box::pin(async move {
+            let _ = answers.send(answer).await;
+            next
+        })));
+        None
+    }
+
+    /// Hands an answer to those who look at answers. They may be behind, and then it is given back: the
+    /// iteration keeps its slot until they take it, so that answers do not pile up without bound.
+    fn show(
+        &self,
+        finished: Finished,
+        kept: Option<(Request, Kept)>,
+        settled: bool,
+    ) -> Option<(StepAnswer, mpsc::Sender<StepAnswer>)> {
+        let answers = self.answers.clone().filter(|_| finished.iteration.arrival.measured)?;
+        let (request, kept) = kept?;
+        match answers.try_send(StepAnswer { kept, request, finished, settled }) {
+            Err(mpsc::error::TrySendError::Full(answer)) => Some((answer, answers)),
+            // Nobody looks any more: they said so, or told why they could not.
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => None,
+        }
+    }
+
+    /// Gives up what is still in flight.
+    pub(super) fn abandon(
+        &mut self,
+        given_up: &RefCell<Vec<Iteration>>,
+        listener: &mut impl Listener,
+    ) {
+        self.slots.give_back(self.requests.len() + self.paused.len());
+        self.requests.clear();
+        self.paused.clear();
+        if self.measured + self.warmup > 0 {
+            let (measured, warmup, at) = (self.measured, self.warmup, Instant::now());
+            let unsent = given_up.take();
+            listener.on(Event::Abandoned { measured, warmup, unsent: &unsent, at });
+        }
+    }
+}
