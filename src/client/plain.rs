@@ -6,7 +6,7 @@ use http::{HeaderMap, Method, header};
 
 use super::ConfigError;
 use super::config::header as checked;
-use crate::units::path_escaped;
+use crate::units::escape_path_and_query;
 
 /// A path may have this many bytes, as servers and proxies commonly limit it.
 const PATH_BYTES_MAX: usize = 8 << 10;
@@ -63,7 +63,7 @@ impl HttpRequest {
             .filter(|method| !matches!(*method, Method::CONNECT | Method::TRACE | Method::HEAD))
             .filter(|method| method.as_str().bytes().all(|byte| byte.is_ascii_alphabetic()))
             .ok_or_else(|| HttpRequestError::Method(method.to_owned()))?;
-        let escaped = path_escaped(path);
+        let escaped = escape_path_and_query(path);
         if !escaped.starts_with('/') || escaped.len() > PATH_BYTES_MAX {
             let start: String = path.chars().take(100).collect();
             return Err(HttpRequestError::Path(start));

@@ -9,9 +9,9 @@ use std::fmt;
 use std::time::Duration;
 
 use super::config::{Behaviour, ExecutorConfig, ServiceTime};
-use super::executor::Z99;
 use crate::stats::erlang_c;
 use crate::units::Rate;
+use crate::units::times::lognormal;
 
 /// The queue of an Executor, in equilibrium.
 #[derive(Clone, Debug, PartialEq)]
@@ -194,8 +194,7 @@ impl Service {
                 Service { mean, square: 2.0 * mean * mean, law: Distribution::Exponential { mean } }
             }
             ServiceTime::Lognormal { median, p99 } => {
-                let mu = median.as_secs_f64().ln();
-                let sigma = (p99.as_secs_f64().ln() - mu) / Z99;
+                let (mu, sigma) = lognormal(median, p99);
                 Service {
                     mean: (mu + 0.5 * sigma * sigma).exp(),
                     square: (2.0 * mu + 2.0 * sigma * sigma).exp(),
@@ -344,6 +343,7 @@ fn time(seconds: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::times::Z99;
 
     fn of(service_time: ServiceTime, servers: Option<u32>, rate: f64) -> Theory {
         let executor = ExecutorConfig {

@@ -10,6 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::units::times::{Bounds, Quantiles, TimesError, lognormal, span};
 use crate::units::{Range, Span};
 
 /// The length of a pause: always the same, or drawn anew for each.
@@ -37,9 +38,6 @@ pub enum Pause {
     },
 }
 
-/// The standard normal's 99th percentile.
-const Z99: f64 = 2.326_347_874_040_841;
-
 impl Pause {
     /// No pause.
     pub const NONE: Pause = Pause::Constant(Duration::ZERO);
@@ -55,7 +53,7 @@ impl Pause {
             Pause::Constant(time) | Pause::Exponential(time) => time,
             Pause::Uniform { min, max } => (min + max) / 2,
             Pause::Lognormal { median, p99 } => {
-                let sigma = sigma(median, p99);
+                let (_, sigma) = lognormal(median, p99);
                 stretch(median, (sigma * sigma / 2.0).exp())
             }
         }
@@ -79,7 +77,8 @@ impl Pause {
             Pause::Exponential(mean) => stretch(mean, Exp1.sample(&mut rng())),
             Pause::Lognormal { median, p99 } => {
                 let normal: f64 = StandardNormal.sample(&mut rng());
-                stretch(median, (normal * sigma(median, p99)).exp())
+                let (_, sigma) = lognormal(median, p99);
+                stretch(median, (normal * sigma).exp())
             }
         }
     }
@@ -89,11 +88,6 @@ impl Default for Pause {
     fn default() -> Pause {
         Pause::NONE
     }
-}
-
-/// The standard deviation of the logarithm.
-fn sigma(median: Duration, p99: Duration) -> f64 {
-    (p99.as_secs_f64() / median.as_secs_f64()).ln() / Z99
 }
 
 fn stretch(time: Duration, factor: f64) -> Duration {
@@ -114,15 +108,6 @@ enum PauseMap {
     Lognormal(Quantiles),
 }
 
-#[derive(Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Bounds {
-    /// The shortest.
-    min: Span,
-    /// The longest.
-    max: Span,
-}
-
 /// A mean, alone or in a map.
 struct Mean(Span);
 
@@ -133,42 +118,20 @@ struct MeanMap {
     mean: Span,
 }
 
-#[derive(Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Quantiles {
-    /// Half of all pauses are no longer.
-    median: Span,
-    /// 99 of 100 pauses are no longer.
-    p99: Span,
-}
-
-/// Why a map is no pause.
-#[derive(Debug, thiserror::Error)]
-enum PauseError {
-    #[error("`min` must not be above `max`, found {min} and {max}")]
-    Bounds { min: Span, max: Span },
-    #[error("`median` must be above zero and not above `p99`, found {median} and {p99}")]
-    Quantiles { median: Span, p99: Span },
-}
-
 impl TryFrom<PauseMap> for Pause {
-    type Error = PauseError;
+    type Error = TimesError;
 
-    fn try_from(given: PauseMap) -> Result<Pause, PauseError> {
+    fn try_from(given: PauseMap) -> Result<Pause, TimesError> {
         Ok(match given {
             PauseMap::Constant(span) => Pause::Constant(span.get()),
-            PauseMap::Uniform(Bounds { min, max }) if min <= max => {
-                Pause::Uniform { min: min.get(), max: max.get() }
+            PauseMap::Uniform(bounds) => {
+                let (min, max) = bounds.get()?;
+                Pause::Uniform { min, max }
             }
-            PauseMap::Uniform(Bounds { min, max }) => return Err(PauseError::Bounds { min, max }),
             PauseMap::Exponential(Mean(mean)) => Pause::Exponential(mean.get()),
-            PauseMap::Lognormal(Quantiles { median, p99 })
-                if !median.get().is_zero() && median <= p99 =>
-            {
-                Pause::Lognormal { median: median.get(), p99: p99.get() }
-            }
-            PauseMap::Lognormal(Quantiles { median, p99 }) => {
-                return Err(PauseError::Quantiles { median, p99 });
+            PauseMap::Lognormal(quantiles) => {
+                let (median, p99) = quantiles.get()?;
+                Pause::Lognormal { median, p99 }
             }
         })
     }
@@ -176,17 +139,11 @@ impl TryFrom<PauseMap> for Pause {
 
 impl Serialize for Pause {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // Those of files have been checked; a program may set any.
-        let span = |duration: Duration| Span::new(duration).unwrap_or_default();
         let map = match *self {
             Pause::Constant(time) => return span(time).serialize(serializer),
-            Pause::Uniform { min, max } => {
-                PauseMap::Uniform(Bounds { min: span(min), max: span(max) })
-            }
+            Pause::Uniform { min, max } => PauseMap::Uniform(Bounds::of(min, max)),
             Pause::Exponential(mean) => PauseMap::Exponential(Mean(span(mean))),
-            Pause::Lognormal { median, p99 } => {
-                PauseMap::Lognormal(Quantiles { median: span(median), p99: span(p99) })
-            }
+            Pause::Lognormal { median, p99 } => PauseMap::Lognormal(Quantiles::of(median, p99)),
         };
         map.serialize(serializer)
     }

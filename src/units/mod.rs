@@ -4,11 +4,13 @@
 //! Each type has one door in (`FromStr`, which its serde visitor uses too) and one way out
 //! (`Display`), and the two agree.
 
+mod escape;
 mod secrets;
 mod serde;
 mod text;
+pub(crate) mod times;
 
-pub(crate) use secrets::path_escaped;
+pub(crate) use escape::{escape_path, escape_path_and_query};
 pub use secrets::{MASK, Secrets};
 
 use std::fmt;

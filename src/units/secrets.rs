@@ -9,6 +9,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::escape::escape_path_and_query;
+
 /// Values that came from the environment. Each is known from the moment it is looked at, to all that
 /// share this, and [`Secrets::mask`] takes it out of whatever leaves the process.
 #[derive(Clone, Default)]
@@ -73,10 +75,10 @@ impl Secrets {
             return;
         }
         let mut known = self.lock();
-        let forms = forms(value);
-        if known.all.contains(&forms[0]) {
+        if known.all.contains(value) {
             return;
         }
+        let forms = forms(value);
         known.all.extend(forms.clone());
         known.made.push_back(forms);
         if known.made.len() > MADE_MAX
@@ -172,7 +174,7 @@ fn forms(value: &str) -> [String; FORMS] {
         // In a line of an error.
         value.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
         // In a path.
-        path_escaped(value),
+        escape_path_and_query(value),
     ]
 }
 
@@ -190,20 +192,6 @@ fn in_ascii(quoted: &str) -> String {
         }
     }
     text
-}
-
-/// A value as it goes into the path of a request: what is not allowed there as `%XX`.
-pub(crate) fn path_escaped(path: &str) -> String {
-    use fmt::Write;
-    let mut escaped = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@?%[]".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            write!(escaped, "%{byte:02X}").expect("a string takes all");
-        }
-    }
-    escaped
 }
 
 /// A text in which what is left of a secret before and after each cut is masked.

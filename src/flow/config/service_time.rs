@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::units::times::{Bounds, Quantiles, TimesError, span};
 use crate::units::{Percentage, Span};
 
 /// How long an Executor takes for a request.
@@ -72,27 +73,9 @@ enum ServiceTimeMap {
 
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Bounds {
-    /// The shortest time.
-    min: Span,
-    /// The longest time.
-    max: Span,
-}
-
-#[derive(Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 struct Mean {
     /// The mean time.
     mean: Span,
-}
-
-#[derive(Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Quantiles {
-    /// The time that half of all requests do not exceed.
-    median: Span,
-    /// The time that 99 of 100 requests do not exceed.
-    p99: Span,
 }
 
 impl Default for ServiceTime {
@@ -104,10 +87,8 @@ impl Default for ServiceTime {
 /// Why a map is no service time.
 #[derive(Debug, thiserror::Error)]
 enum ServiceTimeError {
-    #[error("`min` must not be above `max`, found {min} and {max}")]
-    Bounds { min: Span, max: Span },
-    #[error("`median` must be above zero and not above `p99`, found {median} and {p99}")]
-    Quantiles { median: Span, p99: Span },
+    #[error(transparent)]
+    Times(#[from] TimesError),
     #[error("`per_document` takes a plain time; put `knee` around it")]
     PerDocument,
     #[error("a `knee` within a `knee`")]
@@ -120,20 +101,14 @@ impl TryFrom<ServiceTimeMap> for ServiceTime {
     fn try_from(given: ServiceTimeMap) -> Result<ServiceTime, ServiceTimeError> {
         Ok(match given {
             ServiceTimeMap::Constant(span) => ServiceTime::Constant(span.get()),
-            ServiceTimeMap::Uniform(Bounds { min, max }) if min <= max => {
-                ServiceTime::Uniform { min: min.get(), max: max.get() }
-            }
-            ServiceTimeMap::Uniform(Bounds { min, max }) => {
-                return Err(ServiceTimeError::Bounds { min, max });
+            ServiceTimeMap::Uniform(bounds) => {
+                let (min, max) = bounds.get()?;
+                ServiceTime::Uniform { min, max }
             }
             ServiceTimeMap::Exponential(Mean { mean }) => ServiceTime::Exponential(mean.get()),
-            ServiceTimeMap::Lognormal(Quantiles { median, p99 })
-                if !median.get().is_zero() && median <= p99 =>
-            {
-                ServiceTime::Lognormal { median: median.get(), p99: p99.get() }
-            }
-            ServiceTimeMap::Lognormal(Quantiles { median, p99 }) => {
-                return Err(ServiceTimeError::Quantiles { median, p99 });
+            ServiceTimeMap::Lognormal(quantiles) => {
+                let (median, p99) = quantiles.get()?;
+                ServiceTime::Lognormal { median, p99 }
             }
             ServiceTimeMap::PerDocument(time) => {
                 if matches!(*time, ServiceTime::Knee(_) | ServiceTime::PerDocument(_)) {
@@ -153,18 +128,14 @@ impl TryFrom<ServiceTimeMap> for ServiceTime {
 
 impl Serialize for ServiceTime {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // Times from files have been checked; a program may set any.
-        let span = |duration: Duration| Span::new(duration).unwrap_or_default();
         let map = match self {
             ServiceTime::Constant(time) => return span(*time).serialize(serializer),
-            ServiceTime::Uniform { min, max } => {
-                ServiceTimeMap::Uniform(Bounds { min: span(*min), max: span(*max) })
-            }
+            ServiceTime::Uniform { min, max } => ServiceTimeMap::Uniform(Bounds::of(*min, *max)),
             ServiceTime::Exponential(mean) => {
                 ServiceTimeMap::Exponential(Mean { mean: span(*mean) })
             }
             ServiceTime::Lognormal { median, p99 } => {
-                ServiceTimeMap::Lognormal(Quantiles { median: span(*median), p99: span(*p99) })
+                ServiceTimeMap::Lognormal(Quantiles::of(*median, *p99))
             }
             ServiceTime::PerDocument(time) => ServiceTimeMap::PerDocument(time.clone()),
             ServiceTime::Knee(knee) => ServiceTimeMap::Knee(knee.clone()),

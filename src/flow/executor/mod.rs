@@ -20,7 +20,6 @@ use self::handler::{Effect, Handler, Work};
 use self::memory_index::MemoryIndex;
 use self::read::ReadError;
 pub(super) use self::read::complete_v1;
-pub(super) use self::service::Z99;
 use super::config::{Condition, Down, ExecutorConfig, Fail, StreamOf};
 use super::message::{Docs, Faults, Parameters};
 use super::queue::{Full, Queue, Standstill};

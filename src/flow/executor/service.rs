@@ -6,9 +6,7 @@ use rand_pcg::Pcg64Mcg;
 use tokio::time::Duration;
 
 use crate::flow::config::{ServiceTime, SlowStart};
-
-/// The standard normal's 99th percentile.
-pub(in crate::flow) const Z99: f64 = 2.326_347_874_040_841;
+use crate::units::times::lognormal;
 
 /// Maximum service time: longer than any run, and short enough that no instant overflows.
 const LONGEST: Duration = Duration::from_secs(365 * 86_400);
@@ -99,8 +97,7 @@ impl Shape {
                 Exp::new(1.0 / mean.as_secs_f64()).map_or(Shape::Constant(mean), Shape::Exponential)
             }
             ServiceTime::Lognormal { median, p99 } => {
-                let mu = median.as_secs_f64().ln();
-                let sigma = (p99.as_secs_f64().ln() - mu) / Z99;
+                let (mu, sigma) = lognormal(median, p99);
                 LogNormal::new(mu, sigma).map_or(Shape::Constant(median), Shape::Lognormal)
             }
             ServiceTime::Constant(time) => Shape::Constant(time),

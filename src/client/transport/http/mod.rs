@@ -27,6 +27,7 @@ use crate::client::{
     Body, CallError, ClientConfig, Failure, FamilyChoice, HttpRequest, Mark, Reply, Request,
     RequestHeaders, Timing, Unmatched,
 };
+use crate::units::escape_path;
 use crate::wire::{Encoded, Family, Head, RequestId, Schemas};
 
 /// `application/json` both ways; compressed answers are for proxies, no gateway makes them.
@@ -118,7 +119,8 @@ impl Http {
             Family::V2 => listed_paths(config, &connector).await?,
         };
         let has_default = listed.iter().any(|path| path == "/default");
-        let own_path = |path: &String| (path.trim_matches('/').to_owned(), post(&escape(path)));
+        let own_path =
+            |path: &String| (path.trim_matches('/').to_owned(), post(&escape_path(path)));
         let inner = Inner {
             site: Site {
                 target: connector.target().clone(),
@@ -373,36 +375,4 @@ async fn listed_paths(
     let mut posts: Vec<String> = posts.map(|(path, _)| path).collect();
     posts.sort_unstable();
     Ok((posts, schemas.unwrap_or_default()))
-}
-
-/// Writes a path as it goes into a request line: what is not allowed there as `%XX`.
-fn escape(path: &str) -> String {
-    use fmt::Write;
-    let mut escaped = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            write!(escaped, "%{byte:02X}").expect("a string takes all");
-        }
-    }
-    escaped
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_written_as_requests_need_them() {
-        for (path, written) in [
-            ("/default", "/default"),
-            ("/a/b-c_d.e~1", "/a/b-c_d.e~1"),
-            ("/with space", "/with%20space"),
-            ("/größe?x#y%z", "/gr%C3%B6%C3%9Fe%3Fx%23y%25z"),
-            ("/a\r\nb: c", "/a%0D%0Ab:%20c"),
-        ] {
-            assert_eq!(escape(path), written);
-        }
-    }
 }
