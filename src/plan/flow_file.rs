@@ -72,8 +72,7 @@ fn changed(
 ) -> Option<String> {
     let parsed = |text: &str| -> Result<Node, Option<Problems>> {
         let (mut sources, mut found) = (Sources::new(), Vec::new());
-        // Jina's older files begin with a tag of its own, which is as long as these blanks.
-        let node = sources.parse(name, text.replace("!Flow", "     "), None, &mut found);
+        let node = sources.parse(name, scenario::untagged(text), None, &mut found);
         match node.filter(|_| found.is_empty()) {
             Some(node) => Ok(node),
             None => Err(Problems::new(&sources, found)),

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::names::of_embedded;
 use super::{Flow, FlowFile, Launch, Origin, Ready, flow_file};
 use crate::client::{ClientConfig, ConfigError, FamilyChoice, Limits, ResponseMemory, TlsOptions};
 use crate::flow::{FlowConfig, PathStep};
@@ -185,10 +186,9 @@ impl<'a> Flows<'a> {
     /// The names of a Flow's Executors, if it is embedded.
     pub(super) fn executors(&self, flow: usize) -> Option<Vec<String>> {
         let draft = &self.drafts[flow];
-        let names = |config: &FlowConfig| config.executors.iter().map(|e| e.name.clone()).collect();
         match &draft.given {
-            None => draft.named.is_none().then(|| names(&FlowConfig::default())),
-            Some(given) => given.embedded.as_ref().map(names),
+            None => draft.named.is_none().then(|| of_embedded(&FlowConfig::default())),
+            Some(given) => given.embedded.as_ref().map(of_embedded),
         }
     }
 

@@ -5,6 +5,7 @@
 mod flow_file;
 mod flows;
 pub mod forecast;
+mod http;
 mod loads;
 mod names;
 mod notes;
@@ -20,6 +21,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use http::headers;
+pub use http::{Http, HttpError};
 pub use names::{NamedKind, UnknownName};
 pub(crate) use notes::no_slash;
 pub use resolve::resolve;
@@ -29,9 +32,7 @@ pub use workers::Connections;
 pub(crate) use workers::Workers;
 
 use crate::assertion::{Assertion, Capture, Message};
-use crate::client::{
-    ClientConfig, Compression, FamilyChoice, HttpRequest, HttpRequestError, RequestHeaders,
-};
+use crate::client::{ClientConfig, Compression, FamilyChoice};
 use crate::documents::Documents;
 use crate::flow::FlowConfig;
 use crate::random::Key;
@@ -232,8 +233,8 @@ impl Repeat {
 }
 
 impl Origin {
-    /// Notes that nothing of Jina is asked of it, so that it need not be a Flow.
-    fn is_no_flow(&mut self) {
+    /// Nothing of Jina is asked of it, so it need not be a Flow.
+    fn ask_nothing(&mut self) {
         match self {
             Origin::Embedded(_) => (),
             Origin::Remote(clients) | Origin::Command { clients, .. } => {
@@ -276,84 +277,6 @@ pub enum Work {
     },
     /// Plain HTTP requests.
     Http(Http),
-}
-
-/// Plain HTTP requests, which know nothing of Jina.
-#[derive(Clone, Debug)]
-pub struct Http {
-    /// `GET`, `POST` …
-    pub method: String,
-    /// For each request: `path`, `headers` (a map), and `json` (any value) or `body` (text).
-    pub parts: Parameters,
-    /// The statuses of a success; empty: all below 400.
-    pub success: Vec<u16>,
-}
-
-/// Why a plain HTTP request could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum HttpError {
-    /// An expression has no value.
-    #[error(transparent)]
-    Template(#[from] TemplateError),
-    /// A part is not what HTTP wants.
-    #[error(transparent)]
-    Request(#[from] HttpRequestError),
-    /// A part has a value of another type.
-    #[error("`{part}` is {expected}, found `{found}`")]
-    Type {
-        /// `path`, `headers` or `body`.
-        part: &'static str,
-        /// What it has to be.
-        expected: &'static str,
-        /// The value, as JSON.
-        found: String,
-    },
-}
-
-/// Headers from a map of names and values. A value that an expression left out is left out.
-///
-/// # Errors
-/// No map, or a header that HTTP does not allow.
-pub(crate) fn headers(given: &serde_json::Value) -> Result<RequestHeaders, HttpError> {
-    let serde_json::Value::Object(given) = given else {
-        let (part, expected) = ("headers", "a map of names and values");
-        return Err(HttpError::Type { part, expected, found: given.to_string() });
-    };
-    let mut headers = RequestHeaders::default();
-    for (name, value) in given {
-        let set = match value {
-            serde_json::Value::String(value) => headers.set(name, value),
-            serde_json::Value::Null => Ok(()),
-            other => headers.set(name, &other.to_string()),
-        };
-        set.map_err(HttpRequestError::from)?;
-    }
-    Ok(headers)
-}
-
-impl Http {
-    /// The `index`-th request. `captured` is what earlier steps of the iteration kept.
-    ///
-    /// # Errors
-    /// See [`HttpError`].
-    pub fn request(&self, index: u64, captured: &Map) -> Result<HttpRequest, HttpError> {
-        let parts = self.parts.evaluate(index, captured)?;
-        let text = |part, expected| match &parts[part] {
-            serde_json::Value::String(text) => Ok(text.as_str()),
-            found => Err(HttpError::Type { part, expected, found: found.to_string() }),
-        };
-        let path = text("path", "a path such as `/api/v1/search`")?;
-        let mut request = HttpRequest::new(&self.method, path)?.success(&self.success);
-        if let Some(given) = parts.get("headers") {
-            request = request.headers(headers(given)?);
-        }
-        if let Some(json) = parts.get("json") {
-            request = request.body(json.to_string());
-        } else if parts.contains_key("body") {
-            request = request.body(text("body", "a text")?.to_owned());
-        }
-        Ok(request)
-    }
 }
 
 /// DataRequests cut from a stream of Documents.

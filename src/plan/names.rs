@@ -1,6 +1,7 @@
 //! The steps, Executors and counters that metrics name must exist.
 
 use super::{Action, Origin, Plan, Step, Work};
+use crate::flow::FlowConfig;
 use crate::metric::{Measure, Metric, Part};
 
 /// A metric is about something that its scenario does not have.
@@ -43,11 +44,14 @@ impl UnknownName {
 /// The names of the Executors, if the Flow is embedded; of any other Flow only the Flow knows.
 fn executors(origin: &Origin) -> Option<Vec<String>> {
     match origin {
-        Origin::Embedded(config) => {
-            Some(config.executors.iter().map(|executor| executor.name.clone()).collect())
-        }
+        Origin::Embedded(config) => Some(of_embedded(config)),
         Origin::Remote(_) | Origin::Command { .. } => None,
     }
+}
+
+/// The names of the Executors of an embedded Flow.
+pub(super) fn of_embedded(config: &FlowConfig) -> Vec<String> {
+    config.executors.iter().map(|executor| executor.name.clone()).collect()
 }
 
 impl Plan {

@@ -32,6 +32,7 @@ pub use load::{LoadedSuite, Options, load, load_text};
 pub(crate) use load::{Named, Unit};
 pub use running::starter_of;
 pub use schema::schema;
+pub(crate) use starter::untagged;
 pub use starter::{Environment, FlowFacts, starter};
 
 use crate::documents::DocumentsSpec;

@@ -54,9 +54,7 @@ impl FlowFacts {
         files: Files<'_>,
     ) -> Result<FlowFacts, Problems> {
         let (mut sources, mut problems) = (Sources::new(), Vec::new());
-        // Jina's older files begin with a tag of its own.
-        let text = text.replace("!Flow", "     ");
-        let facts = sources.parse(name, text, None, &mut problems).and_then(|node| {
+        let facts = sources.parse(name, untagged(&text), None, &mut problems).and_then(|node| {
             let (problems, guesses) = (&mut problems, Vec::new());
             Reader { problems, guesses, env, files }.flow(&node)
         });
@@ -65,6 +63,12 @@ impl FlowFacts {
             None => Ok(facts.unwrap_or_default()),
         }
     }
+}
+
+/// The text of a Flow's YAML without the tag of its own that Jina's older files begin with: blanks in its
+/// place keep every position.
+pub(crate) fn untagged(text: &str) -> String {
+    text.replace("!Flow", "     ")
 }
 
 struct Reader<'a> {

@@ -122,7 +122,7 @@ impl<'a> Resolver<'a> {
             let steps = || of_flow().flat_map(|scenario| &scenario.steps);
             let plain = |step: &Step| matches!(step.work, Work::Http(_));
             if steps().next().is_some() && steps().all(plain) {
-                flow.origin.is_no_flow();
+                flow.origin.ask_nothing();
             }
         }
         let plan = Plan {
@@ -201,7 +201,7 @@ impl<'a> Resolver<'a> {
             step.headers.is_some() && protocol != Protocol::Http && !alone
         };
         if let Some(index) = steps.iter().position(shares) {
-            let of_step = at.key("steps").index(index);
+            let of_step = step_at(&steps, &choices, at, index);
             let at = if of_step.key("headers").node().is_some() { of_step } else { at };
             let what = match protocol {
                 Protocol::WebSocket => "one connection",
@@ -487,7 +487,7 @@ pub(super) fn step_at<'a>(
 
 impl Scenario {
     /// Where one of its steps is written; `at` is where it is itself.
-    pub(super) fn step_at<'a>(&self, at: Spot<'a>, index: usize) -> Spot<'a> {
+    pub(crate) fn step_at<'a>(&self, at: Spot<'a>, index: usize) -> Spot<'a> {
         step_at(&self.steps, &self.choices, at, index)
     }
 }

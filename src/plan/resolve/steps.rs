@@ -460,7 +460,7 @@ impl<'a> Resolver<'a> {
             && let Err(error) = headers
                 .evaluate(0, &Map::new())
                 .map_err(HttpError::from)
-                .and_then(|given| plan::headers(&given.into()))
+                .and_then(|given| Ok(plan::headers(&given)?))
         {
             at.problem(self.problems, error.to_string(), |problem| problem);
         }

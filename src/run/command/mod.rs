@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tempfile::NamedTempFile;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
@@ -19,10 +18,13 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{Client, ClientConfig, FamilyChoice};
+use crate::client::{
+    Call, CallError, Client, ClientConfig, FamilyChoice, GatewayCode, HttpRequest, Request,
+};
 use crate::engine::Stop;
 use crate::plan::{FlowFile, Launch, Ready};
 use crate::units::Secrets;
+use crate::wire::{Protocol, Target};
 use output::Output;
 
 /// How long a command may take to end after it was asked to.
@@ -90,7 +92,28 @@ pub(super) enum CommandError {
     Interrupted,
     /// With what was seen last, and the end of its output.
     #[error("the Flow of `{program}` was not ready within {within:?}: {why}{output}")]
-    NotReady { program: String, within: Duration, why: String, output: String },
+    NotReady { program: String, within: Duration, why: Box<NotReady>, output: String },
+}
+
+/// What a Flow that starts lacked when it was last looked at.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum NotReady {
+    #[error("it was never asked")]
+    NeverAsked,
+    #[error("no line of its output contains `{0}`")]
+    NoLine(String),
+    #[error("no line of its output matches `{0}`")]
+    NoMatch(String),
+    #[error("nothing answers at {address} ({reason})")]
+    Silent { address: String, reason: String },
+    #[error("{address} does not answer within {LOOK_TIMEOUT:?}")]
+    Slow { address: String },
+    #[error("{url} answers with status {status}")]
+    Status { url: String, status: u16 },
+    #[error("{url} does not answer over HTTP")]
+    NotHttp { url: String },
+    #[error(transparent)]
+    Call(#[from] CallError),
 }
 
 /// A Flow whose command runs.
@@ -180,7 +203,7 @@ impl Started {
             ready = ready(launch, clients, &output) => ready.map_err(|why| CommandError::NotReady {
                 program: program.clone(),
                 within: launch.ready_timeout,
-                why,
+                why: Box::new(why),
                 output: output.told(),
             }),
         };
@@ -281,16 +304,16 @@ fn flow_file(file: &FlowFile) -> Result<Uses, CommandError> {
 }
 
 /// Waits until the Flow is ready; past the deadline tells why it is not.
-async fn ready(launch: &Launch, clients: &[ClientConfig], output: &Output) -> Result<(), String> {
-    let mut last = "it was never asked".to_owned();
+async fn ready(launch: &Launch, clients: &[ClientConfig], output: &Output) -> Result<(), NotReady> {
+    let mut last = NotReady::NeverAsked;
     let asking = async {
         match &launch.ready {
             Ready::Log(text) => {
-                last = format!("no line of its output contains `{text}`");
+                last = NotReady::NoLine(text.clone());
                 output.is_ready().await;
             }
             Ready::LogMatches(pattern) => {
-                last = format!("no line of its output matches `{pattern}`");
+                last = NotReady::NoMatch(pattern.to_string());
                 output.is_ready().await;
             }
             asked => {
@@ -307,42 +330,60 @@ async fn ready(launch: &Launch, clients: &[ClientConfig], output: &Output) -> Re
 }
 
 /// Asks a Flow once whether it is ready; tells why it is not.
-async fn look(ready: &Ready, clients: &[ClientConfig]) -> Result<(), String> {
-    let (host, port, path) = match ready {
-        Ready::Address(host, port) => (host, *port, None),
-        Ready::Url { host, port, path } => (host, *port, Some(path)),
+async fn look(ready: &Ready, clients: &[ClientConfig]) -> Result<(), NotReady> {
+    match ready {
+        Ready::Address(host, port) => {
+            let address = format!("{host}:{port}");
+            let connect = TcpStream::connect((host.as_str(), *port));
+            match timeout(LOOK_TIMEOUT, connect).await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => Err(NotReady::Silent { address, reason: error.to_string() }),
+                Err(_) => Err(NotReady::Slow { address }),
+            }
+        }
+        Ready::Url { host, port, path } => {
+            let address = format!("{host}:{port}");
+            match timeout(LOOK_TIMEOUT, get(host, *port, path)).await {
+                Ok(answer) => answer,
+                Err(_) => Err(NotReady::Slow { address }),
+            }
+        }
         Ready::Answers | Ready::Log(_) | Ready::LogMatches(_) => {
             let Some(config) = clients.first() else { return Ok(()) };
-            let answer = match Client::new(config.clone()).open().await {
-                Ok(session) if config.family == FamilyChoice::NoFlow => session.greet().await,
-                Ok(session) => session.dry_run().await,
-                Err(error) => Err(error),
-            };
-            return answer.map_err(|error| error.to_string());
+            let session = Client::new(config.clone()).open().await?;
+            match config.family {
+                FamilyChoice::NoFlow => session.greet().await?,
+                _ => session.dry_run().await?,
+            }
+            Ok(())
         }
+    }
+}
+
+/// Whether a GET gets a status below 400.
+async fn get(host: &str, port: u16, path: &str) -> Result<(), NotReady> {
+    let (address, url) = (format!("{host}:{port}"), format!("http://{host}:{port}{path}"));
+    let target =
+        Target { protocol: Protocol::Http, host: host.into(), port, tls: false, user_info: None };
+    let config = ClientConfig { family: FamilyChoice::NoFlow, ..ClientConfig::new(target) };
+    let asking = async {
+        // A redirect is an answer too, wherever it leads.
+        let below_400: Vec<u16> = (200..400).collect();
+        let request = HttpRequest::new("GET", path).map(|request| request.success(&below_400));
+        let request = request.map_err(|error| CallError::Unsupported(error.to_string()))?;
+        let session = Client::new(config).open().await?;
+        session.call(Request::Http(Arc::new(request))).await.map_err(|failure| failure.error)
     };
-    let looking = async {
-        let mut socket = TcpStream::connect((host.as_str(), port)).await?;
-        let Some(path) = path else { return Ok(Ok(())) };
-        let request =
-            format!("GET {path} HTTP/1.1\r\nhost: {host}:{port}\r\nconnection: close\r\n\r\n");
-        socket.write_all(request.as_bytes()).await?;
-        // `HTTP/1.1 200`
-        let mut line = [0; 12];
-        socket.read_exact(&mut line).await?;
-        let line = String::from_utf8_lossy(&line).into_owned();
-        let status =
-            line.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..)?.parse::<u16>().ok());
-        Ok::<_, io::Error>(match status {
-            Some(200..400) => Ok(()),
-            Some(status) => Err(format!("http://{host}:{port}{path} answers with status {status}")),
-            None => Err(format!("http://{host}:{port}{path} does not answer over HTTP")),
-        })
-    };
-    match timeout(LOOK_TIMEOUT, looking).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => Err(format!("nothing answers at {host}:{port} ({error})")),
-        Err(_) => Err(format!("{host}:{port} does not answer within {LOOK_TIMEOUT:?}")),
+    match asking.await {
+        Ok(_) => Ok(()),
+        Err(CallError::Gateway { code: GatewayCode::Http(status), .. }) => {
+            Err(NotReady::Status { url, status })
+        }
+        Err(CallError::Connect { reason, .. } | CallError::Lost { reason, .. }) => {
+            Err(NotReady::Silent { address, reason })
+        }
+        Err(CallError::Protocol { .. }) => Err(NotReady::NotHttp { url }),
+        Err(error) => Err(error.into()),
     }
 }
 

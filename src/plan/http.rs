@@ -1,0 +1,87 @@
+//! What plain HTTP requests, and the headers of any request, are made of.
+
+use serde_json::Value;
+
+use super::Parameters;
+use crate::client::{HttpRequest, HttpRequestError, RequestHeaders};
+use crate::template::TemplateError;
+use crate::wire::Map;
+
+/// Plain HTTP requests, which know nothing of Jina.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// `GET`, `POST` …
+    pub method: String,
+    /// For each request: `path`, `headers` (a map), and `json` (any value) or `body` (text).
+    pub parts: Parameters,
+    /// The statuses of a success; empty: all below 400.
+    pub success: Vec<u16>,
+}
+
+/// Why a plain HTTP request could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// An expression has no value.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// A part is not what HTTP wants.
+    #[error(transparent)]
+    Request(#[from] HttpRequestError),
+    /// A part has a value of another type.
+    #[error("`{part}` is {expected}, found `{found}`")]
+    Type {
+        /// `path`, `headers` or `body`.
+        part: &'static str,
+        /// What it has to be.
+        expected: &'static str,
+        /// The value, as JSON.
+        found: String,
+    },
+}
+
+/// Headers from a map of names and values. A value that an expression left out is left out.
+///
+/// # Errors
+/// A header that HTTP does not allow.
+pub(crate) fn headers(given: &Map) -> Result<RequestHeaders, HttpRequestError> {
+    let mut headers = RequestHeaders::default();
+    for (name, value) in given {
+        let set = match value {
+            Value::String(value) => headers.set(name, value),
+            Value::Null => Ok(()),
+            other => headers.set(name, &other.to_string()),
+        };
+        set?;
+    }
+    Ok(headers)
+}
+
+impl Http {
+    /// The `index`-th request. `captured` is what earlier steps of the iteration kept.
+    ///
+    /// # Errors
+    /// See [`HttpError`].
+    pub fn request(&self, index: u64, captured: &Map) -> Result<HttpRequest, HttpError> {
+        let parts = self.parts.evaluate(index, captured)?;
+        let text = |part, expected| match &parts[part] {
+            Value::String(text) => Ok(text.as_str()),
+            found => Err(HttpError::Type { part, expected, found: found.to_string() }),
+        };
+        let path = text("path", "a path such as `/api/v1/search`")?;
+        let mut request = HttpRequest::new(&self.method, path)?.success(&self.success);
+        match parts.get("headers") {
+            None => (),
+            Some(Value::Object(given)) => request = request.headers(headers(given)?),
+            Some(found) => {
+                let (part, expected) = ("headers", "a map of names and values");
+                return Err(HttpError::Type { part, expected, found: found.to_string() });
+            }
+        }
+        if let Some(json) = parts.get("json") {
+            request = request.body(json.to_string());
+        } else if parts.contains_key("body") {
+            request = request.body(text("body", "a text")?.to_owned());
+        }
+        Ok(request)
+    }
+}
