@@ -198,12 +198,9 @@ impl Metric {
         matches!(self.measure, Measure::Latency(..))
     }
 
-    /// The quantile, if it is one of response or service time: those rank failures as slowest.
+    /// The quantile, if it is one.
     pub fn quantile(&self) -> Option<Quantile> {
-        match &self.measure {
-            Measure::Latency(_, Statistic::Quantile(quantile)) => Some(*quantile),
-            _ => None,
-        }
+        self.measure.quantile().map(|(_, quantile)| quantile)
     }
 
     /// The same text read as about a step that is named like a part of the time: `gateway.p99` of a
@@ -239,6 +236,14 @@ impl MetricUnit {
 }
 
 impl Measure {
+    /// The part of the time and the quantile, if it is one.
+    pub(crate) fn quantile(&self) -> Option<(&Part, Quantile)> {
+        match self {
+            Measure::Latency(part, Statistic::Quantile(quantile)) => Some((part, *quantile)),
+            _ => None,
+        }
+    }
+
     fn parse(name: &str) -> Option<Measure> {
         if let Some((_, measure)) = MEASURES.iter().find(|(known, _)| *known == name) {
             return Some(measure.clone());

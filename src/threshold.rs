@@ -18,7 +18,6 @@ use crate::record::tally::{Counts, Tally};
 use crate::record::{Histogram, HistogramError, Window};
 use crate::scenario::condition::{Comparison, Condition};
 use crate::stats::samples_needed;
-use crate::units::Quantile;
 
 /// What conditions are judged on: the figures of a saved scenario, or of the last seconds of one
 /// that runs.
@@ -337,7 +336,7 @@ impl Evidence {
     /// What a percentile can be when the requests that it lacks come: all fast, or all slow.
     fn span_of_missing(&self, metric: &Measure) -> Span {
         let high = f64::INFINITY;
-        let Some((part, quantile)) = quantile(metric) else { return Span { low: 0.0, high } };
+        let Some((part, quantile)) = metric.quantile() else { return Span { low: 0.0, high } };
         let (needed, found) = (samples_needed(quantile.get()), self.ranked_of(part));
         let missing = needed.saturating_sub(found) as f64;
         let share = (quantile.get() * needed as f64 - missing) / found.max(1) as f64;
@@ -367,7 +366,7 @@ impl Evidence {
     }
 
     fn too_few(&self, metric: &Measure) -> Option<Reason> {
-        let (part, quantile) = quantile(metric)?;
+        let (part, quantile) = metric.quantile()?;
         let (needed, found) = (samples_needed(quantile.get()), self.ranked_of(part));
         (found < needed).then(|| {
             let text = format!("too few requests for {quantile}: {found} of the {needed} it needs");
@@ -454,14 +453,6 @@ impl Evidence {
 
 fn nothing_sent() -> Actual {
     Actual::Unknown(Code::NothingMeasured, "nothing was sent".into())
-}
-
-/// The part and quantile, if it is a quantile.
-fn quantile(metric: &Measure) -> Option<(&Part, Quantile)> {
-    match metric {
-        Measure::Latency(part, Statistic::Quantile(quantile)) => Some((part, *quantile)),
-        _ => None,
-    }
 }
 
 /// Judges conditions on a saved scenario, in the place of those it was judged by before: gives it

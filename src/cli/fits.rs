@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::print;
 use crate::client::Client;
-use crate::plan::{Origin, Plan, Post, Scenario, Step, Work};
+use crate::plan::{Origin, Plan, Post, Scenario, Work};
 use crate::scenario::LoadedSuite;
 use crate::source::{Problem, Problems, Spot};
 use crate::wire::{Misfit, Protocol, Schemas};
@@ -32,7 +32,7 @@ pub(super) async fn check(suite: &LoadedSuite, plan: &Plan) -> Result<(), Proble
         for (index, step) in scenario.steps.iter().enumerate() {
             let Work::Post(post) = &step.work else { continue };
             if let Some(misfit) = first_misfit(post, schemas) {
-                let place = place(suite, at, step, index, post);
+                let place = place(suite, at, scenario.step_at(at, index), post);
                 tell(&misfit, place, post, &mut problems);
             }
         }
@@ -74,16 +74,9 @@ fn first_misfit(post: &Post, schemas: &Schemas) -> Option<Misfit> {
 }
 
 /// Where the generator stands that a step takes its Documents from.
-fn place<'a>(
-    suite: &'a LoadedSuite,
-    at: Spot<'a>,
-    step: &Step,
-    index: usize,
-    post: &Post,
-) -> Spot<'a> {
-    let own = at.key("steps").index(index).key("documents");
-    let given =
-        if !step.name.is_empty() && own.node().is_some() { own } else { at.key("documents") };
+fn place<'a>(suite: &'a LoadedSuite, at: Spot<'a>, of_step: Spot<'a>, post: &Post) -> Spot<'a> {
+    let own = of_step.key("documents");
+    let given = if own.node().is_some() { own } else { at.key("documents") };
     let name = post.documents.as_ref().and_then(|documents| documents.name());
     let name = name.or_else(|| given.node().and_then(|node| node.text()));
     let named = name.and_then(|name| suite.documents.iter().find(|named| named.name == name));

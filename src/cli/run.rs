@@ -17,7 +17,7 @@ use super::suite::Changes;
 use crate::compare::Comparison;
 use crate::engine::Stop;
 use crate::plan::{Plan, forecast, is_same_file};
-use crate::record::summary::{EndReason, Summary, Verdict};
+use crate::record::summary::{EndReason, Summary, Verdict, base_name};
 use crate::report::compare::CompareFormat;
 use crate::report::files::Files;
 use crate::report::{self, Format};
@@ -187,17 +187,17 @@ fn only(mut plan: Plan, names: &[String]) -> Result<Plan, Problem> {
     }
     // `search [protocol=grpc]` can be selected by that name, and by the name without the matrix
     // values.
-    let base = |name: &str| name.split_once(" [").map_or(name, |(base, _)| base).to_owned();
     let mut keep = vec![false; plan.scenarios.len()];
     for name in names {
         let mut found = false;
         for (index, scenario) in plan.scenarios.iter().enumerate() {
-            if scenario.name == *name || base(&scenario.name) == *name {
+            if scenario.name == *name || base_name(&scenario.name) == name.as_str() {
                 (keep[index], found) = (true, true);
             }
         }
         if !found {
-            let mut known: Vec<String> = plan.scenarios.iter().map(|s| base(&s.name)).collect();
+            let mut known: Vec<String> =
+                plan.scenarios.iter().map(|s| base_name(&s.name).to_owned()).collect();
             // Scenarios of the same matrix are next to each other.
             known.dedup();
             let hint = match nearest(name, known.iter().map(String::as_str)) {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::effect::{Effect, Level, Prior, RANKED_MIN};
 use super::gate::{Compared as _, Gate};
 use super::noise::Noise;
-use super::sample::Run;
+use super::sample::{Run, executors};
 use super::{CompareError, ScenarioComparison, Verdict, overall};
 use crate::metric::{Measure, Metric, Part};
 use crate::random::Key;
@@ -172,13 +172,8 @@ pub(super) fn missing(name: &str, base: Vec<Run>, gates: &[Gate]) -> Option<Scen
 }
 
 fn unknown(metric: &Metric, samples: &[Sample]) -> CompareError {
-    let mut executors: Vec<&str> = samples
-        .iter()
-        .flat_map(|sample| sample.base.iter().chain(&sample.candidate))
-        .flat_map(Run::executors)
-        .collect();
-    executors.sort_unstable();
-    executors.dedup();
+    let executors =
+        executors(samples.iter().flat_map(|sample| sample.base.iter().chain(&sample.candidate)));
     let known = match &metric.measure {
         Measure::Latency(Part::Executor(_), _) if executors.is_empty() => {
             ": its responses have no routes".into()
@@ -265,15 +260,12 @@ impl Sample {
 
     /// The metrics people look at first.
     fn usual(&self) -> Vec<Metric> {
-        let mut executors: Vec<&str> = self.base.iter().flat_map(Run::executors).collect();
-        executors.sort_unstable();
-        executors.dedup();
         let named = ["p50", "p90", "p99", "throughput", "documents_per_second", "error_rate"];
         named
             .into_iter()
             .map(|name| name.parse().expect("they are metrics"))
             .chain(
-                executors
+                executors(&self.base)
                     .into_iter()
                     .flat_map(|name| [0.5, 0.99].map(|quantile| Metric::executor(name, quantile))),
             )

@@ -9,7 +9,7 @@ use super::comparable::{differences, machine};
 use super::effect::Prior;
 use super::gate::{Compared as _, Gate};
 use super::judge::Sample;
-use super::sample::Run;
+use super::sample::{Run, executors};
 use super::{CompareError, Saved, names, runs};
 use crate::metric::Metric;
 use crate::record::summary::Environment;
@@ -237,9 +237,6 @@ fn floor(deviation: f64, freedom: f64, [base, candidate]: [usize; 2], alpha: f64
 
 /// The metrics to measure: those that gates are usually about.
 fn metrics(runs: &[Run]) -> Vec<Metric> {
-    let mut executors: Vec<&str> = runs.iter().flat_map(Run::executors).collect();
-    executors.sort_unstable();
-    executors.dedup();
     let whole = ["p50", "p90", "p95", "p99", "p99.9", "mean"].into_iter();
     let service = ["service.p50", "service.p90", "service.p95", "service.p99", "service.mean"];
     let rates = ["throughput", "documents_per_second", "error_rate"];
@@ -247,7 +244,7 @@ fn metrics(runs: &[Run]) -> Vec<Metric> {
         .chain(service)
         .chain(rates)
         .map(|name| name.parse().expect("they are metrics"))
-        .chain(executors.into_iter().flat_map(|name| {
+        .chain(executors(runs).into_iter().flat_map(|name| {
             [0.5, 0.9, 0.95, 0.99].map(|quantile| Metric::executor(name, quantile))
         }))
         .collect()

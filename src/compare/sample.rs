@@ -353,6 +353,14 @@ impl Run {
     }
 }
 
+/// The Executors of all runs, each once, in alphabetical order.
+pub(super) fn executors<'a>(runs: impl IntoIterator<Item = &'a Run>) -> Vec<&'a str> {
+    let mut executors: Vec<&str> = runs.into_iter().flat_map(Run::executors).collect();
+    executors.sort_unstable();
+    executors.dedup();
+    executors
+}
+
 impl Second {
     fn ok(&self) -> u64 {
         self.response.iter().map(|(_, count)| u64::from(*count)).sum()

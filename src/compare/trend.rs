@@ -10,7 +10,7 @@ use rand::seq::SliceRandom;
 use serde::Serialize;
 
 use super::gate::Compared as _;
-use super::sample::Run;
+use super::sample::{Run, executors};
 use super::{CompareError, Saved, comparable, names};
 use crate::metric::Metric;
 use crate::random::Key;
@@ -163,9 +163,7 @@ fn rows(name: &str, results: &[Saved], effect_min: f64) -> Result<Vec<Series>, C
         let of_one = super::runs(std::slice::from_ref(saved), name)?;
         runs.push(of_one.into_iter().next());
     }
-    let mut executors: Vec<&str> = runs.iter().flatten().flat_map(Run::executors).collect();
-    executors.sort_unstable();
-    executors.dedup();
+    let executors = executors(runs.iter().flatten());
     let usual = ["p50", "p90", "p99", "throughput", "documents_per_second", "error_rate"];
     let metrics = usual
         .into_iter()

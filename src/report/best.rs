@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::words::{latency, rate};
-use crate::record::summary::{ScenarioSummary, Summary, Verdict};
+use crate::record::summary::{ScenarioSummary, Summary, Verdict, base_name};
 
 /// Closer figures are not told apart: runs differ by as much.
 const SAME: f64 = 0.02;
@@ -15,7 +15,7 @@ pub(super) fn groups(summary: &Summary) -> Vec<(&str, Vec<(usize, &ScenarioSumma
         if scenario.matrix.is_empty() {
             continue;
         }
-        let base = scenario.name.split_once(" [").map_or(scenario.name.as_str(), |(base, _)| base);
+        let base = base_name(&scenario.name);
         match groups.iter_mut().find(|(name, _)| *name == base) {
             Some((_, group)) => group.push((index, scenario)),
             None => groups.push((base, vec![(index, scenario)])),

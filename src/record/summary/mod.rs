@@ -545,6 +545,11 @@ impl End {
     }
 }
 
+/// The name of a scenario without its matrix values: `search` of `search [protocol=grpc]`.
+pub fn base_name(name: &str) -> &str {
+    name.split_once(" [").map_or(name, |(base, _)| base)
+}
+
 impl Verdict {
     /// The worse of two, in the order of the exit codes. A failure is certain even if something
     /// else is inconclusive, but nothing is certain about a run that did not reach its end.
