@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::effect::{Effect, Level, Prior, RANKED_MIN};
 use super::gate::{Compared as _, Gate};
 use super::noise::Noise;
-use super::sample::{Run, executors};
+use super::sample::{Run, Sample, executors};
 use super::{CompareError, ScenarioComparison, Verdict, overall};
 use crate::metric::{Measure, Metric, Part};
 use crate::random::Key;
@@ -29,17 +29,6 @@ const RESOLUTION: f64 = 1e-3;
 
 /// Nobody makes more runs per side for one gate.
 const RUNS_MAX: f64 = 500.0;
-
-/// The runs of one scenario on both sides; neither side is empty.
-#[derive(Clone, Debug)]
-pub struct Sample {
-    /// Name of the scenario.
-    pub name: String,
-    /// Runs of the base.
-    pub base: Vec<Run>,
-    /// Runs of the candidate.
-    pub candidate: Vec<Run>,
-}
 
 /// How a metric changed from base to candidate.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -210,15 +199,6 @@ fn decide(trials: &[&Trial], alpha: f64) -> Vec<GateResult> {
 }
 
 impl Sample {
-    fn sides(&self) -> [&[Run]; 2] {
-        [&self.base, &self.candidate]
-    }
-
-    /// Whether any run has the metric.
-    fn knows(&self, metric: &Metric) -> bool {
-        self.sides().into_iter().flatten().any(|run| run.value(metric).is_some())
-    }
-
     fn look<'a>(
         &self,
         gates: &'a [Gate],

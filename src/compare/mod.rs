@@ -24,8 +24,8 @@ use serde::Serialize;
 pub use crate::metric::{Measure, Metric, Part, Statistic};
 pub use comparable::Difference;
 pub use gate::{Gate, GateError};
-pub use judge::{Change, GateResult, Sample, judge};
-pub use sample::{Run, Second};
+pub use judge::{Change, GateResult, judge};
+pub use sample::{Run, Sample, Second};
 
 use crate::record::HistogramError;
 use crate::record::reason::{Code, Reason};

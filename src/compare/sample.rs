@@ -80,6 +80,17 @@ pub struct Second {
     pub documents: u64,
 }
 
+/// The runs of one scenario on both sides; neither side is empty.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// Name of the scenario.
+    pub name: String,
+    /// Runs of the base.
+    pub base: Vec<Run>,
+    /// Runs of the candidate.
+    pub candidate: Vec<Run>,
+}
+
 impl Run {
     /// A run from its seconds only.
     pub fn of_seconds(started_s: f64, seconds: &[Second]) -> Run {
@@ -350,6 +361,18 @@ impl Run {
         let spread = squares(&sums) / (sums.len() as f64 - 1.0).max(1.0);
         let requests = self.arrivals as f64 / series.len() as f64 * block as f64;
         (spread / (0.25 * requests)).max(1.0)
+    }
+}
+
+impl Sample {
+    /// Base and candidate.
+    pub(super) fn sides(&self) -> [&[Run]; 2] {
+        [&self.base, &self.candidate]
+    }
+
+    /// Whether any run has the metric.
+    pub(super) fn knows(&self, metric: &Metric) -> bool {
+        self.sides().into_iter().flatten().any(|run| run.value(metric).is_some())
     }
 }
 

@@ -5,6 +5,7 @@ mod data;
 mod files;
 mod generator;
 mod own;
+mod pieces;
 pub(crate) mod spec;
 
 use std::path::Path;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::array::Array;
-use super::generator::{
+use super::pieces::{
     BLOB_BYTES_MAX, Blob, CHILDREN_MAX, DOCUMENT_BYTES, WORD_BYTES, WORDS_MAX, bind, compile_blob,
     make_words, pick,
 };
