@@ -10,7 +10,9 @@ use super::results::{baseline, side};
 use crate::compare::ALPHA;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    override_usage = "flowbench compare [OPTIONS] BASE... -- CANDIDATE...",
+    after_help = "\
 Examples:
   flowbench compare before.json -- after.json
   flowbench compare baseline/ -- after-*.json --gate 'p99 +10% +2ms' --gate 'throughput -5%'
@@ -22,14 +24,15 @@ much worse it may get: `p99 +10%`, `service.p50 +2ms`, `executor.indexer.p99 +10
 
 Exit codes: 0 all gates held (or there were none); 1 one regressed; 2 the command line is wrong, or a \
 result cannot be read; 4 inconclusive, or not comparable; 5 a report could not be \
-written.")]
+written."
+)]
 pub(super) struct Args {
     /// Results of the base, then `--` and those of the candidate
-    #[arg(required = true, value_name = "BASE")]
+    #[arg(value_name = "BASE")]
     base: Vec<PathBuf>,
     /// Results of the candidate
     // `main` inserts it instead of `--`, so that options may follow.
-    #[arg(long, hide = true, required = true, num_args = 1.., value_name = "CANDIDATE")]
+    #[arg(long, hide = true, num_args = 0.., value_name = "CANDIDATE")]
     candidate: Vec<PathBuf>,
     #[command(flatten)]
     judging: Judging,
@@ -42,6 +45,7 @@ pub(super) fn main(args: Args) -> Exit {
 }
 
 fn run(args: &Args) -> Result<Exit, Problem> {
+    args.sides()?;
     let files = args.output.files()?;
     let base = baseline(&args.base)?;
     let candidate = side(&args.candidate)?;
@@ -49,6 +53,30 @@ fn run(args: &Args) -> Result<Exit, Problem> {
     let comparison = args.judging.compare(&base, &candidate, noise.as_ref(), ALPHA)?;
     args.output.write_comparison(&comparison, &files)?;
     Ok(exit(&comparison))
+}
+
+impl Args {
+    /// Refuses a command line that lacks a side.
+    fn sides(&self) -> Result<(), Problem> {
+        let (lacks, instead) = match (&self.base[..], &self.candidate[..]) {
+            ([], []) => ("two sides", "before.json -- after.json".to_owned()),
+            ([], _) => ("results of the base before `--`", "before.json -- after.json".to_owned()),
+            ([base @ .., last], []) if !base.is_empty() => {
+                let shown: Vec<String> =
+                    base.iter().map(|path| path.display().to_string()).collect();
+                let instead = format!("{} -- {}", shown.join(" "), last.display());
+                ("`--` before the results of the candidate", instead)
+            }
+            ([base, ..], []) => {
+                let instead = format!("{} -- after.json", base.display());
+                ("`--` and results of the candidate", instead)
+            }
+            _ => return Ok(()),
+        };
+        Err(Problem::usage(format_args!(
+            "`compare` needs {lacks}\n  = help: `flowbench compare {instead}`"
+        )))
+    }
 }
 
 /// Replaces the `--` between the sides of `compare` by `--candidate`, so that options may follow

@@ -5,6 +5,7 @@ mod capacity;
 mod check;
 mod compare;
 mod comparison;
+mod completions;
 mod connection;
 mod exit;
 mod fits;
@@ -16,6 +17,8 @@ mod machine;
 mod mutate;
 mod noise;
 mod plan;
+mod pages;
+mod part;
 mod post;
 mod print;
 mod problem;
@@ -85,6 +88,11 @@ enum Command {
 }
 
 /// Reads the command line, runs the command, and returns the exit code.
+    /// Print the completions of a shell.
+    Completions(completions::Args),
+    /// Write a page for each command.
+    #[command(hide = true)]
+    Pages(pages::Args),
 pub fn main() -> ExitCode {
     // One provider serves gRPC, HTTP and WebSocket. A second installation fails, which only means
     // that there already is one.
@@ -130,6 +138,8 @@ pub fn main() -> ExitCode {
     });
     // Threads that still read or wait must not delay the exit.
     runtime.shutdown_background();
+            Command::Completions(args) => completions::main(args),
+            Command::Pages(args) => pages::main(args),
     ExitCode::from(exit as u8)
 }
 

@@ -10,6 +10,7 @@ use super::values::pair;
 use crate::plan::{self, Plan, forecast};
 use crate::scenario::{self, LoadedSuite, Options};
 use crate::source::Problems;
+use crate::text;
 
 /// What changes a suite from the command line.
 #[derive(Debug, clap::Args)]
@@ -61,13 +62,25 @@ impl Changes {
             env: std::env::vars_os().filter_map(text).collect(),
             secrets: print::hide(),
         };
-        scenario::load(path, &options).map_err(|problems| Problem::from(&problems))
+        let loaded = match path == Path::new("-") {
+            true => scenario::load_text("stdin", from_stdin()?, Path::new(""), &options),
+            false => scenario::load(path, &options),
+        };
+        loaded.map_err(|problems| Problem::from(&problems))
     }
 
     /// Reads the suite at `path` and plans it.
     pub(super) fn plan(&self, path: &Path) -> Result<Plan, Problem> {
         self.suite(path).map(|(_, plan)| plan)
     }
+}
+
+/// The text of a suite on stdin.
+fn from_stdin() -> Result<String, Problem> {
+    let bytes = text::read_bytes(std::io::stdin(), text::CONFIG_BYTES_MAX);
+    bytes.and_then(text::decode).map_err(|error| {
+        Problem::usage(format_args!("could not read the suite from stdin: {error}"))
+    })
 }
 
 fn has_room(suite: &LoadedSuite, plan: &Plan) -> Result<(), Problem> {

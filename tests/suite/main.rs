@@ -30,6 +30,7 @@ mod schema;
 mod scripted;
 mod serve;
 mod simulated;
+mod shell;
 mod trouble;
 mod truth;
 mod websocket;
