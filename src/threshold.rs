@@ -246,6 +246,19 @@ impl Evidence {
         let requests = &self.requests;
         let share = |failed: u64| failed as f64 / requests.arrivals.max(1) as f64;
         match (doubt.code, metric) {
+            // Of what others sent nobody knows more than that it would be added.
+            (
+                Code::PartMissing | Code::PartLost,
+                Measure::AssertionFailures
+                | Measure::Requests
+                | Measure::DocumentsMissing
+                | Measure::Counter(_)
+                | Measure::Errors
+                | Measure::Dropped
+                | Measure::Throughput
+                | Measure::DocumentsPerSecond,
+            ) => up,
+            (Code::PartMissing | Code::PartLost, _) => anything,
             (
                 _,
                 Measure::AssertionFailures
@@ -623,7 +636,7 @@ mod tests {
         use Code::*;
         use Verdict::{Failed, Inconclusive, Passed};
         // 1000 requests of 10 ms, with a delay of our own of 3 ms at most; 100/s.
-        let rows: [(Code, &str, Verdict); 33] = [
+        let rows: [(Code, &str, Verdict); 40] = [
             // It is in the response time.
             (GeneratorBehind, "p99 < 11ms", Passed),
             (GeneratorBehind, "p99 < 9ms", Inconclusive),
@@ -661,6 +674,14 @@ mod tests {
             (LittlesLaw, "errors == 0", Passed),
             (NotRun, "p99 < 11ms", Inconclusive),
             (NotRun, "errors == 0", Passed),
+            // Others sent more, and nobody knows what came of it.
+            (PartMissing, "p99 < 11ms", Inconclusive),
+            (PartLost, "errors == 0", Inconclusive),
+            (PartLost, "errors > 0", Inconclusive),
+            (PartMissing, "requests >= 1000", Passed),
+            (PartMissing, "throughput > 95/s", Passed),
+            (PartLate, "p99 < 11ms", Inconclusive),
+            (PartLate, "errors == 0", Passed),
         ];
         for (code, that, expected) in rows {
             let doubts = vec![Reason::new(code, 950.0, 1000.0, "for a test")];

@@ -1,5 +1,7 @@
 //! Exit codes.
 
+use crate::record::summary::{EndReason, Summary, Verdict};
+
 /// Exit codes of the program. The numbers are part of the contract with scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
@@ -32,5 +34,18 @@ impl Exit {
         ];
         let known = ORDER.into_iter().find(|exit| [self, other].contains(exit));
         known.unwrap_or(Exit::Passed)
+    }
+}
+
+/// The exit code of a run.
+pub(super) fn of_run(summary: &Summary) -> Exit {
+    let ended = |reason| summary.scenarios.iter().any(|scenario| scenario.end.reason == reason);
+    match summary.verdict {
+        Verdict::Interrupted => Exit::Interrupted,
+        _ if ended(EndReason::Broken) => Exit::Usage,
+        Verdict::NotReached => Exit::Unreachable,
+        Verdict::Failed => Exit::Failed,
+        Verdict::Inconclusive => Exit::Inconclusive,
+        Verdict::Passed => Exit::Passed,
     }
 }

@@ -14,11 +14,12 @@ mod gate;
 mod init;
 mod live;
 mod machine;
+mod merge;
 mod mutate;
 mod noise;
-mod plan;
 mod pages;
 mod part;
+mod plan;
 mod post;
 mod print;
 mod problem;
@@ -55,6 +56,8 @@ struct Cli {
 enum Command {
     /// Run the scenarios of a suite and report.
     Run(run::Args),
+    /// Merge the parts of a load that several processes sent.
+    Merge(merge::Args),
     /// Compare results and check them against gates.
     Compare(compare::Args),
     /// Run a suite on two Flows in turns and check one against the other.
@@ -85,14 +88,14 @@ enum Command {
     Serve(serve::Args),
     /// Check how precisely this machine can measure.
     Selftest(selftest::Args),
-}
-
-/// Reads the command line, runs the command, and returns the exit code.
     /// Print the completions of a shell.
     Completions(completions::Args),
     /// Write a page for each command.
     #[command(hide = true)]
     Pages(pages::Args),
+}
+
+/// Reads the command line, runs the command, and returns the exit code.
 pub fn main() -> ExitCode {
     // One provider serves gRPC, HTTP and WebSocket. A second installation fails, which only means
     // that there already is one.
@@ -119,6 +122,7 @@ pub fn main() -> ExitCode {
     let exit = runtime.block_on(async {
         match cli.command {
             Command::Run(args) => run::main(args).await,
+            Command::Merge(args) => merge::main(args),
             Command::Compare(args) => compare::main(args),
             Command::Gate(args) => gate::main(args).await,
             Command::Noise(args) => noise::main(args).await,
@@ -134,12 +138,12 @@ pub fn main() -> ExitCode {
             Command::Ready(args) => ready::main(args).await,
             Command::Serve(args) => serve::main(args).await,
             Command::Selftest(args) => selftest::main(args).await,
+            Command::Completions(args) => completions::main(args),
+            Command::Pages(args) => pages::main(args),
         }
     });
     // Threads that still read or wait must not delay the exit.
     runtime.shutdown_background();
-            Command::Completions(args) => completions::main(args),
-            Command::Pages(args) => pages::main(args),
     ExitCode::from(exit as u8)
 }
 

@@ -11,8 +11,8 @@ use super::search::of_block;
 use super::suite::Changes;
 use crate::capacity::{number, words};
 use crate::plan::forecast::{self, Amount, Forecast, LevelUnit, Limits};
-use crate::plan::{Plan, Scenario};
-use crate::units::{ByteSize, Span};
+use crate::plan::{Division, Load, Plan, Scenario};
+use crate::units::{ByteSize, Part, Span};
 
 /// Says what a suite will do, before any load: schedules, requests, bytes, requests in flight,
 /// connections, memory, and which percentiles the samples can certify. Refuses what cannot work.
@@ -22,6 +22,9 @@ pub(super) struct Args {
     file: PathBuf,
     #[command(flatten)]
     changes: Changes,
+    /// Also show how the load is divided among so many parts (`run --part`)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=Part::MAX))]
+    parts: Option<u64>,
 }
 
 pub(super) fn main(args: Args) -> Exit {
@@ -33,10 +36,13 @@ fn tell(args: &Args) -> Result<(), Problem> {
     let limits = limits();
     let forecasts = plan.forecast(limits.cores);
     for (scenario, forecast) in plan.scenarios.iter().zip(&forecasts) {
-        print::line(shown(&plan, scenario, forecast, &limits))?;
+        print::line(shown(&plan, scenario, forecast, &limits, args.parts))?;
     }
     forecast::check(&suite, &plan, &forecasts, &limits)
         .map_err(|problems| Problem::from(&problems))?;
+    if let Some(part) = args.parts.and_then(|parts| Part::new(1, parts)) {
+        plan.take_part(&suite, part, |_| true).map_err(|problems| Problem::from(&problems))?;
+    }
     if let Some(settings) = of_block(&plan)? {
         let outlook = words::outlook(&settings);
         print::line(format_args!("capacity\n  {:<12} {outlook}\n", "search"))?;
@@ -44,7 +50,29 @@ fn tell(args: &Args) -> Result<(), Problem> {
     Ok(())
 }
 
-fn shown(plan: &Plan, scenario: &Scenario, forecast: &Forecast, limits: &Limits) -> String {
+/// How a load is divided, in words.
+fn divided(scenario: &Scenario, parts: u64) -> String {
+    let mut text = match scenario.load {
+        Load::Open { .. } => format!("{parts}, of which each sends every {parts}th arrival"),
+        _ => format!("{parts}"),
+    };
+    for division in scenario.divided(parts) {
+        let Division { of, share, more, .. } = division;
+        text.push_str(&match more {
+            0 => format!("; {of} {share}"),
+            more => format!("; {of} {} in the first {more}, {share} in the others", share + 1),
+        });
+    }
+    text
+}
+
+fn shown(
+    plan: &Plan,
+    scenario: &Scenario,
+    forecast: &Forecast,
+    limits: &Limits,
+    parts: Option<u64>,
+) -> String {
     let mut lines = vec![forecast.name.clone()];
     let mut line = |label: &str, text: String| lines.push(format!("  {label:<12} {text}"));
     let flow = &plan.flows[scenario.flow].name;
@@ -55,6 +83,9 @@ fn shown(plan: &Plan, scenario: &Scenario, forecast: &Forecast, limits: &Limits)
         line("after", names.join(", "));
     }
     line("schedule", schedule(scenario, forecast));
+    if let Some(parts) = parts {
+        line("parts", divided(scenario, parts));
+    }
     let requests = amount(forecast.requests, "");
     let documents = match forecast.documents {
         Amount::Exactly(0) | Amount::Unknown => String::new(),

@@ -42,6 +42,14 @@ pub(super) fn side(paths: &[PathBuf]) -> Result<Vec<Saved>, Problem> {
                 )));
             }
             let summary = saved::read(&file).map_err(Problem::usage)?;
+            if let Some(part) = &summary.part {
+                return Err(Problem::usage(format_args!(
+                    "`{}` is part {} of {} of a load\n  = help: `flowbench merge` makes one result of all",
+                    file.display(),
+                    part.number,
+                    part.of
+                )));
+            }
             results.push(Saved { label: file.display().to_string(), summary });
         }
     }

@@ -1,29 +1,35 @@
 //! `flowbench run`.
 
-use std::io::Write;
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::comparison::{self, Baseline, COMPARISONS, Judging};
-use super::exit::Exit;
+use super::exit::{Exit, of_run};
 use super::folder::{default_folder, saved_over};
 use super::live::show;
 use super::machine::limits;
+use super::part::PartWord;
 use super::print;
 use super::problem::{Problem, not_written};
 use super::signals::watch_signals;
 use super::suite::Changes;
+use super::values::timestamp;
 use crate::compare::Comparison;
 use crate::engine::Stop;
 use crate::plan::{Plan, forecast, is_same_file};
-use crate::record::summary::{EndReason, Summary, Verdict, base_name};
+use crate::record::summary::{EndReason, Summary, base_name};
 use crate::report::compare::CompareFormat;
 use crate::report::files::Files;
 use crate::report::{self, Format};
 use crate::run;
 use crate::run::journal::Journal;
-use crate::units::nearest;
+use crate::units::{Part, nearest};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -48,7 +54,16 @@ pub(super) struct Args {
     /// Run this scenario, with all its matrix values, and those it needs; can be repeated
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Write the reports into this folder [default: reports/<suite>-<UTC time>]
+    /// Send one part of the load, as `2/4`; several processes together send the whole, and `flowbench
+    /// merge` makes one result of theirs. `auto`: as the engine that starts them (Slurm, MPI, an Indexed
+    /// Job of Kubernetes, GitLab, AWS Batch) numbers them
+    #[arg(long, value_name = "N/PARTS|auto", value_parser = PartWord::from_str, conflicts_with = "baseline")]
+    part: Option<PartWord>,
+    /// Begin at this time, as 2026-12-01T12:00:00Z. Connections are opened and Documents made before
+    #[arg(long, value_name = "TIME", value_parser = timestamp)]
+    at: Option<Timestamp>,
+    /// Write the reports into this folder, those of a part into a folder in it [default:
+    /// reports/<suite>-<UTC time>]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// Compare with this result, or folder of them, and write comparison.json, .html, .md and .xml
@@ -72,7 +87,12 @@ pub(super) async fn main(args: Args) -> Exit {
 async fn run(args: Args) -> Result<Exit, Problem> {
     let (suite, whole) = args.changes.suite(&args.file)?;
     let plan = only(whole.clone(), &args.only)?;
-    let runs = |name: &str| plan.scenarios.iter().any(|scenario| scenario.name == name);
+    let named: HashSet<String> =
+        plan.scenarios.iter().map(|scenario| scenario.name.clone()).collect();
+    let runs = |name: &str| named.contains(name);
+    let part = args.part.map_or(Ok(Part::WHOLE), PartWord::part)?;
+    let whole = whole.take_part(&suite, part, runs).map_err(|problems| Problem::from(&problems))?;
+    let plan = Plan { part, ..plan };
     forecast::check_connections(&suite, &whole, &limits(), runs)
         .map_err(|problems| Problem::from(&problems))?;
     if !args.quiet {
@@ -81,9 +101,16 @@ async fn run(args: Args) -> Result<Exit, Problem> {
         }
     }
     let baseline = Baseline::read(&args.baseline, &args.judging)?;
-    let folder = args.out.clone().unwrap_or_else(|| default_folder(&plan.secrets.mask(&plan.name)));
+    let mut folder =
+        args.out.clone().unwrap_or_else(|| default_folder(&plan.secrets.mask(&plan.name)));
+    if !part.is_whole() {
+        folder.push(part.name());
+    }
     let reports = [("report.json", Format::Json), ("report.html", Format::Html)];
-    let (files, journal) = Files::open(&folder, &reports).map_err(not_written)?;
+    let (mut files, journal) = Files::open(&folder, &reports).map_err(not_written)?;
+    if !part.is_whole() {
+        files.keep_journal();
+    }
     let mut ours = COMPARISONS.map(|name| folder.join(name)).to_vec();
     ours.extend(files.paths().map(Path::to_owned));
     ours.extend(run::log_names(&plan).into_iter().map(|name| folder.join(name)));
@@ -92,7 +119,8 @@ async fn run(args: Args) -> Result<Exit, Problem> {
         files.discard();
         return Err(saved_over(path));
     }
-    let (journal, notes) = match Journal::new(journal) {
+    let printed = args.json && !part.is_whole();
+    let (journal, notes) = match Journal::new(Printed { file: journal, printed }) {
         Ok((journal, notes)) => (Some(journal), Some(notes)),
         // A run works without a journal, too.
         Err(_) => (None, None),
@@ -107,6 +135,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
         stop,
         live,
         journal: notes,
+        at: args.at,
         logs: Some(folder.clone()),
     };
     let outcome = run::run(plan, options).await;
@@ -133,11 +162,15 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     };
     let written = files.write(&summary);
     // An interrupted run has no result to compare.
-    let baseline = baseline.filter(|_| exit(&summary) != Exit::Interrupted && written.is_ok());
+    let baseline = baseline.filter(|_| of_run(&summary) != Exit::Interrupted && written.is_ok());
     let judged = baseline.map(|base| base.judge(summary.clone(), &folder, !args.only.is_empty()));
     let comparison = judged.as_ref().and_then(|judged| judged.as_ref().ok());
     // If stdout cannot be written, the files are still complete.
-    let told = tell(&args, &summary, comparison.map(|(comparison, _)| comparison));
+    let told = match printed {
+        // Its journal is there already.
+        true => Ok(()),
+        false => tell(&args, &summary, comparison.map(|(comparison, _)| comparison)),
+    };
     let paths = written.map_err(|error| {
         let mut problem = not_written(error);
         if let Some(journal) = &journal {
@@ -149,11 +182,17 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     })?;
     let named = || match args.json {
         true => Ok(()),
-        false => paths.iter().try_for_each(|path| print::line(path.display())),
+        false if part.is_whole() => paths.iter().try_for_each(|path| print::line(path.display())),
+        false => print::line(format_args!(
+            "part {} of {}: merge it with the others (`flowbench merge`)\n{}",
+            part.number(),
+            part.of(),
+            folder.display()
+        )),
     };
     let told =
         told.and_then(|()| named()).map_or_else(|problem| problem.print(), |()| Exit::Passed);
-    let exit = exit(&summary).or(told);
+    let exit = of_run(&summary).or(told);
     let Some(judged) = judged else { return Ok(exit) };
     let gated = judged.and_then(|(comparison, paths)| {
         tell_comparison(&args, &comparison, &paths).map(|()| comparison::exit(&comparison))
@@ -256,14 +295,27 @@ fn tell(args: &Args, summary: &Summary, comparison: Option<&Comparison>) -> Resu
     print::written(|out| report::write(summary, format, out))
 }
 
-fn exit(summary: &Summary) -> Exit {
-    let ended = |reason| summary.scenarios.iter().any(|scenario| scenario.end.reason == reason);
-    match summary.verdict {
-        Verdict::Interrupted => Exit::Interrupted,
-        _ if ended(EndReason::Broken) => Exit::Usage,
-        Verdict::NotReached => Exit::Unreachable,
-        Verdict::Failed => Exit::Failed,
-        Verdict::Inconclusive => Exit::Inconclusive,
-        Verdict::Passed => Exit::Passed,
+/// A journal on its way into a file, and to stdout where that is asked for.
+struct Printed {
+    file: File,
+    printed: bool,
+}
+
+impl Write for Printed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        match self.printed {
+            true => print::written(|out| out.write_all(bytes))
+                .map_err(|problem| io::Error::other(problem.text)),
+            false => Ok(()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }

@@ -28,6 +28,8 @@ pub(super) enum ValueError {
     Cost(String),
     #[error("expected a number from {RUNS_MIN} to {RUNS_MAX}")]
     Runs,
+    #[error("expected a time such as `2026-12-01T12:00:00Z`, found `{0}`")]
+    Time(String),
 }
 
 /// Maximum number of runs.
@@ -38,6 +40,11 @@ pub(super) fn pair(text: &str) -> Result<(String, String), ValueError> {
         Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
         _ => Err(ValueError::Pair(text.into())),
     }
+}
+
+/// A time as RFC 3339 has it.
+pub(super) fn timestamp(text: &str) -> Result<jiff::Timestamp, ValueError> {
+    text.parse().map_err(|_| ValueError::Time(text.to_owned()))
 }
 
 /// Checks a pattern as `check` does in a suite.

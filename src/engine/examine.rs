@@ -22,7 +22,7 @@ use crate::error::chain;
 use crate::plan::{Action, Callbacks, Step};
 use crate::random::Key;
 use crate::template::TemplateError;
-use crate::units::Secrets;
+use crate::units::{Part, Secrets};
 use crate::wire::{DataRequest, Document, Form};
 
 /// What assertions and callbacks counted.
@@ -80,7 +80,23 @@ pub(crate) type Output = Arc<Mutex<dyn Write + Send>>;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Saves {
     secrets: Secrets,
+    /// Parts of a load save into files of their own.
+    part: Part,
     files: HashMap<PathBuf, Arc<Mutex<File>>>,
+}
+
+/// The file of a part: `found.part-2-of-4.jsonl` of `found.jsonl`.
+fn of_part(path: &Path, part: Part) -> PathBuf {
+    if part.is_whole() {
+        return path.to_owned();
+    }
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(format!(".{}", part.name()));
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
 }
 
 /// The text of an example is cut off here: enough to see what is wrong, little enough for a report.
@@ -127,9 +143,9 @@ pub(crate) struct Examiner {
 }
 
 impl Saves {
-    /// Files without these.
-    pub(crate) fn new(secrets: Secrets) -> Saves {
-        Saves { secrets, ..Saves::default() }
+    /// Files of a part, without these.
+    pub(crate) fn new(secrets: Secrets, part: Part) -> Saves {
+        Saves { secrets, part, ..Saves::default() }
     }
 
     /// Opens the files of these callbacks to append to them, and makes them and the folders they are in
@@ -140,7 +156,8 @@ impl Saves {
     pub(crate) fn open(&mut self, callbacks: &Callbacks) -> Result<(), (PathBuf, io::Error)> {
         for path in callbacks.saves() {
             if !self.files.contains_key(path) {
-                let file = open(path).map_err(|error| (path.to_owned(), error))?;
+                let own = of_part(path, self.part);
+                let file = open(&own).map_err(|error| (own, error))?;
                 self.files.insert(path.to_owned(), Arc::new(Mutex::new(file)));
             }
         }

@@ -17,6 +17,7 @@ use crate::client::Request;
 use crate::documents::{DocumentError, TwoContents};
 use crate::plan::HttpError;
 use crate::template::TemplateError;
+use crate::units::Part;
 use crate::wire::{EncodeError, Misfit};
 
 /// One request, ready to be sent.
@@ -154,10 +155,12 @@ impl From<Batch> for Queued {
 pub(crate) struct Same {
     /// All but the last.
     pub batch: Batch,
-    /// The last, where it is another: the rest of the Documents.
+    /// The last of the whole load, where it is another: the rest of the Documents.
     pub last: Option<Batch>,
-    /// How many in all, shared with the other workers.
+    /// How many, shared with the other workers of the part.
     pub budget: Budget,
+    /// Which of the whole load they are.
+    pub part: Part,
 }
 
 impl Feed {
@@ -170,11 +173,11 @@ impl Feed {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Batch>, FeedError>> {
         match self {
-            Feed::Same(Same { batch, last, budget }) => {
-                Poll::Ready(Ok(budget.take().map(|index| {
-                    let is_last = index + 1 == budget.total();
-                    let batch = last.as_ref().filter(|_| is_last).unwrap_or(batch);
-                    Batch { index, ..batch.clone() }
+            Feed::Same(Same { batch, last, budget, part }) => {
+                Poll::Ready(Ok(budget.take().map(|n| {
+                    let index = part.nth(n);
+                    let last = last.as_ref().filter(|last| last.index == index);
+                    Batch { index, ..last.unwrap_or(batch).clone() }
                 })))
             }
             Feed::Queue(queue) => queue.poll_recv(cx).map(|made| {
@@ -189,6 +192,6 @@ impl Feed {
     pub(crate) fn empty(count: u64) -> Feed {
         let request = Request::Mutate { body: bytes::Bytes::new() };
         let batch = Batch { request, documents: 1, index: 0 };
-        Feed::Same(Same { batch, last: None, budget: Budget::new(count) })
+        Feed::Same(Same { batch, last: None, budget: Budget::new(count), part: Part::WHOLE })
     }
 }

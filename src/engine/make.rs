@@ -17,6 +17,7 @@ use super::source::Budget;
 use crate::client::Request;
 use crate::documents::{Documents, TwoContents};
 use crate::plan::{self, HttpError, Parameters, Post, Step, Work};
+use crate::units::Part;
 use crate::wire::{DataRequest, Family, Form, Header, Map, Schema, Schemas, encode_single};
 
 /// What makes the requests of one step.
@@ -142,17 +143,22 @@ impl Maker {
         }
     }
 
-    /// The first `limit` requests for `workers` workers, each of which gets what the others do not;
-    /// without a limit they never end.
+    /// The part's share of the first `limit` requests for its `workers` workers, each of which gets what
+    /// the others do not; without a limit they never end.
     ///
     /// # Errors
     /// When one of the first requests cannot be made: what is wrong with them all shows before
     /// anything was sent.
-    pub(crate) fn feeds(&self, workers: usize, limit: Option<u64>) -> Result<Vec<Feed>, FeedError> {
+    pub(crate) fn feeds(
+        &self,
+        workers: usize,
+        limit: Option<u64>,
+        part: Part,
+    ) -> Result<Vec<Feed>, FeedError> {
         if let Some(two) = self.two_contents() {
             return Err(FeedError::TwoContents(two.clone()));
         }
-        let end = limit.unwrap_or(u64::MAX);
+        let end = limit.map_or(u64::MAX, |limit| part.share(limit));
         // Documents that are none make no request.
         if end == 0 || self.count() == Some(0) {
             return Ok(self.nothing(workers));
@@ -161,11 +167,11 @@ impl Maker {
             let first = self.make(0, &Map::new())?;
             // The Documents may end within the last request.
             let last = limit.map(|limit| self.make(limit - 1, &Map::new())).transpose()?;
-            return Ok(same(Same { batch: first, last, budget: Budget::new(end) }, workers));
+            return Ok(same(Same { batch: first, last, budget: Budget::new(end), part }, workers));
         }
         // A first stock, so that a load does not begin by waiting.
-        let first = self.make(0, &Map::new())?;
-        let stock = self.make_all(1..end.min(chunk(length(&first))).max(1));
+        let first = self.make(part.nth(0), &Map::new())?;
+        let stock = self.make_all(part, 1..end.min(chunk(length(&first))).max(1));
         let stock = [Ok(first)].into_iter().chain(stock).collect::<Result<Vec<_>, _>>()?;
         let (senders, feeds) = (0..workers)
             .map(|_| {
@@ -176,7 +182,7 @@ impl Maker {
         let maker = self.clone();
         std::thread::Builder::new()
             .name("documents".into())
-            .spawn(move || maker.run(senders, stock, end))
+            .spawn(move || maker.run(senders, stock, end, part))
             .map_err(|error| failed(0, error))?;
         Ok(feeds)
     }
@@ -185,7 +191,8 @@ impl Maker {
     pub(crate) fn nothing(&self, workers: usize) -> Vec<Feed> {
         let request = Request::Mutate { body: Bytes::new() };
         let batch = Batch { request, documents: 0, index: 0 };
-        same(Same { batch, last: None, budget: Budget::new(0) }, workers)
+        let budget = Budget::new(0);
+        same(Same { batch, last: None, budget, part: Part::WHOLE }, workers)
     }
 
     /// Fills the queues until the requests end or nobody takes them any more.
@@ -194,6 +201,7 @@ impl Maker {
         mut queues: Vec<mpsc::Sender<Result<Option<Queued>, FeedError>>>,
         stock: Vec<Batch>,
         end: u64,
+        part: Part,
     ) {
         let room = Room::here(QUEUED_BYTES_MAX);
         let mut next = stock.len() as u64;
@@ -221,7 +229,7 @@ impl Maker {
             }
             let chunk = next..end.min(next.saturating_add(chunk(longest)));
             next = chunk.end;
-            made = self.make_all(chunk);
+            made = self.make_all(part, chunk);
         }
         for queue in queues {
             // Fails when the worker ended first, and then it needs no end.
@@ -229,9 +237,10 @@ impl Maker {
         }
     }
 
-    fn make_all(&self, indices: Range<u64>) -> Vec<Result<Batch, FeedError>> {
+    /// Those of the part's own requests, by their places in it.
+    fn make_all(&self, part: Part, places: Range<u64>) -> Vec<Result<Batch, FeedError>> {
         let none = Map::new();
-        indices.into_par_iter().map(|index| self.make(index, &none)).collect()
+        places.into_par_iter().map(|n| self.make(part.nth(n), &none)).collect()
     }
 
     /// The `index`-th request, with what earlier steps of its iteration kept. Past the end of the
@@ -411,7 +420,7 @@ mod tests {
 
     fn on_threads(count: usize, maker: &Maker) -> Vec<Vec<u8>> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(count).build().expect("threads");
-        let made = pool.install(|| maker.make_all(0..200));
+        let made = pool.install(|| maker.make_all(Part::WHOLE, 0..200));
         made.iter().map(|batch| bytes(batch.as_ref().expect("a request"))).collect()
     }
 
@@ -442,11 +451,37 @@ mod tests {
         let makers = makers(
             "scenarios: [{name: a, request_size: 3, documents: {count: 1000, id: '${{ i }}'}}]",
         );
-        let feeds = makers[0].feeds(3, makers[0].count()).expect("feeds");
+        let feeds = makers[0].feeds(3, makers[0].count(), Part::WHOLE).expect("feeds");
         let all = futures_util::future::join_all(feeds.into_iter().map(drain)).await;
         let mut indices: Vec<u64> = all.iter().flatten().map(|(index, _)| *index).collect();
         indices.sort_unstable();
         assert_eq!(indices, (0..334).collect::<Vec<u64>>());
+    }
+
+    #[tokio::test]
+    async fn parts_share_the_requests_and_each_comes_once() {
+        let suite =
+            "scenarios: [{name: a, request_size: 3, documents: {count: 100, id: '${{ i }}'}},
+                     {name: b, request_size: 3, documents: {count: 100, text: same}},
+                     {name: c, load: {clients: 1, requests: 34}}]";
+        for maker in makers(suite) {
+            let limit = Some(maker.count().unwrap_or(34));
+            let mut whole =
+                drain(maker.feeds(1, limit, Part::WHOLE).expect("feeds").remove(0)).await;
+            whole.sort_unstable();
+            assert_eq!(whole.len(), 34);
+            for parts in [2, 5, 40] {
+                let mut all = Vec::new();
+                for number in 1..=parts {
+                    let part = Part::new(number, parts).expect("there is one");
+                    let feeds = maker.feeds(2, limit, part).expect("feeds");
+                    let taken = futures_util::future::join_all(feeds.into_iter().map(drain)).await;
+                    all.extend(taken.into_iter().flatten());
+                }
+                all.sort_unstable();
+                assert_eq!(all, whole, "{parts}: {maker:?}");
+            }
+        }
     }
 
     #[tokio::test]
@@ -456,7 +491,7 @@ mod tests {
             "scenarios: [{name: a, request_size: 1, load: {clients: 1, requests: 400}, \
              documents: {text: \"${{ 'x' * (i * 3000) }}\"}}]",
         );
-        let mut feed = makers[0].feeds(1, Some(400)).expect("feeds").remove(0);
+        let mut feed = makers[0].feeds(1, Some(400), Part::WHOLE).expect("feeds").remove(0);
         let Feed::Queue(queue) = &mut feed else { panic!("a queue") };
         // It fills up as far as it may.
         let mut before = 0;

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::event::Arrival;
 use crate::random::Key;
 use crate::schedule::{DueTimes, Pause, Profile};
+use crate::units::Part;
 
 /// Arrivals of one worker.
 #[derive(Debug)]
@@ -171,6 +172,13 @@ impl Share {
     /// All of it.
     pub(crate) const WHOLE: Share = Share { worker: 0, workers: 1 };
 
+    /// What one of the workers of a part carries out. Those of all parts are one row of workers, in which
+    /// the parts take turns, however many workers each has.
+    pub(crate) fn of_part(part: Part, worker: usize, workers: usize) -> Share {
+        let (index, of) = (part.index() as usize, part.of() as usize);
+        Share { worker: index + of * worker, workers: of * workers }
+    }
+
     /// How many of `total` things are this worker's.
     pub fn of(self, total: usize) -> usize {
         total / self.workers + usize::from(self.worker < total % self.workers)
@@ -189,11 +197,6 @@ impl Budget {
         self.taken
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < self.total).then(|| n + 1))
             .ok()
-    }
-
-    /// How many there were to take.
-    pub(crate) fn total(&self) -> u64 {
-        self.total
     }
 
     fn is_empty(&self) -> bool {

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
-use super::resolve::in_range;
+use super::range::in_range;
 use super::trace::read_trace;
 use super::{Load, Step, Until, Work};
 use crate::scenario::{self, Level};

@@ -9,7 +9,9 @@ mod http;
 mod loads;
 mod names;
 mod notes;
+mod parts;
 mod ports;
+mod range;
 mod resolve;
 mod saves;
 mod show;
@@ -25,6 +27,7 @@ pub(crate) use http::headers;
 pub use http::{Http, HttpError};
 pub use names::{NamedKind, UnknownName};
 pub(crate) use notes::no_slash;
+pub use parts::Division;
 pub use resolve::resolve;
 pub(crate) use resolve::resolve_onto;
 pub(crate) use saves::is_same_file;
@@ -39,7 +42,7 @@ use crate::random::Key;
 use crate::scenario::condition::Condition;
 use crate::schedule::{Pause, Profile, Schedule};
 use crate::template::{Scope, Template, TemplateError};
-use crate::units::{self, Count, Percentage, Rate, Secrets};
+use crate::units::{self, Count, Part, Percentage, Rate, Secrets};
 use crate::wire::{Map, Protocol};
 
 /// One suite, ready to run.
@@ -53,6 +56,8 @@ pub struct Plan {
     pub flows: Vec<Flow>,
     /// In the order of the file, matrices expanded.
     pub scenarios: Vec<Scenario>,
+    /// Which part of every load is carried out.
+    pub part: Part,
     /// A search for the highest load that holds, where the file asks for one.
     pub capacity: Option<Capacity>,
     /// What is shown of it nowhere.

@@ -2,6 +2,7 @@
 
 use super::forecast::peak;
 use super::{Load, Scenario};
+use crate::units::Part;
 use crate::wire::Protocol;
 
 /// Connections of a session.
@@ -30,22 +31,25 @@ const BUSY_RATE: f64 = 5_000.0;
 const BUSY_CLIENTS: usize = 32;
 
 impl Scenario {
-    /// The threads that send it on a machine of so many processors.
-    pub(crate) fn workers(&self, cores: usize) -> Workers {
+    /// The threads that send a part of it on a machine of so many processors.
+    pub(crate) fn workers(&self, cores: usize, part: Part) -> Workers {
+        let share = |total: usize| part.share(total as u64) as usize;
         let clients = match &self.load {
-            Load::Closed { .. } => Some(peak(&self.load) as usize),
+            Load::Closed { .. } => Some(share(peak(&self.load) as usize)),
             Load::Once | Load::Open { .. } => None,
         };
         // A thread without a client would have nothing to do.
         let most = cores.min(clients.unwrap_or(usize::MAX)).max(1);
         match self.client.connections {
             Connections::Exactly(connections) => {
+                // A part of few connections may have none left for it.
+                let connections = share(connections).max(1);
                 Workers { threads: connections.clamp(1, most), connections }
             }
             Connections::AsNeeded => {
                 let busy = match clients {
                     Some(clients) => clients >= BUSY_CLIENTS,
-                    None => peak(&self.load) >= BUSY_RATE,
+                    None => peak(&self.load) / part.of() as f64 >= BUSY_RATE,
                 };
                 let threads = if busy { most } else { 1 };
                 // Over HTTP each client has a connection of its own; opened before, it costs no

@@ -47,6 +47,12 @@ pub enum Code {
     /// Little's law fails: the relative difference between counted requests in flight and time
     /// spent in flight.
     LittlesLaw,
+    /// Parts of the load have no result: how many there are, and how many there should be.
+    PartMissing,
+    /// A part of the load ended before its time: after how many seconds.
+    PartLost,
+    /// A part of the load began late: by how much, and how much it may, ms.
+    PartLate,
     /// Too few requests for a percentile: how many there are, and how many it needs.
     TooFewRequests,
     /// The scenario did not run, or not to its end.

@@ -57,14 +57,14 @@ pub struct Second {
     pub documents_in_time: u64,
     /// Request-seconds in flight, which for one second is the mean number in flight.
     pub in_flight: f64,
-    /// p50 and p99 of the send delay of requests that ended in this second.
-    pub lag: [Option<Duration>; 2],
+    /// Send delay of requests that ended in this second.
+    pub(crate) lag: Compact,
     /// Response time of ok requests that ended in this second.
     pub response: Compact,
     /// Their service time.
     pub(crate) service: Compact,
-    /// Their mean time in each Executor.
-    pub executors: Vec<(String, Duration)>,
+    /// Their time in each Executor: its name, the mean, and of how many requests that is.
+    pub(crate) executors: Vec<(String, Duration, u64)>,
     /// Failures detected in this second, by kind.
     pub kinds: BTreeMap<String, u64>,
 }
@@ -133,30 +133,29 @@ impl Second {
             ok_in_time: tally.ok_in_time,
             documents_in_time: tally.documents_in_time,
             in_flight: tally.in_flight.area,
-            lag: [0.5, 0.99].map(|quantile| tally.lag.quantile(quantile)),
+            lag: Compact::new(&tally.lag),
             response: Compact::new(tally.ok()),
             service: Compact::new(&tally.service),
             executors: tally
                 .executors
                 .iter()
-                .filter_map(|stop| Some((stop.name.clone(), stop.time.mean()?)))
+                .filter_map(|stop| Some((stop.name.clone(), stop.time.mean()?, stop.time.count())))
                 .collect(),
             kinds,
         }
     }
 
-    /// Adds counts that arrive after the second was packed, from a worker that fell behind.
-    fn add(&mut self, late: &Tally) {
-        let (ok, late) = (self.outcomes[0], Second::new(late));
-        for (name, mean) in late.executors {
-            match self.executors.iter_mut().find(|(known, _)| *known == name) {
-                // Weighted by requests, although not all of them passed this Executor: close enough
-                // for late counts.
-                Some((_, known)) => {
-                    let weight = late.outcomes[0] as f64 / (ok + late.outcomes[0]).max(1) as f64;
+    /// Adds the same second of another part of the load, or counts that arrive after the second was
+    /// packed, from a worker that fell behind.
+    fn add(&mut self, late: Second) {
+        for (name, mean, count) in late.executors {
+            match self.executors.iter_mut().find(|(known, ..)| *known == name) {
+                Some((_, known, of)) => {
+                    let weight = count as f64 / (*of + count).max(1) as f64;
                     *known = known.mul_f64(1.0 - weight) + mean.mul_f64(weight);
+                    *of += count;
                 }
-                None => self.executors.push((name, mean)),
+                None => self.executors.push((name, mean, count)),
             }
         }
         for (kind, count) in late.kinds {
@@ -173,9 +172,7 @@ impl Second {
         self.ok_in_time += late.ok_in_time;
         self.documents_in_time += late.documents_in_time;
         self.in_flight += late.in_flight;
-        for (mine, late) in self.lag.iter_mut().zip(late.lag) {
-            *mine = (*mine).max(late);
-        }
+        self.lag.add(&late.lag);
         self.response.add(&late.response);
         self.service.add(&late.service);
     }
@@ -221,7 +218,7 @@ impl Recording {
             return known.merge(&tally);
         }
         if let Some(packed) = self.timeline.get_mut(second as usize) {
-            return packed.add(&tally);
+            return packed.add(Second::new(&tally));
         }
         // Seconds without events are part of the timeline too.
         let next = self.timeline.len() as u64 + self.recent.len() as u64;
@@ -229,6 +226,28 @@ impl Recording {
             self.push_recent(quiet, Tally::default());
         }
         self.push_recent(second, tally);
+    }
+
+    /// Merges the recording of another part of the load, second by second.
+    pub(crate) fn merge(&mut self, other: Recording) {
+        self.timeline = self.timeline();
+        self.recent.clear();
+        let theirs = other.timeline();
+        self.told.extend(other.told);
+        self.totals.merge(&other.totals);
+        self.warmup.merge(&other.warmup);
+        for (second, histogram) in other.warmup_seconds {
+            self.warmup_seconds.entry(second).or_default().add(&histogram);
+        }
+        self.first_request = [self.first_request, other.first_request].into_iter().flatten().min();
+        self.last_done = self.last_done.max(other.last_done);
+        self.stopped = self.stopped.max(other.stopped);
+        if self.timeline.len() < theirs.len() {
+            self.timeline.resize_with(theirs.len(), Second::default);
+        }
+        for (mine, theirs) in self.timeline.iter_mut().zip(theirs) {
+            mine.add(theirs);
+        }
     }
 
     fn push_recent(&mut self, second: u64, tally: Tally) {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::Histogram;
 use super::recording::{Recording, Second};
 use super::summary::{
@@ -14,7 +16,7 @@ use super::tally::{InFlight, StepTally, Tally};
 use crate::engine::event::Outcome;
 
 /// The time that rates refer to.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Window {
     /// Length of that time.
     pub length: Duration,
@@ -170,11 +172,11 @@ impl TimelineSecond {
             p50: response.quantile(0.5).map(ms),
             p99: response.quantile(0.99).map(ms),
             max: response.max().map(ms),
-            lag_p99: second.lag[1].map(ms),
+            lag_p99: second.lag.histogram().quantile(0.99).map(ms),
             executors: second
                 .executors
                 .iter()
-                .map(|(name, mean)| (name.clone(), ms(*mean)))
+                .map(|(name, mean, _)| (name.clone(), ms(*mean)))
                 .collect(),
             histogram: (response.count() > 0).then(|| response.to_base64()),
             service_histogram: (service.count() > 0).then(|| service.to_base64()),

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::reason::{Code, Reason};
 use super::summary::ms;
 use super::tally::Tally;
@@ -11,7 +13,7 @@ use crate::client::CallError;
 use crate::stats::samples_needed;
 
 /// What else is needed to decide that.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Circumstances {
     /// Whether arrivals follow the clock.
     pub open: bool,
@@ -24,10 +26,12 @@ pub struct Circumstances {
     pub withheld: f64,
     /// How long sending threads were ready to run without getting a processor.
     pub waited: Waited,
+    /// How long after the time that was set it began, if one was.
+    pub late: Option<Duration>,
 }
 
 /// How long threads waited for a processor.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Waited {
     /// Share of the time, for the thread that waited most.
     pub share: f64,
@@ -43,6 +47,9 @@ impl Circumstances {
         self.busiest > BUSY_MAX || self.withheld > WITHHELD_MAX
     }
 }
+
+/// How late a part may begin: by more, its seconds are not those of the others.
+const LATE_MAX: Duration = Duration::from_millis(100);
 
 /// Share of a processor above which a thread has no time left to be on time.
 const BUSY_MAX: f64 = 0.9;
@@ -64,6 +71,24 @@ const DELAY_MIN: Duration = Duration::from_millis(1);
 
 /// Share of the offered load that may be in flight at the end of a short run.
 const LEFT_MAX: f64 = 0.05;
+
+impl Circumstances {
+    /// Those of a load that was sent in parts.
+    pub(crate) fn and(self, other: Circumstances) -> Circumstances {
+        Circumstances {
+            open: self.open || other.open,
+            length: self.length.and_then(|length| Some(length.min(other.length?))),
+            busiest: self.busiest.max(other.busiest),
+            withheld: self.withheld.max(other.withheld),
+            waited: Waited {
+                share: self.waited.share.max(other.waited.share),
+                total: self.waited.total + other.waited.total,
+                times: self.waited.times + other.waited.times,
+            },
+            late: self.late.max(other.late),
+        }
+    }
+}
 
 /// The reasons not to quote a recording.
 pub fn reasons(recording: &Recording, circumstances: Circumstances) -> Vec<Reason> {
@@ -101,7 +126,15 @@ pub fn reasons(recording: &Recording, circumstances: Circumstances) -> Vec<Reaso
         let (on_time, all) = (on_time as f64, totals.offered as f64);
         reasons.push(Reason::new(Code::NotSentInTime, on_time, all, text));
     }
-    let Circumstances { open, length, busiest, withheld, waited } = circumstances;
+    let Circumstances { open, length, busiest, withheld, waited, late } = circumstances;
+    if let Some(late) = late.filter(|late| *late > LATE_MAX) {
+        let text = format!(
+            "it began {} after the time that was set (limit {})",
+            show(late),
+            show(LATE_MAX)
+        );
+        reasons.push(Reason::new(Code::PartLate, ms(late), ms(LATE_MAX), text));
+    }
     if busiest > BUSY_MAX {
         let text = format!(
             "a thread that sends was busy {:.0} % of the time (limit {:.0} %); use more connections \

@@ -18,6 +18,8 @@ use crate::record::summary::Summary;
 pub(crate) struct Files {
     reports: Vec<(Format, PathBuf)>,
     journal: PathBuf,
+    /// The journal stays when all reports are written.
+    keeps_journal: bool,
     /// Folders that did not exist before, outermost first.
     made: Vec<PathBuf>,
 }
@@ -50,7 +52,12 @@ impl Files {
         std::fs::create_dir_all(folder)
             .map_err(|source| FilesError { path: folder.into(), source })?;
         let reports = reports.iter().map(|(name, format)| (*format, folder.join(name)));
-        let mut files = Files { reports: reports.collect(), journal: folder.into(), made };
+        let mut files = Files {
+            reports: reports.collect(),
+            journal: folder.into(),
+            keeps_journal: false,
+            made,
+        };
         let taken = files.reports.iter().find(|(_, path)| path.is_dir());
         if let Some((_, path)) = taken {
             let error = FilesError { path: path.clone(), source: ErrorKind::IsADirectory.into() };
@@ -82,9 +89,16 @@ impl Files {
             whole(&path, |out| super::write(summary, format, out))?;
             paths.push(path);
         }
-        // Everything in it is in the reports, so it does no harm if it stays.
-        let _ = std::fs::remove_file(&self.journal);
+        if !self.keeps_journal {
+            // Everything in it is in the reports, so it does no harm if it stays.
+            let _ = std::fs::remove_file(&self.journal);
+        }
         Ok(paths)
+    }
+
+    /// Has the journal stay: others read it.
+    pub(crate) fn keep_journal(&mut self) {
+        self.keeps_journal = true;
     }
 
     /// The files to be written here.

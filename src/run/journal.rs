@@ -17,12 +17,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::examined::Examined;
 use super::seconds;
-use super::summarize::{Measured, Outline, never_ran, summarize};
+use super::summarize::{Ending, Measured, Outline, never_ran, summarize};
 use crate::record::saved::{ReadError, ReadProblem};
 use crate::record::summary::{
-    AssertionSummary, CallbackCounts, ClientSummary, End, EndReason, ScenarioSummary, Summary,
-    TargetSummary,
+    ClientSummary, End, EndReason, ScenarioSummary, Summary, TargetSummary,
 };
 use crate::record::tally::{InFlight, Slowest, Tally};
 use crate::record::validity::Circumstances;
@@ -80,6 +80,8 @@ pub(super) enum Entry {
     },
     /// What one worker measured since it told last.
     Measured(Box<Told>),
+    /// The load of a scenario is over: everything was told before.
+    Finished { scenario: usize, ending: Box<Ending> },
     /// A scenario is over, and this came of it.
     Ended { scenario: usize, summary: Box<ScenarioSummary> },
 }
@@ -114,20 +116,12 @@ pub(super) struct Told {
     examined: Option<Examined>,
 }
 
-/// What was found in answers, since the start of the scenario.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Examined {
-    pub(super) assertions: Vec<AssertionSummary>,
-    pub(super) callbacks: CallbackCounts,
-    pub(super) counters: indexmap::IndexMap<String, u64>,
-}
-
 impl Journal {
-    /// Writes into a file from its start, until the notes are dropped.
+    /// Writes into a file, or another place, from its start, until the notes are dropped.
     ///
     /// # Errors
     /// When there is no thread for it.
-    pub(crate) fn new(mut file: File) -> io::Result<(Journal, Notes)> {
+    pub(crate) fn new(mut file: impl Write + Send + 'static) -> io::Result<(Journal, Notes)> {
         let (lines, waiting) = mpsc::sync_channel::<Vec<u8>>(LINES_WAITING);
         let writer = std::thread::Builder::new().name("journal".into()).spawn(move || {
             // Line by line, so that what was told is the system's to keep when we are killed.
@@ -231,19 +225,42 @@ pub(crate) fn is_journal(path: &Path) -> bool {
 /// When it cannot be read, is no journal, or of a newer flowbench. A last line without its end is
 /// none: so ends the journal of a run that was killed.
 pub fn read(path: &Path) -> Result<Summary, ReadError> {
+    let (replay, cut) = replay(path, &[], Strangers::Refused)?;
+    Ok(replay.finish(cut))
+}
+
+/// Lines that are none of a journal's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Strangers {
+    /// They make it no journal.
+    Refused,
+    /// They are left out: it was printed, and others print too.
+    Skipped,
+}
+
+/// Tells a run again, of each scenario as far as `until`, where there is one. Gives the line in the middle
+/// of which the journal ends, too.
+pub(super) fn replay(
+    path: &Path,
+    until: &[Option<u64>],
+    strangers: Strangers,
+) -> Result<(Replay, Option<usize>), ReadError> {
     let problem = |problem| ReadError { path: path.to_owned(), problem };
     let file = File::open(path).map_err(|error| problem(error.into()))?;
     let input = BufReader::new(file);
-    let mut lines = Lines { input, number: 0, last: Vec::new(), cut: false };
+    let mut lines = Lines { input, number: 0, last: Vec::new(), cut: false, strangers };
     let head = lines.next_line().and_then(|line| match line {
         Some(line) => head(&line),
         None => Err(ReadProblem::Foreign("it has not one whole line".into())),
     });
     let mut replay = Replay::new(head.map_err(problem)?);
+    for (replayed, until) in replay.scenarios.iter_mut().zip(until) {
+        replayed.until = *until;
+    }
     loop {
         let line = match lines.next_line() {
             Ok(Some(line)) => line,
-            Ok(None) => return Ok(replay.finish(lines.cut.then_some(lines.number))),
+            Ok(None) => return Ok((replay, lines.cut.then_some(lines.number))),
             Err(error) => return Err(problem(error)),
         };
         let told = serde_json::from_slice(&line)
@@ -262,6 +279,7 @@ struct Lines {
     last: Vec<u8>,
     /// It ends within a line.
     cut: bool,
+    strangers: Strangers,
 }
 
 /// A line: what all workers of a scenario measured in half a second.
@@ -270,6 +288,16 @@ const LINE_BYTES_MAX: u64 = 64 << 20;
 impl Lines {
     /// The next line that has an end.
     fn next_line(&mut self) -> Result<Option<Vec<u8>>, ReadProblem> {
+        loop {
+            let line = self.any_line()?;
+            let ours = line.as_ref().is_none_or(|line| line.first() == Some(&b'{'));
+            if ours || self.strangers == Strangers::Refused {
+                return Ok(line);
+            }
+        }
+    }
+
+    fn any_line(&mut self) -> Result<Option<Vec<u8>>, ReadProblem> {
         let mut line = Vec::new();
         self.input.by_ref().take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line)?;
         self.number += 1;
@@ -327,24 +355,28 @@ enum EntryError {
 }
 
 /// A run told again from its journal.
-struct Replay {
-    summary: Summary,
-    scenarios: Vec<Replayed>,
+pub(super) struct Replay {
+    pub(super) summary: Summary,
+    pub(super) scenarios: Vec<Replayed>,
     /// Of any clock: only differences to it are told.
     start: Instant,
     at_s: f64,
 }
 
-struct Replayed {
-    outline: Outline,
-    workers: usize,
-    began: bool,
+pub(super) struct Replayed {
+    pub(super) outline: Outline,
+    pub(super) workers: usize,
+    pub(super) began: bool,
     ended: bool,
+    /// How its load ended, if it came to its end.
+    pub(super) ending: Option<Ending>,
     length: Option<Duration>,
     /// From the start of the run.
     measured_from_s: f64,
-    recording: Recording,
-    examined: Examined,
+    pub(super) recording: Recording,
+    pub(super) examined: Examined,
+    /// What is measured from this second on is left out.
+    until: Option<u64>,
 }
 
 /// Threads that send, in a journal.
@@ -357,10 +389,12 @@ impl Replay {
             workers: 0,
             began: false,
             ended: false,
+            ending: None,
             length: None,
             measured_from_s: 0.0,
             recording: Recording::default(),
             examined: Examined::default(),
+            until: None,
         };
         Replay {
             summary: head.summary,
@@ -370,9 +404,16 @@ impl Replay {
         }
     }
 
+    /// How long the run went on, in seconds.
+    pub(super) fn at_s(&self) -> f64 {
+        self.at_s
+    }
+
     fn add(&mut self, entry: Entry) -> Result<(), EntryError> {
         let index = match &entry {
-            Entry::Began { scenario, .. } | Entry::Ended { scenario, .. } => *scenario,
+            Entry::Began { scenario, .. }
+            | Entry::Finished { scenario, .. }
+            | Entry::Ended { scenario, .. } => *scenario,
             Entry::Measured(told) => told.scenario,
         };
         let count = self.scenarios.len();
@@ -396,6 +437,7 @@ impl Replay {
                 self.at_s = self.at_s.max(told.at_s);
                 replayed.add(*told, self.start)?;
             }
+            Entry::Finished { ending, .. } => replayed.ending = Some(*ending),
             Entry::Ended { summary: ended, .. } => {
                 self.at_s = self.at_s.max(ended.started_at_s + ended.duration_s);
                 *summary = *ended;
@@ -439,6 +481,8 @@ impl Replayed {
         if let Some((second, _)) = told.seconds.iter().find(|(second, _)| *second > end) {
             return Err(EntryError::TooFarOff(*second));
         }
+        let mut seconds = told.seconds;
+        seconds.retain(|(second, _)| self.until.is_none_or(|until| *second < until));
         // One that is done tells no more, but had told until now.
         let until = told.until.unwrap_or_else(|| {
             let until = told.at_s - self.measured_from_s;
@@ -447,7 +491,7 @@ impl Replayed {
         self.recording.add(Delta {
             worker: told.worker,
             told: until,
-            seconds: told.seconds,
+            seconds,
             warmup: told.warmup.unwrap_or_default(),
             warmup_seconds: told.warmup_seconds,
             first_request: told.first_request.map(|(at, took)| (start + at, took)),
@@ -460,12 +504,24 @@ impl Replayed {
         Ok(())
     }
 
+    /// Whether its load ended in the middle.
+    pub(super) fn is_lost(&self) -> bool {
+        self.began && self.ending.is_none()
+    }
+
     fn finish(mut self, empty: ScenarioSummary) -> ScenarioSummary {
         self.give_up();
+        let ending = self.lost();
+        let measured = Measured { examined: self.examined, recording: self.recording, ending };
+        summarize(empty, &self.outline, measured)
+    }
+
+    /// How a load ended whose process did in the middle.
+    pub(super) fn lost(&self) -> Ending {
         let observed = self.recording.observed();
         let length = self.length.map_or(observed, |length| length.min(observed));
         let message = "the process ended in the middle; this is what its journal holds";
-        let measured = Measured {
+        Ending {
             end: End { reason: EndReason::Interrupted, message: Some(message.into()) },
             window: Window { length, timed: true },
             client: ClientSummary { workers: self.workers, ..ClientSummary::default() },
@@ -474,16 +530,13 @@ impl Replayed {
                 length: Some(length),
                 ..Circumstances::default()
             },
-            examined: self.examined,
-            recording: self.recording,
             cut: true,
-        };
-        summarize(empty, &self.outline, measured)
+        }
     }
 
     /// What had not ended when the run was killed counts as sent and given up. Of their time all is
     /// known together: what they spent in flight and the others did not.
-    fn give_up(&mut self) {
+    pub(super) fn give_up(&mut self) {
         let totals = &self.recording.totals;
         let unsent = totals.offered.saturating_sub(totals.sent + totals.dropped);
         let ended = totals.count_all() + totals.abandoned;
@@ -504,6 +557,10 @@ impl Replayed {
 }
 
 impl Entry {
+    pub(super) fn finished(scenario: usize, ending: &Ending) -> Entry {
+        Entry::Finished { scenario, ending: Box::new(ending.clone()) }
+    }
+
     pub(super) fn began(
         scenario: usize,
         target: &TargetSummary,

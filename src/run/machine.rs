@@ -23,6 +23,13 @@ pub fn environment() -> Environment {
     }
 }
 
+/// Name of the machine; `None` where it is no text or has none.
+pub(super) fn host_name() -> Option<String> {
+    let name = rustix::system::uname();
+    let name = name.nodename().to_str().ok()?;
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
 /// Memory we may use, in bytes: what is installed, or what our control group grants.
 pub(super) fn memory() -> Option<u64> {
     let read = |path: &str| std::fs::read_to_string(path).ok();

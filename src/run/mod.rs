@@ -1,10 +1,12 @@
 //! A plan carried out: Flows started, scenarios run in their order, what was measured summed up.
 
 mod command;
+mod examined;
 mod flows;
 pub mod journal;
 mod live;
 mod machine;
+pub mod merge;
 mod scenario;
 pub mod search;
 mod summarize;
@@ -24,12 +26,13 @@ pub(crate) use flows::log_names;
 pub use flows::response_memory;
 pub use live::{Live, Recent, State};
 pub use machine::environment;
+use machine::host_name;
 pub use trials::{Look, Seen, Trials};
 
 use crate::engine::Stop;
 use crate::engine::examine::{Output, Saves};
 use crate::plan::Plan;
-use crate::record::summary::{EndReason, ScenarioSummary, Summary};
+use crate::record::summary::{EndReason, RunPart, ScenarioSummary, Summary};
 use crate::threshold;
 use flows::Flows;
 use journal::{Entry, Notes};
@@ -46,6 +49,8 @@ pub struct Options {
     /// Where to write down what was measured as it is measured, so that a run that is killed is not
     /// lost.
     pub(crate) journal: Option<Notes>,
+    /// When the load begins; `None`: at once. Connections are opened and requests are made before.
+    pub at: Option<jiff::Timestamp>,
     /// The folder for the output of the commands that start Flows; `None`: only its end is kept, for
     /// messages.
     pub logs: Option<PathBuf>,
@@ -59,6 +64,7 @@ impl Default for Options {
             stop: Stop::default(),
             live: watch::Sender::new(Vec::new()),
             journal: None,
+            at: None,
             logs: None,
         }
     }
@@ -86,6 +92,8 @@ struct Context {
     saves: Saves,
     options: Options,
     started: Instant,
+    /// When the load begins, if that was set.
+    at: Option<Instant>,
     /// Looks at what is measured while it is, where somebody wants to end scenarios by it.
     look: Option<Mutex<Look>>,
 }
@@ -145,23 +153,29 @@ impl Context {
         scenarios: &[usize],
         options: Options,
     ) -> Result<(Context, Summary), RunError> {
-        let mut saves = Saves::new(plan.secrets.clone());
+        let mut saves = Saves::new(plan.secrets.clone(), plan.part);
         for step in plan.scenarios.iter().flat_map(|scenario| &scenario.steps) {
             saves
                 .open(&step.callbacks)
                 .map_err(|(path, source)| RunError::Save { path, source })?;
         }
-        let summary = begin(&plan, jiff::Timestamp::now());
+        let now = jiff::Timestamp::now();
+        let summary = begin(&plan, now, options.at);
         let started = Instant::now();
+        let at = options.at.map(|at| instant(started, at.duration_since(now)));
         let waiting = |scenario| Live::waiting(scenario, &plan.secrets);
         options.live.send_replace(plan.scenarios.iter().map(waiting).collect());
-        let outlines: Vec<Outline> = plan.scenarios.iter().map(Outline::new).collect();
+        let mut outlines: Vec<Outline> = plan.scenarios.iter().map(Outline::new).collect();
         if let Some(journal) = &options.journal {
             journal.begin(&summary, &outlines, &plan.secrets);
         }
+        if !plan.part.is_whole() {
+            // They are about the whole load, and judged when its parts are merged.
+            outlines.iter_mut().for_each(|outline| outline.thresholds.clear());
+        }
         let scenarios = scenarios.iter().copied();
         let flows = Flows::begin(&plan, scenarios, options.logs.as_deref(), &options.stop).await;
-        Ok((Context { plan, outlines, flows, saves, options, started, look: None }, summary))
+        Ok((Context { plan, outlines, flows, saves, options, started, at, look: None }, summary))
     }
 
     /// Stops the Flows. What went to one whose command has ended, at any time, was not measured of it.
@@ -194,6 +208,13 @@ impl Context {
         Stop { drain, abort }
     }
 
+    /// When a scenario is due, if that was set: those that wait for others are due when they are over.
+    fn due(&self, scenario: usize) -> Option<Instant> {
+        let scenario = &self.plan.scenarios[scenario];
+        let waits = !scenario.needs.is_empty() || !scenario.after.is_empty();
+        self.at.filter(|_| !waits).map(|at| at + scenario.start)
+    }
+
     /// Writes down what happened, where there is a journal.
     fn journal(&self, entry: impl FnOnce() -> Entry) {
         if let Some(journal) = &self.options.journal {
@@ -203,12 +224,22 @@ impl Context {
 }
 
 /// What is known of a run when it begins.
-fn begin(plan: &Plan, started_at: jiff::Timestamp) -> Summary {
+fn begin(plan: &Plan, started_at: jiff::Timestamp, at: Option<jiff::Timestamp>) -> Summary {
+    let environment = environment();
+    let part = (!plan.part.is_whole()).then(|| RunPart {
+        number: plan.part.number(),
+        of: plan.part.of(),
+        host: host_name(),
+        cores: environment.cores,
+        started_at,
+        at,
+    });
     Summary {
         suite: plan.name.clone(),
         started_at,
         seed: plan.seed,
-        environment: environment(),
+        part,
+        environment,
         resolved: Some(plan.resolved()),
         scenarios: (0..plan.scenarios.len()).map(|index| summarize::empty(plan, index)).collect(),
         ..Summary::default()
@@ -238,7 +269,11 @@ async fn in_turn(
             let mut progress = watches[other].clone();
             let _ = progress.wait_for(|progress| *progress != Progress::Pending).await;
         }
-        tokio::time::sleep(scenario.start).await;
+        match context.due(index) {
+            // It connects and makes its first requests shortly before.
+            Some(due) => tokio::time::sleep_until(early(due)).await,
+            None => tokio::time::sleep(scenario.start).await,
+        }
         None
     };
     let obstacle = tokio::select! {
@@ -249,6 +284,20 @@ async fn in_turn(
         Some(reason) => summarize::not_run(context, index, EndReason::Skipped, reason),
         None => scenario::run(context, index).await,
     }
+}
+
+/// The instant that is so far from another one; where it would be before all instants, the other.
+fn instant(from: Instant, distance: jiff::SignedDuration) -> Instant {
+    let length = distance.unsigned_abs();
+    let there =
+        if distance.is_negative() { from.checked_sub(length) } else { from.checked_add(length) };
+    there.unwrap_or(from)
+}
+
+/// When to connect for a load that is due: Flows end connections on which nothing comes for long.
+fn early(due: Instant) -> Instant {
+    const BEFORE: Duration = Duration::from_secs(20);
+    due.checked_sub(BEFORE).unwrap_or(due)
 }
 
 /// Seconds, to the microsecond: finer would pretend.

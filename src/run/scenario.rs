@@ -8,10 +8,11 @@ use futures_util::future::{join_all, try_join_all};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::journal::{Entry, Examined, Told};
+use super::examined::{Examined, found};
+use super::journal::{Entry, Told};
 use super::live::{Live, Recent, State};
 use super::machine::{Withheld, cores, max_rss};
-use super::summarize::{Measured, empty, found, lost, not_run, summarize, target};
+use super::summarize::{Ending, Measured, empty, lost, not_run, summarize, target};
 use super::timing::Timing;
 use super::trials::Seen;
 use super::worker::{self, Order, Ready, Report, WorkerError};
@@ -35,6 +36,7 @@ use crate::record::validity::{Circumstances, Waited};
 use crate::record::{Delta, Recorder, Recording, Window, cut};
 use crate::scenario::condition::Condition;
 use crate::threshold::Evidence;
+use crate::units::Part;
 use crate::wire::{Family, Form};
 
 /// Deltas on their way to be merged: some for each worker. A worker that finds no room keeps its
@@ -136,13 +138,13 @@ async fn carry_out(
     config: ClientConfig,
     target: &mut TargetSummary,
 ) -> Result<Loaded, Obstacle> {
-    let scenario = &context.plan.scenarios[index];
+    let (scenario, part) = (&context.plan.scenarios[index], context.plan.part);
     let signals = context.stop_of(index);
     let (stop, interrupted) = (signals.child(), signals.drain.cancelled());
     // Plain requests are the same to whatever they go.
     let speaks_jina = scenario.steps.iter().any(|step| !matches!(step.work, Work::Http(_)));
     let workers = tokio::select! {
-        workers = connect(config, scenario) => workers.map_err(unreachable)?,
+        workers = connect(config, scenario, part) => workers.map_err(unreachable)?,
         () = interrupted => return Err(Obstacle::Interrupted),
     };
     let (Some(first), count) = (workers.first(), workers.len()) else {
@@ -159,7 +161,7 @@ async fn carry_out(
     let (seed, name) = (context.plan.seed, scenario.name.clone());
     let choices = scenario.choices.clone();
     let made = tokio::task::spawn_blocking(move || {
-        make((seed, &name), (&steps, &choices), (form, &schemas), warm, again, count)
+        make((seed, &name), (&steps, &choices), (form, &schemas), warm, again, (part, count))
     });
     let (warmup, feeds, chain) =
         made.await.unwrap_or(Err(FeedError::Gone)).map_err(Obstacle::Broken)?;
@@ -169,8 +171,12 @@ async fn carry_out(
     let in_order = matches!(scenario.load, Load::Once) && scenario.client.results_in_order;
     let (answers, examined, examining) = look_at_answers(examiner, in_order);
 
-    let began = Instant::now();
-    let plan = Timing::new(scenario, began, context.plan.seed);
+    // Workers wait for the time that was set with their connections open, and then they are on time.
+    let now = Instant::now();
+    let due = context.due(index);
+    let began = due.map_or(now, |due| due.max(now));
+    let late = due.map(|due| began - due);
+    let plan = Timing::new(scenario, began, context.plan.seed, part);
     let frame = plan.frame;
     context.journal(|| Entry::began(index, target, began - context.started, count, frame.duration));
     let slots = Slots::new(plan.max_in_flight);
@@ -178,7 +184,7 @@ async fn carry_out(
     let withheld = Withheld::start();
     let shares = workers.into_iter().zip(warmup).zip(feeds).enumerate();
     let running = shares.map(|(worker, ((ready, warmup), feed))| {
-        let share = Share { worker, workers: count };
+        let share = Share::of_part(part, worker, count);
         ready.run(Order {
             worker,
             frame,
@@ -232,6 +238,7 @@ async fn carry_out(
         }
     };
     while let Ok(delta) = received.try_recv() {
+        note(&delta, &recording);
         recording.add(delta);
     }
     // The answers' senders are gone with the workers, so this ends as soon as all are looked at.
@@ -245,6 +252,7 @@ async fn carry_out(
         match report {
             Ok(mut report) => {
                 let rest = std::mem::take(&mut report.rest);
+                note(&rest, &recording);
                 recording.add(rest);
                 workers.push(report);
             }
@@ -265,30 +273,34 @@ async fn carry_out(
     let busy = |worker: &Report| of_wall(worker.cpu, worker);
     let waiting = |worker: &Report| of_wall(worker.waited.0, worker);
     let measured = Measured {
-        end,
         recording,
         examined: found(&examined),
-        window,
-        client: ClientSummary {
-            cpu_s: Some(seconds(workers.iter().map(|worker| worker.cpu).sum())),
-            max_rss_bytes: max_rss(),
-            workers: workers.len(),
-            unmatched_replies: unmatched.into(),
-            ..ClientSummary::default()
-        },
-        circumstances: Circumstances {
-            open: matches!(scenario.load, Load::Open { .. }),
-            busiest: workers.iter().map(busy).fold(0.0, f64::max),
-            withheld: withheld.share(),
-            length: window.timed.then_some(window.length),
-            waited: Waited {
-                share: workers.iter().map(waiting).fold(0.0, f64::max),
-                total: workers.iter().map(|worker| worker.waited.0).sum(),
-                times: workers.iter().map(|worker| worker.waited.1).sum(),
+        ending: Ending {
+            end,
+            window,
+            client: ClientSummary {
+                cpu_s: Some(seconds(workers.iter().map(|worker| worker.cpu).sum())),
+                max_rss_bytes: max_rss(),
+                workers: workers.len(),
+                unmatched_replies: unmatched.into(),
+                ..ClientSummary::default()
             },
+            circumstances: Circumstances {
+                open: matches!(scenario.load, Load::Open { .. }),
+                busiest: workers.iter().map(busy).fold(0.0, f64::max),
+                withheld: withheld.share(),
+                length: window.timed.then_some(window.length),
+                waited: Waited {
+                    share: workers.iter().map(waiting).fold(0.0, f64::max),
+                    total: workers.iter().map(|worker| worker.waited.0).sum(),
+                    times: workers.iter().map(|worker| worker.waited.1).sum(),
+                },
+                late,
+            },
+            cut: context.options.stop.abort.is_cancelled(),
         },
-        cut: context.options.stop.abort.is_cancelled(),
     };
+    context.journal(|| Entry::finished(index, &measured.ending));
     Ok((measured, began))
 }
 
@@ -301,7 +313,7 @@ fn make(
     spoken: Spoken<'_>,
     warm: bool,
     again: bool,
-    workers: usize,
+    (part, workers): (Part, usize),
 ) -> Result<Made, FeedError> {
     let maker = |step: &Step| Maker::new(step, spoken);
     let pick = Pick::new(choices, seed, scenario);
@@ -309,16 +321,20 @@ fn make(
     // The Documents that end first end the load; those of the warmup start again.
     let limit = steps.iter().filter_map(|step| maker(step).count()).min();
     let limit = limit.filter(|_| !again);
-    let warmup = if warm { first.feeds(workers, None)? } else { first.nothing(workers) };
+    let warmup = if warm { first.feeds(workers, None, part)? } else { first.nothing(workers) };
     let chain = Chain::is_needed(steps)
         .then(|| Chain::new(steps, spoken, pick, seed, scenario))
         .transpose()?;
-    Ok((warmup, first.feeds(workers, limit)?, chain))
+    Ok((warmup, first.feeds(workers, limit, part)?, chain))
 }
 
 /// Opens the connections of all workers.
-async fn connect(config: ClientConfig, scenario: &Scenario) -> Result<Vec<Ready>, WorkerError> {
-    let Workers { threads: workers, connections } = scenario.workers(cores());
+async fn connect(
+    config: ClientConfig,
+    scenario: &Scenario,
+    part: Part,
+) -> Result<Vec<Ready>, WorkerError> {
+    let Workers { threads: workers, connections } = scenario.workers(cores(), part);
     let shares = (0..workers).map(|worker| {
         let connections = Share { worker, workers }.of(connections).max(1);
         worker::start(ClientConfig { connections, ..config.clone() })
@@ -417,7 +433,9 @@ impl Watch<'_> {
         totals: &Tally,
         elapsed: Duration,
     ) -> Option<String> {
-        let thresholds = self.scenario.thresholds.iter();
+        // Those of a part are about the whole load, of which it knows nothing.
+        let whole = self.context.plan.part.is_whole();
+        let thresholds = self.scenario.thresholds.iter().filter(|_| whole);
         let mut due = thresholds.filter(|t| t.abort && elapsed >= t.after).peekable();
         due.peek()?;
         let counts = counted(&lock(self.examined));

@@ -4,15 +4,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::journal::Examined;
+use super::examined::Examined;
 use super::timing::describe;
 use super::{Context, seconds};
-use crate::engine::examine;
 use crate::plan::{Load, Plan, Scenario};
 use crate::record::reason::{Code, Reason};
 use crate::record::summary::{
-    AssertionSummary, CallbackCount, CallbackCounts, ChoiceSummary, ClientSummary, End, EndReason,
-    ScenarioSummary, TargetSummary, Validity,
+    ChoiceSummary, ClientSummary, End, EndReason, ScenarioSummary, TargetSummary, Validity,
 };
 use crate::record::validity::{self, Circumstances};
 use crate::record::{Recording, Window, cut};
@@ -34,9 +32,15 @@ pub(super) struct Outline {
 
 /// What came of a scenario's load.
 pub(super) struct Measured {
-    pub(super) end: End,
     pub(super) recording: Recording,
     pub(super) examined: Examined,
+    pub(super) ending: Ending,
+}
+
+/// How a scenario's load ended, and what is known of it besides what workers measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Ending {
+    pub(super) end: End,
     pub(super) window: Window,
     /// The part of it that the recording does not tell.
     pub(super) client: ClientSummary,
@@ -67,7 +71,8 @@ pub(super) fn summarize(
     outline: &Outline,
     measured: Measured,
 ) -> ScenarioSummary {
-    let Measured { end, mut recording, examined, window, client, circumstances, cut } = measured;
+    let Measured { mut recording, examined, ending } = measured;
+    let Ending { end, window, client, circumstances, cut } = ending;
     let unknown = if cut { recording.forget_abandoned() } else { 0 };
     let mut summary = recording.summary(empty, &outline.step_names(), outline.warmup, window);
     if cut {
@@ -95,30 +100,6 @@ pub(super) fn summarize(
     threshold::judge(&mut summary, &outline.thresholds)
         .expect("we have just written these histograms");
     summary
-}
-
-/// What was found in answers so far.
-pub(super) fn found(examined: &examine::Examined) -> Examined {
-    let count = |count: &examine::CallbackCount| CallbackCount {
-        fired: count.fired,
-        failed: count.failed,
-        example: count.example.clone(),
-    };
-    let assertions = examined.assertions.iter().map(|assertion| AssertionSummary {
-        name: assertion.name.clone(),
-        passed: assertion.passed,
-        failed: assertion.failed,
-        example: assertion.example.clone(),
-    });
-    Examined {
-        assertions: assertions.collect(),
-        callbacks: CallbackCounts {
-            on_done: count(&examined.on_done),
-            on_error: count(&examined.on_error),
-            on_always: count(&examined.on_always),
-        },
-        counters: examined.counters.clone(),
-    }
 }
 
 /// Has a summary say that the command of its Flow ended: whatever was measured, was not measured of a

@@ -7,6 +7,7 @@ use crate::plan::{self, Load, Scenario, Until};
 use crate::record::summary::EndReason;
 use crate::record::{Recording, Window};
 use crate::schedule::{ArrivalProcess, DueTimes, GammaGaps, Profile, Schedule};
+use crate::units::Part;
 
 /// Requests in flight where `prefetch: 0` sets no bound: what memory is there for on any machine.
 const IN_FLIGHT_MAX: usize = 100_000;
@@ -24,7 +25,7 @@ enum Kind {
 }
 
 impl Timing {
-    pub(super) fn new(scenario: &Scenario, start: Instant, seed: u64) -> Timing {
+    pub(super) fn new(scenario: &Scenario, start: Instant, seed: u64, part: Part) -> Timing {
         let length = scenario.load.length();
         let frame = Frame { start, warmup: scenario.warmup, duration: length };
         match &scenario.load {
@@ -38,7 +39,7 @@ impl Timing {
                 let work = &scenario.first_step().work;
                 let one = matches!(work, plan::Work::Post(post) if post.documents.is_none())
                     || matches!(work, plan::Work::Mutate { .. } | plan::Work::Http(_));
-                let budget = Budget::new(if one { 1 } else { u64::MAX });
+                let budget = Budget::new(if one { part.share(1) } else { u64::MAX });
                 let clients = Profile::constant(clients as f64, None);
                 Timing {
                     frame,
@@ -51,7 +52,9 @@ impl Timing {
                 kind: Kind::Closed {
                     clients: clients.clone(),
                     think_time: ThinkTime::new(*think_time, seed, &scenario.name),
-                    budget: Budget::new(until.requests.unwrap_or(u64::MAX)),
+                    budget: Budget::new(
+                        until.requests.map_or(u64::MAX, |requests| part.share(requests)),
+                    ),
                 },
                 max_in_flight: usize::MAX,
             },
@@ -63,7 +66,7 @@ impl Timing {
                         warmup: schedule.warmup(seed, scenario.warmup),
                         steady: schedule.due_times(seed, length).limited(limit),
                     },
-                    max_in_flight: *max_in_flight,
+                    max_in_flight: part.share(*max_in_flight as u64) as usize,
                 }
             }
         }
@@ -168,7 +171,7 @@ mod tests {
 
     fn warm_timing(base: &Path, load: &str, warmup: &str, seed: u64) -> Timing {
         let plan = planned(base, load, warmup);
-        Timing::new(&plan.scenarios[0], Instant::now(), seed)
+        Timing::new(&plan.scenarios[0], Instant::now(), seed, Part::WHOLE)
     }
 
     /// When its requests are due and when they are over, from the start, carried out by so many
@@ -178,9 +181,19 @@ mod tests {
         workers: usize,
         takes: impl Fn(usize) -> Duration,
     ) -> Vec<(Duration, Duration)> {
+        carried_out_by(timing, Part::WHOLE, workers, takes)
+    }
+
+    /// The same of a part.
+    fn carried_out_by(
+        timing: &Timing,
+        part: Part,
+        workers: usize,
+        takes: impl Fn(usize) -> Duration,
+    ) -> Vec<(Duration, Duration)> {
         let mut all = Vec::new();
         for worker in 0..workers {
-            let mut source = timing.source(Share { worker, workers });
+            let mut source = timing.source(Share::of_part(part, worker, workers));
             let mut in_flight = BTreeMap::new();
             for n in 0.. {
                 let next = loop {
@@ -319,6 +332,54 @@ mod tests {
                 assert_ne!(due(&timing(2), 1), whole, "{load}");
             }
         }
+    }
+
+    #[test]
+    fn parts_of_a_load_are_the_whole_of_it_whatever_workers_each_has() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("trace.csv"), "0\n0.1\n0.1\n0.9\n1.2\n")
+            .expect("written");
+        for load in [
+            "{rate: 97/s, duration: 2s}",
+            "{rate: 97/s, requests: 41}",
+            "{rate: 100/s, arrivals: poisson, duration: 2s}",
+            "{rate: 100/s, arrivals: poisson_exact, duration: 2s}",
+            "{rate: 100/s, arrivals: {gamma: {burstiness: 4}}, duration: 2s}",
+            "{stages: [{ramp_to: 80/s, for: 1s}, {pause: 1s}, {rate: 20/s, for: 1s}]}",
+            "{stages: [{ramp_to: 80/s, for: 1s}], arrivals: poisson}",
+            "{trace: trace.csv}",
+            "{clients: 11, think_time: 20ms..80ms, duration: 1s}",
+            "{stages: [{ramp_to: 12, for: 400ms}, {ramp_to: 3, for: 400ms}], think_time: 30ms}",
+        ] {
+            for warmup in ["0s", "300ms"] {
+                let plan = planned(folder.path(), load, warmup);
+                let start = Instant::now();
+                let of = |part| Timing::new(&plan.scenarios[0], start, 5, part);
+                let whole = due(&of(Part::WHOLE), 1);
+                for parts in [2, 3, 4, 7] {
+                    let mut all: Vec<Duration> = (1..=parts)
+                        .flat_map(|number| {
+                            let part = Part::new(number, parts).expect("there is one");
+                            // Machines need not have as many processors.
+                            let workers = 1 + number as usize % 3;
+                            carried_out_by(&of(part), part, workers, |_| TAKES)
+                        })
+                        .map(|(due, _)| due)
+                        .collect();
+                    all.sort();
+                    assert_eq!(all, whole, "{load} after {warmup} in {parts} parts");
+                }
+            }
+        }
+        // Requests that clients share are as many in all, and of each client's as the parts have them.
+        let plan = planned(folder.path(), "{clients: 8, requests: 50}", "0s");
+        let start = Instant::now();
+        let counts = [1, 2, 3].map(|number| {
+            let part = Part::new(number, 3).expect("there is one");
+            let timing = Timing::new(&plan.scenarios[0], start, 0, part);
+            carried_out_by(&timing, part, 1, |_| TAKES).len()
+        });
+        assert_eq!(counts, [17, 17, 16]);
     }
 
     #[test]

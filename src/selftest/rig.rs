@@ -13,6 +13,7 @@ use crate::engine::source::{Budget, Frame, Share, Source, ThinkTime};
 use crate::engine::{Job, Slots, Stop, drive};
 use crate::record::{Recorder, Recording};
 use crate::schedule::{ArrivalProcess, DueTimes, Profile, Schedule};
+use crate::units::Part;
 
 /// A load of one worker.
 #[derive(Clone, Debug)]
@@ -70,7 +71,7 @@ impl Rig {
         };
         let feed = || {
             let batch = Batch { request: request.clone(), documents: 1, index: 0 };
-            Feed::Same(Same { batch, last: None, budget: Budget::new(u64::MAX) })
+            Feed::Same(Same { batch, last: None, budget: Budget::new(u64::MAX), part: Part::WHOLE })
         };
         let load = Job {
             call,

@@ -5,12 +5,14 @@
 //! (`Display`), and the two agree.
 
 mod escape;
+mod part;
 mod secrets;
 mod serde;
 mod text;
 pub(crate) mod times;
 
 pub(crate) use escape::{escape_path, escape_path_and_query};
+pub use part::Part;
 pub use secrets::{MASK, Secrets};
 
 use std::fmt;

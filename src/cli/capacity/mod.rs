@@ -170,8 +170,8 @@ async fn measured(args: &Args) -> Result<(PathBuf, Capacity), Problem> {
         output: print::output(args.json),
         stop: stop.clone(),
         live,
-        journal: None,
         logs: Some(folder.clone()),
+        ..Options::default()
     };
     let (name, scenario) = (plan.name.clone(), plan.scenarios[task.scenario].clone());
     let started_at = jiff::Timestamp::now();

@@ -13,7 +13,7 @@ use crate::capacity::search::Settings;
 use crate::cli::problem::Problem;
 use crate::cli::search::{objective, settings};
 use crate::plan::{Capacity, Levels, Plan, Work};
-use crate::units::{Percentage, Span, nearest};
+use crate::units::{Part, Percentage, Span, nearest};
 
 /// Maximum number of combinations of sizes and connections; each is a separate search.
 const VARIANTS_MAX: usize = 50;
@@ -120,7 +120,7 @@ fn variants(args: &Args, plan: &Plan, scenario: usize) -> Result<Vec<(usize, usi
     let or =
         |given: &[usize], own: usize| if given.is_empty() { vec![own] } else { given.to_vec() };
     let sizes = or(&args.request_size, own_size);
-    let connections = or(&args.connections, scenario.workers(1).connections);
+    let connections = or(&args.connections, scenario.workers(1, Part::WHOLE).connections);
     within("--request-size", &sizes, 1_000_000)?;
     within("--connections", &connections, 1000)?;
     let all: Vec<(usize, usize)> = sizes

@@ -135,7 +135,7 @@ impl Plan {
             Amount::Exactly(count) => foreseen.min(count),
             Amount::About(_) | Amount::Unknown => foreseen,
         };
-        let opened = scenario.workers(cores).connections as u64;
+        let opened = scenario.workers(cores, self.part).connections as u64;
         let connections = match scenario.protocol {
             // Each request has a connection of its own while it is in flight.
             Protocol::Http => foreseen.max(opened),

@@ -59,10 +59,12 @@ pub fn check_connections(
     let mut together = OTHER_FILES;
     let all = suite.scenarios.iter().zip(&plan.scenarios);
     for (unit, scenario) in all.filter(|(_, scenario)| runs(&scenario.name)) {
-        let opened = scenario.workers(limits.cores).connections as u64;
+        let opened = scenario.workers(limits.cores, plan.part).connections as u64;
         let needed = match (&scenario.load, scenario.protocol) {
             // Each client has a connection of its own, however few are opened before.
-            (Load::Closed { .. }, Protocol::Http) => opened.max(peak(&scenario.load) as u64),
+            (Load::Closed { .. }, Protocol::Http) => {
+                opened.max(plan.part.share(peak(&scenario.load) as u64))
+            }
             _ => opened,
         };
         let (at, here) = (Spot::of(&unit.node), is_here(plan, scenario));

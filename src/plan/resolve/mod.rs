@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::flows::Flows;
 use super::loads::load;
+use super::range::in_range;
 use super::{
     Capacity, Choice, ClientOverrides, Connections, Levels, Plan, Post, Scenario, Step, Threshold,
     Work,
@@ -22,7 +23,7 @@ use crate::documents::Documents;
 use crate::metric::{Measure, Metric};
 use crate::scenario::{self, CompressionWord, LoadedSuite, ProtocolWord, Unit};
 use crate::source::{Node, Problem, Problems, Sources, Spot};
-use crate::units::{Count, Percentage, Range, Rate, Span};
+use crate::units::{Count, Part, Percentage, Range, Rate, Span};
 use crate::wire::{Family, Map, Protocol};
 use needs::Needs;
 
@@ -130,6 +131,7 @@ impl<'a> Resolver<'a> {
             seed: self.suite.seed,
             flows,
             scenarios,
+            part: Part::WHOLE,
             capacity,
             secrets: self.suite.secrets.clone(),
         };
@@ -514,23 +516,4 @@ fn implicit_thresholds(stated: &[Threshold], may_lose: bool) -> Vec<Threshold> {
         implicit: true,
     })
     .collect()
-}
-
-/// Tells when a count is out of its range.
-pub(super) fn in_range(
-    value: u64,
-    key: &str,
-    min: u64,
-    max: u64,
-    at: Spot<'_>,
-    problems: &mut Vec<Problem>,
-) -> u64 {
-    if value < min || value > max {
-        at.problem(
-            problems,
-            format!("`{key}` must be from {min} to {max}, found `{value}`"),
-            |problem| problem,
-        );
-    }
-    value.clamp(min, max)
 }

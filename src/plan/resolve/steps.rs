@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{REQUEST_SIZE_MAX, Resolver, in_range};
+use super::{REQUEST_SIZE_MAX, Resolver};
 use crate::assertion::{
     Assertion, Capture, DOCUMENT_FIELDS, Message, foreign_part, unknown_fields,
 };
 use crate::client::{HttpRequest, HttpRequestError};
 use crate::documents::{Documents, DocumentsSpec};
 use crate::flow::check_target_executor;
+use crate::plan::range::in_range;
 use crate::plan::{
     self, Action, Callbacks, Choice, Http, HttpError, Parameters, Post, Repeat, Step, Work,
 };

@@ -57,6 +57,15 @@ impl UnmatchedReplies {
     }
 }
 
+impl std::ops::AddAssign for UnmatchedReplies {
+    fn add_assign(&mut self, other: UnmatchedReplies) {
+        self.without_id += other.without_id;
+        self.unknown_id += other.unknown_id;
+        self.duplicate += other.duplicate;
+        self.late += other.late;
+    }
+}
+
 impl From<Unmatched> for UnmatchedReplies {
     fn from(unmatched: Unmatched) -> UnmatchedReplies {
         let Unmatched { without_id, unknown_id, duplicate, late } = unmatched;

@@ -57,8 +57,69 @@ pub struct Summary {
     /// --resolved`; null if several results were joined.
     #[serde(default)]
     pub resolved: Option<serde_json::Value>,
+    /// Which part of the load this is, if it was sent in parts and this is one of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<RunPart>,
+    /// The parts that were merged; omitted if the load was not sent in parts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<RunPart>,
     /// In the order of the file, matrices expanded.
     pub scenarios: Vec<ScenarioSummary>,
+}
+
+/// One of the parts of a load that several processes send.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunPart {
+    /// Which it is, from 1.
+    pub number: u64,
+    /// How many there are.
+    pub of: u64,
+    /// Name of its machine; null if it has none.
+    pub host: Option<String>,
+    /// Number of processors available to it.
+    pub cores: usize,
+    /// Start of its run by its own clock.
+    #[schemars(with = "String")]
+    pub started_at: jiff::Timestamp,
+    /// When all parts were to begin; null if nothing was set.
+    #[schemars(with = "Option<String>")]
+    pub at: Option<jiff::Timestamp>,
+}
+
+/// What one part of a load did in a scenario.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PartLoad {
+    /// Which part it is, from 1.
+    pub number: u64,
+    /// What became of it.
+    pub state: PartState,
+    /// Requests it sent.
+    pub sent: u64,
+    /// p99 of its send delay, ms; null if it sent nothing.
+    pub lag_p99_ms: Option<f64>,
+    /// CPU time of its sending threads; null if it was lost.
+    pub cpu_s: Option<f64>,
+    /// Its sending threads.
+    pub workers: usize,
+    /// How long after the time that was set it began, by its own clock, ms; null if nothing was set.
+    pub start_skew_ms: Option<f64>,
+    /// Why its own figures are not valid.
+    pub reasons: Vec<Reason>,
+}
+
+/// What became of a part of a load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PartState {
+    /// It came to its end.
+    #[default]
+    Complete,
+    /// It ended in the middle: it was killed, or its machine was.
+    Lost,
+    /// It has no result.
+    Missing,
+    /// It could not reach its target, or did not get as far as a load.
+    NotRun,
 }
 
 /// Whether the conditions were met.
@@ -190,6 +251,9 @@ pub struct ScenarioSummary {
     pub warmup: WarmupSummary,
     /// The load generator's own figures.
     pub client: ClientSummary,
+    /// What each part of the load did; omitted if it was not sent in parts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PartLoad>,
 }
 
 /// A window of a scenario, in seconds from the start of the measurement.
@@ -508,6 +572,8 @@ impl Default for Summary {
             seed: 0,
             environment: Environment::default(),
             resolved: None,
+            part: None,
+            parts: Vec::new(),
             scenarios: Vec::new(),
         }
     }

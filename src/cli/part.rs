@@ -1,0 +1,300 @@
+//! `--part`: which part of a load this process is.
+
+use std::str::FromStr;
+
+use super::problem::Problem;
+use crate::units::Part;
+
+/// The part that was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum PartWord {
+    /// As written.
+    Given(Part),
+    /// As the engine that started this process has it.
+    Auto,
+}
+
+impl FromStr for PartWord {
+    type Err = <Part as FromStr>::Err;
+
+    fn from_str(text: &str) -> Result<PartWord, Self::Err> {
+        match text {
+            "auto" => Ok(PartWord::Auto),
+            text => text.parse().map(PartWord::Given),
+        }
+    }
+}
+
+impl PartWord {
+    /// The part; that of an engine from the variables which it sets.
+    pub(super) fn part(self) -> Result<Part, Problem> {
+        let part = match self {
+            PartWord::Given(part) => return Ok(part),
+            PartWord::Auto => found(&|name| std::env::var(name).ok()),
+        };
+        part.map_err(|error| Problem::usage(format_args!("--part auto: {error}")))
+    }
+}
+
+/// Why no part was found.
+#[derive(Debug, thiserror::Error, PartialEq)]
+enum NoPart {
+    #[error(
+        "no engine is recognised: none of Open MPI, PMI, Slurm, Kubernetes (an Indexed Job), GitLab and AWS \
+         Batch has set its variables\n  = help: say which part it is, as in `--part 2/4`"
+    )]
+    Unknown,
+    #[error(
+        "this is a Slurm batch script outside `srun`, so there is one process and not {tasks}\n  = help: \
+         start it by `srun flowbench …`"
+    )]
+    OutsideSrun { tasks: String },
+    #[error("{engine}: `{index}` is set, but not `{size}`, the number of parts\n  = help: {help}")]
+    NoSize { engine: &'static str, index: &'static str, size: &'static str, help: &'static str },
+    #[error("{engine}: `{variable}` is `{found}`, not a number that makes sense there")]
+    Wrong { engine: &'static str, variable: &'static str, found: String },
+}
+
+/// How an engine numbers its tasks.
+struct Engine {
+    name: &'static str,
+    index: &'static str,
+    size: &'static str,
+    /// The index of the first task.
+    first: u64,
+    /// What to do where there is an index and no size.
+    help: &'static str,
+}
+
+/// Those nearest to the process first: `mpirun` within a job of Slurm starts the processes, not Slurm.
+const ENGINES: [Engine; 8] = [
+    Engine {
+        name: "Open MPI",
+        index: "OMPI_COMM_WORLD_RANK",
+        size: "OMPI_COMM_WORLD_SIZE",
+        first: 0,
+        help: "start it by `mpirun`",
+    },
+    Engine {
+        name: "PMI",
+        index: "PMI_RANK",
+        size: "PMI_SIZE",
+        first: 0,
+        help: "start it by `mpiexec`",
+    },
+    Engine {
+        name: "Slurm",
+        index: "SLURM_PROCID",
+        size: "SLURM_NTASKS",
+        first: 0,
+        help: "start it by `srun`",
+    },
+    Engine {
+        name: "PMIx",
+        index: "PMIX_RANK",
+        size: PARTS,
+        first: 0,
+        help: "set it, as PMIx has no variable for it",
+    },
+    Engine {
+        name: "Kubernetes",
+        index: "JOB_COMPLETION_INDEX",
+        size: PARTS,
+        first: 0,
+        help: "set it to the `completions` of the Job, as Kubernetes has no variable for them",
+    },
+    Engine {
+        name: "GitLab",
+        index: "CI_NODE_INDEX",
+        size: "CI_NODE_TOTAL",
+        first: 1,
+        help: "give the job `parallel`",
+    },
+    Engine {
+        name: "AWS Batch",
+        index: "AWS_BATCH_JOB_ARRAY_INDEX",
+        size: "AWS_BATCH_JOB_ARRAY_SIZE",
+        first: 0,
+        help: "submit it as an array job",
+    },
+    Engine {
+        name: "AWS Batch",
+        index: "AWS_BATCH_JOB_NODE_INDEX",
+        size: "AWS_BATCH_JOB_NUM_NODES",
+        first: 0,
+        help: "submit it as a job of several nodes",
+    },
+];
+
+/// The number of parts, where an engine does not say it.
+const PARTS: &str = "FLOWBENCH_PARTS";
+
+type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+fn found(variable: Variables<'_>) -> Result<Part, NoPart> {
+    let nearer = |engine: &&Engine| engine.name == "Open MPI" || engine.name == "PMI";
+    let is_set = |engine: &&Engine| variable(engine.index).is_some();
+    if let Some(engine) = ENGINES.iter().filter(nearer).find(is_set) {
+        return engine.part(variable);
+    }
+    if variable("SLURM_ARRAY_TASK_ID").is_some() {
+        return of_array(variable);
+    }
+    // Slurm sets both for a batch script too, which runs once.
+    if variable("SLURM_PROCID").is_some() && variable("SLURM_STEP_ID").is_none() {
+        let tasks = variable("SLURM_NTASKS").unwrap_or_else(|| "1".into());
+        return Err(NoPart::OutsideSrun { tasks });
+    }
+    let engine = ENGINES.iter().find(is_set).ok_or(NoPart::Unknown)?;
+    engine.part(variable)
+}
+
+impl Engine {
+    fn part(&self, variable: Variables<'_>) -> Result<Part, NoPart> {
+        let Engine { name: engine, index, size, help, .. } = *self;
+        if variable(size).is_none() {
+            return Err(NoPart::NoSize { engine, index, size, help });
+        }
+        let (place, of) = (number(engine, index, variable)?, number(engine, size, variable)?);
+        let number = place.checked_sub(self.first).and_then(|place| place.checked_add(1));
+        number.and_then(|number| Part::new(number, of)).ok_or_else(|| {
+            let found = format!("{place}, with `{size}` {of}");
+            NoPart::Wrong { engine, variable: index, found }
+        })
+    }
+}
+
+/// The part of a task of an array job of Slurm: its tasks need not begin at 0, nor be one apart. Each may
+/// have several tasks of its own.
+fn of_array(variable: Variables<'_>) -> Result<Part, NoPart> {
+    const ENGINE: &str = "Slurm";
+    let of = |name| number(ENGINE, name, variable);
+    let (id, least) = (of("SLURM_ARRAY_TASK_ID")?, of("SLURM_ARRAY_TASK_MIN")?);
+    let (greatest, count) = (of("SLURM_ARRAY_TASK_MAX")?, of("SLURM_ARRAY_TASK_COUNT")?);
+    let wrong = |variable: &'static str, found: u64| {
+        let found = format!("{found}, of {count} from {least} to {greatest}");
+        NoPart::Wrong { engine: ENGINE, variable, found }
+    };
+    let step = match (greatest.checked_sub(least), count) {
+        (Some(span), 2..) if span % (count - 1) == 0 => span / (count - 1),
+        (Some(0), 1) => 1,
+        // `--array=1,3,7` says nowhere which place a task has.
+        _ => return Err(wrong("SLURM_ARRAY_TASK_COUNT", count)),
+    };
+    let place = id.checked_sub(least).filter(|span| span % step.max(1) == 0);
+    let place = place.ok_or_else(|| wrong("SLURM_ARRAY_TASK_ID", id))? / step.max(1);
+    let (mut rank, mut ranks) = (0, 1);
+    if variable("SLURM_STEP_ID").is_some() {
+        (rank, ranks) = (of("SLURM_PROCID")?, of("SLURM_NTASKS")?);
+    }
+    let part = Part::new((place * ranks).saturating_add(rank + 1), count.saturating_mul(ranks));
+    part.ok_or_else(|| wrong("SLURM_ARRAY_TASK_ID", id))
+}
+
+fn number(
+    engine: &'static str,
+    name: &'static str,
+    variable: Variables<'_>,
+) -> Result<u64, NoPart> {
+    let found = variable(name).unwrap_or_default();
+    let wrong = || NoPart::Wrong { engine, variable: name, found: found.clone() };
+    found
+        .trim()
+        .parse::<u64>()
+        .ok()
+        .filter(|number| *number <= u64::from(u32::MAX))
+        .ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(variables: &[(&str, &str)]) -> Result<String, String> {
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        found(&variable).map(|part| part.to_string()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn each_engine_says_which_part_it_is() {
+        for (variables, expected) in [
+            (&[("OMPI_COMM_WORLD_RANK", "2"), ("OMPI_COMM_WORLD_SIZE", "4")][..], "3/4"),
+            (&[("PMI_RANK", "0"), ("PMI_SIZE", "4")], "1/4"),
+            (&[("SLURM_STEP_ID", "0"), ("SLURM_PROCID", "3"), ("SLURM_NTASKS", "4")], "4/4"),
+            (&[("PMIX_RANK", "1"), ("FLOWBENCH_PARTS", "2")], "2/2"),
+            (&[("JOB_COMPLETION_INDEX", "7"), ("FLOWBENCH_PARTS", "8")], "8/8"),
+            (&[("CI_NODE_INDEX", "1"), ("CI_NODE_TOTAL", "3")], "1/3"),
+            (&[("AWS_BATCH_JOB_ARRAY_INDEX", "1"), ("AWS_BATCH_JOB_ARRAY_SIZE", "3")], "2/3"),
+            (&[("AWS_BATCH_JOB_NODE_INDEX", "0"), ("AWS_BATCH_JOB_NUM_NODES", "3")], "1/3"),
+            // `mpirun` in a batch script of Slurm.
+            (
+                &[
+                    ("SLURM_PROCID", "0"),
+                    ("SLURM_NTASKS", "8"),
+                    ("OMPI_COMM_WORLD_RANK", "5"),
+                    ("OMPI_COMM_WORLD_SIZE", "8"),
+                ],
+                "6/8",
+            ),
+            // `--array=10-40:10`
+            (
+                &[
+                    ("SLURM_ARRAY_TASK_ID", "30"),
+                    ("SLURM_ARRAY_TASK_MIN", "10"),
+                    ("SLURM_ARRAY_TASK_MAX", "40"),
+                    ("SLURM_ARRAY_TASK_COUNT", "4"),
+                    ("SLURM_PROCID", "0"),
+                    ("SLURM_NTASKS", "1"),
+                ],
+                "3/4",
+            ),
+            // `--array=0-1` with `srun -n 2` in each.
+            (
+                &[
+                    ("SLURM_ARRAY_TASK_ID", "1"),
+                    ("SLURM_ARRAY_TASK_MIN", "0"),
+                    ("SLURM_ARRAY_TASK_MAX", "1"),
+                    ("SLURM_ARRAY_TASK_COUNT", "2"),
+                    ("SLURM_STEP_ID", "0"),
+                    ("SLURM_PROCID", "1"),
+                    ("SLURM_NTASKS", "2"),
+                ],
+                "4/4",
+            ),
+        ] {
+            assert_eq!(part(variables), Ok(expected.into()), "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_certain_is_an_error_and_never_a_whole_load() {
+        for (variables, expected) in [
+            (&[][..], "no engine is recognised"),
+            (&[("FLOWBENCH_PARTS", "4")], "no engine is recognised"),
+            (&[("SLURM_PROCID", "0"), ("SLURM_NTASKS", "4")], "outside `srun`"),
+            (&[("JOB_COMPLETION_INDEX", "1")], "but not `FLOWBENCH_PARTS`"),
+            (&[("CI_NODE_INDEX", "1")], "but not `CI_NODE_TOTAL`"),
+            (&[("CI_NODE_INDEX", "0"), ("CI_NODE_TOTAL", "3")], "`CI_NODE_INDEX` is `0,"),
+            (&[("PMI_RANK", "4"), ("PMI_SIZE", "4")], "`PMI_RANK` is `4,"),
+            (&[("PMI_RANK", "x"), ("PMI_SIZE", "4")], "`PMI_RANK` is `x`"),
+            (&[("PMI_RANK", "0"), ("PMI_SIZE", "")], "`PMI_SIZE` is ``"),
+            (&[("PMI_RANK", "0"), ("PMI_SIZE", "99999999999999999999")], "`PMI_SIZE` is `9"),
+            // `--array=1,3,7`
+            (
+                &[
+                    ("SLURM_ARRAY_TASK_ID", "3"),
+                    ("SLURM_ARRAY_TASK_MIN", "1"),
+                    ("SLURM_ARRAY_TASK_MAX", "8"),
+                    ("SLURM_ARRAY_TASK_COUNT", "3"),
+                ],
+                "`SLURM_ARRAY_TASK_COUNT` is `3, of 3 from 1 to 8`",
+            ),
+        ] {
+            let told = part(variables).expect_err("it is not certain");
+            assert!(told.contains(expected), "{variables:?}: {told}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! A load that is sent in parts: what can be divided, and how.
+
+use super::forecast::peak;
+use super::{Connections, Load, Origin, Plan, Scenario};
+use crate::scenario::LoadedSuite;
+use crate::source::{Problem, Problems, Spot};
+use crate::units::Part;
+
+/// How a number of a scenario is divided among the parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Division {
+    /// What it is the number of: `clients`, `connections`, `max_in_flight`, `prefetch`, `requests`.
+    pub of: &'static str,
+    /// The whole.
+    pub total: u64,
+    /// The share of each part, rounded down.
+    pub share: u64,
+    /// How many parts, the first ones, have one more.
+    pub more: u64,
+}
+
+impl Plan {
+    /// The plan of one part of every load. Its resolved form stays that of the whole. Only the scenarios
+    /// that `runs` names have to be divided.
+    ///
+    /// # Errors
+    /// What cannot be divided into so many parts, at its place in the file.
+    pub fn take_part(
+        &self,
+        suite: &LoadedSuite,
+        part: Part,
+        runs: impl Fn(&str) -> bool,
+    ) -> Result<Plan, Problems> {
+        if part.is_whole() {
+            return Ok(Plan { part, ..self.clone() });
+        }
+        let mut problems = Vec::new();
+        // Scenarios of a plan are those of the suite, in their order.
+        let all = suite.scenarios.iter().zip(&self.scenarios);
+        for (unit, scenario) in all.filter(|(_, scenario)| runs(&scenario.name)) {
+            let at = Spot::of(&unit.node);
+            refuse_flow(at, &self.flows[scenario.flow].origin, &mut problems);
+            refuse_order(at, scenario, &mut problems);
+            for division in scenario.divided(part.of()) {
+                // A part without any of its requests has nothing to do, and that is right.
+                if division.total < part.of() && division.of != "requests" {
+                    let message = format!(
+                        "`{}: {}` cannot be divided into {} parts",
+                        division.of,
+                        division.total,
+                        part.of()
+                    );
+                    let places =
+                        [at.key(division.of), at.key("load").key(division.of), at.key("load")];
+                    let place = places.into_iter().find(|place| place.node().is_some());
+                    place.unwrap_or(at).problem(&mut problems, message, |problem| {
+                        problem.help(format!("each part needs one at least: {}", part.of()))
+                    });
+                }
+            }
+        }
+        match Problems::new(&suite.sources, problems) {
+            None => Ok(Plan { part, ..self.clone() }),
+            Some(problems) => Err(problems),
+        }
+    }
+}
+
+/// Each part is a process of its own, and so would be a Flow that it starts.
+fn refuse_flow(at: Spot<'_>, origin: &Origin, problems: &mut Vec<Problem>) {
+    let (what, instead) = match origin {
+        Origin::Remote(_) => return,
+        Origin::Embedded(_) => {
+            ("an embedded Flow", "start it once by `flowbench serve`, and give its address instead")
+        }
+        Origin::Command { .. } => {
+            ("a Flow that a `command` starts", "start it once before, and leave `command` out")
+        }
+    };
+    let message = format!("{what} cannot be the target of a part: each part would start its own");
+    at.key("flow").problem(problems, message, |problem| problem.help(instead));
+}
+
+fn refuse_order(at: Spot<'_>, scenario: &Scenario, problems: &mut Vec<Problem>) {
+    if scenario.load == Load::Once && scenario.client.results_in_order {
+        let message = "`results_in_order` cannot be divided into parts: no part knows the \
+                       responses of the others";
+        at.key("results_in_order")
+            .problem(problems, message, |problem| problem.help("leave it out"));
+    }
+}
+
+impl Scenario {
+    /// The numbers that parts divide among themselves. Rates need no division: arrivals are taken in
+    /// turns.
+    pub fn divided(&self, parts: u64) -> Vec<Division> {
+        let (mut numbers, prefetch) = (Vec::new(), self.client.prefetch as u64);
+        match &self.load {
+            // 0 is no limit.
+            Load::Once if prefetch == 0 => (),
+            Load::Once => numbers.push(("prefetch", prefetch)),
+            Load::Closed { until, .. } => {
+                numbers.push(("clients", peak(&self.load) as u64));
+                numbers.extend(until.requests.map(|requests| ("requests", requests)));
+            }
+            Load::Open { until, max_in_flight, .. } => {
+                numbers.extend(until.requests.map(|requests| ("requests", requests)));
+                numbers.push(("max_in_flight", *max_in_flight as u64));
+            }
+        }
+        if let Connections::Exactly(connections) = self.client.connections {
+            numbers.push(("connections", connections as u64));
+        }
+        let divide = |(of, total): (&'static str, u64)| Division {
+            of,
+            total,
+            share: total / parts.max(1),
+            more: total % parts.max(1),
+        };
+        numbers.into_iter().map(divide).collect()
+    }
+}
