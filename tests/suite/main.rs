@@ -21,6 +21,7 @@ mod metrics;
 mod parts;
 mod plain;
 mod printing;
+mod python;
 mod readme;
 mod reference;
 mod report;

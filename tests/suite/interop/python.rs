@@ -42,6 +42,12 @@ pub(crate) fn parsers() -> Option<&'static Path> {
     asked_for(&PYTHON, "reports", "hdrh.log, junitparser, prometheus_client")
 }
 
+/// The interpreter of the environment that tests our own package; `None` as above.
+pub(crate) fn package() -> Option<&'static Path> {
+    static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    asked_for(&PYTHON, "python", "pytest, pandas, matplotlib, nbclient, ipykernel, mypy")
+}
+
 /// The interpreter of the environment `name`, made first where it is not there.
 fn asked_for(
     made: &'static OnceLock<Result<PathBuf, String>>,

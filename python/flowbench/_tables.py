@@ -1,0 +1,55 @@
+"""Tables: DataFrames where pandas is installed, else lists of dicts; and HTML for notebooks."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any, Iterable, Mapping, Sequence
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Row = Mapping[str, Any]
+
+STYLE = (
+    "<style>.flowbench{font-family:system-ui,sans-serif;font-size:13px}"
+    ".flowbench table{border-collapse:collapse;margin:.5em 0}"
+    ".flowbench th,.flowbench td{padding:2px 10px 2px 0;text-align:right;font-variant-numeric:tabular-nums}"
+    ".flowbench th:first-child,.flowbench td:first-child,.flowbench td.words{text-align:left}"
+    ".flowbench .passed{color:#1a7f37}.flowbench .failed{color:#cf222e}"
+    ".flowbench .open{color:#9a6700}</style>"
+)
+
+
+def frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """A DataFrame of the rows, or the list itself where pandas is not installed."""
+    try:
+        import pandas
+    except ImportError:
+        return list(rows)
+    return pandas.DataFrame(list(rows))
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A figure for people: three significant digits, thousands separated, a dash for none."""
+    if value is None:
+        return "–"
+    if value == 0:
+        return "0"
+    if abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}"
+    return f"{value:.{digits}g}"
+
+
+def percent(share: float | None) -> str:
+    """A share as a percentage."""
+    return "–" if share is None else f"{number(share * 100)} %"
+
+
+def html_table(head: Iterable[str], rows: Iterable[Sequence[tuple[str, str]]]) -> str:
+    """A table; each cell is a text and a class, which may be empty. Texts are escaped."""
+    cells = "".join(f"<th>{escape(name)}</th>" for name in head)
+    body = "".join(
+        "<tr>" + "".join(f'<td class="{kind}">{escape(text)}</td>' for text, kind in row) + "</tr>"
+        for row in rows
+    )
+    return f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>"
