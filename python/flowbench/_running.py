@@ -23,6 +23,8 @@ Suite = Union[StrPath, Mapping[str, Any]]
 _STDIN = "/dev/stdin"
 #: How often a run is looked at.
 _INTERVAL_S = 0.1
+#: How long reading a suite and its data sets may take before a run is ended without a report.
+_BEGIN_S = 30.0
 
 
 class Run:
@@ -44,11 +46,18 @@ class Run:
 
     def stop(self, now: bool = False) -> None:
         """Sends nothing new, and waits for what is in flight. With `now`, does not wait. The report is written."""
+        # Before it has a journal, it does not listen to signals, and would end without a report.
+        until = time.monotonic() + _BEGIN_S
+        while not self._begun() and self.running and time.monotonic() < until:
+            time.sleep(_INTERVAL_S / 10)
         for _ in range((2 if now else 1) - self._interrupts):
             self._process.signal(signal.SIGINT)
             self._interrupts += 1
             if now:
                 time.sleep(_INTERVAL_S)  # two signals at once are one
+
+    def _begun(self) -> bool:
+        return (self.folder / "journal.jsonl").exists()
 
     def wait(self, timeout: float | None = None) -> Result:
         """Its result, when it has ended. After `timeout` seconds, `TimeoutError`, and the run goes on."""
@@ -135,11 +144,12 @@ def start(
         for file in files:
             arguments += ["--baseline", file]
         process = Process(arguments, input=text, env=env)
+        started = Run(process, folder)
         if any(isinstance(result, Result) and result.folder is None for result in baseline):
-            # Its file goes when the block ends; the program reads it before anything else.
-            while process.code is None and not (folder / "journal.jsonl").exists():
-                time.sleep(_INTERVAL_S)
-    return Run(process, folder)
+            # Its file goes when the block ends; the program reads it before it begins.
+            while started.running and not started._begun():
+                time.sleep(_INTERVAL_S / 10)
+    return started
 
 
 def run(

@@ -101,6 +101,9 @@ async fn run(args: Args) -> Result<Exit, Problem> {
         }
     }
     let baseline = Baseline::read(&args.baseline, &args.judging)?;
+    // Before there is a journal: whoever waits for it may end the run at once.
+    let stop = Stop::default();
+    watch_signals(stop.clone(), args.quiet);
     let mut folder =
         args.out.clone().unwrap_or_else(|| default_folder(&plan.secrets.mask(&plan.name)));
     if !part.is_whole() {
@@ -126,8 +129,6 @@ async fn run(args: Args) -> Result<Exit, Problem> {
         Err(_) => (None, None),
     };
 
-    let stop = Stop::default();
-    watch_signals(stop.clone(), args.quiet);
     let (live, states) = watch::channel(Vec::new());
     let shown = (!args.quiet).then(|| tokio::spawn(show(states)));
     let options = run::Options {

@@ -80,6 +80,23 @@ fn every_code_of_a_reason_is_documented_and_no_other() {
 }
 
 #[test]
+fn every_reason_and_every_kind_of_error_has_an_entry_in_troubleshooting() {
+    let entry = Regex::new(r"(?m)^### `([a-z_]+)`$").expect("it is valid");
+    let page = include_str!("../../docs/how-to/troubleshooting.md");
+    let entries: BTreeSet<String> = entry.captures_iter(page).map(|at| at[1].to_owned()).collect();
+    let report = include_str!("../../docs/report.md");
+    let (_, kinds) = report.split_once("The kinds of errors are").expect("it lists them");
+    let (kinds, _) = kinds.split_once("\n\n").expect("the paragraph ends");
+    let name = Regex::new("`([a-z_]+)`").expect("it is valid");
+    let kinds = name.captures_iter(kinds).map(|at| at[1].to_owned());
+    // A limit that stands in the paragraph, and a kind that only ends commands.
+    let known: BTreeSet<String> =
+        documented_codes().into_iter().chain(kinds).chain(["config".to_owned()]).collect();
+    let known = known.into_iter().filter(|name| name != "max_response_memory").collect();
+    assert_eq!(entries, known);
+}
+
+#[test]
 fn it_has_every_key_of_the_schema_and_no_other() {
     let tables = tables();
     let maps = maps();
