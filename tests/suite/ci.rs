@@ -1,5 +1,6 @@
 //! The jobs of docs/ci.md and the composite action: read as CI reads them, and their steps carried
-//! out as written in a repository of their own, with stand-ins for what installs things.
+//! out as written in a repository of their own, with stand-ins for what installs things. `.ci/release`
+//! carries them out with the real wheel.
 #![cfg(unix)]
 
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +15,9 @@ const PAGE: &str = include_str!("../../docs/ci.md");
 
 /// Blocks of a language in the page, by the word behind the language.
 fn blocks(kind: &str) -> Vec<&'static str> {
-    let fence = format!("```yaml {kind}\n");
+    let fence = format!("{kind}\n");
+    let fence =
+        if kind == "jenkins" { format!("```groovy {fence}") } else { format!("```yaml {fence}") };
     PAGE.split(&*fence).skip(1).filter_map(|rest| rest.split("```").next()).collect()
 }
 
@@ -52,20 +55,27 @@ impl Repository {
             );
             place.shell(&script, &[]).ok("git");
         }
-        // Stand-ins say what they were asked for; flowbench also makes the files it was asked for.
+        // Stand-ins say what they were asked for. Those of pip install flowbench, and that one also makes
+        // the files it was asked for.
         let say = "echo \"$(basename \"$0\") $*\" >>\"$CALLS\"\n";
-        for name in ["apt-get", "pip", "cargo"] {
-            place.program(name, say);
-        }
         place.program(
-            "python3",
-            &format!("{say}mkdir -p .venv/bin && echo 'VENV=1' >.venv/bin/activate\n"),
-        );
-        place.program(
-            "flowbench",
+            "stand-ins/flowbench",
             &format!(
                 "{say}while [ $# -gt 0 ]; do case $1 in -o) echo \"told by $0\" >\"$2\" ;; \
                  --out) mkdir -p \"$2\" && echo '{{}}' >\"$2/noise.json\" ;; esac; shift; done\n"
+            ),
+        );
+        let ours = place.path("stand-ins/flowbench").display().to_string();
+        let programs = place.path("programs").display().to_string();
+        place.program(
+            "programs/pip",
+            &format!("{say}case \"$*\" in *jina-flowbench*) cp {ours} {programs} ;; esac\n"),
+        );
+        place.program(
+            "programs/python3",
+            &format!(
+                "{say}while [ $# -gt 0 ]; do case $1 in --target) mkdir -p \"$2/bin\" && cp {ours} \"$2/bin\" ;; \
+                 venv) mkdir -p .venv/bin && echo 'VENV=1' >.venv/bin/activate ;; esac; shift; done\n"
             ),
         );
         place
@@ -83,19 +93,24 @@ impl Repository {
     }
 
     fn program(&self, name: &str, script: &str) {
-        let name = format!("programs/{name}");
-        self.write(&name, &format!("#!/usr/bin/env bash\nset -eu\n{script}"));
+        self.write(name, &format!("#!/usr/bin/env bash\nset -eu\n{script}"));
         let mode = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(self.path(&name), mode).expect("it is ours");
+        std::fs::set_permissions(self.path(name), mode).expect("it is ours");
     }
 
     fn shell(&self, script: &str, settings: &[(&str, &str)]) -> Output {
         let path = std::env::var("PATH").unwrap_or_default();
-        let path = format!("{}:{path}", self.path("programs").display());
+        let mut path = format!("{}:{path}", self.path("programs").display());
+        // What earlier steps have added.
+        for added in std::fs::read_to_string(self.path("path.txt")).unwrap_or_default().lines() {
+            path = format!("{added}:{path}");
+        }
         Command::new("bash")
             .args(["-e", "-o", "pipefail", "-c", script])
             .current_dir(self.0.path())
             .env("PATH", path)
+            .env("GITHUB_PATH", self.path("path.txt"))
+            .env("RUNNER_TEMP", self.path("temp"))
             .env("CALLS", self.path("calls.txt"))
             .envs(settings.iter().copied())
             .output()
@@ -192,9 +207,12 @@ fn github(place: &Repository, workflow: &Value) {
 fn the_github_workflow_with_both_versions_works_as_written() {
     let place = Repository::new();
     github(&place, &yaml(blocks("github")[0]));
+    let calls = place.calls().replace(&place.path("temp").display().to_string(), "TEMP");
     assert_eq!(
-        place.calls(),
+        calls,
         "pip install -r requirements.txt\n\
+         python3 -m pip install --quiet --disable-pip-version-check --target TEMP/flowbench \
+         jina-flowbench==0.2.0\n\
          flowbench gate perf/suite.yaml --base-flow base --candidate-flow candidate --runs 10 \
          --out flowbench-results/runs --inconclusive warn --gate p99 +10% +2ms --gate throughput -5% \
          --gate error_rate +0.1% --budget 15m -o flowbench-results/gate.md -o \
@@ -212,8 +230,14 @@ fn the_github_workflow_with_a_baseline_makes_one_and_compares_with_it() {
     let place = Repository::new();
     let workflow = yaml(blocks("github")[1]);
     github(&place, &workflow);
-    let first =
-        "flowbench noise perf/suite.yaml --runs 10 --out flowbench-baseline --inconclusive fail\n";
+    let installed = format!(
+        "python3 -m pip install --quiet --disable-pip-version-check --target {}/flowbench jina-flowbench\n",
+        place.path("temp").display()
+    );
+    let first = format!(
+        "{installed}flowbench noise perf/suite.yaml --runs 10 --out flowbench-baseline --inconclusive \
+         fail\n"
+    );
     assert_eq!(place.calls(), first);
     let summary = std::fs::read_to_string(place.path("summary.md")).expect("it has a summary");
     assert_eq!(summary, "There was no baseline: `flowbench-baseline` is one now.\n");
@@ -230,7 +254,7 @@ fn the_github_workflow_with_a_baseline_makes_one_and_compares_with_it() {
     github(&place, &workflow);
     let calls = place.calls();
     assert_eq!(
-        calls.strip_prefix(first),
+        calls.strip_prefix(&first),
         Some(
             "flowbench noise perf/suite.yaml --runs 10 --out flowbench-results/runs\n\
              flowbench compare --inconclusive fail --gate p99 +10% +2ms --gate throughput -5% -o \
@@ -240,9 +264,31 @@ fn the_github_workflow_with_a_baseline_makes_one_and_compares_with_it() {
     );
 }
 
+/// Carries out a job twice in the same checkout, as runners that keep their folders do.
+fn twice(script: &str, settings: &[(&str, &str)]) {
+    let place = Repository::new();
+    place.shell("git clone -q origin work", &[]).ok("checkout");
+    for _ in 0..2 {
+        place.shell(&format!("cd work\n{script}"), settings).ok("the job");
+        assert!(place.path("work/base/flow.yml").is_file());
+        assert!(place.path("work/flowbench-results/gate.xml").is_file());
+        assert!(place.path("work/flowbench-results/gate.html").is_file());
+        // What a runner does before the next job.
+        place.shell("cd work && git clean -ffdxq", &[]).ok("clean");
+    }
+    let calls = place.calls();
+    for said in [
+        "pip install --quiet jina-flowbench==0.2.0 -r requirements.txt\n",
+        "flowbench gate perf/suite.yaml --base-flow base --candidate-flow candidate --budget 15m --gate \
+         p99 +10% +2ms --gate throughput -5% ",
+        " --out flowbench-results/runs -o flowbench-results/gate.html -o flowbench-results/gate.xml\n",
+    ] {
+        assert!(calls.contains(said), "`{said}` is not in:\n{calls}");
+    }
+}
+
 #[test]
 fn the_gitlab_job_works_as_written_and_twice_in_the_same_folder() {
-    let place = Repository::new();
     let page = yaml(blocks("gitlab")[0]);
     let job = &page["performance"];
     assert_eq!(job["artifacts"]["reports"]["junit"], "flowbench-results/gate.xml");
@@ -252,29 +298,32 @@ fn the_gitlab_job_works_as_written_and_twice_in_the_same_folder() {
     };
     // One shell for both, as GitLab has it.
     let script = [steps("before_script"), steps("script")].concat().join("\n");
-    let repository = place.path("ours").display().to_string();
-    let mut settings = vec![("CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "main")];
-    for (name, value) in job["variables"].as_object().expect("it has variables") {
-        settings.push((name, value.as_str().expect("it is text")));
-    }
-    settings.push(("FLOWBENCH_REPOSITORY", &repository));
-    place.shell("git clone -q origin work", &[]).ok("checkout");
-    for _ in 0..2 {
-        place.shell(&format!("cd work\n{script}"), &settings).ok("the job");
-        assert!(place.path("work/base/flow.yml").is_file());
-        assert!(place.path("work/flowbench-results/gate.xml").is_file());
-        // What a runner does before the next job.
-        place.shell("cd work && git clean -ffdxq -e .flowbench", &[]).ok("clean");
-    }
-    let calls = place.calls();
-    for said in [
-        "pip install -r requirements.txt\n",
-        "cargo install --locked --root .flowbench --path .flowbench/source\n",
-        "flowbench gate perf/suite.yaml --base-flow base --candidate-flow candidate --runs 10 --out \
-         flowbench-results/runs --inconclusive fail --gate p99 +10% +2ms --gate throughput -5% --gate \
-         error_rate +0.1% --budget 15m",
-    ] {
-        assert!(calls.contains(said), "`{said}` is not in:\n{calls}");
+    twice(&script, &[("CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "main")]);
+}
+
+#[test]
+fn the_jenkins_pipeline_works_as_written() {
+    let pipeline = blocks("jenkins")[0];
+    let script = pipeline.split("'''").nth(1).expect("it has a script");
+    twice(script, &[("CHANGE_TARGET", "main")]);
+}
+
+#[test]
+fn the_azure_pipeline_works_as_written() {
+    let pipeline = yaml(blocks("azure")[0]);
+    let steps = pipeline["steps"].as_array().expect("it has steps");
+    let scripts: Vec<&str> = steps.iter().filter_map(|step| step["script"].as_str()).collect();
+    assert_eq!(scripts.len(), 2);
+    twice(&scripts.join("\n"), &[("SYSTEM_PULLREQUEST_TARGETBRANCHNAME", "main")]);
+}
+
+#[test]
+fn the_hooks_for_pre_commit_check_suites() {
+    let ours = yaml(include_str!("../../.pre-commit-hooks.yaml"));
+    let page = yaml(blocks("pre-commit")[0]);
+    for hook in [&ours[0], &page["repos"][0]["hooks"][0]] {
+        assert_eq!(hook["id"], "flowbench-check");
+        assert_eq!(hook["entry"], "flowbench check");
     }
 }
 
