@@ -335,10 +335,10 @@ class Result:
         seconds = chosen.timeline
         t = [second["t_s"] for second in seconds]
         figure, (above, below) = plt.subplots(2, 1, sharex=True, figsize=(8, 5))
-        for name in ("p50", "p99", "max"):
-            above.plot(t, [second[name] for second in seconds], label=name)
-        for name in ("offered", "ok", "errors"):
-            below.plot(t, [second[name] for second in seconds], label=name)
+        for name, line in (("p50", "-"), ("p99", "--"), ("max", ":")):
+            above.plot(t, [second[name] for second in seconds], line, label=name)
+        for name, line in (("offered", "--"), ("ok", "-"), ("errors", ":")):
+            below.plot(t, [second[name] for second in seconds], line, label=name)
         above.set_ylabel("response time, ms")
         below.set_ylabel("requests per second")
         below.set_xlabel("s")
@@ -402,8 +402,8 @@ class Result:
                 (s.name, ""),
                 (f"{s.requests:,}", ""),
                 (f"{_tables.number(s.throughput)}/s", ""),
-                (f"{_tables.number(s.response_time.p50)} ms", ""),
-                (f"{_tables.number(s.response_time.p99)} ms", ""),
+                (_tables.certified(s.response_time.p50, 50, s.requests), ""),
+                (_tables.certified(s.response_time.p99, 99, s.requests), ""),
                 (_tables.percent(s.error_rate), ""),
                 (str(s.verdict), f"words {kind_of(s.verdict)}"),
             ]

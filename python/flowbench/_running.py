@@ -19,8 +19,8 @@ from flowbench._progress import Progress, progress_of
 from flowbench._results import Result, StrPath, as_files, load
 
 Suite = Union[StrPath, Mapping[str, Any]]
-#: Where the program finds a suite that is no file.
-_STDIN = "/dev/stdin"
+#: A suite on stdin.
+_STDIN = "-"
 #: How often a run is looked at.
 _INTERVAL_S = 0.1
 #: How long reading a suite and its data sets may take before a run is ended without a report.

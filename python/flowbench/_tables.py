@@ -40,6 +40,15 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}g}"
 
 
+#: How many requests it takes to certify a percentile, as docs/report.md says.
+_NEEDED = {50: 11, 90: 64, 95: 130, 99: 662}
+
+
+def certified(value: float | None, percentile: int, requests: int) -> str:
+    """A percentile in milliseconds for people; a dash where there are too few requests for it."""
+    return f"{number(value)} ms" if value and requests >= _NEEDED[percentile] else "–"
+
+
 def percent(share: float | None) -> str:
     """A share as a percentage."""
     return "–" if share is None else f"{number(share * 100)} %"

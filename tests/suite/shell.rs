@@ -166,3 +166,22 @@ fn a_comparison_that_lacks_a_side_says_which_and_what_to_write() {
         assert_eq!(text(&output.stderr), message);
     }
 }
+
+#[test]
+fn the_pages_of_the_site_are_those_of_the_program() {
+    let folder = TempDir::new().expect("a folder");
+    let written = flowbench("", &["pages", "markdown", "cli"], folder.path());
+    assert!(written.status.success());
+    let pages = |folder: &Path| -> std::collections::BTreeMap<String, String> {
+        let files = std::fs::read_dir(folder).expect("a folder").map(|file| file.expect("a file"));
+        files
+            .map(|file| {
+                let text = std::fs::read_to_string(file.path()).expect("it is text");
+                (file.file_name().to_string_lossy().into_owned(), text)
+            })
+            .collect()
+    };
+    let kept = pages(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cli"));
+    let now = pages(&folder.path().join("cli"));
+    assert!(kept == now, "write them again: flowbench pages markdown docs/cli");
+}
