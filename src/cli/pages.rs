@@ -141,5 +141,12 @@ fn plain(text: &StyledStr) -> String {
 
 /// Text in a cell of a table.
 fn cell(text: &str) -> String {
-    text.trim().replace('|', "\\|").replace('\n', " ")
+    let text = text.trim().replace('|', "\\|").replace('\n', " ");
+    // What is between backticks is code, which is no markup anyway.
+    let parts = text.split('`').enumerate();
+    let parts = parts.map(|(at, part)| match at % 2 {
+        0 => part.replace('<', "\\<"),
+        _ => part.to_owned(),
+    });
+    parts.collect::<Vec<_>>().join("`")
 }
