@@ -105,27 +105,32 @@ class Process:
 
     def _release(self) -> None:
         """Sends the watchdog home."""
-        if self._watchdog.stdin is not None and not self._watchdog.stdin.closed:
-            try:
-                self._watchdog.communicate(b"\n", timeout=5)
-            except (OSError, subprocess.TimeoutExpired):
-                self._watchdog.kill()
-                self._watchdog.wait()
+        watchdog, self._watchdog = self._watchdog, None
+        if watchdog is None:
+            return
+        try:
+            watchdog.communicate(b"\n", timeout=5)
+        except (OSError, subprocess.TimeoutExpired):
+            watchdog.kill()
+            watchdog.wait()
 
 
-def _watch(pid: int) -> subprocess.Popen[bytes]:
-    """Ends the process if this one is gone, however that came about.
+def _watch(pid: int) -> subprocess.Popen[bytes] | None:
+    """Ends the process if this one is gone, however that came about. Needs `sh`; without it, nobody watches.
 
     The watchdog reads from a pipe whose other end only this process has. A line says that there is nothing left
     to do; the end of the pipe says that this process is gone.
     """
-    return subprocess.Popen(
-        ["sh", "-c", 'read -r line || kill -TERM "$0"', str(pid)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    try:
+        return subprocess.Popen(
+            ["sh", "-c", 'read -r line || kill -TERM "$0"', str(pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError:
+        return None
 
 
 def output(arguments: Sequence[str], *, input: str | None = None) -> tuple[int, bytes, str]:
