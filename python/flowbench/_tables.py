@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING, Any, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Sequence
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Row = Mapping[str, Any]
 
 STYLE = (
     "<style>.flowbench{font-family:system-ui,sans-serif;font-size:13px}"
@@ -20,12 +18,36 @@ STYLE = (
 )
 
 
+class Rows(List[Dict[str, Any]]):
+    """A list of dicts that is printed, and shown in a notebook, as a table."""
+
+    def _cells(self) -> tuple[list[str], list[list[str]]]:
+        names = list(dict.fromkeys(name for row in self for name in row))
+
+        def cell(value: Any) -> str:
+            return number(value) if isinstance(value, float) else "–" if value is None else str(value)
+
+        return names, [[cell(row.get(name)) for name in names] for row in self]
+
+    def __str__(self) -> str:
+        names, rows = self._cells()
+        widths = [max(map(len, column)) for column in zip(names, *rows)]
+        return "\n".join(
+            "  ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in [names, *rows]
+        )
+
+    def _repr_html_(self) -> str:
+        names, rows = self._cells()
+        table = html_table(names, [[(cell, "") for cell in row] for row in rows])
+        return f'{STYLE}<div class="flowbench">{table}</div>'
+
+
 def frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """A DataFrame of the rows, or the list itself where pandas is not installed."""
+    """A DataFrame of the rows, or the rows themselves where pandas is not installed."""
     try:
         import pandas
     except ImportError:
-        return list(rows)
+        return Rows(rows)
     return pandas.DataFrame(list(rows))
 
 

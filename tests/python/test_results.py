@@ -101,7 +101,10 @@ def test_without_pandas_tables_are_lists_of_dicts(
 
     monkeypatch.setattr(builtins, "__import__", without)
     rows: Any = fast.scenarios
-    assert isinstance(rows, list) and rows[0]["name"] == "search"
+    assert type(rows).__mro__[1] is list and rows[0]["name"] == "search"
+    head, line = str(rows).splitlines()
+    assert head.split()[:3] == ["name", "verdict", "valid"] and line.split()[:3] == ["search", "passed", "True"]
+    assert "<td" in rows._repr_html_()
     seconds: Any = fast.timeline()
     assert sum(second["ok"] for second in seconds) == 120
     with pytest.raises(ImportError):
