@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,42 @@ def test_types_are_complete() -> None:
         check=False,
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_the_stop_button_of_a_notebook_ends_a_run_and_keeps_its_report(tmp_path: Path) -> None:
+    manager = pytest.importorskip("jupyter_client.manager")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    kernel, client = manager.start_new_kernel(kernel_name="python3", cwd=str(tmp_path), env=environment)
+    try:
+        cell = """
+import flowbench
+suite = {"scenarios": [{"name": "s", "documents": {"text": "a"}, "load": {"clients": 1, "duration": "10m"}}]}
+try:
+    flowbench.run(suite, out="out")
+except flowbench.Interrupted as stopped:
+    result = stopped.result
+result
+"""
+        pages: list[str] = []
+        asked = client.execute(cell)
+        until = time.monotonic() + 60
+        while not (tmp_path / "out/journal.jsonl").exists():
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        time.sleep(1.5)
+        kernel.interrupt_kernel()
+        while (reply := client.get_shell_msg(timeout=60))["parent_header"]["msg_id"] != asked:
+            pass
+        assert reply["content"]["status"] == "ok", reply["content"]
+        state = ""
+        while state != "idle":
+            message = client.get_iopub_msg(timeout=10)
+            if message["parent_header"].get("msg_id") == asked:
+                state = message["content"].get("execution_state", "")
+                pages.append(message["content"].get("data", {}).get("text/html", ""))
+    finally:
+        client.stop_channels()
+        kernel.shutdown_kernel(now=True)
+    assert any("running for" in page for page in pages), "the cell shows how far the run is"
+    assert any("suite: interrupted" in page for page in pages), "and the result as any other"
+    assert fb.load(tmp_path / "out").interrupted
