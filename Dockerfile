@@ -1,7 +1,7 @@
 # The program on a distroless base, run by a user without rights:
 #
 #     docker build --tag flowbench .
-#     docker run --rm --network host --user "$(id -u)" --volume "$PWD:/work" flowbench run suite.yaml --out results
+#     docker run --rm --network host --user "$(id -u)" --volume "$PWD:/bench" flowbench run suite.yaml --out results
 #
 # The version is that of the wheel on PyPI. `WHEELS` names a folder with another wheel, as `.ci/release` makes it.
 FROM python:3.13-slim-bookworm AS wheel
@@ -12,6 +12,6 @@ RUN pip install --no-cache-dir --no-deps --find-links /wheels --target /flowbenc
 
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=wheel /flowbench/bin/flowbench /usr/local/bin/flowbench
-WORKDIR /work
+WORKDIR /bench
 ENTRYPOINT ["/usr/local/bin/flowbench"]
 CMD ["--help"]
