@@ -128,11 +128,7 @@ pub fn reasons(recording: &Recording, circumstances: Circumstances) -> Vec<Reaso
     }
     let Circumstances { open, length, busiest, withheld, waited, late } = circumstances;
     if let Some(late) = late.filter(|late| *late > LATE_MAX) {
-        let text = format!(
-            "it began {} after the time that was set (limit {})",
-            show(late),
-            show(LATE_MAX)
-        );
+        let text = format!("it began {} late (limit {})", show(late), show(LATE_MAX));
         reasons.push(Reason::new(Code::PartLate, ms(late), ms(LATE_MAX), text));
     }
     if busiest > BUSY_MAX {

@@ -7,7 +7,7 @@ use super::words::{
     actual, answer, count, end, fit, impossible, latency, outcome, percent, rate, time, unanswered,
     verdict, width, wrap,
 };
-use crate::record::summary::{ScenarioSummary, Summary, Verdict};
+use crate::record::summary::{PartState, ScenarioSummary, Summary, Verdict};
 
 /// Maximum width of a line.
 const COLUMNS: usize = 80;
@@ -132,6 +132,7 @@ fn remarks(scenario: &ScenarioSummary, color: bool, out: &mut dyn io::Write) -> 
         lines.push(("assertion", format!("{} – failed on {of}: {example}", assertion.name)));
     }
     lines.extend(chosen(scenario).map(|text| ("chosen", text)));
+    lines.extend(parts(scenario).map(|text| ("parts", text)));
     lines.extend(unanswered(scenario));
     lines.extend(impossible(scenario).map(|text| ("times", text)));
     for error in scenario.errors.iter().take(ERRORS) {
@@ -166,6 +167,21 @@ fn remarks(scenario: &ScenarioSummary, color: bool, out: &mut dyn io::Write) -> 
         }
     }
     Ok(())
+}
+
+/// What the parts of a load that was sent in parts did.
+fn parts(scenario: &ScenarioSummary) -> Option<String> {
+    let complete = scenario.parts.iter().filter(|part| part.state == PartState::Complete);
+    let (of, sent) = (scenario.parts.len(), complete.clone().map(|part| part.sent));
+    let (least, most) = (sent.clone().min()?, sent.max()?);
+    let each =
+        if least == most { count(most) } else { format!("{} to {}", count(least), count(most)) };
+    let lag = complete.clone().filter_map(|part| part.lag_p99_ms).reduce(f64::max);
+    let complete = complete.count();
+    Some(format!(
+        "{complete} of {of} complete, {each} requests each, p99 send delay up to {}",
+        latency(lag)
+    ))
 }
 
 /// How often each list of steps was chosen.

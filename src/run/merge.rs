@@ -151,8 +151,11 @@ fn join(parts: Vec<Part>, until: &[Option<u64>]) -> Summary {
     let mut summary = Summary { started_at, duration_s, ..parts[0].replay.summary.clone() };
     let mut numbers = Vec::new();
     let mut columns: Vec<Vec<(ScenarioSummary, Replayed)>> = Vec::new();
-    for part in parts {
+    for mut part in parts {
         numbers.push(part.run.number);
+        // From the start of the first part, as far as their clocks agree.
+        let offset = part.run.started_at.duration_since(started_at).as_secs_f64();
+        part.replay.summary.scenarios.iter_mut().for_each(|s| s.started_at_s += offset);
         let scenarios = part.replay.summary.scenarios.into_iter().zip(part.replay.scenarios);
         for (index, scenario) in scenarios.enumerate() {
             if columns.len() <= index {
@@ -183,6 +186,9 @@ fn scenario(
     let (mut reasons, mut outline, mut empty) = (Vec::new(), None, None);
     let (mut recording, mut ending, mut examined) = (None, None, Examined::default());
     let (mut ended, mut without_load) = (Vec::new(), Vec::new());
+    let begun =
+        column.iter().filter(|(_, part)| part.began).map(|(summary, _)| summary.started_at_s);
+    let first_at_s = begun.fold(f64::INFINITY, f64::min);
     for (&number, (summary, mut part)) in numbers.iter().zip(column) {
         let load = &mut told[number as usize - 1];
         load.workers = part.workers;
@@ -194,9 +200,11 @@ fn scenario(
             continue;
         }
         known.target = summary.target;
-        known.started_at_s = known.started_at_s.min(summary.started_at_s);
+        known.started_at_s = first_at_s;
         load.state = if part.is_lost() { PartState::Lost } else { PartState::Complete };
-        let ends = match part.ending.take() {
+        // Where no time was set, all should have begun with the first.
+        let late = Duration::try_from_secs_f64(summary.started_at_s - first_at_s).ok();
+        let mut ends = match part.ending.take() {
             Some(ends) => ends,
             None => {
                 let after = part.recording.complete();
@@ -212,6 +220,7 @@ fn scenario(
             // What was in flight then, nobody knows of any more.
             part.give_up();
         }
+        ends.circumstances.late = ends.circumstances.late.or(late);
         load.sent = part.recording.totals.sent;
         load.lag_p99_ms = part.recording.totals.lag.quantile(0.99).map(ms);
         load.cpu_s = ends.client.cpu_s;

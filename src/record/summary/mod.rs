@@ -101,7 +101,8 @@ pub struct PartLoad {
     pub cpu_s: Option<f64>,
     /// Its sending threads.
     pub workers: usize,
-    /// How long after the time that was set it began, by its own clock, ms; null if nothing was set.
+    /// How long after the time that was set it began, or if none was, after the first part, by their own
+    /// clocks, ms; null if it never began.
     pub start_skew_ms: Option<f64>,
     /// Why its own figures are not valid.
     pub reasons: Vec<Reason>,

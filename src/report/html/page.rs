@@ -6,8 +6,10 @@ use super::figures;
 use super::matrix::{Comparison, comparisons};
 use super::parts::{Fact, Figure};
 use crate::record::HistogramError;
+use crate::record::reason::join;
 use crate::record::summary::{
-    CallbackCount, Environment, Lag, Latency, Requests, ScenarioSummary, Summary, Verdict,
+    CallbackCount, Environment, Lag, Latency, PartLoad, PartState, Requests, RunPart,
+    ScenarioSummary, Summary, Verdict,
 };
 use crate::report::words::{
     actual, answer, count, end, impossible, latency, outcome, percent, rate, three_digits, time,
@@ -69,6 +71,8 @@ struct Section {
     executors_missing: bool,
     steps: Vec<StepRow>,
     choices: Vec<ChoiceRow>,
+    /// A row for each part of a load that was sent in parts.
+    parts: Vec<[String; 8]>,
     assertions: Vec<Assertion>,
     callbacks: Vec<Callback>,
     counters: Vec<(String, String)>,
@@ -150,7 +154,7 @@ impl Page {
             .scenarios
             .iter()
             .enumerate()
-            .map(|(index, scenario)| Section::new(index, scenario))
+            .map(|(index, scenario)| Section::new(index, scenario, &summary.parts))
             .collect::<Result<_, _>>()?;
         let reasons = summary.scenarios.iter().zip(&scenarios).filter_map(|(scenario, section)| {
             reason(scenario).map(|text| Reason {
@@ -217,12 +221,48 @@ fn facts(summary: &Summary) -> Vec<Fact> {
     if let Some(bytes) = memory_bytes {
         machine.push_str(&format!(", {}", ByteSize::new(*bytes).approximate()));
     }
-    vec![
+    let machine = match summary.parts.len() {
+        0 => Fact { name: "Machine", value: machine },
+        // The table of parts names them.
+        count => Fact { name: "Machines", value: format!("{count} parts, the first: {machine}") },
+    };
+    let mut facts = vec![
         Fact { name: "Started", value: started },
         Fact { name: "Took", value: time(summary.duration_s) },
         Fact { name: "Seed", value: summary.seed.to_string() },
-        Fact { name: "Machine", value: machine },
+        machine,
         Fact { name: "Written by", value: format!("flowbench {flowbench}") },
+    ];
+    if let Some(part) = &summary.part {
+        let value = format!("{} of {}; merge it with the others", part.number, part.of);
+        facts.insert(0, Fact { name: "Part", value });
+    }
+    facts
+}
+
+/// A part of a load: which, its machine, what became of it, requests, send delay, CPU time, lateness, and
+/// what is wrong with it alone.
+fn part_row(part: &PartLoad, machines: &[RunPart]) -> [String; 8] {
+    let machine = machines.iter().find(|machine| machine.number == part.number);
+    let machine = machine.map_or("–".into(), |machine| {
+        let host = machine.host.as_deref().unwrap_or("a machine");
+        format!("{host}, {} cores", machine.cores)
+    });
+    let state = match part.state {
+        PartState::Complete => "complete",
+        PartState::Lost => "lost",
+        PartState::Missing => "missing",
+        PartState::NotRun => "sent nothing",
+    };
+    [
+        part.number.to_string(),
+        machine,
+        state.into(),
+        count(part.sent),
+        latency(part.lag_p99_ms),
+        part.cpu_s.map_or("–".into(), time),
+        latency(part.start_skew_ms),
+        join(&part.reasons),
     ]
 }
 
@@ -234,7 +274,11 @@ fn resolved(summary: &Summary) -> Option<String> {
 }
 
 impl Section {
-    fn new(index: usize, scenario: &ScenarioSummary) -> Result<Section, HistogramError> {
+    fn new(
+        index: usize,
+        scenario: &ScenarioSummary,
+        machines: &[RunPart],
+    ) -> Result<Section, HistogramError> {
         let requests = &scenario.requests;
         let response = &scenario.response_time_ms;
         let ran = requests.arrivals > 0;
@@ -283,6 +327,7 @@ impl Section {
             executors_missing: ran && scenario.executors.is_none() && requests.ok > 0,
             steps: steps(scenario),
             choices: scenario.choices.iter().map(choice).collect(),
+            parts: scenario.parts.iter().map(|part| part_row(part, machines)).collect(),
             assertions: scenario
                 .assertions
                 .iter()
