@@ -15,7 +15,7 @@ use crate::run::merge::merge;
 Examples:
   flowbench merge results/
   flowbench merge part-1.log part-2.log --out merged/
-  kubectl logs -l job-name=load --tail=-1 --prefix=false pod/load-0 > 0.log; flowbench merge *.log
+  kubectl logs --tail=-1 -l batch.kubernetes.io/job-completion-index=0 > 0.log; flowbench merge *.log
 
 A path is the journal of a part (what `run --part 2/4` leaves in its folder, or prints with `--json`), the \
 folder it is in, or a folder of such folders. Other lines in a file of printed journals are left out.

@@ -7,6 +7,7 @@ mod compare;
 mod comparison;
 mod completions;
 mod connection;
+mod deploy;
 mod exit;
 mod fits;
 mod folder;
@@ -58,6 +59,8 @@ enum Command {
     Run(run::Args),
     /// Merge the parts of a load that several processes sent.
     Merge(merge::Args),
+    /// Print what an engine needs to send a load in parts: Kubernetes or Slurm.
+    Deploy(deploy::Args),
     /// Compare results and check them against gates.
     Compare(compare::Args),
     /// Run a suite on two Flows in turns and check one against the other.
@@ -123,6 +126,7 @@ pub fn main() -> ExitCode {
         match cli.command {
             Command::Run(args) => run::main(args).await,
             Command::Merge(args) => merge::main(args),
+            Command::Deploy(args) => deploy::main(args),
             Command::Compare(args) => compare::main(args),
             Command::Gate(args) => gate::main(args).await,
             Command::Noise(args) => noise::main(args).await,

@@ -21,6 +21,11 @@ pub(super) struct Changes {
 }
 
 impl Changes {
+    /// What `--set` sets.
+    pub(super) fn sets(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.set.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
     /// Whether the options change nothing.
     pub(super) fn is_empty(&self) -> bool {
         self.set.is_empty()

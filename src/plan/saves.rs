@@ -153,6 +153,36 @@ fn used<'a>(
     used
 }
 
+impl Plan {
+    /// The files that a run of the plan reads, each once: the suite with what it includes, data sets, traces,
+    /// and certificates to reach Flows with.
+    pub(crate) fn files_read(&self, suite: &LoadedSuite) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> = suite.sources.file_names().map(PathBuf::from).collect();
+        for flow in &self.flows {
+            let (Origin::Remote(clients) | Origin::Command { clients, .. }) = &flow.origin else {
+                continue;
+            };
+            let of_tls = clients.iter().flat_map(|client| {
+                [&client.tls.ca, &client.tls.cert, &client.tls.key].into_iter().flatten()
+            });
+            files.extend(of_tls.cloned());
+        }
+        for scenario in &self.scenarios {
+            if let Load::Open { schedule: Schedule::Trace { path, .. }, .. } = &scenario.load {
+                files.push(path.clone());
+            }
+            let documents = scenario.steps.iter().filter_map(|step| match &step.work {
+                Work::Post(post) => post.documents.as_deref(),
+                Work::Mutate { .. } | Work::Http(_) => None,
+            });
+            files.extend(documents.flat_map(Documents::files).map(Path::to_owned));
+        }
+        let mut once = std::collections::HashSet::new();
+        files.retain(|file| once.insert(file.clone()));
+        files
+    }
+}
+
 fn after_equals(argument: &str) -> Option<&str> {
     argument.split_once('=').map(|(_, value)| value)
 }

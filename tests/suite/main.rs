@@ -11,6 +11,7 @@ mod commands;
 mod compare;
 mod contract;
 mod embedded;
+mod engines;
 mod flow;
 mod golden;
 mod hostile;

@@ -14,14 +14,14 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// A Flow behind `serve`, which logs what arrives, and a suite for it.
-struct Place {
+pub(crate) struct Place {
     folder: TempDir,
     flow: Child,
 }
 
 impl Place {
     /// `scenario`: what a scenario has besides its name, flow and Documents.
-    fn new(scenario: &str) -> Place {
+    pub(crate) fn new(scenario: &str) -> Place {
         let folder = TempDir::new().expect("a folder");
         let executors =
             "executors: [{name: e, service_time: {exponential: {mean: 3ms}}, concurrency: 64}]\n";
@@ -46,7 +46,7 @@ impl Place {
         Place { folder, flow }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -57,7 +57,7 @@ impl Place {
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().expect("the binary was built")
     }
 
@@ -85,18 +85,18 @@ impl Place {
     }
 
     /// Merges what is in `out`; gives the result and the exit code.
-    fn merged(&self) -> (Value, Option<i32>) {
+    pub(crate) fn merged(&self) -> (Value, Option<i32>) {
         let output = self.run(&["merge", "out", "--out", "merged", "--quiet"]);
         assert_eq!(text(&output.stderr), "");
         (report(&self.path("merged")), output.status.code())
     }
 
-    fn part(&self, number: u64, of: u64) -> Value {
+    pub(crate) fn part(&self, number: u64, of: u64) -> Value {
         report(&self.path(&format!("out/part-{number}-of-{of}")))
     }
 
     /// Ends the Flow; the instants at which requests arrived, in ns, in their order.
-    fn arrivals(mut self) -> Vec<u64> {
+    pub(crate) fn arrivals(mut self) -> Vec<u64> {
         kill_process(Pid::from_child(&self.flow), Signal::TERM).expect("it runs");
         self.flow.wait().expect("it ends");
         let log = std::fs::read_to_string(self.path("arrivals.jsonl")).expect("the log");
@@ -117,11 +117,11 @@ impl Drop for Place {
     }
 }
 
-fn text(bytes: &[u8]) -> &str {
+pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("it writes text")
 }
 
-fn report(folder: &Path) -> Value {
+pub(crate) fn report(folder: &Path) -> Value {
     let path = folder.join("report.json");
     let text = std::fs::read_to_string(&path)
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()));

@@ -48,6 +48,12 @@ pub(crate) fn package() -> Option<&'static Path> {
     asked_for(&PYTHON, "python", "pytest, pandas, matplotlib, nbclient, ipykernel, mypy")
 }
 
+/// The interpreter of the environment with Kubernetes' schemas; `None` as above.
+pub(crate) fn manifests() -> Option<&'static Path> {
+    static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    asked_for(&PYTHON, "manifests", "kubernetes_validate")
+}
+
 /// The interpreter of the environment `name`, made first where it is not there.
 fn asked_for(
     made: &'static OnceLock<Result<PathBuf, String>>,

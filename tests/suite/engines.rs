@@ -1,0 +1,483 @@
+//! Parts as tasks of real engines: Slurm with four nodes on this machine, Open MPI, and network namespaces.
+//! Where one is not installed its test says `skipped: …` and passes, unless `FLOWBENCH_REQUIRE_SLURM=1`
+//! (or `…_MPI=1`, `…_NETNS=1`) is set.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::interop::python::manifests;
+use crate::parts::{Place, text};
+
+const FLOWBENCH: &str = env!("CARGO_BIN_EXE_flowbench");
+
+/// The load that four parts send together.
+const LOAD: &str =
+    "load: {rate: 50/s, arrivals: poisson, duration: 6s}, thresholds: [requests > 200]";
+
+/// Its rate: gaps of 20 ms are told apart on a busy machine too.
+const RATE: f64 = 50.0;
+
+/// The path of programs with that of the binary before it.
+fn path() -> OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let own = Path::new(FLOWBENCH).parent().expect("it is in a folder");
+    std::env::join_paths([own.to_owned()].into_iter().chain(std::env::split_paths(&path)))
+        .expect("a path")
+}
+
+/// What the binary prints.
+fn flowbench(arguments: &[&str], folder: &Path) -> String {
+    let output = Command::new(FLOWBENCH).args(arguments).current_dir(folder).output();
+    let output = output.expect("the binary was built");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    text(&output.stdout).to_owned()
+}
+
+/// Whether all these programs are there; says so where they are not.
+fn are_there(programs: &[&str], variable: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Daemons need not be on the path of everybody.
+    let folders: Vec<_> =
+        std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]).collect();
+    let missing = programs
+        .iter()
+        .find(|program| !folders.iter().any(|folder| folder.join(program).is_file()));
+    let Some(missing) = missing else { return true };
+    skipped(variable, &format!("no {missing}"));
+    false
+}
+
+fn skipped(variable: &str, why: &str) {
+    let variable = format!("FLOWBENCH_REQUIRE_{variable}");
+    assert_ne!(std::env::var(&variable).as_deref(), Ok("1"), "{why}");
+    // Past the harness, which would keep it to itself.
+    let _ = writeln!(std::io::stderr(), "skipped: {why} to send parts of a load with");
+}
+
+/// Daemons that end when they are not needed any more.
+struct Daemons(Vec<Child>);
+
+impl Daemons {
+    fn start(&mut self, command: &mut Command) {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.0.push(command.spawn().expect("it is there"));
+    }
+}
+
+impl Drop for Daemons {
+    fn drop(&mut self) {
+        // The last that was started needs those before it.
+        for daemon in self.0.iter_mut().rev() {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+    }
+}
+
+/// Slurm with four nodes, all of them on this machine.
+struct Slurm {
+    folder: TempDir,
+    _daemons: Daemons,
+}
+
+impl Slurm {
+    fn start() -> Slurm {
+        let folder = TempDir::new().expect("a folder");
+        let here = folder.path().display().to_string();
+        let host = rustix::system::uname();
+        let host = host.nodename().to_str().expect("a name");
+        let host = host.split('.').next().expect("a name");
+        let ports = free_ports();
+        let nodes: String = (1..=4)
+            .map(|n| {
+                format!(
+                    "NodeName=n{n} NodeHostname={host} NodeAddr=127.0.0.1 Port={} CPUs=1 State=UNKNOWN\n",
+                    ports[n]
+                )
+            })
+            .collect();
+        let settings = format!(
+            "ClusterName=test\nSlurmctldHost={host}(127.0.0.1)\nAuthType=auth/munge\n\
+             AuthInfo=socket={here}/munge.sock\nCredType=cred/munge\nSlurmUser=root\nSlurmdUser=root\n\
+             StateSaveLocation={here}/state\nSlurmdSpoolDir={here}/spool-%n\n\
+             SlurmctldPidFile={here}/slurmctld.pid\nSlurmdPidFile={here}/slurmd-%n.pid\n\
+             SlurmctldLogFile={here}/slurmctld.log\nSlurmdLogFile={here}/slurmd-%n.log\n\
+             SlurmctldPort={}\nCommunicationParameters=NoInAddrAny,NoCtldInAddrAny\n\
+             ProctrackType=proctrack/pgid\nTaskPlugin=task/none\nSchedulerType=sched/builtin\n\
+             SelectType=select/cons_tres\nSelectTypeParameters=CR_Core\n\
+             JobAcctGatherType=jobacct_gather/none\nAccountingStorageType=accounting_storage/none\n\
+             MpiDefault=none\nReturnToService=2\n{nodes}\
+             PartitionName=all Nodes=n[1-4] Default=YES MaxTime=INFINITE State=UP\n",
+            ports[0]
+        );
+        std::fs::write(folder.path().join("slurm.conf"), settings).expect("written");
+        std::fs::create_dir(folder.path().join("state")).expect("a folder");
+        let key = folder.path().join("munge.key");
+        let random: [u8; 128] = std::array::from_fn(|_| rand::random());
+        std::fs::write(&key, random).expect("written");
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o400);
+        std::fs::set_permissions(&key, private).expect("it is ours");
+        let mut daemons = Daemons(Vec::new());
+        daemons.start(Command::new("/usr/sbin/munged").args(["--foreground", "--force"]).args([
+            format!("--key-file={here}/munge.key"),
+            format!("--socket={here}/munge.sock"),
+            format!("--pid-file={here}/munged.pid"),
+            format!("--log-file={here}/munged.log"),
+            format!("--seed-file={here}/munged.seed"),
+        ]));
+        until(|| folder.path().join("munge.sock").exists(), "munged listens");
+        let conf = format!("{here}/slurm.conf");
+        daemons.start(Command::new("/usr/sbin/slurmctld").args(["-D", "-f", &conf]));
+        for n in 1..=4 {
+            let name = format!("n{n}");
+            daemons.start(Command::new("/usr/sbin/slurmd").args(["-D", "-f", &conf, "-N", &name]));
+        }
+        let slurm = Slurm { folder, _daemons: daemons };
+        until(
+            || {
+                let nodes = slurm.command("sinfo").args(["-h", "-t", "idle", "-o", "%D"]).output();
+                text(&nodes.expect("it is there").stdout).trim() == "4"
+            },
+            "four nodes are idle",
+        );
+        slurm
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env("SLURM_CONF", self.folder.path().join("slurm.conf")).stdin(Stdio::null());
+        command
+    }
+}
+
+/// Ports that nobody listens on.
+fn free_ports() -> [u16; 5] {
+    let listen = || TcpListener::bind("127.0.0.1:0").expect("a port");
+    // All at once, so that no two are the same.
+    let ports: [TcpListener; 5] = std::array::from_fn(|_| listen());
+    ports.map(|port| port.local_addr().expect("an address").port())
+}
+
+fn until(happened: impl Fn() -> bool, what: &str) {
+    let began = Instant::now();
+    while !happened() {
+        assert!(began.elapsed() < Duration::from_secs(60), "{what}: not within a minute");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// A time that is soon, but not before all parts are there.
+fn soon() -> String {
+    (jiff::Timestamp::now() + Duration::from_secs(3)).to_string()
+}
+
+/// What four parts sent together is what one machine would have.
+fn is_the_load_of_one_machine(place: Place) {
+    let (merged, code) = place.merged();
+    let scenario = &merged["scenarios"][0];
+    assert_eq!(code, Some(0), "{:#}", scenario["validity"]);
+    let states: Vec<&Value> = (0..4).map(|part| &scenario["parts"][part]["state"]).collect();
+    assert_eq!(states, ["complete"; 4]);
+    for part in scenario["parts"].as_array().expect("parts") {
+        let late = part["start_skew_ms"].as_f64().expect("a time was set");
+        assert!((0.0..100.0).contains(&late), "{part}");
+    }
+    let sent = scenario["requests"]["sent"].as_u64().expect("a number");
+    // The seed says how many one machine sends, and when.
+    let plan = place.run(&["run", "suite.yaml", "--out", "whole", "--quiet"]);
+    assert_eq!(plan.status.code(), Some(0), "{}", text(&plan.stderr));
+    let whole = crate::parts::report(&place.path("whole"));
+    assert_eq!(whole["scenarios"][0]["requests"]["sent"].as_u64(), Some(sent));
+    let arrivals = place.arrivals();
+    assert_eq!(arrivals.len() as u64, 2 * sent, "each came once");
+    // Gaps are exponential: the largest distance of their distribution from that, by Kolmogorov and
+    // Smirnov, is beyond 1.63/√n once in a hundred; a busy machine gets as much again.
+    let mut gaps: Vec<f64> =
+        arrivals[..sent as usize].windows(2).map(|pair| (pair[1] - pair[0]) as f64 / 1e9).collect();
+    gaps.sort_by(f64::total_cmp);
+    let count = gaps.len() as f64;
+    let distance = gaps.iter().enumerate().map(|(rank, gap)| {
+        let expected = 1.0 - (-gap * RATE).exp();
+        (expected - rank as f64 / count).abs().max((expected - (rank + 1) as f64 / count).abs())
+    });
+    let distance = distance.fold(0.0, f64::max);
+    assert!(distance < 2.0 * 1.63 / count.sqrt(), "{distance}");
+}
+
+#[test]
+fn four_tasks_of_slurm_send_the_load_of_one_machine() {
+    if !are_there(&["slurmctld", "slurmd", "munged", "srun"], "SLURM") {
+        return;
+    }
+    let slurm = Slurm::start();
+    let place = Place::new(LOAD);
+    let folder = place.path("");
+    let at = soon();
+    let script = flowbench(
+        &["deploy", "slurm", "suite.yaml", "--parts", "4", "--cpus", "1", "--at", &at],
+        &folder,
+    );
+    std::fs::write(place.path("load.sh"), script).expect("written");
+    let job = slurm
+        .command("sbatch")
+        .args(["--wait", "load.sh"])
+        .env("PATH", path())
+        .current_dir(&folder)
+        .output()
+        .expect("it is there");
+    let log = std::fs::read_to_string(place.path("flowbench-load-1.log")).expect("its output");
+    assert_eq!(job.status.code(), Some(0), "{log}");
+    std::fs::rename(place.path("flowbench-load-1"), place.path("out")).expect("the results");
+    // In a batch script the variables are there too, but it runs once: that would be a quarter.
+    let script = format!("#!/bin/sh\n{FLOWBENCH} run suite.yaml --part auto > batch.txt 2>&1\n");
+    std::fs::write(place.path("batch.sh"), script).expect("written");
+    let batch = slurm
+        .command("sbatch")
+        .args(["--wait", "-n4", "-O", "--output=/dev/null", "batch.sh"])
+        .current_dir(&folder)
+        .output()
+        .expect("it is there");
+    assert_ne!(batch.status.code(), Some(0));
+    let told = std::fs::read_to_string(place.path("batch.txt")).expect("its output");
+    assert!(
+        told.contains("a Slurm batch script outside `srun`, so there is one process and not 4"),
+        "{told}"
+    );
+    is_the_load_of_one_machine(place);
+}
+
+#[test]
+fn four_processes_of_mpi_send_the_load_of_one_machine() {
+    if !are_there(&["mpirun"], "MPI") {
+        return;
+    }
+    let place = Place::new(LOAD);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/mpi.sh");
+    let run = Command::new(script)
+        .args(["suite.yaml", "4", "out"])
+        .env("PATH", path())
+        .env("FLOWBENCH_BEFORE", "3")
+        // As root, on one host, and listening nowhere else.
+        .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
+        .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
+        .env("OMPI_MCA_rmaps_base_oversubscribe", "1")
+        .env("OMPI_MCA_oob_tcp_if_include", "lo")
+        .env("OMPI_MCA_btl", "self")
+        .current_dir(place.path(""))
+        .stdin(Stdio::null())
+        .output()
+        .expect("it is there");
+    assert_eq!(run.status.code(), Some(0), "{}", text(&run.stderr));
+    is_the_load_of_one_machine(place);
+}
+
+/// Network namespaces, gone when they are not needed any more.
+struct Namespaces(Vec<String>);
+
+impl Namespaces {
+    /// One for a Flow, at 10.231.77.1, and four with addresses of their own, on a bridge.
+    fn new() -> Result<Namespaces, String> {
+        let prefix = format!("fb{}", std::process::id());
+        let mut all = Namespaces(Vec::new());
+        let flow = format!("{prefix}f");
+        all.add(&flow)?;
+        ip(&["-n", &flow, "link", "set", "lo", "up"])?;
+        ip(&["-n", &flow, "link", "add", "br0", "type", "bridge"])?;
+        ip(&["-n", &flow, "addr", "add", "10.231.77.1/24", "dev", "br0"])?;
+        ip(&["-n", &flow, "link", "set", "br0", "up"])?;
+        for n in 1..=4 {
+            let name = format!("{prefix}p{n}");
+            let (port, address) = (format!("p{n}"), format!("10.231.77.{}/24", 10 + n));
+            all.add(&name)?;
+            ip(&[
+                "-n", &flow, "link", "add", &port, "type", "veth", "peer", "name", "e0", "netns",
+                &name,
+            ])?;
+            ip(&["-n", &flow, "link", "set", &port, "master", "br0", "up"])?;
+            ip(&["-n", &name, "addr", "add", &address, "dev", "e0"])?;
+            ip(&["-n", &name, "link", "set", "e0", "up"])?;
+        }
+        Ok(all)
+    }
+
+    fn add(&mut self, name: &str) -> Result<(), String> {
+        ip(&["netns", "add", name])?;
+        self.0.push(name.to_owned());
+        Ok(())
+    }
+
+    /// A program in the namespace of the Flow (0) or of a part.
+    fn command(&self, n: usize) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.0[n]]);
+        command
+    }
+}
+
+impl Drop for Namespaces {
+    fn drop(&mut self) {
+        for name in &self.0 {
+            let _ = ip(&["netns", "del", name]);
+        }
+    }
+}
+
+fn ip(arguments: &[&str]) -> Result<(), String> {
+    let output = Command::new("ip").args(arguments).output().map_err(|error| error.to_string())?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(format!("ip {}: {}", arguments.join(" "), text(&output.stderr).trim())),
+    }
+}
+
+#[test]
+fn parts_with_addresses_of_their_own_send_the_load_of_one_machine() {
+    if !are_there(&["ip", "tc"], "NETNS") {
+        return;
+    }
+    let namespaces = match Namespaces::new() {
+        Ok(namespaces) => namespaces,
+        Err(why) => return skipped("NETNS", &why),
+    };
+    // Delay and loss on the way, where the kernel can make them.
+    let netem = [
+        "tc", "qdisc", "add", "dev", "e0", "root", "netem", "delay", "20ms", "2ms", "loss", "0.1%",
+    ];
+    let delayed = (1..=4).all(|part| {
+        namespaces.command(part).args(netem).output().is_ok_and(|output| output.status.success())
+    });
+    if !delayed {
+        let _ =
+            writeln!(std::io::stderr(), "skipped: no netem in this kernel, so no delay and loss");
+    }
+    let folder = TempDir::new().expect("a folder");
+    let suite = format!(
+        "name: load\nseed: 7\nflows: {{f: {{host: 'grpc://10.231.77.1:7000'}}}}\nscenarios:\n  - \
+         {{name: s, flow: f, {LOAD}}}\n"
+    );
+    std::fs::write(folder.path().join("suite.yaml"), suite).expect("written");
+    let mut flow = Daemons(Vec::new());
+    flow.start(
+        namespaces
+            .command(0)
+            .args([
+                FLOWBENCH,
+                "serve",
+                "--host",
+                "10.231.77.1",
+                "--protocol",
+                "grpc",
+                "--port",
+                "7000",
+            ])
+            .current_dir(folder.path()),
+    );
+    let ready = namespaces
+        .command(1)
+        .args([FLOWBENCH, "ready", "grpc://10.231.77.1:7000", "--wait", "30s"])
+        .output()
+        .expect("it is there");
+    assert_eq!(ready.status.code(), Some(0), "{}", text(&ready.stderr));
+    let at = soon();
+    let parts: Vec<Child> = (1..=4)
+        .map(|part| {
+            namespaces
+                .command(part)
+                .args([FLOWBENCH, "run", "suite.yaml", "--part", &format!("{part}/4"), "--at", &at])
+                .args(["--out", "out", "--quiet"])
+                .current_dir(folder.path())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("it is there")
+        })
+        .collect();
+    for part in parts {
+        let output = part.wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    }
+    let merged = merged(folder.path());
+    let scenario = &merged["scenarios"][0];
+    assert_eq!(scenario["verdict"], "held", "{:#}", scenario["validity"]);
+    let p50 = scenario["response_time_ms"]["p50"].as_f64().expect("a number");
+    assert!(!delayed || p50 > 19.0, "{p50}");
+}
+
+fn merged(folder: &Path) -> Value {
+    let output = Command::new(FLOWBENCH)
+        .args(["merge", "out", "--json", "--out", "merged"])
+        .current_dir(folder)
+        .output()
+        .expect("the binary was built");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stderr)))
+}
+
+/// The examples of `deploy/` are what the command prints.
+#[test]
+fn what_is_deployed_is_what_kubernetes_and_slurm_take() {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    let at = ["--parts", "4", "--at", "2026-12-01T12:00:00Z"];
+    let print = |engine: &str| {
+        let mut arguments = vec!["deploy", engine, "suite.yaml"];
+        arguments.extend(at);
+        flowbench(&arguments, &deploy)
+    };
+    let (manifest, script) = (print("kubernetes"), print("slurm"));
+    let kept = |name: &str| std::fs::read_to_string(deploy.join(name)).expect("it is there");
+    assert_eq!(kept("kubernetes.yaml"), manifest, "flowbench deploy kubernetes, in deploy/");
+    assert_eq!(kept("slurm.sh"), script, "flowbench deploy slurm, in deploy/");
+    for script in ["slurm.sh", "mpi.sh"] {
+        let checked = Command::new("bash").arg("-n").arg(deploy.join(script)).status();
+        assert!(checked.expect("bash is there").success(), "{script}");
+    }
+    // What the volume has is the suite and its data, byte for byte.
+    let documents: Vec<Value> =
+        manifest.split("---\n").map(|text| serde_yaml::from_str(text).expect("YAML")).collect();
+    let items = &documents[1]["spec"]["template"]["spec"]["volumes"][0]["configMap"]["items"];
+    let items = items.as_array().expect("items");
+    assert_eq!(items.len(), 2);
+    for item in items {
+        let path = item["path"].as_str().expect("a path");
+        let data = &documents[0]["data"][item["key"].as_str().expect("a key")];
+        assert_eq!(data.as_str(), Some(&*kept(path)), "{path}");
+    }
+    // Each pod is one part of as many as the Job has.
+    let spec = &documents[1]["spec"];
+    let container = &spec["template"]["spec"]["containers"][0];
+    let count = spec["completions"].to_string();
+    assert_eq!(container["env"][0], serde_json::json!({"name": "FLOWBENCH_PARTS", "value": count}));
+    let arguments: Vec<&str> =
+        container["args"].as_array().expect("words").iter().filter_map(Value::as_str).collect();
+    let folder = TempDir::new().expect("a folder");
+    let suite = kept("suite.yaml").replace("grpc://flow:54321", "grpc://127.0.0.1:9");
+    std::fs::write(folder.path().join("suite.yaml"), suite).expect("written");
+    std::fs::copy(deploy.join("queries.jsonl"), folder.path().join("queries.jsonl"))
+        .expect("copied");
+    let results = folder.path().join("results").display().to_string();
+    let pod = Command::new(FLOWBENCH)
+        .args(arguments.iter().map(|word| if *word == "/results" { &results } else { *word }))
+        .current_dir(folder.path())
+        .env("JOB_COMPLETION_INDEX", "2")
+        .env("FLOWBENCH_PARTS", &count)
+        .output()
+        .expect("the binary was built");
+    assert_eq!(pod.status.code(), Some(3), "nothing is at that port: {}", text(&pod.stderr));
+    let head = text(&pod.stdout).lines().next().expect("a journal");
+    let head: Value = serde_json::from_str(head).expect("JSON");
+    assert_eq!(head["summary"]["part"]["number"], 3);
+
+    let Some(python) = manifests() else { return };
+    let checked = Command::new(python)
+        .args(["-m", "kubernetes_validate", "--strict"])
+        .arg(deploy.join("kubernetes.yaml"))
+        .output()
+        .expect("it is there");
+    assert!(checked.status.success(), "{}{}", text(&checked.stdout), text(&checked.stderr));
+}
