@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use jiff::{Timestamp, ToSpan as _, Unit};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 use super::exit::Exit;
 use super::print;
@@ -217,7 +217,7 @@ fn kubernetes(args: &Args, suite: &LoadedSuite, plan: &Plan) -> Result<String, P
             path.display()
         ));
     }
-    Ok(format!("{head}{}---\n{}", to_yaml(&config), to_yaml(&Value::from(job))))
+    Ok(format!("{head}{}---\n{}", to_yaml(&config), to_yaml(&job)))
 }
 
 fn slurm(args: &Args, plan: &Plan) -> String {
