@@ -137,6 +137,11 @@ impl Encoded {
         self.bytes.slice(self.id_at + RequestId::LEN..)
     }
 
+    /// What comes before the request id, and what comes after it.
+    pub(crate) fn pieces(&self) -> (&[u8], &[u8]) {
+        (&self.bytes[..self.id_at], &self.bytes[self.id_at + RequestId::LEN..])
+    }
+
     /// Length of the whole message, id included.
     pub fn len(&self) -> usize {
         self.bytes.len()

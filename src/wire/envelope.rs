@@ -2,10 +2,10 @@
 
 use std::time::SystemTime;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use prost::Message;
-use prost::encoding::{WireType, decode_key, decode_varint};
 
+use super::head;
 use super::proto::jina::{
     DataRequestHeadProto, DataRequestProto, HeaderProto, RouteProto, StatusProto,
     data_request_proto::data_content_proto::Documents, status_proto::ExceptionProto,
@@ -226,36 +226,15 @@ pub(super) fn decode(family: Family, message: Bytes) -> Result<DataRequest, Deco
 
 /// Decodes header and routes; parameters are skipped unread, Documents are counted.
 pub(super) fn decode_head(message: &Bytes) -> Result<Head, DecodeError> {
+    if let Some(head) = head::scan(message) {
+        return Ok(head);
+    }
     let message = DataRequestHeadProto::decode(message.clone())?;
     Ok(Head {
         header: message.header.map(read_header).unwrap_or_default(),
         routes: Some(read_routes(message.routes)?),
-        documents: count_docs(message.data),
+        documents: head::count_docs(&message.data),
     })
-}
-
-/// How many Documents a `DataContentProto` holds. `None` when it holds something else (a Python
-/// pickle, say), which is for those to complain about who want the Documents.
-fn count_docs(mut content: Bytes) -> Option<u64> {
-    let mut count = 0;
-    while let Some(mut docs) = next_bytes(&mut content)? {
-        // Both families have the Documents of a list in its field 1, which is its only one.
-        while next_bytes(&mut docs)?.is_some() {
-            count += 1;
-        }
-    }
-    Some(count)
-}
-
-/// The next field of a message all of whose fields are messages or bytes; `Some(None)` at its end.
-fn next_bytes(message: &mut Bytes) -> Option<Option<Bytes>> {
-    if !message.has_remaining() {
-        return Some(None);
-    }
-    let (_, wire_type) = decode_key(message).ok()?;
-    let length = usize::try_from(decode_varint(message).ok()?).ok()?;
-    let fits = wire_type == WireType::LengthDelimited && length <= message.remaining();
-    fits.then(|| Some(message.split_to(length)))
 }
 
 /// Decodes a `DocumentArrayProto` or a `DocListProto`.

@@ -8,6 +8,7 @@ mod document;
 mod envelope;
 pub mod files;
 mod fit;
+mod head;
 mod json;
 mod message;
 pub mod proto;

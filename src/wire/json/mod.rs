@@ -18,6 +18,7 @@
 mod envelope;
 mod parts;
 mod read;
+mod scan;
 mod time;
 mod write;
 
