@@ -15,6 +15,7 @@ mod crates;
 mod http2;
 mod least;
 mod server;
+mod tools;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -40,7 +41,7 @@ const IN_FLIGHT: usize = 64;
 
 /// A way to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-enum Path {
+pub(crate) enum Path {
     /// gRPC, one bidirectional stream.
     Stream,
     /// gRPC, a call for each request, on one connection.
@@ -77,6 +78,14 @@ enum Task {
         port: u16,
         requests: u64,
     },
+    /// The same of a program of others.
+    Tool {
+        name: String,
+        path: Path,
+        port: u16,
+        message: Vec<u8>,
+        requests: u64,
+    },
     /// Open load: gives its start on the monotonic clock, and quantiles of the response time.
     Rate {
         path: Path,
@@ -91,10 +100,11 @@ enum Task {
         per_s: f64,
         seconds: u64,
     },
-    /// Bytes a connection, and bytes a request in flight, at 1000 of each.
+    /// Bytes a connection, and bytes a request in flight, at so many of each.
     Memory {
         path: Path,
         port: u16,
+        count: usize,
     },
 }
 
@@ -152,8 +162,9 @@ fn tables(names: &[&str]) -> Result<(), Error> {
 fn cost(prepared: &[Prepared]) -> Result<(), Error> {
     println!("CPU seconds of the client for a million requests of 1 KB, {IN_FLIGHT} in flight\n");
     println!(
-        "| way | `least` | `ours` | `ours` / `least` | crate | crate / `least` | with prost |\n|{}",
-        " --- |".repeat(7)
+        "| way | `least` | `ours` | `ours` / `least` | crate | crate / `least` | with prost | others, and as a \
+         ratio |\n|{}",
+        " --- |".repeat(8)
     );
     for prepared in prepared {
         let server = Running::start(&prepared.script(Manner::Answer))?;
@@ -168,6 +179,12 @@ fn cost(prepared: &[Prepared]) -> Result<(), Error> {
             let message = message.clone();
             tasks.push(Task::Crates { path, port, message, requests, decoded });
         }
+        let of_ours = tasks.len();
+        let present: Vec<&str> = tools::present(path).collect();
+        for name in &present {
+            let (name, message) = ((*name).to_owned(), message.clone());
+            tasks.push(Task::Tool { name, path, port, message, requests });
+        }
         let mut costs = vec![Vec::new(); tasks.len()];
         for _ in 0..ROUNDS {
             for (task, costs) in tasks.iter().zip(&mut costs) {
@@ -177,9 +194,15 @@ fn cost(prepared: &[Prepared]) -> Result<(), Error> {
         let costs: Vec<f64> =
             costs.into_iter().map(|all| median(all) * 1e6 / requests as f64).collect();
         let [least, ours, of_crate, ..] = costs[..] else { return Err("all were run".into()) };
-        let with_prost = costs.get(3).map_or("".into(), |cost| format!("{cost:.2}"));
+        let prost = if decodes { costs.get(3) } else { None };
+        let with_prost = prost.map_or("".into(), |cost| format!("{cost:.2}"));
+        let others = present
+            .iter()
+            .zip(&costs[of_ours..])
+            .map(|(name, cost)| format!("{name} {cost:.2} ({:.1})", cost / least));
+        let others = others.collect::<Vec<_>>().join(", ");
         println!(
-            "| {} | {least:.2} | {ours:.2} | {:.1} | {} {of_crate:.2} | {:.1} | {with_prost} |",
+            "| {} | {least:.2} | {ours:.2} | {:.1} | {} {of_crate:.2} | {:.1} | {with_prost} | {others} |",
             name(path),
             ours / least,
             crate_of(path),
@@ -191,7 +214,7 @@ fn cost(prepared: &[Prepared]) -> Result<(), Error> {
 
 fn arrivals(prepared: &[Prepared]) -> Result<(), Error> {
     println!("|arrival − schedule| at the server in µs, p50 / p99\n");
-    println!("| way | 1000/s | 5000/s |\n|{}", " --- |".repeat(3));
+    println!("| way | 1000/s | 5000/s | 20000/s |\n|{}", " --- |".repeat(4));
     for prepared in prepared {
         for (who, tells) in [("`least`", Task::paced as Paced), ("`ours`", Task::rated)] {
             // One socket is one socket.
@@ -200,7 +223,7 @@ fn arrivals(prepared: &[Prepared]) -> Result<(), Error> {
             }
             let mut server = Running::start(&prepared.script(Manner::Answer))?;
             let mut cells = Vec::new();
-            for per_s in [1000.0, 5000.0] {
+            for per_s in [1000.0, 5000.0, 20_000.0] {
                 let (mut p50, mut p99) = (Vec::new(), Vec::new());
                 for _ in 0..ROUNDS {
                     server.arrivals()?;
@@ -256,13 +279,16 @@ fn quantiles<const N: usize>(mut values: Vec<f64>, shares: [f64; N]) -> [f64; N]
 }
 
 fn memory(prepared: &[Prepared]) -> Result<(), Error> {
-    println!("Memory at 1000 connections and 1000 requests in flight, in KB each\n");
-    println!("| way | a connection | a request in flight |\n|{}", " --- |".repeat(3));
+    println!("Memory at as many connections and requests in flight, in KB each\n");
+    println!("| way | of each | a connection | a request in flight |\n|{}", " --- |".repeat(4));
     for prepared in prepared {
-        let server = Running::start(&prepared.script(Manner::Mute))?;
-        let (path, port) = (prepared.path, server.port);
-        let [connection, request]: [f64; 2] = run(&Task::Memory { path, port })?;
-        println!("| {} | {:.1} | {:.1} |", name(path), connection / 1e3, request / 1e3);
+        for count in [1000, 10_000] {
+            let server = Running::start(&prepared.script(Manner::Mute))?;
+            let (path, port) = (prepared.path, server.port);
+            let [connection, request]: [f64; 2] = run(&Task::Memory { path, port, count })?;
+            let (connection, request) = (connection / 1e3, request / 1e3);
+            println!("| {} | {count} | {connection:.1} | {request:.1} |", name(path));
+        }
     }
     Ok(())
 }
@@ -443,11 +469,12 @@ fn child(task: Task) -> Result<(), Error> {
             let connections = if protocol(path) == Protocol::Grpc { 1 } else { IN_FLIGHT };
             let session = open(path, port, connections).await?;
             let request = request(&session)?;
-            let load = async |requests| -> Result<Recording, Error> {
+            let mut lanes = session.lanes().await?;
+            let mut load = async |requests| -> Result<Recording, Error> {
                 let hour = Duration::from_secs(3600);
                 let rig = Rig::open(1.0, ArrivalProcess::Uniform, hour);
                 let rig = Rig { clients: Some(IN_FLIGHT), requests, ..rig };
-                Ok(rig.run(PreciseClock::new()?, session.clone(), request.clone()).await)
+                Ok(rig.run(PreciseClock::new()?, &mut lanes, request.clone()).await)
             };
             load(requests / 20).await?;
             let began = cpu_s();
@@ -458,14 +485,18 @@ fn child(task: Task) -> Result<(), Error> {
             }
             tell(&cost)
         }),
+        Task::Tool { name, path, port, message, requests } => {
+            tell(&(tools::run(&name, path, port, &message, requests)? * requests as f64))
+        }
         Task::Rate { path, port, per_s, seconds } => on_one_thread(async {
             let connections = if protocol(path) == Protocol::Grpc { 1 } else { IN_FLIGHT };
             let session = open(path, port, connections).await?;
             let request = request(&session)?;
+            let lanes = session.lanes().await?;
             let rig = Rig::open(per_s, ArrivalProcess::Uniform, Duration::from_secs(seconds));
             let clock = PreciseClock::new()?;
             let start_ns = monotonic_ns();
-            let recording = rig.run(clock, session, request).await;
+            let recording = rig.run(clock, lanes, request).await;
             let at = |share| {
                 let time = recording.totals.ok().quantile(share).unwrap_or_default();
                 time.as_secs_f64() * 1e3
@@ -478,19 +509,19 @@ fn child(task: Task) -> Result<(), Error> {
                 least::paced(port, &message, Duration::from_secs_f64(1.0 / per_s), requests)?;
             tell(&Rated { start_ns, p90_ms: 0.0, p99_ms: 0.0 })
         }
-        Task::Memory { path, port } => on_one_thread(async {
-            const COUNT: usize = 1000;
+        Task::Memory { path, port, count } => on_one_thread(async {
             // What the first of each kind takes once and for all.
             drop(open(path, port, 1).await?);
             let before = resident("VmRSS")?;
-            let session = open(path, port, COUNT).await?;
+            let session = open(path, port, count).await?;
+            let request = request(&session)?;
+            let lanes = session.lanes().await?;
             let opened = resident("VmRSS")?;
             let rig = Rig::open(1.0, ArrivalProcess::Uniform, Duration::from_secs(1));
-            let rig = Rig { clients: Some(COUNT), grace: Duration::ZERO, ..rig };
-            let request = request(&session)?;
-            rig.run(PreciseClock::new()?, session, request).await;
+            let rig = Rig { clients: Some(count), grace: Duration::ZERO, ..rig };
+            rig.run(PreciseClock::new()?, lanes, request).await;
             let flying = resident("VmHWM")?;
-            tell(&[opened - before, flying - opened].map(|bytes| bytes / COUNT as f64))
+            tell(&[opened - before, flying - opened].map(|bytes| bytes / count as f64))
         }),
     }
 }

@@ -128,7 +128,14 @@ fn shown(
         u64::MAX => "no limit".to_owned(),
         files => format!("a limit of {} open files", number(files)),
     };
-    line("connections", format!("{}, with {files}", number(forecast.connections)));
+    let carry = match (&forecast.objective, forecast.carried_per_s) {
+        (Some((condition, _)), Some(rate)) => format!(
+            ", which carry {}/s when every request takes what `{condition}` allows",
+            number::number(rate)
+        ),
+        _ => String::new(),
+    };
+    line("connections", format!("{}{carry}, with {files}", number(forecast.connections)));
     line("memory", format!("about {}", ByteSize::new(forecast.memory_bytes).approximate()));
     line("percentiles", percentiles(forecast));
     lines.push(String::new());

@@ -62,6 +62,9 @@ pub(super) struct Args {
     /// Begin at this time, as 2026-12-01T12:00:00Z. Connections are opened and Documents made before
     #[arg(long, value_name = "TIME", value_parser = timestamp)]
     at: Option<Timestamp>,
+    /// Send with so many threads, whatever scenarios say
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    workers: Option<u64>,
     /// Write the reports into this folder, those of a part into a folder in it [default:
     /// reports/<suite>-<UTC time>]
     #[arg(long, value_name = "FOLDER")]
@@ -86,7 +89,10 @@ pub(super) async fn main(args: Args) -> Exit {
 
 async fn run(args: Args) -> Result<Exit, Problem> {
     let (suite, whole) = args.changes.suite(&args.file)?;
-    let plan = only(whole.clone(), &args.only)?;
+    let mut plan = only(whole.clone(), &args.only)?;
+    if let Some(workers) = args.workers {
+        plan.send_with(workers as usize);
+    }
     let named: HashSet<String> =
         plan.scenarios.iter().map(|scenario| scenario.name.clone()).collect();
     let runs = |name: &str| named.contains(name);

@@ -1,7 +1,7 @@
 //! One request and what came of it, whatever the protocol.
 
 use std::ops::AddAssign;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -16,34 +16,6 @@ use crate::wire::{DataRequest, DecodeError, Encoded, Form, Head, Map, Route, dec
 pub trait Call: Clone + Send + Sync + 'static {
     /// Sends `request`, waits for its last reply.
     fn call(&self, request: Request) -> impl Future<Output = Result<Reply, Failure>> + Send;
-
-    /// The same, for callers that may drop the future and want to know how far the request came. The
-    /// default assumes that it goes out at once.
-    fn call_marked(
-        &self,
-        request: Request,
-        mark: &Mark,
-    ) -> impl Future<Output = Result<Reply, Failure>> + Send {
-        mark.set(Instant::now());
-        self.call(request)
-    }
-}
-
-/// When a request went out, for a caller that gives it up before there is a [`Timing`].
-#[derive(Debug, Default)]
-pub struct Mark(OnceLock<Instant>);
-
-impl Mark {
-    /// When its first byte was handed to the transport, of its first attempt; `None`: it was not, as
-    /// far as is known.
-    pub fn written(&self) -> Option<Instant> {
-        self.0.get().copied()
-    }
-
-    pub(super) fn set(&self, at: Instant) {
-        // Only the first counts.
-        let _ = self.0.set(at);
-    }
 }
 
 /// Replies that matched no request, and were dropped.

@@ -38,6 +38,9 @@ pub struct ClientConfig {
     /// Connections of a session; requests are spread over them. Over HTTP, where a connection
     /// carries one request at a time, these are opened first, and more as requests at once need.
     pub connections: usize,
+    /// Over HTTP: the most connections that a session may have at a time; requests beyond wait for their
+    /// turn. 0 is no bound.
+    pub connections_max: usize,
     /// Requests in flight on one session; 0 is no limit. Jina's default is 1000.
     pub prefetch: usize,
     /// Hand responses out in the order of their requests.
@@ -136,6 +139,7 @@ impl ClientConfig {
             connect_timeout: Duration::from_secs(10),
             retry: Retry::default(),
             connections: 1,
+            connections_max: 0,
             prefetch: ClientConfig::PREFETCH,
             results_in_order: false,
             stream: true,
@@ -230,6 +234,7 @@ impl fmt::Debug for ClientConfig {
             .field("connect_timeout", &self.connect_timeout)
             .field("retry", &self.retry)
             .field("connections", &self.connections)
+            .field("connections_max", &self.connections_max)
             .field("prefetch", &self.prefetch)
             .field("results_in_order", &self.results_in_order)
             .field("stream", &self.stream)

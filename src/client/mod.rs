@@ -11,6 +11,7 @@ mod config;
 mod error;
 mod exchange;
 mod input;
+pub(crate) mod lanes;
 mod memory;
 mod mutate;
 mod plain;
@@ -28,18 +29,19 @@ use serde_json::Value;
 use tokio::runtime;
 use tokio::sync::OnceCell;
 
-pub use call::{Body, Call, Failure, Mark, Reply, Request, Timing, Unmatched};
+pub use call::{Body, Call, Failure, Reply, Request, Timing, Unmatched};
 pub use callbacks::{CallbackError, CallbackReturn, Callbacks};
 pub use config::{ClientConfig, Compression, FamilyChoice, Limits, Retry, TlsOptions};
 pub use error::{CallError, ConfigError, GatewayCode};
 pub use input::{Inputs, IntoInput, IntoInputs, Many, One, RequestSize, Streamed};
+pub use lanes::{Calls, Landed, Lanes};
 pub use memory::ResponseMemory;
 pub use mutate::Mutate;
 pub use plain::{HttpRequest, HttpRequestError, HttpResponse, RequestHeaders};
 pub use post::{NoCallbacks, Post, PostError, Responses};
 pub use response::{Response, Results};
 pub use stream_doc::StreamDoc;
-pub use transport::{FamilySource, FlowInfo, ReplyStream, Session};
+pub use transport::{FamilySource, FlowInfo, ReplyStream, Session, SessionLanes};
 
 use crate::wire::{Document, Map, TargetError};
 

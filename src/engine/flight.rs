@@ -1,14 +1,12 @@
 //! What is in flight: requests on their way, iterations that pause between steps, answers that wait
 //! for somebody. The dispatch loop puts iterations in and hears what came of them.
 
-use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::future::Either;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -18,11 +16,11 @@ use super::chain::{Chain, Kept, NextError};
 use super::event::{Arrival, Event, Finished, Iteration, Listener, Outcome};
 use super::feed::Batch;
 use super::{Slots, StepAnswer};
-use crate::client::{Call, CallError, Mark, Request};
+use crate::client::{self, CallError, Lanes, Request};
 use crate::template::TemplateError;
 
 /// A request on its way.
-pub(super) struct Sending {
+struct Sending {
     iteration: Iteration,
     step: usize,
     begins: bool,
@@ -33,9 +31,7 @@ pub(super) struct Sending {
 }
 
 /// Something that was in flight and is not any more.
-pub(super) enum Landed {
-    /// A request was answered, or failed.
-    Request(Box<Finished>, Option<(Request, Kept)>),
+enum Landed {
     /// It is known whether the response is the one that a step was repeated for.
     Polled(Box<Finished>, Request, Kept, Result<bool, Option<TemplateError>>),
     /// The request of an iteration's next step was made, or could not be.
@@ -83,67 +79,19 @@ pub(super) struct Free {
     pub(super) reached: bool,
 }
 
-/// One request, from release to its last reply.
-pub(super) async fn one_request<C: Call>(
-    call: C,
-    busy: &Busy,
-    given_up: &RefCell<Vec<Iteration>>,
-    sending: Sending,
-    request: Request,
-) -> Landed {
-    let Sending { mut iteration, step, begins, due, documents, kept } = sending;
-    let abandoned =
-        Abandoned { given_up, iteration: begins.then_some(iteration), mark: Mark::default() };
-    let outcome = call.call_marked(request, &abandoned.mark).await;
-    abandoned.ended();
-    let (reply, error, timing) = match outcome {
-        Ok(reply) => {
-            let (error, timing) = (reply.failure(), reply.timing);
-            (Some(reply), error, timing)
-        }
-        Err(failure) => (None, Some(failure.error), failure.timing),
-    };
-    let outcome = error.as_ref().map_or(Outcome::Ok, Outcome::of);
-    if begins {
-        iteration.written = timing.written;
-        let until = timing.written.unwrap_or(timing.done);
-        iteration.blocked = busy.within(iteration.released, until);
-    }
-    let ends = true;
-    let finished =
-        Finished { iteration, step, begins, ends, due, documents, timing, outcome, reply, error };
-    Landed::Request(Box::new(finished), kept)
-}
-
-/// Notes an iteration that is given up before its first request went out.
-struct Abandoned<'a> {
-    given_up: &'a RefCell<Vec<Iteration>>,
-    iteration: Option<Iteration>,
-    mark: Mark,
-}
-
-impl Abandoned<'_> {
-    /// It was not given up.
-    fn ended(mut self) {
-        self.iteration = None;
-    }
-}
-
-impl Drop for Abandoned<'_> {
-    fn drop(&mut self) {
-        if let (Some(iteration), None) = (self.iteration, self.mark.written()) {
-            self.given_up.borrow_mut().push(iteration);
-        }
-    }
-}
-
 /// The rare waits: for those who look at answers, for the making of a later step's request.
 type Waiting = Pin<Box<dyn Future<Output = Landed>>>;
 
 /// What is in flight.
-pub(super) struct Flight<S, F> {
-    send: S,
-    requests: FuturesUnordered<Either<F, Waiting>>,
+pub(super) struct Flight<'a, L> {
+    lanes: L,
+    busy: &'a Busy,
+    /// Requests on their way, by the numbers under which the lanes have them.
+    rows: Vec<Option<Sending>>,
+    free: Vec<u32>,
+    /// Those that have ended and are not dealt with yet.
+    landed: Vec<client::Landed>,
+    waiting: FuturesUnordered<Waiting>,
     /// The next to be due first.
     paused: BinaryHeap<Reverse<Paused>>,
     /// How many have paused.
@@ -156,20 +104,21 @@ pub(super) struct Flight<S, F> {
     answers: Option<mpsc::Sender<StepAnswer>>,
 }
 
-impl<S, F> Flight<S, F>
-where
-    S: Fn(Sending, Request) -> F,
-    F: Future<Output = Landed>,
-{
+impl<'a, L: Lanes> Flight<'a, L> {
     pub(super) fn new(
-        send: S,
+        lanes: L,
+        busy: &'a Busy,
         chain: Option<Chain>,
         slots: Slots,
         answers: Option<mpsc::Sender<StepAnswer>>,
-    ) -> Flight<S, F> {
+    ) -> Flight<'a, L> {
         Flight {
-            send,
-            requests: FuturesUnordered::new(),
+            lanes,
+            busy,
+            rows: Vec::new(),
+            free: Vec::new(),
+            landed: Vec::new(),
+            waiting: FuturesUnordered::new(),
             paused: BinaryHeap::new(),
             pauses: 0,
             measured: 0,
@@ -213,7 +162,18 @@ where
         let looked_at = iteration.arrival.measured && self.answers.is_some();
         let kept = (looked_at || self.chain.is_some()).then(|| (request.clone(), kept));
         let sending = Sending { iteration, step, begins, due, documents, kept };
-        self.requests.push(Either::Left((self.send)(sending, request)));
+        let row = match self.free.pop() {
+            Some(row) => {
+                self.rows[row as usize] = Some(sending);
+                row
+            }
+            None => {
+                self.rows.push(Some(sending));
+                // Requests in flight are bounded by memory long before 32 bits.
+                (self.rows.len() - 1) as u32
+            }
+        };
+        self.lanes.offer(row, request);
     }
 
     /// The step that an iteration begins with.
@@ -225,35 +185,90 @@ where
         if arrival.measured { &mut self.measured } else { &mut self.warmup }
     }
 
-    /// Something that is not in flight any more. Never ready while nothing is.
-    pub(super) fn poll_landed(&mut self, cx: &mut Context<'_>) -> Poll<Landed> {
-        match self.requests.poll_next_unpin(cx) {
-            Poll::Ready(Some(landed)) => Poll::Ready(landed),
-            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+    /// Writes and reads what can be written and read, and tells of all that is not in flight any more;
+    /// `free` hears of each client that is free. False when nothing was.
+    pub(super) fn poll<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        listener: &mut T,
+        mut free: impl FnMut(Free),
+    ) -> bool
+    where
+        T: Listener,
+    {
+        let mut landed = std::mem::take(&mut self.landed);
+        self.lanes.poll(cx, &mut landed);
+        let mut progress = !landed.is_empty();
+        for landed in landed.drain(..) {
+            if let Some(client) = self.request_landed(landed, listener) {
+                free(client);
+            }
+        }
+        self.landed = landed;
+        while let Poll::Ready(Some(landed)) = self.waiting.poll_next_unpin(cx) {
+            progress = true;
+            if let Some(client) = self.land(landed, listener) {
+                free(client);
+            }
+        }
+        progress
+    }
+
+    /// A request was answered, or failed.
+    fn request_landed(
+        &mut self,
+        landed: client::Landed,
+        listener: &mut impl Listener,
+    ) -> Option<Free> {
+        let client::Landed { row, outcome } = landed;
+        let sending = self.rows.get_mut(row as usize)?.take()?;
+        self.free.push(row);
+        let Sending { mut iteration, step, begins, due, documents, kept } = sending;
+        let (reply, error, timing) = match outcome {
+            Ok(reply) => {
+                let (error, timing) = (reply.failure(), reply.timing);
+                (Some(reply), error, timing)
+            }
+            Err(failure) => (None, Some(failure.error), failure.timing),
+        };
+        let outcome = error.as_ref().map_or(Outcome::Ok, Outcome::of);
+        if begins {
+            iteration.written = timing.written;
+            let until = timing.written.unwrap_or(timing.done);
+            iteration.blocked = self.busy.within(iteration.released, until);
+        }
+        let ends = true;
+        let finished = Finished {
+            iteration,
+            step,
+            begins,
+            ends,
+            due,
+            documents,
+            timing,
+            outcome,
+            reply,
+            error,
+        };
+        let repeats = |chain: &&Chain| chain.repeat(finished.step).is_some();
+        match (self.chain.as_ref().filter(repeats), kept, &finished.reply) {
+            (Some(chain), Some((request, kept)), Some(reply)) if finished.error.is_none() => {
+                let (chain, reply) = (chain.clone(), reply.clone());
+                self.waiting.push(Box::pin(async move {
+                    let (sent, captured) = (request.clone(), kept.captured.clone());
+                    let (step, took) = (finished.step, finished.response_time());
+                    let holds = chain.holds(step, sent, reply, captured, took).await;
+                    Landed::Polled(Box::new(finished), request, kept, holds)
+                }));
+                None
+            }
+            (_, kept, _) => self.answered(finished, kept, listener),
         }
     }
 
     /// Tells of what landed; gives its client, once that is free.
-    pub(super) fn land(&mut self, landed: Landed, listener: &mut impl Listener) -> Option<Free> {
+    fn land(&mut self, landed: Landed, listener: &mut impl Listener) -> Option<Free> {
         match landed {
-            Landed::Request(finished, kept) => {
-                let repeats = |chain: &&Chain| chain.repeat(finished.step).is_some();
-                match (self.chain.as_ref().filter(repeats), kept, &finished.reply) {
-                    (Some(chain), Some((request, kept)), Some(reply))
-                        if finished.error.is_none() =>
-                    {
-                        let (chain, reply) = (chain.clone(), reply.clone());
-                        self.requests.push(Either::Right(Box::pin(async move {
-                            let (sent, captured) = (request.clone(), kept.captured.clone());
-                            let (step, took) = (finished.step, finished.response_time());
-                            let holds = chain.holds(step, sent, reply, captured, took).await;
-                            Landed::Polled(finished, request, kept, holds)
-                        })));
-                        None
-                    }
-                    (_, kept, _) => self.answered(*finished, kept, listener),
-                }
-            }
             Landed::Polled(finished, request, kept, Ok(true)) => {
                 let kept = Kept { polling: None, ..kept };
                 self.answered(*finished, Some((request, kept)), listener)
@@ -307,7 +322,7 @@ where
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.requests.is_empty() && self.paused.is_empty()
+        self.free.len() == self.rows.len() && self.waiting.is_empty() && self.paused.is_empty()
     }
 
     fn answered(
@@ -337,7 +352,7 @@ where
             self.slots.give_back(1);
             return Some(Free { arrival: iteration.arrival, at: done, reached });
         }
-        self.requests.push(Either::Right(Box::pin(async move {
+        self.waiting.push(Box::pin(async move {
             if let Some((answer, answers)) = behind {
                 let _ = answers.send(answer).await;
             }
@@ -352,7 +367,7 @@ where
                     Landed::Taken(Free { arrival, at: Instant::now(), reached })
                 }
             }
-        })));
+        }));
         None
     }
 
@@ -381,10 +396,10 @@ where
         };
         let next = Landed::Next { iteration, step, due, made };
         let Some((answer, answers)) = behind else { return self.land(next, listener) };
-        self.requests.push(Either::Right(Box::pin(async move {
+        self.waiting.push(Box::pin(async move {
             let _ = answers.send(answer).await;
             next
-        })));
+        }));
         None
     }
 
@@ -406,17 +421,23 @@ where
     }
 
     /// Gives up what is still in flight.
-    pub(super) fn abandon(
-        &mut self,
-        given_up: &RefCell<Vec<Iteration>>,
-        listener: &mut impl Listener,
-    ) {
-        self.slots.give_back(self.requests.len() + self.paused.len());
-        self.requests.clear();
+    pub(super) fn abandon(&mut self, listener: &mut impl Listener) {
+        let (mut unsent, mut on_their_way) = (Vec::new(), 0);
+        for (row, sending) in self.rows.iter_mut().enumerate() {
+            let Some(sending) = sending.take() else { continue };
+            on_their_way += 1;
+            let written = self.lanes.give_up(row as u32);
+            if sending.begins && written.is_none() {
+                unsent.push(sending.iteration);
+            }
+        }
+        self.slots.give_back(on_their_way + self.waiting.len() + self.paused.len());
+        self.rows.clear();
+        self.free.clear();
+        self.waiting.clear();
         self.paused.clear();
         if self.measured + self.warmup > 0 {
             let (measured, warmup, at) = (self.measured, self.warmup, Instant::now());
-            let unsent = given_up.take();
             listener.on(Event::Abandoned { measured, warmup, unsent: &unsent, at });
         }
     }

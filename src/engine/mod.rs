@@ -6,17 +6,14 @@
 //! a schedule by taking every so many-th arrival.
 //!
 //! Subtleness ahead:
+//! - A turn of the loop sends what is due, then writes and reads: many requests are one write, and none
+//!   waits for a later one. What comes in is dealt with before anything is waited for.
 //! - The loop waits for clock, replies and stop signals at once, and none of them may starve the
-//!   others: when the schedule is behind, arrivals are due without pause, and it is the replies
-//!   (and the connections' own tasks) that must get their turn. Hence no `biased`, and a yield
-//!   every few turns.
-//! - Waiting for them all costs more than sending a request, for each wait registers with timers and
-//!   signals anew. So what is there without waiting (a due arrival, a reply) is taken first, by turns.
+//!   others: when the schedule is behind, arrivals are due without pause, and when answers come in
+//!   without end there is always something to deal with. So a turn is bounded, ends and signals are
+//!   looked at by the clock in each, and after some turns the runtime, which hears of sockets, gets one.
 //! - The body is fetched *before* the wait for its due time, so that making it late is told apart
 //!   from waking late.
-//! - Answers may come in without end, and then something in flight is always ready to go on. It may
-//!   use up all that tokio grants a task for one turn, after which timers are not ready either. So
-//!   where only answers are waited for, signals and deadlines are looked at before them.
 //! - An arrival past the bound of requests in flight is dropped and counted. Waiting for a slot
 //!   would hide the slowness we came to measure.
 
@@ -33,8 +30,8 @@ pub mod make;
 mod order;
 pub mod source;
 
-use std::cell::RefCell;
 use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -44,21 +41,21 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{Call, Request};
+use crate::client::{Lanes, Request};
 use crate::clock::Clock;
 use backoff::Backoff;
 use busy::Busy;
 use chain::{Chain, Kept};
 use event::{Event, Finished, Listener};
 use feed::{Batch, Feed, FeedError};
-use flight::{Flight, Free, Landed, Sending, one_request};
+use flight::{Flight, Free};
 use source::{Next, Over, Source};
 
 /// One worker's part of a load.
 #[derive(Debug)]
 pub(crate) struct Job<C> {
     /// How requests are sent.
-    pub call: C,
+    pub lanes: C,
     /// When.
     pub source: Source,
     /// What, while the warmup lasts.
@@ -154,9 +151,12 @@ impl Stop {
     }
 }
 
-/// Turns of the loop after which the runtime's other tasks and the signals get theirs: few enough that
-/// replies are read within a fraction of a millisecond, enough that many requests go with one write.
-const TURNS_BEFORE_WAIT: u32 = 128;
+/// Requests that are sent before replies get their turn: enough that many go with one write, few enough
+/// that the first of them waits no fraction of a millisecond for the last.
+const AT_ONCE: usize = 64;
+
+/// Turns after which the runtime gets one, however much there is to do: it is what hears of sockets.
+const TURNS_BEFORE_YIELD: u32 = 8;
 
 /// How long requests in flight may take after a signal to stop where nothing else is said.
 const STOPPED_GRACE: Duration = Duration::from_secs(10);
@@ -167,7 +167,7 @@ pub(crate) const TICK: Duration = Duration::from_millis(250);
 /// Carries out a load; returns when nothing is in flight any more.
 pub(crate) async fn drive<C, K, L>(load: Job<C>, clock: &mut K, listener: &mut L) -> Ended
 where
-    C: Call,
+    C: Lanes,
     K: Clock,
     L: Listener,
 {
@@ -177,133 +177,57 @@ where
 
 async fn dispatch<C, K, L>(load: Job<C>, clock: &mut K, listener: &mut L, busy: &Busy) -> Ended
 where
-    C: Call,
+    C: Lanes,
     K: Clock,
     L: Listener,
 {
-    let Job { call, mut source, mut warmup, mut feed, chain, slots, answers, .. } = load;
-    let Job { grace, ends_when_lost, stop, .. } = load;
-    let given_up = RefCell::default();
-    let send = |sending: Sending, request: Request| {
-        one_request(call.clone(), busy, &given_up, sending, request)
-    };
-    let mut flight = Flight::new(send, chain, slots, answers);
-    let mut tick = tokio::time::interval(TICK);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut ready: Option<Ready> = None;
-    let mut waiting = None;
-    let mut backoff = Backoff::default();
-    let mut turns = 0u32;
+    let Job { lanes, source, warmup, feed, chain, slots, answers, grace, ends_when_lost, stop } =
+        load;
+    let flight = Flight::new(lanes, busy, chain, slots, answers);
+    let late = source.end().zip(grace).map(|(end, grace)| end + grace);
+    let mut ticking = Ticking::new();
+    let backoff = Backoff::default();
+    let (ready, body_waits) = (None, None);
+    let mut load =
+        Load { source, warmup, feed, flight, backoff, ready, body_waits, ends_when_lost, late };
 
-    let ended = loop {
-        turns = turns.wrapping_add(1);
-        let may_wait = turns.is_multiple_of(TURNS_BEFORE_WAIT);
-        if may_wait {
-            tokio::task::yield_now().await;
-        }
-        let arrival = match source.upcoming() {
-            Next::Due(arrival) => Some(arrival),
-            Next::Idle => None,
-            Next::Over(over) => break Ended::Complete(over),
-        };
-        let measured = arrival.is_some_and(|arrival| arrival.measured);
-        // A body of the warmup is of no use any more when the first measured arrival is next.
-        ready = ready.filter(|ready| arrival.is_none() || ready.measured == measured);
-        let wanting = arrival.is_some() && ready.is_none();
-        let pause_over = flight.pause_over();
-        let bodies = if measured { &mut feed } else { &mut warmup };
-        let at_once = poll_fn(|cx| {
-            if may_wait {
-                return Poll::Ready(None);
+    let ended = {
+        let mut drained = pin!(stop.drain.cancelled());
+        let mut turns = 0u32;
+        loop {
+            turns = turns.wrapping_add(1);
+            if turns.is_multiple_of(TURNS_BEFORE_YIELD) {
+                tokio::task::yield_now().await;
             }
-            if wanting {
-                return Poll::Ready(there(poll_body(bodies, &mut waiting, cx).map(Turn::Body)));
+            if stop.drain.is_cancelled() {
+                break Ended::Stopped;
             }
-            let now = Instant::now();
-            let is_due = arrival.is_some_and(|arrival| arrival.due <= now);
-            let is_over = pause_over.is_some_and(|at| at <= now);
-            match turns % 4 {
-                0 | 2 if is_due => return Poll::Ready(Some(Turn::Due)),
-                1 if is_over => return Poll::Ready(Some(Turn::Resume)),
-                _ => (),
-            }
-            let landed = there(flight.poll_landed(cx).map(Turn::Landed));
-            let over = || is_over.then_some(Turn::Resume);
-            Poll::Ready(landed.or_else(over).or_else(|| is_due.then_some(Turn::Due)))
-        });
-        // Whatever is due next: an arrival whose body is there, or the end of a pause.
-        let due = arrival.filter(|_| ready.is_some()).map(|arrival| arrival.due);
-        let resumes = pause_over.is_some_and(|at| due.is_none_or(|due| at <= due));
-        let next_due = if resumes { pause_over } else { due };
-        let turn = match at_once.await {
-            Some(turn) => turn,
-            None => tokio::select! {
-                () = stop.drain.cancelled() => Turn::Stop,
-                () = until(source.end().zip(grace).map(|(end, grace)| end + grace)) => Turn::Late,
-                () = until(source.end()), if arrival.is_none() => Turn::End,
-                body = poll_fn(|cx| poll_body(bodies, &mut waiting, cx)), if wanting => Turn::Body(body),
-                () = wait(clock, next_due), if next_due.is_some() => match resumes {
-                    true => Turn::Resume,
-                    false => Turn::Due,
-                },
-                landed = poll_fn(|cx| flight.poll_landed(cx)) => Turn::Landed(landed),
-                _ = tick.tick() => Turn::Tick,
-            },
-        };
-        match turn {
-            Turn::Due => {
-                let at = Instant::now();
-                let Some(arrival) = source.take(at) else { continue };
-                listener.on(Event::Arrived(arrival));
-                let Some(in_flight) = flight.slots.take() else {
-                    listener.on(Event::Dropped { arrival, at, late: false });
-                    continue;
-                };
-                if let Some(Ready { batch, waited, .. }) = ready.take() {
-                    let (documents, begins) = (batch.documents, true);
-                    let step = flight.first_step(&batch);
-                    listener.on(Event::Released {
-                        arrival,
-                        step,
-                        begins,
-                        at,
-                        documents,
-                        in_flight,
-                    });
-                    flight.begin(arrival, batch, waited, at);
+            // Whatever is due next: an arrival whose body is there, or the end of a pause.
+            let due = load.due();
+            let mut waiting = pin!(wait(clock, due));
+            let turn = poll_fn(|cx| {
+                ticking.tick(listener);
+                match load.turn(cx, listener, AT_ONCE) {
+                    Turn::Idle if load.due() == due => (),
+                    turn => return Poll::Ready(turn),
                 }
-            }
-            Turn::Landed(landed) => {
-                if let Some(Free { arrival, at, reached }) = flight.land(landed, listener) {
-                    if ends_when_lost && !reached {
-                        // The other workers are told too.
-                        stop.drain.cancel();
-                        break Ended::Lost;
-                    }
-                    source.over(arrival, backoff.free_at(at, reached));
-                }
-            }
-            Turn::Resume => flight.resume(listener),
-            Turn::Body((Ok(Some(batch)), waited)) => {
-                ready = Some(Ready { batch, measured, waited });
-            }
-            Turn::Body((Ok(None), _)) => break Ended::Documents,
-            Turn::Body((Err(error), _)) => break Ended::Feed(error),
-            Turn::Tick => listener.on(Event::Tick(Instant::now())),
-            Turn::Stop => break Ended::Stopped,
-            Turn::End => break Ended::Complete(Over::Time),
-            Turn::Late => {
-                // We are hopelessly late: what was due and not sent is dropped, and says so.
-                let at = Instant::now();
-                while let Some(arrival) = source.take(at) {
-                    listener.on(Event::Arrived(arrival));
-                    listener.on(Event::Dropped { arrival, at, late: true });
-                }
-                break Ended::Complete(Over::Time);
+                let woken = drained.as_mut().poll(cx).is_ready()
+                    || ticking.poll(cx, load.next_end())
+                    || due.is_some() && waiting.as_mut().poll(cx).is_ready();
+                if woken { Poll::Ready(Turn::Idle) } else { Poll::Pending }
+            });
+            match turn.await {
+                Turn::Idle => turns = 0,
+                Turn::Busy => (),
+                Turn::Ended(ended) => break ended,
             }
         }
     };
 
+    if let Ended::Lost = ended {
+        // The other workers are told too.
+        stop.drain.cancel();
+    }
     if let Ended::Stopped | Ended::Lost = ended {
         listener.on(Event::Stopped(Instant::now()));
     }
@@ -312,44 +236,192 @@ where
         Ended::Stopped => Some(grace.unwrap_or(STOPPED_GRACE)),
         _ => grace,
     };
-    let deadline = until(grace.map(|grace| Instant::now() + grace));
-    tokio::pin!(deadline);
-    while !flight.is_empty() {
-        let pause_over = flight.pause_over();
-        tokio::select! {
-            biased;
-            () = stop.abort.cancelled() => break,
-            () = &mut deadline => break,
-            _ = tick.tick() => listener.on(Event::Tick(Instant::now())),
-            () = wait(clock, pause_over), if pause_over.is_some() => flight.resume(listener),
-            landed = poll_fn(|cx| flight.poll_landed(cx)) => {
-                flight.land(landed, listener);
-            },
+    let deadline = grace.map(|grace| Instant::now() + grace);
+    let mut flight = load.flight;
+    let mut aborted = pin!(stop.abort.cancelled());
+    while !flight.is_empty() && !stop.abort.is_cancelled() {
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            break;
         }
+        let pause_over = flight.pause_over();
+        let mut waiting = pin!(wait(clock, pause_over));
+        let mut polls = 0u32;
+        poll_fn(|cx| {
+            ticking.tick(listener);
+            while flight.pause_over().is_some_and(|at| at <= Instant::now()) {
+                flight.resume(listener);
+            }
+            let progress = flight.poll(cx, listener, |_| ());
+            polls += 1;
+            // Always something to do is no reason to miss the end.
+            let woken = flight.is_empty()
+                || flight.pause_over() != pause_over
+                || aborted.as_mut().poll(cx).is_ready()
+                || ticking.poll(cx, deadline)
+                || pause_over.is_some() && waiting.as_mut().poll(cx).is_ready()
+                || polls > 1;
+            if progress {
+                cx.waker().wake_by_ref();
+            }
+            if woken { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
-    flight.abandon(&given_up, listener);
+    flight.abandon(listener);
     listener.on(Event::Tick(Instant::now()));
     ended
 }
 
-/// What a turn of the loop is about.
+/// A load under way.
+struct Load<'a, C> {
+    source: Source,
+    warmup: Feed,
+    feed: Feed,
+    flight: Flight<'a, C>,
+    backoff: Backoff,
+    ready: Option<Ready>,
+    /// Since when a body has been waited for.
+    body_waits: Option<Instant>,
+    ends_when_lost: bool,
+    /// When the time and the grace are over.
+    late: Option<Instant>,
+}
+
+/// What a turn of the loop came to.
 enum Turn {
-    /// An arrival is due, and its body is there.
-    Due,
-    /// Something is not in flight any more.
-    Landed(Landed),
-    /// An iteration has paused for as long as it was to.
-    Resume,
-    /// The next body is there, or will never be.
-    Body(Body),
-    /// Time goes by.
-    Tick,
-    /// No new arrivals.
-    Stop,
-    /// The time is over, and nobody is waited for.
-    End,
-    /// The time and the grace are over.
-    Late,
+    /// There was nothing to do.
+    Idle,
+    /// There may be more to do.
+    Busy,
+    /// The load is over.
+    Ended(Ended),
+}
+
+impl<C: Lanes> Load<'_, C> {
+    /// Whatever is due next: an arrival whose body is there, or the end of a pause.
+    fn due(&self) -> Option<Instant> {
+        let arrival = match self.source.upcoming() {
+            Next::Due(arrival) if self.ready.is_some() => Some(arrival.due),
+            _ => None,
+        };
+        arrival.into_iter().chain(self.flight.pause_over()).min()
+    }
+
+    /// When the load may end by itself.
+    fn next_end(&self) -> Option<Instant> {
+        let end = self.source.end().filter(|_| self.source.upcoming() == Next::Idle);
+        end.into_iter().chain(self.late).min()
+    }
+
+    /// Sends what is due, up to a bound, then writes and reads.
+    fn turn(&mut self, cx: &mut Context<'_>, listener: &mut impl Listener, most: usize) -> Turn {
+        let mut sent = 0;
+        while sent < most {
+            let arrival = match self.source.upcoming() {
+                Next::Due(arrival) => Some(arrival),
+                Next::Idle => None,
+                Next::Over(over) => return Turn::Ended(Ended::Complete(over)),
+            };
+            let now = Instant::now();
+            if self.late.is_some_and(|late| late <= now) {
+                return self.too_late(listener);
+            }
+            if arrival.is_none() && self.source.end().is_some_and(|end| end <= now) {
+                return Turn::Ended(Ended::Complete(Over::Time));
+            }
+            let measured = arrival.is_some_and(|arrival| arrival.measured);
+            // A body of the warmup is of no use any more when the first measured arrival is next.
+            self.ready.take_if(|ready| arrival.is_some() && ready.measured != measured);
+            if arrival.is_some() && self.ready.is_none() {
+                let bodies = if measured { &mut self.feed } else { &mut self.warmup };
+                match poll_body(bodies, &mut self.body_waits, cx) {
+                    Poll::Ready((Ok(Some(batch)), waited)) => {
+                        self.ready = Some(Ready { batch, measured, waited });
+                        continue;
+                    }
+                    Poll::Ready((Ok(None), _)) => return Turn::Ended(Ended::Documents),
+                    Poll::Ready((Err(error), _)) => return Turn::Ended(Ended::Feed(error)),
+                    Poll::Pending => (),
+                }
+            }
+            let due = arrival.filter(|_| self.ready.is_some()).map(|arrival| arrival.due);
+            match (self.flight.pause_over(), due) {
+                (Some(over), due) if over <= now && due.is_none_or(|due| over <= due) => {
+                    self.flight.resume(listener);
+                }
+                (_, Some(due)) if due <= now => self.release(now, listener),
+                _ => break,
+            }
+            sent += 1;
+        }
+        let Load { source, backoff, ends_when_lost, flight, .. } = self;
+        let mut lost = false;
+        let progress = flight.poll(cx, listener, |Free { arrival, at, reached }| {
+            lost |= *ends_when_lost && !reached;
+            source.over(arrival, backoff.free_at(at, reached));
+        });
+        match (lost, progress || sent == most) {
+            (true, _) => Turn::Ended(Ended::Lost),
+            (_, true) => Turn::Busy,
+            (_, false) => Turn::Idle,
+        }
+    }
+
+    /// Sends the arrival that is due, whose body is there.
+    fn release(&mut self, at: Instant, listener: &mut impl Listener) {
+        let Some(arrival) = self.source.take(at) else { return };
+        listener.on(Event::Arrived(arrival));
+        let Some(in_flight) = self.flight.slots.take() else {
+            return listener.on(Event::Dropped { arrival, at, late: false });
+        };
+        if let Some(Ready { batch, waited, .. }) = self.ready.take() {
+            let (documents, begins) = (batch.documents, true);
+            let step = self.flight.first_step(&batch);
+            listener.on(Event::Released { arrival, step, begins, at, documents, in_flight });
+            self.flight.begin(arrival, batch, waited, at);
+        }
+    }
+
+    /// We are hopelessly late: what was due and not sent is dropped, and says so.
+    fn too_late(&mut self, listener: &mut impl Listener) -> Turn {
+        let at = Instant::now();
+        while let Some(arrival) = self.source.take(at) {
+            listener.on(Event::Arrived(arrival));
+            listener.on(Event::Dropped { arrival, at, late: true });
+        }
+        Turn::Ended(Ended::Complete(Over::Time))
+    }
+}
+
+/// Tells listeners that time goes by, and wakes for ends, where a millisecond is no matter.
+struct Ticking {
+    next: Instant,
+    timer: Pin<Box<tokio::time::Sleep>>,
+}
+
+impl Ticking {
+    fn new() -> Ticking {
+        let next = Instant::now();
+        Ticking { next, timer: Box::pin(tokio::time::sleep_until(next)) }
+    }
+
+    /// Ticks if it is time to.
+    fn tick(&mut self, listener: &mut impl Listener) {
+        let now = Instant::now();
+        if now >= self.next {
+            listener.on(Event::Tick(now));
+            self.next = now + TICK;
+        }
+    }
+
+    /// True when it is time to tick, or `end` has come; else `cx` is woken then.
+    fn poll(&mut self, cx: &mut Context<'_>, end: Option<Instant>) -> bool {
+        let at = end.map_or(self.next, |end| end.min(self.next));
+        if self.timer.deadline() != at {
+            self.timer.as_mut().reset(at);
+        }
+        self.timer.as_mut().poll(cx).is_ready()
+    }
 }
 
 /// The next body, and from when to when it had to be waited for.
@@ -364,26 +436,10 @@ fn poll_body(bodies: &mut Feed, since: &mut Option<Instant>, cx: &mut Context<'_
     made.map(|made| (made, since.take().map(|since| (since, Instant::now()))))
 }
 
-fn there(turn: Poll<Turn>) -> Option<Turn> {
-    match turn {
-        Poll::Ready(turn) => Some(turn),
-        Poll::Pending => None,
-    }
-}
-
 /// Waits until something is due.
 async fn wait<K: Clock>(clock: &mut K, due: Option<Instant>) {
     match due {
         Some(due) => clock.wait_until(due).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Waits until `at`, for ever when there is no such instant. For ends, where a millisecond is no
-/// matter.
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
 }

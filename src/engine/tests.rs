@@ -9,7 +9,7 @@ use super::event::Outcome;
 use super::source::{Budget, Frame, Share, ThinkTime};
 use super::*;
 use crate::assertion::Assertion;
-use crate::client::{Body, CallError, Failure, Reply, Timing};
+use crate::client::{Body, Call, CallError, Calls, Failure, Reply, Timing};
 use crate::clock::TokioClock;
 use crate::plan::{Callbacks, Parameters, Repeat, Step, Work};
 use crate::schedule::{ArrivalProcess, Pause, Profile, Schedule};
@@ -170,7 +170,7 @@ async fn simulate(simulation: Simulation, script: Script) -> (Log, Ended) {
         }
     };
     let load = Job {
-        call: script,
+        lanes: Calls::new(script),
         source,
         warmup: Feed::empty(u64::MAX),
         feed: simulation.feed,

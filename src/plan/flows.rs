@@ -183,6 +183,17 @@ impl<'a> Flows<'a> {
         }
     }
 
+    /// Whether a Flow is embedded and of this family.
+    pub(super) fn embeds(&self, flow: usize, family: Family) -> bool {
+        let draft = &self.drafts[flow];
+        match &draft.given {
+            None => draft.named.is_none() && Family::from(FlowConfig::default().family) == family,
+            Some(given) => {
+                given.embedded.as_ref().is_some_and(|config| Family::from(config.family) == family)
+            }
+        }
+    }
+
     /// The names of a Flow's Executors, if it is embedded.
     pub(super) fn executors(&self, flow: usize) -> Option<Vec<String>> {
         let draft = &self.drafts[flow];

@@ -260,6 +260,10 @@ pub struct ClientOverrides {
     pub retry: crate::client::Retry,
     /// Connections of the session.
     pub connections: Connections,
+    /// Threads that send, where that is given.
+    pub workers: Option<usize>,
+    /// Over gRPC each request is a call of its own, instead of a message of a shared stream.
+    pub unary: bool,
     /// gRPC requests.
     pub compression: Compression,
     /// Requests in flight of [`Load::Once`]; 0 is no limit.
@@ -395,6 +399,13 @@ impl Callbacks {
 }
 
 impl Plan {
+    /// Has all scenarios sent by so many threads.
+    pub fn send_with(&mut self, workers: usize) {
+        for scenario in &mut self.scenarios {
+            scenario.client.workers = Some(workers);
+        }
+    }
+
     /// The files that `save` actions write.
     pub fn saves(&self) -> impl Iterator<Item = &Path> {
         let steps = self.scenarios.iter().flat_map(|scenario| &scenario.steps);

@@ -216,6 +216,9 @@ fn show_client(client: &ClientOverrides, load: &Load) -> Map {
         Compression::Deflate => "deflate",
     };
     map.insert("compression".into(), compression.into());
+    if client.unary {
+        map.insert("call".into(), "unary".into());
+    }
     map.insert("timeout".into(), client.timeout.map_or(Value::Null, span));
     let retry = json!({
         "max_attempts": client.retry.max_attempts,
@@ -226,6 +229,9 @@ fn show_client(client: &ClientOverrides, load: &Load) -> Map {
     map.insert("retry".into(), retry);
     if let Connections::Exactly(connections) = client.connections {
         map.insert("connections".into(), connections.into());
+    }
+    if let Some(workers) = client.workers {
+        map.insert("workers".into(), workers.into());
     }
     if *load == Load::Once {
         map.insert("prefetch".into(), client.prefetch.into());

@@ -39,19 +39,25 @@ impl Scenario {
             Load::Once | Load::Open { .. } => None,
         };
         // A thread without a client would have nothing to do.
-        let most = cores.min(clients.unwrap_or(usize::MAX)).max(1);
+        let threads = self.client.workers.unwrap_or(cores);
+        let most = threads.min(clients.unwrap_or(usize::MAX)).max(1);
         match self.client.connections {
             Connections::Exactly(connections) => {
                 // A part of few connections may have none left for it.
                 let connections = share(connections).max(1);
-                Workers { threads: connections.clamp(1, most), connections }
+                let given = self.client.workers.unwrap_or(connections);
+                Workers { threads: given.min(connections).clamp(1, most), connections }
             }
             Connections::AsNeeded => {
                 let busy = match clients {
                     Some(clients) => clients >= BUSY_CLIENTS,
                     None => peak(&self.load) / part.of() as f64 >= BUSY_RATE,
                 };
-                let threads = if busy { most } else { 1 };
+                let threads = match self.client.workers {
+                    Some(given) => given.min(most),
+                    None if busy => most,
+                    None => 1,
+                };
                 // Over HTTP each client has a connection of its own; opened before, it costs no
                 // request its time.
                 let connections = match (self.protocol, clients) {

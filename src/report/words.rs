@@ -184,6 +184,11 @@ pub(super) fn unanswered(scenario: &ScenarioSummary) -> Vec<(&'static str, Strin
         let text = format!("{} {noun} without an answer at the end{unsent}", count(abandoned));
         lines.push(("abandoned", text));
     }
+    if client.waited_for_connections > 0 {
+        let waited = count(client.waited_for_connections);
+        let text = format!("{waited} requests had to wait for one of the `connections`");
+        lines.push(("held back", text));
+    }
     if let Some(kinds) = unmatched(&client.unmatched_replies) {
         lines.push(("unmatched", format!("replies that matched no request: {kinds}")));
     }

@@ -318,6 +318,7 @@ fn both(one: Ending, other: Ending) -> Ending {
                 max_rss_bytes: one.max_rss_bytes.max(other.max_rss_bytes),
                 workers: one.workers + other.workers,
                 unmatched_replies: unmatched,
+                waited_for_connections: one.waited_for_connections + other.waited_for_connections,
                 ..one
             }
         },

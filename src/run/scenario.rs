@@ -27,7 +27,7 @@ use crate::engine::source::{Over, Share};
 use crate::engine::{Ended, Slots, Stop};
 use crate::error::chain;
 use crate::metric::MetricUnit;
-use crate::plan::{Choice, Load, Scenario, Step, Work, Workers};
+use crate::plan::{Choice, Connections, Load, Scenario, Step, Work, Workers};
 use crate::record::summary::{
     ClientSummary, End, EndReason, Requests, ScenarioSummary, TargetSummary, Verdict,
 };
@@ -283,6 +283,7 @@ async fn carry_out(
                 max_rss_bytes: max_rss(),
                 workers: workers.len(),
                 unmatched_replies: unmatched.into(),
+                waited_for_connections: workers.iter().map(|w| w.waited_for_connections).sum(),
                 ..ClientSummary::default()
             },
             circumstances: Circumstances {
@@ -337,7 +338,11 @@ async fn connect(
     let Workers { threads: workers, connections } = scenario.workers(cores(), part);
     let shares = (0..workers).map(|worker| {
         let connections = Share { worker, workers }.of(connections).max(1);
-        worker::start(ClientConfig { connections, ..config.clone() })
+        let connections_max = match scenario.client.connections {
+            Connections::Exactly(_) => connections,
+            Connections::AsNeeded => 0,
+        };
+        worker::start(ClientConfig { connections, connections_max, ..config.clone() })
     });
     try_join_all(shares).await
 }
@@ -502,6 +507,7 @@ fn with_overrides(mut config: ClientConfig, scenario: &Scenario) -> ClientConfig
     config.timeout = overrides.timeout;
     config.retry = overrides.retry;
     config.compression = overrides.compression;
+    config.stream = !overrides.unary;
     // The engine bounds requests in flight itself; a second bound would turn an open load into a
     // closed one without a word.
     config.prefetch = 0;

@@ -96,6 +96,7 @@ pub(super) fn summarize(
     summary.client.max_rss_bytes = client.max_rss_bytes;
     summary.client.workers = client.workers;
     summary.client.unmatched_replies = client.unmatched_replies;
+    summary.client.waited_for_connections = client.waited_for_connections;
     summary.client.saturated = circumstances.is_saturated();
     threshold::judge(&mut summary, &outline.thresholds)
         .expect("we have just written these histograms");
@@ -154,6 +155,7 @@ pub(super) fn target(plan: &Plan, scenario: &Scenario) -> TargetSummary {
     TargetSummary {
         flow: plan.flows[scenario.flow].name.clone(),
         protocol: scenario.protocol.name().into(),
+        call: scenario.client.unary.then(|| "unary".into()),
         ..TargetSummary::default()
     }
 }

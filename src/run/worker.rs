@@ -56,6 +56,8 @@ pub(super) struct Report {
     pub(super) rest: Delta,
     /// Replies that matched no request.
     pub(super) unmatched: Unmatched,
+    /// Requests that the bound of connections held back.
+    pub(super) waited_for_connections: u64,
     /// CPU time of its thread while the load went on.
     pub(super) cpu: Duration,
     /// How long that was.
@@ -139,13 +141,14 @@ impl Ready {
 
 async fn work(session: crate::client::Session, order: Order) -> io::Result<Report> {
     let mut clock = PreciseClock::new()?;
+    let mut lanes = session.lanes().await.map_err(io::Error::other)?;
     let frame = order.frame;
     let by_step = order.chain.is_some();
     let (from, end) = (frame.measured_from(), frame.end());
     let mut recorder = Recorder::new(order.worker, from, end, by_step, order.deltas)
         .telling_every(order.tells_every);
     let load = Job {
-        call: session.clone(),
+        lanes: &mut lanes,
         source: order.source,
         warmup: order.warmup,
         feed: order.feed,
@@ -163,7 +166,8 @@ async fn work(session: crate::client::Session, order: Order) -> io::Result<Repor
         ended,
         cpu: thread_cpu().saturating_sub(cpu),
         wall: began.elapsed(),
-        unmatched: session.unmatched(),
+        unmatched: lanes.unmatched(),
+        waited_for_connections: lanes.waited_for_connections(),
         waited: waited.zip(thread_waited()).map_or_else(Default::default, |(before, now)| {
             (now.0.saturating_sub(before.0), now.1.saturating_sub(before.1))
         }),

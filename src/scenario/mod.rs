@@ -108,12 +108,16 @@ pub(crate) struct Scenario {
     /// its place.
     pub request: Option<HttpSpec>,
     /// Headers of each request, beside those of its Flow; expressions are evaluated for each. Not over
-    /// WebSocket, nor over gRPC unless `stream` is set: there requests share a connection's.
+    /// WebSocket, nor over gRPC unless `stream` is set or `call` is `unary`: there requests share a
+    /// connection's.
     pub headers: Option<Template>,
     /// Requests that each iteration sends one after the other, instead of one.
     pub steps: Option<Vec<Step>>,
     /// Several lists of steps instead of one. Each iteration runs one of them, by weight.
     pub choose: Option<Vec<Choice>>,
+    /// How requests go over gRPC: all on one `stream` for each connection, or each as a `unary` call of
+    /// its own. `stream` unless set.
+    pub call: Option<CallWord>,
     /// Compression of gRPC requests. `none` unless set.
     pub compression: Option<CompressionWord>,
     /// Timeout of one attempt of a request, to the end of its response. No limit unless set.
@@ -123,6 +127,8 @@ pub(crate) struct Scenario {
     /// Connections; requests are spread over them. Unless set, as many as the load needs: one for
     /// each thread that sends, over HTTP one for each client.
     pub connections: Option<u64>,
+    /// Threads that send. Unless set, one, and all processors' for loads that one thread has much to do with.
+    pub workers: Option<u64>,
     /// Without `load`: requests in flight, 0 for no limit. 1000 unless set.
     pub prefetch: Option<u64>,
     /// Without `load`: responses are taken in the order of their requests. `false` unless set.
@@ -315,6 +321,16 @@ pub(crate) enum Level {
     Rate(f64),
     /// `16`
     Clients(u64),
+}
+
+/// How requests go over gRPC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum CallWord {
+    /// On one long-lived stream for each connection, as `jina.Client` has it.
+    Stream,
+    /// Each as a call of its own, as with `stream=False`.
+    Unary,
 }
 
 /// Compression of gRPC requests.

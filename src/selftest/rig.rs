@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::client::{Call, Request};
+use crate::client::{Lanes, Request};
 use crate::clock::Clock;
 use crate::engine::feed::{Batch, Feed, Same};
 use crate::engine::source::{Budget, Frame, Share, Source, ThinkTime};
@@ -58,7 +58,12 @@ impl Rig {
     }
 
     /// Carries it out and gives what was measured.
-    pub async fn run(self, mut clock: impl Clock, call: impl Call, request: Request) -> Recording {
+    pub async fn run(
+        self,
+        mut clock: impl Clock,
+        lanes: impl Lanes,
+        request: Request,
+    ) -> Recording {
         let frame =
             Frame { start: Instant::now(), warmup: self.warmup, duration: Some(self.duration) };
         let source = match self.clients {
@@ -74,7 +79,7 @@ impl Rig {
             Feed::Same(Same { batch, last: None, budget: Budget::new(u64::MAX), part: Part::WHOLE })
         };
         let load = Job {
-            call,
+            lanes,
             source,
             warmup: feed(),
             feed: feed(),

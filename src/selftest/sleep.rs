@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::check::{Check, Measure};
 use super::rig::Rig;
 use super::{SelftestError, law};
-use crate::client::{Call, CallError, Client, ClientConfig, Failure, Reply, Request};
+use crate::client::{Call, CallError, Calls, Client, ClientConfig, Failure, Reply, Request};
 use crate::clock::PreciseClock;
 use crate::engine::Stop;
 use crate::flow::{Flow, FlowConfig};
@@ -72,7 +72,7 @@ fn send(config: ClientConfig, stop: Stop) -> Result<Recording, SendError> {
         let message = session.form().encode_request(&request)?;
         let clock = PreciseClock::new()?;
         let rig = Rig { stop, ..Rig::open(10.0, ArrivalProcess::Uniform, Duration::from_secs(3)) };
-        Ok(rig.run(clock, Sleepy(session), Request::Post { message, endpoint }).await)
+        Ok(rig.run(clock, Calls::new(Sleepy(session)), Request::Post { message, endpoint }).await)
     })
 }
 

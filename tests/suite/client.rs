@@ -2,9 +2,7 @@
 
 use std::sync::Mutex;
 
-use flowbench::client::{
-    Call, CallError, Client, ClientConfig, Mark, PostError, Request, Response,
-};
+use flowbench::client::{Call, CallError, Client, ClientConfig, PostError, Request, Response};
 use flowbench::flow::{Flow, FlowConfig};
 use flowbench::wire::{Document, Protocol};
 use serde_json::{Value, json};
@@ -197,7 +195,7 @@ async fn a_request_in_flight_takes_little_memory() {
     let flow = flow(json!({"executors": [{"name": "echo"}]})).await;
     let session = client(&flow, Protocol::Grpc).open().await.expect("it is up");
     // It is moved before it is polled, and there are thousands: what is large and rare lies elsewhere.
-    let (request, mark) = (Request::Mutate { body: Default::default() }, Mark::default());
-    let bytes = size_of_val(&session.call_marked(request, &mark));
+    let request = Request::Mutate { body: Default::default() };
+    let bytes = size_of_val(&session.call(request));
     assert!(bytes <= 2048, "{bytes}");
 }

@@ -579,3 +579,64 @@ fn an_interrupt_ends_the_load_and_not_what_cleans_up_after_it() {
     assert_eq!(report["scenarios"][1]["requests"]["ok"], 5);
     assert_eq!(report["verdict"], "interrupted");
 }
+
+#[test]
+fn unary_calls_go_over_grpc_with_headers_of_their_own_and_the_result_says_so() {
+    let place = Place::new(
+        "flows: {f: {embedded: {family: v2, executors: [{name: echo}]}}}
+scenarios:
+  - name: s
+    documents: {text: a}
+    request_size: 1
+    load: {clients: 2, requests: 20}
+    assert: [response.docs | length == 1]
+    matrix: {call: [stream, unary]}
+  - name: of its own
+    documents: {text: a}
+    request_size: 1
+    call: unary
+    headers: {x-request: '${{ i }}'}
+    workers: 2
+    load: {clients: 2, requests: 20}
+",
+    );
+    let ran = place.run(&["--out", "out"]);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
+    let report = place.report();
+    let of = |index: usize| {
+        let scenario = &report["scenarios"][index];
+        assert_eq!(scenario["requests"]["ok"], 20);
+        (scenario["target"]["call"].clone(), scenario["client"]["workers"].clone())
+    };
+    assert_eq!(of(0), (Value::Null, 1.into()));
+    assert_eq!(of(1), ("unary".into(), 1.into()));
+    assert_eq!(of(2), ("unary".into(), 2.into()));
+    let ran = place.run(&["--out", "more", "--workers", "2", "--only", "of its own"]);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
+}
+
+#[test]
+fn a_bound_of_connections_holds_requests_back_over_http_and_is_told() {
+    let place = Place::new(
+        "flows: {f: {embedded: {executors: [{name: e, service_time: 20ms, concurrency: 100}]}}}
+scenarios:
+  - name: s
+    protocol: http
+    connections: 2
+    workers: 1
+    documents: {text: a}
+    request_size: 1
+    load: {rate: 200/s, duration: 1s, max_in_flight: 1000}
+    thresholds: [p99 < 100s]
+",
+    );
+    let planned = place.any(&["plan", "suite.yaml"]).output().expect("the binary was built");
+    let planned = String::from_utf8_lossy(&planned.stdout).into_owned();
+    assert!(planned.contains("2, which carry 0.02/s when every request"), "{planned}");
+    place.run(&["--out", "out"]);
+    let report = place.report();
+    let client = &report["scenarios"][0]["client"];
+    let waited = client["waited_for_connections"].as_u64().expect("a number");
+    assert!(waited > 50, "{client}");
+    assert!(client["held_back_ms"]["p99"].as_f64().expect("a number") > 100.0, "{client}");
+}

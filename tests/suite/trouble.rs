@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use flowbench::flow::{Flow, FlowConfig};
-use flowbench::plan::Origin;
 use flowbench::record::summary::{EndReason, ScenarioSummary, Summary, Verdict};
 use flowbench::selftest::law;
 use flowbench::source::Sources;
@@ -36,6 +35,7 @@ async fn summary(ways: &[&str], flows: &[String], keys: &str) -> Summary {
     let scenarios = ways.iter().map(|way| {
         let rest = match *way {
             "streaming" => "on: /stream, stream: true, documents: {text: a}, ",
+            "unary" => "call: unary, ",
             _ => "",
         };
         let protocol = protocol(way);
@@ -51,12 +51,7 @@ async fn summary(ways: &[&str], flows: &[String], keys: &str) -> Summary {
     std::fs::write(&path, &suite).expect("it can be written");
     let loaded = scenario::load(&path, &scenario::Options::default());
     let plan = loaded.and_then(|suite| plan::resolve(&suite));
-    let mut plan = plan.unwrap_or_else(|problems| panic!("{}", problems.render(false)));
-    // No suite can ask for it, a program can.
-    for flow in plan.flows.iter_mut().filter(|flow| flow.name == "unary") {
-        let Origin::Remote(clients) = &mut flow.origin else { panic!("it has an address") };
-        clients.iter_mut().for_each(|client| client.stream = false);
-    }
+    let plan = plan.unwrap_or_else(|problems| panic!("{}", problems.render(false)));
     let ran = tokio::time::timeout(PATIENCE, run::run(plan, run::Options::default())).await;
     ran.expect("it ends").expect("it can be begun")
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use flowbench::client::{Body, Call, CallError, Failure, Reply, Request, Timing};
+use flowbench::client::{Body, Call, CallError, Calls, Failure, Reply, Request, Timing};
 use flowbench::clock::{Clock, TokioClock};
 use flowbench::engine::event::{Arrival, Event, Finished, Iteration, Listener, Outcome};
 use flowbench::random::Key;
@@ -119,7 +119,7 @@ async fn against(run: Run, server: &Server) -> Recording {
 }
 
 async fn paced(run: Run, clock: impl Clock, call: &impl Call) -> Recording {
-    run.run(clock, call.clone(), Request::Mutate { body: Bytes::new() }).await
+    run.run(clock, Calls::new(call.clone()), Request::Mutate { body: Bytes::new() }).await
 }
 
 /// In units.

@@ -1,20 +1,25 @@
 //! The protocols. Each file or folder holds one; here is what they have in common.
 //!
-//! `connect/` opens connections (with `tls.rs`), `http1/` has HTTP exchanges on one, `pending.rs`
-//! matches replies to requests where many share a stream, `reopen.rs` brings back what has ended,
-//! `retry.rs` tries again, `info.rs` asks a Flow what it is, and `probe.rs` guesses what a port speaks
-//! that is no Flow.
+//! Each has lanes: connections that their owner polls, with requests as rows of a table (`rows.rs`) and
+//! wakers and timers of `turns.rs`. A load owns them (`session_lanes.rs`); for everybody else a task does
+//! (`handle.rs`). `connect/` opens connections (with `tls.rs`), `http1/` and `http2/` have the protocols of
+//! one, `pending.rs` tells whose reply a message is, `retry.rs` tries again, `info.rs` asks a Flow what it
+//! is, and `probe.rs` guesses what a port speaks that is no Flow.
 
 mod connect;
 mod grpc;
+mod handle;
 mod http;
 mod http1;
+mod http2;
 mod info;
 mod pending;
 mod probe;
-mod reopen;
 mod retry;
+mod rows;
+mod session_lanes;
 mod tls;
+mod turns;
 mod websocket;
 
 use std::sync::Arc;
@@ -25,10 +30,11 @@ use tokio::sync::OnceCell;
 
 use self::connect::Connector;
 pub use self::info::{FamilySource, FlowInfo};
+use self::session_lanes::Kind;
+pub use self::session_lanes::SessionLanes;
 use self::tls::Alpn;
 use super::{
-    Call, CallError, ClientConfig, ConfigError, Failure, GatewayCode, Mark, Reply, Request,
-    Unmatched,
+    Call, CallError, ClientConfig, ConfigError, Failure, GatewayCode, Reply, Request, Unmatched,
 };
 use crate::wire::{Family, Form, Protocol, Schemas};
 
@@ -128,6 +134,22 @@ impl Session {
         }
     }
 
+    /// The connections themselves, for who sends many requests from one task. Over gRPC nothing can be
+    /// sent by the session from then on.
+    ///
+    /// # Errors
+    /// When somebody has them already.
+    pub async fn lanes(&self) -> Result<SessionLanes, CallError> {
+        let kind = match &self.0.transport {
+            Transport::Grpc(grpc) => Kind::Grpc(Box::new(grpc.hand_over().await?)),
+            Transport::Http(http) => Kind::Http(Box::new(http.hand_over().await?)),
+            Transport::WebSocket(websocket) => {
+                Kind::WebSocket(Box::new(websocket.hand_over().await?))
+            }
+        };
+        Ok(SessionLanes::new(self.clone(), kind, self.0.config.retry))
+    }
+
     /// Makes sure that somebody who speaks the protocol is there. To open a session asks that much, but
     /// over HTTP to a Flow whose family is given and has no endpoints to tell.
     ///
@@ -192,7 +214,7 @@ impl Session {
     pub async fn stream(&self, request: Request) -> Result<ReplyStream, Failure> {
         match (&self.0.transport, request) {
             (Transport::Grpc(grpc), Request::Stream { message }) => {
-                Ok(ReplyStream(grpc.stream(message).await?))
+                Ok(ReplyStream(grpc.stream(Request::Stream { message })))
             }
             (Transport::Grpc(_), _) => Err(Failure::unsent(CallError::Unsupported(
                 "only requests to streaming endpoints have replies one by one".into(),
@@ -244,6 +266,7 @@ impl Transport {
             Protocol::Grpc => {
                 let grpc = grpc::Grpc::open(config.clone(), connector).await?;
                 let info = FlowInfo::over_grpc(config, &grpc).await?;
+                grpc.speaks(info.family);
                 let schemas = match info.family_source {
                     FamilySource::Config | FamilySource::Assumed => Schemas::default(),
                     _ if info.family == Family::V1 => Schemas::default(),
@@ -264,49 +287,51 @@ impl Transport {
         }
     }
 
-    async fn attempt(
-        &self,
-        request: Request,
-        family: Family,
-        mark: &Mark,
-    ) -> Result<Reply, Failure> {
+    async fn attempt(&self, request: Request) -> Result<Reply, Failure> {
         match self {
-            Transport::Grpc(grpc) => grpc.call(request, family, mark).await,
-            Transport::Http(http) => http.call(request, mark).await,
-            Transport::WebSocket(websocket) => websocket.call(request, mark).await,
+            Transport::Grpc(grpc) => grpc.call(request).await,
+            Transport::Http(http) => http.call(request).await,
+            Transport::WebSocket(websocket) => websocket.call(request).await,
         }
+    }
+}
+
+impl Session {
+    /// Whether an error may tell of another kind of port. A WebSocket gateway answers all that opening an
+    /// HTTP session asks, and has no endpoints.
+    fn is_unexplained(&self, error: &CallError) -> bool {
+        let Inner { transport, config, .. } = &*self.0;
+        matches!(transport, Transport::Http(_))
+            // A 404 of what is no Flow says nothing about the port.
+            && config.family != crate::client::FamilyChoice::NoFlow
+            && matches!(error, CallError::Gateway { code: GatewayCode::Http(404), .. })
+    }
+
+    /// What it is then, found out with the first of them.
+    async fn explained(&self, error: CallError) -> CallError {
+        let Inner { connector, elsewhere, .. } = &*self.0;
+        let explain = async || {
+            let explained = probe::explain(connector, error.clone()).await;
+            matches!(explained, CallError::Protocol { .. }).then_some(explained)
+        };
+        elsewhere.get_or_init(explain).await.clone().unwrap_or(error)
     }
 }
 
 impl Call for Session {
     async fn call(&self, request: Request) -> Result<Reply, Failure> {
-        self.call_marked(request, &Mark::default()).await
-    }
-
-    async fn call_marked(&self, request: Request, mark: &Mark) -> Result<Reply, Failure> {
-        let Inner { transport, info, config, .. } = &*self.0;
-        let attempt = |request| transport.attempt(request, info.family, mark);
+        let Inner { transport, config, .. } = &*self.0;
+        let attempt = |request| transport.attempt(request);
         // What is rare and large waits in a place of its own, so that it is no part of every request
         // in flight.
         let mut outcome = match config.retry.max_attempts {
             0 | 1 => attempt(request).await,
             _ => Box::pin(retry::with_retries(&config.retry, request, attempt)).await,
         };
-        // Taken apart again, so that nothing of it is part of a request in flight.
-        let Inner { transport, config, connector, elsewhere, .. } = &*self.0;
-        // A WebSocket gateway answers all that opening an HTTP session asks, and has no endpoints.
-        if let (Transport::Http(_), Err(Failure { error, .. })) = (transport, &mut outcome)
-            // A 404 of what is no Flow says nothing about the port.
-            && config.family != crate::client::FamilyChoice::NoFlow
-            && matches!(error, CallError::Gateway { code: GatewayCode::Http(404), .. })
+        if let Err(Failure { error, .. }) = &mut outcome
+            && self.is_unexplained(error)
         {
-            let explain = async || {
-                let explained = probe::explain(connector, error.clone()).await;
-                matches!(explained, CallError::Protocol { .. }).then_some(explained)
-            };
-            if let Some(explained) = Box::pin(elsewhere.get_or_init(explain)).await {
-                *error = explained.clone();
-            }
+            *error = Box::pin(self.explained(error.clone())).await;
         }
         outcome
     }

@@ -72,7 +72,7 @@ where
 ///
 /// Of Jina's clients this is what the ones of 3.12 do (over gRPC for the three codes, over HTTP for
 /// what could not be sent), made the same for all protocols.
-fn may_heal(failure: &Failure) -> bool {
+pub(super) fn may_heal(failure: &Failure) -> bool {
     match &failure.error {
         CallError::Connect { .. } | CallError::NotTaken { .. } => true,
         CallError::Lost { .. } => failure.timing.written.is_none(),
@@ -94,7 +94,7 @@ fn cannot_serve_now(error: &CallError) -> bool {
 }
 
 /// The wait before the attempt after this one, which is no shorter than what the gateway asks for.
-fn wait(retry: &Retry, attempt: u32, error: &CallError) -> Duration {
+pub(super) fn wait(retry: &Retry, attempt: u32, error: &CallError) -> Duration {
     /// A gateway that asks for more is not waited for.
     const ASKED_MAX: Duration = Duration::from_secs(60);
     let asked = match error {

@@ -9,7 +9,7 @@ pub use refuse::{check, check_connections};
 
 use crate::client::FamilyChoice;
 use crate::metric::{Measure, Part, Statistic};
-use crate::plan::{Flow, Load, Origin, Plan, Post, Scenario, Step, Work};
+use crate::plan::{Connections, Flow, Load, Origin, Plan, Post, Scenario, Step, Work};
 use crate::scenario::condition::{Comparison, Condition};
 use crate::schedule::Schedule;
 use crate::stats::samples_needed;
@@ -53,6 +53,9 @@ pub struct Forecast {
     /// Connections to the Flow, as far as is foreseen: with the requests in flight of the objective, or
     /// else those of one second.
     pub connections: u64,
+    /// The rate that a bound of connections can carry when every request takes as long as the objective
+    /// allows: over HTTP, where each has one to itself.
+    pub carried_per_s: Option<f64>,
     /// Memory for what waits and flies, in bytes, foreseen likewise.
     pub memory_bytes: u64,
     /// The percentiles that so many samples can certify at 99 % confidence, and the first that they
@@ -138,8 +141,17 @@ impl Plan {
         let opened = scenario.workers(cores, self.part).connections as u64;
         let connections = match scenario.protocol {
             // Each request has a connection of its own while it is in flight.
-            Protocol::Http => foreseen.max(opened),
+            Protocol::Http => match scenario.client.connections {
+                Connections::Exactly(_) => opened,
+                Connections::AsNeeded => foreseen.max(opened),
+            },
             Protocol::Grpc | Protocol::WebSocket => opened,
+        };
+        let carried_per_s = match (scenario.protocol, scenario.client.connections, latency) {
+            (Protocol::Http, Connections::Exactly(_), Some(latency)) => {
+                Some(opened as f64 / latency.as_secs_f64())
+            }
+            _ => None,
         };
         let request_bytes = self.request_bytes(scenario);
         let bytes = request_bytes.unwrap_or(0.0);
@@ -183,6 +195,7 @@ impl Plan {
             in_flight,
             in_flight_max,
             connections,
+            carried_per_s,
             memory_bytes,
             certified,
             uncertified,

@@ -21,7 +21,7 @@ use super::{names, ports, saves};
 use crate::client::{Compression, Retry};
 use crate::documents::Documents;
 use crate::metric::{Measure, Metric};
-use crate::scenario::{self, CompressionWord, LoadedSuite, ProtocolWord, Unit};
+use crate::scenario::{self, CallWord, CompressionWord, LoadedSuite, ProtocolWord, Unit};
 use crate::source::{Node, Problem, Problems, Sources, Spot};
 use crate::units::{Count, Part, Percentage, Range, Rate, Span};
 use crate::wire::{Family, Map, Protocol};
@@ -32,6 +32,9 @@ const REQUEST_SIZE_MAX: u64 = 1_000_000;
 
 /// Connections of one scenario; each takes a file descriptor.
 const CONNECTIONS_MAX: u64 = 10_000;
+
+/// Threads that a scenario may ask for: more than any machine has processors.
+const WORKERS_MAX: u64 = 1024;
 
 /// Requests in flight that `prefetch` may ask for; each takes memory.
 const PREFETCH_MAX: u64 = 1_000_000;
@@ -198,8 +201,10 @@ impl<'a> Resolver<'a> {
                 format!("streaming endpoints are reached over grpc, and this goes over {protocol}");
             at.key("stream").problem(self.problems, message, |problem| problem);
         }
+        self.call(given, protocol, flow, at);
+        let unary = given.call == Some(CallWord::Unary);
         let shares = |step: &Step| {
-            let alone = matches!(&step.work, Work::Post(post) if post.stream);
+            let alone = unary || matches!(&step.work, Work::Post(post) if post.stream);
             step.headers.is_some() && protocol != Protocol::Http && !alone
         };
         if let Some(index) = steps.iter().position(shares) {
@@ -211,7 +216,10 @@ impl<'a> Resolver<'a> {
             };
             let message = format!("over {protocol} all requests share {what} and its headers");
             at.name("headers").problem(self.problems, message, |problem| {
-                problem.help("give the flow `headers`, or go over http")
+                problem.help(match protocol {
+                    Protocol::Grpc => "give the flow `headers`, go over http, or set `call: unary`",
+                    _ => "give the flow `headers`, or go over http",
+                })
             });
         }
         let load = load(given, at, &unit.base, &steps, self.problems);
@@ -261,6 +269,21 @@ impl<'a> Resolver<'a> {
         }
     }
 
+    /// Tells of a way to call that the protocol does not have, or the Flow.
+    fn call(&mut self, given: &scenario::Scenario, protocol: Protocol, flow: usize, at: Spot<'_>) {
+        let Some(call) = given.call else { return };
+        let at = at.key("call");
+        if protocol != Protocol::Grpc {
+            let message = format!("`call` is about gRPC, and this goes over {protocol}");
+            at.problem(self.problems, message, |problem| problem.help("leave it out"));
+        } else if call == CallWord::Unary && self.flows.embeds(flow, Family::V1) {
+            let message = "an embedded Flow of family v1 has no unary calls, as Jina before 3.13";
+            at.problem(self.problems, message, |problem| {
+                problem.help("give the Flow `family: v2`, or leave `call` out")
+            });
+        }
+    }
+
     /// Tells of data sets with an entry that no Document of v1 can hold.
     fn two_contents(&mut self, steps: &[Step], choices: &[Choice], at: Spot<'_>) {
         for (index, step) in steps.iter().enumerate() {
@@ -304,6 +327,7 @@ impl<'a> Resolver<'a> {
                 Connections::Exactly(connections as usize)
             }
         };
+        let workers = given.workers.map(|_| count(given.workers, "workers", 1, 1, WORKERS_MAX));
         let prefetch = count(given.prefetch, "prefetch", 1000, 0, PREFETCH_MAX);
         let timeout = given.timeout.map(Span::get);
         if timeout == Some(Duration::ZERO) {
@@ -357,6 +381,8 @@ impl<'a> Resolver<'a> {
             timeout,
             retry,
             connections,
+            workers: workers.map(|workers| workers as usize),
+            unary: given.call == Some(CallWord::Unary),
             compression: match given.compression {
                 None | Some(CompressionWord::None) => Compression::None,
                 Some(CompressionWord::Gzip) => Compression::Gzip,

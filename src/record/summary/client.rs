@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ms;
+use super::{is_zero, ms};
 use crate::client::Unmatched;
 use crate::record::Histogram;
 
@@ -27,6 +27,10 @@ pub struct ClientSummary {
     /// Abandoned requests that were never sent: the Flow held them back to the end.
     #[serde(default)]
     pub abandoned_unsent: u64,
+    /// Requests, in warmup and load, that were held back by the bound of `connections`: all were in use.
+    /// Their wait is part of `held_back_ms`. Omitted if there are none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub waited_for_connections: u64,
     /// Replies that matched no request, in warmup and load.
     #[serde(default)]
     pub unmatched_replies: UnmatchedReplies,

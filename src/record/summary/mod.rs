@@ -314,6 +314,9 @@ pub struct TargetSummary {
     pub flow: String,
     /// `grpc`, `http` or `websocket`.
     pub protocol: String,
+    /// `unary` where each request was a gRPC call of its own. Omitted otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<String>,
     /// Such as `grpc://127.0.0.1:40001`; null if there never was one.
     pub address: Option<String>,
     /// Whether the connection was encrypted.
@@ -556,7 +559,7 @@ pub struct WarmupSummary {
     pub time_to_steady_s: Option<f64>,
 }
 
-fn is_zero(count: &u64) -> bool {
+pub(super) fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 

@@ -284,6 +284,9 @@ impl Section {
         let ran = requests.arrivals > 0;
         let target = &scenario.target;
         let mut to = format!("{} over {}", target.flow, target.protocol);
+        if let Some(call) = &target.call {
+            to.push_str(&format!(" ({call})"));
+        }
         if let Some(address) = &target.address {
             to.push_str(&format!(", {address}"));
         }
@@ -480,6 +483,9 @@ fn details(scenario: &ScenarioSummary) -> Vec<Fact> {
     }
     if let Some(text) = impossible(scenario) {
         add("Times left out", text);
+    }
+    if client.waited_for_connections > 0 {
+        add("Held back by the bound of connections", count(client.waited_for_connections));
     }
     if let Some(kinds) = unmatched(&client.unmatched_replies) {
         add("Replies that matched no request", kinds);

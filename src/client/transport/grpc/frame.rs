@@ -4,15 +4,17 @@
 //! tonic has this too. Read here, a reply over the limit fails its own request and not the stream,
 //! a message that lies within one frame is not copied, and lengths are never trusted with memory.
 
+use std::borrow::Borrow;
 use std::io::{self, Read, Write};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use flate2::Compression as Level;
 use flate2::read::{GzDecoder, ZlibDecoder};
 use flate2::write::{GzEncoder, ZlibEncoder};
 use http::HeaderMap;
 use tokio::time::Instant;
 
+use super::super::http2::Message;
 use super::super::pending::Received;
 use super::super::{PASS_OVER_TIME, pass_over_max};
 use crate::client::memory::{Bounds, Claim};
@@ -29,81 +31,88 @@ const DECOMPRESSED_AT_ONCE: u64 = 1 << 20;
 /// at the beginning.
 const BEGINNING: usize = 4096;
 
-/// A message on its way out.
-#[derive(Debug)]
-pub(super) enum Outgoing {
-    /// A request and its id.
+/// A message on its way out: where it goes out in one piece, none of it is copied but once.
+#[derive(Clone, Debug)]
+pub(super) enum Outgoing<E = Encoded> {
+    /// A request under its id.
     Request {
         /// The message without its id.
-        message: Encoded,
-        /// The id.
-        id: RequestId,
+        message: E,
+        /// The digits of the id.
+        id: [u8; RequestId::LEN],
     },
+    /// A message that was compressed, with flag and length.
+    Packed(Bytes),
     /// `google.protobuf.Empty`.
     Empty,
 }
 
-impl Outgoing {
-    /// Length of the message, without prefix and before compression.
-    pub(super) fn len(&self) -> usize {
+impl<E: Borrow<Encoded>> Message for Outgoing<E> {
+    fn len(&self) -> usize {
         match self {
-            Outgoing::Request { message, .. } => message.len(),
-            Outgoing::Empty => 0,
+            Outgoing::Request { message, .. } => PREFIX + message.borrow().len(),
+            Outgoing::Packed(bytes) => bytes.len(),
+            Outgoing::Empty => PREFIX,
         }
     }
 
-    /// Appends prefix and message to `chunk`. A long tail is not copied but returned, to be sent
-    /// right after.
-    ///
-    /// # Errors
-    /// Compression has none of its own when it writes to memory; the type says otherwise.
-    pub(super) fn write(
-        &self,
-        compression: Compression,
-        chunk: &mut BytesMut,
-    ) -> io::Result<Option<Bytes>> {
-        let Outgoing::Request { message, id } = self else {
-            chunk.put_bytes(0, PREFIX);
-            return Ok(None);
+    fn copy(&self, from: usize, to: usize, out: &mut Vec<u8>) {
+        let prefix;
+        let pieces: [&[u8]; 4] = match self {
+            Outgoing::Request { message, id } => {
+                let message = message.borrow();
+                let (head, tail) = message.pieces();
+                // A message of 4 GiB is refused before it is queued.
+                prefix = framed(0, message.len() as u32);
+                [&prefix, head, id, tail]
+            }
+            Outgoing::Packed(bytes) => [bytes, &[], &[], &[]],
+            Outgoing::Empty => [&[0; PREFIX], &[], &[], &[]],
         };
-        let (head, digits, tail) = (message.head(), id.digits(), message.tail());
-        if compression == Compression::None {
-            chunk.put_u8(0);
-            // A message of 4 GiB is refused before it is queued.
-            chunk.put_u32(message.len() as u32);
-            chunk.put_slice(&head);
-            chunk.put_slice(&digits);
-            if tail.len() >= COPY_MAX {
-                return Ok(Some(tail));
-            }
-            chunk.put_slice(&tail);
-            return Ok(None);
+        let mut start = 0;
+        for piece in pieces {
+            let end = start + piece.len();
+            let (first, last) = (from.clamp(start, end), to.clamp(start, end));
+            out.extend_from_slice(&piece[first - start..last - start]);
+            start = end;
         }
-        let start = chunk.len();
-        chunk.put_u8(1);
-        chunk.put_u32(0);
-        let parts = [&head[..], &digits, &tail];
-        match compression {
-            Compression::Gzip => {
-                let mut encoder = GzEncoder::new((&mut *chunk).writer(), Level::default());
-                parts.iter().try_for_each(|part| encoder.write_all(part))?;
-                encoder.finish()?;
-            }
-            Compression::Deflate | Compression::None => {
-                let mut encoder = ZlibEncoder::new((&mut *chunk).writer(), Level::default());
-                parts.iter().try_for_each(|part| encoder.write_all(part))?;
-                encoder.finish()?;
-            }
-        }
-        let length = (chunk.len() - start - PREFIX) as u32;
-        chunk[start + 1..start + PREFIX].copy_from_slice(&length.to_be_bytes());
-        Ok(None)
     }
 }
 
-/// A tail this long goes out without being copied; a shorter one is cheaper to copy than to frame
-/// on its own.
-const COPY_MAX: usize = 16 << 10;
+/// Flag and length of a message.
+fn framed(flag: u8, length: u32) -> [u8; PREFIX] {
+    let [a, b, c, d] = length.to_be_bytes();
+    [flag, a, b, c, d]
+}
+
+/// A message that is compressed as it goes out; `None` where it is not.
+pub(super) fn packed(message: &Encoded, id: RequestId, compression: Compression) -> Option<Bytes> {
+    let (head, tail) = message.pieces();
+    let digits = id.digits();
+    let parts = [head, &digits, tail];
+    let mut out = vec![0; PREFIX];
+    let written = match compression {
+        Compression::None => return None,
+        Compression::Gzip => {
+            let mut encoder = GzEncoder::new(&mut out, Level::default());
+            parts
+                .iter()
+                .try_for_each(|part| encoder.write_all(part))
+                .and_then(|()| encoder.try_finish())
+        }
+        Compression::Deflate => {
+            let mut encoder = ZlibEncoder::new(&mut out, Level::default());
+            parts
+                .iter()
+                .try_for_each(|part| encoder.write_all(part))
+                .and_then(|()| encoder.try_finish())
+        }
+    };
+    written.expect("writing to memory does not fail");
+    let length = (out.len() - PREFIX) as u32;
+    out[..PREFIX].copy_from_slice(&framed(1, length));
+    Some(out.into())
+}
 
 /// Something complete that came in.
 #[derive(Debug)]
@@ -130,6 +139,15 @@ pub(super) enum Broken {
     TooLong(usize),
 }
 
+/// How a response's compressed messages are compressed.
+pub(super) fn encoding(headers: &HeaderMap) -> Compression {
+    match headers.get("grpc-encoding").map(|value| value.as_bytes()) {
+        Some(b"gzip") => Compression::Gzip,
+        Some(b"deflate") => Compression::Deflate,
+        _ => Compression::None,
+    }
+}
+
 /// Cuts incoming bytes into messages.
 #[derive(Debug)]
 pub(super) struct Messages {
@@ -154,14 +172,8 @@ pub(super) struct Messages {
 }
 
 impl Messages {
-    /// A reader of a response with these headers.
-    pub(super) fn new(headers: &HeaderMap, bounds: &Bounds) -> Messages {
-        let encoding = match headers.get("grpc-encoding").map(|value| value.as_bytes()) {
-            Some(b"gzip") => Compression::Gzip,
-            Some(b"deflate") => Compression::Deflate,
-            _ => Compression::None,
-        };
-        let now = Instant::now();
+    /// A reader of a response whose compressed messages have this encoding, which begins now.
+    pub(super) fn new(encoding: Compression, bounds: &Bounds, now: Instant) -> Messages {
         Messages {
             encoding,
             bounds: bounds.clone(),
@@ -175,11 +187,12 @@ impl Messages {
         }
     }
 
-    /// Takes a frame. Call `next` until it has nothing more before the next one.
-    pub(super) fn push(&mut self, frame: Bytes) {
+    /// Takes a frame that came at this instant. Call `next` until it has nothing more before the next
+    /// one.
+    pub(super) fn push(&mut self, frame: Bytes, came: Instant) {
         debug_assert!(self.frame.is_empty());
         self.frame = frame;
-        self.came = Instant::now();
+        self.came = came;
     }
 
     /// The next complete message, `None` when more bytes are needed.
@@ -322,7 +335,7 @@ mod tests {
     fn reader(encoding: &'static str, limit: usize) -> Messages {
         let mut headers = HeaderMap::new();
         headers.insert("grpc-encoding", encoding.parse().unwrap());
-        Messages::new(&headers, &Bounds::small(limit))
+        Messages::new(super::encoding(&headers), &Bounds::small(limit), Instant::now())
     }
 
     /// What comes out when `bytes` come in pieces of these sizes: messages as they are, `!` and the
@@ -330,7 +343,7 @@ mod tests {
     fn read(reader: &mut Messages, bytes: &[u8], piece: usize) -> Result<Vec<String>, Broken> {
         let mut out = Vec::new();
         for piece in bytes.chunks(piece) {
-            reader.push(Bytes::copy_from_slice(piece));
+            reader.push(Bytes::copy_from_slice(piece), Instant::now());
             while let Some(incoming) = reader.next()? {
                 let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
                 out.push(match incoming {
@@ -376,7 +389,7 @@ mod tests {
             for piece in [1000, 100_000, long.len()] {
                 let mut headers = HeaderMap::new();
                 headers.insert("grpc-encoding", "gzip".parse().unwrap());
-                let mut reader = Messages::new(&headers, &bounds);
+                let mut reader = Messages::new(super::encoding(&headers), &bounds, Instant::now());
                 let bytes = [&long[..], &framed(0, b"next")].concat();
                 let found = read(&mut reader, &bytes, piece).unwrap();
                 let refused = format!("!{}", "x".repeat(BEGINNING));
@@ -389,7 +402,7 @@ mod tests {
     #[test]
     fn an_announced_length_claims_no_memory() {
         let mut reader = reader("identity", usize::MAX);
-        reader.push(Bytes::from_static(b"\x00\xff\xff\xff\xffhello"));
+        reader.push(Bytes::from_static(b"\x00\xff\xff\xff\xffhello"), Instant::now());
         assert!(reader.next().unwrap().is_none());
         assert!(reader.partial.capacity() < 100, "{}", reader.partial.capacity());
     }
@@ -436,7 +449,7 @@ mod tests {
     #[test]
     fn what_we_write_is_what_is_read() {
         let id = RequestId { sender: 1, number: 2 };
-        for text in ["short".to_owned(), "long ".repeat(COPY_MAX)] {
+        for text in ["short".to_owned(), "long ".repeat(10_000)] {
             let request = DataRequest {
                 data: Some(vec![Document::from_text(text)]),
                 ..DataRequest::default()
@@ -448,14 +461,18 @@ mod tests {
                 (Compression::Gzip, "gzip"),
                 (Compression::Deflate, "deflate"),
             ] {
-                let mut chunk = BytesMut::new();
-                let outgoing = Outgoing::Request { message: message.clone(), id };
-                if let Some(tail) = outgoing.write(compression, &mut chunk).unwrap() {
-                    chunk.extend_from_slice(&tail);
-                }
-                assert_eq!(Outgoing::Empty.write(compression, &mut chunk).unwrap(), None);
+                let request = match packed(&message, id, compression) {
+                    Some(bytes) => Outgoing::Packed(bytes),
+                    None => Outgoing::Request { message: message.clone(), id: id.digits() },
+                };
                 let mut reader = reader(encoding, 1 << 20);
-                reader.push(chunk.freeze());
+                let mut out = Vec::new();
+                // In pieces, as flow control has it.
+                for from in (0..request.len()).step_by(31) {
+                    request.copy(from, (from + 31).min(request.len()), &mut out);
+                }
+                Outgoing::<Encoded>::Empty.copy(0, PREFIX, &mut out);
+                reader.push(out.into(), Instant::now());
                 let Incoming::Message(arrival) = reader.next().unwrap().unwrap() else { panic!() };
                 assert_eq!(arrival.message, expected);
                 let Incoming::Message(arrival) = reader.next().unwrap().unwrap() else { panic!() };

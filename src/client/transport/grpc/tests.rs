@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::future::{BoxFuture, FutureExt, join_all, pending};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
@@ -16,22 +16,18 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{AbortHandle, JoinHandle};
-use tokio::time::{advance, sleep};
+use tokio::time::{Instant, advance, sleep};
 
 use super::super::connect::tests::config;
 use super::super::tls::Alpn;
 use super::frame::{Incoming, Messages};
 use super::*;
 use crate::client::memory::Bounds;
-use crate::client::{Compression, FamilyChoice, Limits};
+use crate::client::{Body, Compression, FamilyChoice, Limits, RequestHeaders};
 use crate::wire::proto::jina::{
     DataRequestProto, HeaderProto, RouteProto, SingleDocumentRequestProto, status_proto,
 };
-use crate::wire::{DataRequest, Document, Protocol};
-
-fn unmarked() -> &'static Mark {
-    Box::leak(Box::default())
-}
+use crate::wire::{DataRequest, Document, Encoded, Form, Protocol};
 
 /// One call as a gateway sees it.
 struct Incall {
@@ -48,7 +44,11 @@ impl Incall {
         let (head, body) = request.into_parts();
         Incall {
             path: head.uri.path().into(),
-            messages: Messages::new(&head.headers, &Bounds::small(1 << 30)),
+            messages: Messages::new(
+                frame::encoding(&head.headers),
+                &Bounds::small(1 << 30),
+                Instant::now(),
+            ),
             headers: head.headers,
             body,
             respond,
@@ -65,7 +65,7 @@ impl Incall {
             }
             let frame = self.body.data().await?.ok()?;
             self.body.flow_control().release_capacity(frame.len()).unwrap();
-            self.messages.push(frame);
+            self.messages.push(frame, Instant::now());
         }
     }
 
@@ -227,7 +227,9 @@ impl Gateway {
 
 async fn open(config: ClientConfig) -> Grpc {
     let connector = Connector::new(&config, Alpn::Http2).unwrap();
-    Grpc::open(Arc::new(config), connector).await.unwrap()
+    let grpc = Grpc::open(Arc::new(config), connector).await.unwrap();
+    grpc.speaks(Family::V1);
+    grpc
 }
 
 fn encoded(text: &str) -> Encoded {
@@ -241,7 +243,7 @@ fn post(text: &str) -> Request {
 }
 
 async fn call(grpc: &Grpc) -> Result<Reply, String> {
-    grpc.call(post("x"), Family::V1, unmarked()).await.map_err(|failure| failure.to_string())
+    grpc.call(post("x")).await.map_err(|failure| failure.to_string())
 }
 
 /// What became of a call, in words: `ok`, or the error.
@@ -249,27 +251,22 @@ async fn outcome(grpc: &Grpc) -> String {
     call(grpc).await.map_or_else(|error| error, |_| "ok".into())
 }
 
-/// A stream over memory, for paused time, where a socket would be late.
-async fn in_memory<S, F>(script: S) -> (Stream, Arc<UnmatchedCounts>)
+/// A connection over memory, for paused time, where a socket would be late.
+async fn in_memory<S, F>(timeout: Option<Duration>, script: S) -> Grpc
 where
     S: Fn(u32, Incall) -> F + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
     let (ours, theirs) = duplex(1 << 20);
     tokio::spawn(async move { serve(theirs, Arc::default(), Arc::default(), script).await });
-    let config = Arc::new(config(Protocol::Grpc, 1, false));
-    let headers = Arc::new(Headers::new(&config).unwrap());
-    let limit = Duration::from_secs(10);
-    let channel = Arc::new(Channel::greet(ours, limit, headers.clone()).await.unwrap());
-    let unmatched = Arc::new(UnmatchedCounts::default());
-    let setup = Setup {
-        connector: Connector::new(&config, Alpn::Http2).unwrap(),
-        config,
-        headers,
-        unmatched: unmatched.clone(),
-        terse: Arc::default(),
-    };
-    (Stream::open(&channel, &setup).await.unwrap(), unmatched)
+    over(ours, timeout).await
+}
+
+async fn over(io: impl lanes::Io + 'static, timeout: Option<Duration>) -> Grpc {
+    let config = Arc::new(ClientConfig { timeout, ..config(Protocol::Grpc, 1, false) });
+    let connector = Connector::new(&config, Alpn::Http2).unwrap();
+    let setup = Arc::new(Setup::new(config, connector).unwrap());
+    Grpc::of(Lanes::over(setup, io).await.unwrap())
 }
 
 #[tokio::test]
@@ -348,7 +345,7 @@ async fn a_stub_before_a_good_end_is_a_reply() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stub_in_a_stream_that_goes_on_is_a_reply_with_the_time_it_came() {
-    let (stream, _) = in_memory(|_, mut call| async move {
+    let grpc = in_memory(None, |_, mut call| async move {
         loop {
             let id = call.id().await;
             sleep(Duration::from_millis(100)).await;
@@ -357,17 +354,17 @@ async fn a_stub_in_a_stream_that_goes_on_is_a_reply_with_the_time_it_came() {
     })
     .await;
     let start = Instant::now();
-    let (_, timing) = stream.call(encoded("x"), None, unmarked()).await.unwrap();
+    let timing = grpc.call(post("x")).await.unwrap().timing;
     assert_eq!(timing.done, start + Duration::from_millis(100));
     assert!(start.elapsed() >= Duration::from_secs(1), "it was held back");
     let start = Instant::now();
-    stream.call(encoded("x"), None, unmarked()).await.unwrap();
+    grpc.call(post("x")).await.unwrap();
     assert_eq!(start.elapsed(), Duration::from_millis(100), "the gateway is known by now");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stub_that_another_message_follows_is_a_reply() {
-    let (stream, _) = in_memory(|_, mut call| async move {
+    let grpc = in_memory(None, |_, mut call| async move {
         let ids = [call.id().await, call.id().await];
         call.message(&stub(&ids[0]));
         call.reply(&ids[1]);
@@ -375,8 +372,7 @@ async fn a_stub_that_another_message_follows_is_a_reply() {
     })
     .await;
     let start = Instant::now();
-    let calls =
-        [stream.call(encoded("x"), None, unmarked()), stream.call(encoded("x"), None, unmarked())];
+    let calls = [grpc.call(post("x")), grpc.call(post("x"))];
     assert!(join_all(calls).await.iter().all(Result::is_ok));
     assert_eq!(start.elapsed(), Duration::ZERO);
 }
@@ -615,37 +611,34 @@ async fn replies_nobody_asked_for_are_counted_and_dropped() {
 
 #[tokio::test(start_paused = true)]
 async fn a_timeout_releases_the_request_and_a_late_reply_is_dropped() {
-    let (stream, unmatched) = in_memory(|_, mut call| async move {
+    let limit = Duration::from_secs(2);
+    let grpc = in_memory(Some(limit), |_, mut call| async move {
         let id = call.id().await;
         sleep(Duration::from_secs(5)).await;
         call.reply(&id);
         call.echo().await;
     })
     .await;
-    let (start, limit) = (Instant::now(), Duration::from_secs(2));
-    let failure = stream.call(encoded("x"), Some(limit), unmarked()).await.unwrap_err();
+    let start = Instant::now();
+    let failure = grpc.call(post("x")).await.unwrap_err();
     assert!(matches!(failure.error, CallError::Timeout(found) if found == limit));
     assert_eq!(failure.timing.written, Some(start));
     assert_eq!(failure.timing.done, start + limit);
     sleep(Duration::from_secs(10)).await;
-    assert_eq!(unmatched.get().total(), 1);
-    assert!(stream.call(encoded("x"), Some(limit), unmarked()).await.is_ok(), "the stream goes on");
+    assert_eq!(grpc.unmatched().total(), 1);
+    assert!(grpc.call(post("x")).await.is_ok(), "the stream goes on");
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_flow_control_holds_back_is_not_written_and_times_out() {
     // The gateway's window is 65 535 bytes, and it takes nothing.
-    let (stream, _) = in_memory(|_, call| async move {
+    let grpc = in_memory(Some(Duration::from_secs(2)), |_, call| async move {
         pending::<()>().await;
         drop(call);
     })
     .await;
-    let (start, limit) = (Instant::now(), Duration::from_secs(2));
-    let large = encoded(&"x".repeat(70_000));
-    let calls = [
-        stream.call(large, Some(limit), unmarked()),
-        stream.call(encoded("x"), Some(limit), unmarked()),
-    ];
+    let start = Instant::now();
+    let calls = [grpc.call(post(&"x".repeat(70_000))), grpc.call(post("x"))];
     let outcomes = join_all(calls).await;
     let written = |outcome: &Result<_, Failure>| outcome.as_ref().unwrap_err().timing.written;
     assert_eq!(written(&outcomes[0]), Some(start));
@@ -655,15 +648,15 @@ async fn what_flow_control_holds_back_is_not_written_and_times_out() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_makes_callers_wait_within_their_time() {
-    let (stream, _) = in_memory(|_, call| async move {
+    let limit = Duration::from_secs(2);
+    let grpc = in_memory(Some(limit), |_, call| async move {
         pending::<()>().await;
         drop(call);
     })
     .await;
-    let limit = Duration::from_secs(2);
-    let large = encoded(&"x".repeat(100_000));
+    let large = post(&"x".repeat(100_000));
     let start = Instant::now();
-    let calls = (0..2000).map(|_| stream.call(large.clone(), Some(limit), unmarked()));
+    let calls = (0..2000).map(|_| grpc.call(large.clone()));
     let outcomes = join_all(calls).await;
     assert_eq!(outcomes.len(), 2000);
     for outcome in outcomes {
@@ -689,16 +682,13 @@ async fn a_gateway_without_a_sign_of_life_is_given_up() {
         pending::<()>().await;
         drop(calls);
     });
-    let config = Arc::new(config(Protocol::Grpc, 1, false));
-    let headers = Arc::new(Headers::new(&config).unwrap());
-    let limit = Duration::from_secs(10);
-    let channel = Arc::new(Channel::greet(ours, limit, headers.clone()).await.unwrap());
-    let (_sending, mut replies) = channel.begin("/x", None).await.unwrap();
-    advance(Duration::from_secs(35)).await;
-    stop.send(()).unwrap();
-    let error = replies.next().await.unwrap_err();
-    assert_eq!(error.to_string(), "connection to grpc://127.0.0.1:1 lost: no sign of life for 60s");
-    assert!(!channel.is_open());
+    let grpc = over(ours, None).await;
+    let deaf = async {
+        advance(Duration::from_secs(35)).await;
+        stop.send(()).unwrap();
+    };
+    let (outcome, ()) = tokio::join!(outcome(&grpc), deaf);
+    assert_eq!(outcome, "connection to grpc://127.0.0.1:1 lost: no sign of life for 60s");
 }
 
 #[tokio::test]
@@ -801,7 +791,7 @@ async fn without_a_stream_each_request_is_a_call_of_its_own() {
     let grpc = open(ClientConfig { stream: false, timeout, ..gateway.config() }).await;
     let outcome = async |text: &str| {
         let target = grpc.setup.config.target.to_string();
-        match grpc.call(post(text), Family::V1, unmarked()).await {
+        match grpc.call(post(text)).await {
             Ok(reply) => {
                 assert!(reply.timing.written.unwrap() <= reply.timing.first.unwrap());
                 "ok".into()
@@ -857,7 +847,7 @@ async fn replies_of_a_streaming_endpoint_come_one_by_one_or_together() {
     let grpc = open(ClientConfig { limits, ..gateway.config() }).await;
     let request = || Request::Stream { message: encoded("x") };
 
-    let mut replies = grpc.stream(encoded("x")).await.unwrap();
+    let mut replies = grpc.stream(request());
     let mut count = 0;
     while let Some(reply) = replies.next().await.unwrap() {
         assert!(matches!(reply.body, Body::Stream(bodies) if bodies.len() == 1));
@@ -865,16 +855,16 @@ async fn replies_of_a_streaming_endpoint_come_one_by_one_or_together() {
     }
     assert_eq!(count, 3);
 
-    let reply = grpc.call(request(), Family::V2, unmarked()).await.unwrap();
+    let reply = grpc.call(request()).await.unwrap();
     assert!(matches!(&reply.body, Body::Stream(bodies) if bodies.len() == 3));
     assert!(reply.failure().is_none() && reply.timing.first <= Some(reply.timing.done));
-    let failure = grpc.call(request(), Family::V2, unmarked()).await.unwrap_err();
+    let failure = grpc.call(request()).await.unwrap_err();
     assert_eq!(failure.to_string(), "gateway answered UNAVAILABLE: down");
     assert!(failure.timing.first.is_some(), "replies had come");
-    let reply = grpc.call(request(), Family::V2, unmarked()).await.unwrap();
+    let reply = grpc.call(request()).await.unwrap();
     let failure = reply.failure().unwrap().to_string();
     assert_eq!(failure, "Executor failed: endpoint must be generator");
-    let failure = grpc.call(request(), Family::V2, unmarked()).await.unwrap_err();
+    let failure = grpc.call(request()).await.unwrap_err();
     assert_eq!(failure.to_string(), "response is larger than the limit of 1000 bytes");
 }
 
@@ -905,11 +895,11 @@ async fn headers_of_a_request_go_with_a_call_of_its_own_alone() {
         (with("X-Own", streamed()), (Some("all"), Some("mine"))),
         (with("x-of-all", streamed()), (Some("mine"), None)),
     ] {
-        grpc.call(request, Family::V2, unmarked()).await.unwrap();
+        grpc.call(request).await.unwrap();
         let (of_all, own) = told.recv().await.unwrap();
         assert_eq!((of_all.as_deref(), own.as_deref()), expected);
     }
-    let failure = grpc.call(with("x-own", post("x")), Family::V1, unmarked()).await.unwrap_err();
+    let failure = grpc.call(with("x-own", post("x"))).await.unwrap_err();
     assert!(failure.to_string().contains("share a stream"), "{failure}");
 }
 
@@ -917,7 +907,7 @@ async fn headers_of_a_request_go_with_a_call_of_its_own_alone() {
 async fn a_mutation_is_refused() {
     let gateway = Gateway::start(|_, call| call.echo()).await;
     let grpc = open(gateway.config()).await;
-    let failure = grpc.call(Request::Mutate { body: Bytes::new() }, Family::V1, unmarked()).await;
+    let failure = grpc.call(Request::Mutate { body: Bytes::new() }).await;
     assert_eq!(failure.unwrap_err().error.kind(), "unsupported");
 }
 
@@ -1067,7 +1057,7 @@ async fn noise_in_a_stream_ends_in_an_error() {
     let grpc = open(gateway.config()).await;
     let mut kinds = HashMap::new();
     for _ in 0..300 {
-        let failure = grpc.call(post("x"), Family::V1, unmarked()).await.unwrap_err();
+        let failure = grpc.call(post("x")).await.unwrap_err();
         *kinds.entry(failure.error.kind()).or_insert(0) += 1;
     }
     assert!(kinds.keys().all(|kind| ["protocol", "lost"].contains(kind)), "{kinds:?}");
@@ -1150,7 +1140,7 @@ async fn a_gateway_that_takes_nothing_is_left_alone_after_a_few_times() {
             gateway.port
         );
         assert_eq!(outcome(&grpc).await, expected);
-        assert_eq!(gateway.seen(), (1 + SENT_ANEW_MAX, 1));
+        assert_eq!(gateway.seen(), (1 + lanes::SENT_ANEW_MAX, 1));
     }
 }
 
@@ -1222,9 +1212,6 @@ async fn a_reply_too_long_to_be_passed_over_ends_its_stream_and_the_next_request
     let limits = Limits { message_bytes_max: 1000 };
     let grpc = open(ClientConfig { limits, ..gateway.config() }).await;
     assert_eq!(outcome(&grpc).await, "response is larger than the limit of 1000 bytes");
-    while grpc.lanes[0].streams[0].look(|stream| stream.is_open()) == Some(true) {
-        sleep(Duration::from_millis(1)).await;
-    }
     assert_eq!(outcome(&grpc).await, "ok");
     assert_eq!(gateway.seen(), (2, 1));
 }

@@ -4,10 +4,10 @@
 use std::io::Read;
 use std::mem::MaybeUninit;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use super::{Broken, HEADERS_MAX};
-use crate::client::memory::Bounds;
+use crate::client::memory::{Bounds, Claim};
 
 /// So much of a body is decompressed in one turn.
 const TURN_BYTES: u64 = 1 << 20;
@@ -123,35 +123,44 @@ pub(super) fn has_empty_line(bytes: &[u8]) -> bool {
     bytes.windows(2).any(|w| w == b"\n\n") || bytes.windows(3).any(|w| w == b"\n\r\n")
 }
 
-/// Undoes a `content-encoding`, up to the bounds. What few bytes become may take long to make, so
-/// others get their turn in between.
-pub(super) async fn decompress(
-    coding: Coding,
-    body: &[u8],
-    bounds: &Bounds,
-) -> Result<Bytes, Broken> {
-    let mut decoder: Box<dyn Read + Send + '_> = match coding {
-        Coding::Identity => Box::new(body),
-        Coding::Gzip => Box::new(flate2::read::MultiGzDecoder::new(body)),
-        // The standard means the zlib format; some servers leave its frame out.
-        Coding::Deflate if is_zlib(body) => Box::new(flate2::read::ZlibDecoder::new(body)),
-        Coding::Deflate => Box::new(flate2::read::DeflateDecoder::new(body)),
-    };
-    let (mut plain, mut claim) = (Vec::new(), bounds.memory.claim());
-    loop {
-        let taken = (&mut decoder)
-            .take(TURN_BYTES)
-            .read_to_end(&mut plain)
-            .map_err(|error| Broken::Malformed(format!("compressed body: {error}")))?;
-        if plain.len() > bounds.message_bytes_max {
-            return Err(Broken::TooLarge);
-        }
-        if taken == 0 {
-            return Ok(claim.hold(plain.into()));
-        }
-        claim.cover(plain.capacity())?;
-        if taken as u64 == TURN_BYTES {
-            tokio::task::yield_now().await;
+/// A `content-encoding` that is being undone, up to the bounds.
+pub(super) struct Unpacking {
+    decoder: Box<dyn Read + Send>,
+    plain: Vec<u8>,
+    claim: Claim,
+}
+
+impl Unpacking {
+    pub(super) fn new(coding: Coding, body: Bytes, bounds: &Bounds) -> Unpacking {
+        let zlib = is_zlib(&body);
+        let body = body.reader();
+        let decoder: Box<dyn Read + Send> = match coding {
+            Coding::Identity => Box::new(body),
+            Coding::Gzip => Box::new(flate2::read::MultiGzDecoder::new(body)),
+            // The standard means the zlib format; some servers leave its frame out.
+            Coding::Deflate if zlib => Box::new(flate2::read::ZlibDecoder::new(body)),
+            Coding::Deflate => Box::new(flate2::read::DeflateDecoder::new(body)),
+        };
+        Unpacking { decoder, plain: Vec::new(), claim: bounds.memory.claim() }
+    }
+
+    /// Goes on for a turn; `None` when that was not all.
+    pub(super) fn step(&mut self, bounds: &Bounds) -> Result<Option<Bytes>, Broken> {
+        loop {
+            let taken = (&mut self.decoder)
+                .take(TURN_BYTES)
+                .read_to_end(&mut self.plain)
+                .map_err(|error| Broken::Malformed(format!("compressed body: {error}")))?;
+            if self.plain.len() > bounds.message_bytes_max {
+                return Err(Broken::TooLarge);
+            }
+            if taken == 0 {
+                return Ok(Some(self.claim.hold(std::mem::take(&mut self.plain).into())));
+            }
+            self.claim.cover(self.plain.capacity())?;
+            if taken as u64 == TURN_BYTES {
+                return Ok(None);
+            }
         }
     }
 }

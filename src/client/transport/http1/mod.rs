@@ -15,7 +15,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -23,7 +23,7 @@ use http::header;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::Instant;
 
-use self::head::{Coding, Framing, ParsedHead, decompress, has_empty_line};
+use self::head::{Coding, Framing, ParsedHead, Unpacking, has_empty_line};
 use super::{probe, tls};
 use crate::client::memory::{Bounds, Claim, NoRoom};
 use crate::client::{CallError, ClientConfig, ConfigError};
@@ -56,8 +56,11 @@ pub(super) struct Connection<S> {
     io: S,
     /// What came in and is not yet consumed.
     input: BytesMut,
-    /// The request on its way out, but for a long end of its body.
+    /// The request on its way out, but for a long end of its body, and how much of both is out.
     output: Vec<u8>,
+    tail: Bytes,
+    sent: usize,
+    reading: Reading,
     /// Whether no exchange is under way, none broke off, and none was the last.
     reusable: bool,
 }
@@ -206,7 +209,9 @@ pub(super) fn ending(error: &io::Error) -> String {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(super) fn new(io: S) -> Connection<S> {
-        Connection { io, input: BytesMut::new(), output: Vec::new(), reusable: true }
+        let (input, output, tail) = (BytesMut::new(), Vec::new(), Bytes::new());
+        let reading = Reading::new(&Bounds::small(0));
+        Connection { io, input, output, tail, sent: 0, reading, reusable: true }
     }
 
     /// Whether, as far as is known, the connection can take another request.
@@ -243,238 +248,299 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         bounds: &Bounds,
         marks: &mut Marks,
     ) -> Result<Response, Broken> {
-        self.reusable = false;
         *marks = Marks::default();
+        self.begin(
+            head,
+            body.map(|[start, middle, end]| ([start, middle], Bytes::copy_from_slice(end))),
+            bounds,
+        );
+        poll_fn(|cx| self.poll_exchange(cx, bounds, marks)).await
+    }
+
+    /// Begins an exchange, which [`Connection::poll_exchange`] goes on with. The last piece of the body may
+    /// be long, and is not copied then.
+    pub(super) fn begin(
+        &mut self,
+        head: &RequestHead,
+        body: Option<([&[u8]; 2], Bytes)>,
+        bounds: &Bounds,
+    ) {
+        self.reusable = false;
         self.output.clear();
         self.output.extend_from_slice(&head.0);
-        let mut tail: &[u8] = &[];
-        if let Some([start, middle, end]) = body {
+        self.tail = Bytes::new();
+        self.sent = 0;
+        if let Some(([start, middle], end)) = body {
             let length = start.len() + middle.len() + end.len();
-            io::Write::write_fmt(
-                &mut self.output,
-                format_args!("content-length: {length}\r\n\r\n"),
-            )
-            .expect("a vector takes all");
+            self.output.extend_from_slice(b"content-length: ");
+            push_decimal(&mut self.output, length);
+            self.output.extend_from_slice(b"\r\n\r\n");
             self.output.extend_from_slice(start);
             self.output.extend_from_slice(middle);
             if self.output.len() + end.len() <= COPY_BYTES_MAX {
-                self.output.extend_from_slice(end);
+                self.output.extend_from_slice(&end);
             } else {
-                tail = end;
+                self.tail = end;
             }
         } else {
             self.output.extend_from_slice(b"\r\n");
         }
-
-        marks.written = Some(Instant::now());
-        let whole = self.send(tail).await.map_err(Broken::Ended)?;
-        let (parsed, head, body) = self.receive(bounds, marks).await?;
-        marks.done = Some(Instant::now());
-        let body = match parsed.coding {
-            Coding::Identity => body,
-            coding => decompress(coding, &body, bounds).await?,
-        };
-        // Bytes beyond the response were not asked for: whatever they are, the next response would
-        // be taken for what it is not.
-        self.reusable = parsed.keep_alive && whole && self.input.is_empty();
-        Ok(Response { status: parsed.status, body, head })
+        self.reading = Reading::new(bounds);
     }
 
-    /// Writes `output` and `tail`, and says whether they went out as a whole.
+    /// Goes on with the exchange that was begun.
     ///
-    /// A server may refuse a request, and close the connection, before it has read all of it (a
-    /// proxy's 413): then what it said is still to be read.
-    async fn send(&mut self, tail: &[u8]) -> io::Result<bool> {
-        let mut at = 0;
-        let sent = poll_fn(|cx| {
-            let sent = loop {
-                if at == self.output.len() + tail.len() {
-                    break Pin::new(&mut self.io).poll_flush(cx).map_ok(|()| true);
-                }
-                let split = at.min(self.output.len());
-                let pieces =
-                    [IoSlice::new(&self.output[split..]), IoSlice::new(&tail[at - split..])];
-                match Pin::new(&mut self.io).poll_write_vectored(cx, &pieces) {
-                    Poll::Ready(Ok(0)) => break Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                    Poll::Ready(Ok(count)) => at += count,
-                    Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
-                    Poll::Pending => break Poll::Pending,
-                }
-            };
-            if sent.is_ready() {
-                return sent;
-            }
-            // The socket takes no more: perhaps because the server has stopped reading to answer.
-            self.poll_read(cx).map_ok(|_| false)
-        });
-        match sent.await {
-            Err(error) if is_hang_up(error.kind()) => Ok(false),
-            sent => sent,
-        }
-    }
-
-    /// Reads one response: its head, understood and as it came, and its body.
-    async fn receive(
+    /// # Errors
+    /// Why it has no response. The connection is of no more use then.
+    pub(super) fn poll_exchange(
         &mut self,
+        cx: &mut Context<'_>,
         bounds: &Bounds,
         marks: &mut Marks,
-    ) -> Result<(ParsedHead, Bytes, Bytes), Broken> {
-        let mut interim = 0;
-        let (parsed, head) = loop {
-            let parsed = self.head(marks).await?;
-            let head = self.input.split_to(parsed.bytes).freeze();
-            // 101 ends the exchange: what follows is another protocol.
-            if parsed.status >= 200 || parsed.status == 101 {
-                break (parsed, head);
-            }
-            interim += 1;
-            if interim == INTERIM_MAX {
-                return Err(Broken::Malformed("one interim response after the other".into()));
-            }
-        };
-        let (limit, mut claim) = (bounds.message_bytes_max, bounds.memory.claim());
-        let body = match parsed.framing {
-            Framing::Length(length) => self.sized_body(length, limit, &mut claim).await?,
-            Framing::Chunked => self.chunked_body(limit, &mut claim).await?,
-            Framing::UntilClose => self.rest_of_connection(limit, &mut claim).await?,
-        };
-        Ok((parsed, head, claim.hold(body)))
-    }
-
-    /// Reads until a whole head is in `input`.
-    async fn head(&mut self, marks: &mut Marks) -> Result<ParsedHead, Broken> {
-        let mut seen = 0;
-        loop {
-            if !self.input.is_empty() {
-                marks.first.get_or_insert_with(Instant::now);
-                let start = &self.input[..self.input.len().min(HTTP.len())];
-                if !HTTP.starts_with(start) {
-                    return Err(Broken::NotHttp(self.input.split().freeze()));
-                }
-                // Parsing from the start again after every byte of a slow server would be square
-                // work, so it waits for the empty line.
-                if (seen == 0 || has_empty_line(&self.input[seen..]))
-                    && let Some(parsed) = ParsedHead::parse(&self.input)?
-                {
-                    return Ok(parsed);
-                }
-                seen = self.input.len().saturating_sub(2);
-                if self.input.len() > HEAD_BYTES_MAX {
-                    return Err(Broken::Headers("response headers over 64 KiB".into()));
-                }
-            }
-            self.read_more().await?;
+    ) -> Poll<Result<Response, Broken>> {
+        let polled = self.go_on(cx, bounds, marks);
+        if let Poll::Ready(Err(_)) = polled {
+            // What it claimed for the rest is not needed.
+            self.reading = Reading::new(bounds);
         }
+        polled
     }
 
-    async fn sized_body(
+    fn go_on(
         &mut self,
-        length: u64,
-        limit: usize,
-        claim: &mut Claim,
-    ) -> Result<Bytes, Broken> {
-        let length = usize::try_from(length).ok().filter(|&length| length <= limit);
-        let length = length.ok_or(Broken::TooLarge)?;
-        while self.input.len() < length {
-            // At most twice what has come: an announcement alone claims no memory.
-            if self.input.capacity() == self.input.len() {
-                let missing = length - self.input.len();
-                self.input.reserve(missing.min(self.input.len().max(READ_BYTES)));
-                claim.cover(self.input.capacity())?;
-            }
-            self.read_more().await?;
-        }
-        Ok(self.input.split_to(length).freeze())
-    }
-
-    async fn chunked_body(&mut self, limit: usize, claim: &mut Claim) -> Result<Bytes, Broken> {
-        let mut body = BytesMut::new();
-        loop {
-            let mut missing = self.chunk_size().await?;
-            if missing == 0 {
-                self.trailers().await?;
-                return Ok(body.freeze());
-            }
-            if missing > (limit - body.len()) as u64 {
-                return Err(Broken::TooLarge);
-            }
-            while missing > 0 {
-                if self.input.is_empty() {
-                    self.read_more().await?;
+        cx: &mut Context<'_>,
+        bounds: &Bounds,
+        marks: &mut Marks,
+    ) -> Poll<Result<Response, Broken>> {
+        if self.reading.out == Out::Going {
+            // A server may refuse a request, and close the connection, before it has read all of it (a
+            // proxy's 413): then what it said is still to be read.
+            match self.poll_send(cx, marks) {
+                Poll::Ready(Ok(())) => self.reading.out = Out::Whole,
+                Poll::Ready(Err(error)) if is_hang_up(error.kind()) => {
+                    self.reading.out = Out::Partly;
                 }
-                let count = self.input.len().min(usize::try_from(missing).unwrap_or(usize::MAX));
-                body.extend_from_slice(&self.input[..count]);
-                claim.cover(body.capacity())?;
-                self.input.advance(count);
-                missing -= count as u64;
-            }
-            while self.input.len() < 2 {
-                self.read_more().await?;
-            }
-            if &self.input[..2] != b"\r\n" {
-                return Err(Broken::Malformed("a chunk that is longer than it says".into()));
-            }
-            self.input.advance(2);
-        }
-    }
-
-    async fn chunk_size(&mut self) -> Result<u64, Broken> {
-        loop {
-            let malformed = || Broken::Malformed("a chunk without a size".into());
-            // `httparse` takes an empty line for a size of zero.
-            if self.input.first().is_some_and(|byte| !byte.is_ascii_hexdigit()) {
-                return Err(malformed());
-            }
-            match httparse::parse_chunk_size(&self.input).map_err(|_| malformed())? {
-                httparse::Status::Complete((line, size)) => {
-                    self.input.advance(line);
-                    return Ok(size);
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Ended(error))),
+                // The socket takes no more: perhaps because the server has stopped reading to answer.
+                Poll::Pending => {
+                    let read = ready!(self.poll_read(cx));
+                    self.reading.out = Out::Partly;
+                    if let Err(error) = self.came(read, marks) {
+                        return Poll::Ready(Err(error));
+                    }
                 }
-                httparse::Status::Partial if self.input.len() > CHUNK_LINE_BYTES_MAX => {
-                    return Err(malformed());
-                }
-                httparse::Status::Partial => self.read_more().await?,
             }
         }
-    }
-
-    /// Headers after the last chunk, up to the empty line. They say nothing we ask for.
-    async fn trailers(&mut self) -> Result<(), Broken> {
         loop {
-            if let Some(bytes) = trailers_length(&self.input)? {
-                self.input.advance(bytes);
-                return Ok(());
+            if let Some(response) = self.advance(bounds, marks)? {
+                return Poll::Ready(Ok(response));
             }
-            self.read_more().await?;
+            if let At::Unpacking(_) = self.reading.at {
+                // What few bytes become may take long to make, so others get their turn in between.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let read = ready!(self.poll_read(cx));
+            self.came(read, marks)?;
         }
     }
 
-    async fn rest_of_connection(
-        &mut self,
-        limit: usize,
-        claim: &mut Claim,
-    ) -> Result<Bytes, Broken> {
-        loop {
-            if self.input.len() > limit {
-                return Err(Broken::TooLarge);
+    /// What a read came to.
+    fn came(&mut self, read: io::Result<usize>, marks: &mut Marks) -> Result<(), Broken> {
+        match read {
+            Ok(0) if matches!(self.reading.at, At::UntilClose) => {
+                self.reading.closed = true;
+                Ok(())
             }
-            claim.cover(self.input.capacity())?;
-            if poll_fn(|cx| self.poll_read(cx)).await.map_err(Broken::Ended)? == 0 {
-                return Ok(self.input.split().freeze());
-            }
-        }
-    }
-
-    /// Reads what there is, at least a byte.
-    async fn read_more(&mut self) -> Result<(), Broken> {
-        match poll_fn(|cx| self.poll_read(cx)).await {
             Ok(0) => Err(Broken::Ended(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 "closed by the server",
             ))),
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                marks.first.get_or_insert_with(Instant::now);
+                Ok(())
+            }
             Err(error) => Err(Broken::Ended(error)),
         }
+    }
+
+    /// Writes what is left of the request.
+    fn poll_send(&mut self, cx: &mut Context<'_>, marks: &mut Marks) -> Poll<io::Result<()>> {
+        while self.sent < self.output.len() + self.tail.len() {
+            let split = self.sent.min(self.output.len());
+            let (head, tail) = (&self.output[split..], &self.tail[self.sent - split..]);
+            // Before the kernel takes it: what it sends at once is not sent before.
+            let now = Instant::now();
+            let written = if tail.is_empty() {
+                Pin::new(&mut self.io).poll_write(cx, head)
+            } else {
+                let pieces = [IoSlice::new(head), IoSlice::new(tail)];
+                Pin::new(&mut self.io).poll_write_vectored(cx, &pieces)
+            };
+            match ready!(written)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => self.sent += count,
+            }
+            marks.written.get_or_insert(now);
+        }
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    /// Reads on in what has come; `None` when more must come, or others are to get their turn.
+    fn advance(&mut self, bounds: &Bounds, marks: &mut Marks) -> Result<Option<Response>, Broken> {
+        let limit = bounds.message_bytes_max;
+        loop {
+            let Reading { at, body, claim, closed, .. } = &mut self.reading;
+            match at {
+                At::Head { seen, interim } => {
+                    let (from, before) = (*seen, *interim);
+                    let Some(parsed) = self.head(from)? else { return Ok(None) };
+                    let head = self.input.split_to(parsed.bytes).freeze();
+                    // 101 ends the exchange: what follows is another protocol.
+                    if parsed.status < 200 && parsed.status != 101 {
+                        if before + 1 == INTERIM_MAX {
+                            let what = "one interim response after the other";
+                            return Err(Broken::Malformed(what.into()));
+                        }
+                        self.reading.at = At::Head { seen: 0, interim: before + 1 };
+                        continue;
+                    }
+                    self.reading.at = match parsed.framing {
+                        Framing::Length(length) => {
+                            let length = usize::try_from(length).ok().filter(|&l| l <= limit);
+                            At::Sized(length.ok_or(Broken::TooLarge)?)
+                        }
+                        Framing::Chunked => At::ChunkSize,
+                        Framing::UntilClose => At::UntilClose,
+                    };
+                    self.reading.head = Some((parsed, head));
+                }
+                At::Sized(length) => {
+                    let length = *length;
+                    if self.input.len() < length {
+                        // At most twice what has come: an announcement alone claims no memory.
+                        if self.input.capacity() == self.input.len() {
+                            let missing = length - self.input.len();
+                            self.input.reserve(missing.min(self.input.len().max(READ_BYTES)));
+                            claim.cover(self.input.capacity())?;
+                        }
+                        return Ok(None);
+                    }
+                    let body = self.input.split_to(length).freeze();
+                    return self.whole(body, bounds, marks);
+                }
+                At::ChunkSize => match chunk_size(&self.input)? {
+                    None => return Ok(None),
+                    Some((line, size)) => {
+                        self.input.advance(line);
+                        if size > (limit - body.len()) as u64 {
+                            return Err(Broken::TooLarge);
+                        }
+                        *at = if size == 0 { At::Trailers } else { At::Chunk(size) };
+                    }
+                },
+                At::Chunk(missing) => {
+                    let count =
+                        self.input.len().min(usize::try_from(*missing).unwrap_or(usize::MAX));
+                    body.extend_from_slice(&self.input[..count]);
+                    claim.cover(body.capacity())?;
+                    self.input.advance(count);
+                    *missing -= count as u64;
+                    if *missing > 0 {
+                        return Ok(None);
+                    }
+                    *at = At::ChunkEnd;
+                }
+                At::ChunkEnd => {
+                    if self.input.len() < 2 {
+                        return Ok(None);
+                    }
+                    if &self.input[..2] != b"\r\n" {
+                        let what = "a chunk that is longer than it says";
+                        return Err(Broken::Malformed(what.into()));
+                    }
+                    self.input.advance(2);
+                    *at = At::ChunkSize;
+                }
+                // Headers after the last chunk, up to the empty line. They say nothing we ask for.
+                At::Trailers => {
+                    let Some(bytes) = trailers_length(&self.input)? else { return Ok(None) };
+                    self.input.advance(bytes);
+                    let body = std::mem::take(body).freeze();
+                    return self.whole(body, bounds, marks);
+                }
+                At::UntilClose => {
+                    if self.input.len() > limit {
+                        return Err(Broken::TooLarge);
+                    }
+                    claim.cover(self.input.capacity())?;
+                    if !*closed {
+                        return Ok(None);
+                    }
+                    let body = self.input.split().freeze();
+                    return self.whole(body, bounds, marks);
+                }
+                At::Unpacking(unpacking) => {
+                    let Some(body) = unpacking.step(bounds)? else { return Ok(None) };
+                    return Ok(Some(self.response(body)));
+                }
+            }
+        }
+    }
+
+    /// The body is there, as it came.
+    fn whole(
+        &mut self,
+        body: Bytes,
+        bounds: &Bounds,
+        marks: &mut Marks,
+    ) -> Result<Option<Response>, Broken> {
+        marks.done = Some(Instant::now());
+        let coding = self.reading.head.as_ref().map_or(Coding::Identity, |(head, _)| head.coding);
+        let body = self.reading.claim.hold(body);
+        if let Coding::Identity = coding {
+            return Ok(Some(self.response(body)));
+        }
+        let mut unpacking = Unpacking::new(coding, body, bounds);
+        if let Some(body) = unpacking.step(bounds)? {
+            return Ok(Some(self.response(body)));
+        }
+        self.reading.at = At::Unpacking(Box::new(unpacking));
+        Ok(None)
+    }
+
+    fn response(&mut self, body: Bytes) -> Response {
+        let (parsed, head) = self.reading.head.take().expect("a body follows a head");
+        // Bytes beyond the response were not asked for: whatever they are, the next response would
+        // be taken for what it is not.
+        let whole = self.reading.out == Out::Whole;
+        self.reusable = parsed.keep_alive && whole && self.input.is_empty();
+        Response { status: parsed.status, body, head }
+    }
+
+    /// A head, if a whole one is in `input`, of which so much has been looked at.
+    fn head(&mut self, seen: usize) -> Result<Option<ParsedHead>, Broken> {
+        if self.input.is_empty() {
+            return Ok(None);
+        }
+        let start = &self.input[..self.input.len().min(HTTP.len())];
+        if !HTTP.starts_with(start) {
+            return Err(Broken::NotHttp(self.input.split().freeze()));
+        }
+        // Parsing from the start again after every byte of a slow server would be square work, so it
+        // waits for the empty line.
+        if (seen == 0 || has_empty_line(&self.input[seen..]))
+            && let Some(parsed) = ParsedHead::parse(&self.input)?
+        {
+            return Ok(Some(parsed));
+        }
+        if self.input.len() > HEAD_BYTES_MAX {
+            return Err(Broken::Headers("response headers over 64 KiB".into()));
+        }
+        if let At::Head { seen, .. } = &mut self.reading.at {
+            *seen = self.input.len().saturating_sub(2);
+        }
+        Ok(None)
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -483,6 +549,69 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.input.reserve(READ_BYTES);
         }
         pin!(self.io.read_buf(&mut self.input)).poll(cx)
+    }
+}
+
+fn push_decimal(out: &mut Vec<u8>, number: usize) {
+    io::Write::write_fmt(out, format_args!("{number}")).expect("a vector takes all");
+}
+
+/// The line before a chunk: its length, and that of the chunk; `None` when more must come.
+fn chunk_size(input: &[u8]) -> Result<Option<(usize, u64)>, Broken> {
+    let malformed = || Broken::Malformed("a chunk without a size".into());
+    // `httparse` takes an empty line for a size of zero.
+    if input.first().is_some_and(|byte| !byte.is_ascii_hexdigit()) {
+        return Err(malformed());
+    }
+    match httparse::parse_chunk_size(input).map_err(|_| malformed())? {
+        httparse::Status::Complete(line_and_size) => Ok(Some(line_and_size)),
+        httparse::Status::Partial if input.len() > CHUNK_LINE_BYTES_MAX => Err(malformed()),
+        httparse::Status::Partial => Ok(None),
+    }
+}
+
+/// How far an exchange has come.
+struct Reading {
+    out: Out,
+    at: At,
+    head: Option<(ParsedHead, Bytes)>,
+    /// Of a body in chunks, those that are there.
+    body: BytesMut,
+    claim: Claim,
+    /// The server has closed, where that is how a body ends.
+    closed: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Out {
+    Going,
+    Whole,
+    /// The server has not read all of it.
+    Partly,
+}
+
+/// What comes next of a response.
+enum At {
+    Head { seen: usize, interim: usize },
+    Sized(usize),
+    ChunkSize,
+    Chunk(u64),
+    ChunkEnd,
+    Trailers,
+    UntilClose,
+    Unpacking(Box<Unpacking>),
+}
+
+impl Reading {
+    fn new(bounds: &Bounds) -> Reading {
+        Reading {
+            out: Out::Going,
+            at: At::Head { seen: 0, interim: 0 },
+            head: None,
+            body: BytesMut::new(),
+            claim: bounds.memory.claim(),
+            closed: false,
+        }
     }
 }
 

@@ -1,56 +1,37 @@
-//! One WebSocket connection: its handshake, and the task that reads and writes it.
+//! One WebSocket connection: its handshake, and how it is written and read.
 
-use std::future::poll_fn;
+use std::collections::VecDeque;
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::super::connect::{Connection, Connector};
 use super::super::http1::{self, Marks, RequestHead, Response, ending};
-use super::super::pending::{Named, Pending, Received, named, request_id};
+use super::super::pending::{Named, Received, named, request_id};
+use super::super::rows::Key;
 use super::super::tls;
 use super::frame::{self, Event, Passed, Reader, Violation};
+use super::lanes::Core;
 use crate::client::memory::Bounds;
 use crate::client::{CallError, GatewayCode};
-use crate::wire::{Encoded, Form, RequestId, Target};
+use crate::wire::{Form, Target};
 
-/// Requests that wait for the socket. Those in flight are bounded by who sends them; this many of
-/// them, at the most, are ahead of a request that comes now, and who comes later waits outside.
-const QUEUE: usize = 1024;
 /// Frames are gathered up to here and leave in one write; a longer one leaves alone.
 const WRITE_BYTES: usize = 64 << 10;
 /// A buffer that a large request has made larger than this is given back.
 const KEPT_BYTES: usize = 4 * WRITE_BYTES;
 /// What a read has room for: a good many small replies.
 const READ_BYTES: usize = 16 << 10;
-/// How long a gateway may take to close after we said that nothing more comes. It has no request
-/// left to finish then.
-const CLOSE_WAIT: Duration = Duration::from_secs(1);
+/// Reads from one connection before others get their turn.
+const READS_AT_ONCE: usize = 4;
 /// What tells a gateway that no more requests come: Python's `bytes(True)`.
 const END_OF_REQUESTS: &[u8] = &[0];
-
-/// A request on its way to the socket.
-#[derive(Debug)]
-pub(super) struct Outgoing {
-    pub(super) id: RequestId,
-    pub(super) message: Encoded,
-}
-
-/// An open connection. Dropping its queue closes it.
-#[derive(Debug)]
-pub(super) struct Link {
-    pub(super) queue: mpsc::Sender<Outgoing>,
-    pub(super) pending: Arc<Pending>,
-}
 
 /// What all links of a session have in common.
 pub(super) struct Opening {
@@ -62,32 +43,16 @@ pub(super) struct Opening {
 }
 
 impl Opening {
-    /// Connects, shakes hands and starts the task that drives the connection.
+    /// Connects and shakes hands; gives what was read beyond that.
     ///
     /// # Errors
     /// `Connect`, `Tls`, `Lost`, and `Protocol` or `Gateway` when the handshake is refused.
-    pub(super) async fn open(&self, pending: Arc<Pending>) -> Result<Link, CallError> {
+    pub(super) async fn open(&self) -> Result<(Connection, BytesMut), CallError> {
         let io = self.connector.connect().await?;
         let limit = self.connector.limit();
-        let (io, input) = timeout(limit, self.shake_hands(io))
+        timeout(limit, self.shake_hands(io))
             .await
-            .map_err(|_| self.protocol(format!("no answer to the handshake within {limit:?}")))??;
-        let (queue, outgoing) = mpsc::channel(QUEUE);
-        let driver = Driver {
-            io,
-            reader: Reader::new(input, &self.bounds),
-            first: None,
-            out: Vec::new(),
-            out_at: 0,
-            outgoing,
-            pending: pending.clone(),
-            target: self.connector.target().clone(),
-            form: self.form,
-            message_bytes_max: self.bounds.message_bytes_max,
-            answered: false,
-        };
-        tokio::spawn(driver.run());
-        Ok(Link { queue, pending })
+            .map_err(|_| self.protocol(format!("no answer to the handshake within {limit:?}")))?
     }
 
     async fn shake_hands(&self, io: Connection) -> Result<(Connection, BytesMut), CallError> {
@@ -147,121 +112,164 @@ impl Opening {
     }
 }
 
-/// Reads and writes one connection, in one task: it never waits for one while the other could go on,
-/// so a server that reads only after it was read from does not stop us.
-struct Driver {
+/// An open connection. It never waits for one of reading and writing while the other could go on, so a
+/// server that reads only after it was read from does not stop us.
+pub(super) struct Link {
     io: Connection,
+    at: usize,
+    pub(super) waker: Waker,
+    /// Requests that wait for the socket.
+    pub(super) queue: VecDeque<Key>,
     reader: Reader,
     /// When the first byte of a message came that is not yet whole.
     first: Option<Instant>,
     /// Frames for the socket; up to `out_at` they are with it.
     out: Vec<u8>,
     out_at: usize,
-    outgoing: mpsc::Receiver<Outgoing>,
-    pending: Arc<Pending>,
+    /// Where frames of requests begin in `out` that the socket has not taken.
+    marks: VecDeque<(usize, Key)>,
     target: Target,
     form: Form,
     message_bytes_max: usize,
     /// Whether a reply has come.
     answered: bool,
+    /// Whether we have said that nothing more comes.
+    finished: bool,
 }
 
 /// How a connection comes to its end.
-enum End {
+pub(super) enum End {
     /// Nobody is left who could send.
     Done,
     /// It ended by itself.
     Error(CallError),
 }
 
-/// Whoever waits hears of the end, also when the runtime drops the task.
-struct EndOnDrop(Arc<Pending>, Target);
-
-impl Drop for EndOnDrop {
-    fn drop(&mut self) {
-        let reason = "its task was stopped".into();
-        self.0.end(CallError::Lost { target: self.1.clone(), reason });
-    }
-}
-
-impl Driver {
-    async fn run(mut self) {
-        let guard = EndOnDrop(self.pending.clone(), self.target.clone());
-        match poll_fn(|cx| self.poll(cx, true)).await {
-            End::Error(error) => guard.0.end(error),
-            End::Done => {
-                // The gateway closes when it has read this; what it says until then is for nobody.
-                self.push(frame::BINARY, END_OF_REQUESTS);
-                let _ = timeout(CLOSE_WAIT, poll_fn(|cx| self.poll(cx, false))).await;
-            }
+impl Link {
+    pub(super) fn new(
+        at: usize,
+        io: Connection,
+        input: BytesMut,
+        opening: &Opening,
+        waker: Waker,
+    ) -> Link {
+        Link {
+            io,
+            at,
+            waker,
+            queue: VecDeque::new(),
+            reader: Reader::new(input, &opening.bounds),
+            first: None,
+            out: Vec::new(),
+            out_at: 0,
+            marks: VecDeque::new(),
+            target: opening.connector.target().clone(),
+            form: opening.form,
+            message_bytes_max: opening.bounds.message_bytes_max,
+            answered: false,
+            finished: false,
         }
-        // Our answer to a close frame, if one came.
-        let _ = timeout(CLOSE_WAIT, poll_fn(|cx| self.poll_write(cx))).await;
     }
 
-    /// Goes on with whatever can go on; ready at the end of the connection.
-    fn poll(&mut self, cx: &mut Context<'_>, takes_requests: bool) -> Poll<End> {
-        loop {
-            let mut done = false;
-            let mut blocked = false;
-            while !blocked {
-                if takes_requests && self.out.is_empty() {
-                    done = self.take_requests(cx);
-                }
+    /// Says that nothing more comes. The gateway closes when it has read this; what it says until then is
+    /// for nobody.
+    pub(super) fn finish(&mut self) {
+        self.push(frame::BINARY, END_OF_REQUESTS);
+        self.finished = true;
+    }
+
+    /// Writes what there is, and `reads` what came; ready at the end of the connection. `count` is of the
+    /// requests that wait for their replies here.
+    pub(super) fn poll(
+        &mut self,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+        reads: bool,
+        count: &mut usize,
+    ) -> Poll<End> {
+        for reads in [reads, false] {
+            loop {
+                self.take_requests(core);
                 if self.out.is_empty() {
                     break;
                 }
-                match self.poll_write(cx) {
+                match self.poll_write(Some(core), cx) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(error)) => {
-                        return Poll::Ready(End::Error(self.hang_up(cx, &error)));
+                        let error = self.hang_up(core, cx, count, &error);
+                        return Poll::Ready(self.ended(error));
                     }
-                    Poll::Pending => blocked = true,
+                    Poll::Pending => break,
                 }
             }
-            if let Poll::Ready(error) = self.poll_read(cx) {
-                return Poll::Ready(End::Error(error));
+            if !reads {
+                break;
+            }
+            if let Poll::Ready(error) = self.poll_read(core, cx, count) {
+                return Poll::Ready(self.ended(error));
             }
             // Pongs came in between.
-            if !blocked && !self.out.is_empty() {
-                continue;
-            }
-            return if done { Poll::Ready(End::Done) } else { Poll::Pending };
         }
+        Poll::Pending
+    }
+
+    fn ended(&self, error: CallError) -> End {
+        if self.finished { End::Done } else { End::Error(error) }
+    }
+
+    /// Says the last words, such as the answer to a close frame.
+    pub(super) fn say(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_write(None, cx).map(drop)
     }
 
     /// What a failed write means: if the server said why it hung up, then that.
-    fn hang_up(&mut self, cx: &mut Context<'_>, error: &io::Error) -> CallError {
-        match self.poll_read(cx) {
+    fn hang_up(
+        &mut self,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+        count: &mut usize,
+        error: &io::Error,
+    ) -> CallError {
+        match self.poll_read(core, cx, count) {
             Poll::Ready(said) => said,
             Poll::Pending => self.lost(error),
         }
     }
 
-    /// Gathers requests for one write; true when no more can come.
-    fn take_requests(&mut self, cx: &mut Context<'_>) -> bool {
-        while self.out.len() < WRITE_BYTES {
-            match self.outgoing.poll_recv(cx) {
-                Poll::Ready(Some(Outgoing { id, message })) => {
-                    if self.pending.written(id) {
-                        let (head, tail) = (message.head(), message.tail());
-                        let pieces: [&[u8]; 3] = [&head, &id.digits(), &tail];
-                        frame::write(&mut self.out, frame::BINARY, &pieces, rand::random());
-                    }
-                }
-                Poll::Ready(None) => return true,
-                Poll::Pending => return false,
-            }
+    /// Gathers requests for one write.
+    fn take_requests(&mut self, core: &mut Core) {
+        if self.finished {
+            return;
         }
-        false
+        while self.out.len() < WRITE_BYTES {
+            let Some(key) = self.queue.pop_front() else { return };
+            let digits = core.rows.id(key).digits();
+            // What was given up meanwhile need not be sent.
+            let Some(row) = core.rows.get(key) else { continue };
+            let (head, tail) = row.message.pieces();
+            self.marks.push_back((self.out.len(), key));
+            frame::write(&mut self.out, frame::BINARY, &[head, &digits, tail], rand::random());
+        }
     }
 
     /// Hands what is in `out` to the socket; ready when all of it is there.
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_write(
+        &mut self,
+        mut core: Option<&mut Core>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
         while self.out_at < self.out.len() {
+            // Before the kernel takes it: what it sends at once is not sent before.
+            let now = Instant::now();
             match ready!(Pin::new(&mut self.io).poll_write(cx, &self.out[self.out_at..]))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 count => self.out_at += count,
+            }
+            while let Some((_, key)) = self.marks.front().filter(|(at, _)| *at < self.out_at) {
+                if let Some(row) = core.as_mut().and_then(|core| core.rows.get(*key)) {
+                    row.written = Some(now);
+                }
+                self.marks.pop_front();
             }
         }
         ready!(Pin::new(&mut self.io).poll_flush(cx))?;
@@ -271,9 +279,14 @@ impl Driver {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads all there is and hands out the replies in it; ready when nothing more can come.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<CallError> {
-        loop {
+    /// Reads what there is and hands out the replies in it; ready when nothing more can come.
+    fn poll_read(
+        &mut self,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+        count: &mut usize,
+    ) -> Poll<CallError> {
+        for _ in 0..READS_AT_ONCE {
             let input = &mut self.reader.input;
             let room = input.capacity() - input.len();
             if room == 0 || input.is_empty() && room < READ_BYTES / 4 {
@@ -286,19 +299,22 @@ impl Driver {
                 Ok(_) => {}
                 Err(error) => return Poll::Ready(self.lost(&error)),
             }
-            if let Err(error) = self.take_events() {
+            if let Err(error) = self.take_events(core, count) {
                 return Poll::Ready(error);
             }
         }
+        // There may be more, when others have had their turn.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
-    fn take_events(&mut self) -> Result<(), CallError> {
+    fn take_events(&mut self, core: &mut Core, count: &mut usize) -> Result<(), CallError> {
         let now = Instant::now();
         loop {
             match self.reader.next() {
                 Ok(Some(Event::Message(message))) => {
                     let first = self.first.take().unwrap_or(now);
-                    self.deliver(message, first, now)?;
+                    self.deliver(core, count, message, first, now)?;
                 }
                 Ok(Some(Event::Passed(beginning, why))) => {
                     self.first = None;
@@ -307,7 +323,10 @@ impl Driver {
                         Passed::NoRoom(full) => full.into(),
                     };
                     match request_id(&beginning) {
-                        Some(id) => self.pending.fail(id, error),
+                        Some(id) => {
+                            let failed = core.failed(self.at, Named::Id(id), error);
+                            *count = count.saturating_sub(usize::from(failed));
+                        }
                         // It may be anyone's.
                         None => return Err(error),
                     }
@@ -342,7 +361,14 @@ impl Driver {
         }
     }
 
-    fn deliver(&mut self, message: Bytes, first: Instant, done: Instant) -> Result<(), CallError> {
+    fn deliver(
+        &mut self,
+        core: &mut Core,
+        count: &mut usize,
+        message: Bytes,
+        first: Instant,
+        done: Instant,
+    ) -> Result<(), CallError> {
         let named = named(&message);
         // An answer without an id is odd, and counted; what is no DataRequest at all is not Jina.
         if !matches!(named, Named::Id(_))
@@ -351,7 +377,8 @@ impl Driver {
             return Err(self.protocol("it sent no DataRequest with a request id".into()));
         }
         self.answered = true;
-        self.pending.arrived(named, Received { message, first, done });
+        let arrived = core.arrived(self.at, named, Received { message, first, done });
+        *count = count.saturating_sub(usize::from(arrived));
         Ok(())
     }
 

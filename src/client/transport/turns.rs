@@ -1,0 +1,111 @@
+//! What wakes a worker that owns many connections: which of them can go on, and what is due.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Wake, Waker};
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// The places where something happened since they were last looked at.
+///
+/// Each place has a waker of its own, so that of thousands of connections only those are looked at that
+/// can go on.
+#[derive(Debug, Default)]
+pub(super) struct Ready(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    places: Vec<usize>,
+    worker: Option<Waker>,
+}
+
+struct Place {
+    ready: Arc<Ready>,
+    place: usize,
+}
+
+impl Wake for Place {
+    fn wake(self: Arc<Place>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Place>) {
+        let mut state = self.ready.state();
+        state.places.push(self.place);
+        if let Some(worker) = &state.worker {
+            worker.wake_by_ref();
+        }
+    }
+}
+
+impl Ready {
+    /// The waker of a place.
+    pub(super) fn waker(self: &Arc<Ready>, place: usize) -> Waker {
+        Waker::from(Arc::new(Place { ready: self.clone(), place }))
+    }
+
+    /// Moves the places that can go on to `places`, and has `cx` woken for those to come.
+    pub(super) fn take(&self, cx: &mut Context<'_>, places: &mut Vec<usize>) {
+        let mut state = self.state();
+        places.append(&mut state.places);
+        if !state.worker.as_ref().is_some_and(|worker| worker.will_wake(cx.waker())) {
+            state.worker = Some(cx.waker().clone());
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that runs under the lock leaves the state half-changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is due at some time, on one timer.
+pub(super) struct Timers<D> {
+    due: BinaryHeap<Reverse<(Instant, D)>>,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl<D: Ord> Timers<D> {
+    /// Nothing is due.
+    pub(super) fn new() -> Timers<D> {
+        Timers { due: BinaryHeap::new(), sleep: None }
+    }
+
+    /// Has something be due.
+    pub(super) fn add(&mut self, at: Instant, due: D) {
+        self.due.push(Reverse((at, due)));
+    }
+
+    /// Takes what is due by now, and else has `cx` woken when it is.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Option<D> {
+        let Reverse((at, _)) = self.due.peek()?;
+        let at = *at;
+        if at <= Instant::now() {
+            return self.due.pop().map(|Reverse((_, due))| due);
+        }
+        let sleep = match &mut self.sleep {
+            Some(sleep) => {
+                if sleep.deadline() != at {
+                    sleep.as_mut().reset(at);
+                }
+                sleep
+            }
+            none => none.insert(Box::pin(sleep_until(at))),
+        };
+        // When it has gone off meanwhile, what is due is taken the next time.
+        if sleep.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        None
+    }
+
+    /// Keeps only what still matters, when so much has piled up that most of it cannot.
+    pub(super) fn tidy(&mut self, most: usize, mut matters: impl FnMut(&D) -> bool) {
+        if self.due.len() > most {
+            self.due.retain(|Reverse((_, due))| matters(due));
+        }
+    }
+}

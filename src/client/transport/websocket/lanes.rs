@@ -1,0 +1,390 @@
+//! Connections that are owned by one worker, and what is in flight on them.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::stream::{FuturesUnordered, Stream, StreamExt, TryStreamExt};
+use tokio::time::{Instant, timeout};
+
+use super::super::SHARED_HEADERS;
+use super::super::connect::Connection;
+use super::super::handle::{Numbers, Owned};
+use super::super::pending::{Named, Received, UnmatchedCounts, Why};
+use super::super::rows::{Key, Rows};
+use super::super::turns::{Ready, Timers};
+use super::link::{End, Link, Opening};
+use crate::client::lanes::{self, Landed};
+use crate::client::{Body, CallError, ClientConfig, Failure, Reply, Request, Timing};
+use crate::wire::Encoded;
+
+/// Handshakes at a time when connections are opened ahead; see those of HTTP connections.
+const OPENING_AT_ONCE: usize = 64;
+
+/// Connections that one may become: as many requests in flight as a machine has room for.
+const OVERFLOW_MAX: usize = 100;
+
+/// How long the last words to a gateway may take.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
+
+/// Connections and what is in flight on them.
+pub(in crate::client) struct Lanes {
+    core: Core,
+    /// Requests go to the first of them in turn. The others are there for what comes beyond the
+    /// thousand requests that a gateway reads of one connection at a time, where we are to have no
+    /// bound ([`ClientConfig::prefetch`] 0).
+    lanes: Vec<Lane>,
+    in_turn: usize,
+    turn: usize,
+    /// Connections that have something to send.
+    stirred: Vec<usize>,
+    places: Vec<usize>,
+    /// Last words that are on their way.
+    farewells: FuturesUnordered<BoxFuture<'static, ()>>,
+    closes: bool,
+}
+
+/// What is not of one connection.
+pub(super) struct Core {
+    pub(super) opening: Arc<Opening>,
+    pub(super) rows: Rows<Row>,
+    unmatched: Arc<UnmatchedCounts>,
+    timers: Timers<Key>,
+    timeout: Option<Duration>,
+    ready: Arc<Ready>,
+    landed: Vec<Landed>,
+    /// Requests that need another connection.
+    anew: Vec<Key>,
+}
+
+/// A place for a connection.
+#[derive(Default)]
+struct Lane {
+    link: Option<Box<Link>>,
+    opening: Option<BoxFuture<'static, Result<(Connection, BytesMut), CallError>>>,
+    waiting: VecDeque<Key>,
+    /// How many requests wait here for their replies.
+    count: usize,
+}
+
+/// A request in flight.
+pub(super) struct Row {
+    pub(super) message: Encoded,
+    lane: usize,
+    pub(super) written: Option<Instant>,
+    deadline: Option<Instant>,
+    /// Whether it has been sent anew already.
+    again: bool,
+}
+
+impl Lanes {
+    /// Opens `config.connections` connections.
+    ///
+    /// # Errors
+    /// `Connect`, `Tls`, and `Protocol` or `Gateway` when the handshake is refused.
+    pub(super) async fn open(
+        config: &ClientConfig,
+        opening: Arc<Opening>,
+        unmatched: Arc<UnmatchedCounts>,
+    ) -> Result<Lanes, CallError> {
+        let in_turn = config.connections.max(1);
+        let places = if config.prefetch == 0 { in_turn * OVERFLOW_MAX } else { in_turn };
+        let opened: Vec<(Connection, BytesMut)> = futures_util::stream::iter(0..in_turn)
+            .map(|_| opening.open())
+            .buffer_unordered(OPENING_AT_ONCE)
+            .try_collect()
+            .await?;
+        let mut lanes = Lanes {
+            core: Core {
+                opening,
+                rows: Rows::new(),
+                unmatched,
+                timers: Timers::new(),
+                timeout: config.timeout,
+                ready: Arc::default(),
+                landed: Vec::new(),
+                anew: Vec::new(),
+            },
+            lanes: Vec::new(),
+            in_turn,
+            turn: 0,
+            stirred: Vec::new(),
+            places: Vec::new(),
+            farewells: FuturesUnordered::new(),
+            closes: false,
+        };
+        lanes.lanes.resize_with(places, Lane::default);
+        for (at, opened) in opened.into_iter().enumerate() {
+            lanes.adopt(at, opened);
+        }
+        Ok(lanes)
+    }
+
+    fn adopt(&mut self, at: usize, (io, input): (Connection, BytesMut)) {
+        let waker = self.core.ready.waker(at);
+        let link = Link::new(at, io, input, &self.core.opening, waker);
+        self.lanes[at].link = Some(Box::new(link));
+        // It is read for the first time, which registers its waker.
+        self.places.push(at);
+    }
+
+    /// The connection whose turn it is, or of those behind it the first that has room.
+    fn next_lane(&mut self) -> usize {
+        let turn = self.turn % self.in_turn;
+        self.turn = self.turn.wrapping_add(1);
+        let has_room = |at: &usize| self.lanes[*at].count < ClientConfig::PREFETCH;
+        (turn..self.lanes.len()).step_by(self.in_turn).find(has_room).unwrap_or(turn)
+    }
+
+    fn place(&mut self, key: Key) {
+        let Some(row) = self.core.rows.get(key) else { return };
+        let at = row.lane;
+        let lane = &mut self.lanes[at];
+        lane.count += 1;
+        match &mut lane.link {
+            Some(link) => {
+                link.queue.push_back(key);
+                self.stirred.push(at);
+                self.core.limit(key);
+            }
+            None => {
+                lane.waiting.push_back(key);
+                if lane.opening.is_none() {
+                    let opening = self.core.opening.clone();
+                    lane.opening = Some(async move { opening.open().await }.boxed());
+                }
+            }
+        }
+    }
+
+    /// Takes a request out of the table, and out of the count of its connection.
+    fn withdraw(&mut self, key: Key) -> Option<Row> {
+        let row = self.core.rows.take(key, true)?;
+        let lane = &mut self.lanes[row.lane];
+        lane.count = lane.count.saturating_sub(1);
+        Some(row)
+    }
+
+    fn open_lanes(&mut self, cx: &mut Context<'_>) {
+        for at in 0..self.lanes.len() {
+            let Some(opening) = &mut self.lanes[at].opening else { continue };
+            let Poll::Ready(opened) = opening.as_mut().poll(cx) else { continue };
+            let lane = &mut self.lanes[at];
+            lane.opening = None;
+            let waiting = std::mem::take(&mut lane.waiting);
+            match opened {
+                Ok(opened) => {
+                    self.adopt(at, opened);
+                    for key in waiting {
+                        if let Some(link) = &mut self.lanes[at].link {
+                            link.queue.push_back(key);
+                            self.core.limit(key);
+                        }
+                    }
+                    self.stirred.push(at);
+                }
+                Err(error) => {
+                    for key in waiting {
+                        lane.count = lane.count.saturating_sub(1);
+                        self.core.fail(key, error.clone());
+                    }
+                }
+            }
+        }
+    }
+
+    fn turn_of(&mut self, at: usize, reads: bool) {
+        let Some(lane) = self.lanes.get_mut(at) else { return };
+        let Some(link) = lane.link.as_deref_mut() else { return };
+        let waker = link.waker.clone();
+        let mut cx = Context::from_waker(&waker);
+        let polled = link.poll(&mut self.core, &mut cx, reads, &mut lane.count);
+        if let Poll::Ready(end) = polled {
+            self.end(at, end);
+        }
+    }
+
+    /// A connection is no more.
+    fn end(&mut self, at: usize, end: End) {
+        let lane = &mut self.lanes[at];
+        let Some(link) = lane.link.take() else { return };
+        lane.count = 0;
+        // Our answer to a close frame, if one came.
+        let farewell = async move {
+            let mut link = link;
+            let said = poll_fn(|cx| link.say(cx));
+            let _ = timeout(CLOSE_WAIT, said).await;
+        };
+        self.farewells.push(farewell.boxed());
+        let End::Error(error) = end else { return };
+        let hit: Vec<Key> =
+            self.core.rows.iter().filter(|(_, row)| row.lane == at).map(|(key, _)| key).collect();
+        hit.into_iter().for_each(|key| self.core.fail(key, error.clone()));
+        while let Some(key) = self.core.anew.pop() {
+            self.place(key);
+        }
+    }
+}
+
+impl Core {
+    /// The time of a request begins.
+    fn limit(&mut self, key: Key) {
+        let Some(limit) = self.timeout else { return };
+        let Some(row) = self.rows.get(key) else { return };
+        if row.deadline.is_none() {
+            let deadline = Instant::now() + limit;
+            row.deadline = Some(deadline);
+            let Core { timers, rows, .. } = self;
+            timers.add(deadline, key);
+            // Most requests end long before their time is over.
+            timers.tidy(4 * rows.len() + 1000, |key| rows.get(*key).is_some());
+        }
+    }
+
+    /// Hands a reply to the request it belongs to. A reply nobody waits for (without an id, unknown, a
+    /// second one, late) is counted and dropped.
+    pub(super) fn arrived(&mut self, at: usize, named: Named, received: Received) -> bool {
+        let Some(key) = self.waiting(at, named) else { return false };
+        let Some(row) = self.rows.take(key, false) else { return false };
+        let Received { message, first, done } = received;
+        let timing = Timing { written: row.written, first: Some(first), done, attempts: 1 };
+        let form = self.opening.form;
+        let outcome = match form.decode_head(&message) {
+            Ok(head) => Ok(Reply { head, body: Body::Message { form, bytes: message }, timing }),
+            Err(error) => Err(Failure { error: CallError::Decode(error.into()), timing }),
+        };
+        self.landed.push(Landed { row: key.row, outcome });
+        true
+    }
+
+    /// Fails one request, leaving the others alone. Counted when nobody waits for it.
+    pub(super) fn failed(&mut self, at: usize, named: Named, error: CallError) -> bool {
+        let Some(key) = self.waiting(at, named) else { return false };
+        let Some(row) = self.rows.take(key, false) else { return false };
+        self.land_error(key, &row, error);
+        true
+    }
+
+    fn waiting(&mut self, at: usize, named: Named) -> Option<Key> {
+        let found = match named {
+            Named::Id(id) => self.rows.find(id),
+            Named::Other => Err(Why::UnknownId),
+            Named::Nothing => Err(Why::WithoutId),
+        };
+        let found = found.and_then(|key| match self.rows.get(key) {
+            Some(row) if row.lane == at => Ok(key),
+            _ => Err(Why::UnknownId),
+        });
+        found.map_err(|why| self.unmatched.add(why)).ok()
+    }
+
+    /// Fails a request with its connection. One that nobody has seen goes out once more.
+    fn fail(&mut self, key: Key, error: CallError) {
+        let Some(mut row) = self.rows.take(key, false) else { return };
+        let unseen = matches!(error, CallError::Lost { .. }) && row.written.is_none();
+        if unseen && !row.again {
+            row.again = true;
+            let deadline = row.deadline;
+            let key = self.rows.start(key.row, row);
+            if let Some(deadline) = deadline {
+                self.timers.add(deadline, key);
+            }
+            return self.anew.push(key);
+        }
+        self.land_error(key, &row, error);
+    }
+
+    fn land_error(&mut self, key: Key, row: &Row, error: CallError) {
+        let done = Instant::now();
+        let timing = Timing { written: row.written, first: None, done, attempts: 1 };
+        self.landed.push(Landed { row: key.row, outcome: Err(Failure { error, timing }) });
+    }
+}
+
+impl lanes::Lanes for Lanes {
+    fn offer(&mut self, row: u32, request: Request) {
+        let what = match request {
+            Request::Post { message, .. } => {
+                let lane = self.next_lane();
+                let (written, deadline) = (None, None);
+                let live = Row { message, lane, written, deadline, again: false };
+                let key = self.core.rows.start(row, live);
+                return self.place(key);
+            }
+            Request::WithHeaders(_) => SHARED_HEADERS,
+            Request::Http(_) => "a plain HTTP request goes over HTTP, not over WebSocket",
+            Request::Mutate { .. } => "GraphQL is offered over HTTP only, not over WebSocket",
+            Request::Stream { .. } => {
+                "streaming endpoints are offered over gRPC only, not over WebSocket"
+            }
+        };
+        let outcome = Err(Failure::unsent(CallError::Unsupported(what.into())));
+        self.core.landed.push(Landed { row, outcome });
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, landed: &mut Vec<Landed>) {
+        while let Some(key) = self.core.timers.poll(cx) {
+            let Some(limit) = self.core.timeout else { break };
+            if let Some(row) = self.withdraw(key) {
+                self.core.land_error(key, &row, CallError::Timeout(limit));
+            }
+        }
+        self.open_lanes(cx);
+        self.core.ready.take(cx, &mut self.places);
+        // What is due goes out before what has come in is read.
+        while let Some(at) = self.stirred.pop() {
+            self.turn_of(at, false);
+        }
+        let mut places = std::mem::take(&mut self.places);
+        for at in places.drain(..) {
+            self.turn_of(at, true);
+        }
+        self.places.append(&mut places);
+        while let Poll::Ready(Some(())) = Pin::new(&mut self.farewells).poll_next(cx) {}
+        // Connections that are needed by now have to wake us as well, and timers that were set.
+        self.open_lanes(cx);
+        if let Some(key) = self.core.timers.poll(cx) {
+            self.core.timers.add(Instant::now(), key);
+            cx.waker().wake_by_ref();
+        }
+        if !self.places.is_empty() || !self.stirred.is_empty() {
+            cx.waker().wake_by_ref();
+        }
+        landed.append(&mut self.core.landed);
+    }
+
+    fn give_up(&mut self, row: u32) -> Option<Instant> {
+        let key = self.core.rows.key(row)?;
+        let row = self.withdraw(key)?;
+        row.written
+    }
+}
+
+impl Owned for Lanes {
+    type Extra = ();
+
+    fn extra(&mut self, (): (), _: &mut Numbers) {}
+
+    fn ended(&mut self) -> Option<u32> {
+        None
+    }
+
+    /// The gateway closes when it has read that nothing more comes.
+    fn close(&mut self) -> bool {
+        if !std::mem::replace(&mut self.closes, true) {
+            for (at, lane) in self.lanes.iter_mut().enumerate() {
+                lane.opening = None;
+                if let Some(link) = &mut lane.link {
+                    link.finish();
+                    self.stirred.push(at);
+                }
+            }
+        }
+        self.lanes.iter().all(|lane| lane.link.is_none()) && self.farewells.is_empty()
+    }
+}
