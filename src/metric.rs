@@ -50,6 +50,8 @@ pub enum Part {
     Response,
     /// Service time: sent to done. Written `service.p99`.
     Service,
+    /// Response time of an iteration without the pauses in it. Written `active.p99`.
+    Active,
     /// Time in an Executor, from the routes of the response. Written `executor.NAME.p99`.
     Executor(String),
     /// Gateway overhead: time in the gateway without its Executors. Written `gateway.p99`.
@@ -108,7 +110,7 @@ const MEASURES: [(&str, Measure); 11] = [
 ];
 
 /// Metrics of other tools, with ours.
-const FOREIGN: [(&str, &str); 16] = [
+const FOREIGN: [(&str, &str); 17] = [
     ("avg", "mean"),
     ("average", "mean"),
     ("med", "p50"),
@@ -125,6 +127,7 @@ const FOREIGN: [(&str, &str); 16] = [
     ("http_req_duration", "p95"),
     ("latency", "p95"),
     ("response_time", "p95"),
+    ("iteration_duration", "p95"),
 ];
 
 /// The name here of a metric of k6, Locust or another tool: `p(95)` is `p95`.
@@ -150,7 +153,7 @@ fn hint(found: &str) -> String {
     let last = found.rsplit('.').next().unwrap_or(found);
     match nearest(last, names) {
         Some(name) => format!(", did you mean `{name}`?"),
-        None => ", expected one of p50 … p99.99, min, mean, max (also after `service.`, `gateway.`, \
+        None => ", expected one of p50 … p99.99, min, mean, max (also after `service.`, `active.`, `gateway.`, \
                  `network.`, `executor.NAME.` or the name of a step), error_rate, errors, dropped, \
                  assertion_failures, throughput, documents_per_second, documents_missing, requests, \
                  count.NAME"
@@ -211,6 +214,7 @@ impl Metric {
             Part::Gateway => "gateway".to_owned(),
             Part::Network => "network".to_owned(),
             Part::Executor(name) => format!("executor.{name}"),
+            Part::Active => "active".to_owned(),
             Part::Response | Part::Service => return None,
         };
         // `gateway.service.p99` is the service time of a step.
@@ -270,6 +274,9 @@ impl FromStr for Metric {
         let (step, measure) = match (before, measure) {
             ("gateway", Measure::Latency(_, statistic)) => {
                 ("", Measure::Latency(Part::Gateway, statistic))
+            }
+            ("active", Measure::Latency(_, statistic)) => {
+                ("", Measure::Latency(Part::Active, statistic))
             }
             ("network", Measure::Latency(_, statistic)) => {
                 ("", Measure::Latency(Part::Network, statistic))

@@ -27,8 +27,8 @@ pub struct Evidence {
     pub response: Histogram,
     /// Service time of ok requests.
     pub service: Histogram,
-    /// Times of ok requests in Executors and gateway, and outside the gateway, from the routes of
-    /// their responses; empty if those have none.
+    /// Other parts of the time: in Executors and gateway, and outside the gateway, from the routes of responses that
+    /// have some; and that of iterations without their pauses.
     pub routes: Vec<(Part, Histogram)>,
     /// What became of the requests.
     pub requests: Requests,
@@ -118,6 +118,16 @@ impl Evidence {
             routes.extend(time.map(|time| (part, time)));
         }
         let whole = scenario.part.is_none();
+        let active = match &scenario.active_time_ms {
+            Some(active) => Some(active.to_histogram()?),
+            // A single request has no pauses in it.
+            None => scenario
+                .steps
+                .is_empty()
+                .then(|| scenario.response_time_ms.to_histogram())
+                .transpose()?,
+        };
+        routes.extend(active.map(|active| (Part::Active, active)));
         Ok(Evidence {
             response: scenario.response_time_ms.to_histogram()?,
             service: scenario.service_time_ms.to_histogram()?,
@@ -142,9 +152,15 @@ impl Evidence {
             .executors
             .iter()
             .map(|executor| (Part::Executor(executor.name.clone()), executor.time.clone()));
-        let routes = [(Part::Gateway, &tally.gateway), (Part::Network, &tally.network)];
+        let active = if tally.active.count() > 0 { &tally.active } else { tally.ok() };
+        let routes = [
+            (Part::Gateway, &tally.gateway),
+            (Part::Network, &tally.network),
+            (Part::Active, active),
+        ];
         let routes = routes.map(|(part, time)| (part, time.clone())).into_iter().chain(executors);
-        let routes = routes.filter(|(_, time)| time.count() > 0).collect();
+        let routes =
+            routes.filter(|(part, time)| *part == Part::Active || time.count() > 0).collect();
         let names = if names.len() > 1 { names } else { &[] };
         let steps = names.iter().enumerate().map(|(index, name)| {
             // A step that was never reached has counted nothing.
@@ -309,7 +325,7 @@ impl Evidence {
             // them.
             (Code::GeneratorBehind | Code::DocumentsBehind, Measure::Latency(part, _)) => {
                 let both = match part {
-                    Part::Response | Part::Service | Part::Executor(_) => delay,
+                    Part::Response | Part::Active | Part::Service | Part::Executor(_) => delay,
                     Part::Gateway | Part::Network => 2.0 * delay,
                 };
                 Span { low: value - both, high: value + both }
@@ -395,7 +411,7 @@ impl Evidence {
     /// All that the times of a part rank. Of what failed nobody knows where it was.
     fn ranked_of(&self, part: &Part) -> u64 {
         match part {
-            Part::Response | Part::Service => self.ranked(),
+            Part::Response | Part::Service | Part::Active => self.ranked(),
             _ => self.histogram(part).map_or(0, Histogram::count),
         }
     }
@@ -415,9 +431,12 @@ impl Evidence {
                 Some(histogram) => self.latency(histogram, *statistic, self.ranked_of(part)),
                 None if self.ranked() == 0 => nothing_sent(),
                 None => match part {
-                    Part::Executor(name) if !self.routes.is_empty() => {
+                    Part::Executor(name)
+                        if self.routes.iter().any(|(part, _)| *part != Part::Active) =>
+                    {
                         not_kept(&format!("no response passed an Executor `{name}`"))
                     }
+                    Part::Active => not_kept("the pauses of iterations were not kept"),
                     _ => not_kept("the responses have no routes"),
                 },
             },

@@ -11,6 +11,7 @@
 //! the samples again and again costs no confidence.
 
 pub(crate) mod analysis;
+pub mod combinations;
 pub mod forecast;
 pub mod judge;
 pub mod number;

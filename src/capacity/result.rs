@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::analysis::Models;
+use super::combinations::Combinations;
 use super::forecast::Plan;
 use super::pareto::Pareto;
 use super::search::Answer;
@@ -76,6 +77,10 @@ pub struct Capacity {
     pub models: Models,
     /// Sizes of requests and numbers of connections that were tried, where that was asked for.
     pub pareto: Option<Pareto>,
+    /// Settings of the Flow, where the scenario has a matrix or costs are given. All other figures are those of the one
+    /// that sustains most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub combinations: Option<Combinations>,
     /// What the months to come need, where that was asked for.
     pub plan: Option<Plan>,
     /// Where it ran.

@@ -31,11 +31,11 @@ pub(super) async fn main(args: Args) -> Exit {
     let mut exit = Exit::Passed;
     for path in &args.files.files {
         match args.plan(path).await {
-            Ok(plan) => {
+            Ok((suite, plan)) => {
                 for note in plan.notes() {
                     print::tell(format_args!("note: {}: {note}", path.display()));
                 }
-                if let Err(problem) = print::text_out(args.told(path, &plan)) {
+                if let Err(problem) = print::text_out(args.told(path, &suite, &plan)) {
                     return problem.print();
                 }
             }
@@ -60,16 +60,16 @@ fn refused((suite, plan): (LoadedSuite, Plan)) -> Result<(LoadedSuite, Plan), Pr
 }
 
 impl Args {
-    async fn plan(&self, path: &Path) -> Result<Plan, Problem> {
+    async fn plan(&self, path: &Path) -> Result<(LoadedSuite, Plan), Problem> {
         let (suite, plan) = refused(self.changes.suite(path)?)?;
         if self.flow {
             fits::check(&suite, &plan).await.map_err(|problems| Problem::from(&problems))?;
         }
-        Ok(plan)
+        Ok((suite, plan))
     }
 
     /// The output for a suite without mistakes.
-    fn told(&self, path: &Path, plan: &Plan) -> String {
+    fn told(&self, path: &Path, suite: &LoadedSuite, plan: &Plan) -> String {
         let path = path.display();
         if self.resolved {
             let resolved = source::to_yaml(&plan.resolved());
@@ -83,6 +83,37 @@ impl Args {
             count => format!("{count} {word}s"),
         };
         let scenarios = count(plan.scenarios.len(), "scenario");
-        format!("{path}: {scenarios} on {}\n", count(plan.flows.len(), "flow"))
+        let mut text = format!("{path}: {scenarios} on {}\n", count(plan.flows.len(), "flow"));
+        text.push_str(&variables(suite));
+        text
     }
+}
+
+/// A line for each variable: its name, type and value, and where that is from.
+fn variables(suite: &LoadedSuite) -> String {
+    /// A longer value is cut, so that each stays on its line.
+    const CHARS_MAX: usize = 60;
+    let shown = |text: &str| {
+        let text = print::hide().mask(text).replace(char::is_control, " ");
+        match text.char_indices().nth(CHARS_MAX) {
+            Some((end, _)) => format!("{}…", &text[..end]),
+            None => text,
+        }
+    };
+    let rows = suite.variables().iter().map(|variable| {
+        [
+            variable.name.clone(),
+            variable.kind.to_owned(),
+            variable.shown(),
+            variable.origin.to_string(),
+        ]
+        .map(|cell| shown(&cell))
+    });
+    let rows: Vec<[String; 4]> = rows.collect();
+    let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
+    let [name, kind, value] = [0, 1, 2].map(width);
+    let line = |row: &[String; 4]| {
+        format!("  {:name$}  {:kind$}  {:value$}  from {}\n", row[0], row[1], row[2], row[3])
+    };
+    rows.iter().map(line).collect()
 }

@@ -18,16 +18,18 @@ use crate::wire::Target;
 Examples:
   flowbench init
   flowbench init --flow flow.yml search.yaml
+  flowbench init --flow index.yml --flow query.yml suite.yaml
   flowbench init grpc://localhost:1234 suite.yaml")]
 pub(super) struct Args {
     /// The file to write, `suite.yaml` unless given; `-` is stdout. Before it, the address of a running Flow,
     /// which is asked for its endpoints and Documents
     #[arg(value_name = "[ADDRESS] [FILE]", num_args = 0..=2)]
     places: Vec<String>,
-    /// Take protocols, ports, TLS, Executors and their endpoints from a Jina Flow's or Deployment's
-    /// YAML and the files it names
+    /// Take protocols, ports, TLS, Executors and their endpoints from a Jina Flow's or Deployment's YAML
+    /// and the files it names: what its Python says of Documents as well. Several follow one another, as
+    /// the Flow that indexes and the one that searches
     #[arg(long, value_name = "FILE")]
-    flow: Option<PathBuf>,
+    flow: Vec<PathBuf>,
 }
 
 pub(super) async fn main(args: Args) -> Exit {
@@ -63,30 +65,37 @@ async fn of_running(address: &str) -> Result<String, Problem> {
     Ok(starter_of(address, session.schemas()))
 }
 
+/// What the file of a Flow tells, for a suite at a path.
+fn of_file(path: &Path, suite: &Path) -> Result<FlowFacts, Problem> {
+    let text = text::read(path, text::CONFIG_BYTES_MAX).map_err(|error| {
+        Problem::usage(format_args!("could not read `{}`: {error}", path.display()))
+    })?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    // Of what an Executor's files cannot tell, the suite has guesses.
+    let files = |file: &Path| text::read(&folder.join(file), text::CONFIG_BYTES_MAX).ok();
+    let env = |name: &str| std::env::var(name).ok();
+    let facts = FlowFacts::read_with(&path.display().to_string(), text, &env, &files);
+    let facts = facts.map_err(|problems| Problem::from(&problems))?;
+    // Paths in a suite are relative to it.
+    let beside = suite.parent().unwrap_or(Path::new(""));
+    let file = match path.strip_prefix(beside) {
+        Ok(file) => file.to_owned(),
+        Err(_) => std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+    };
+    Ok(FlowFacts { file: file.display().to_string(), ..facts })
+}
+
 async fn write(args: &Args) -> Result<(), Problem> {
     let (address, path) = args.places()?;
-    if address.is_some() && args.flow.is_some() {
+    if address.is_some() && !args.flow.is_empty() {
         return Err(Problem::usage(
-            "a suite is for the Flow at an address or for the one of `--flow`, not for both",
+            "a suite is for the Flow at an address or for those of `--flow`, not for both",
         ));
     }
-    let flow = match &args.flow {
-        None => None,
-        Some(path) => {
-            let text = text::read(path, text::CONFIG_BYTES_MAX).map_err(|error| {
-                Problem::usage(format_args!("could not read `{}`: {error}", path.display()))
-            })?;
-            let folder = path.parent().unwrap_or(Path::new(""));
-            // Of what an Executor's files cannot tell, the suite has guesses.
-            let files = |file: &Path| text::read(&folder.join(file), text::CONFIG_BYTES_MAX).ok();
-            let env = |name: &str| std::env::var(name).ok();
-            let facts = FlowFacts::read_with(&path.display().to_string(), text, &env, &files);
-            Some(facts.map_err(|problems| Problem::from(&problems))?)
-        }
-    };
+    let flows = args.flow.iter().map(|flow| of_file(flow, &path)).collect::<Result<Vec<_>, _>>()?;
     let text = match address {
         Some(address) => of_running(address).await?,
-        None => starter(flow.as_ref()),
+        None => starter(&flows),
     };
     if path.as_os_str() == "-" {
         return print::text_out(text);

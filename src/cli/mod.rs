@@ -8,6 +8,7 @@ mod comparison;
 mod completions;
 mod connection;
 mod deploy;
+mod env_file;
 mod exit;
 mod fits;
 mod folder;

@@ -44,7 +44,11 @@ fn tell(args: &Args) -> Result<(), Problem> {
         plan.take_part(&suite, part, |_| true).map_err(|problems| Problem::from(&problems))?;
     }
     if let Some(settings) = of_block(&plan)? {
-        let outlook = words::outlook(&settings);
+        let mut outlook = words::outlook(&settings);
+        let count = plan.capacity.as_ref().map_or(1, |block| block.scenarios.len());
+        if count > 1 {
+            outlook = format!("{outlook}, for each of {count} combinations");
+        }
         print::line(format_args!("capacity\n  {:<12} {outlook}\n", "search"))?;
     }
     Ok(())

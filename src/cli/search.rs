@@ -14,7 +14,7 @@ use crate::units::{Percentage, Span};
 /// The settings of a plan's `capacity` block, if it has one.
 pub(super) fn of_block(plan: &Plan) -> Result<Option<Settings>, Problem> {
     let Some(block) = &plan.capacity else { return Ok(None) };
-    let objective = objective(&block.objective, &plan.scenarios[block.scenario])?;
+    let objective = objective(&block.objective, &plan.scenarios[block.scenarios[0]])?;
     let [precision, confidence] = [block.precision, block.confidence].map(Percentage::fraction);
     settings(&objective, block.levels, precision, confidence, block.trial, true).map(Some)
 }

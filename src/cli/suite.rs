@@ -1,13 +1,15 @@
 //! The suite that a command is given: read, changed by options, and planned.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::env_file;
 use super::exit::Exit;
 use super::machine::limits;
 use super::print;
 use super::problem::Problem;
 use super::values::pair;
-use crate::plan::{self, Plan, forecast};
+use crate::plan::{self, Origin, Plan, forecast};
 use crate::scenario::{self, LoadedSuite, Options};
 use crate::source::Problems;
 use crate::text;
@@ -18,6 +20,10 @@ pub(super) struct Changes {
     /// Set a variable of the suite, as in `--set rate=50/s`; may be given several times.
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     set: Vec<(String, String)>,
+    /// Read variables of the environment from a file with lines of NAME=VALUE; may be given several times, and
+    /// the last one wins. What the environment has itself wins over all of them.
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
 }
 
 impl Changes {
@@ -28,13 +34,14 @@ impl Changes {
 
     /// Whether the options change nothing.
     pub(super) fn is_empty(&self) -> bool {
-        self.set.is_empty()
+        self.set.is_empty() && self.env_file.is_empty()
     }
 
     /// Reads the suite at `path` and plans it.
     pub(super) fn suite(&self, path: &Path) -> Result<(LoadedSuite, Plan), Problem> {
         let suite = self.load(path)?;
-        let plan = planned(&suite, None)?;
+        let mut plan = planned(&suite, None)?;
+        hand_on(&suite, &mut plan);
         Ok((suite, plan))
     }
 
@@ -49,9 +56,11 @@ impl Changes {
     /// the second of these Flows.
     pub(super) fn plans_onto(&self, path: &Path, flows: [&str; 2]) -> Result<[Plan; 2], Problem> {
         let suite = self.load(path)?;
-        let onto = |flow| {
-            let plan = planned(&suite, Some(flow))?;
-            has_room(&suite, &plan).map(|()| plan)
+        let onto = |flow| -> Result<Plan, Problem> {
+            let mut plan = planned(&suite, Some(flow))?;
+            has_room(&suite, &plan)?;
+            hand_on(&suite, &mut plan);
+            Ok(plan)
         };
         let [base, candidate] = flows.map(onto);
         Ok([base?, candidate?])
@@ -62,11 +71,18 @@ impl Changes {
         let text = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((key.into_string().ok()?, value.into_string().ok()?))
         };
-        let options = Options {
-            set: self.set.clone(),
-            env: std::env::vars_os().filter_map(text).collect(),
-            secrets: print::hide(),
-        };
+        let own: Vec<(String, String)> = std::env::vars_os().filter_map(text).collect();
+        let (mut env, mut env_files) = (Vec::new(), BTreeMap::new());
+        for file in &self.env_file {
+            for (name, value) in env_file::read(file)? {
+                if !own.iter().any(|(known, _)| *known == name) {
+                    env_files.insert(name.clone(), file.display().to_string());
+                    env.push((name, value));
+                }
+            }
+        }
+        env.extend(own);
+        let options = Options { set: self.set.clone(), env, env_files, secrets: print::hide() };
         let loaded = match path == Path::new("-") {
             true => scenario::load_text("stdin", from_stdin()?, Path::new(""), &options),
             false => scenario::load(path, &options),
@@ -86,6 +102,16 @@ fn from_stdin() -> Result<String, Problem> {
     bytes.and_then(text::decode).map_err(|error| {
         Problem::usage(format_args!("could not read the suite from stdin: {error}"))
     })
+}
+
+/// Gives what files of `--env-file` say to the commands of Flows too, which have our own environment.
+fn hand_on(suite: &LoadedSuite, plan: &mut Plan) {
+    for flow in &mut plan.flows {
+        if let Origin::Command { launch, .. } = &mut flow.origin {
+            launch.inherited =
+                suite.of_env_files().map(|(name, value)| (name.into(), value.into())).collect();
+        }
+    }
 }
 
 fn has_room(suite: &LoadedSuite, plan: &Plan) -> Result<(), Problem> {

@@ -24,8 +24,6 @@ pub(super) enum ValueError {
     Whole(String),
     #[error("expected a whole number from 1 to 100000, found `{0}`")]
     Replicas(String),
-    #[error("expected a price such as `1.20/h`, by h, day or month, found `{0}`")]
-    Cost(String),
     #[error("expected a number from {RUNS_MIN} to {RUNS_MAX}")]
     Runs,
     #[error("expected a time such as `2026-12-01T12:00:00Z`, found `{0}`")]
@@ -93,17 +91,4 @@ pub(super) fn whole(text: &str) -> Result<usize, ValueError> {
 pub(super) fn replicas(text: &str) -> Result<u32, ValueError> {
     let number = text.parse().ok().filter(|number| (1..=100_000).contains(number));
     number.ok_or_else(|| ValueError::Replicas(text.into()))
-}
-
-/// Parses a price per hour.
-pub(super) fn cost(text: &str) -> Result<f64, ValueError> {
-    let wrong = || ValueError::Cost(text.into());
-    let (amount, hours) = match text.split_once('/') {
-        Some((amount, "h" | "hour")) => (amount, 1.0),
-        Some((amount, "d" | "day")) => (amount, 24.0),
-        Some((amount, "month")) => (amount, 730.0),
-        _ => return Err(wrong()),
-    };
-    let amount: f64 = amount.trim().parse().map_err(|_| wrong())?;
-    (amount.is_finite() && amount >= 0.0).then_some(amount / hours).ok_or_else(wrong)
 }

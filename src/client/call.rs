@@ -151,13 +151,20 @@ pub struct Failure {
     pub error: CallError,
     /// The instants of the request as far as it came.
     pub timing: Timing,
+    /// Of a plain request that failed by its status, what came back.
+    pub response: Option<Box<Reply>>,
 }
 
 impl Failure {
+    /// A failure without a response.
+    pub fn new(error: CallError, timing: Timing) -> Failure {
+        Failure { error, timing, response: None }
+    }
+
     /// A failure before anything was sent, known now.
     pub(super) fn unsent(error: CallError) -> Failure {
         let timing = Timing { written: None, first: None, done: Instant::now(), attempts: 1 };
-        Failure { error, timing }
+        Failure::new(error, timing)
     }
 }
 

@@ -1,6 +1,9 @@
 //! Plain HTTP: requests to what stands in front of a Flow, beside it or in its place, which speaks no
 //! Jina.
 
+use std::borrow::Cow;
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
 
@@ -19,6 +22,8 @@ pub struct HttpRequest {
     headers: RequestHeaders,
     body: Option<Bytes>,
     success: Vec<u16>,
+    /// Its header lines together with those of the session that sent it first, for the next time it goes out there.
+    made: OnceLock<(u64, Box<str>)>,
 }
 
 /// Headers of one request, in the place of the client's own of the same names. Their values may be
@@ -74,6 +79,7 @@ impl HttpRequest {
             headers: RequestHeaders::default(),
             body: None,
             success: Vec::new(),
+            made: OnceLock::new(),
         })
     }
 
@@ -83,17 +89,18 @@ impl HttpRequest {
     /// A name or a value that HTTP does not allow, and names that belong to the connection.
     pub fn header(mut self, name: &str, value: &str) -> Result<HttpRequest, HttpRequestError> {
         self.headers.set(name, value)?;
+        self.made = OnceLock::new();
         Ok(self)
     }
 
     /// These headers, in the place of any it has.
     pub fn headers(self, headers: RequestHeaders) -> HttpRequest {
-        HttpRequest { headers, ..self }
+        HttpRequest { headers, made: OnceLock::new(), ..self }
     }
 
     /// The body; `application/json` unless a header `content-type` says something else.
     pub fn body(self, body: impl Into<Bytes>) -> HttpRequest {
-        HttpRequest { body: Some(body.into()), ..self }
+        HttpRequest { body: Some(body.into()), made: OnceLock::new(), ..self }
     }
 
     /// The statuses of a success; none: every status below 400.
@@ -129,6 +136,15 @@ impl HttpRequest {
             lines.push_str("content-type: application/json\r\n");
         }
         lines
+    }
+
+    /// The same, made once for all the times that this request goes out on a session, which a number stands for.
+    pub(super) fn own_lines(&self, session: u64, others: &str) -> Cow<'_, str> {
+        let (made_for, lines) = self.made.get_or_init(|| (session, self.lines(others).into()));
+        match *made_for == session {
+            true => Cow::Borrowed(lines),
+            false => Cow::Owned(self.lines(others)),
+        }
     }
 
     /// Bytes that go out, but for the headers that all requests have in common.

@@ -139,7 +139,7 @@ impl Call for Scripted {
                 return Ok(Reply { head, body: Body::Message { form: FORM, bytes }, timing });
             }
         };
-        Err(Failure { error, timing })
+        Err(Failure::new(error, timing))
     }
 }
 

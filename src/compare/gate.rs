@@ -129,10 +129,12 @@ fn hint(found: &str) -> String {
         }
         _ => match of_other_tools(found) {
             Some(ours) => format!(": here it is `{ours}`"),
-            None => ": known are p50 … p99.99 and mean (also behind `service.`, `gateway.`, \
+            None => {
+                ": known are p50 … p99.99 and mean (also behind `service.`, `active.`, `gateway.`, \
                      `network.`, `executor.NAME.` or a step's name), throughput, \
                      documents_per_second, error_rate"
-                .into(),
+                    .into()
+            }
         },
     }
 }

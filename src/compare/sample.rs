@@ -136,6 +136,9 @@ impl Run {
         };
         add(None, Part::Response, &scenario.response_time_ms, failed)?;
         add(None, Part::Service, &scenario.service_time_ms, failed)?;
+        if let Some(latency) = &scenario.active_time_ms {
+            add(None, Part::Active, latency, failed)?;
+        }
         // Only ok responses have routes.
         for executor in scenario.executors.iter().flatten() {
             add(None, Part::Executor(executor.name.clone()), &executor.time_ms, 0)?;

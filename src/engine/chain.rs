@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::choose::Pick;
-use super::exchange::exchange;
+use super::exchange::{Told, exchange};
 use super::feed::{Batch, FeedError};
 use super::make::{Maker, Spoken};
 use crate::assertion::{Capture, Exchange, Reads};
@@ -18,7 +18,7 @@ use crate::random::Key;
 use crate::schedule::Pause;
 use crate::template::TemplateError;
 use crate::units::Span;
-use crate::wire::{DecodeError, Form, Map};
+use crate::wire::{DecodeError, Map};
 
 /// The way from each step to the next. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ struct Link {
     key: Key,
     captures: Vec<Capture>,
     reads: Reads,
-    form: Form,
+    told: Told,
     /// The next step; none after the last.
     next: Option<Following>,
 }
@@ -121,7 +121,6 @@ impl Chain {
         scenario: &str,
     ) -> Result<Chain, FeedError> {
         let key = Key::new(seed).part("steps").part(scenario);
-        let (form, _) = spoken;
         let links = steps.iter().enumerate().map(|(index, step)| {
             let captures = step.captures.clone();
             let reads = captures.iter().map(Capture::reads);
@@ -130,7 +129,8 @@ impl Chain {
                 steps.get(index + 1).filter(|_| pick.first_steps().all(|first| first != index + 1));
             let next = next.map(|step| Following::new(step, spoken)).transpose()?;
             let (repeat, pause, key) = (step.repeat.clone(), step.think_time, key.part(&step.name));
-            Ok(Link { repeat, pause, key, captures, reads, form, next })
+            let told = Told::new(step, spoken);
+            Ok(Link { repeat, pause, key, captures, reads, told, next })
         });
         let links = Arc::new(links.collect::<Result<_, _>>()?);
         Ok(Chain { links, pick })
@@ -173,7 +173,7 @@ impl Chain {
         let judge = move || {
             let link = &chain.links[step];
             let Some(repeat) = &link.repeat else { return Ok(true) };
-            let (exchange, _) = exchange(&request, Some(&reply), reads, link.form);
+            let (exchange, _) = exchange(&request, Some(&reply), reads, &link.told);
             repeat.until.holds(&Exchange { captured, latency, ..exchange })
         };
         // Where nothing has to be decoded, handing it over would take longer.
@@ -241,7 +241,7 @@ impl Link {
         if self.captures.is_empty() {
             return Ok(());
         }
-        let (mut exchange, undecoded) = exchange(request, Some(reply), self.reads, self.form);
+        let (mut exchange, undecoded) = exchange(request, Some(reply), self.reads, &self.told);
         exchange.captured = kept.captured.clone();
         if let Some(error) = undecoded {
             return Err(NextError::Decode(error));

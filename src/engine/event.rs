@@ -96,6 +96,8 @@ pub struct Iteration {
     pub starved: Duration,
     /// How much of the time from being handed out to being written our own thread was busy.
     pub blocked: Duration,
+    /// How long it has paused so far, between steps and before repetitions.
+    pub paused: Duration,
 }
 
 /// What became of a request.

@@ -15,15 +15,17 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::StepAnswer;
-use super::exchange::exchange;
+use super::exchange::{Told, exchange};
+use super::make::Spoken;
 use super::order::InOrder;
 use crate::assertion::{Assertion, Exchange, Reads};
+use crate::client::Body;
 use crate::error::chain;
 use crate::plan::{Action, Callbacks, Step};
 use crate::random::Key;
 use crate::template::TemplateError;
 use crate::units::{Part, Secrets};
-use crate::wire::{DataRequest, Document, Form};
+use crate::wire::{DataRequest, Document};
 
 /// What assertions and callbacks counted.
 #[derive(Clone, Debug, Default)]
@@ -107,6 +109,7 @@ pub(crate) const WAITING_MAX: usize = 1024;
 
 /// What is looked at in the answers to one step.
 struct Looked {
+    told: Told,
     assertions: Vec<Assertion>,
     /// Where its assertions are counted.
     counts_from: usize,
@@ -132,7 +135,6 @@ enum ExamineError {
 /// Looks at the answers of one scenario.
 pub(crate) struct Examiner {
     steps: Vec<Looked>,
-    form: Form,
     samples: Key,
     output: Output,
     saves: Saves,
@@ -210,7 +212,7 @@ impl Examiner {
     /// Looks at the answers to these steps; `None` when there is nothing to look for.
     pub(crate) fn new(
         steps: &[Step],
-        form: Form,
+        spoken: Spoken<'_>,
         seed: u64,
         output: Output,
         saves: Saves,
@@ -228,6 +230,7 @@ impl Examiner {
                 Action::Beep | Action::Count(_) | Action::Abort => none,
             }));
             looked.push(Looked {
+                told: Told::new(step, spoken),
                 assertions: step.assertions.clone(),
                 counts_from: counts.len(),
                 callbacks: step.callbacks.clone(),
@@ -254,7 +257,6 @@ impl Examiner {
         let examined = Examined { assertions: counts, counters, ..Examined::default() };
         Some(Examiner {
             steps: looked,
-            form,
             samples: Key::new(seed).part("assert"),
             output,
             saves,
@@ -314,7 +316,10 @@ impl Examiner {
         let step = &self.steps[answer.finished.step];
         let exchange = self.exchange(step, answer);
         let mut examined = lock(&self.examined);
-        if answer.finished.reply.is_some() && answer.settled {
+        // A plain request that failed by its status has a response that no assertion is about.
+        let is_refused = answer.finished.error.is_some()
+            && answer.finished.reply.as_ref().is_some_and(|r| matches!(r.body, Body::Http(_)));
+        if answer.finished.reply.is_some() && answer.settled && !is_refused {
             for (index, assertion) in step.assertions.iter().enumerate() {
                 let place = step.counts_from + index;
                 if !self.in_sample(assertion, place, answer.kept.index) {
@@ -357,7 +362,7 @@ impl Examiner {
     fn exchange(&self, step: &Looked, answer: &StepAnswer) -> Exchange {
         let finished = &answer.finished;
         let (mut exchange, undecoded) =
-            exchange(&answer.request, finished.reply.as_ref(), step.reads, self.form);
+            exchange(&answer.request, finished.reply.as_ref(), step.reads, &step.told);
         exchange.exception = undecoded.map(|error| ("decode", error.to_string()));
         if let Some(error) = &finished.error {
             // Expressions may take parts of it, which could not be told to be of a secret.

@@ -2,13 +2,45 @@
 
 use std::sync::Arc;
 
+use super::make::Spoken;
 use crate::assertion::{Exchange, HttpAnswer, Reads};
 use crate::client::{Body, HttpResponse, Reply, Request};
-use crate::wire::Map;
-use crate::wire::{DecodeError, Form, RequestId, decode_single};
+use crate::plan::{Step, Work};
+use crate::wire::{
+    DataRequest, DecodeError, EndpointSchema, Family, Form, Map, RequestId, Schema, decode_single,
+};
 
 /// Whatever id a request went out with, nobody can ask for it.
 const NOBODYS: RequestId = RequestId { sender: 0, number: 0 };
+
+/// How messages of a step are read.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    form: Form,
+    /// What the Flow told of the endpoint, where that says more than messages do: JSON has no bytes.
+    schema: Option<EndpointSchema>,
+}
+
+impl Told {
+    pub(super) fn new(step: &Step, (form, schemas): Spoken<'_>) -> Told {
+        let schema = match (&step.work, form) {
+            (Work::Post(post), Form::Json(Family::V2)) => schemas.endpoint(&post.on).cloned(),
+            _ => None,
+        };
+        Told { form, schema }
+    }
+
+    fn with_bytes(
+        &self,
+        mut message: DataRequest,
+        of: impl Fn(&EndpointSchema) -> &Schema,
+    ) -> DataRequest {
+        if let (Some(schema), Some(docs)) = (&self.schema, &mut message.data) {
+            docs.iter_mut().for_each(|doc| of(schema).give_bytes(doc));
+        }
+        message
+    }
+}
 
 /// Decodes what is read, and says what is wrong with the first body that cannot be decoded. The
 /// exchange has no exception yet.
@@ -16,9 +48,9 @@ pub(super) fn exchange(
     sent: &Request,
     reply: Option<&Reply>,
     reads: Reads,
-    form: Form,
+    told: &Told,
 ) -> (Exchange, Option<DecodeError>) {
-    let sent = sent.bare();
+    let (sent, form) = (sent.bare(), told.form);
     let mut undecoded = None;
     let mut decoded = |result: Result<_, DecodeError>| match result {
         Ok(message) => Some(Arc::new(message)),
@@ -28,9 +60,10 @@ pub(super) fn exchange(
         }
     };
     let request = match sent {
-        Request::Post { message, .. } if reads.request => {
-            decoded(form.decode(message.with_id(NOBODYS)))
-        }
+        Request::Post { message, .. } if reads.request => decoded(
+            form.decode(message.with_id(NOBODYS))
+                .map(|message| told.with_bytes(message, |s| &s.input)),
+        ),
         Request::Stream { message } if reads.request => {
             decoded(decode_single(message.with_id(NOBODYS)))
         }
@@ -60,7 +93,9 @@ pub(super) fn exchange(
     };
     let is_jinas = |reply: &&Reply| !matches!(reply.body, Body::Http(_));
     let reply_read = reply.filter(|_| reads.response && graphql.is_none()).filter(is_jinas);
-    let response = reply_read.and_then(|reply| decoded(reply.decode()));
+    let response = reply_read.and_then(|reply| {
+        decoded(reply.decode().map(|message| told.with_bytes(message, |s| &s.output)))
+    });
     let head = reply.map(|reply| Arc::new(reply.head.clone()));
     let exchange = Exchange {
         request,

@@ -143,7 +143,9 @@ impl<'a, L: Lanes> Flight<'a, L> {
             to.saturating_duration_since(from.max(arrival.due))
         });
         let blocked = Duration::ZERO;
-        let iteration = Iteration { arrival, released: at, written: None, starved, blocked };
+        let paused = Duration::ZERO;
+        let iteration =
+            Iteration { arrival, released: at, written: None, starved, blocked, paused };
         *self.count(arrival) += 1;
         let kept = Kept { index: batch.index, ..Kept::default() };
         let step = self.first_step(&batch);
@@ -229,7 +231,9 @@ impl<'a, L: Lanes> Flight<'a, L> {
                 let (error, timing) = (reply.failure(), reply.timing);
                 (Some(reply), error, timing)
             }
-            Err(failure) => (None, Some(failure.error), failure.timing),
+            Err(failure) => {
+                (failure.response.map(|response| *response), Some(failure.error), failure.timing)
+            }
         };
         let outcome = error.as_ref().map_or(Outcome::Ok, Outcome::of);
         if begins {
@@ -358,7 +362,9 @@ impl<'a, L: Lanes> Flight<'a, L> {
             }
             match next {
                 Some((chain, request, reply, kept)) => {
-                    let due = done + chain.pause(step, kept.index);
+                    let pause = chain.pause(step, kept.index);
+                    let (due, paused) = (done + pause, iteration.paused + pause);
+                    let iteration = Iteration { paused, ..iteration };
                     let made = chain.next(step, request, reply, kept).await;
                     Landed::Next { iteration, step: step + 1, due, made }
                 }
@@ -388,6 +394,7 @@ impl<'a, L: Lanes> Flight<'a, L> {
         let behind = self.show(finished, Some((request.clone(), kept.clone())), false);
         let repeat = self.chain.as_ref().and_then(|chain| chain.repeat(step))?;
         let due = done + repeat.every;
+        let iteration = Iteration { paused: iteration.paused + repeat.every, ..iteration };
         let made = if due <= since + repeat.at_most {
             Ok((Batch { request, documents, index: kept.index }, kept))
         } else {

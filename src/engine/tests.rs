@@ -52,7 +52,7 @@ impl Call for Script {
             }
             Scripted::TimeoutAfter(wait) => {
                 tokio::time::sleep(ms(wait)).await;
-                Err(Failure { error: CallError::Timeout(ms(wait)), timing: timing(written) })
+                Err(Failure::new(CallError::Timeout(ms(wait)), timing(written)))
             }
             Scripted::Never => std::future::pending().await,
             Scripted::Endless => loop {
@@ -64,7 +64,7 @@ impl Call for Script {
             Scripted::Refused => {
                 let target = "refused".parse().unwrap();
                 let error = CallError::Connect { target, reason: "refused".into() };
-                Err(Failure { error, timing: timing(None) })
+                Err(Failure::new(error, timing(None)))
             }
         }
     }

@@ -21,7 +21,7 @@ mod topology;
 pub use config::{
     Append, Behaviour, Condition, ConditionError, Down, ExceptionConfig, ExecutorConfig, Fail,
     FamilyName, Faults, FlowConfig, FlowProblem, Knee, Late, Matches, PathStep, ProtocolName,
-    SchemaName, ServiceTime, Set, SlowStart, Stall, StreamOf, TlsFiles, Uses,
+    SchemaSpec, ServiceTime, Set, SlowStart, Stall, StreamOf, TlsFiles, Uses,
 };
 pub use error::{FlowError, TlsError};
 pub use pattern::{PatternError, check_target_executor};

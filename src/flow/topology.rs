@@ -100,7 +100,7 @@ impl Topology {
                 nodes[*need].next.push(i);
             }
             nodes.push(Node {
-                executor: Executor::new(executor, config.seed),
+                executor: Executor::new(executor, config.seed, &config.schema),
                 parts: needs.len(),
                 from_gateway: needs.contains(&None),
                 next: Vec::new(),
@@ -312,7 +312,7 @@ impl Topology {
             let joined = reduce::join(parts.into_iter().map(|part| part.docs), world.family)?;
             part = Part { docs: Docs::Read(joined), failure: None, parameters: None };
         }
-        executor.filter(&mut part.docs, world.family)?;
+        executor.filter(&mut part.docs, endpoint, world.family)?;
         let outcome = self.run(at, &mut part.docs, asked).await?;
         route.end_time = Some(now());
         route.status.clone_from(&outcome.failure);

@@ -1,11 +1,11 @@
 //! A Flow's YAML with some of its values replaced: everything else in it stays as it is written.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value as Json;
 
 use super::FlowFile;
-use crate::scenario::{self, FlowFacts, Hosts};
+use crate::scenario::{self, FlowFacts, Hosts, Named};
 use crate::source::{Node, Problem, Problems, Sources, Spot, Value};
 use crate::text;
 use crate::wire::{Map, Protocol};
@@ -15,10 +15,10 @@ use crate::wire::{Map, Protocol};
 pub(super) fn read(
     given: &mut scenario::Flow,
     at: Spot<'_>,
-    base: &Path,
+    named: &Named,
     problems: &mut Vec<Problem>,
 ) -> Option<FlowFile> {
-    let path = base.join(given.uses.as_ref()?);
+    let path = named.base.join(given.uses.as_ref()?);
     let shown = path.display().to_string();
     let of_file = at.key("uses");
     let text = match text::read(&path, text::CONFIG_BYTES_MAX) {
@@ -33,8 +33,11 @@ pub(super) fn read(
     let before = problems.len();
     let changed = changed(&shown, text, &set, at, problems);
     let text = changed.filter(|_| problems.len() == before)?;
-    let env =
-        |name: &str| given.env.as_ref().and_then(|env| env.get(name)).map(|value| value.0.clone());
+    // The command has our environment, too.
+    let env = |name: &str| {
+        let own = given.env.as_ref().and_then(|env| env.get(name)).map(|value| value.0.as_str());
+        own.or_else(|| named.context.env(name)).map(str::to_owned)
+    };
     let facts = match FlowFacts::read(&shown, text.clone(), &env) {
         Ok(facts) => facts,
         Err(found) => {
@@ -59,7 +62,8 @@ pub(super) fn read(
     }
     let path = std::path::absolute(&path).unwrap_or_else(|_| PathBuf::from(&shown));
     let text = (!set.is_empty()).then_some(text);
-    Some(FlowFile { path, set, text, is_deployment: facts.is_deployment })
+    let FlowFacts { is_deployment, executors, .. } = facts;
+    Some(FlowFile { path, set, text, is_deployment, executors })
 }
 
 /// The text of a Flow's YAML with values set; `None`: it is no YAML.

@@ -203,6 +203,13 @@ impl<'a> Flows<'a> {
         }
     }
 
+    /// The same, and those of a Flow whose file is known.
+    pub(super) fn executors_or_those_of_its_file(&self, flow: usize) -> Option<Vec<String>> {
+        let file = || self.drafts[flow].file.as_ref();
+        let names = |file: &FlowFile| file.executors.iter().map(|(name, _)| name.clone()).collect();
+        self.executors(flow).or_else(|| file().map(names))
+    }
+
     pub(super) fn into_plan(self, problems: &mut Vec<Problem>) -> Vec<Flow> {
         for Declared { named, drafts } in &self.declared {
             let started = drafts.iter().filter_map(|(_, index)| self.drafts[*index].given.as_ref());
@@ -351,7 +358,7 @@ impl<'a> Draft<'a> {
             && problems.len() == before
         {
             if given.embedded.is_none() {
-                file = flow_file::read(given, Spot::of(&node), &named.base, problems);
+                file = flow_file::read(given, Spot::of(&node), named, problems);
             }
             if problems.len() == before {
                 check(given, Spot::of(&node), problems);
@@ -507,6 +514,7 @@ fn launch(
         command,
         file: None,
         cwd,
+        inherited: Vec::new(),
         env: env.map(|(name, value)| (name.clone(), value.0.clone())).collect(),
         ready,
         ready_timeout: given.ready_timeout.map_or(READY_TIMEOUT, Span::get),

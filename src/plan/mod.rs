@@ -39,6 +39,7 @@ use crate::client::{ClientConfig, Compression, FamilyChoice};
 use crate::documents::Documents;
 use crate::flow::FlowConfig;
 use crate::random::Key;
+pub(crate) use crate::scenario::Cost;
 use crate::scenario::condition::Condition;
 use crate::schedule::{Pause, Profile, Schedule};
 use crate::template::{Scope, Template, TemplateError};
@@ -75,6 +76,22 @@ pub struct Flow {
     pub origin: Origin,
 }
 
+impl Flow {
+    /// Its Executors, and how many replicas of each there are, where that is known.
+    pub(crate) fn replicas(&self) -> Option<Vec<(String, u32)>> {
+        match &self.origin {
+            Origin::Embedded(config) => {
+                let each = config.executors.iter();
+                Some(each.map(|executor| (executor.name.clone(), executor.replicas)).collect())
+            }
+            Origin::Command { launch, .. } => {
+                launch.file.as_ref().map(|file| file.executors.clone())
+            }
+            Origin::Remote(_) => None,
+        }
+    }
+}
+
 /// Where a Flow comes from.
 #[derive(Clone, Debug)]
 pub enum Origin {
@@ -100,6 +117,8 @@ pub struct Launch {
     pub file: Option<FlowFile>,
     /// The folder in which it runs; `None`: the current one.
     pub cwd: Option<PathBuf>,
+    /// Variables that it has as if they were of our environment: of files of `--env-file`.
+    pub inherited: Vec<(String, String)>,
     /// Variables of its environment, besides ours. Values are shown nowhere.
     pub env: Vec<(String, String)>,
     /// What tells that the Flow is ready.
@@ -121,6 +140,8 @@ pub struct FlowFile {
     pub text: Option<String>,
     /// It is a Deployment.
     pub is_deployment: bool,
+    /// Its Executors, and how many replicas of each there are.
+    pub executors: Vec<(String, u32)>,
 }
 
 /// What tells that a Flow is ready.
@@ -435,8 +456,9 @@ pub enum Action {
 /// A search for the highest load at which the objective holds.
 #[derive(Clone, Debug)]
 pub struct Capacity {
-    /// Index into [`Plan::scenarios`]; its load is replaced by those that are tried.
-    pub scenario: usize,
+    /// Indices into [`Plan::scenarios`], at least one: of a matrix each combination, and one search for each.
+    /// Their load is replaced by those that are tried.
+    pub scenarios: Vec<usize>,
     /// All must hold.
     pub objective: Vec<Condition>,
     /// Where to look.
@@ -447,6 +469,8 @@ pub struct Capacity {
     pub confidence: Percentage,
     /// How long one load is tried.
     pub trial: Duration,
+    /// What replicas of Executors cost.
+    pub(crate) cost: Option<Cost>,
 }
 
 /// The loads of a search.
@@ -472,9 +496,24 @@ impl Capacity {
         Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
     /// Unless said otherwise.
     pub(crate) const TRIAL: Duration = Duration::from_secs(20);
+    /// Searches for combinations of a matrix: each takes minutes.
+    pub(crate) const COMBINATIONS_MAX: usize = 50;
 }
 
 impl Scenario {
+    /// Its name without the values of the matrix.
+    pub(crate) fn base_name(&self) -> &str {
+        match self.name.split_once(" [") {
+            Some((base, _)) if self.name.ends_with(']') => base,
+            _ => &self.name,
+        }
+    }
+
+    /// Whether a name means it, alone or as one combination of a matrix.
+    pub(crate) fn is_of(&self, name: &str) -> bool {
+        self.name == name || self.base_name() == name
+    }
+
     /// The lists of steps of which an iteration runs one, each with the share of the iterations that do.
     pub(crate) fn runs(&self) -> impl Iterator<Item = (&[Step], f64)> {
         let all: f64 = self.choices.iter().map(|choice| choice.weight).sum();

@@ -89,7 +89,7 @@ pub(super) fn check(
     }
     let plain = |step: &Step| matches!(step.work, Work::Http(_));
     let of_flows = match &metric.measure {
-        Measure::Latency(part, _) => !matches!(part, Part::Response | Part::Service),
+        Measure::Latency(part, _) => !matches!(part, Part::Response | Part::Service | Part::Active),
         Measure::DocumentsPerSecond | Measure::DocumentsMissing => true,
         _ => false,
     };

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::client::{ClientConfig, Compression, FamilyChoice};
 use crate::documents::Documents;
+use crate::scenario::Cost;
 use crate::schedule::{ArrivalProcess, GammaGaps, Pause, Profile, Schedule};
 use crate::units::{ByteSize, MASK, Rate, Span};
 use crate::wire::Map;
@@ -98,18 +99,30 @@ impl Plan {
     }
 
     fn show_capacity(&self, capacity: &Capacity) -> Value {
+        let cost = capacity.cost.as_ref().map(|cost| match cost {
+            Cost::Each(price) => json!(price),
+            Cost::By(prices) => json!(prices),
+        });
         let (key, levels) = match capacity.levels {
             Levels::Rate(range) => ("rate", range.to_string()),
             Levels::Clients(range) => ("clients", range.to_string()),
         };
-        json!({
-            "scenario": self.scenarios[capacity.scenario].name,
+        let mut shown = json!({
+            "scenario": match capacity.scenarios.as_slice() {
+                [one] => self.scenarios[*one].name.clone(),
+                // The name that all of a matrix share.
+                all => all.first().map_or("", |first| self.scenarios[*first].base_name()).to_owned(),
+            },
             "objective": capacity.objective.iter().map(ToString::to_string).collect::<Vec<_>>(),
             key: levels,
             "precision": capacity.precision,
             "confidence": capacity.confidence,
             "trial": span(capacity.trial),
-        })
+        });
+        if let Some(cost) = cost {
+            shown["cost"] = cost;
+        }
+        shown
     }
 }
 

@@ -144,7 +144,7 @@ impl ScenarioSummary {
             validity.reasons.push(Reason::plain(Code::NothingMeasured, text));
         }
         let within = |due_s: f64| due_s >= from as f64 && due_s < to as f64;
-        let errors = errors(&seconds, &self.errors);
+        let errors = errors(&seconds, &self.errors, from as f64, to as f64);
         Ok(ScenarioSummary {
             part: Some(PartSummary { from_s: from, to_s: to }),
             duration_s: length,
@@ -158,6 +158,9 @@ impl ScenarioSummary {
             error_rate: requests.error_rate(),
             response_time_ms: Latency::new(&response),
             service_time_ms: Latency::new(&service),
+            active_time_ms: None,
+            // How often each was chosen is known of the whole run only.
+            choices: Vec::new(),
             first_response_ms: Latency::default(),
             failed_time_ms: Default::default(),
             callbacks: CallbackCounts::default(),
@@ -215,26 +218,103 @@ fn requests(seconds: &[TimelineSecond]) -> Requests {
     }
 }
 
-/// Errors by kind, with the most frequent message of that kind in the whole run.
-fn errors(seconds: &[TimelineSecond], known: &[ErrorSummary]) -> Vec<ErrorSummary> {
-    let mut errors: Vec<ErrorSummary> = Vec::new();
+/// What stands for messages that a part of a run does not tell apart.
+const SEVERAL: &str = "(one of several messages, which a part of a run does not tell apart)";
+
+/// Errors by kind and, where it is certain that they occurred in this part, by message.
+fn errors(
+    seconds: &[TimelineSecond],
+    known: &[ErrorSummary],
+    from: f64,
+    to: f64,
+) -> Vec<ErrorSummary> {
+    let mut kinds: Vec<(&str, u64, f64)> = Vec::new();
     for second in seconds {
         for (kind, count) in &second.kinds {
-            match errors.iter_mut().find(|error| error.kind == *kind) {
-                Some(error) => error.count += count,
-                None => {
-                    let example = known.iter().find(|error| error.kind == *kind);
-                    errors.push(ErrorSummary {
-                        kind: kind.clone(),
-                        message: example.map(|error| error.message.clone()).unwrap_or_default(),
-                        count: *count,
-                        first_at_s: second.t_s as f64 - 1.0,
-                        details: example.and_then(|error| error.details.clone()),
-                    });
-                }
+            match kinds.iter_mut().find(|(known, ..)| known == kind) {
+                Some((_, total, _)) => *total += count,
+                None => kinds.push((kind, *count, second.t_s as f64 - 1.0)),
             }
+        }
+    }
+    let mut errors: Vec<ErrorSummary> = Vec::new();
+    for (kind, count, first_at_s) in kinds {
+        let may = |error: &&ErrorSummary| {
+            let last = error.last_at_s.unwrap_or(f64::INFINITY);
+            error.kind == kind && error.first_at_s < to && last >= from
+        };
+        // All of those whose first and last occurrence are in it occurred in it.
+        let is_within = |error: &&ErrorSummary| {
+            error.first_at_s >= from && error.last_at_s.is_some_and(|last| last < to)
+        };
+        let (whole, partial): (Vec<&ErrorSummary>, Vec<&ErrorSummary>) =
+            known.iter().filter(may).partition(is_within);
+        let certain: u64 = whole.iter().map(|error| error.count).sum();
+        let mut rest = count;
+        if certain <= count && !partial.is_empty() || certain == count {
+            errors.extend(whole.into_iter().cloned());
+            rest -= certain;
+        }
+        if rest > 0 {
+            let only = match partial.as_slice() {
+                [only] => Some(*only),
+                _ => None,
+            };
+            errors.push(ErrorSummary {
+                kind: kind.to_owned(),
+                message: only.map_or_else(|| SEVERAL.to_owned(), |only| only.message.clone()),
+                count: rest,
+                first_at_s,
+                last_at_s: None,
+                details: only.and_then(|only| only.details.clone()),
+            });
         }
     }
     errors.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.kind.cmp(&b.kind)));
     errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn second(t_s: u64, count: u64) -> TimelineSecond {
+        let kinds = [("gateway".to_owned(), count)].into_iter().collect();
+        TimelineSecond { t_s, kinds, ..TimelineSecond::default() }
+    }
+
+    fn known(message: &str, count: u64, first_at_s: f64, last_at_s: Option<f64>) -> ErrorSummary {
+        let (kind, message) = ("gateway".into(), message.into());
+        ErrorSummary { kind, message, count, first_at_s, last_at_s, details: None }
+    }
+
+    fn told(counts: [u64; 4], known: &[ErrorSummary], from: u64, to: u64) -> Vec<(String, u64)> {
+        let seconds: Vec<TimelineSecond> = (1..)
+            .zip(counts)
+            .filter(|(t_s, count)| *t_s > from && *t_s <= to && *count > 0)
+            .map(|(t_s, count)| second(t_s, count))
+            .collect();
+        let errors = errors(&seconds, known, from as f64, to as f64);
+        errors.into_iter().map(|error| (error.message, error.count)).collect()
+    }
+
+    #[test]
+    fn messages_of_a_part_are_those_that_are_certain_to_be_in_it() {
+        let of = |message: &str, count| (message.to_owned(), count);
+        let early = known("early", 5, 0.1, Some(1.5));
+        let late = known("late", 7, 2.1, Some(3.9));
+        let both = [early.clone(), late.clone()];
+        let counts = [3, 2, 4, 3];
+        assert_eq!(told(counts, &both, 0, 2), [of("early", 5)]);
+        assert_eq!(told(counts, &both, 2, 4), [of("late", 7)]);
+        assert_eq!(told(counts, &both, 3, 4), [of("late", 3)]);
+        assert_eq!(told(counts, &both, 0, 4), [of("late", 7), of("early", 5)]);
+        // Of one it is certain, and of what is left as well.
+        assert_eq!(told(counts, &both, 0, 3), [of("early", 5), of("late", 4)]);
+        assert_eq!(told(counts, &both, 1, 3), [of(SEVERAL, 6)]);
+        // What an older version kept says only when each was first.
+        let old = [known("early", 5, 0.1, None), known("late", 7, 2.1, None)];
+        assert_eq!(told(counts, &old, 0, 2), [of("early", 5)]);
+        assert_eq!(told(counts, &old, 2, 4), [of(SEVERAL, 7)]);
+    }
 }

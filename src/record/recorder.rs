@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::breakdown::Stop;
 use super::tally::{ErrorCount, SlowRequest, Tally};
 use super::{Histogram, cut};
-use crate::client::CallError;
+use crate::client::{Body, CallError, Reply};
 use crate::engine::event::{Event, Finished, Iteration, Listener, Outcome};
 use crate::error::chain;
 use crate::wire::Route;
@@ -271,7 +271,8 @@ impl Recorder {
                 message: cut(&error.to_string()).into_owned(),
                 count: 1,
                 first_at: done.saturating_duration_since(start),
-                details: details(error),
+                last_at: Some(done.saturating_duration_since(start)),
+                details: details(error).or_else(|| refusal(finished.reply.as_ref())),
             });
         }
         if outcome == Outcome::Ok {
@@ -280,6 +281,9 @@ impl Recorder {
                 // Several steps: from writing the first request to the end of the last one.
                 let service = iteration.written.map_or(Duration::ZERO, |written| done - written);
                 tally.service.record(service);
+                if by_step {
+                    tally.active.record(response.saturating_sub(iteration.paused));
+                }
             }
             answered(tally, finished, start);
             if finished.ends && !measured {
@@ -434,6 +438,17 @@ fn details(error: &CallError) -> Option<String> {
     (!lines.is_empty()).then(|| cut(&lines.join("\n")).into_owned())
 }
 
+/// What came back to a plain request that failed by its status.
+fn refusal(reply: Option<&Reply>) -> Option<String> {
+    let Body::Http(response) = &reply?.body else { return None };
+    let body = String::from_utf8_lossy(&response.body[..response.body.len().min(DETAILS_MAX)]);
+    let lines = format!("status {}\n{}", response.status, body.trim_end());
+    Some(cut(&lines).into_owned())
+}
+
+/// Of a body, this much is looked at.
+const DETAILS_MAX: usize = 16 << 10;
+
 impl Listener for Recorder {
     fn on(&mut self, event: Event<'_>) {
         match event {
@@ -475,6 +490,7 @@ impl Listener for Recorder {
                     message: cut(&chain(error)).into_owned(),
                     count: 1,
                     first_at: at.saturating_duration_since(start),
+                    last_at: Some(at.saturating_duration_since(start)),
                     details: None,
                 });
             }
@@ -541,6 +557,7 @@ mod tests {
                 written: Some(at),
                 starved: Duration::ZERO,
                 blocked: Duration::ZERO,
+                paused: Duration::ZERO,
             },
             step: 0,
             begins: true,

@@ -370,6 +370,7 @@ mod tests {
                     message: kind.into(),
                     count: 1,
                     first_at: Duration::ZERO,
+                    last_at: Some(Duration::ZERO),
                     details: None,
                 });
             }

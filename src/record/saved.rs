@@ -229,6 +229,7 @@ fn check_scenario(scenario: &ScenarioSummary) -> Result<(), Wrong> {
     for (name, latency) in [
         ("response_time_ms", Some(&scenario.response_time_ms)),
         ("service_time_ms", Some(&scenario.service_time_ms)),
+        ("active_time_ms", scenario.active_time_ms.as_ref()),
         ("first_response_ms", Some(&scenario.first_response_ms)),
         ("gateway_ms", scenario.gateway_ms.as_ref()),
         ("network_ms", scenario.network_ms.as_ref()),

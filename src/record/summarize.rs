@@ -206,6 +206,7 @@ impl Recording {
             error_rate: requests.error_rate(),
             response_time_ms: Latency::new(totals.ok()),
             service_time_ms: Latency::new(&totals.service),
+            active_time_ms: some(&totals.active),
             first_response_ms: Latency::new(&totals.first),
             failed_time_ms: self.failed_times(),
             timeline: self.timeline_summary(),
@@ -248,6 +249,7 @@ impl Recording {
                 message: error.message.clone(),
                 count: error.count,
                 first_at_s: error.first_at.as_secs_f64(),
+                last_at_s: error.last_at.map(|at| at.as_secs_f64()),
                 details: error.details.clone(),
             })
             .collect();

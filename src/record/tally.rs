@@ -77,6 +77,9 @@ pub struct Tally {
     /// Service time of ok requests.
     #[serde(skip_serializing_if = "is_default")]
     pub service: Histogram,
+    /// Response time of ok iterations without the pauses in them, where they have steps.
+    #[serde(skip_serializing_if = "is_default")]
+    pub active: Histogram,
     /// From due to the first reply, for ok requests to streaming endpoints.
     #[serde(skip_serializing_if = "is_default")]
     pub first: Histogram,
@@ -202,6 +205,9 @@ pub struct ErrorCount {
     pub count: u64,
     /// When it first occurred, from the start of the measurement.
     pub first_at: Duration,
+    /// When it last occurred; not known of what an older version kept.
+    #[serde(default)]
+    pub last_at: Option<Duration>,
     /// Name and stack of the Executor, if it failed there.
     pub details: Option<String>,
 }
@@ -247,6 +253,7 @@ impl Errors {
         if let Some(known) = self.counts.iter_mut().find(same) {
             known.count += error.count;
             known.first_at = known.first_at.min(error.first_at);
+            known.last_at = known.last_at.zip(error.last_at).map(|(a, b)| a.max(b));
         } else if self.counts.len() < Errors::MESSAGES_MAX || error.message == Errors::OTHERS {
             self.counts.push(error);
         } else {
@@ -339,6 +346,7 @@ impl Tally {
         }
         self.drops.merge(&other.drops);
         self.service.merge(&other.service);
+        self.active.merge(&other.active);
         self.first.merge(&other.first);
         self.lag.merge(&other.lag);
         self.pacer.merge(&other.pacer);
@@ -427,6 +435,7 @@ mod tests {
             message: message.into(),
             count: 1,
             first_at: Duration::ZERO,
+            last_at: Some(Duration::ZERO),
             details: None,
         }
     }
@@ -480,7 +489,11 @@ mod tests {
             5 => tally.service.record(took),
             6 => tally.step(1).response[0].record(took),
             7 => tally.executor("e").record(took),
-            8 => tally.errors.record(ErrorCount { first_at: took, ..error("failed") }),
+            8 => tally.errors.record(ErrorCount {
+                first_at: took,
+                last_at: Some(took),
+                ..error("failed")
+            }),
             9 => {
                 let stops = [Stop::Lag, Stop::Network, Stop::Gateway].map(|stop| (stop, took / 4));
                 tally.breakdown.record(took, stops, [("e", took / 4)].into_iter());

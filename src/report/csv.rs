@@ -1,11 +1,11 @@
-//! The timelines of all scenarios as CSV, one row per second. Latencies are in ms; a field without
+//! The timelines of all scenarios as CSV, one row per second, then one per list of steps of `choose`. Latencies are in ms; a field without
 //! a value is empty.
 
 use std::io;
 
 use crate::record::summary::Summary;
 
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 17] = [
     "scenario",
     "t_s",
     "offered",
@@ -22,7 +22,12 @@ const COLUMNS: [&str; 16] = [
     "lag_p99_ms",
     "kinds",
     "executors",
+    "choice",
 ];
+
+/// Where a row about a list of steps has its iterations, and its name.
+const SENT: usize = 3;
+const CHOICE: usize = 16;
 
 pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
     let mut writer = csv::Writer::from_writer(out);
@@ -54,7 +59,16 @@ pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()
                 number(second.lag_p99),
                 kinds.join(" "),
                 executors.join(" "),
+                String::new(),
             ])?;
+        }
+        // Of a whole scenario, so without a second.
+        for choice in &scenario.choices {
+            let mut row = vec![String::new(); COLUMNS.len()];
+            row[0].clone_from(&scenario.name);
+            row[SENT] = choice.iterations.to_string();
+            row[CHOICE].clone_from(&choice.name);
+            writer.write_record(row)?;
         }
     }
     writer.flush()

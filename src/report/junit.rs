@@ -4,7 +4,7 @@
 use std::io;
 
 use super::escape::xml;
-use super::words::{actual, end};
+use super::words::{actual, choices, end, without_pauses};
 use crate::record::summary::{ScenarioSummary, Summary, Verdict};
 
 /// CaseOutcome of a case.
@@ -139,7 +139,11 @@ fn errors(scenario: &ScenarioSummary) -> String {
 }
 
 fn notes(scenario: &ScenarioSummary) -> Vec<String> {
-    scenario.validity.reasons.iter().map(|reason| format!("not valid: {reason}")).collect()
+    let reasons = scenario.validity.reasons.iter().map(|reason| format!("not valid: {reason}"));
+    let chosen = choices(scenario).map(|choices| format!("chosen: {choices}"));
+    let without =
+        without_pauses(scenario).map(|without| format!("without their pauses, {without}"));
+    reasons.chain(chosen).chain(without).collect()
 }
 
 fn counts<'a>(cases: impl Iterator<Item = &'a Case>) -> String {

@@ -5,7 +5,10 @@ use std::io;
 
 use super::best::{groups, rows};
 use super::escape::{markdown as text, markdown_code as code, markdown_cut};
-use super::words::{actual, answer, count, end, latency, outcome, percent, rate, time, verdict};
+use super::words::{
+    actual, answer, choices, count, end, latency, outcome, percent, rate, time, verdict,
+    without_pauses,
+};
 use crate::record::summary::{ScenarioSummary, Summary, Verdict};
 
 /// Maximum number of errors per scenario, to keep a comment short.
@@ -71,6 +74,9 @@ fn write_whole(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
 fn remarks(scenario: &ScenarioSummary, out: &mut dyn io::Write) -> io::Result<()> {
     let mut lines = Vec::new();
     lines.extend(end(scenario).map(|how| text(&how)));
+    lines.extend(choices(scenario).map(|choices| format!("chosen: {}", text(&choices))));
+    let without = without_pauses(scenario);
+    lines.extend(without.map(|without| format!("without their pauses, {}", text(&without))));
     for threshold in &scenario.thresholds {
         let that = code(&threshold.that);
         match threshold.verdict {

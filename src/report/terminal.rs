@@ -4,8 +4,8 @@ use std::io;
 
 use super::best::{groups, rows};
 use super::words::{
-    actual, answer, count, end, fit, impossible, latency, outcome, percent, rate, time, unanswered,
-    verdict, width, wrap,
+    actual, answer, choices, count, end, fit, impossible, latency, outcome, percent, rate, time,
+    unanswered, verdict, width, without_pauses, wrap,
 };
 use crate::record::summary::{PartState, ScenarioSummary, Summary, Verdict};
 
@@ -131,8 +131,9 @@ fn remarks(scenario: &ScenarioSummary, color: bool, out: &mut dyn io::Write) -> 
         let example = assertion.example.as_deref().unwrap_or_default();
         lines.push(("assertion", format!("{} – failed on {of}: {example}", assertion.name)));
     }
-    lines.extend(chosen(scenario).map(|text| ("chosen", text)));
+    lines.extend(choices(scenario).map(|text| ("chosen", text)));
     lines.extend(parts(scenario).map(|text| ("parts", text)));
+    lines.extend(without_pauses(scenario).map(|text| ("no pauses", text)));
     lines.extend(unanswered(scenario));
     lines.extend(impossible(scenario).map(|text| ("times", text)));
     for error in scenario.errors.iter().take(ERRORS) {
@@ -182,14 +183,6 @@ fn parts(scenario: &ScenarioSummary) -> Option<String> {
         "{complete} of {of} complete, {each} requests each, p99 send delay up to {}",
         latency(lag)
     ))
-}
-
-/// How often each list of steps was chosen.
-fn chosen(scenario: &ScenarioSummary) -> Option<String> {
-    let each = scenario.choices.iter();
-    let each = each.map(|choice| format!("{} {} times", choice.name, count(choice.iterations)));
-    let all: Vec<String> = each.collect();
-    (!all.is_empty()).then(|| all.join(", "))
 }
 
 fn painted(word: &str, verdict: Verdict, color: bool) -> String {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::record::summary::{
-    EndReason, ScenarioSummary, Summary, ThresholdSummary, UnmatchedReplies, Verdict,
+    EndReason, Latency, ScenarioSummary, Summary, ThresholdSummary, UnmatchedReplies, Verdict,
 };
 
 /// A latency in ms with three significant digits in a suitable unit; a dash if there is none.
@@ -58,6 +58,28 @@ pub(super) fn rate(per_s: f64) -> String {
 }
 
 /// A share from 0 to 1 in percent. A positive share is never shown as zero.
+/// How often each list of steps was chosen.
+pub(super) fn choices(scenario: &ScenarioSummary) -> Option<String> {
+    let each = scenario.choices.iter();
+    let each = each.map(|choice| format!("{} {} times", choice.name, count(choice.iterations)));
+    let all: Vec<String> = each.collect();
+    (!all.is_empty()).then(|| all.join(", "))
+}
+
+/// The times of iterations without the pauses in them, where they have some.
+pub(super) fn active(scenario: &ScenarioSummary) -> Option<&Latency> {
+    let active = scenario.active_time_ms.as_ref()?;
+    // Pauses make every iteration longer that has one.
+    (active.mean < scenario.response_time_ms.mean).then_some(active)
+}
+
+/// The same in words.
+pub(super) fn without_pauses(scenario: &ScenarioSummary) -> Option<String> {
+    let active = active(scenario)?;
+    let p99 = active.told_p99().map(|p99| format!(" and {} at p99", latency(Some(p99))));
+    Some(format!("iterations take {} at p50{}", latency(active.p50), p99.unwrap_or_default()))
+}
+
 pub(super) fn percent(share: f64) -> String {
     let percent = share * 100.0;
     match percent {

@@ -37,7 +37,7 @@ use crate::record::{Delta, Recorder, Recording, Window, cut};
 use crate::scenario::condition::Condition;
 use crate::threshold::Evidence;
 use crate::units::Part;
-use crate::wire::{Family, Form};
+use crate::wire::{Family, Form, Schemas};
 
 /// Deltas on their way to be merged: some for each worker. A worker that finds no room keeps its
 /// counts and hands them over later, added up.
@@ -107,7 +107,12 @@ fn not_reached(
     reason: String,
 ) -> ScenarioSummary {
     let scenario = &context.plan.scenarios[index];
-    let examiner = examiner(context, scenario, Form::Protobuf(Family::V1), &context.options.stop);
+    let examiner = examiner(
+        context,
+        scenario,
+        (Form::Protobuf(Family::V1), &Schemas::default()),
+        &context.options.stop,
+    );
     let examined = examiner.map(|examiner| {
         examiner.not_reached(kind, &reason);
         found(&lock(&examiner.examined()))
@@ -121,10 +126,15 @@ fn not_reached(
 }
 
 /// Looks at the answers of a scenario, where somebody wants that.
-fn examiner(context: &Context, scenario: &Scenario, form: Form, stop: &Stop) -> Option<Examiner> {
+fn examiner(
+    context: &Context,
+    scenario: &Scenario,
+    spoken: (Form, &Schemas),
+    stop: &Stop,
+) -> Option<Examiner> {
     Examiner::new(
         &scenario.steps,
-        form,
+        spoken,
         context.plan.seed,
         context.options.output.clone(),
         context.saves.clone(),
@@ -154,6 +164,7 @@ async fn carry_out(
     target.jina = first.info.jina.as_deref().map(|told| cut(told).into_owned());
     target.docarray = first.info.docarray.as_deref().map(|told| cut(told).into_owned());
     let (form, schemas) = (first.form, first.schemas.clone());
+    let told = schemas.clone();
     // Making the first requests may take a while, and must not hold up the runtime.
     let (steps, warm) = (scenario.steps.clone(), !scenario.warmup.is_zero());
     // One trial after the other would soon be through with its Documents.
@@ -166,7 +177,7 @@ async fn carry_out(
     let (warmup, feeds, chain) =
         made.await.unwrap_or(Err(FeedError::Gone)).map_err(Obstacle::Broken)?;
 
-    let examiner = examiner(context, scenario, form, &stop);
+    let examiner = examiner(context, scenario, (form, &told), &stop);
     // As `client.post` has it: a load has no order that anybody would ask for.
     let in_order = matches!(scenario.load, Load::Once) && scenario.client.results_in_order;
     let (answers, examined, examining) = look_at_answers(examiner, in_order);

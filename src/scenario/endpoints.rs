@@ -1,22 +1,54 @@
 //! The endpoints of a Flow's Executors, as far as its files tell them.
 
-use std::path::Path;
+use std::path::Path as FilePath;
 
-use crate::source::{Node, Sources, Value};
+use super::python::{Method, Python, Route};
+use crate::source::{Entry, Node, Sources, Value};
+use crate::wire::Schema;
 
 /// Reads a file beside the Flow's, by its path as the Flow's file or an Executor's has it; `None` where
 /// it cannot be read.
-pub type Files<'a> = &'a dyn Fn(&Path) -> Option<String>;
+pub type Files<'a> = &'a dyn Fn(&FilePath) -> Option<String>;
 
 /// Files of Executors that are read for one Flow.
 const FILES_MAX: usize = 100;
+
+/// What Jina calls the endpoint that answers for all that are not bound by name.
+const DEFAULT: &str = "/default";
+
+/// Modules that one file may import names from, and those that they may.
+const IMPORTS_DEEP: usize = 4;
+
+/// What an endpoint is, as far as files tell it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Its name, such as `/search`; `/` for what is done at all that have none.
+    pub on: String,
+    /// Of the Documents that it takes; `None` where no file says, as of a Flow of v1.
+    pub input: Option<Schema>,
+    /// Of those that it gives.
+    pub output: Option<Schema>,
+    /// Whether it answers one Document with many.
+    pub streams: bool,
+}
+
+/// A path of a gateway of the user's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// `POST`.
+    pub method: String,
+    /// `/api/v1/search`.
+    pub path: String,
+    /// Of the body that it takes.
+    pub body: Option<Schema>,
+}
 
 /// Finds the endpoints of Executors.
 pub(super) struct Endpoints<'a> {
     files: Files<'a>,
     left: usize,
     /// In the order they were found.
-    pub(super) found: Vec<String>,
+    pub(super) found: Vec<Asked>,
 }
 
 impl<'a> Endpoints<'a> {
@@ -27,77 +59,148 @@ impl<'a> Endpoints<'a> {
     /// Those of an Executor, by its part of a Flow's file: `uses_requests`, or the file that it `uses`, or
     /// the Python files of its `py_modules`.
     pub(super) fn executor(&mut self, executor: &Node) {
-        if self.requests(executor.get("uses_requests")) {
-            return;
-        }
-        let modules = texts(executor.get("py_modules"));
-        match executor.get("uses").and_then(Node::text) {
-            Some(uses) if uses.ends_with(".yml") || uses.ends_with(".yaml") => {
-                self.config(Path::new(uses));
+        let Code { python, class, requests } = self.code(executor);
+        let requests = executor.get("uses_requests").or(requests.as_ref());
+        let bound: Vec<(String, Option<Method>)> = match requests.map(|node| &node.value) {
+            Some(Value::Map(entries)) => {
+                let method =
+                    |entry: &Entry| python.method(class.as_deref(), entry.value.text()?).cloned();
+                entries.iter().map(|entry| (entry.key.clone(), method(entry))).collect()
             }
-            _ => modules.iter().for_each(|file| self.python(Path::new(file))),
+            _ => {
+                let names = |method: &Method| match method.on.is_empty() {
+                    true => vec![DEFAULT.to_owned()],
+                    false => method.on.clone(),
+                };
+                let methods = python.methods(class.as_deref());
+                let each = |method: Method| {
+                    names(&method).into_iter().map(move |on| (on, Some(method.clone())))
+                };
+                methods.into_iter().flat_map(each).collect()
+            }
+        };
+        let floats = executor
+            .get("floating")
+            .is_some_and(|floats| matches!(floats.value, Value::Bool(true)));
+        // At an endpoint that an Executor does not bind, it does what it does by default.
+        let default = self.found.iter().find(|known| known.on == "/").cloned();
+        let before = self.found.len();
+        let gives =
+            bound.iter().find(|(on, _)| on == DEFAULT).and_then(|(_, method)| method.as_ref());
+        if let Some(output) = gives.and_then(|method| python.output(method)).filter(|_| !floats) {
+            let others =
+                self.found.iter_mut().filter(|known| bound.iter().all(|(on, _)| *on != known.on));
+            others.for_each(|known| known.output = Some(output.clone()));
+        }
+        for (on, method) in &bound {
+            self.add(on, method.as_ref().map(|method| (&python, method)), floats);
+        }
+        if let Some(default) = default {
+            let new = self.found[before..].iter_mut();
+            new.for_each(|asked| asked.input.clone_from(&default.input));
         }
     }
 
-    /// Those of a map of endpoints to methods; tells whether there is one.
-    fn requests(&mut self, node: Option<&Node>) -> bool {
-        let Some(Value::Map(entries)) = node.map(|node| &node.value) else { return false };
-        entries.iter().for_each(|entry| self.add(&entry.key));
-        true
+    /// The paths of a gateway of the user's own, by its part of a Flow's file; `None` where it is one of Jina's.
+    pub(super) fn gateway(&mut self, gateway: &Node) -> Option<Vec<Path>> {
+        const OWN: [&str; 5] =
+            ["GRPCGateway", "HTTPGateway", "WebSocketGateway", "CompositeGateway", "Gateway"];
+        let uses = gateway.get("uses").and_then(Node::text)?;
+        if OWN.contains(&uses) {
+            return None;
+        }
+        let Code { python, .. } = self.code(gateway);
+        let path = |route: &Route| Path {
+            method: route.method.clone(),
+            path: route.path.clone(),
+            body: python.body(route),
+        };
+        Some(python.routes.iter().map(path).collect())
     }
 
-    /// Those of an Executor's own YAML.
-    fn config(&mut self, path: &Path) {
+    /// The Python files of an Executor or a gateway.
+    fn code(&mut self, part: &Node) -> Code {
+        let mut code = Code { python: Python::new(), class: None, requests: None };
+        let uses = part.get("uses").and_then(Node::text);
+        match uses {
+            Some(uses) if uses.ends_with(".yml") || uses.ends_with(".yaml") => {
+                self.config(FilePath::new(uses), &mut code);
+            }
+            _ => {
+                code.class = uses.map(|uses| uses.rsplit('.').next().unwrap_or(uses).to_owned());
+                for module in texts(part.get("py_modules")) {
+                    self.python(FilePath::new(&module), &mut code.python, 0);
+                }
+            }
+        }
+        code
+    }
+
+    /// What an Executor's own YAML names.
+    fn config(&mut self, path: &FilePath, code: &mut Code) {
         let Some(text) = self.read(path) else { return };
         let name = path.display().to_string();
         let Some(node) = Sources::new().parse(&name, text, None, &mut Vec::new()) else { return };
-        if self.requests(node.get("requests")) {
-            return;
-        }
+        code.class = node.get("jtype").and_then(Node::text).map(str::to_owned);
         // Paths in it are relative to it.
-        let base = path.parent().unwrap_or(Path::new(""));
+        let base = path.parent().unwrap_or(FilePath::new(""));
         let metas = node.get("metas").and_then(|metas| metas.get("py_modules"));
         for module in texts(node.get("py_modules").or(metas)) {
-            self.python(&base.join(module));
+            self.python(&base.join(module), &mut code.python, 0);
         }
+        code.requests = node.get("requests").cloned();
     }
 
-    /// Those that methods of a Python file are bound to: `@requests(on='/index')`, or a list of them.
-    fn python(&mut self, path: &Path) {
+    /// A Python file, and those beside it that it imports names from.
+    fn python(&mut self, path: &FilePath, python: &mut Python, depth: usize) {
         let Some(text) = self.read(path) else { return };
-        let code: String =
-            text.lines().map(|line| format!("{}\n", without_comment(line))).collect();
-        for (at, _) in code.match_indices("@requests") {
-            let Some(rest) = code[at + "@requests".len()..].trim_start().strip_prefix('(') else {
-                continue;
-            };
-            let Some(rest) = rest.trim_start().strip_prefix("on") else { continue };
-            let Some(rest) = rest.trim_start().strip_prefix('=') else { continue };
-            let value = rest.trim_start();
-            // One text, or a list of them; anything else is known to Python alone.
-            let end = match value.chars().next() {
-                Some('[') => value.find(']'),
-                Some('(') => value.find(')'),
-                Some('\'' | '"') => value.find([',', ')']),
-                _ => None,
-            };
-            quoted(&value[..end.unwrap_or(0)]).iter().for_each(|on| self.add(on));
+        let base = path.parent().unwrap_or(FilePath::new(""));
+        for module in python.read(&text) {
+            let is_plain = !module.is_empty()
+                && module.chars().all(|c| c.is_alphanumeric() || "._".contains(c));
+            if depth < IMPORTS_DEEP && is_plain {
+                let file = format!("{}.py", module.replace('.', "/"));
+                self.python(&base.join(file), python, depth + 1);
+            }
         }
     }
 
-    fn add(&mut self, endpoint: &str) {
+    /// An endpoint that a method answers. What comes to it first is what the first Executor takes, and what comes
+    /// of it is what the last one gives.
+    fn add(&mut self, endpoint: &str, method: Option<(&Python, &Method)>, floats: bool) {
         let plain = endpoint.len() <= 200 && !endpoint.chars().any(char::is_control);
-        let is_new = !self.found.iter().any(|known| known == endpoint);
-        // `/default` is what is done at any other endpoint.
-        if plain && is_new && !endpoint.is_empty() && endpoint != "/default" {
-            self.found.push(endpoint.to_owned());
+        if !plain || endpoint.is_empty() {
+            return;
+        }
+        let on = if endpoint == DEFAULT { "/" } else { endpoint };
+        let (input, output, streams) = match method {
+            Some((python, method)) => (python.input(method), python.output(method), method.streams),
+            None => (None, None, false),
+        };
+        match self.found.iter_mut().find(|known| known.on == on) {
+            None => self.found.push(Asked { on: on.to_owned(), input, output, streams }),
+            Some(known) => {
+                known.streams |= streams;
+                if !floats {
+                    known.output = output.or(known.output.take());
+                }
+            }
         }
     }
 
-    fn read(&mut self, path: &Path) -> Option<String> {
+    fn read(&mut self, path: &FilePath) -> Option<String> {
         self.left = self.left.checked_sub(1)?;
         (self.files)(path)
     }
+}
+
+/// What the files of one Executor tell.
+struct Code {
+    python: Python,
+    /// The name of its class.
+    class: Option<String>,
+    /// Its endpoints as its YAML binds them.
+    requests: Option<Node>,
 }
 
 /// A text, or a list of them.
@@ -107,46 +210,20 @@ fn texts(node: Option<&Node>) -> Vec<String> {
     texts.map(str::to_owned).collect()
 }
 
-/// A line of Python without what comes after a `#` outside of a text.
-fn without_comment(line: &str) -> &str {
-    let mut open = None;
-    for (at, c) in line.char_indices() {
-        match (open, c) {
-            (None, '#') => return &line[..at],
-            (None, '\'' | '"') => open = Some(c),
-            (Some(quote), c) if c == quote => open = None,
-            _ => (),
-        }
-    }
-    line
-}
-
-/// The texts in quotes.
-fn quoted(code: &str) -> Vec<&str> {
-    let mut found = Vec::new();
-    let mut rest = code;
-    while let Some(at) = rest.find(['\'', '"']) {
-        let quote = &rest[at..=at];
-        let Some(end) = rest[at + 1..].find(quote) else { break };
-        found.push(&rest[at + 1..at + 1 + end]);
-        rest = &rest[at + 2 + end..];
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn of(executor: &str, files: &[(&str, &str)]) -> Vec<String> {
-        let read = |path: &Path| {
-            let found = files.iter().find(|(name, _)| Path::new(name) == path);
+        let read = |path: &FilePath| {
+            let found = files.iter().find(|(name, _)| FilePath::new(name) == path);
             found.map(|(_, text)| (*text).to_owned())
         };
         let node = Sources::new().parse("flow.yml", executor.into(), None, &mut Vec::new());
         let mut endpoints = Endpoints::new(&read);
         endpoints.executor(&node.expect("it is YAML"));
-        endpoints.found
+        let names = endpoints.found.into_iter().map(|asked| asked.on);
+        names.filter(|on| on != "/").collect()
     }
 
     #[test]

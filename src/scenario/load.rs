@@ -1,11 +1,12 @@
 //! Reads a suite with everything it includes.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::Suite;
 use super::expand::{self, Combination, Kind, expect, twice};
+use super::vars::{self, Declared, Environment, Origin, Variable};
 use crate::source::{FILE_BYTES_MAX, Node, Place, Problem, Problems, Sources, Value};
 use crate::template::{self, Context};
 use crate::text;
@@ -25,6 +26,8 @@ pub struct Options {
     pub set: Vec<(String, String)>,
     /// What expressions see as `env`. Values are secrets: never shown.
     pub env: Vec<(String, String)>,
+    /// Of those from a file of `--env-file`, the file's name, by theirs.
+    pub env_files: BTreeMap<String, String>,
     /// Gets every value of `env` that the suite looks at.
     pub secrets: Secrets,
 }
@@ -45,6 +48,10 @@ pub struct LoadedSuite {
     pub(crate) documents: Vec<Named>,
     pub(crate) scenarios: Vec<Unit>,
     pub(crate) capacity: Option<Node>,
+    /// The variables, in the order in which they are first defined.
+    vars: Vec<Variable>,
+    /// What files of `--env-file` say.
+    env_files: Vec<(String, String)>,
     pub(crate) secrets: Secrets,
 }
 
@@ -105,6 +112,18 @@ pub fn load_text(
     loader.finish(file, Some(name.to_owned()), Path::new(name))
 }
 
+impl LoadedSuite {
+    /// The variables, in the order in which they are first defined.
+    pub(crate) fn variables(&self) -> &[Variable] {
+        &self.vars
+    }
+
+    /// Variables of the environment that files of `--env-file` say; of several of one name the last one counts.
+    pub(crate) fn of_env_files(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.env_files.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
 struct Loader<'a> {
     options: &'a Options,
     env: Map,
@@ -120,6 +139,7 @@ struct Loader<'a> {
     read: HashMap<PathBuf, ()>,
     // Variables that some file has.
     vars: BTreeSet<String>,
+    variables: Vec<Variable>,
 }
 
 /// Settings of a whole suite, which its first file gives.
@@ -145,6 +165,7 @@ impl<'a> Loader<'a> {
             names: HashMap::new(),
             read: HashMap::new(),
             vars: BTreeSet::new(),
+            variables: Vec::new(),
         }
     }
 
@@ -155,7 +176,19 @@ impl<'a> Loader<'a> {
         stem: Option<String>,
         path: &Path,
     ) -> Result<LoadedSuite, Problems> {
-        let Loader { options, sources, mut problems, flows, documents, scenarios, vars, .. } = self;
+        let Loader {
+            options,
+            sources,
+            mut problems,
+            flows,
+            documents,
+            scenarios,
+            vars,
+            variables,
+            ..
+        } = self;
+        let of_file = |(name, _): &&(String, String)| options.env_files.contains_key(name);
+        let env_files = options.env.iter().filter(of_file).cloned().collect();
         let Some(file) = file else {
             if problems.is_empty() {
                 problems.push(Problem::new(format!("`{}` could not be read", path.display())));
@@ -181,6 +214,8 @@ impl<'a> Loader<'a> {
             documents,
             scenarios,
             capacity: file.capacity,
+            vars: variables,
+            env_files,
             secrets: options.secrets.clone(),
         })
     }
@@ -275,6 +310,13 @@ impl<'a> Loader<'a> {
             ));
             return None;
         }
+        if let Value::List(_) = &node.value {
+            let message = format!("expected a map, found {}", node.found());
+            let help = "a suite has its steps under `scenarios`, as in `scenarios: [{name: search, on: /search}]`; \
+                        docs/coming-from.md shows how the steps of a stress test become scenarios";
+            self.problems.push(Problem::at(node.place(), message).help(help));
+            return None;
+        }
         if !expect(&node, Kind::Map, &mut self.problems) {
             return None;
         }
@@ -356,14 +398,43 @@ impl<'a> Loader<'a> {
                 if outer.vars().contains_key(name) {
                     continue;
                 }
-                let mut value = entry.value.clone();
-                let known = expand::evaluate(&mut value, &context, &mut self.problems);
-                let secret = value.has_secret().then(|| match entry.value.text() {
-                    Some(text) => template::shown(text, &context),
-                    None => "'***'".to_owned(),
-                });
-                let value = if known { value.to_json() } else { serde_json::Value::Null };
-                context.set_var(name, self.overridden(name, value), secret);
+                let mut node = entry.value.clone();
+                let known = expand::evaluate(&mut node, &context, &mut self.problems);
+                let declared = Declared::of(&node, &mut self.problems).filter(|_| known);
+                let (variable, shown) = match &declared {
+                    Some(declared) => {
+                        let set = self
+                            .is_set(name)
+                            .then(|| self.overridden(name, serde_json::Value::Null));
+                        let environment =
+                            Environment { all: &self.options.env, files: &self.options.env_files };
+                        let found = declared.value(name, set, &environment, &mut self.problems);
+                        let (value, origin) =
+                            found.unwrap_or((serde_json::Value::Null, Origin::File));
+                        let shown = declared.is_secret.then(|| declared.shown(&origin));
+                        (Variable::new(name, Some(declared.kind()), value, origin), shown)
+                    }
+                    None => {
+                        let secret = node.has_secret().then(|| match entry.value.text() {
+                            Some(text) => template::shown(text, &context),
+                            None => "'***'".to_owned(),
+                        });
+                        let value = if known { node.to_json() } else { serde_json::Value::Null };
+                        let value = self.overridden(name, value);
+                        let origin = if self.is_set(name) { Origin::Set } else { Origin::File };
+                        (Variable::new(name, None, value, origin), secret)
+                    }
+                };
+                let value = variable.value.clone().unwrap_or_default();
+                if declared.is_some() && shown.is_some() {
+                    vars::hide(&value, &self.options.secrets);
+                }
+                let is_secret = shown.is_some();
+                context.set_var(name, value, shown);
+                if !self.variables.iter().any(|variable| variable.name == name) {
+                    let value = variable.value.filter(|_| !is_secret);
+                    self.variables.push(Variable { value, ..variable });
+                }
             }
         }
         for (key, _) in &self.options.set {
@@ -374,6 +445,11 @@ impl<'a> Loader<'a> {
             }
         }
         context
+    }
+
+    /// Whether the command line says something of a variable.
+    fn is_set(&self, name: &str) -> bool {
+        self.options.set.iter().any(|(key, _)| key.split('.').next() == Some(name))
     }
 
     /// A variable with the value that the command line gives it, if any.

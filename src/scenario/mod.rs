@@ -9,9 +9,11 @@ mod endpoints;
 mod expand;
 mod flow;
 mod load;
+mod python;
 mod running;
 mod schema;
 mod starter;
+mod vars;
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -25,7 +27,7 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-pub use endpoints::Files;
+pub use endpoints::{Asked, Files, Path};
 pub(crate) use expand::suffix;
 pub(crate) use flow::{FamilyWord, Flow, Hosts, ProtocolWord, Ready, Tls, TlsMap};
 pub use load::{LoadedSuite, Options, load, load_text};
@@ -38,7 +40,7 @@ pub use starter::{Environment, FlowFacts, starter};
 use crate::documents::DocumentsSpec;
 use crate::schedule::{ArrivalProcess, Pause};
 use crate::template::Template;
-use crate::units::{Count, Percentage, Range, Rate, Span};
+use crate::units::{Count, Percentage, Price, Range, Rate, Span};
 use condition::{Condition, ConditionError};
 
 /// One file: Flows, Documents and the scenarios that run.
@@ -421,6 +423,63 @@ pub(crate) struct Capacity {
     pub confidence: Option<Percentage>,
     /// The time for which one load is tried. `20s` unless set.
     pub trial: Option<Span>,
+    /// What a replica of an Executor costs while it runs, as in `1.20/h`: of each, or by the Executor's name.
+    pub cost: Option<Cost>,
+}
+
+/// What replicas of Executors cost.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Cost {
+    /// A replica of any.
+    Each(Price),
+    /// By the Executor's name; others cost nothing.
+    By(IndexMap<String, Price>),
+}
+
+impl Cost {
+    /// What so many replicas of these Executors cost per hour.
+    pub(crate) fn per_hour(&self, replicas: &[(String, u32)]) -> f64 {
+        let price = |name: &str| match self {
+            Cost::Each(price) => price.per_hour(),
+            Cost::By(prices) => prices.get(name).map_or(0.0, |price| price.per_hour()),
+        };
+        replicas.iter().map(|(name, count)| price(name) * f64::from(*count)).sum()
+    }
+}
+
+impl<'de> Deserialize<'de> for Cost {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Cost, D::Error> {
+        struct CostVisitor;
+
+        impl<'de> Visitor<'de> for CostVisitor {
+            type Value = Cost;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a price such as `1.20/h`, or a map such as `{encoder: 0.80/h}`")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Cost, E> {
+                text.parse().map(Cost::Each).map_err(E::custom)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Cost, A::Error> {
+                IndexMap::deserialize(MapAccessDeserializer::new(map)).map(Cost::By)
+            }
+        }
+
+        deserializer.deserialize_any(CostVisitor)
+    }
+}
+
+impl JsonSchema for Cost {
+    fn schema_name() -> Cow<'static, str> {
+        "Cost".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let price = generator.subschema_for::<Price>();
+        json_schema!({"anyOf": [price, {"type": "object", "additionalProperties": price}]})
+    }
 }
 
 impl<'de, T> Deserialize<'de> for Later<T> {

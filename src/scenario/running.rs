@@ -1,11 +1,13 @@
-//! A commented suite for a Flow that is running, made of what it tells of its endpoints.
+//! A commented suite for Flows whose endpoints are known: of one that is running by what it tells, of
+//! others by their files.
 
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use super::endpoints::{Asked, Path};
 use crate::source::to_yaml;
-use crate::wire::{Schema, Schemas};
+use crate::wire::{Map, Schema, Schemas};
 
 /// A suite for the Flow at an address: a scenario for each endpoint that it told of, with Documents that fit
 /// the endpoint's schema.
@@ -22,7 +24,14 @@ pub fn starter_of(address: &str, schemas: &Schemas) -> String {
          documents:\n",
         quoted(&address),
     );
-    let told: Vec<_> = schemas.iter().filter(|(name, _)| !name.contains("_jina_")).collect();
+    let told = schemas.iter().filter(|(name, _)| !name.contains("_jina_"));
+    let told = told.map(|(name, schema)| Asked {
+        on: if bare(name) == "default" { "/".into() } else { format!("/{}", bare(name)) },
+        input: Some(schema.input.clone()),
+        output: Some(schema.output.clone()),
+        streams: schema.streams,
+    });
+    let told: Vec<Asked> = told.collect();
     if told.is_empty() {
         text.push_str(
             "  # The Flow told no schemas: give here what its endpoints take.\n\
@@ -38,64 +47,212 @@ pub fn starter_of(address: &str, schemas: &Schemas) -> String {
         );
         return text;
     }
-    for (endpoint, schema) in &told {
-        let takes = match schema.input.is_default() {
-            true => "Documents as those of v1".to_owned(),
-            false => format!("`{}`", shown(schema.input.name())),
+    let scenarios = named(&[Part { flow: None, asked: &told, paths: None }]);
+    documents(&mut text, &scenarios);
+    text.push_str("\nscenarios:\n");
+    scenarios.iter().for_each(|scenario| scenario.write(&mut text));
+    text
+}
+
+/// A Flow of a suite, with what is known of its endpoints.
+pub(super) struct Part<'a> {
+    /// Its name, where scenarios have to say it.
+    pub(super) flow: Option<&'a str>,
+    pub(super) asked: &'a [Asked],
+    /// Those of a gateway of its own, which is then asked in place of the endpoints.
+    pub(super) paths: Option<&'a [Path]>,
+}
+
+/// A scenario of such a suite.
+pub(super) struct Scenario<'a> {
+    name: String,
+    flow: Option<&'a str>,
+    needs: Vec<String>,
+    what: What<'a>,
+}
+
+enum What<'a> {
+    Endpoint(&'a Asked),
+    /// With the other paths that there are.
+    Path(&'a Path, Vec<&'a Path>),
+    /// A gateway of which no file says which paths it has.
+    Unknown,
+}
+
+/// Scenarios for all Flows, each after those of the Flows before it, and after the one that indexes.
+pub(super) fn named<'a>(parts: &[Part<'a>]) -> Vec<Scenario<'a>> {
+    let mut all: Vec<Scenario<'_>> = Vec::new();
+    for part in parts {
+        let before: Vec<String> = all.iter().map(|scenario| scenario.name.clone()).collect();
+        let first = all.len();
+        let whats = match part.paths {
+            Some([]) => vec![("all".to_owned(), What::Unknown)],
+            Some(paths) => {
+                // What takes a body, and no variable in its path, can be asked as it is.
+                let plain = |path: &&Path| !path.path.contains('{');
+                let best = paths.iter().find(|path| plain(path) && path.body.is_some());
+                let best = best.or_else(|| paths.iter().find(plain)).unwrap_or(&paths[0]);
+                let others = paths.iter().filter(|path| *path != best).collect();
+                let name = best.path.trim_matches('/').rsplit('/').next().unwrap_or_default();
+                vec![(shown(name), What::Path(best, others))]
+            }
+            None => {
+                // What indexes comes first.
+                let mut asked: Vec<&Asked> = part.asked.iter().collect();
+                asked.sort_by_key(|asked| asked.on != INDEX);
+                asked.into_iter().map(|asked| (name(&asked.on), What::Endpoint(asked))).collect()
+            }
         };
-        let _ = writeln!(text, "  # `{}` takes {takes}.", shown(endpoint));
-        let yaml = to_yaml(&json!({name(endpoint): generator(&schema.input)}));
+        for (name, what) in whats {
+            let name = if name.is_empty() { "all".to_owned() } else { name };
+            let is_taken = |name: &str| all.iter().any(|scenario| scenario.name == name);
+            let name = match (is_taken(&name), part.flow) {
+                (true, Some(flow)) => format!("{flow} {name}"),
+                _ => name,
+            };
+            let needs = match all.get(first) {
+                Some(Scenario { what: What::Endpoint(Asked { on, .. }), name, .. })
+                    if on == INDEX =>
+                {
+                    vec![name.clone()]
+                }
+                _ => before.clone(),
+            };
+            all.push(Scenario { name, flow: part.flow, needs, what });
+        }
+    }
+    all
+}
+
+/// The endpoint that has to come before others.
+const INDEX: &str = "/index";
+
+/// A generator for each scenario that sends Documents.
+pub(super) fn documents(text: &mut String, scenarios: &[Scenario<'_>]) {
+    for scenario in scenarios {
+        let What::Endpoint(asked) = &scenario.what else { continue };
+        if let Some(input) = &asked.input {
+            let takes = match input.is_default() {
+                true => "Documents as those of v1".to_owned(),
+                false => format!("`{}`", shown(input.name())),
+            };
+            let _ = writeln!(text, "  # `{}` takes {takes}.", shown(&asked.on));
+        }
+        let yaml = to_yaml(&json!({&scenario.name: generator(asked.input.as_ref())}));
         for line in yaml.lines() {
             let _ = writeln!(text, "  {line}");
         }
     }
-    text.push_str("\nscenarios:\n");
-    for (endpoint, schema) in &told {
-        let name = name(endpoint);
-        let on = if name == "default" { "/".to_owned() } else { format!("/{name}") };
-        let (name, on) = (quoted(&name), quoted(&on));
-        let _ = writeln!(
-            text,
-            "  - name: {name}\n    on: {on}\n    documents: {name}\n    request_size: 1"
-        );
-        if schema.streams {
-            text.push_str("    stream: true\n");
+}
+
+impl Scenario<'_> {
+    pub(super) fn write(&self, text: &mut String) {
+        let name = quoted(&self.name);
+        let _ = writeln!(text, "  - name: {name}");
+        if let Some(flow) = self.flow {
+            let _ = writeln!(text, "    flow: {}", quoted(flow));
         }
-        text.push_str(
-            "    # load: {rate: 20/s, duration: 10s}\n\
-             \x20   assert:\n\
-             \x20     - response.status == \"SUCCESS\"\n",
-        );
-        if !schema.output.is_default() {
-            let fields: Vec<&str> = schema.output.fields().collect();
-            let fields = shown(&fields.join(", "));
-            let _ = writeln!(text, "      # The Documents of its responses have {fields}.");
+        if !self.needs.is_empty() {
+            let needs: Vec<String> = self.needs.iter().map(|name| quoted(name)).collect();
+            let _ = writeln!(text, "    needs: [{}]", needs.join(", "));
+        }
+        match &self.what {
+            What::Endpoint(asked) => {
+                let on = quoted(&shown(&asked.on));
+                let _ = writeln!(text, "    on: {on}\n    documents: {name}\n    request_size: 1");
+                if asked.streams {
+                    text.push_str("    stream: true\n");
+                }
+                text.push_str(
+                    "    # load: {rate: 20/s, duration: 10s}\n\
+                     \x20   assert:\n\
+                     \x20     - response.status == \"SUCCESS\"\n",
+                );
+                if let Some(output) = asked.output.as_ref().filter(|output| !output.is_default()) {
+                    let fields: Vec<&str> = output.fields().collect();
+                    let fields = shown(&fields.join(", "));
+                    let _ = writeln!(text, "      # The Documents of its responses have {fields}.");
+                }
+            }
+            What::Path(path, others) => {
+                let route = |path: &&Path| format!("`{} {}`", path.method, shown(&path.path));
+                let others: Vec<String> = others.iter().map(route).collect();
+                if !others.is_empty() {
+                    let _ = writeln!(text, "    # There are also {}.", others.join(", "));
+                }
+                let mut request = Map::new();
+                request.insert("method".into(), path.method.as_str().into());
+                request.insert("path".into(), shown(&path.path).into());
+                if let Some(body) = &path.body {
+                    request.insert("json".into(), plain(&body.example()));
+                }
+                write_request(text, request.into());
+            }
+            What::Unknown => {
+                text.push_str("    # A guess: the path, for no file here says which there are.\n");
+                write_request(text, json!({"path": "/"}));
+            }
         }
     }
-    text
+}
+
+/// A plain request, with a load: it has no Documents whose number could end it.
+fn write_request(text: &mut String, request: Value) {
+    for line in to_yaml(&json!({"request": request})).lines() {
+        let _ = writeln!(text, "    {line}");
+    }
+    text.push_str(
+        "    load: {clients: 2, requests: 100}\n\
+         \x20   assert:\n\
+         \x20     - response.status_code == 200\n",
+    );
+}
+
+/// An example of `fields:` as the JSON that a plain request has, where an expression stands for a generator.
+fn plain(example: &Value) -> Value {
+    let Value::Object(map) = example else {
+        return match example {
+            Value::Array(items) => items.iter().map(plain).collect(),
+            value => value.clone(),
+        };
+    };
+    let keys: Vec<&str> = map.keys().map(String::as_str).collect();
+    match keys.as_slice() {
+        ["words"] => json!(format!("${{{{ words({}) }}}}", map["words"])),
+        ["bytes"] => json!("aGVsbG8="),
+        ["shape"] => json!([0.5]),
+        ["fields"] => plain(&map["fields"]),
+        ["count", "fields"] => json!([plain(&map["fields"])]),
+        _ => map.iter().map(|(key, value)| (key.clone(), plain(value))).collect::<Map>().into(),
+    }
 }
 
 /// The generator of Documents that fit.
-fn generator(schema: &Schema) -> Value {
-    match schema.is_default() {
-        true => json!({"count": 100, "text": {"words": "5..30"}}),
-        false => json!({"count": 100, "fields": schema.example()}),
+fn generator(schema: Option<&Schema>) -> Value {
+    match schema.filter(|schema| !schema.is_default()) {
+        None => json!({"count": 100, "text": {"words": "5..30"}}),
+        Some(schema) => json!({"count": 100, "fields": schema.example()}),
     }
 }
 
+/// An endpoint without the slashes around it.
+fn bare(endpoint: &str) -> &str {
+    endpoint.trim_matches('/')
+}
+
 fn name(endpoint: &str) -> String {
-    match endpoint.trim_matches('/') {
+    match bare(endpoint) {
         "" => "default".into(),
         name => shown(name),
     }
 }
 
 /// As YAML has it, in quotes where it asks for them.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     to_yaml(&text.into()).trim_end().to_owned()
 }
 
 /// On one line, whatever the Flow says.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

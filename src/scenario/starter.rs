@@ -2,13 +2,16 @@
 
 use std::fmt::Write as _;
 
-use super::endpoints::{Endpoints, Files};
-use crate::source::{Node, Place, Problem, Problems, Sources, Value, to_yaml};
+use super::endpoints::{Asked, Endpoints, Files, Path};
+use super::running::{self, Part, quoted, shown};
+use crate::source::{Node, Place, Problem, Problems, Sources, Value};
 use crate::wire::Protocol;
 
 /// What a starter suite needs to know of a Flow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FlowFacts {
+    /// Its file, as a suite is to call it.
+    pub file: String,
     /// Its protocols and ports, in the order of the file.
     pub gateways: Vec<(Protocol, u16)>,
     /// Whether all of its ports, and its host, are known and none is a guess.
@@ -19,10 +22,12 @@ pub struct FlowFacts {
     pub tls: bool,
     /// Whether it is a Deployment: one Executor, which is served as a Flow is.
     pub is_deployment: bool,
-    /// The names of its Executors.
-    pub executors: Vec<String>,
+    /// Its Executors: their names, and how many replicas of each there are in all shards.
+    pub executors: Vec<(String, u32)>,
     /// Their endpoints, in the order of the files that tell them; empty when none does.
-    pub endpoints: Vec<String>,
+    pub endpoints: Vec<Asked>,
+    /// The paths of a gateway of the user's own over HTTP; `None` where it is one of Jina's.
+    pub paths: Option<Vec<Path>>,
     /// Settings that the file does not have, each with the value that was assumed.
     pub guesses: Vec<String>,
 }
@@ -56,7 +61,8 @@ impl FlowFacts {
         let (mut sources, mut problems) = (Sources::new(), Vec::new());
         let facts = sources.parse(name, untagged(&text), None, &mut problems).and_then(|node| {
             let (problems, guesses) = (&mut problems, Vec::new());
-            Reader { problems, guesses, env, files }.flow(&node)
+            let facts = Reader { problems, guesses, env, files }.flow(&node)?;
+            Some(FlowFacts { file: name.to_owned(), ..facts })
         });
         match Problems::new(&sources, problems) {
             Some(problems) => Err(problems),
@@ -120,30 +126,42 @@ impl Reader<'_> {
         let is_addressed = self.guesses.is_empty();
         let executors = ["executors", "pods"].iter().find_map(|key| node.get(key));
         let executors = executors.map(Node::items).unwrap_or_default();
+        let replicas = |executor: &Node| {
+            let count = |key: &str| match executor.get(key).map(|count| &count.value) {
+                Some(Value::Number(count)) => {
+                    count.as_u64().and_then(|count| u32::try_from(count).ok())
+                }
+                _ => None,
+            };
+            count("replicas").unwrap_or(1).saturating_mul(count("shards").unwrap_or(1))
+        };
         let named = executors.iter().enumerate().map(|(index, executor)| {
-            match executor.get("name").and_then(Node::text) {
-                Some(name) => name.to_owned(),
-                None => format!("executor{index}"),
-            }
+            let name = executor.get("name").and_then(Node::text).map(str::to_owned);
+            (name.unwrap_or_else(|| format!("executor{index}")), replicas(executor))
         });
-        let mut named: Vec<String> = named.collect();
+        let mut named: Vec<(String, u32)> = named.collect();
         if is_deployment {
             // Its one Executor, by the name that Jina gives it.
             let name = setting(&["name"]).and_then(Node::text).unwrap_or("executor");
-            named = vec![name.to_owned()];
+            named = vec![(name.to_owned(), node.get("with").map_or(1, replicas))];
         }
         let mut endpoints = Endpoints::new(self.files);
         match node.get("with").filter(|_| is_deployment) {
             Some(executor) => endpoints.executor(executor),
             None => executors.iter().for_each(|executor| endpoints.executor(executor)),
         }
+        let over_http = gateways.iter().any(|(protocol, _)| *protocol == Protocol::Http);
+        let gateway = node.get("gateway").filter(|_| over_http);
+        let paths = gateway.and_then(|gateway| endpoints.gateway(gateway));
         let endpoints = endpoints.found;
-        if endpoints.is_empty() {
+        if endpoints.is_empty() && paths.is_none() {
             let told = "the endpoints /index and /search, for no file here says which there are";
             self.guesses.push(told.into());
         }
         Some(FlowFacts {
+            file: String::new(),
             endpoints,
+            paths,
             is_addressed,
             gateways,
             host,
@@ -235,15 +253,42 @@ impl Reader<'_> {
     }
 }
 
-/// A commented suite to begin with: for an embedded Flow, or for the one that the facts are of.
-pub fn starter(flow: Option<&FlowFacts>) -> String {
-    let mut text = String::from(
-        "# A suite for flowbench. Check it with `flowbench check FILE`, see what it will do with\n\
-         # `flowbench plan FILE`, run it with `flowbench run FILE`.\n\
-         #\n\
-         # Every random choice derives from the seed: the same seed sends the same bytes.\n\
-         seed: 42\n\n\
-         # Values to use as ${{ vars.rate }}, and to change with --set rate=100/s.\n\
+impl FlowFacts {
+    /// Whether no more is known of its endpoints than their names.
+    fn is_plain(&self) -> bool {
+        let is_plain = |asked: &Asked| {
+            !asked.streams && asked.input.as_ref().is_none_or(|input| input.is_default())
+        };
+        self.paths.is_none() && self.endpoints.iter().all(is_plain)
+    }
+
+    /// Its name in a suite: that of its file.
+    fn name(&self) -> String {
+        let file = std::path::Path::new(&self.file);
+        let name = file.file_stem().and_then(std::ffi::OsStr::to_str).unwrap_or("flow");
+        shown(name)
+    }
+}
+
+const INTRODUCTION: &str = "\
+# A suite for flowbench. Check it with `flowbench check FILE`, see what it will do with
+# `flowbench plan FILE`, run it with `flowbench run FILE`.
+#
+# Every random choice derives from the seed: the same seed sends the same bytes.
+seed: 42
+";
+
+/// A commented suite to begin with: for an embedded Flow, or for those that the facts are of, one after the
+/// other.
+pub fn starter(all: &[FlowFacts]) -> String {
+    let flow = match all {
+        [] => None,
+        [flow] if flow.is_plain() => Some(flow),
+        all => return of_files(all),
+    };
+    let mut text = String::from(INTRODUCTION);
+    text.push_str(
+        "\n# Values to use as ${{ vars.rate }}, and to change with --set rate=100/s.\n\
          vars:\n  rate: 20/s\n  duration: 10s\n\n",
     );
     text.push_str(&flows(flow));
@@ -264,7 +309,12 @@ pub fn starter(flow: Option<&FlowFacts>) -> String {
          scenarios:\n",
     );
     let endpoints = flow.map(|flow| flow.endpoints.as_slice()).unwrap_or_default();
-    let is_known = |on: &str| endpoints.is_empty() || endpoints.iter().any(|known| known == on);
+    let mut endpoints: Vec<&String> = endpoints.iter().map(|asked| &asked.on).collect();
+    // Where there are others, they say more than the one for all that have none.
+    if endpoints.len() > 1 {
+        endpoints.retain(|on| *on != "/");
+    }
+    let is_known = |on: &str| endpoints.is_empty() || endpoints.iter().any(|known| *known == on);
     let indexes = is_known("/index");
     if indexes {
         text.push_str(
@@ -276,9 +326,9 @@ pub fn starter(flow: Option<&FlowFacts>) -> String {
         );
     }
     // What is asked under load: `/search`, or whatever there is besides.
-    let other = endpoints.iter().find(|on| *on != "/index").or(endpoints.first());
-    let on = if is_known("/search") { "/search" } else { other.map_or("/search", String::as_str) };
-    let quoted = |text: &str| to_yaml(&text.into()).trim_end().to_owned();
+    let other = endpoints.iter().find(|on| **on != "/index").or(endpoints.first());
+    let on =
+        if is_known("/search") { "/search" } else { other.map_or("/search", |on| on.as_str()) };
     let name = match on.trim_matches('/') {
         "" => "all",
         // The scenario above has it.
@@ -296,7 +346,7 @@ pub fn starter(flow: Option<&FlowFacts>) -> String {
     let _ = writeln!(text, "    on: {}", quoted(on));
     let rest: Vec<String> = endpoints
         .iter()
-        .filter(|known| known.as_str() != on && *known != "/index")
+        .filter(|known| known.as_str() != on && **known != "/index")
         .map(|known| format!("`{known}`"))
         .collect();
     if !rest.is_empty() {
@@ -307,8 +357,8 @@ pub fn starter(flow: Option<&FlowFacts>) -> String {
         text.push_str("    parameters: {limit: 3}\n");
     }
     let executors = flow.map(|flow| flow.executors.as_slice()).unwrap_or_default();
-    if let Some(first) = executors.first() {
-        let quoted: Vec<String> = executors.iter().map(|name| format!("`{name}`")).collect();
+    if let Some((first, _)) = executors.first() {
+        let quoted: Vec<String> = executors.iter().map(|(name, _)| format!("`{name}`")).collect();
         let _ = write!(
             text,
             "    # Only Executors whose names match; there are {}.\n    # target_executor: {first}\n",
@@ -342,9 +392,57 @@ pub fn starter(flow: Option<&FlowFacts>) -> String {
     text
 }
 
+/// A suite for Flows of whose endpoints more is known than their names, or for several.
+fn of_files(all: &[FlowFacts]) -> String {
+    let mut text = format!("{INTRODUCTION}\nflows:\n");
+    let mut names: Vec<String> = Vec::new();
+    for facts in all {
+        let name = if all.len() == 1 { "flow".to_owned() } else { facts.name() };
+        let is_taken = names.contains(&name);
+        names.push(if is_taken { format!("{name}-{}", names.len() + 1) } else { name });
+    }
+    // Two at one port can only take turns.
+    let shares = |index: usize| {
+        let ports =
+            |facts: &FlowFacts| facts.gateways.iter().map(|(_, port)| *port).collect::<Vec<_>>();
+        let own = ports(&all[index]);
+        let others = all.iter().enumerate().filter(|(other, _)| *other != index);
+        others
+            .map(|(_, facts)| ports(facts))
+            .any(|other| other.iter().any(|port| own.contains(port)))
+    };
+    for (index, (facts, name)) in all.iter().zip(&names).enumerate() {
+        text.push_str(&facts.write(&quoted(name), shares(index)));
+    }
+    let guessed = ["/index", "/search"].map(|on| Asked { on: on.into(), ..Asked::default() });
+    let parts: Vec<Part<'_>> = all
+        .iter()
+        .zip(&names)
+        .map(|(facts, name)| Part {
+            flow: (all.len() > 1).then_some(name.as_str()),
+            asked: if facts.endpoints.is_empty() { &guessed } else { &facts.endpoints },
+            paths: facts.paths.as_deref(),
+        })
+        .collect();
+    let scenarios = running::named(&parts);
+    let mut documents = String::new();
+    running::documents(&mut documents, &scenarios);
+    if !documents.is_empty() {
+        text.push_str(
+            "\n# What requests carry. `${{ … }}` is evaluated for each Document, `i` is its index.\n\
+             documents:\n",
+        );
+        text.push_str(&documents);
+    }
+    text.push_str("\nscenarios:\n");
+    scenarios.iter().for_each(|scenario| scenario.write(&mut text));
+    text
+}
+
 fn flows(flow: Option<&FlowFacts>) -> String {
-    let Some(flow) = flow else {
-        return "flows:\n\
+    match flow {
+        Some(flow) => format!("flows:\n{}", flow.write("flow", false)),
+        None => "flows:\n\
                 \x20 # A Flow started inside the process: no server is needed.\n\
                 \x20 local:\n\
                 \x20   embedded: {}\n\
@@ -352,42 +450,53 @@ fn flows(flow: Option<&FlowFacts>) -> String {
                 \x20 # staging:\n\
                 \x20 #   host: grpcs://staging.example.com:443\n\
                 \x20 #   headers: {authorization: \"Bearer ${{ env.TOKEN }}\"}\n"
-            .into();
-    };
-    let mut text = String::from("flows:\n  flow:\n");
-    let host = flow.host.as_deref().unwrap_or("localhost");
-    let address = |(protocol, port): &(Protocol, u16)| {
-        let scheme = protocol.scheme(flow.tls);
-        // Quoted where YAML asks for it.
-        to_yaml(&format!("{scheme}://{host}:{port}").into()).trim_end().to_owned()
-    };
-    for guess in &flow.guesses {
-        // On one line whatever the file says.
-        let guess: String = guess.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let _ = writeln!(text, "    # A guess: {guess}.");
+            .into(),
     }
-    match flow.gateways.as_slice() {
-        [one] => {
-            let _ = writeln!(text, "    host: {}", address(one));
+}
+
+impl FlowFacts {
+    /// Its part under `flows:`; `starts`: it is started for the run.
+    fn write(&self, name: &str, starts: bool) -> String {
+        let mut text = format!("  {name}:\n");
+        let host = self.host.as_deref().unwrap_or("localhost");
+        // Quoted where YAML asks for it.
+        let address = |(protocol, port): &(Protocol, u16)| {
+            quoted(&format!("{}://{host}:{port}", protocol.scheme(self.tls)))
+        };
+        for guess in &self.guesses {
+            // On one line whatever the file says.
+            let _ = writeln!(text, "    # A guess: {}.", shown(guess));
         }
-        gateways => {
-            text.push_str("    hosts:\n");
-            for gateway in gateways {
-                let _ = writeln!(text, "      {}: {}", gateway.0, address(gateway));
+        match self.gateways.as_slice() {
+            [one] => {
+                let _ = writeln!(text, "    host: {}", address(one));
+            }
+            gateways => {
+                text.push_str("    hosts:\n");
+                for gateway in gateways {
+                    let _ = writeln!(text, "      {}: {}", gateway.0, address(gateway));
+                }
             }
         }
+        if self.tls {
+            text.push_str(
+                "    # Its certificate has to be trusted; where the system does not, name its authority:\n\
+                 \x20   # tls: {ca: ca.pem}\n",
+            );
+        }
+        let file = quoted(&shown(&self.file));
+        let _ = match starts {
+            true => writeln!(
+                text,
+                "    # Started for its scenarios and stopped after them.\n    uses: {file}"
+            ),
+            false => writeln!(
+                text,
+                "    # To start it for the run, and stop it after:\n    # uses: {file}"
+            ),
+        };
+        text
     }
-    if flow.tls {
-        text.push_str(
-            "    # Its certificate has to be trusted; where the system does not, name its authority:\n\
-             \x20   # tls: {ca: ca.pem}\n",
-        );
-    }
-    text.push_str(
-        "    # Started for the run and stopped after it:\n\
-         \x20   # command: [jina, flow, --uses, flow.yml]\n",
-    );
-    text
 }
 
 #[cfg(test)]
@@ -403,7 +512,8 @@ mod tests {
 
     #[test]
     fn scenarios_are_for_the_endpoints_that_the_files_tell() {
-        let python = "@requests(on='/encode')\n@requests(on=['/rank: all', '/index'])\n";
+        let python = "class A(Executor):\n  @requests(on='/encode')\n  def a(self): ...\n  \
+                      @requests(on=['/rank: all', '/index'])\n  def b(self): ...\n";
         let files = |path: &std::path::Path| {
             (path == std::path::Path::new("a.py")).then(|| python.to_owned())
         };
@@ -412,9 +522,10 @@ mod tests {
             facts.unwrap_or_else(|problems| panic!("{problems}"))
         };
         let facts = flow("jtype: Deployment\nwith: {port: 1, uses: A, py_modules: [a.py]}\n");
-        assert_eq!(facts.endpoints, ["/encode", "/rank: all", "/index"]);
+        let names: Vec<&str> = facts.endpoints.iter().map(|asked| asked.on.as_str()).collect();
+        assert_eq!(names, ["/encode", "/rank: all", "/index"]);
         assert_eq!(facts.guesses, [""; 0]);
-        let text = starter(Some(&facts));
+        let text = starter(&[facts]);
         for part in [
             "  - name: index\n    on: /index\n",
             "  - name: encode\n    needs: [index]\n    on: /encode\n    # There are also `/rank: all`.\n",
@@ -424,7 +535,7 @@ mod tests {
         let facts = flow(
             "jtype: Flow\nwith: {port: 1}\nexecutors: [{uses: A, uses_requests: {'/rank: all': rank}}]\n",
         );
-        let text = starter(Some(&facts));
+        let text = starter(&[facts]);
         let part = "  - name: 'rank: all'\n    on: '/rank: all'\n    documents: queries\n";
         let other = part.replace('\'', "\"");
         assert!(text.contains(part) || text.contains(&other), "{text}");
@@ -440,11 +551,11 @@ mod tests {
     fn a_flow_tells_its_protocols_ports_tls_and_executors() {
         let flow = facts(
             "jtype: Flow\nversion: '1'\nwith:\n  protocol: [grpc, http]\n  port: [5000, 5001]\n  \
-             ssl_certfile: c.pem\nexecutors:\n  - name: encoder\n    uses: jinahub://X\n  - uses: Y\n",
+             ssl_certfile: c.pem\nexecutors:\n  - name: encoder\n    uses: jinahub://X\n    replicas: 3\n    shards: 2\n  - uses: Y\n",
         );
         assert_eq!(flow.gateways, [(Protocol::Grpc, 5000), (Protocol::Http, 5001)]);
         assert!(flow.tls);
-        assert_eq!(flow.executors, ["encoder", "executor1"]);
+        assert_eq!(flow.executors, [("encoder".to_owned(), 6), ("executor1".to_owned(), 1)]);
         let flow = facts("!Flow\nwith: {port_expose: 1234, protocol: WEBSOCKET, host: my.flow}\n");
         assert_eq!(flow.gateways, [(Protocol::WebSocket, 1234)]);
         assert_eq!(flow.host.as_deref(), Some("my.flow"));
@@ -454,7 +565,7 @@ mod tests {
             "jtype: Deployment\nwith: {port: [1, 2], protocol: [grpc, http], uses: A, name: mine}\n",
         );
         assert_eq!(deployment.gateways, [(Protocol::Grpc, 1), (Protocol::Http, 2)]);
-        assert_eq!(deployment.executors, ["mine"]);
+        assert_eq!(deployment.executors, [("mine".to_owned(), 1)]);
     }
 
     #[test]
@@ -469,7 +580,7 @@ mod tests {
         let [port, host, _] = &flow.guesses[..] else { panic!("{flow:?}") };
         assert_eq!(port, "the port 12345, for the file says `$OTHER`");
         assert_eq!(host, "the host localhost, for the file says `${{ CONTEXT.host }}`");
-        let text = starter(Some(&flow));
+        let text = starter(&[flow]);
         assert!(
             text.contains("    # A guess: the port 12345, for the file says `$OTHER`.\n"),
             "{text}"

@@ -60,7 +60,11 @@ const FOREIGN: &[Foreign] = &[
     Foreign {
         keys: &["target"],
         tool: "k6",
-        instead: &[("ramp_to", "`ramp_to: 10`"), ("host", "`host: grpc://my.flow:51000`")],
+        instead: &[
+            ("ramp_to", "`ramp_to: 10`"),
+            ("stages", "`stages: [{ramp_to: 10, for: 30s}]`"),
+            ("host", "`host: grpc://my.flow:51000`"),
+        ],
     },
     Foreign { keys: &["duration", "execution_time", "run_time"], tool: "", instead: DURATION },
     Foreign { keys: &["wait_time"], tool: "Locust", instead: PAUSE },

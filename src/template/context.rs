@@ -119,6 +119,11 @@ impl Context {
         self.secrets.get(name).map(String::as_str)
     }
 
+    /// A variable of the environment. Whoever shows it has to hide it.
+    pub(crate) fn env(&self, name: &str) -> Option<&str> {
+        self.env.map.get(name).and_then(serde_json::Value::as_str)
+    }
+
     /// The matrix values.
     pub fn matrix(&self) -> &Map {
         &self.matrix.map

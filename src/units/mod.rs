@@ -233,6 +233,17 @@ pub fn nearest<'a>(found: &str, names: impl IntoIterator<Item = &'a str>) -> Opt
         .map(|(_, name)| name)
 }
 
+/// What something costs while it runs. Not negative.
+#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
+pub struct Price(f64);
+
+impl Price {
+    /// In whatever currency, per hour.
+    pub fn per_hour(self) -> f64 {
+        self.0
+    }
+}
+
 /// A whole number, for ranges of counts (`5..30`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Count(pub u64);

@@ -9,7 +9,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::{Serialize, Serializer};
 
-use super::{ByteSize, Count, Percentage, Quantile, Range, Rate, Real, Span, Unit, UnitError};
+use super::{
+    ByteSize, Count, Percentage, Price, Quantile, Range, Rate, Real, Span, Unit, UnitError,
+};
 
 macro_rules! unit {
     ($type:ident, $expected:literal, $range:literal, $pattern:literal, [$($example:literal),+]) => {
@@ -55,6 +57,13 @@ unit!(
     "a range of rates such as `50/s..500/s`",
     r"[0-9][0-9.]*\s*/\s*(s|sec|second|m|min|minute|h|hour)",
     ["50/s", "3000/min"]
+);
+unit!(
+    Price,
+    "a price such as `1.20/h`, by h, day or month",
+    "a range of prices such as `1/h..2/h`",
+    r"[0-9][0-9.]*\s*/\s*(h|hour|d|day|month)",
+    ["1.20/h", "600/month"]
 );
 unit!(
     Percentage,

@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{ByteSize, Count, Percentage, Quantile, Range, Rate, Real, Span, Unit, UnitError};
+use super::{
+    ByteSize, Count, Percentage, Price, Quantile, Range, Rate, Real, Span, Unit, UnitError,
+};
 
 /// Reads a number as people write it: no exponent, no sign but a minus, no `inf`.
 fn number(text: &str) -> Option<f64> {
@@ -174,6 +176,25 @@ impl FromStr for Span {
     }
 }
 
+impl FromStr for Price {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Price, UnitError> {
+        if number(text).is_some() {
+            return Err(UnitError::NoUnit { expected: Price::EXPECTED, found: text.into() });
+        }
+        let (amount, per) = text.split_once('/').ok_or_else(|| form::<Price>(text))?;
+        let hours = match per.trim() {
+            "h" | "hour" => 1.0,
+            "d" | "day" => 24.0,
+            "month" => 730.0,
+            _ => return Err(form::<Price>(text)),
+        };
+        let amount = number(amount.trim()).filter(|amount| *amount >= 0.0);
+        amount.map(|amount| Price(amount / hours)).ok_or_else(|| form::<Price>(text))
+    }
+}
+
 impl FromStr for Count {
     type Err = UnitError;
 
@@ -215,6 +236,12 @@ impl<T: Unit> FromStr for Range<T> {
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/s", self.0)
+    }
+}
+
+impl fmt::Display for Price {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/h", self.0)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use base64::Engine as _;
 use serde_json::Value;
 
 use super::proto::v2::{DictOfAnyProto, DocProto, ListOfAnyProto, NodeProto, node_proto::Content};
@@ -116,6 +117,50 @@ impl Schema {
         Ok(())
     }
 
+    /// Makes bytes of the texts that stand for them in JSON: those that no text could be are in base64.
+    pub(crate) fn give_bytes(&self, document: &mut Document) {
+        for field in &self.root().fields {
+            if let Some(node) = document.extra.get_mut(&field.name) {
+                self.bytes_within(&field.kind, node);
+            }
+        }
+    }
+
+    fn bytes_within(&self, kind: &Kind, node: &mut NodeProto) {
+        let Some(content) = &mut node.content else { return };
+        match (kind, content) {
+            (Kind::Bytes, Content::Text(text)) => {
+                let decoded = base64::engine::general_purpose::STANDARD.decode(&*text).ok();
+                let decoded = decoded.filter(|bytes| std::str::from_utf8(bytes).is_err());
+                let bytes = decoded.unwrap_or_else(|| std::mem::take(text).into_bytes());
+                *node = NodeProto::of_bytes(bytes.into());
+            }
+            // Where text is one of the kinds, it is text.
+            (Kind::OneOf(kinds), _) if !kinds.contains(&Kind::Text) => {
+                for kind in kinds {
+                    self.bytes_within(kind, node);
+                }
+            }
+            (Kind::List(of), Content::List(list) | Content::Set(list) | Content::Tuple(list)) => {
+                list.data.iter_mut().for_each(|node| self.bytes_within(of, node));
+            }
+            (Kind::Dict(of), Content::Dict(dict)) => {
+                dict.data.iter_mut().for_each(|(_, node)| self.bytes_within(of, node));
+            }
+            (
+                Kind::Document(at),
+                Content::Dict(DictOfAnyProto { data }) | Content::Doc(DocProto { data }),
+            ) => {
+                for field in &self.object(*at).fields {
+                    if let Some(node) = data.get_mut(&field.name) {
+                        self.bytes_within(&field.kind, node);
+                    }
+                }
+            }
+            _ => (),
+        }
+    }
+
     fn fit_fields(
         &self,
         object: &Object,
@@ -130,6 +175,10 @@ impl Schema {
                 // What chunks and matches are given unasked need not be there.
                 let unasked = ["id", "parent_id", "granularity", "adjacency"];
                 if unasked.contains(&name.as_str()) && (name == "id" || !path.is_empty()) {
+                    continue;
+                }
+                if object.is_open {
+                    fitting.push((name, node));
                     continue;
                 }
                 let known = object.fields.iter().map(|field| field.name.clone());
@@ -344,7 +393,7 @@ impl Schema {
 }
 
 /// Whether a value is of a kind without being made one.
-fn is_of(kind: &Kind, node: &NodeProto) -> bool {
+pub(super) fn is_of(kind: &Kind, node: &NodeProto) -> bool {
     let Some(content) = &node.content else { return false };
     matches!(
         (kind, content),

@@ -3,6 +3,7 @@
 //! Nothing here knows a connection: bytes in, values out, and back. Who sends and receives them is
 //! `client/` and `flow/`.
 
+mod check;
 mod codec;
 mod document;
 mod envelope;
@@ -23,6 +24,7 @@ mod value;
 mod values;
 mod writer;
 
+pub(crate) use check::{Invalid, told};
 pub use codec::{DecodeError, EncodeError, Encoded, Form, RequestId};
 pub use document::{Document, NamedScore, ONE_CONTENT};
 pub use fit::Misfit;

@@ -41,6 +41,8 @@ pub struct Schema {
 pub(super) struct Object {
     pub(super) name: String,
     pub(super) fields: Vec<Field>,
+    /// Whether it takes other fields besides.
+    pub(super) is_open: bool,
 }
 
 /// A field of a Document.
@@ -50,6 +52,8 @@ pub(super) struct Field {
     pub(super) kind: Kind,
     /// Whether it has no default.
     pub(super) required: bool,
+    /// The default, where the schema says it.
+    pub(super) default: Option<Value>,
 }
 
 /// What a value may be.
@@ -209,11 +213,12 @@ impl Schema {
         self.root().fields.iter().map(|field| field.name.as_str())
     }
 
-    /// Whether it is the one that Executors without one of their own have.
+    /// Whether it is the one that Executors without one of their own have, or `AnyDoc`, which is none.
     pub fn is_default(&self) -> bool {
-        let fields = &self.root().fields;
-        fields.len() == LEGACY.len()
-            && fields.iter().all(|field| LEGACY.contains(&field.name.as_str()))
+        let Object { fields, is_open, .. } = self.root();
+        let is_legacy = fields.len() == LEGACY.len()
+            && fields.iter().all(|field| LEGACY.contains(&field.name.as_str()));
+        is_legacy || *is_open && fields.iter().all(|field| field.name == "id")
     }
 
     pub(super) fn root(&self) -> &Object {
@@ -308,6 +313,7 @@ impl Reader<'_> {
         self.objects.push(Object {
             name: title.or(name).unwrap_or("Document").to_owned(),
             fields: Vec::new(),
+            is_open: false,
         });
         if let Some(name) = name {
             self.by_name.insert(name.to_owned(), at);
@@ -318,8 +324,13 @@ impl Reader<'_> {
             kind: self.kind(value, 0),
             required: required
                 .is_some_and(|required| required.iter().any(|required| required == name)),
+            default: value.get("default").cloned(),
         });
-        let fields = fields.collect();
+        let fields: Vec<Field> = fields.collect();
+        // pydantic does not tell of `AnyDoc` that it takes whatever comes.
+        let extra = object.get("additionalProperties");
+        self.objects[at].is_open = extra.is_some_and(|extra| *extra != Value::Bool(false))
+            || fields.iter().all(|field| field.name == "id");
         self.objects[at].fields = fields;
         Some(at)
     }

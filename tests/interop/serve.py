@@ -7,6 +7,7 @@
 * one more Executor: `streamer`, whose endpoint /stream answers one Document with many (jina that
   serves streaming endpoints only);
 * and of v2 those of own_docs.py, whose Documents are of schemas of their own: `own`, `own_rich`, `own_stream`;
+* with `--deployment`, the one Executor is served by a Deployment, without a gateway;
 * jina 3.6.5 runs on Python 3.11 and listens on the loopback interface only.
 """
 import os
@@ -67,6 +68,16 @@ def old_jina_on_new_python():
     grpc.aio._server.Server.add_insecure_port = add_insecure_port
 
 
+def deployment(a):
+    """The Executor alone, as `build` makes a Flow."""
+    from jina import Deployment
+
+    a.ports = [port or flow_server.free_port() for port in a.ports]
+    return Deployment(
+        uses=flow_server.EXECUTORS[a.names[0]], name=a.names[0], protocol=a.protocols, port=a.ports
+    )
+
+
 def kill_executor(name):
     """Kills every process below this one that belongs to the Executor, and waits until it is gone."""
     import multiprocessing
@@ -105,5 +116,8 @@ if __name__ == '__main__':
         flow_server.EXECUTORS['own'] = own_docs.Own
         flow_server.EXECUTORS['own_rich'] = own_docs.OwnRich
         flow_server.EXECUTORS['own_stream'] = own_docs.OwnStream
+    if '--deployment' in sys.argv:
+        sys.argv.remove('--deployment')
+        flow_server.build = deployment
     threading.Thread(target=obey, daemon=True).start()
     sys.exit(flow_server.main())

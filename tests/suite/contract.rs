@@ -189,7 +189,7 @@ fn a_capacity_search_is_planned() {
     let scenario = "scenarios: [{name: search, load: {rate: 50/s, duration: 1s}}]\n";
     let plan = Suite::new(&(block("capacity", &[]) + scenario)).read().expect("a plan");
     let capacity = plan.capacity.expect("a search");
-    assert_eq!((capacity.scenario, capacity.objective.len()), (0, 2));
+    assert_eq!((&capacity.scenarios[..], capacity.objective.len()), (&[0][..], 2));
     let rates = "50/s..5000/s".parse().expect("a range of rates");
     assert_eq!(capacity.levels, flowbench::plan::Levels::Rate(rates));
 }

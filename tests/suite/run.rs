@@ -19,7 +19,7 @@ pub(crate) struct Running {
 
 /// What the program did.
 pub(crate) struct Ran {
-    code: Option<i32>,
+    pub(crate) code: Option<i32>,
     pub(crate) out: String,
     pub(crate) err: String,
 }

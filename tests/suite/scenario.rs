@@ -253,7 +253,7 @@ fn starter_suites_are_suites() {
     for facts in [None, Some(facts(flow)), Some(facts(encrypted))] {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("suite.yaml");
-        let text = scenario::starter(facts.as_ref());
+        let text = scenario::starter(facts.as_slice());
         std::fs::write(&path, &text).expect("written");
         let plan = read(&path, &Options::default());
         let plan = plan.unwrap_or_else(|problems| panic!("{problems}\n{text}"));

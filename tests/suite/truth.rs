@@ -91,7 +91,7 @@ impl Call for Server {
         let timing = Timing { written: Some(now), first: None, done: Instant::now(), attempts: 1 };
         match service.then {
             Then::Answer => Ok(Reply { head: Head::default(), body: Body::Empty, timing }),
-            Then::Timeout => Err(Failure { error: CallError::Timeout(service.takes), timing }),
+            Then::Timeout => Err(Failure::new(CallError::Timeout(service.takes), timing)),
             Then::Silence => std::future::pending().await,
         }
     }
@@ -422,6 +422,7 @@ fn finished(arrival: Arrival, done: Instant, failed: bool) -> Finished {
         written,
         starved: Duration::ZERO,
         blocked: Duration::ZERO,
+        paused: Duration::ZERO,
     };
     Finished {
         iteration,

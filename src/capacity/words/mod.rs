@@ -4,6 +4,7 @@ mod models;
 
 pub(crate) use models::money;
 pub use models::{combination, held_out, next, pareto, plan, prediction, rate};
+pub(crate) use models::{settings, values};
 
 use super::number::{number, sure};
 use super::predict;
@@ -28,6 +29,9 @@ pub fn write(capacity: &mut Capacity) {
     }
     if let Some(pareto) = &mut capacity.pareto {
         pareto.words = self::pareto(pareto, &objective);
+    }
+    if let Some(combinations) = &mut capacity.combinations {
+        combinations.words = self::settings(combinations, &objective, capacity.unit);
     }
     if let Some(plan) = &mut capacity.plan {
         plan.words = self::plan(plan);
@@ -246,6 +250,9 @@ pub fn details(capacity: &Capacity) -> Vec<String> {
     if models.replicas.len() > 1 {
         lines.extend(models.replicas.iter().map(|prediction| prediction.words.clone()));
     }
+    let combinations =
+        capacity.combinations.iter().filter(|all| all.rows.len() > 1 || all.has_costs());
+    lines.extend(combinations.map(|all| all.words.clone()));
     lines.extend(capacity.pareto.iter().map(|pareto| pareto.words.clone()));
     lines.extend(capacity.plan.iter().map(|plan| plan.words.clone()));
     lines.extend(notes(capacity));

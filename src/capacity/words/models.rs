@@ -2,10 +2,13 @@
 
 use crate::capacity::Estimate;
 use crate::capacity::analysis::HeldOut;
+use crate::capacity::combinations::{Combination, Combinations};
 use crate::capacity::forecast::Plan;
 use crate::capacity::number::{number, sure};
 use crate::capacity::pareto::Pareto;
 use crate::capacity::predict::{self, Prediction, RatePrediction, Stop};
+use crate::capacity::trials::Unit;
+use crate::capacity::words::level;
 
 /// A measured load beside its predictions.
 pub fn held_out(held_out: &HeldOut) -> String {
@@ -123,6 +126,59 @@ pub fn combination(request_size: usize, connections: usize) -> String {
         _ => format!("{count} {what}s"),
     };
     format!("{} a request over {}", many(request_size, "Document"), many(connections, "connection"))
+}
+
+/// Which settings of a Flow sustain most within an objective, and which cost least.
+pub(crate) fn settings(all: &Combinations, objective: &str, unit: Unit) -> String {
+    let told = |row: &Combination| match values(row) {
+        values if values.is_empty() => "the Flow".to_owned(),
+        values => values,
+    };
+    let held = |row: &Combination| row.held().map_or_else(String::new, |held| level(held, unit));
+    let Some(most) = all.most.and_then(|index| all.rows.get(index)) else {
+        return match all.rows.len() {
+            1 => format!("it does not meet {objective}"),
+            count => format!("none of {count} combinations meets {objective}"),
+        };
+    };
+    let costs = |row: &Combination| {
+        let hour = row.cost_per_hour.map(|cost| format!("{} an hour", money(cost)));
+        let million =
+            row.cost_per_million.map(|cost| format!("{} per million requests", money(cost)));
+        let both: Vec<String> = hour.into_iter().chain(million).collect();
+        if both.is_empty() { String::new() } else { format!(" at {}", both.join(", ")) }
+    };
+    if all.rows.len() == 1 {
+        return format!("{} sustains {}{}", told(most), held(most), costs(most));
+    }
+    let mut text = format!("{} sustains the most: {}{}", told(most), held(most), costs(most));
+    let same: Vec<String> = all.not_told_apart().into_iter().map(told).collect();
+    if !same.is_empty() {
+        text.push_str(&format!(" (not told apart from {})", same.join(" and ")));
+    }
+    match all.cheapest.and_then(|index| all.rows.get(index)) {
+        Some(_) if all.cheapest == all.most => {
+            text.push_str("; it also costs the least per request")
+        }
+        Some(row) => {
+            text.push_str(&format!(
+                "; {} costs the least per request: {}{}",
+                told(row),
+                held(row),
+                costs(row)
+            ));
+        }
+        None => (),
+    }
+    text
+}
+
+/// The values of a combination: "replicas 2, threads 4".
+pub(crate) fn values(row: &Combination) -> String {
+    let value =
+        |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let values = row.matrix.iter().map(|(key, of)| format!("{key} {}", value(of)));
+    values.collect::<Vec<_>>().join(", ")
 }
 
 /// How long today's replicas last, and what the end of the forecast needs.

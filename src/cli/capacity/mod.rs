@@ -4,7 +4,7 @@ mod saved;
 mod task;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio::sync::watch;
 
@@ -14,8 +14,9 @@ use super::print;
 use super::problem::{Problem, not_written};
 use super::signals::watch_signals;
 use super::suite::Changes;
-use super::values::{cost, replicas, whole};
+use super::values::{replicas, whole};
 use crate::capacity::analysis;
+use crate::capacity::combinations::{Combination, Combinations};
 use crate::capacity::forecast::Growth;
 use crate::capacity::objective::Objective;
 use crate::capacity::pareto::{self, Pareto};
@@ -34,7 +35,7 @@ use crate::run::search::{SearchError, Told, Variant};
 use crate::run::{self, Options, Trials, environment};
 use crate::scenario::condition::Condition;
 use crate::schedule::Schedule;
-use crate::units::{Count, Percentage, Range, Rate, Span};
+use crate::units::{Count, Percentage, Price, Range, Rate, Span};
 use task::{Task, task};
 
 #[derive(Debug, clap::Args)]
@@ -44,6 +45,7 @@ Examples:
   flowbench capacity search.yaml --objective 'p99 < 100ms' --objective 'error_rate < 1%' --rate 50/s..5000/s
   flowbench capacity search.yaml --objective 'p99 < 100ms' --clients 1..256
   flowbench capacity capacity.yaml --peak 3000/s --growth 8%/month --replicas 2 --cost 1.20/h
+  flowbench capacity tuning.yaml --objective 'p99 < 100ms' --rate 50/s..5000/s --cost 0.80/h
   flowbench capacity out/capacity.json --forecast forecast.csv --headroom 40%
 
 The search overloads the Flow, at the end by a factor of two: mind who else uses it.
@@ -119,9 +121,10 @@ struct PlanningArgs {
     /// Number of replicas of the measured Flow [default: 1]
     #[arg(long, value_name = "NUMBER", value_parser = replicas)]
     replicas: Option<u32>,
-    /// What one replica costs, as in 1.20/h
-    #[arg(long, value_name = "PRICE", value_parser = cost)]
-    cost: Option<f64>,
+    /// What one replica of the Flow costs, as in 1.20/h. For settings of a Flow as a matrix: what one replica of
+    /// each Executor costs
+    #[arg(long, value_name = "PRICE")]
+    cost: Option<Price>,
 }
 
 /// Precision of the searches for combinations, which only have to be good enough to choose one.
@@ -142,8 +145,10 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     let capacity = print::hide().mask_data(capacity);
     let paths = report::capacity::save(&folder, &capacity).map_err(not_written)?;
     print::written(|out| tell(&args, &capacity, &paths, out))?;
+    let is_partial = capacity.combinations.as_ref().is_some_and(Combinations::has_errors);
     Ok(match &capacity.answer {
         _ if capacity.interrupted => Exit::Interrupted,
+        _ if is_partial => Exit::Unreachable,
         Answer::Edge { .. } | Answer::HoldsAtHigh { .. } => Exit::Passed,
         Answer::FailsAtLow { .. } => Exit::Failed,
         Answer::Inconclusive { .. } => Exit::Inconclusive,
@@ -157,7 +162,8 @@ fn prepared(args: &Args, suite: &str) -> Result<PathBuf, Problem> {
     Ok(folder)
 }
 
-/// Searches; returns the folder of the reports and the result.
+/// Searches; returns the folder of the reports and the result: of several combinations that of the best one, the
+/// others beside it in folders of their own.
 async fn measured(args: &Args) -> Result<(PathBuf, Capacity), Problem> {
     let plan = args.changes.plan(&args.file)?;
     let task = task(args, &plan)?;
@@ -165,34 +171,122 @@ async fn measured(args: &Args) -> Result<(PathBuf, Capacity), Problem> {
     refuse_saves(&plan, &folder)?;
     let stop = Stop::default();
     watch_signals(stop.clone(), args.quiet);
-    let (live, _) = watch::channel(Vec::new());
-    let options = Options {
-        output: print::output(args.json),
-        stop: stop.clone(),
-        live,
-        logs: Some(folder.clone()),
-        ..Options::default()
-    };
-    let (name, scenario) = (plan.name.clone(), plan.scenarios[task.scenario].clone());
-    let started_at = jiff::Timestamp::now();
-    let started = std::time::Instant::now();
-    let mut used = needs(&plan, task.scenario);
-    used.push(task.scenario);
-    let trials = Trials::start(plan, &used, options).await;
-    let mut trials = trials.map_err(|error| Problem::caused(Exit::Usage, &error))?;
     let unit = if task.settings.clients { Unit::Clients } else { Unit::Rate };
     let mut view = (!args.quiet).then(|| match print::err_is_terminal() {
         true => View::terminal(unit),
         false => View::lines(print::err(), unit),
     });
-    let found = carry_out(&mut trials, &task, view.as_mut()).await;
+    let count = task.scenarios.len();
+    let (mut found, mut rows, mut first_error) = (Vec::new(), Vec::new(), None);
+    for (index, scenario) in task.scenarios.iter().enumerate() {
+        let planned = &plan.scenarios[*scenario];
+        if let Some(view) = view.as_mut().filter(|_| count > 1) {
+            view.say(&format!("{} of {count}: {}", index + 1, planned.name));
+        }
+        let searched =
+            searched_one(args, &plan, &task, *scenario, &folder, &stop, view.as_mut()).await;
+        let (row, capacity) = match searched {
+            Ok(capacity) => {
+                let flow = &plan.flows[planned.flow];
+                let replicas = flow.replicas();
+                let total = replicas.as_ref().map(|all| all.iter().map(|(_, count)| count).sum());
+                let cost = task.cost.as_ref().zip(replicas.as_ref());
+                let cost = cost.map(|(cost, replicas)| cost.per_hour(replicas));
+                let (name, matrix) = (planned.name.clone(), planned.matrix.clone());
+                let (answer, held_per_s) = (capacity.answer.clone(), capacity.holds_per_s());
+                let held = answer.held().and_then(|level| confirmed(&capacity.trials, level));
+                let p99_ms = held.and_then(|trial| trial.point.p99_ms);
+                let row = Combination::found(name, matrix, answer, held_per_s, p99_ms);
+                let row = row.with(total, cost);
+                (row, Some(capacity))
+            }
+            Err(problem) if count == 1 || problem.exit != Exit::Unreachable => return Err(problem),
+            Err(problem) => {
+                let (name, matrix) = (planned.name.clone(), planned.matrix.clone());
+                let error = problem.text.trim_start_matches("error: ").to_owned();
+                let row = Combination::failed(name, matrix, error);
+                first_error.get_or_insert(problem);
+                (row, None)
+            }
+        };
+        rows.push(row);
+        found.push(capacity);
+        if stop.drain.is_cancelled() {
+            break;
+        }
+    }
     if let Some(view) = view {
         view.finish();
     }
+    let is_told = count > 1 || task.cost.is_some();
+    let all = Combinations::new(rows);
+    let best = all.most.or_else(|| found.iter().position(Option::is_some));
+    let Some(mut capacity) = best.and_then(|best| found[best].clone()) else {
+        return Err(first_error.expect("what was not found has a reason"));
+    };
+    if count > 1 {
+        let names = folder_names(all.rows.iter().map(words::values));
+        for (capacity, name) in found.into_iter().zip(names) {
+            let Some(capacity) = capacity.map(|capacity| print::hide().mask_data(capacity)) else {
+                continue;
+            };
+            let folder = folder.join(name);
+            report::capacity::prepare(&folder).map_err(not_written)?;
+            report::capacity::save(&folder, &capacity).map_err(not_written)?;
+        }
+    }
+    capacity.interrupted |= stop.drain.is_cancelled();
+    capacity.combinations = is_told.then_some(all);
+    plan_for(&mut capacity, args.planning.replicas.unwrap_or(1), task.planning);
+    words::write(&mut capacity);
+    Ok((folder, capacity))
+}
+
+/// Names of folders for combinations: letters, digits and what parts them, and none of them twice.
+fn folder_names(values: impl Iterator<Item = String>) -> Vec<String> {
+    const LENGTH_MAX: usize = 80;
+    let mut names: Vec<String> = Vec::new();
+    for values in values {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_.".contains(c);
+        let words = values.split(|c| !plain(c)).filter(|word| !word.trim_matches('.').is_empty());
+        let name: String = words.collect::<Vec<_>>().join("-").chars().take(LENGTH_MAX).collect();
+        let is_taken = name.is_empty() || names.contains(&name);
+        names.push(if is_taken { format!("{name}-{}", names.len() + 1) } else { name });
+    }
+    names
+}
+
+/// Searches with one combination, for which its Flow is started and stopped.
+async fn searched_one(
+    args: &Args,
+    plan: &Plan,
+    task: &Task,
+    index: usize,
+    folder: &Path,
+    stop: &Stop,
+    view: Option<&mut View>,
+) -> Result<Capacity, Problem> {
+    let (live, _) = watch::channel(Vec::new());
+    let options = Options {
+        output: print::output(args.json),
+        stop: stop.clone(),
+        live,
+        logs: Some(folder.to_owned()),
+        ..Options::default()
+    };
+    let (name, scenario) = (plan.name.clone(), plan.scenarios[index].clone());
+    let started_at = jiff::Timestamp::now();
+    let started = std::time::Instant::now();
+    let mut used = needs(plan, index);
+    used.push(index);
+    let trials = Trials::start(plan.clone(), &used, options).await;
+    let mut trials = trials.map_err(|error| Problem::caused(Exit::Usage, &error))?;
+    let found = carry_out(&mut trials, task, index, view).await;
     trials.stop().await;
     let (search, summaries, pareto) = found?;
 
     let Settings { low, high, clients, precision, confidence, .. } = task.settings;
+    let unit = if clients { Unit::Clients } else { Unit::Rate };
     let objective: Vec<String> =
         task.objective.conditions().iter().map(Condition::to_string).collect();
     let answer = search.edge();
@@ -228,14 +322,15 @@ async fn measured(args: &Args) -> Result<(PathBuf, Capacity), Problem> {
         recovered_s: summaries.iter().find_map(|trial| trial.recovered_s),
         models: analysis::models(&summaries, &answer, circumstances),
         pareto,
+        combinations: None,
         plan: None,
         answer,
         trials: summaries,
         environment: environment(),
     };
-    plan_for(&mut capacity, args.planning.replicas.unwrap_or(1), task.planning);
+    plan_for(&mut capacity, args.planning.replicas.unwrap_or(1), None);
     words::write(&mut capacity);
-    Ok((folder, capacity))
+    Ok(capacity)
 }
 
 type Found = (Search, Vec<TrialSummary>, Option<Pareto>);
@@ -244,6 +339,7 @@ type Found = (Search, Vec<TrialSummary>, Option<Pareto>);
 async fn carry_out(
     trials: &mut Trials,
     task: &Task,
+    scenario: usize,
     mut view: Option<&mut View>,
 ) -> Result<Found, Problem> {
     let say = |view: &mut Option<&mut View>, text: &str| {
@@ -251,7 +347,7 @@ async fn carry_out(
             view.say(text);
         }
     };
-    for index in needs(trials.plan(), task.scenario) {
+    for index in needs(trials.plan(), scenario) {
         let name = trials.plan().scenarios[index].name.clone();
         say(&mut view, &format!("first `{name}`, which it needs"));
         let summary = trials.run(index).await;
@@ -266,7 +362,7 @@ async fn carry_out(
     say(&mut view, &format!("searching {}", words::outlook(&task.settings)));
     let objective = &task.objective;
     let none = Variant::default();
-    let summaries = searched(trials, task.scenario, &mut main, objective, none, &mut view).await?;
+    let summaries = searched(trials, scenario, &mut main, objective, none, &mut view).await?;
     let mut variants = Vec::new();
     for &(request_size, connections) in &task.variants {
         if main.tried().last().is_some_and(|tried| tried.result.interrupted) {
@@ -281,8 +377,7 @@ async fn carry_out(
         };
         let mut one = Search::new(settings);
         let variant = Variant { request_size: Some(request_size), connections: Some(connections) };
-        let tried =
-            searched(trials, task.scenario, &mut one, objective, variant, &mut view).await?;
+        let tried = searched(trials, scenario, &mut one, objective, variant, &mut view).await?;
         variants.extend(chosen(&one, &tried, request_size, connections));
     }
     let pareto = (!variants.is_empty()).then(|| Pareto::new(variants));
@@ -345,7 +440,11 @@ fn needs(plan: &Plan, scenario: usize) -> Vec<usize> {
             order.push(index);
         } else if !visited {
             waiting.push((index, true));
-            waiting.extend(plan.scenarios[index].needs.iter().map(|need| (*need, false)));
+            // Combinations of a matrix wait for one another only so that they run one after the other.
+            let own = plan.scenarios[index].base_name();
+            let needs = plan.scenarios[index].needs.iter();
+            let others = needs.filter(|need| plan.scenarios[**need].base_name() != own);
+            waiting.extend(others.map(|need| (*need, false)));
         }
     }
     order

@@ -21,7 +21,7 @@ pub(super) fn read(args: &Args) -> Result<Option<Capacity>, Problem> {
             args.file.display()
         )));
     }
-    let Some(planning) = planning(&args.planning)? else {
+    let Some(planning) = planning(&args.planning, false)? else {
         return Err(Problem::usage(format!(
             "`{0}` is the result of a search: say what to plan for with `--peak 3000/s` or `--forecast \
              forecast.csv`, or render it again with `flowbench report {0}`",

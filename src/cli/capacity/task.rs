@@ -12,15 +12,18 @@ use crate::capacity::planning::Planning;
 use crate::capacity::search::Settings;
 use crate::cli::problem::Problem;
 use crate::cli::search::{objective, settings};
-use crate::plan::{Capacity, Levels, Plan, Work};
-use crate::units::{Part, Percentage, Span, nearest};
+use crate::plan::{Capacity, Cost, Levels, Plan, Scenario, Work};
+use crate::units::{Part, Percentage, Price, Span, nearest};
 
 /// Maximum number of combinations of sizes and connections; each is a separate search.
 const VARIANTS_MAX: usize = 50;
 
 /// What to search.
 pub(super) struct Task {
-    pub(super) scenario: usize,
+    /// Of a matrix each combination.
+    pub(super) scenarios: Vec<usize>,
+    /// What replicas of Executors cost.
+    pub(super) cost: Option<Cost>,
     pub(super) objective: Objective,
     pub(super) settings: Settings,
     pub(super) planning: Option<Planning>,
@@ -30,7 +33,8 @@ pub(super) struct Task {
 /// Reads block and options, and rejects searches that cannot work.
 pub(super) fn task(args: &Args, plan: &Plan) -> Result<Task, Problem> {
     let block = plan.capacity.as_ref();
-    let scenario = scenario(args, plan)?;
+    let scenarios = scenarios(args, plan)?;
+    let scenario = scenarios[0];
     let conditions = match (&args.objective[..], block) {
         ([], Some(block)) => &block.objective,
         ([], None) => {
@@ -70,7 +74,29 @@ pub(super) fn task(args: &Args, plan: &Plan) -> Result<Task, Problem> {
     let overload = !args.skip_overload;
     let settings = settings(&objective, levels, precision, confidence, trial, overload)?;
     let variants = variants(args, plan, scenario)?;
-    Ok(Task { scenario, objective, settings, planning: planning(&args.planning)?, variants })
+    let is_many = scenarios.len() > 1;
+    if is_many && !variants.is_empty() {
+        return Err(Problem::usage(
+            "`--request-size` and `--connections` are for one search, and a matrix has one for each combination: \
+             vary `request_size` and `connections` in the matrix instead",
+        ));
+    }
+    let planning = planning(&args.planning, is_many)?;
+    let cost = args.planning.cost.filter(|_| is_many).map(Cost::Each);
+    let cost = cost.or_else(|| block.and_then(|block| block.cost.clone()));
+    if cost.is_some()
+        && let Some(unknown) = scenarios.iter().find(|index| {
+            let flow = &plan.flows[plan.scenarios[**index].flow];
+            flow.replicas().is_none()
+        })
+    {
+        return Err(Problem::usage(format!(
+            "what the Flow of `{}` costs is not known, for its replicas are not: it is neither embedded nor started \
+             from a file that it `uses`",
+            plan.scenarios[*unknown].name
+        )));
+    }
+    Ok(Task { scenarios, cost, objective, settings, planning, variants })
 }
 
 /// A share within the allowed range.
@@ -89,23 +115,48 @@ fn share(
     Err(Problem::usage(format!("`{option}` is from {low}% to {high}%{found}")))
 }
 
-fn scenario(args: &Args, plan: &Plan) -> Result<usize, Problem> {
+fn scenarios(args: &Args, plan: &Plan) -> Result<Vec<usize>, Problem> {
+    let named = |name: &str| -> Vec<usize> {
+        let is_meant = |scenario: &Scenario| scenario.is_of(name);
+        let all = plan.scenarios.iter().enumerate();
+        all.filter(|(_, scenario)| is_meant(scenario)).map(|(index, _)| index).collect()
+    };
     let names: Vec<&str> = plan.scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
-    match (&args.scenario, &plan.capacity) {
-        (Some(name), _) => names.iter().position(|known| known == name).ok_or_else(|| {
-            let hint = match nearest(name, names.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("there are {}", names.join(", ")),
-            };
-            Problem::usage(format!("--scenario: no scenario `{name}`, {hint}"))
-        }),
-        (None, Some(block)) => Ok(block.scenario),
-        (None, None) if names.len() == 1 => Ok(0),
-        (None, None) => Err(Problem::usage(format!(
-            "the file has several scenarios: choose one with `--scenario`; there are {}",
-            names.join(", ")
-        ))),
+    let found = match (&args.scenario, &plan.capacity) {
+        (Some(name), _) => match named(name) {
+            none if none.is_empty() => {
+                let hint = match nearest(name, names.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("there are {}", names.join(", ")),
+                };
+                return Err(Problem::usage(format!("--scenario: no scenario `{name}`, {hint}")));
+            }
+            found => found,
+        },
+        (None, Some(block)) => block.scenarios.clone(),
+        (None, None) => {
+            let mut bases: Vec<&str> = plan.scenarios.iter().map(Scenario::base_name).collect();
+            bases.dedup();
+            match bases.as_slice() {
+                [one] => named(one),
+                _ => {
+                    return Err(Problem::usage(format!(
+                        "the file has several scenarios: choose one with `--scenario`; there are {}",
+                        bases.join(", ")
+                    )));
+                }
+            }
+        }
+    };
+    if found.len() > Capacity::COMBINATIONS_MAX {
+        return Err(Problem::usage(format!(
+            "the matrix has {} combinations, and each is a search of its own: at most {}; choose one with \
+             `--scenario`, or leave values out",
+            found.len(),
+            Capacity::COMBINATIONS_MAX
+        )));
     }
+    Ok(found)
 }
 
 fn variants(args: &Args, plan: &Plan, scenario: usize) -> Result<Vec<(usize, usize)>, Problem> {
@@ -145,17 +196,18 @@ fn within(option: &str, given: &[usize], most: usize) -> Result<(), Problem> {
     }
 }
 
-/// What to plan for, if a plan is requested.
-pub(super) fn planning(given: &PlanningArgs) -> Result<Option<Planning>, Problem> {
+/// What to plan for, if a plan is requested. `compares`: a cost is to compare settings by as well.
+pub(super) fn planning(given: &PlanningArgs, compares: bool) -> Result<Option<Planning>, Problem> {
     if given.headroom.fraction() > 0.95 {
         return Err(Problem::usage(format!(
             "`--headroom` is at most 95%, found `{}`",
             given.headroom
         )));
     }
-    if given.cost.is_some() && given.peak.is_none() && given.forecast.is_none() {
+    if given.cost.is_some() && given.peak.is_none() && given.forecast.is_none() && !compares {
         return Err(Problem::usage(
-            "`--cost` needs a load to plan for: `--peak 3000/s` or `--forecast forecast.csv`",
+            "`--cost` needs a load to plan for, `--peak 3000/s` or `--forecast forecast.csv`, or a matrix of settings \
+             to compare",
         ));
     }
     let today = jiff::Zoned::now().date();
@@ -166,7 +218,8 @@ pub(super) fn planning(given: &PlanningArgs) -> Result<Option<Planning>, Problem
         (None, Some(peak), None) => vec![Peak { from: today, per_s: peak.per_second() }],
     };
     let headroom = given.headroom.fraction();
-    Ok(Some(Planning { peaks, headroom, cost_per_hour: given.cost }))
+    let cost_per_hour = given.cost.map(Price::per_hour);
+    Ok(Some(Planning { peaks, headroom, cost_per_hour }))
 }
 
 /// Maximum size of a forecast in bytes: a device may never end.

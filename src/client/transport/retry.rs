@@ -145,10 +145,9 @@ mod tests {
             let timing = Timing { written: None, first: None, done: now, attempts: 1 };
             match self.errors.lock().unwrap().pop_front() {
                 None => Ok(Reply { head: Head::default(), body: Body::Empty, timing }),
-                Some((error, sent)) => Err(Failure {
-                    error,
-                    timing: Timing { written: sent.then_some(now), ..timing },
-                }),
+                Some((error, sent)) => {
+                    Err(Failure::new(error, Timing { written: sent.then_some(now), ..timing }))
+                }
             }
         }
     }

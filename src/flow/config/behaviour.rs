@@ -8,6 +8,7 @@ use serde::de::{self, Deserializer, MapAccess, Visitor, value::MapAccessDeserial
 use serde::{Deserialize, Serialize};
 
 use super::condition::Condition;
+use super::schema::SchemaSpec;
 use super::service_time::ServiceTime;
 use crate::units::{ByteSize, Percentage, Span};
 use crate::wire::Map;
@@ -16,6 +17,8 @@ use crate::wire::Map;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Behaviour {
+    /// Which fields its Documents may have; default: as the Executor says.
+    pub schema: Option<SchemaSpec>,
     /// Service time; default: that of the Executor.
     pub service_time: Option<ServiceTime>,
     /// Which requests end with an exception; default: as the Executor says.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::behaviour::{Behaviour, Down, Fail, Faults, SlowStart, Stall};
 use super::condition::Condition;
+use super::schema::SchemaSpec;
 use super::service_time::ServiceTime;
 use crate::units::Span;
 use crate::wire::{Family, Protocol};
@@ -31,8 +32,8 @@ pub struct FlowConfig {
     pub host: IpAddr,
     /// Fixed ports; a protocol without one gets a free port.
     pub ports: BTreeMap<ProtocolName, u16>,
-    /// Which fields Documents of v2 may have; v1 has no choice.
-    pub schema: SchemaName,
+    /// Which fields Documents of v2 may have: `legacy`, `any`, or a JSON schema of their own; v1 has no choice.
+    pub schema: SchemaSpec,
     /// TLS for all protocols.
     pub tls: Option<TlsFiles>,
     /// Whether to serve `/graphql`. Default: yes in the v1 family, which alone has it.
@@ -69,16 +70,6 @@ fn ip_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpAddr, D::E
 pub enum FamilyName {
     V1,
     V2,
-}
-
-/// The schema of Documents in v2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SchemaName {
-    /// The schema of Executors that declare none: the fields of a v1 Document. Other fields are dropped.
-    Legacy,
-    /// Any fields of any type, kept as they are.
-    Any,
 }
 
 /// A protocol as written.
@@ -137,6 +128,9 @@ pub struct ExecutorConfig {
     /// How many requests may wait for a replica; further ones are rejected with an exception.
     #[serde(default = "queue_bound")]
     pub queue: usize,
+    /// Which fields its Documents may have; default: as the Flow says.
+    #[serde(default)]
+    pub schema: Option<SchemaSpec>,
     /// Its service time.
     #[serde(default)]
     pub service_time: ServiceTime,
@@ -215,7 +209,7 @@ impl Default for FlowConfig {
             protocols: vec![ProtocolName::Grpc, ProtocolName::Http, ProtocolName::Websocket],
             host: IpAddr::V4(Ipv4Addr::LOCALHOST),
             ports: BTreeMap::new(),
-            schema: SchemaName::Legacy,
+            schema: SchemaSpec::Legacy,
             tls: None,
             graphql: None,
             crud: true,
@@ -245,6 +239,7 @@ impl ExecutorConfig {
             replicas: one(),
             concurrency: None,
             queue: queue_bound(),
+            schema: None,
             service_time: ServiceTime::default(),
             stall: None,
             slow_start: None,

@@ -4,6 +4,7 @@ mod behaviour;
 mod condition;
 mod flow;
 mod problems;
+mod schema;
 mod service_time;
 
 pub use self::behaviour::{
@@ -11,8 +12,7 @@ pub use self::behaviour::{
     StreamOf,
 };
 pub use self::condition::{Condition, ConditionError};
-pub use self::flow::{
-    ExecutorConfig, FamilyName, FlowConfig, ProtocolName, SchemaName, TlsFiles, Uses,
-};
+pub use self::flow::{ExecutorConfig, FamilyName, FlowConfig, ProtocolName, TlsFiles, Uses};
 pub use self::problems::{FlowProblem, PathStep};
+pub use self::schema::SchemaSpec;
 pub use self::service_time::{Knee, ServiceTime};

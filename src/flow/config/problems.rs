@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::behaviour::{Behaviour, SlowStart, Stall};
-use super::flow::{FamilyName, FlowConfig, SchemaName};
+use super::flow::{FamilyName, FlowConfig};
+use super::schema::SchemaSpec;
 use crate::units::ByteSize;
+use crate::wire::Schema;
 
 /// A mistake in a configuration beyond a single invalid value.
 ///
@@ -79,9 +81,8 @@ impl FlowConfig {
                 let message = "the v2 family has a route for every endpoint by itself";
                 found.add(["expose".into()], message);
             }
-        } else if self.schema == SchemaName::Any {
-            found.add(["schema".into()], "Documents of the v1 family have one schema");
         }
+        self.schema_problems(&mut found);
         for (i, endpoint) in self.expose.iter().enumerate() {
             if !endpoint.starts_with('/') {
                 found.add(["expose".into(), i.into()], starts_with_slash(endpoint));
@@ -91,6 +92,45 @@ impl FlowConfig {
             self.executor_problems(i, &mut found);
         }
         found.0
+    }
+
+    /// Schemas that v1 does not have, or that cannot be read.
+    fn schema_problems(&self, found: &mut Problems) {
+        let mut check = |spec: &SchemaSpec, path: Vec<PathStep>| match spec {
+            SchemaSpec::Legacy => (),
+            _ if self.family == FamilyName::V1 => {
+                found.add(path, "Documents of the v1 family have one schema");
+            }
+            SchemaSpec::Own(json) if Schema::read(json, None).is_none() => {
+                let message = "this is no JSON schema of a Document: it has no `properties`, and leads to none";
+                found.add(path, message);
+            }
+            SchemaSpec::Any | SchemaSpec::Own(_) => (),
+        };
+        check(&self.schema, vec!["schema".into()]);
+        for (i, executor) in self.executors.iter().enumerate() {
+            let at = |keys: &[&str]| -> Vec<PathStep> {
+                let keys = keys.iter().map(|key| PathStep::from(*key));
+                ["executors".into(), i.into()]
+                    .into_iter()
+                    .chain(keys)
+                    .chain(["schema".into()])
+                    .collect()
+            };
+            if let Some(spec) = &executor.schema {
+                check(spec, at(&[]));
+            }
+            if let Some(spec) =
+                executor.default.as_ref().and_then(|default| default.schema.as_ref())
+            {
+                check(spec, at(&["default"]));
+            }
+            for (endpoint, behaviour) in &executor.endpoints {
+                if let Some(spec) = &behaviour.schema {
+                    check(spec, at(&["endpoints", endpoint]));
+                }
+            }
+        }
     }
 
     fn executor_problems(&self, i: usize, found: &mut Problems) {

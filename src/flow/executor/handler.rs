@@ -9,10 +9,13 @@ use tokio::time::Duration;
 
 use super::embed;
 use super::exception::Exception;
+use super::fields::Fields;
 use super::memory_index::{self, MemoryIndex};
 use super::read::{self, ReadError};
 use super::service::Sampler;
-use crate::flow::config::{self, Behaviour, Condition, ExecutorConfig, Fail, StreamOf, Uses};
+use crate::flow::config::{
+    self, Behaviour, Condition, ExecutorConfig, Fail, SchemaSpec, StreamOf, Uses,
+};
 use crate::flow::message::{Docs, Faults, Parameters};
 use crate::wire::{Document, Family, Map, NamedScore, NdArray, Tensor};
 
@@ -21,6 +24,8 @@ use crate::wire::{Document, Family, Map, NamedScore, NdArray, Tensor};
 pub(super) struct Handler {
     does: Does,
     behaviour: Behaviour,
+    /// Which fields Documents may have.
+    pub(super) fields: Fields,
     pub(super) sampler: Sampler,
     pub(super) fail: Option<Fail>,
     faults: Option<config::Faults>,
@@ -51,7 +56,7 @@ enum Does {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Work<'a> {
     pub(super) family: Family,
-    pub(super) any_field: bool,
+    pub(super) fields: &'a Fields,
     pub(super) executor: &'a str,
     pub(super) parameters: &'a Parameters,
 }
@@ -69,7 +74,10 @@ pub(super) struct Effect {
 
 impl Handler {
     /// The handlers of an Executor: the one for all other endpoints, and those of named endpoints.
-    pub(super) fn all(config: &ExecutorConfig) -> (Option<Handler>, Vec<(String, Handler)>) {
+    pub(super) fn all(
+        config: &ExecutorConfig,
+        schema: &SchemaSpec,
+    ) -> (Option<Handler>, Vec<(String, Handler)>) {
         use Does::{
             Append, Clear, Delete, Embed, Index, NamedWasHere, Nothing, Search, Status, Sum,
             WasHere,
@@ -94,8 +102,10 @@ impl Handler {
         let handler = |does, behaviour: Option<&Behaviour>| {
             let behaviour = behaviour.cloned().unwrap_or_default();
             let time = behaviour.service_time.as_ref().unwrap_or(&config.service_time);
+            let schema = behaviour.schema.as_ref().or(config.schema.as_ref()).unwrap_or(schema);
             Handler {
                 does,
+                fields: Fields::of(schema),
                 sampler: Sampler::new(time, config.slow_start),
                 fail: behaviour.fail.clone().or_else(|| config.fail.clone()),
                 faults: behaviour.faults.clone().or_else(|| config.faults.clone()),
@@ -154,7 +164,7 @@ impl Handler {
         let Some(Fail { documents: Some(condition), exception, .. }) = &self.fail else {
             return Ok(());
         };
-        let docs = read::read(docs, work.family, work.any_field)?;
+        let docs = read::read(docs, work.family, work.fields)?;
         match docs.iter().any(|doc| condition.holds(doc, work.family)) {
             true => Err(Exception::from(exception).into()),
             false => Ok(()),
@@ -183,28 +193,28 @@ impl Handler {
         index: &Arc<MemoryIndex>,
         work: &Work<'_>,
     ) -> Result<Effect, ReadError> {
-        let Work { family, any_field, executor, parameters, .. } = *work;
+        let Work { family, fields, executor, parameters, .. } = *work;
         let mut effect = Effect::default();
         if self.does == Does::Nothing {
-            read::pass(docs, family, any_field)?;
+            read::pass(docs, family, fields)?;
             return Ok(effect);
         }
         let parameters = parameters.of(executor)?;
         let asked = |key: &str| parameters.get(key).is_some_and(is_true);
         match self.does {
-            Does::Append(false) if !asked("append") => read::pass(docs, family, any_field)?,
-            Does::Sum(false) if !asked("sum") => read::pass(docs, family, any_field)?,
+            Does::Append(false) if !asked("append") => read::pass(docs, family, fields)?,
+            Does::Sum(false) if !asked("sum") => read::pass(docs, family, fields)?,
             Does::Status => {
-                read::pass(docs, family, any_field)?;
+                read::pass(docs, family, fields)?;
                 effect.results = Some(index.status());
             }
             Does::Search => {
                 let limit = memory_index::limit(&parameters);
-                let searched = read::read(docs, family, any_field)?;
+                let searched = read::read(docs, family, fields)?;
                 MemoryIndex::search(index, searched, limit).await?;
             }
             does => {
-                let docs = read::read(docs, family, any_field)?;
+                let docs = read::read(docs, family, fields)?;
                 match does {
                     Does::Embed => embed::embed_missing(docs),
                     Does::Index => index.index(docs, family)?,
@@ -241,7 +251,7 @@ impl Handler {
         {
             return Ok(());
         }
-        let docs = read::read(docs, work.family, work.any_field)?;
+        let docs = read::read(docs, work.family, work.fields)?;
         if let Some(condition) = filter {
             docs.retain(|doc| condition.holds(doc, work.family));
         }
@@ -281,8 +291,9 @@ pub(super) fn keep(
     docs: &mut Docs,
     condition: &Condition,
     family: Family,
+    fields: &Fields,
 ) -> Result<(), ReadError> {
-    read::read(docs, family, false)?.retain(|doc| condition.holds(doc, family));
+    read::read(docs, family, fields)?.retain(|doc| condition.holds(doc, family));
     Ok(())
 }
 

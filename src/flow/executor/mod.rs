@@ -2,6 +2,7 @@
 
 mod embed;
 mod exception;
+mod fields;
 mod handler;
 mod memory_index;
 mod read;
@@ -16,11 +17,12 @@ use rand_pcg::Pcg64Mcg;
 use tokio::time::{Duration, Instant};
 
 pub(super) use self::exception::Exception;
+pub(super) use self::fields::Fields;
 use self::handler::{Effect, Handler, Work};
 use self::memory_index::MemoryIndex;
 use self::read::ReadError;
 pub(super) use self::read::complete_v1;
-use super::config::{Condition, Down, ExecutorConfig, Fail, StreamOf};
+use super::config::{Condition, Down, ExecutorConfig, Fail, SchemaSpec, StreamOf};
 use super::message::{Docs, Faults, Parameters};
 use super::queue::{Full, Queue, Standstill};
 use super::timer::Timer;
@@ -62,8 +64,6 @@ struct State {
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) family: Family,
-    /// Whether Documents of v2 may have fields beyond those of the default schema.
-    pub(super) any_field: bool,
     /// The start of the Flow, from which times count.
     pub(super) epoch: Instant,
     pub(super) timer: Timer,
@@ -90,9 +90,9 @@ struct Admission<'a> {
 }
 
 impl Executor {
-    pub(super) fn new(config: &ExecutorConfig, seed: u64) -> Executor {
+    pub(super) fn new(config: &ExecutorConfig, seed: u64, schema: &SchemaSpec) -> Executor {
         let stall = config.stall.and_then(|s| Standstill::new(s.every.get(), s.r#for.get()));
-        let (default, named) = Handler::all(config);
+        let (default, named) = Handler::all(config, schema);
         let handlers = default.iter().chain(named.iter().map(|(_, handler)| handler));
         let counts = handlers.into_iter().any(|handler| handler.sampler.counts());
         let key = Key::new(seed).part(&config.name);
@@ -151,6 +151,11 @@ impl Executor {
         self.named.get(endpoint).and_then(Handler::stream)
     }
 
+    /// Which fields Documents of an endpoint may have, if it takes part in requests to it.
+    pub(super) fn fields(&self, endpoint: &str) -> Option<&Fields> {
+        self.handler(Some(endpoint)).map(|handler| &handler.fields)
+    }
+
     /// Whether it has a condition on Documents.
     pub(super) fn is_conditional(&self) -> bool {
         self.when.is_some()
@@ -173,9 +178,19 @@ impl Executor {
     }
 
     /// Keeps only Documents that meet its condition.
-    pub(super) fn filter(&self, docs: &mut Docs, family: Family) -> Result<(), DecodeError> {
+    pub(super) fn filter(
+        &self,
+        docs: &mut Docs,
+        endpoint: Option<&str>,
+        family: Family,
+    ) -> Result<(), DecodeError> {
         let Some(condition) = &self.when else { return Ok(()) };
-        match handler::keep(docs, condition, family) {
+        // Whoever only looks at them drops nothing that a schema has.
+        let fields = match self.handler(endpoint).map(|handler| &handler.fields) {
+            Some(Fields::Any | Fields::Own(_)) => Fields::Any,
+            Some(Fields::Legacy) | None => Fields::Legacy,
+        };
+        match handler::keep(docs, condition, family, &fields) {
             Ok(()) => Ok(()),
             Err(ReadError::Decode(error)) => Err(error),
             // Documents that cannot be read are left to the Executor, which reports the error.
@@ -201,7 +216,7 @@ impl Executor {
         };
         let work = Work {
             family: world.family,
-            any_field: world.any_field,
+            fields: &handler.fields,
             executor: &self.name,
             parameters,
         };
@@ -304,12 +319,13 @@ impl Executor {
 
 /// The Document number `number` (from 0) of a streaming endpoint.
 pub(super) fn streamed(doc: &Document, number: u32) -> Document {
-    let text = doc.text.as_deref().unwrap_or_default();
-    Document {
-        id: format!("{}-{number}", doc.id),
-        text: Some(format!("{text} {number}")),
-        ..doc.clone()
+    let id = format!("{}-{number}", doc.id);
+    // What a schema of its own has is given back as it is.
+    if doc.has_own_schema() {
+        return Document { id, ..doc.clone() };
     }
+    let text = doc.text.as_deref().unwrap_or_default();
+    Document { id, text: Some(format!("{text} {number}")), ..doc.clone() }
 }
 
 /// A Python class name for an Executor's name: `ImageEncoder` for `image-encoder`.
@@ -344,7 +360,7 @@ mod tests {
         const REQUESTS: usize = 2_000_000;
         // What the queue does before it is in equilibrium is no part of the truth.
         const WARMUP: usize = 20_000;
-        let executor = Executor::new(config, 1);
+        let executor = Executor::new(config, 1, &SchemaSpec::Legacy);
         let handler = executor.handler(None).expect("it has a default");
         let replica = &executor.replicas[0];
         let mut state = replica.state.lock().expect("nobody panicked");

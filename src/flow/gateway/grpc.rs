@@ -10,6 +10,7 @@ use futures_util::stream::{BoxStream, FuturesOrdered, FuturesUnordered};
 use futures_util::{Stream, StreamExt};
 use hyper::body::Incoming;
 use prost::Message as _;
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder, Streaming};
@@ -25,7 +26,8 @@ use super::reflection;
 use crate::flow::executor::{Exception, streamed};
 use crate::wire::proto::jina::{EndpointsProto, JinaInfoProto};
 use crate::wire::{
-    DataRequest, Document, Family, Form, Header, Protocol, decode_single, encode_single_response,
+    DataRequest, Document, Family, Form, Header, Map, Protocol, decode_single,
+    encode_single_response, encode_struct,
 };
 
 /// Maximum number of bytes of requests that one call processes at a time, whatever their number. After
@@ -228,10 +230,24 @@ fn endpoints(gateway: &Gateway) -> EndpointsProto {
     let named = gateway.endpoints().into_iter().map(str::to_owned);
     let default = gateway.has_default().then(|| "/default".to_owned());
     let dry_run = std::iter::once("_jina_dry_run_".to_owned());
+    // Flows whose Executors declare no schemas tell none here.
+    let schemas = gateway.own_schemas().map(|(endpoint, schema)| {
+        let told = json!({
+            "input": schema,
+            "output": schema,
+            "is_generator": gateway.stream(endpoint).is_some(),
+        });
+        (endpoint.to_owned(), told)
+    });
+    let schemas: Map = schemas.collect();
+    let schemas = (!schemas.is_empty()).then_some(schemas);
     EndpointsProto {
         endpoints: dry_run.chain(named).chain(default).collect(),
         write_endpoints: Vec::new(),
-        schemas: None,
+        schemas: schemas.and_then(|schemas| {
+            let bytes = encode_struct(&schemas).ok()?;
+            prost_types::Struct::decode(bytes).ok()
+        }),
     }
 }
 
@@ -257,7 +273,7 @@ fn stream(
     mut request: DataRequest,
 ) -> BoxStream<'static, Result<Bytes, Status>> {
     let endpoint = request.header.exec_endpoint.clone().unwrap_or_default();
-    let doc = request.data.take().and_then(|mut docs| docs.pop()).unwrap_or_default();
+    let mut doc = request.data.take().and_then(|mut docs| docs.pop()).unwrap_or_default();
     let encode = |response: &DataRequest, doc: &Document| {
         encode_single_response(response, doc).map_err(|error| CallFailure::from(error).status())
     };
@@ -267,6 +283,11 @@ fn stream(
         let answer = encode(&request, &doc);
         return futures_util::stream::iter([answer]).boxed();
     };
+    if let Err(exception) = gateway.fields(&endpoint).check(&mut doc) {
+        request.header.status = Some(exception.into_status("", "stream_doc", gateway.family));
+        let answer = encode(&request, &doc);
+        return futures_util::stream::iter([answer]).boxed();
+    }
     let working = gateway.working();
     let answers = futures_util::stream::iter(0..of.count).then(move |number| {
         let _until_the_last = &working;

@@ -11,8 +11,8 @@ use indexmap::IndexMap;
 use tokio::time::{Duration, Instant};
 
 use super::failure::CallFailure;
-use crate::flow::config::{FlowConfig, SchemaName, StreamOf};
-use crate::flow::executor::{Executor, World};
+use crate::flow::config::{FlowConfig, StreamOf};
+use crate::flow::executor::{Executor, Fields, World};
 use crate::flow::log::{Log, Stamp};
 use crate::flow::message::{Faults, Message, RESULTS, now, started};
 use crate::flow::pattern::{Pattern, PatternError};
@@ -46,6 +46,8 @@ pub(super) struct Gateway {
     pub(super) cors: bool,
     topology: Topology,
     world: World,
+    /// Of endpoints that no Executor takes part in.
+    fields: Fields,
     log: Option<Log>,
     started: SystemTime,
     /// Compiled patterns by their text, oldest first.
@@ -78,12 +80,8 @@ impl Gateway {
             expose: config.expose.clone(),
             cors: config.cors,
             topology: Topology::new(config),
-            world: World {
-                family,
-                any_field: family == Family::V2 && config.schema == SchemaName::Any,
-                epoch: Instant::now(),
-                timer: Timer::start(),
-            },
+            fields: Fields::of(&config.schema),
+            world: World { family, epoch: Instant::now(), timer: Timer::start() },
             log: config.log.as_deref().map(Log::create).transpose()?,
             started: SystemTime::now(),
             patterns: Mutex::default(),
@@ -113,6 +111,13 @@ impl Gateway {
         self.executors().any(Executor::has_default)
     }
 
+    /// The endpoints whose Documents have a schema of their own, and that schema.
+    pub(super) fn own_schemas(&self) -> impl Iterator<Item = (&str, &serde_json::Value)> {
+        let default = self.has_default().then_some("/default");
+        let endpoints = self.endpoints().into_iter().chain(default);
+        endpoints.filter_map(|endpoint| Some((endpoint, &self.fields(endpoint).own()?.json)))
+    }
+
     /// Whether all Executors can be reached.
     pub(super) fn dry_run(&self) -> Result<(), NetworkError> {
         self.topology.unreachable(self.world.epoch.elapsed()).map_or(Ok(()), Err)
@@ -129,9 +134,9 @@ impl Gateway {
         self.dry_run().err().map(|error| error.into_status(self.family))
     }
 
-    /// Whether Documents may have fields that the default schema does not have.
-    pub(super) fn any_field(&self) -> bool {
-        self.world.any_field
+    /// Which fields Documents of an endpoint may have: the first Executor that takes them says so.
+    pub(super) fn fields(&self, endpoint: &str) -> &Fields {
+        self.executors().find_map(|executor| executor.fields(endpoint)).unwrap_or(&self.fields)
     }
 
     /// Whether requests may fail because an Executor cannot be reached or is too slow.

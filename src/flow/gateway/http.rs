@@ -25,7 +25,7 @@ use super::reply::{self, Body, Reply, internal_error, refuse, skip};
 use super::{graphql, side, sse, websocket};
 use crate::flow::config::StreamOf;
 use crate::flow::message::{Docs, Message};
-use crate::wire::{Document, Family, Form, Header, Protocol};
+use crate::wire::{Document, Family, Form, Header, Map, Protocol};
 
 /// How long browsers may cache a CORS preflight: the value of Python's gateway.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(600);
@@ -77,9 +77,9 @@ async fn answer(
             Ok(body) => Ok(graphql::post(gateway, content_type, &body).await),
             Err(reply) => Err(reply),
         },
-        Route::Stream(of) => {
-            parsed(body).await.map(|body| sse::serve(gateway, of, body, head.uri.query()))
-        }
+        Route::Stream(of) => parsed(body)
+            .await
+            .map(|body| sse::serve(gateway, (head.uri.path(), of), body, head.uri.query())),
         Route::Data(endpoint) => match (parsed(body).await, gateway.family) {
             (Ok(body), Family::V1) => Ok(post_v1(gateway, line, endpoint, body).await),
             (Ok(body), Family::V2) => Ok(post_v2(gateway, line, endpoint, body).await),
@@ -222,15 +222,19 @@ async fn post_v2(
     endpoint: Option<String>,
     body: Option<Value>,
 ) -> Reply {
-    let post = match PostV2::read(body, gateway.any_field()) {
+    let fields = gateway.fields(endpoint.as_deref().unwrap_or_default());
+    let post = match PostV2::read(body, fields) {
         Ok(post) => post,
         Err(refusal) => return refuse(refusal),
     };
-    let docs: Value = post.data.into_iter().map(Value::Object).collect();
-    if !fits_int32(&docs) {
+    // Those of a schema of its own are made fit by it.
+    let too_large = |doc: &Map| fields.own().is_none() && !fits_int32(&doc.clone().into());
+    if post.data.iter().any(too_large) {
         return internal_error();
     }
-    let Ok(mut docs) = Family::V2.docs_from_json(&docs) else { return internal_error() };
+    let docs: Option<Vec<Document>> =
+        post.data.into_iter().map(|doc| fields.document(doc)).collect();
+    let Some(mut docs) = docs else { return internal_error() };
     let given = match post.header {
         Some(id) => id,
         None if post.alone => docs.first().map(|doc| doc.id.clone()),

@@ -100,7 +100,37 @@ pub(super) fn schema(gateway: &Gateway, protocol: Protocol) -> Value {
         ),
     };
     let object = |properties: Value| json!({"type": "object", "properties": properties});
+    let mut own = Map::new();
+    for (endpoint, schema) in gateway.own_schemas() {
+        let Some(operation) = paths.get_mut(endpoint).and_then(|methods| methods.get_mut("post"))
+        else {
+            continue;
+        };
+        let name = hoisted(endpoint, schema, &mut own);
+        let doc = json!({"$ref": format!("#/components/schemas/{name}")});
+        let docs = json!({"type": "array", "items": doc});
+        let model = |data: Value, other: &Value| {
+            let mut properties = other.clone();
+            properties["data"] = data;
+            object(properties)
+        };
+        let bare = endpoint.trim_matches('/').replace('/', "_");
+        let models = [
+            (format!("{bare}_input_model"), model(json!({"anyOf": [docs, doc]}), &request)),
+            (format!("{bare}_output_model"), model(docs.clone(), &response)),
+        ];
+        let content = |name: &str| json!({"application/json": {"schema": {"$ref": format!("#/components/schemas/{name}")}}});
+        operation["requestBody"]["content"] = content(&models[0].0);
+        operation["responses"]["200"]["content"] = content(&models[1].0);
+        own.extend(models);
+    }
     let problems = json!({"detail": {"type": "array", "items": {"type": "object"}}});
+    let mut components = Map::from_iter([
+        ("Request".to_owned(), object(request)),
+        ("Response".to_owned(), object(response)),
+        ("HTTPValidationError".to_owned(), object(problems)),
+    ]);
+    components.extend(own);
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -109,10 +139,59 @@ pub(super) fn schema(gateway: &Gateway, protocol: Protocol) -> Value {
             "version": version,
         },
         "paths": paths,
-        "components": {"schemas": {
-            "Request": object(request),
-            "Response": object(response),
-            "HTTPValidationError": object(problems),
-        }},
+        "components": {"schemas": components},
     })
+}
+
+/// Puts a schema, and those that it defines, among the components, and gives its name there.
+fn hoisted(endpoint: &str, schema: &Value, components: &mut Map<String, Value>) -> String {
+    let bare = endpoint.trim_matches('/').replace('/', "_");
+    let mut schema = schema.clone();
+    let mut defined = Map::new();
+    for key in ["$defs", "definitions"] {
+        if let Some(Value::Object(all)) = schema.as_object_mut().and_then(|map| map.remove(key)) {
+            defined.extend(all);
+        }
+    }
+    let title = schema.get("title").and_then(Value::as_str).unwrap_or("Document").to_owned();
+    let root = schema.get("$ref").and_then(Value::as_str).and_then(|to| to.rsplit('/').next());
+    let root = root.map(str::to_owned);
+    if root.is_none() {
+        defined.insert(title.clone(), schema);
+    }
+    // Two endpoints may mean different things by one name.
+    let names: Vec<(String, String)> = defined
+        .iter()
+        .map(|(name, schema)| {
+            let is_free = components.get(name).is_none_or(|known| *known == renamed(schema, &[]));
+            (name.clone(), if is_free { name.clone() } else { format!("{bare}_{name}") })
+        })
+        .collect();
+    for (name, schema) in &defined {
+        let to = names.iter().find(|(known, _)| known == name).map_or(name, |(_, to)| to);
+        components.insert(to.clone(), renamed(schema, &names));
+    }
+    let root = root.unwrap_or(title);
+    names.into_iter().find(|(known, _)| *known == root).map_or(root, |(_, to)| to)
+}
+
+/// A schema whose references lead to the components.
+fn renamed(schema: &Value, names: &[(String, String)]) -> Value {
+    match schema {
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, value)| match (key.as_str(), value.as_str()) {
+                ("$ref", Some(to)) => {
+                    let last = to.rsplit('/').next().unwrap_or(to);
+                    let name = names.iter().find(|(known, _)| known == last);
+                    let name = name.map_or(last, |(_, to)| to);
+                    (key.clone(), format!("#/components/schemas/{name}").into())
+                }
+                _ => (key.clone(), renamed(value, names)),
+            })
+            .collect::<Map<String, Value>>()
+            .into(),
+        Value::Array(items) => items.iter().map(|item| renamed(item, names)).collect(),
+        value => value.clone(),
+    }
 }

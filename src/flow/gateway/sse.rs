@@ -24,28 +24,25 @@ use crate::wire::{DataRequest, Document, Family, Form, Map};
 /// Answers a request whose Document is in the body, or else in the query string.
 pub(super) fn serve(
     gateway: &Arc<Gateway>,
-    of: StreamOf,
+    (endpoint, of): (&str, StreamOf),
     body: Option<Value>,
     query: Option<&str>,
 ) -> Reply {
-    let any_field = gateway.any_field();
+    let fields = gateway.fields(endpoint);
     let doc = match body.filter(|body| !body.is_null()) {
-        Some(body) => PostV2::document(&body, any_field),
+        Some(body) => PostV2::document(&body, fields),
         None => {
-            let fields = reply::query(query.unwrap_or_default()).into_iter();
-            let fields: Map = fields.map(|(name, value)| (name, value.into())).collect();
+            let given = reply::query(query.unwrap_or_default()).into_iter();
+            let given: Map = given.map(|(name, value)| (name, value.into())).collect();
             // Here a real gateway does not catch pydantic's exception.
-            PostV2::document(&fields.into(), any_field).map_err(|_| Refusal::Internal)
+            PostV2::document(&given.into(), fields).map_err(|_| Refusal::Internal)
         }
     };
     let doc = match doc {
         Ok(doc) => doc,
         Err(refusal) => return reply::refuse(refusal),
     };
-    let docs = Value::Array(vec![doc.into()]);
-    let Ok(Some(mut doc)) = Family::V2.docs_from_json(&docs).map(|mut docs| docs.pop()) else {
-        return reply::internal_error();
-    };
+    let Some(mut doc) = fields.document(doc) else { return reply::internal_error() };
     doc.settle(Family::V2, &mut || crate::flow::message::new_uuid().as_u128());
     events(gateway.clone(), of, doc)
 }

@@ -406,14 +406,27 @@ impl<'a> Resolver<'a> {
         let mut node = self.suite.capacity.clone()?;
         let given: scenario::Capacity = Sources::read(&mut node, "`capacity`", self.problems)?;
         let at = Spot::of(&node);
-        let scenario = scenarios.iter().position(|scenario| scenario.name == given.scenario);
-        let Some(scenario) = scenario else {
+        let meant =
+            scenarios.iter().enumerate().filter(|(_, scenario)| scenario.is_of(&given.scenario));
+        let meant: Vec<usize> = meant.map(|(index, _)| index).collect();
+        let Some(&scenario) = meant.first() else {
             let known = scenarios.iter().map(|scenario| scenario.name.as_str());
             let message = format!("no scenario is named `{}`", given.scenario);
             at.key("scenario")
                 .problem(self.problems, message, |problem| problem.suggest(&given.scenario, known));
             return None;
         };
+        if meant.len() > Capacity::COMBINATIONS_MAX {
+            let message = format!(
+                "the matrix of `{}` has {} combinations, and each is a search of its own: at most {}",
+                given.scenario,
+                meant.len(),
+                Capacity::COMBINATIONS_MAX
+            );
+            at.key("scenario").problem(self.problems, message, |problem| {
+                problem.help("name one of them, such as `search [replicas=2]`, or leave values out")
+            });
+        }
         if given.objective.is_empty() {
             at.key("objective").problem(self.problems, "`objective` needs a condition", |p| p);
         }
@@ -446,14 +459,34 @@ impl<'a> Resolver<'a> {
             at.key("trial").problem(self.problems, message, |problem| problem);
         }
         let levels = self.levels(given.rate, given.clients, at)?;
+        if let Some(cost) = &given.cost {
+            self.cost(cost, scenarios[scenario].flow, at);
+        }
         Some(Capacity {
-            scenario,
+            scenarios: meant,
             objective: given.objective,
             levels,
             precision: precision?,
             confidence: confidence?,
             trial,
+            cost: given.cost,
         })
+    }
+
+    /// Prices are of Executors that are known to be there.
+    fn cost(&mut self, cost: &scenario::Cost, flow: usize, at: Spot<'_>) {
+        let Some(known) = self.flows.executors_or_those_of_its_file(flow) else {
+            let message = "what this Flow costs is not known, for its replicas are not: it is neither \
+                           embedded nor started from a file that it `uses`";
+            return at.name("cost").problem(self.problems, message, |problem| problem);
+        };
+        let scenario::Cost::By(prices) = cost else { return };
+        for name in prices.keys().filter(|name| !known.contains(name)) {
+            let message = format!("no Executor of this Flow is named `{name}`");
+            at.key("cost").name(name).problem(self.problems, message, |problem| {
+                problem.suggest(name, known.iter().map(String::as_str))
+            });
+        }
     }
 
     /// Where a search is to look.

@@ -207,6 +207,10 @@ pub struct ScenarioSummary {
     pub response_time_ms: Latency,
     /// From written to done, for ok requests.
     pub service_time_ms: Latency,
+    /// Response time of iterations without the pauses in them: think time, and what lies before the repetitions of a step.
+    /// Only where iterations have steps, and not in a part of a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_time_ms: Option<Latency>,
     /// From due to the first reply, for ok requests to streaming endpoints.
     pub first_response_ms: Latency,
     /// From due to done for failed requests, and from due to dropped for those never sent, by
@@ -512,6 +516,9 @@ pub struct ErrorSummary {
     pub count: u64,
     /// When it first occurred, from the start of the measurement.
     pub first_at_s: f64,
+    /// When it last occurred; not known in results of older versions, nor in a part of a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_at_s: Option<f64>,
     /// The Executor and its stack, for the first occurrence.
     pub details: Option<String>,
 }

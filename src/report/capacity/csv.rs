@@ -1,9 +1,11 @@
-//! The trials of a capacity search as CSV, one row each. Latencies are in ms; a field without a
+//! The trials of a capacity search as CSV, one row each; of several searches a row for each. Latencies are in ms; a field without a
 //! value is empty.
 
 use std::io;
 
+use crate::capacity::combinations::Combinations;
 use crate::capacity::result::Capacity;
+use crate::capacity::search::Answer;
 use crate::capacity::words::{kind, outcome};
 
 const COLUMNS: [&str; 15] = [
@@ -26,6 +28,10 @@ const COLUMNS: [&str; 15] = [
 
 pub(super) fn write(capacity: &Capacity, out: &mut dyn io::Write) -> io::Result<()> {
     let mut writer = csv::Writer::from_writer(out);
+    if let Some(all) = capacity.combinations.as_ref().filter(|all| all.rows.len() > 1) {
+        write_combinations(all, &mut writer)?;
+        return writer.flush();
+    }
     writer.write_record(COLUMNS)?;
     for trial in &capacity.trials {
         let point = &trial.point;
@@ -56,4 +62,52 @@ pub(super) fn write(capacity: &Capacity, out: &mut dyn io::Write) -> io::Result<
         ])?;
     }
     writer.flush()
+}
+
+/// Of a matrix each combination: the trials of each are in its own `capacity.json`.
+fn write_combinations(
+    all: &Combinations,
+    writer: &mut csv::Writer<&mut dyn io::Write>,
+) -> io::Result<()> {
+    let axes: Vec<&String> =
+        all.rows.iter().map(|row| row.matrix.keys()).next().into_iter().flatten().collect();
+    let columns = ["scenario"].into_iter().chain(axes.iter().map(|axis| axis.as_str()));
+    writer.write_record(columns.chain([
+        "answer",
+        "held_per_s",
+        "p99_ms",
+        "replicas_in_all",
+        "cost_per_hour",
+        "cost_per_million",
+        "most",
+        "cheapest",
+        "error",
+    ]))?;
+    for (index, row) in all.rows.iter().enumerate() {
+        let number = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
+        let answer = match row.answer {
+            Some(Answer::Edge { .. }) => "edge",
+            Some(Answer::FailsAtLow { .. }) => "fails_at_low",
+            Some(Answer::HoldsAtHigh { .. }) => "holds_at_high",
+            Some(Answer::Inconclusive { .. }) => "inconclusive",
+            None => "",
+        };
+        let value = |axis: &&String| match row.matrix.get(*axis) {
+            Some(serde_json::Value::String(text)) => text.clone(),
+            value => value.map_or_else(String::new, ToString::to_string),
+        };
+        let cells = [row.scenario.clone()].into_iter().chain(axes.iter().map(value));
+        writer.write_record(cells.chain([
+            answer.to_owned(),
+            number(row.held_per_s),
+            number(row.p99_ms),
+            row.replicas.map_or_else(String::new, |count| count.to_string()),
+            number(row.cost_per_hour),
+            number(row.cost_per_million),
+            (all.most == Some(index)).to_string(),
+            (all.cheapest == Some(index)).to_string(),
+            row.error.clone().unwrap_or_default(),
+        ]))?;
+    }
+    Ok(())
 }

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use super::combinations;
 use crate::capacity::result::Capacity;
 use crate::capacity::search::Answer;
 use crate::capacity::words::{condition, details, kind, level, outcome};
@@ -26,6 +27,17 @@ fn write_whole(capacity: &Capacity, out: &mut dyn io::Write) -> io::Result<()> {
     writeln!(out, "{}.\n", text(&capital(&capacity.words)))?;
     for detail in details(capacity) {
         writeln!(out, "- {}", text(&capital(&detail)))?;
+    }
+    if let Some(all) = capacity.combinations.as_ref().filter(|all| all.rows.len() > 1) {
+        let head = combinations::head(all);
+        writeln!(out, "\n| {} |", head.join(" | "))?;
+        let align = |at: usize| if at == 0 || at + 1 == head.len() { "---" } else { "---:" };
+        let line: Vec<&str> = (0..head.len()).map(align).collect();
+        writeln!(out, "| {} |", line.join(" | "))?;
+        for row in combinations::rows(capacity, all) {
+            let cells: Vec<String> = row.iter().map(|cell| text(cell)).collect();
+            writeln!(out, "| {} |", cells.join(" | "))?;
+        }
     }
     writeln!(out, "\n<details><summary>Trials</summary>\n")?;
     writeln!(out, "| load | for | verdict | took | throughput | p50 | p99 | failed | objective |")?;

@@ -1,6 +1,7 @@
 //! The reports of a capacity search: `capacity.json`, `capacity.html`, and the other formats a
 //! result can be rendered in.
 
+pub(in crate::report) mod combinations;
 mod csv;
 mod markdown;
 mod terminal;

@@ -12,8 +12,8 @@ use crate::record::summary::{
     ScenarioSummary, Summary, Verdict,
 };
 use crate::report::words::{
-    actual, answer, count, end, impossible, latency, outcome, percent, rate, three_digits, time,
-    unmatched, verdict,
+    active, actual, answer, count, end, impossible, latency, outcome, percent, rate, three_digits,
+    time, unmatched, verdict,
 };
 use crate::units::ByteSize;
 
@@ -388,6 +388,13 @@ fn steps(scenario: &ScenarioSummary) -> Vec<StepRow> {
     if !rows.is_empty() {
         let name = "whole iteration, with its pauses".into();
         rows.push(row(name, &scenario.requests, &scenario.response_time_ms));
+        if let Some(active) = active(scenario) {
+            rows.push(row(
+                "whole iteration, without its pauses".into(),
+                &scenario.requests,
+                active,
+            ));
+        }
     }
     rows
 }

@@ -161,6 +161,7 @@ impl Started {
         if let Some(file) = &file {
             command.arg("--uses").arg(file.path());
         }
+        command.envs(launch.inherited.iter().map(|(name, value)| (name, value)));
         command.envs(launch.env.iter().map(|(name, value)| (name, value)));
         if let Some(folder) = &launch.cwd {
             command.current_dir(folder);

@@ -129,7 +129,7 @@ fn options_out_of_their_range_say_what_was_found_and_what_is_allowed() {
             "--cost",
             "1.20",
             "invalid value '1.20' for '--cost <PRICE>': expected a price such as `1.20/h`, by h, day \
-             or month, found `1.20`",
+             or month, found `1.20`, which has no unit",
         ),
         (
             "--peak",
@@ -210,7 +210,8 @@ fn options_that_contradict_or_need_one_another_are_refused() {
     );
     place.refuses(
         &[&["suite.yaml", "--cost", "1.20/h"], &GOAL[..]].concat(),
-        "error: `--cost` needs a load to plan for: `--peak 3000/s` or `--forecast forecast.csv`",
+        "error: `--cost` needs a load to plan for, `--peak 3000/s` or `--forecast forecast.csv`, or a matrix of \
+         settings to compare",
     );
 }
 

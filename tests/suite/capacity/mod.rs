@@ -5,6 +5,7 @@ mod bad;
 mod cases;
 mod clients;
 mod ends;
+mod matrix;
 mod options;
 mod real;
 mod saved;

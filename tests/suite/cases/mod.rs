@@ -23,6 +23,7 @@ mod stopped;
 mod told;
 mod unanswered;
 mod unfinished;
+mod vars;
 
 /// A file of a case.
 fn input(case: &str, file: &str) -> String {

@@ -5,6 +5,7 @@ mod browser;
 mod golden;
 mod grpc;
 mod hostile;
+mod schemas;
 mod services;
 mod topology;
 

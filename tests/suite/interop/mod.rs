@@ -8,6 +8,7 @@ mod commands;
 mod decode;
 mod failures;
 mod flow;
+mod flows;
 mod graphql;
 mod lifetime;
 mod manner;

@@ -107,6 +107,18 @@ fn nested() -> Vec<Case> {
     ]
 }
 
+fn enums() -> Vec<Case> {
+    let case = |fields, python| Case { on: "/rich", fields, python };
+    vec![
+        case("{prompt: a, colour: blue}", json!({"prompt": "a", "colour": "blue"})),
+        case(
+            "{prompt: a, colour: \"${{ ['red', 'blue'][i] }}\"}",
+            json!({"prompt": "a", "colour": "red"}),
+        ),
+        case("{prompt: a, colour: null}", json!({"prompt": "a"})),
+    ]
+}
+
 /// What an Executor saw of our Documents.
 fn ours(flow: &RealFlow, protocol: Protocol, cases: &[Case], more: &str) -> Vec<Value> {
     let folder = tempfile::tempdir().expect("a folder");
@@ -187,6 +199,45 @@ fn documents_nest() {
     let setup = Setup::new(Release::V2, &PROTOCOLS).with(&["--executors", "own_rich"]);
     compare(&setup, &types("/rich"), &[Protocol::Grpc, Protocol::WebSocket]);
     compare(&setup, &nested(), &PROTOCOLS);
+}
+
+#[test]
+fn enums_are_of_their_values() {
+    let setup = Setup::new(Release::V2, &PROTOCOLS).with(&["--executors", "own_rich"]);
+    // Gateways of 3.34 make something else of an enum over HTTP, whoever sends it; a Deployment has none.
+    compare(&setup, &enums(), &[Protocol::Grpc, Protocol::WebSocket]);
+}
+
+const OF_DEPLOYMENTS: [Protocol; 2] = [Protocol::Grpc, Protocol::Http];
+
+#[test]
+fn a_deployment_takes_fields_of_any_name_and_type() {
+    let setup =
+        Setup::new(Release::V2, &OF_DEPLOYMENTS).with(&["--deployment", "--executors", "own"]);
+    compare(&setup, &clashes(), &OF_DEPLOYMENTS);
+    compare(&setup, &types("/flat"), &OF_DEPLOYMENTS);
+}
+
+#[test]
+fn a_deployment_takes_documents_in_documents_and_enums() {
+    let setup =
+        Setup::new(Release::V2, &OF_DEPLOYMENTS).with(&["--deployment", "--executors", "own_rich"]);
+    compare(&setup, &types("/rich"), &OF_DEPLOYMENTS);
+    compare(&setup, &nested(), &OF_DEPLOYMENTS);
+    compare(&setup, &enums(), &OF_DEPLOYMENTS);
+}
+
+#[test]
+fn a_streaming_endpoint_of_a_deployment_takes_them_too() {
+    let setup = Setup::new(Release::V2, &[Protocol::Grpc]).with(&[
+        "--deployment",
+        "--executors",
+        "own_stream",
+    ]);
+    let Some(flow) = setup.shared() else { return };
+    let seen = ours(&flow, Protocol::Grpc, &types("/yield"), ", stream: true, request_size: 1");
+    assert_eq!(seen[1]["Flat"]["temperature"], 0.5);
+    assert_eq!(seen[3]["Flat"]["data"]["bytes"], json!([104, 101, 108, 108, 111]));
 }
 
 #[test]

@@ -204,6 +204,7 @@ fn finished(arrival: Arrival, sent: Instant, ms: f64, error: Option<CallError>) 
             written: Some(sent),
             starved: Duration::ZERO,
             blocked: Duration::ZERO,
+            paused: Duration::ZERO,
         },
         step: 0,
         begins: true,

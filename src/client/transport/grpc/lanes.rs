@@ -1338,7 +1338,7 @@ impl Core {
         let form = Form::Protobuf(self.family);
         let outcome = match form.decode_head(&message) {
             Ok(head) => Ok(Reply { head, body: Body::Message { form, bytes: message }, timing }),
-            Err(error) => Err(Failure { error: decode_error(error), timing }),
+            Err(error) => Err(Failure::new(decode_error(error), timing)),
         };
         self.landed.push(Landed { row: key.row, outcome });
     }
@@ -1378,7 +1378,7 @@ impl Core {
             return self.answer(number, Err(error));
         }
         let timing = Timing { written: row.written, first, done: Instant::now(), attempts: 1 };
-        self.landed(number, Err(Failure { error, timing }));
+        self.landed(number, Err(Failure::new(error, timing)));
     }
 
     fn landed(&mut self, row: u32, outcome: Result<Reply, Failure>) {

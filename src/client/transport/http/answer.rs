@@ -49,6 +49,12 @@ struct ToldStatus {
     description: String,
 }
 
+/// What came back to a plain request.
+fn answer(response: Response) -> HttpResponse {
+    let (status, headers) = (response.status, response.headers());
+    HttpResponse { status, headers, body: response.body }
+}
+
 impl Site {
     /// The answer to a DataRequest sent to `endpoint` by way of `path`.
     pub(super) fn reply(
@@ -136,11 +142,12 @@ impl Site {
         Ok((Head { header, ..Head::default() }, Body::GraphQl(response.body)))
     }
 
-    /// The answer to a plain request.
+    /// The answer to a plain request; `refused` gets one that is no success.
     pub(super) fn plain_reply(
         &self,
         request: &HttpRequest,
         response: Response,
+        refused: &mut Option<Arc<HttpResponse>>,
     ) -> Result<(Head, Body), CallError> {
         // Nobody was reached where a redirect leads to another host, nowhere, or round and round.
         let is_redirect = matches!(response.status, 301 | 302 | 303 | 307 | 308);
@@ -152,14 +159,10 @@ impl Site {
             };
             let retry_after = response.retry_after();
             let code = GatewayCode::Http(response.status);
+            *refused = Some(Arc::new(answer(response)));
             return Err(CallError::Gateway { code, message, retry_after });
         }
-        let answer = HttpResponse {
-            status: response.status,
-            headers: response.headers(),
-            body: response.body,
-        };
-        Ok((Head::default(), Body::Http(Arc::new(answer))))
+        Ok((Head::default(), Body::Http(Arc::new(answer(response)))))
     }
 
     /// The path that a response says to send the same request to, if that is on the same host: a header

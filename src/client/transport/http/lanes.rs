@@ -25,7 +25,7 @@ use super::super::rows::{Key, Rows};
 use super::super::turns::{Ready, Timers};
 use super::{Inner, REDIRECTS_MAX, is_targeted, no_streams};
 use crate::client::lanes::{self, Landed};
-use crate::client::{Body, CallError, Failure, Reply, Request, Timing};
+use crate::client::{Body, CallError, Failure, HttpResponse, Reply, Request, Timing};
 use crate::wire::Head;
 
 type Connection = http1::Connection<connect::Connection>;
@@ -355,8 +355,9 @@ impl Lanes {
                 let led = site.redirect_of_plain(&response);
                 let led = led.filter(|_| may_lead && !request.expects(response.status));
                 let Some(path) = led else {
-                    let outcome = site.plain_reply(request, response);
-                    return self.land(key, outcome);
+                    let mut refused = None;
+                    let outcome = site.plain_reply(request, response, &mut refused);
+                    return self.land_with(key, outcome, refused);
                 };
                 // As browsers do: 303, and 301 and 302 of a `POST`, by a `GET` without the body.
                 let was = row.led.as_ref().is_none_or(|led| led.with_body);
@@ -382,6 +383,16 @@ impl Lanes {
     }
 
     fn land(&mut self, key: Key, outcome: Result<(Head, Body), CallError>) {
+        self.land_with(key, outcome, None);
+    }
+
+    /// The same, with what came back to a plain request that failed by its status.
+    fn land_with(
+        &mut self,
+        key: Key,
+        outcome: Result<(Head, Body), CallError>,
+        refused: Option<Arc<HttpResponse>>,
+    ) {
         let Some(row) = self.rows.take(key, false) else { return };
         let timing = Timing {
             written: row.written.or(row.marks.written),
@@ -391,7 +402,13 @@ impl Lanes {
         };
         let outcome = match outcome {
             Ok((head, body)) => Ok(Reply { head, body, timing }),
-            Err(error) => Err(Failure { error, timing }),
+            Err(error) => {
+                let response = refused.map(|response| {
+                    let (head, body) = (Head::default(), Body::Http(response));
+                    Box::new(Reply { head, body, timing })
+                });
+                Err(Failure { error, timing, response })
+            }
         };
         self.landed.push(Landed { row: key.row, outcome });
     }
@@ -468,7 +485,7 @@ impl lanes::Lanes for Lanes {
                 attempts: 1,
             };
             let error = CallError::Timeout(limit);
-            self.landed.push(Landed { row: key.row, outcome: Err(Failure { error, timing }) });
+            self.landed.push(Landed { row: key.row, outcome: Err(Failure::new(error, timing)) });
         }
         while let Poll::Ready(Some((key, opened))) = Pin::new(&mut self.openings).poll_next(cx) {
             self.opened(key, opened);

@@ -7,6 +7,7 @@
 mod answer;
 pub(super) mod lanes;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -66,6 +67,8 @@ struct Inner {
     json: String,
     /// Header lines of plain requests, as far as they have none of their own.
     plain: String,
+    /// Stands for these header lines in what requests keep of them.
+    session: u64,
     /// Heads of requests to endpoints with a path of their own, by endpoint without its slashes.
     own_paths: HashMap<String, Path>,
     /// The path of all other endpoints.
@@ -121,6 +124,7 @@ impl Http {
                 listed: listed.clone(),
             },
             plain: header_lines(config, &PLAIN)?,
+            session: rand::random(),
             json: json.clone(),
             connector,
             unmatched: UnmatchedCounts::default(),
@@ -164,10 +168,14 @@ impl Http {
 
 impl Inner {
     /// Header lines of a plain request.
-    fn lines_of_plain(&self, request: &HttpRequest, headers: Option<&RequestHeaders>) -> String {
+    fn lines_of_plain<'a>(
+        &'a self,
+        request: &'a HttpRequest,
+        headers: Option<&RequestHeaders>,
+    ) -> Cow<'a, str> {
         match headers {
-            Some(headers) => request.lines(&headers.lines(&self.plain)),
-            None => request.lines(&self.plain),
+            Some(headers) => request.lines(&headers.lines(&self.plain)).into(),
+            None => request.own_lines(self.session, &self.plain),
         }
     }
 

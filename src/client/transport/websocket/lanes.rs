@@ -256,7 +256,7 @@ impl Core {
         let form = self.opening.form;
         let outcome = match form.decode_head(&message) {
             Ok(head) => Ok(Reply { head, body: Body::Message { form, bytes: message }, timing }),
-            Err(error) => Err(Failure { error: CallError::Decode(error.into()), timing }),
+            Err(error) => Err(Failure::new(CallError::Decode(error.into()), timing)),
         };
         self.landed.push(Landed { row: key.row, outcome });
         true
@@ -302,7 +302,7 @@ impl Core {
     fn land_error(&mut self, key: Key, row: &Row, error: CallError) {
         let done = Instant::now();
         let timing = Timing { written: row.written, first: None, done, attempts: 1 };
-        self.landed.push(Landed { row: key.row, outcome: Err(Failure { error, timing }) });
+        self.landed.push(Landed { row: key.row, outcome: Err(Failure::new(error, timing)) });
     }
 }
 

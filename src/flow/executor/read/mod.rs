@@ -11,6 +11,7 @@ pub(in crate::flow) use self::v1::complete_v1;
 use self::v1::read_v1;
 use self::v2::read_v2;
 use super::exception::Exception;
+use super::fields::Fields;
 use crate::flow::message::Docs;
 use crate::flow::plain::{self, Look};
 use crate::wire::proto::v2::DocListProto;
@@ -39,27 +40,28 @@ impl From<Exception> for ReadError {
 
 /// Reads Documents for an Executor that does not look at them. If reading would not change them, they stay
 /// encoded.
-pub(super) fn pass(docs: &mut Docs, family: Family, any_field: bool) -> Result<(), ReadError> {
+pub(super) fn pass(docs: &mut Docs, family: Family, fields: &Fields) -> Result<(), ReadError> {
     match docs {
+        _ if fields.own().is_some() => read(docs, family, fields).map(|_| ()),
         Docs::Encoded(bytes) if plain::look(bytes, family) == Look::Plain => Ok(()),
-        // Fields of a custom schema are not checked, but they must be Documents.
-        Docs::Encoded(bytes) if any_field => {
+        // Fields that may be any are not checked, but they must be Documents.
+        Docs::Encoded(bytes) if matches!(fields, Fields::Any) => {
             family.decode_docs(bytes.clone())?;
             Ok(())
         }
-        _ => read(docs, family, any_field).map(|_| ()),
+        _ => read(docs, family, fields).map(|_| ()),
     }
 }
 
 /// Reads Documents as an Executor does.
-pub(super) fn read(
-    docs: &mut Docs,
+pub(super) fn read<'a>(
+    docs: &'a mut Docs,
     family: Family,
-    any_field: bool,
-) -> Result<&mut Vec<Document>, ReadError> {
+    fields: &Fields,
+) -> Result<&'a mut Vec<Document>, ReadError> {
     let mut read = match std::mem::take(docs) {
         Docs::Read(docs) => docs,
-        Docs::Encoded(bytes) => match decode(&bytes, family, any_field) {
+        Docs::Encoded(bytes) => match decode(&bytes, family, fields) {
             Ok(read) => read,
             Err(error) => {
                 // The answer has them as the Executor got them.
@@ -67,7 +69,7 @@ pub(super) fn read(
                 return Err(error);
             }
         },
-        Docs::Packed(bytes) => match unpack(&bytes, family, any_field) {
+        Docs::Packed(bytes) => match unpack(&bytes, family, fields) {
             Ok(read) => read,
             Err(error) => {
                 *docs = Docs::Packed(bytes);
@@ -76,6 +78,10 @@ pub(super) fn read(
         },
     };
     for doc in &mut read {
+        if let Err(exception) = fields.check(doc) {
+            *docs = Docs::Read(read);
+            return Err(exception.into());
+        }
         doc.settle(family, &mut || crate::flow::message::new_uuid().as_u128());
     }
     *docs = Docs::Read(read);
@@ -85,12 +91,12 @@ pub(super) fn read(
     }
 }
 
-fn unpack(bytes: &Bytes, family: Family, any_field: bool) -> Result<Vec<Document>, ReadError> {
+fn unpack(bytes: &Bytes, family: Family, fields: &Fields) -> Result<Vec<Document>, ReadError> {
     match family {
         Family::V1 => Err(Exception::new("UnpicklingError")
             .text("docs_bytes holds a Python pickle, which is not read")
             .into()),
-        Family::V2 => decode(bytes, family, any_field).map_err(|error| match error {
+        Family::V2 => decode(bytes, family, fields).map_err(|error| match error {
             ReadError::Decode(_) => {
                 Exception::new("DecodeError").text("Error parsing message").into()
             }
@@ -99,7 +105,7 @@ fn unpack(bytes: &Bytes, family: Family, any_field: bool) -> Result<Vec<Document
     }
 }
 
-fn decode(bytes: &Bytes, family: Family, any_field: bool) -> Result<Vec<Document>, ReadError> {
+fn decode(bytes: &Bytes, family: Family, fields: &Fields) -> Result<Vec<Document>, ReadError> {
     match family {
         Family::V1 => {
             let mut docs = family.decode_docs(bytes.clone())?;
@@ -107,7 +113,7 @@ fn decode(bytes: &Bytes, family: Family, any_field: bool) -> Result<Vec<Document
             docs.iter_mut().for_each(complete_v1);
             Ok(docs)
         }
-        Family::V2 if any_field => Ok(family.decode_docs(bytes.clone())?),
+        Family::V2 if !matches!(fields, Fields::Legacy) => Ok(family.decode_docs(bytes.clone())?),
         Family::V2 => {
             let mut list = DocListProto::decode(bytes.clone()).map_err(DecodeError::from)?;
             list.docs.iter_mut().try_for_each(read_v2)?;

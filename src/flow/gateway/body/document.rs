@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::reader::{Loc, Reader, Wrong, shown};
-use crate::wire::{Family, Map};
+use crate::flow::executor::Fields;
+use crate::wire::{Document, Family, Map};
 
 /// The type of a field.
 #[derive(Clone, Copy)]
@@ -94,6 +95,15 @@ impl Reader {
     /// The fields of a Document that are set, in the order of the schema.
     pub(super) fn document(&mut self, value: &Value, at: Loc<'_>) -> Option<Map> {
         let given = self.object(value, at)?;
+        if let Fields::Own(own) = self.fields.clone() {
+            if let Err(invalid) =
+                own.schema.check(&mut Document::of_fields(given.clone().into_owned()))
+            {
+                self.add_invalid(at, invalid);
+            }
+            return Some(given.into_owned());
+        }
+        let before = (self.found.len(), self.internal);
         let fields: &[(&str, Kind)] = match self.family {
             Family::V1 => &FIELDS_V1,
             Family::V2 => &FIELDS_V2,
@@ -108,7 +118,13 @@ impl Reader {
             };
             doc.extend(read.map(|value| ((*name).to_owned(), value)));
         }
-        if self.any_field {
+        if matches!(self.fields, Fields::Any) {
+            // What is none of v1's values stays as it is.
+            if before != (self.found.len(), self.internal) {
+                self.found.truncate(before.0);
+                self.internal = before.1;
+                return Some(given.into_owned());
+            }
             let further = given.iter().filter(|(name, _)| !fields.iter().any(|it| it.0 == *name));
             doc.extend(further.map(|(name, value)| (name.clone(), value.clone())));
         }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 pub(super) use self::document::all_keys;
 pub(super) use self::reader::Refusal;
 use self::reader::{Loc, Reader, Wrong};
+use crate::flow::executor::Fields;
 use crate::wire::{Family, Map};
 
 /// A valid body of the v1 family.
@@ -82,7 +83,7 @@ fn is_json(content_type: Option<&str>) -> bool {
 impl PostV1 {
     /// Checks a body. `named` says whether it may name its endpoint.
     pub(super) fn read(body: Option<Value>, named: bool) -> Result<PostV1, Refusal> {
-        let mut reader = Reader::new(Family::V1, false);
+        let mut reader = Reader::new(Family::V1, Fields::Legacy);
         let at = Loc::BODY;
         let body = body.unwrap_or_else(|| {
             reader.add(at, Wrong::Missing, &Value::Null);
@@ -115,7 +116,7 @@ impl PostV1 {
     /// # Errors
     /// The problems, with `loc` counted from the Document.
     pub(super) fn document(doc: &Value) -> Result<Map, Vec<Value>> {
-        let mut reader = Reader::new(Family::V1, false);
+        let mut reader = Reader::new(Family::V1, Fields::Legacy);
         let doc = reader.document(doc, Loc::BODY);
         for problem in &mut reader.found {
             if let Some(Value::Array(loc)) = problem.get_mut("loc") {
@@ -127,10 +128,9 @@ impl PostV1 {
 }
 
 impl PostV2 {
-    /// Checks a body. With `any_field` Documents may have other fields than those of the default
-    /// schema.
-    pub(super) fn read(body: Option<Value>, any_field: bool) -> Result<PostV2, Refusal> {
-        let mut reader = Reader::new(Family::V2, any_field);
+    /// Checks a body, with Documents that may have these fields.
+    pub(super) fn read(body: Option<Value>, fields: &Fields) -> Result<PostV2, Refusal> {
+        let mut reader = Reader::new(Family::V2, fields.clone());
         let at = Loc::BODY;
         let Some(body) = body else {
             reader.add(at, Wrong::Missing, &Value::Null);
@@ -144,7 +144,15 @@ impl PostV2 {
         let (mut data, mut alone) = (Vec::new(), false);
         match body.get("data") {
             None => reader.add(at.name("data"), Wrong::Missing, &whole),
-            Some(Value::Array(docs)) => data = reader.documents(docs, at.name("data")),
+            Some(Value::Array(docs)) => {
+                let at = at.name("data");
+                // pydantic names the one of several types that it tried.
+                let own = fields.own().map(|own| format!("list[{}]", own.schema.name()));
+                data = match &own {
+                    Some(of) => reader.documents(docs, at.name(of)),
+                    None => reader.documents(docs, at),
+                };
+            }
             Some(doc) => {
                 data.extend(reader.document(doc, at.name("data")));
                 alone = true;
@@ -172,8 +180,8 @@ impl PostV2 {
     }
 
     /// Checks a body that is one Document.
-    pub(super) fn document(body: &Value, any_field: bool) -> Result<Map, Refusal> {
-        let mut reader = Reader::new(Family::V2, any_field);
+    pub(super) fn document(body: &Value, fields: &Fields) -> Result<Map, Refusal> {
+        let mut reader = Reader::new(Family::V2, fields.clone());
         let doc = reader.document(body, Loc::BODY).unwrap_or_default();
         reader.end(doc)
     }
@@ -240,7 +248,7 @@ mod tests {
 
     #[test]
     fn problems_of_v2_have_place_words_and_type() {
-        let read = |body| told(PostV2::read(Some(body), false));
+        let read = |body| told(PostV2::read(Some(body), &Fields::Legacy));
         let problem = |loc: Value, kind: &str, msg: &str, input: Value| -> Value {
             json!({"loc": loc, "msg": msg, "type": kind, "input": input})
         };
@@ -281,11 +289,12 @@ mod tests {
 
     #[test]
     fn one_document_and_any_id_are_taken() {
-        let post = PostV2::read(Some(json!({"data": {"id": 5, "nosuch": 1}})), false);
+        let post = PostV2::read(Some(json!({"data": {"id": 5, "nosuch": 1}})), &Fields::Legacy);
         let post = post.expect("it is taken");
         assert!(post.alone);
         assert_eq!(Value::from(post.data[0].clone()), json!({"id": "5"}));
-        let post = PostV2::read(Some(json!({"data": {"nosuch": 1}})), true).expect("it is taken");
+        let post =
+            PostV2::read(Some(json!({"data": {"nosuch": 1}})), &Fields::Any).expect("it is taken");
         assert_eq!(Value::from(post.data[0].clone()), json!({"nosuch": 1}));
     }
 

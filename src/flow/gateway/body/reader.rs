@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
-use crate::wire::{Family, Map};
+use crate::flow::executor::Fields;
+use crate::wire::{Family, Invalid, Map};
 
 /// How many problems an answer lists.
 const PROBLEMS_MAX: usize = 1000;
@@ -42,7 +43,7 @@ impl<'a> Loc<'a> {
         Loc { before: Some(self), step: LocPart::Index(index) }
     }
 
-    fn to_value(self) -> Value {
+    pub(super) fn to_value(self) -> Value {
         let path = std::iter::successors(Some(&self), |loc| loc.before);
         let mut steps: Vec<Value> = path
             .map(|loc| match loc.step {
@@ -100,16 +101,16 @@ impl Wrong {
 /// Reads values and collects problems.
 pub(super) struct Reader {
     pub(super) family: Family,
-    /// Whether Documents may have other fields than those of the default schema.
-    pub(super) any_field: bool,
+    /// Which fields Documents of v2 may have.
+    pub(super) fields: Fields,
     pub(super) found: Vec<Value>,
     /// Whether the request is to end with a 500.
     pub(super) internal: bool,
 }
 
 impl Reader {
-    pub(super) fn new(family: Family, any_field: bool) -> Reader {
-        Reader { family, any_field, found: Vec::new(), internal: false }
+    pub(super) fn new(family: Family, fields: Fields) -> Reader {
+        Reader { family, fields, found: Vec::new(), internal: false }
     }
 
     /// Adds a problem of a value, or of one in which something is missing.
@@ -121,6 +122,19 @@ impl Reader {
                 Family::V1 => json!({"loc": loc, "msg": v1_msg, "type": v1_type}),
                 Family::V2 => json!({"type": v2_type, "loc": loc, "msg": v2_msg, "input": input}),
             });
+        }
+    }
+
+    /// Adds what pydantic has against a Document of a schema of its own.
+    pub(super) fn add_invalid(&mut self, at: Loc<'_>, invalid: Vec<Invalid>) {
+        for Invalid { path, kind, message, input } in invalid {
+            if self.found.len() < PROBLEMS_MAX {
+                let mut loc = at.to_value();
+                if let Value::Array(steps) = &mut loc {
+                    steps.extend(path);
+                }
+                self.found.push(json!({"type": kind, "loc": loc, "msg": message, "input": input}));
+            }
         }
     }
 

@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use super::Part;
 use crate::capacity::number::number;
 use crate::capacity::result::Capacity;
-use crate::capacity::words::money;
-use crate::report::html::chart::{Axis, Shape, plot};
+use crate::capacity::words::{money, values};
+use crate::report::capacity::combinations;
+use crate::report::html::chart::{Axis, Shape, bars, plot};
 use crate::report::html::parts::{Figure, Mark};
 use crate::report::words::{known, latency, rate};
 
@@ -77,6 +78,36 @@ pub(super) fn pareto(capacity: &Capacity) -> Option<Part> {
         ..Figure::default()
     };
     Some(Part { words: pareto.words.clone(), figure: Some(figure), head, rows })
+}
+
+pub(super) fn combinations(capacity: &Capacity) -> Option<Part> {
+    let all = capacity.combinations.as_ref()?;
+    let drawn: Vec<(String, Vec<Option<f64>>)> = all
+        .rows
+        .iter()
+        .map(|row| {
+            let name = values(row);
+            (if name.is_empty() { row.scenario.clone() } else { name }, vec![row.held_per_s])
+        })
+        .collect();
+    let most = drawn.iter().filter_map(|(_, held)| held[0]).fold(0.0, f64::max);
+    let head: Vec<Cow<'static, str>> =
+        combinations::head(all).into_iter().map(Cow::Borrowed).collect();
+    let rows = combinations::rows(capacity, all);
+    // With more bars than this, the table is clearer.
+    let figure = (2..=12).contains(&drawn.len()).then(|| {
+        let x = Axis::from_zero(most, rate, "requests/s");
+        Figure {
+            title: "What each combination sustains".into(),
+            note: "More is better. The table says what it costs.".into(),
+            svg: bars("What each combination sustains", &x, &drawn, rate),
+            legend: Mark::Bar.legend(["sustains"]),
+            head: head.clone(),
+            rows: rows.clone(),
+            ..Figure::default()
+        }
+    });
+    Some(Part { words: all.words.clone(), figure, head, rows })
 }
 
 pub(super) fn plan(capacity: &Capacity) -> Option<Part> {

@@ -1,0 +1,79 @@
+//! Which fields Documents of an endpoint may have, in the v2 family.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::exception::Exception;
+use crate::flow::config::SchemaSpec;
+use crate::wire::{Document, Map, Schema, told};
+
+/// Which fields Documents may have.
+#[derive(Clone, Debug)]
+pub(in crate::flow) enum Fields {
+    /// Those of the default schema; others are dropped.
+    Legacy,
+    /// Any of any type.
+    Any,
+    /// Those of a schema of its own.
+    Own(Arc<OwnSchema>),
+}
+
+/// A schema as it is written, and as it was understood.
+#[derive(Debug)]
+pub(in crate::flow) struct OwnSchema {
+    pub(in crate::flow) json: Value,
+    pub(in crate::flow) schema: Schema,
+}
+
+impl Fields {
+    pub(in crate::flow) fn of(spec: &SchemaSpec) -> Fields {
+        match spec {
+            SchemaSpec::Legacy => Fields::Legacy,
+            SchemaSpec::Any => Fields::Any,
+            SchemaSpec::Own(json) => match Schema::read(json, None) {
+                Some(schema) => Fields::Own(Arc::new(OwnSchema { json: json.clone(), schema })),
+                // The configuration was refused for it.
+                None => Fields::Any,
+            },
+        }
+    }
+
+    /// The schema of its own, if it has one.
+    pub(in crate::flow) fn own(&self) -> Option<&OwnSchema> {
+        match self {
+            Fields::Own(own) => Some(own),
+            Fields::Legacy | Fields::Any => None,
+        }
+    }
+
+    /// Makes a Document one of its own schema, as an Executor does that reads it.
+    ///
+    /// # Errors
+    /// pydantic's exception.
+    pub(in crate::flow) fn check(&self, doc: &mut Document) -> Result<(), Exception> {
+        let Some(own) = self.own() else { return Ok(()) };
+        own.schema.check(doc).map_err(|invalid| Exception::validation(told(&own.schema, &invalid)))
+    }
+
+    /// The Document of a body, which was checked; `None` where the default schema cannot have it.
+    pub(in crate::flow) fn document(&self, doc: Map) -> Option<Document> {
+        use crate::wire::Family::V2;
+        let of_json = |doc: &Map| {
+            let docs = Value::Array(vec![doc.clone().into()]);
+            V2.docs_from_json(&docs).ok().and_then(|mut docs| docs.pop())
+        };
+        match self {
+            Fields::Legacy => of_json(&doc),
+            // What v1 has under the same names is that, and what else there is stays as it came.
+            Fields::Any => of_json(&doc).or_else(|| {
+                let bytes = V2.encode_docs(&[Document::of_fields(doc)]).ok()?;
+                V2.decode_docs(bytes).ok()?.pop()
+            }),
+            Fields::Own(own) => {
+                let mut document = Document::of_fields(doc);
+                own.schema.check(&mut document).ok().map(|()| document)
+            }
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! Variables that say more of themselves than a value: `{env: CLIENTS, type: integer, default: 4}`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::source::{Node, Problem, Sources, Value};
+use crate::units::{ByteSize, Percentage, Rate, Secrets, Span};
+
+/// A variable as it came out, for people.
+#[derive(Clone, Debug)]
+pub(crate) struct Variable {
+    pub name: String,
+    /// `rate`, `text` …
+    pub kind: &'static str,
+    /// `None`: a secret.
+    pub value: Option<serde_json::Value>,
+    pub origin: Origin,
+}
+
+/// Where a variable has its value from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The suite.
+    File,
+    /// `--set`.
+    Set,
+    /// A variable of the environment.
+    Environment(String),
+    /// A variable in a file of `--env-file`.
+    EnvFile(String, String),
+    /// Its `default`, for nothing else gives one.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::File => f.write_str("the suite"),
+            Origin::Set => f.write_str("--set"),
+            Origin::Environment(name) => write!(f, "the environment ({name})"),
+            Origin::EnvFile(name, file) => write!(f, "{file} ({name})"),
+            Origin::Default => f.write_str("its default"),
+        }
+    }
+}
+
+/// What the environment has.
+pub(super) struct Environment<'a> {
+    /// Names and values; of several of one name the last one counts.
+    pub(super) all: &'a [(String, String)],
+    /// Of those from a file the file's name, by theirs.
+    pub(super) files: &'a BTreeMap<String, String>,
+}
+
+/// The types that a variable may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Integer,
+    Number,
+    Boolean,
+    Duration,
+    Rate,
+    Size,
+    Percentage,
+    List,
+    Map,
+}
+
+const KINDS: [(Kind, &str, &str); 10] = [
+    (Kind::Text, "text", "text"),
+    (Kind::Integer, "integer", "a whole number"),
+    (Kind::Number, "number", "a number"),
+    (Kind::Boolean, "boolean", "true or false"),
+    (Kind::Duration, "duration", "a duration such as `30s`"),
+    (Kind::Rate, "rate", "a rate such as `50/s`"),
+    (Kind::Size, "size", "a size such as `10KiB`"),
+    (Kind::Percentage, "percentage", "a percentage such as `5%`"),
+    (Kind::List, "list", "a list"),
+    (Kind::Map, "map", "a map"),
+];
+
+impl Kind {
+    pub(super) fn name(self) -> &'static str {
+        KINDS[self as usize].1
+    }
+
+    fn wanted(self) -> &'static str {
+        KINDS[self as usize].2
+    }
+
+    fn named(word: &str) -> Option<Kind> {
+        KINDS.iter().find(|(_, name, _)| *name == word).map(|(kind, ..)| *kind)
+    }
+
+    /// That of a value as it is.
+    pub(super) fn of(value: &serde_json::Value) -> Kind {
+        match value {
+            serde_json::Value::Bool(_) => Kind::Boolean,
+            serde_json::Value::Number(number) if number.is_f64() => Kind::Number,
+            serde_json::Value::Number(_) => Kind::Integer,
+            serde_json::Value::Array(_) => Kind::List,
+            serde_json::Value::Object(_) => Kind::Map,
+            serde_json::Value::Null => Kind::Text,
+            serde_json::Value::String(text) => {
+                let units = [Kind::Rate, Kind::Duration, Kind::Size, Kind::Percentage];
+                units.into_iter().find(|kind| kind.is_unit(text)).unwrap_or(Kind::Text)
+            }
+        }
+    }
+
+    fn is_unit(self, text: &str) -> bool {
+        match self {
+            Kind::Rate => text.parse::<Rate>().is_ok(),
+            Kind::Duration => text.parse::<Span>().is_ok(),
+            Kind::Size => text.parse::<ByteSize>().is_ok(),
+            Kind::Percentage => text.parse::<Percentage>().is_ok(),
+            _ => false,
+        }
+    }
+
+    /// A value of this type; `None` where it is none. Text is read as one, for an environment has nothing else.
+    fn take(self, value: serde_json::Value) -> Option<serde_json::Value> {
+        let read = |text: &str| {
+            let node = Sources::new().parse("", text.to_owned(), None, &mut Vec::new())?;
+            Some(node.to_json())
+        };
+        let value = match (self, value) {
+            (Kind::Text, value @ serde_json::Value::String(_)) => return Some(value),
+            // A number is text as well as it is written.
+            (Kind::Text, value @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_))) => {
+                return Some(value.to_string().into());
+            }
+            (
+                Kind::Duration | Kind::Rate | Kind::Size | Kind::Percentage,
+                serde_json::Value::String(text),
+            ) => return self.is_unit(&text).then(|| text.into()),
+            (_, serde_json::Value::String(text)) => read(text.trim())?,
+            (_, value) => value,
+        };
+        let fits = match self {
+            Kind::Integer => value.is_i64() || value.is_u64(),
+            Kind::Number => value.is_number(),
+            Kind::Boolean => value.is_boolean(),
+            Kind::List => value.is_array(),
+            Kind::Map => value.is_object(),
+            Kind::Text | Kind::Duration | Kind::Rate | Kind::Size | Kind::Percentage => false,
+        };
+        fits.then_some(value)
+    }
+}
+
+/// What a variable says of itself.
+pub(super) struct Declared<'a> {
+    node: &'a Node,
+    env: Option<&'a str>,
+    kind: Kind,
+    default: Option<&'a Node>,
+    pub(super) is_secret: bool,
+}
+
+const KEYS: [&str; 4] = ["env", "type", "default", "secret"];
+
+impl<'a> Declared<'a> {
+    /// A map with `env`, or with a `type` of those above, and no other keys than those. Any other map is a value.
+    pub(super) fn of(node: &'a Node, problems: &mut Vec<Problem>) -> Option<Declared<'a>> {
+        let Value::Map(entries) = &node.value else { return None };
+        let env = node.get("env").and_then(Node::text);
+        let word = node.get("type").and_then(Node::text);
+        let kind = word.and_then(Kind::named);
+        let is_ours = entries.iter().all(|entry| KEYS.contains(&entry.key.as_str()));
+        if !is_ours || env.is_none() && kind.is_none() {
+            return None;
+        }
+        if let (Some(word), None) = (word, kind)
+            && let Some(node) = node.get("type")
+        {
+            let problem =
+                Problem::at(node.place(), format!("no type of a variable is named `{word}`"));
+            problems.push(problem.suggest(word, KINDS.iter().map(|(_, name, _)| *name)));
+        }
+        let secret = node.get("secret");
+        let is_secret = secret.and_then(|secret| match secret.value {
+            Value::Bool(is_secret) => Some(is_secret),
+            _ => {
+                let message = format!("expected true or false, found {}", secret.found());
+                problems.push(Problem::at(secret.place(), message));
+                None
+            }
+        });
+        let default = node.get("default");
+        let kind = kind.or_else(|| default.map(|default| Kind::of(&default.to_json())));
+        let kind = kind.unwrap_or(Kind::Text);
+        // What the environment says in words may be a password; a number or a rate is none.
+        let is_secret = is_secret.unwrap_or(env.is_some() && kind == Kind::Text);
+        Some(Declared { node, env, kind, default, is_secret })
+    }
+
+    /// Its value, and where that is from; `set` is what the command line says. `None`: it has none, or one
+    /// of another type, which is told.
+    pub(super) fn value(
+        &self,
+        name: &str,
+        set: Option<serde_json::Value>,
+        environment: &Environment<'_>,
+        problems: &mut Vec<Problem>,
+    ) -> Option<(serde_json::Value, Origin)> {
+        let given = self.env.and_then(|env| {
+            let (_, value) = environment.all.iter().rev().find(|(known, _)| known == env)?;
+            let origin = match environment.files.get(env) {
+                Some(file) => Origin::EnvFile(env.to_owned(), file.clone()),
+                None => Origin::Environment(env.to_owned()),
+            };
+            Some((serde_json::Value::from(value.as_str()), origin))
+        });
+        let default = || self.default.map(|default| (default.to_json(), Origin::Default));
+        let found = set.map(|value| (value, Origin::Set)).or(given).or_else(default);
+        let Some((value, origin)) = found else {
+            let (message, help) = match self.env {
+                Some(env) => (
+                    format!("variable `{name}` has no value: the environment has no `{env}`"),
+                    format!(
+                        "set {env}, in a file for `--env-file` too, or give `--set {name}=…` or a `default`"
+                    ),
+                ),
+                None => (
+                    format!("variable `{name}` has no value"),
+                    format!("give `--set {name}=…`, or a `default` or `env` here"),
+                ),
+            };
+            problems.push(Problem::at(self.node.place(), message).help(help));
+            return None;
+        };
+        let shown = if self.is_secret { "***".to_owned() } else { text(&value) };
+        match self.kind.take(value) {
+            Some(value) => Some((value, origin)),
+            None => {
+                let message = format!(
+                    "variable `{name}` wants {}, found `{shown}` from {origin}",
+                    self.kind.wanted()
+                );
+                problems.push(Problem::at(self.node.place(), message));
+                None
+            }
+        }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The expression that stands for its value where that may not be shown.
+    pub(super) fn shown(&self, origin: &Origin) -> String {
+        match (self.env, origin) {
+            (Some(env), Origin::Environment(_) | Origin::EnvFile(..)) => match self.kind {
+                Kind::Integer => format!("env.{env} | int"),
+                Kind::Number => format!("env.{env} | float"),
+                _ => format!("env.{env}"),
+            },
+            _ => "'***'".to_owned(),
+        }
+    }
+}
+
+/// A value on one line.
+fn text(value: &serde_json::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Has the texts of a secret be shown nowhere.
+pub(super) fn hide(value: &serde_json::Value, secrets: &Secrets) {
+    match value {
+        serde_json::Value::String(text) => secrets.add(text),
+        serde_json::Value::Array(items) => items.iter().for_each(|item| hide(item, secrets)),
+        serde_json::Value::Object(map) => map.values().for_each(|value| hide(value, secrets)),
+        serde_json::Value::Number(number) => secrets.add(&number.to_string()),
+        serde_json::Value::Null | serde_json::Value::Bool(_) => (),
+    }
+}
+
+impl Variable {
+    pub(super) fn new(
+        name: &str,
+        kind: Option<Kind>,
+        value: serde_json::Value,
+        origin: Origin,
+    ) -> Variable {
+        let kind = kind.unwrap_or_else(|| Kind::of(&value)).name();
+        Variable { name: name.to_owned(), kind, value: Some(value), origin }
+    }
+
+    /// Its value on one line, or what stands for a secret.
+    pub(crate) fn shown(&self) -> String {
+        self.value.as_ref().map_or_else(|| crate::units::MASK.to_owned(), text)
+    }
+}
