@@ -6,7 +6,6 @@ use super::figures;
 use super::matrix::{Comparison, comparisons};
 use super::parts::{Fact, Figure};
 use crate::record::HistogramError;
-use crate::record::reason::join;
 use crate::record::summary::{
     CallbackCount, Environment, Lag, Latency, PartLoad, PartState, Requests, RunPart,
     ScenarioSummary, Summary, Verdict,
@@ -72,7 +71,7 @@ struct Section {
     steps: Vec<StepRow>,
     choices: Vec<ChoiceRow>,
     /// A row for each part of a load that was sent in parts.
-    parts: Vec<[String; 8]>,
+    parts: Vec<[String; 6]>,
     assertions: Vec<Assertion>,
     callbacks: Vec<Callback>,
     counters: Vec<(String, String)>,
@@ -240,13 +239,13 @@ fn facts(summary: &Summary) -> Vec<Fact> {
     facts
 }
 
-/// A part of a load: which, its machine, what became of it, requests, send delay, CPU time, lateness, and
-/// what is wrong with it alone.
-fn part_row(part: &PartLoad, machines: &[RunPart]) -> [String; 8] {
+/// A part of a load: which and where, what became of it, requests, send delay, CPU time, lateness. What is
+/// wrong with it alone stands among the reasons of the scenario.
+fn part_row(part: &PartLoad, machines: &[RunPart]) -> [String; 6] {
     let machine = machines.iter().find(|machine| machine.number == part.number);
-    let machine = machine.map_or("–".into(), |machine| {
+    let place = machine.map_or(String::new(), |machine| {
         let host = machine.host.as_deref().unwrap_or("a machine");
-        format!("{host}, {} cores", machine.cores)
+        format!(" ({host}, {} cores)", machine.cores)
     });
     let state = match part.state {
         PartState::Complete => "complete",
@@ -255,14 +254,12 @@ fn part_row(part: &PartLoad, machines: &[RunPart]) -> [String; 8] {
         PartState::NotRun => "sent nothing",
     };
     [
-        part.number.to_string(),
-        machine,
+        format!("{}{place}", part.number),
         state.into(),
         count(part.sent),
         latency(part.lag_p99_ms),
         part.cpu_s.map_or("–".into(), time),
         latency(part.start_skew_ms),
-        join(&part.reasons),
     ]
 }
 
