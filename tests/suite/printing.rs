@@ -20,17 +20,24 @@ fn every_subcommand(folder: &Path, flow: &Flow) -> BTreeMap<&'static str, Vec<St
     let suite = "flows: {a: {embedded: {}}, b: {embedded: {}}}\n\
                  scenarios: [{name: s, flow: a, documents: {text: x, count: 5}, on_done: [print]}]\n";
     std::fs::write(folder.join("suite.yaml"), suite).expect("there is room");
-    let run = |out: &str| {
+    let run = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_flowbench"));
-        command.current_dir(folder).args(["run", "suite.yaml", "--quiet", "--out", out]);
+        command.current_dir(folder).args(["run", "--quiet"]).args(arguments);
         assert!(command.output().expect("it was built").status.success());
     };
-    ["results/1", "results/2"].into_iter().for_each(run);
+    ["results/1", "results/2"].into_iter().for_each(|out| run(&["suite.yaml", "--out", out]));
     let grpc = flow.target(Protocol::Grpc).expect("it listens").to_string();
+    let divided = format!(
+        "flows: {{f: {{host: '{grpc}'}}}}\nscenarios: [{{name: s, load: {{clients: 2, requests: 4}}}}]\n"
+    );
+    std::fs::write(folder.join("parts.yaml"), divided).expect("there is room");
+    ["1/2", "2/2"].into_iter().for_each(|n| run(&["parts.yaml", "--part", n, "--out", "parts"]));
     let http = flow.target(Protocol::Http).expect("it listens").to_string();
     let saved = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/capacity/rate.json");
     let lines = [
         "run suite.yaml --out out".to_owned(),
+        "merge parts --out merged".into(),
+        "deploy slurm parts.yaml --parts 2".into(),
         "compare results/1 -- results/2 --force".into(),
         "gate suite.yaml --base-flow a --candidate-flow b --runs 1 --force --inconclusive pass --gate p50=+900%".into(),
         "noise suite.yaml --runs 5 --inconclusive pass --out baseline".into(),
@@ -46,6 +53,7 @@ fn every_subcommand(folder: &Path, flow: &Flow) -> BTreeMap<&'static str, Vec<St
         format!("ready {grpc}"),
         "serve".into(),
         "selftest".into(),
+        "completions bash".into(),
     ];
     let words = |line: &String| {
         let words = line.split(' ').map(|word| word.replace("p50=", "p50 "));
@@ -59,9 +67,26 @@ fn name_of(line: &[String]) -> &'static str {
     known.expect("it is one of the subcommands")
 }
 
-const SUBCOMMANDS: [&str; 16] = [
-    "run", "compare", "gate", "noise", "trend", "capacity", "check", "init", "plan", "report",
-    "schema", "post", "mutate", "ready", "serve", "selftest",
+const SUBCOMMANDS: [&str; 19] = [
+    "run",
+    "merge",
+    "deploy",
+    "completions",
+    "compare",
+    "gate",
+    "noise",
+    "trend",
+    "capacity",
+    "check",
+    "init",
+    "plan",
+    "report",
+    "schema",
+    "post",
+    "mutate",
+    "ready",
+    "serve",
+    "selftest",
 ];
 
 async fn flow(config: serde_json::Value) -> Flow {
