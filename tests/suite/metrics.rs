@@ -15,13 +15,13 @@ fn times_in_executors_and_gateway_may_be_thresholds_over_every_protocol() {
     documents: {{text: a}}
     load: {{clients: 2, requests: 60}}
     thresholds:
-      - executor.slow.one.p90 >= 30ms
+      - executor.slow.one.p90 >= 5ms
       - executor.slow.one.mean < 60s
-      - executor.quick.p50 < 30ms
+      - executor.quick.p50 < 60s
       - gateway.p50 < 60s
       - network.p50 < 60s
-      - p50 >= 30ms
-      - executor.slow.one.p50 < 29ms"
+      - p50 >= 5ms
+      - executor.slow.one.p50 < 5ms"
         ));
         place.run(&["--out", "out"]).ends(1);
         let report = place.report();
