@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::source::{Node, Problem, Sources, Value};
-use crate::units::{ByteSize, Percentage, Rate, Secrets, Span};
+use crate::units::{ByteSize, MASK, Percentage, Rate, Secrets, Span};
 
 /// A variable as it came out, for people.
 #[derive(Clone, Debug)]
@@ -231,7 +231,7 @@ impl<'a> Declared<'a> {
             problems.push(Problem::at(self.node.place(), message).help(help));
             return None;
         };
-        let shown = if self.is_secret { "***".to_owned() } else { text(&value) };
+        let shown = if self.is_secret { MASK.to_owned() } else { text(&value) };
         match self.kind.take(value) {
             Some(value) => Some((value, origin)),
             None => {
@@ -257,7 +257,7 @@ impl<'a> Declared<'a> {
                 Kind::Number => format!("env.{env} | float"),
                 _ => format!("env.{env}"),
             },
-            _ => "'***'".to_owned(),
+            _ => format!("'{MASK}'"),
         }
     }
 }
@@ -291,6 +291,6 @@ impl Variable {
 
     /// Its value on one line, or what stands for a secret.
     pub(crate) fn shown(&self) -> String {
-        self.value.as_ref().map_or_else(|| crate::units::MASK.to_owned(), text)
+        self.value.as_ref().map_or_else(|| MASK.to_owned(), text)
     }
 }
