@@ -66,9 +66,7 @@ pub(super) fn main(args: Args) -> Exit {
 
 fn tell(args: &Args) -> Result<(), Problem> {
     let (suite, plan) = args.changes.suite(&args.file)?;
-    if let Some(part) = Part::new(1, args.parts) {
-        plan.take_part(&suite, part, |_| true).map_err(|problems| Problem::from(&problems))?;
-    }
+    plan.check_parts(&suite, args.parts, |_| true).map_err(|problems| Problem::from(&problems))?;
     print::text_out(match args.engine {
         Engine::Kubernetes => kubernetes(args, &suite, &plan)?,
         Engine::Slurm => slurm(args, &plan),

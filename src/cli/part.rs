@@ -66,8 +66,8 @@ struct Engine {
     help: &'static str,
 }
 
-/// Those nearest to the process first: `mpirun` within a job of Slurm starts the processes, not Slurm.
-const ENGINES: [Engine; 8] = [
+/// Those that start the processes of a job themselves: within a job of Slurm, `mpirun` does, and not Slurm.
+const LAUNCHERS: [Engine; 2] = [
     Engine {
         name: "Open MPI",
         index: "OMPI_COMM_WORLD_RANK",
@@ -82,6 +82,10 @@ const ENGINES: [Engine; 8] = [
         first: 0,
         help: "start it by `mpiexec`",
     },
+];
+
+/// Those that come after them.
+const ENGINES: [Engine; 6] = [
     Engine {
         name: "Slurm",
         index: "SLURM_PROCID",
@@ -132,9 +136,8 @@ const PARTS: &str = "FLOWBENCH_PARTS";
 type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 fn found(variable: Variables<'_>) -> Result<Part, NoPart> {
-    let nearer = |engine: &&Engine| engine.name == "Open MPI" || engine.name == "PMI";
     let is_set = |engine: &&Engine| variable(engine.index).is_some();
-    if let Some(engine) = ENGINES.iter().filter(nearer).find(is_set) {
+    if let Some(engine) = LAUNCHERS.iter().find(is_set) {
         return engine.part(variable);
     }
     if variable("SLURM_ARRAY_TASK_ID").is_some() {

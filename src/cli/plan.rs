@@ -40,8 +40,8 @@ fn tell(args: &Args) -> Result<(), Problem> {
     }
     forecast::check(&suite, &plan, &forecasts, &limits)
         .map_err(|problems| Problem::from(&problems))?;
-    if let Some(part) = args.parts.and_then(|parts| Part::new(1, parts)) {
-        plan.take_part(&suite, part, |_| true).map_err(|problems| Problem::from(&problems))?;
+    if let Some(parts) = args.parts {
+        plan.check_parts(&suite, parts, |_| true).map_err(|problems| Problem::from(&problems))?;
     }
     if let Some(settings) = of_block(&plan)? {
         let mut outlook = words::outlook(&settings);

@@ -88,17 +88,17 @@ pub(super) async fn main(args: Args) -> Exit {
 }
 
 async fn run(args: Args) -> Result<Exit, Problem> {
-    let (suite, whole) = args.changes.suite(&args.file)?;
-    let mut plan = only(whole.clone(), &args.only)?;
+    let (suite, mut whole) = args.changes.suite(&args.file)?;
     if let Some(workers) = args.workers {
-        plan.send_with(workers as usize);
+        whole.send_with(workers as usize);
     }
+    let part = args.part.map_or(Ok(Part::WHOLE), PartWord::part)?;
+    whole.part = part;
+    let plan = only(whole.clone(), &args.only)?;
     let named: HashSet<String> =
         plan.scenarios.iter().map(|scenario| scenario.name.clone()).collect();
     let runs = |name: &str| named.contains(name);
-    let part = args.part.map_or(Ok(Part::WHOLE), PartWord::part)?;
-    let whole = whole.take_part(&suite, part, runs).map_err(|problems| Problem::from(&problems))?;
-    let plan = Plan { part, ..plan };
+    whole.check_parts(&suite, part.of(), runs).map_err(|problems| Problem::from(&problems))?;
     forecast::check_connections(&suite, &whole, &limits(), runs)
         .map_err(|problems| Problem::from(&problems))?;
     if !args.quiet {

@@ -4,7 +4,6 @@ use super::forecast::peak;
 use super::{Connections, Load, Origin, Plan, Scenario};
 use crate::scenario::LoadedSuite;
 use crate::source::{Problem, Problems, Spot};
-use crate::units::Part;
 
 /// How a number of a scenario is divided among the parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,19 +19,18 @@ pub struct Division {
 }
 
 impl Plan {
-    /// The plan of one part of every load. Its resolved form stays that of the whole. Only the scenarios
-    /// that `runs` names have to be divided.
+    /// Checks that each load of the scenarios that `runs` names can be sent in so many parts.
     ///
     /// # Errors
-    /// What cannot be divided into so many parts, at its place in the file.
-    pub fn take_part(
+    /// What cannot be divided, at its place in the file.
+    pub(crate) fn check_parts(
         &self,
         suite: &LoadedSuite,
-        part: Part,
+        parts: u64,
         runs: impl Fn(&str) -> bool,
-    ) -> Result<Plan, Problems> {
-        if part.is_whole() {
-            return Ok(Plan { part, ..self.clone() });
+    ) -> Result<(), Problems> {
+        if parts == 1 {
+            return Ok(());
         }
         let mut problems = Vec::new();
         // Scenarios of a plan are those of the suite, in their order.
@@ -41,28 +39,23 @@ impl Plan {
             let at = Spot::of(&unit.node);
             refuse_flow(at, &self.flows[scenario.flow].origin, &mut problems);
             refuse_order(at, scenario, &mut problems);
-            for division in scenario.divided(part.of()) {
+            for division in scenario.divided(parts) {
                 // A part without any of its requests has nothing to do, and that is right.
-                if division.total < part.of() && division.of != "requests" {
+                if division.total < parts && division.of != "requests" {
                     let message = format!(
-                        "`{}: {}` cannot be divided into {} parts",
-                        division.of,
-                        division.total,
-                        part.of()
+                        "`{}: {}` cannot be divided into {parts} parts",
+                        division.of, division.total,
                     );
                     let places =
                         [at.key(division.of), at.key("load").key(division.of), at.key("load")];
                     let place = places.into_iter().find(|place| place.node().is_some());
                     place.unwrap_or(at).problem(&mut problems, message, |problem| {
-                        problem.help(format!("each part needs one at least: {}", part.of()))
+                        problem.help(format!("each part needs one at least: {parts}"))
                     });
                 }
             }
         }
-        match Problems::new(&suite.sources, problems) {
-            None => Ok(Plan { part, ..self.clone() }),
-            Some(problems) => Err(problems),
-        }
+        Problems::new(&suite.sources, problems).map_or(Ok(()), Err)
     }
 }
 

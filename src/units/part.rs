@@ -26,8 +26,8 @@ impl Part {
 
     /// The `number`-th of so many, from 1; `None` when there is none.
     pub fn new(number: u64, of: u64) -> Option<Part> {
-        (1..=of.min(Part::MAX)).contains(&number).then_some(())?;
-        (of <= Part::MAX).then_some(Part { index: number - 1, of })
+        let is_one = of <= Part::MAX && (1..=of).contains(&number);
+        is_one.then(|| Part { index: number - 1, of })
     }
 
     /// Which it is, from 1.
