@@ -26,11 +26,13 @@ pub(super) trait Owned: Lanes + Send + 'static {
     /// What can be asked of them beside requests.
     type Extra: Send;
 
-    /// Does that. What takes a number of a row is told by [`Owned::ended`] when it needs it no more.
-    fn extra(&mut self, extra: Self::Extra, rows: &mut Numbers);
+    /// Does that, where anything can be asked. What takes a number of a row is told by [`Owned::ended`] when it needs it no more.
+    fn extra(&mut self, _extra: Self::Extra, _rows: &mut Numbers) {}
 
     /// A row that was taken for something else than a request, and is free.
-    fn ended(&mut self) -> Option<u32>;
+    fn ended(&mut self) -> Option<u32> {
+        None
+    }
 
     /// Nothing more will be offered. True when all connections are done with.
     fn close(&mut self) -> bool;

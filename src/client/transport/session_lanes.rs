@@ -105,10 +105,7 @@ impl Lanes for SessionLanes {
                 self.kind.lanes().poll(cx, &mut ended);
                 landed.extend(ended.into_iter().filter_map(|ended| retries.after(ended)));
                 // What has to wait registers its timer.
-                if let Some((row, number)) = retries.waiting.poll(cx) {
-                    retries.waiting.add(Instant::now(), (row, number));
-                    cx.waker().wake_by_ref();
-                }
+                retries.waiting.arm(cx);
             }
         }
         let session = &self.session;

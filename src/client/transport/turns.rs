@@ -82,9 +82,19 @@ impl<D: Ord> Timers<D> {
     /// Takes what is due by now, and else has `cx` woken when it is.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Option<D> {
         let Reverse((at, _)) = self.due.peek()?;
-        let at = *at;
-        if at <= Instant::now() {
+        if *at <= Instant::now() {
             return self.due.pop().map(|Reverse((_, due))| due);
+        }
+        self.arm(cx);
+        None
+    }
+
+    /// Has `cx` woken when the next is due, without taking it: for what was added since
+    /// [`Timers::poll`].
+    pub(super) fn arm(&mut self, cx: &mut Context<'_>) {
+        let Some(&Reverse((at, _))) = self.due.peek() else { return };
+        if at <= Instant::now() {
+            return cx.waker().wake_by_ref();
         }
         let sleep = match &mut self.sleep {
             Some(sleep) => {
@@ -99,7 +109,6 @@ impl<D: Ord> Timers<D> {
         if sleep.as_mut().poll(cx).is_ready() {
             cx.waker().wake_by_ref();
         }
-        None
     }
 
     /// Keeps only what still matters, when so much has piled up that most of it cannot.

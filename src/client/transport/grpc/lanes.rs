@@ -628,11 +628,8 @@ impl lanes::Lanes for Lanes {
         self.places.append(&mut places);
         // Connections that are needed by now, and timers that were set, have to wake us as well.
         self.open_lanes(cx);
-        let due = self.core.timers.poll(cx);
-        if let Some(due) = due {
-            self.on_time(due);
-        }
-        if due.is_some() || !self.places.is_empty() || !self.stirred.is_empty() {
+        self.core.timers.arm(cx);
+        if !self.places.is_empty() || !self.stirred.is_empty() {
             cx.waker().wake_by_ref();
         }
         landed.append(&mut self.core.landed);

@@ -18,7 +18,7 @@ use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
 use super::super::connect;
-use super::super::handle::{Numbers, Owned};
+use super::super::handle::Owned;
 use super::super::http1::{self, Broken, Marks, RequestHead, Response};
 use super::super::pending::Why;
 use super::super::rows::{Key, Rows};
@@ -520,12 +520,6 @@ impl lanes::Lanes for Lanes {
 
 impl Owned for Lanes {
     type Extra = ();
-
-    fn extra(&mut self, (): (), _: &mut Numbers) {}
-
-    fn ended(&mut self) -> Option<u32> {
-        None
-    }
 
     fn close(&mut self) -> bool {
         while let Some((at, _)) = self.idle.pop() {

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use super::super::SHARED_HEADERS;
 use super::super::connect::Connection;
-use super::super::handle::{Numbers, Owned};
+use super::super::handle::Owned;
 use super::super::pending::{Named, Received, UnmatchedCounts, Why};
 use super::super::rows::{Key, Rows};
 use super::super::turns::{Ready, Timers};
@@ -348,10 +348,7 @@ impl lanes::Lanes for Lanes {
         while let Poll::Ready(Some(())) = Pin::new(&mut self.farewells).poll_next(cx) {}
         // Connections that are needed by now have to wake us as well, and timers that were set.
         self.open_lanes(cx);
-        if let Some(key) = self.core.timers.poll(cx) {
-            self.core.timers.add(Instant::now(), key);
-            cx.waker().wake_by_ref();
-        }
+        self.core.timers.arm(cx);
         if !self.places.is_empty() || !self.stirred.is_empty() {
             cx.waker().wake_by_ref();
         }
@@ -367,12 +364,6 @@ impl lanes::Lanes for Lanes {
 
 impl Owned for Lanes {
     type Extra = ();
-
-    fn extra(&mut self, (): (), _: &mut Numbers) {}
-
-    fn ended(&mut self) -> Option<u32> {
-        None
-    }
 
     /// The gateway closes when it has read that nothing more comes.
     fn close(&mut self) -> bool {
