@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::proto::v2::{DictOfAnyProto, DocProto, ListOfAnyProto, NodeProto, node_proto::Content};
-use super::schema::{Kind, Object, Schema};
+use super::schema::{Kind, Object, Schema, count, fills, is_one};
 use super::{Document, NdArray, Tensor, v2};
 
 /// What pydantic has against a value.
@@ -222,10 +222,8 @@ impl Schema {
             found.add("value_error", message, input);
             return NodeProto::default();
         };
-        let count =
-            |shape: &[u32]| shape.iter().fold(1_u64, |n, axis| n.saturating_mul((*axis).into()));
         match shape {
-            Some(wanted) if count(wanted) != count(&tensor.shape) => {
+            Some(wanted) if !fills(wanted, &tensor) => {
                 let message = format!(
                     "Value error, cannot reshape array of size {} into shape {}",
                     count(&tensor.shape),
@@ -250,7 +248,7 @@ impl Schema {
         let mut first = None;
         // What is of a kind as it is comes before what can be made one.
         let real = || kinds.iter().filter(|kind| **kind != Kind::Null);
-        let same = real().filter(|kind| super::fit::is_of(kind, &node));
+        let same = real().filter(|kind| kind.is_of(&node));
         for kind in same.chain(real()) {
             let mut own = Found { invalid: Vec::new(), path: found.path.clone() };
             let value = self.value_of(kind, node.clone(), &mut own);
@@ -310,13 +308,6 @@ fn expected(kind: &Kind) -> (&'static str, String) {
         Kind::Any | Kind::OneOf(_) => ("value_error", "another value"),
     };
     (kind, format!("Input should be {what}"))
-}
-
-fn is_one(values: &[Value], input: &Value) -> bool {
-    values.iter().any(|value| match (value.as_f64(), input.as_f64()) {
-        (Some(a), Some(b)) => a == b,
-        _ => value == input,
-    })
 }
 
 /// `(3, 4)`, and `(3,)`.

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use serde_json::Value;
 
 use super::proto::v2::{DictOfAnyProto, DocProto, ListOfAnyProto, NodeProto, node_proto::Content};
-use super::schema::{Kind, Object, Schema};
+use super::schema::{Kind, Object, Schema, fills, is_one};
 use super::{Document, EncodeError, NdArray, Tensor, v2};
 
 /// Why a Document does not fit a schema.
@@ -310,12 +310,7 @@ impl Schema {
             }
             (Kind::Enum(values), content) => {
                 let node = back(content);
-                let found = json(&node);
-                let same = |value: &Value| match (value.as_f64(), found.as_f64()) {
-                    (Some(a), Some(b)) => a == b,
-                    _ => *value == found,
-                };
-                if !values.iter().any(same) {
+                if !is_one(values, &json(&node)) {
                     return wrong(&node);
                 }
                 node
@@ -340,7 +335,7 @@ impl Schema {
             return Ok(node);
         }
         let (same, others): (Vec<&Kind>, Vec<&Kind>) =
-            kinds.iter().filter(|kind| **kind != Kind::Null).partition(|kind| is_of(kind, &node));
+            kinds.iter().filter(|kind| **kind != Kind::Null).partition(|kind| kind.is_of(&node));
         let mut first = None;
         for kind in same.into_iter().chain(others) {
             match self.value(kind, node.clone(), path) {
@@ -390,31 +385,6 @@ impl Schema {
             Kind::OneOf(kinds) => kinds.iter().map(of).collect::<Vec<_>>().join(" or "),
         }
     }
-}
-
-/// Whether a value is of a kind without being made one.
-pub(super) fn is_of(kind: &Kind, node: &NodeProto) -> bool {
-    let Some(content) = &node.content else { return false };
-    matches!(
-        (kind, content),
-        (Kind::Any | Kind::Enum(_), _)
-            | (Kind::Text, Content::Text(_))
-            | (Kind::Integer, Content::Integer(_))
-            | (Kind::Float, Content::Float(_))
-            | (Kind::Boolean, Content::Boolean(_))
-            | (Kind::Bytes, Content::Blob(_))
-            | (Kind::Array(_), Content::Ndarray(_))
-            | (Kind::Document(_), Content::Doc(_))
-            | (Kind::List(_), Content::List(_) | Content::DocArray(_))
-            | (Kind::Dict(_), Content::Dict(_))
-    )
-}
-
-/// Whether an array has the values that a shape asks for; docarray puts them into it.
-fn fills(shape: &[u32], tensor: &Tensor) -> bool {
-    let values =
-        |shape: &[u32]| shape.iter().fold(1_u64, |n, axis| n.saturating_mul((*axis).into()));
-    values(shape) == values(&tensor.shape)
 }
 
 fn whole(value: f64) -> NodeProto {

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::Map;
+use super::proto::v2::{NodeProto, node_proto::Content};
+use super::{Map, Tensor};
 
 /// Schemas of a Flow's endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,6 +75,44 @@ pub(super) enum Kind {
     Dict(Box<Kind>),
     Enum(Vec<Value>),
     OneOf(Vec<Kind>),
+}
+
+impl Kind {
+    /// Whether a value is of this kind without being made one.
+    pub(super) fn is_of(&self, node: &NodeProto) -> bool {
+        let Some(content) = &node.content else { return false };
+        matches!(
+            (self, content),
+            (Kind::Any | Kind::Enum(_), _)
+                | (Kind::Text, Content::Text(_))
+                | (Kind::Integer, Content::Integer(_))
+                | (Kind::Float, Content::Float(_))
+                | (Kind::Boolean, Content::Boolean(_))
+                | (Kind::Bytes, Content::Blob(_))
+                | (Kind::Array(_), Content::Ndarray(_))
+                | (Kind::Document(_), Content::Doc(_))
+                | (Kind::List(_), Content::List(_) | Content::DocArray(_))
+                | (Kind::Dict(_), Content::Dict(_))
+        )
+    }
+}
+
+/// Whether a value is one of an enum.
+pub(super) fn is_one(values: &[Value], input: &Value) -> bool {
+    values.iter().any(|value| match (value.as_f64(), input.as_f64()) {
+        (Some(a), Some(b)) => a == b,
+        _ => value == input,
+    })
+}
+
+/// Whether an array has the values that a shape asks for; docarray puts them into it.
+pub(super) fn fills(shape: &[u32], tensor: &Tensor) -> bool {
+    count(shape) == count(&tensor.shape)
+}
+
+/// How many values an array of this shape has.
+pub(super) fn count(shape: &[u32]) -> u64 {
+    shape.iter().fold(1, |n, axis| n.saturating_mul((*axis).into()))
 }
 
 /// Kinds of Documents in one schema: far more than people write, few enough for any machine.
