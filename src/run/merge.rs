@@ -147,14 +147,14 @@ fn join(parts: Vec<Part>, until: &[Option<u64>]) -> Summary {
     let of = parts[0].run.of;
     let runs: Vec<RunPart> = parts.iter().map(|part| part.run.clone()).collect();
     let started_at = runs.iter().map(|run| run.started_at).min().unwrap_or_default();
-    let duration_s = parts.iter().map(|part| part.replay.at_s()).fold(0.0, f64::max);
-    let mut summary = Summary { started_at, duration_s, ..parts[0].replay.summary.clone() };
+    let mut summary = Summary { started_at, ..parts[0].replay.summary.clone() };
     let mut numbers = Vec::new();
     let mut columns: Vec<Vec<(ScenarioSummary, Replayed)>> = Vec::new();
     for mut part in parts {
         numbers.push(part.run.number);
         // From the start of the first part, as far as their clocks agree.
         let offset = part.run.started_at.duration_since(started_at).as_secs_f64();
+        summary.duration_s = summary.duration_s.max(offset + part.replay.at_s());
         part.replay.summary.scenarios.iter_mut().for_each(|s| s.started_at_s += offset);
         let scenarios = part.replay.summary.scenarios.into_iter().zip(part.replay.scenarios);
         for (index, scenario) in scenarios.enumerate() {
@@ -173,6 +173,15 @@ fn join(parts: Vec<Part>, until: &[Option<u64>]) -> Summary {
     summary
 }
 
+/// What a part sent in a scenario, or several together.
+struct Sent {
+    recording: Recording,
+    examined: Examined,
+    ending: Ending,
+    /// Whether it was lost, or all of them.
+    lost: bool,
+}
+
 /// One scenario of all parts.
 fn scenario(
     numbers: &[u64],
@@ -183,66 +192,35 @@ fn scenario(
     let mut told: Vec<PartLoad> = (1..=of)
         .map(|number| PartLoad { number, state: PartState::Missing, ..PartLoad::default() })
         .collect();
-    let (mut reasons, mut outline, mut empty) = (Vec::new(), None, None);
-    let (mut recording, mut ending, mut examined) = (None, None, Examined::default());
-    let (mut ended, mut without_load) = (Vec::new(), Vec::new());
-    let begun =
-        column.iter().filter(|(_, part)| part.began).map(|(summary, _)| summary.started_at_s);
-    let first_at_s = begun.fold(f64::INFINITY, f64::min);
-    for (&number, (summary, mut part)) in numbers.iter().zip(column) {
+    // There is one part at least.
+    let (mut empty, outline) = (column[0].0.clone(), column[0].1.outline.clone());
+    let mut begun = column.iter().filter(|(_, part)| part.began).map(|(summary, _)| summary);
+    let first_at_s =
+        begun.clone().map(|summary| summary.started_at_s).fold(f64::INFINITY, f64::min);
+    if let Some(last) = begun.next_back() {
+        empty.target = last.target.clone();
+        empty.started_at_s = first_at_s;
+    }
+    let (mut reasons, mut sent, mut without_load) = (Vec::new(), Vec::new(), Vec::new());
+    for (&number, (summary, part)) in numbers.iter().zip(column) {
         let load = &mut told[number as usize - 1];
         load.workers = part.workers;
-        outline.get_or_insert_with(|| part.outline.clone());
-        let known = empty.get_or_insert_with(|| summary.clone());
         if !part.began {
             load.state = PartState::NotRun;
-            without_load.push((number, summary.end.clone()));
+            without_load.push((number, summary.end));
             continue;
         }
-        known.target = summary.target;
-        known.started_at_s = first_at_s;
-        load.state = if part.is_lost() { PartState::Lost } else { PartState::Complete };
+        if part.is_lost() {
+            let after = part.recording.complete();
+            let text = format!(
+                "part {number} of {of} was lost after {after} s; figures are of the first {} s",
+                until.unwrap_or(after)
+            );
+            reasons.push(Reason::of(Code::PartLost, after as f64, text));
+        }
         // Where no time was set, all should have begun with the first.
         let late = Duration::try_from_secs_f64(summary.started_at_s - first_at_s).ok();
-        let mut ends = match part.ending.take() {
-            Some(ends) => ends,
-            None => {
-                let after = part.recording.complete();
-                let text = format!(
-                    "part {number} of {of} was lost after {after} s; figures are of the first {} s",
-                    until.unwrap_or(after)
-                );
-                reasons.push(Reason::of(Code::PartLost, after as f64, text));
-                part.lost()
-            }
-        };
-        if until.is_some() {
-            // What was in flight then, nobody knows of any more.
-            part.give_up();
-        }
-        ends.circumstances.late = ends.circumstances.late.or(late);
-        load.sent = part.recording.totals.sent;
-        load.lag_p99_ms = part.recording.totals.lag.quantile(0.99).map(ms);
-        load.cpu_s = ends.client.cpu_s;
-        load.start_skew_ms = ends.circumstances.late.map(ms);
-        // A lost part judges nothing: what it lacks is told already.
-        if load.state == PartState::Complete {
-            load.reasons = validity::reasons(&part.recording, ends.circumstances);
-        }
-        if until.is_none() {
-            examined.add(std::mem::take(&mut part.examined));
-        }
-        if load.state == PartState::Complete {
-            ended.push(ends.end.clone());
-        }
-        match &mut recording {
-            None => recording = Some(part.recording),
-            Some(recording) => Recording::merge(recording, part.recording),
-        }
-        ending = Some(match ending {
-            None => ends,
-            Some(ending) => both(ending, ends),
-        });
+        sent.push(Sent::of(part, late, until, load));
     }
     for part in told.iter().filter(|part| part.state == PartState::Missing) {
         let text = format!("part {} of {of} is missing", part.number);
@@ -253,77 +231,116 @@ fn scenario(
         let text = format!("part {number} of {of} sent nothing: {why}");
         reasons.push(Reason::plain(Code::PartMissing, text));
     }
-    let (Some(empty), Some(outline)) = (empty, outline) else {
-        // There is no part at all.
-        return ScenarioSummary::default();
-    };
-    let mut summary = match (recording, ending) {
-        (Some(recording), Some(mut ending)) => {
-            if let Some(until) = until {
-                let length = Duration::from_secs(until);
-                ending.window = Window { length, timed: true };
-                ending.circumstances.length = Some(length);
-                ending.cut = true;
-            }
-            // A part that was lost is no end of the whole, unless all were.
-            let severest = ended.into_iter().max_by_key(severity);
-            ending.end = severest.unwrap_or(ending.end);
-            // Each part says by itself when it began late.
-            ending.circumstances.late = None;
-            let measured = Measured { recording, examined, ending };
-            summarize(empty, &outline, measured)
-        }
-        _ => {
-            let mut summary = empty;
-            let message = without_load.first().and_then(|(_, end)| end.message.clone());
-            summary.end = without_load.first().map(|(_, end)| end.clone()).unwrap_or_default();
-            never_ran(&mut summary, message.unwrap_or_default(), &outline);
+    let mut summary = match sent.into_iter().reduce(Sent::and) {
+        Some(sent) => summarize(empty, &outline, sent.measured(until)),
+        None => {
+            let (_, end) = without_load.into_iter().next().unwrap_or_default();
+            let message = end.message.clone().unwrap_or_default();
+            let mut summary = ScenarioSummary { end, ..empty };
+            never_ran(&mut summary, message, &outline);
             summary
         }
     };
-    // What is wrong with the whole is told of the whole, and what is wrong with a part alone, of it.
-    for part in &told {
-        let own = part.reasons.iter().filter(|own| {
-            own.code != Code::NothingMeasured
-                && summary.validity.reasons.iter().all(|known| known.code != own.code)
-        });
-        let of_part = |own: &Reason| {
-            let text = format!("part {} of {of}: {}", part.number, own.text);
-            Reason { text, ..own.clone() }
-        };
-        reasons.extend(own.map(of_part));
-    }
+    let of_parts = told.iter().flat_map(|part| of_part_alone(part, of, &summary.validity.reasons));
+    reasons.extend(of_parts);
     summary.validity.reasons.extend(reasons);
-    summary.validity.valid = summary.validity.reasons.is_empty();
     summary.parts = told;
+    // They leave more open than what is wrong with the whole did.
     let conditions = &outline.thresholds;
     threshold::judge(&mut summary, conditions).expect("we have just written these histograms");
     summary
 }
 
-/// How a load ended of which two parts ended so.
-fn both(one: Ending, other: Ending) -> Ending {
-    Ending {
-        end: one.end,
-        window: Window {
-            length: one.window.length.max(other.window.length),
-            timed: one.window.timed && other.window.timed,
-        },
-        client: {
-            let (one, other) = (one.client, other.client);
-            let mut unmatched = one.unmatched_replies;
-            unmatched += other.unmatched_replies;
-            ClientSummary {
-                cpu_s: one.cpu_s.and_then(|cpu| Some(cpu + other.cpu_s?)),
-                max_rss_bytes: one.max_rss_bytes.max(other.max_rss_bytes),
-                workers: one.workers + other.workers,
-                unmatched_replies: unmatched,
-                waited_for_connections: one.waited_for_connections + other.waited_for_connections,
-                ..one
-            }
-        },
-        circumstances: Circumstances::and(one.circumstances, other.circumstances),
-        cut: one.cut || other.cut,
+/// What is wrong with a part and not with the whole.
+fn of_part_alone(part: &PartLoad, of: u64, whole: &[Reason]) -> Vec<Reason> {
+    let own = part.reasons.iter().filter(|own| {
+        own.code != Code::NothingMeasured && whole.iter().all(|known| known.code != own.code)
+    });
+    let of_part = |own: &Reason| {
+        let text = format!("part {} of {of}: {}", part.number, own.text);
+        Reason { text, ..own.clone() }
+    };
+    own.map(of_part).collect()
+}
+
+impl Sent {
+    /// What a part sent, of which `load` tells.
+    fn of(
+        mut part: Replayed,
+        late: Option<Duration>,
+        until: Option<u64>,
+        load: &mut PartLoad,
+    ) -> Sent {
+        let lost = part.is_lost();
+        let mut ending = part.ending.take().unwrap_or_else(|| part.lost());
+        if until.is_some() {
+            // What was in flight then, nobody knows of any more.
+            part.give_up();
+            part.examined = Examined::default();
+        }
+        ending.circumstances.late = ending.circumstances.late.or(late);
+        load.state = if lost { PartState::Lost } else { PartState::Complete };
+        load.sent = part.recording.totals.sent;
+        load.lag_p99_ms = part.recording.totals.lag.quantile(0.99).map(ms);
+        load.cpu_s = ending.client.cpu_s;
+        load.start_skew_ms = ending.circumstances.late.map(ms);
+        if !lost {
+            load.reasons = validity::reasons(&part.recording, ending.circumstances);
+        }
+        Sent { recording: part.recording, examined: part.examined, ending, lost }
+    }
+
+    /// What two sent together.
+    fn and(mut self, other: Sent) -> Sent {
+        self.recording.merge(other.recording);
+        self.examined.add(other.examined);
+        let (one, two) = (self.ending, other.ending);
+        // A part that was lost is no end of the whole, unless all were.
+        let end = match (self.lost, other.lost) {
+            (true, false) => two.end,
+            (false, true) => one.end,
+            _ => std::cmp::max_by_key(one.end, two.end, severity),
+        };
+        self.ending = Ending {
+            end,
+            window: Window {
+                length: one.window.length.max(two.window.length),
+                timed: one.window.timed && two.window.timed,
+            },
+            client: together(one.client, two.client),
+            circumstances: Circumstances::and(one.circumstances, two.circumstances),
+            cut: one.cut || two.cut,
+        };
+        self.lost &= other.lost;
+        self
+    }
+
+    /// What all sent, to be summed up.
+    fn measured(self, until: Option<u64>) -> Measured {
+        let Sent { recording, examined, mut ending, .. } = self;
+        if let Some(until) = until {
+            let length = Duration::from_secs(until);
+            ending.window = Window { length, timed: true };
+            ending.circumstances.length = Some(length);
+            ending.cut = true;
+        }
+        // Each part says by itself when it began late.
+        ending.circumstances.late = None;
+        Measured { recording, examined, ending }
+    }
+}
+
+/// The load generators of two parts.
+fn together(one: ClientSummary, other: ClientSummary) -> ClientSummary {
+    let mut unmatched_replies = one.unmatched_replies;
+    unmatched_replies += other.unmatched_replies;
+    ClientSummary {
+        cpu_s: one.cpu_s.and_then(|cpu| Some(cpu + other.cpu_s?)),
+        max_rss_bytes: one.max_rss_bytes.max(other.max_rss_bytes),
+        workers: one.workers + other.workers,
+        waited_for_connections: one.waited_for_connections + other.waited_for_connections,
+        unmatched_replies,
+        ..one
     }
 }
 
