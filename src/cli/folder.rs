@@ -6,6 +6,11 @@ use std::path::{Path, PathBuf};
 use super::exit::Exit;
 use super::problem::Problem;
 use crate::plan::Plan;
+use crate::report::Format;
+
+/// The reports of a run, by name.
+pub(super) const REPORTS: [(&str, Format); 2] =
+    [("report.json", Format::Json), ("report.html", Format::Html)];
 
 /// `reports/<suite>-<UTC time>`, with a number appended if that exists.
 pub(super) fn default_folder(suite: &str) -> PathBuf {

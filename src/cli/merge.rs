@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::exit::{Exit, of_run};
-use super::folder::{self, default_folder};
+use super::folder::{self, REPORTS, default_folder};
 use super::print;
 use super::problem::{Problem, not_written};
-use crate::report::{self, Format, files};
+use crate::report::{self, files};
 use crate::run::merge::merge;
 
 /// Merges the parts of a load into one result and judges it.
@@ -50,16 +50,12 @@ fn run(args: &Args) -> Result<Exit, Problem> {
     let out = args.out.clone().unwrap_or_else(|| default_folder(&summary.suite));
     folder::create(&out)?;
     let mut paths = Vec::new();
-    for (name, format) in [("report.json", Format::Json), ("report.html", Format::Html)] {
+    for (name, format) in REPORTS {
         let path = out.join(name);
         files::whole(&path, |out| report::write(&summary, format, out)).map_err(not_written)?;
         paths.push(path);
     }
-    let format = match (args.json, args.quiet) {
-        (true, _) => Format::Json,
-        (false, true) => Format::Verdict,
-        (false, false) => Format::Terminal { color: print::colored() },
-    };
+    let format = print::format(args.json, args.quiet);
     print::written(|out| report::write(&summary, format, out))?;
     if !args.json {
         paths.iter().try_for_each(|path| print::line(path.display()))?;

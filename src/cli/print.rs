@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use super::exit::Exit;
 use super::problem::Problem;
 use crate::engine::examine::Output;
+use crate::report::Format;
 use crate::report::words::is_command;
 use crate::units::Secrets;
 
@@ -59,6 +60,15 @@ impl Problem {
 /// stderr, for text from any source.
 pub(super) fn err() -> impl Write + Send + 'static {
     Err { colors: Colors::Dropped }
+}
+
+/// How a result is printed: with `--json`, with `--quiet`, or in full.
+pub(super) fn format(json: bool, quiet: bool) -> Format {
+    match (json, quiet) {
+        (true, _) => Format::Json,
+        (false, true) => Format::Verdict,
+        (false, false) => Format::Terminal { color: colored() },
+    }
 }
 
 /// Where actions print: stdout, unless that is reserved for the result.

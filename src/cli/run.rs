@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::comparison::{self, Baseline, COMPARISONS, Judging};
 use super::exit::{Exit, of_run};
-use super::folder::{default_folder, saved_over};
+use super::folder::{REPORTS, default_folder, saved_over};
 use super::live::show;
 use super::machine::limits;
 use super::part::PartWord;
@@ -24,9 +24,9 @@ use crate::compare::Comparison;
 use crate::engine::Stop;
 use crate::plan::{Plan, forecast, is_same_file};
 use crate::record::summary::{EndReason, Summary, base_name};
+use crate::report;
 use crate::report::compare::CompareFormat;
 use crate::report::files::Files;
-use crate::report::{self, Format};
 use crate::run;
 use crate::run::journal::Journal;
 use crate::units::{Part, nearest};
@@ -115,8 +115,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     if !part.is_whole() {
         folder.push(part.name());
     }
-    let reports = [("report.json", Format::Json), ("report.html", Format::Html)];
-    let (mut files, journal) = Files::open(&folder, &reports).map_err(not_written)?;
+    let (mut files, journal) = Files::open(&folder, &REPORTS).map_err(not_written)?;
     if !part.is_whole() {
         files.keep_journal();
     }
@@ -284,11 +283,7 @@ fn tell(args: &Args, summary: &Summary, comparison: Option<&Comparison>) -> Resu
     if let (true, Some(comparison)) = (args.json, comparison) {
         return print::written(|out| report::compare::write_judged(summary, comparison, out));
     }
-    let format = match (args.json, args.quiet) {
-        (true, _) => Format::Json,
-        (false, true) => Format::Verdict,
-        (false, false) => Format::Terminal { color: print::colored() },
-    };
+    let format = print::format(args.json, args.quiet);
     if args.quiet {
         // The verdict alone does not say why there is nothing to judge.
         for scenario in &summary.scenarios {
