@@ -6,7 +6,8 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-fn flowbench(stdin: &str, arguments: &[&str], folder: &Path) -> Output {
+/// What the binary did with this on stdin, in a folder.
+pub(crate) fn flowbench(stdin: &str, arguments: &[&str], folder: &Path) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_flowbench"))
         .args(arguments)
         .current_dir(folder)

@@ -1,7 +1,6 @@
 //! The binary against real Flows.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::path::Path;
 
 use flowbench::wire::{Protocol, Target};
 use serde_json::Value;
@@ -9,6 +8,7 @@ use serde_json::Value;
 use super::flow::{RealFlow, Setup};
 use super::python::Release;
 use super::{PROTOCOLS, tls};
+use crate::shell::flowbench;
 
 /// How the program ended and what it wrote.
 #[derive(Debug, PartialEq)]
@@ -19,18 +19,7 @@ pub(super) struct Ran {
 }
 
 pub(super) fn run(arguments: &[&str], stdin: &str) -> Ran {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_flowbench"))
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary was built");
-    let mut input = child.stdin.take().expect("it is piped");
-    // A program that ends early does not read all of it.
-    let _ = input.write_all(stdin.as_bytes());
-    drop(input);
-    let output = child.wait_with_output().expect("it ends");
+    let output = flowbench(stdin, arguments, Path::new("."));
     Ran {
         code: output.status.code(),
         out: String::from_utf8(output.stdout).expect("it writes text"),
