@@ -47,6 +47,7 @@ pub mod flow;
 
 pub mod plan;
 pub mod scenario;
+pub mod server;
 
 pub mod engine;
 pub mod record;

@@ -1,8 +1,13 @@
 //! The figures that thresholds, objectives and gates are about, under the names that users write:
-//! `p99`, `service.p50`, `executor.encoder.p99`, `search.error_rate`, `count.empty_responses`.
+//! `p99`, `service.p50`, `executor.encoder.p99`, `search.error_rate`, `count.empty_responses`,
+//! `server.encoder.pending`.
+
+mod server;
 
 use std::fmt;
 use std::str::FromStr;
+
+pub use server::{Figure, ServerMetric};
 
 use crate::units::{Quantile, nearest};
 
@@ -41,6 +46,8 @@ pub enum Measure {
     DocumentsMissing,
     /// A counter of `count` actions. Written `count.NAME`.
     Counter(String),
+    /// What the Flow tells of itself. Written `server.NAME.pending`.
+    Server(ServerMetric),
 }
 
 /// Part of the time of a request.
@@ -84,6 +91,10 @@ pub enum MetricUnit {
     PerSecond,
     /// A whole number.
     Count,
+    /// Any number.
+    Number,
+    /// Bytes; written `2GiB`.
+    Bytes,
 }
 
 /// The text is not a metric.
@@ -151,6 +162,13 @@ fn hint(found: &str) -> String {
     }
     let names = MEASURES.iter().map(|(name, _)| *name).chain(["p50", "p90", "p95", "p99", "p99.9"]);
     let last = found.rsplit('.').next().unwrap_or(found);
+    if found.starts_with(server::PREFIX) && found.matches('.').count() > 1 {
+        let figures = Figure::NAMED.map(|(name, _)| name);
+        return match nearest(last, figures) {
+            Some(name) => format!(", did you mean `{name}`?"),
+            None => format!(", expected `server.NAME.` and one of {}", figures.join(", ")),
+        };
+    }
     match nearest(last, names) {
         Some(name) => format!(", did you mean `{name}`?"),
         None => ", expected one of p50 … p99.99, min, mean, max (also after `service.`, `active.`, `gateway.`, \
@@ -193,6 +211,7 @@ impl Metric {
             | Measure::Requests
             | Measure::DocumentsMissing
             | Measure::Counter(_) => MetricUnit::Count,
+            Measure::Server(ServerMetric { figure, .. }) => figure.unit(),
         }
     }
 
@@ -209,6 +228,9 @@ impl Metric {
     /// The same text read as about a step that is named like a part of the time: `gateway.p99` of a
     /// scenario with a step `gateway`. `None` if there is no such reading.
     pub fn about_step(&self) -> Option<Metric> {
+        if let Measure::Server(_) = self.measure {
+            return Metric::of_requests(&self.name).filter(|metric| metric.step.is_some());
+        }
         let Measure::Latency(part, statistic) = &self.measure else { return None };
         let step = match part {
             Part::Gateway => "gateway".to_owned(),
@@ -235,6 +257,8 @@ impl MetricUnit {
             MetricUnit::Fraction => "share",
             MetricUnit::PerSecond => "per_s",
             MetricUnit::Count => "count",
+            MetricUnit::Number => "number",
+            MetricUnit::Bytes => "bytes",
         }
     }
 }
@@ -261,14 +285,24 @@ impl FromStr for Metric {
     type Err = MetricError;
 
     fn from_str(text: &str) -> Result<Metric, MetricError> {
-        let unknown = || MetricError { found: text.into() };
+        let is_measure = |word: &str| Measure::parse(word).is_some();
+        if let Some(server) = server::parse(text, is_measure) {
+            return Ok(Metric { step: None, measure: Measure::Server(server), name: text.into() });
+        }
+        Metric::of_requests(text).ok_or_else(|| MetricError { found: text.into() })
+    }
+}
+
+impl Metric {
+    /// Reads the name of a figure of requests.
+    fn of_requests(text: &str) -> Option<Metric> {
         // The measure is the longest tail that is one: `p99.9` has a point of its own.
         let starts = std::iter::once(0).chain(text.match_indices('.').map(|(at, _)| at + 1));
         let found = starts.filter_map(|at| Some((at, Measure::parse(&text[at..])?))).next();
         let Some((at, measure)) = found else {
             let counter = text.strip_prefix("count.").filter(|name| !name.is_empty());
-            let measure = Measure::Counter(counter.ok_or_else(unknown)?.to_owned());
-            return Ok(Metric { step: None, measure, name: text.into() });
+            let measure = Measure::Counter(counter?.to_owned());
+            return Some(Metric { step: None, measure, name: text.into() });
         };
         let before = text[..at].strip_suffix('.').unwrap_or("");
         let (step, measure) = match (before, measure) {
@@ -294,12 +328,12 @@ impl FromStr for Metric {
                 },
             },
             (before, _) if before == "service" || before.ends_with(".service") => {
-                return Err(unknown());
+                return None;
             }
             (step, measure) => (step, measure),
         };
         let step = (!step.is_empty()).then(|| step.to_owned());
-        Ok(Metric { step, measure, name: text.into() })
+        Some(Metric { step, measure, name: text.into() })
     }
 }
 
@@ -340,6 +374,13 @@ mod tests {
         reads("count.empty", None, Measure::Counter("empty".into()));
         reads("count.of all.kinds", None, Measure::Counter("of all.kinds".into()));
         reads("count.p99", Some("count"), p99(Part::Response));
+        let server = |place: &str, figure, highest| {
+            Measure::Server(ServerMetric { place: place.into(), figure, highest })
+        };
+        reads("server.indexer.pending", None, server("indexer", Figure::Pending, false));
+        reads("server.a.b/rep-0.cpu.max", None, server("a.b/rep-0", Figure::Cpu, true));
+        reads("server.gpu_use", None, server("gpu_use", Figure::Value, false));
+        reads("server.p99", Some("server"), p99(Part::Response));
     }
 
     #[test]
@@ -352,6 +393,9 @@ mod tests {
         assert_eq!(step("gateway.p50"), Some(("gateway".into(), p50(Part::Response))));
         assert_eq!(step("executor.a.p50"), Some(("executor.a".into(), p50(Part::Response))));
         assert_eq!(step("executor.service.p50"), Some(("executor".into(), p50(Part::Service))));
+        let mean = Measure::Latency(Part::Response, Statistic::Mean);
+        assert_eq!(step("server.encoder.mean"), Some(("server.encoder".into(), mean)));
+        assert_eq!(step("server.encoder.pending"), None);
         assert_eq!(step("search.p50"), None);
         assert_eq!(step("service.p50"), None);
     }
@@ -371,6 +415,10 @@ mod tests {
             assert_eq!(error(foreign), expected);
             assert!(ours.parse::<Metric>().is_ok());
         }
+        assert_eq!(
+            error("server.encoder.pendign"),
+            "unknown metric `server.encoder.pendign`, did you mean `pending`?"
+        );
         for text in ["p0", "service.error_rate", "a.service.requests", "count.", "", "."] {
             assert!(error(text).starts_with("unknown metric"), "{text}");
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use crate::metric::{Measure, Metric, Part, Statistic};
+use crate::metric::{Measure, Metric, Part, ServerMetric, Statistic};
 use crate::record::reason::{Code, Reason};
 use crate::record::summary::{
     ClientSummary, DocumentCounts, Requests, ScenarioSummary, Summary, ThresholdSummary,
@@ -17,6 +17,7 @@ use crate::record::summary::{
 use crate::record::tally::{Counts, Tally};
 use crate::record::{Histogram, HistogramError, Window};
 use crate::scenario::condition::{Comparison, Condition};
+use crate::server::{Seen, ServerSummary};
 use crate::stats::samples_needed;
 
 /// What conditions are judged on: the figures of a saved scenario, or of the last seconds of one
@@ -40,6 +41,8 @@ pub struct Evidence {
     pub counters: Option<IndexMap<String, u64>>,
     /// Documents that did not come back; `None` where that is not known.
     pub documents_missing: Option<u64>,
+    /// What the Flow told of itself; `None` where nothing was read.
+    pub(crate) server: Option<Vec<Seen>>,
     /// The reasons against quoting it, which may leave a condition inconclusive.
     pub doubts: Vec<Reason>,
     /// The longest that a request was held up by ourselves, ms.
@@ -99,6 +102,7 @@ impl Evidence {
                 assertion_failures: None,
                 counters: None,
                 documents_missing: None,
+                server: None,
                 doubts: doubts.clone(),
                 own_delay_ms,
                 length_s,
@@ -138,6 +142,7 @@ impl Evidence {
                 .then(|| scenario.assertions.iter().map(|assertion| assertion.failed).sum()),
             counters: whole.then(|| scenario.counters.clone()),
             documents_missing: scenario.documents.missing,
+            server: scenario.server.as_ref().map(ServerSummary::seen),
             doubts,
             own_delay_ms,
             length_s,
@@ -183,6 +188,7 @@ impl Evidence {
                 assertion_failures: None,
                 counters: None,
                 documents_missing: None,
+                server: None,
                 doubts: Vec::new(),
                 own_delay_ms: 0.0,
                 length_s: window.length.as_secs_f64(),
@@ -199,6 +205,7 @@ impl Evidence {
             assertion_failures: Some(counts.assertion_failures),
             counters: Some(counts.counters.clone()),
             documents_missing: DocumentCounts::new(tally).missing,
+            server: None,
             doubts: Vec::new(),
             own_delay_ms: 0.0,
             length_s: window.length.as_secs_f64(),
@@ -274,6 +281,8 @@ impl Evidence {
                 | Measure::Throughput
                 | Measure::DocumentsPerSecond,
             ) => up,
+            // What the Flow says of itself is as it says, whoever sent it its load.
+            (_, Measure::Server(_)) => exactly,
             (Code::PartMissing | Code::PartLost, _) => anything,
             (
                 _,
@@ -463,7 +472,33 @@ impl Evidence {
                 Some(missing) => Actual::Value(missing as f64),
                 None => not_kept("responses did not tell how many Documents they hold"),
             },
+            Measure::Server(server) => self.of_server(server),
         }
+    }
+
+    /// What the Flow told of itself.
+    fn of_server(&self, wanted: &ServerMetric) -> Actual {
+        let not_kept = |text: String| Actual::Unknown(Code::NotKept, text);
+        let Some(seen) = &self.server else {
+            return not_kept("nothing was read of what the Flow tells of itself".into());
+        };
+        let of_place = || seen.iter().filter(|seen| seen.place == wanted.place);
+        let Some(found) = of_place().find(|seen| seen.figure == wanted.figure) else {
+            let mut known: Vec<&str> = match of_place().count() {
+                0 => seen.iter().map(|seen| seen.place.as_str()).collect(),
+                _ => Vec::new(),
+            };
+            known.dedup();
+            return not_kept(match (known.as_slice(), of_place().count()) {
+                ([], 0) => "the Flow told nothing of itself".into(),
+                ([], _) => format!("`{}` told nothing of the kind", wanted.place),
+                (known, _) => {
+                    format!("nothing told of `{}`, only of {}", wanted.place, known.join(", "))
+                }
+            });
+        };
+        let value = if wanted.highest { found.max } else { found.value };
+        value.map_or_else(|| not_kept("there was no value of it".into()), Actual::Value)
     }
 
     /// A statistic of latencies of which `ranked` are ranked, failures included.
@@ -589,6 +624,7 @@ mod tests {
             assertion_failures: Some(0),
             counters: Some(IndexMap::new()),
             documents_missing: Some(0),
+            server: None,
             doubts: Vec::new(),
             own_delay_ms: 0.0,
             length_s: 10.0,

@@ -237,6 +237,7 @@ pub(super) mod tests {
             reasons: Vec::new(),
             excused: Vec::new(),
             recovered_s: None,
+            server: Vec::new(),
         }
     }
 

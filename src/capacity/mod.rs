@@ -14,6 +14,7 @@ pub(crate) mod analysis;
 pub mod combinations;
 pub mod forecast;
 pub mod judge;
+pub mod limit;
 pub mod number;
 pub mod objective;
 pub mod pareto;

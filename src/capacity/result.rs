@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::analysis::Models;
 use super::combinations::Combinations;
 use super::forecast::Plan;
+use super::limit::Limit;
 use super::pareto::Pareto;
 use super::search::Answer;
 use super::stats::Estimate;
@@ -73,6 +74,9 @@ pub struct Capacity {
     /// Seconds from the end of the worst overload until the objective held again; null: it did not
     /// within the trial, or there was no such trial.
     pub recovered_s: Option<f64>,
+    /// The resource that ran out first, by what the Flow told of itself; omitted if nothing tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_limit: Option<Limit>,
     /// What was fitted and predicted.
     pub models: Models,
     /// Sizes of requests and numbers of connections that were tried, where that was asked for.

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::search::Kind;
+use crate::metric::Figure;
 use crate::record::reason::Reason;
 use crate::record::summary::ThresholdSummary;
 
@@ -53,6 +54,9 @@ pub struct TrialSummary {
     pub excused: Vec<Reason>,
     /// Seconds from the end of an overload until the objective held again.
     pub recovered_s: Option<f64>,
+    /// What the Flow told of itself; omitted if nothing was read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub server: Vec<ServerFigure>,
 }
 
 /// By how much requests in flight may grow in a load in balance, a second, in terms of arrivals: a
@@ -117,6 +121,17 @@ pub struct ExecutorTime {
     pub name: String,
     /// The mean.
     pub mean_ms: f64,
+}
+
+/// A figure that a Flow told of itself during a trial.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ServerFigure {
+    /// The Executor, one of its replicas (`encoder/rep-0`), the gateway, or `processes`.
+    pub place: String,
+    /// What was measured there.
+    pub figure: Figure,
+    /// Over the whole trial, as in `report.json`.
+    pub value: f64,
 }
 
 /// The last trial at a level that held.

@@ -41,6 +41,7 @@ pub use plain::{HttpRequest, HttpRequestError, HttpResponse, RequestHeaders};
 pub use post::{NoCallbacks, Post, PostError, Responses};
 pub use response::{Response, Results};
 pub use stream_doc::StreamDoc;
+pub(crate) use transport::tls_for;
 pub use transport::{FamilySource, FlowInfo, ReplyStream, Session, SessionLanes};
 
 use crate::wire::{Document, Map, TargetError};

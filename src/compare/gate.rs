@@ -120,6 +120,9 @@ fn hint(found: &str) -> String {
     if found.starts_with("count.") {
         return COUNTS.into();
     }
+    if let Ok(Metric { measure: Measure::Server(_), .. }) = found.parse() {
+        return ": what a Flow tells of itself can be a threshold, but is not compared".into();
+    }
     match found.rsplit('.').next().unwrap_or(found) {
         "max" | "min" | "p100" => ": the largest and the smallest value depend on how long one \
                                    measures; gate a quantile"

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::Value as Json;
 
 use super::FlowFile;
-use crate::scenario::{self, FlowFacts, Hosts, Named};
+use crate::scenario::{self, FlowFacts, Hosts, Metrics, Named};
 use crate::source::{Node, Problem, Problems, Sources, Spot, Value};
 use crate::text;
 use crate::wire::{Map, Protocol};
@@ -59,6 +59,9 @@ pub(super) fn read(
             http: address(Protocol::Http),
             websocket: address(Protocol::WebSocket),
         });
+    }
+    if given.metrics.is_none() && !facts.metrics.is_empty() {
+        given.metrics = Some(Metrics::From(facts.addresses_of_metrics("127.0.0.1")));
     }
     let path = std::path::absolute(&path).unwrap_or_else(|_| PathBuf::from(&shown));
     let text = (!set.is_empty()).then_some(text);

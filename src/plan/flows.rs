@@ -4,10 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::names::of_embedded;
-use super::{Flow, FlowFile, Launch, Origin, Ready, flow_file};
+use super::{Flow, FlowFile, Launch, Origin, Ready, flow_file, watch};
 use crate::client::{ClientConfig, ConfigError, FamilyChoice, Limits, ResponseMemory, TlsOptions};
 use crate::flow::{FlowConfig, PathStep};
-use crate::scenario::{self, FamilyWord, Named, ProtocolWord, Tls, TlsMap};
+use crate::scenario::{self, FamilyWord, Metrics, Named, ProtocolWord, Tls, TlsMap};
+use crate::server::Watch;
 use crate::source::{Node, Problem, Sources, Spot};
 use crate::units::{ByteSize, Span};
 use crate::wire::{Address, Family, Map, Protocol, Target, TargetError};
@@ -210,6 +211,20 @@ impl<'a> Flows<'a> {
         self.executors(flow).or_else(|| file().map(names))
     }
 
+    /// Which of the metrics that a Flow tells of itself there will be; `None`: there are none.
+    pub(super) fn watched(&self, flow: usize) -> Option<Vec<String>> {
+        let given = self.drafts[flow].given.as_ref()?;
+        let mut named: Vec<String> = Vec::new();
+        if let Some(Metrics::Map(map)) = &given.metrics {
+            named.extend(map.also.iter().flatten().cloned());
+        }
+        named.extend(
+            given.prometheus.iter().flat_map(|prometheus| prometheus.queries.keys().cloned()),
+        );
+        let is_watched = given.metrics.is_some() || given.prometheus.is_some() || given.starts();
+        is_watched.then_some(named)
+    }
+
     pub(super) fn into_plan(self, problems: &mut Vec<Problem>) -> Vec<Flow> {
         for Declared { named, drafts } in &self.declared {
             let started = drafts.iter().filter_map(|(_, index)| self.drafts[*index].given.as_ref());
@@ -242,6 +257,8 @@ fn check(given: &scenario::Flow, at: Spot<'_>, problems: &mut Vec<Problem>) {
         ("uses", given.uses.is_some()),
         ("set", given.set.is_some()),
         ("command", given.command.is_some()),
+        ("metrics", given.metrics.is_some()),
+        ("prometheus", given.prometheus.is_some()),
     ];
     let of_commands = [
         ("cwd", given.cwd.is_some()),
@@ -432,7 +449,8 @@ impl<'a> Draft<'a> {
         }
         let (Some(named), Some(node), Some(mut given)) = (self.named, &self.node, self.given)
         else {
-            return Flow { name, matrix, origin: Origin::Embedded(FlowConfig::default()) };
+            let origin = Origin::Embedded(FlowConfig::default());
+            return Flow { name, matrix, origin, watch: Watch::default() };
         };
         let at = Spot::of(node);
         if let Some(mut config) = given.embedded.take() {
@@ -455,8 +473,10 @@ impl<'a> Draft<'a> {
                     }
                 }
             }
-            return Flow { name, matrix, origin: Origin::Embedded(config) };
+            let origin = Origin::Embedded(config);
+            return Flow { name, matrix, origin, watch: Watch::default() };
         }
+        let watch = watch::read(&given, at, &named.base, problems);
         // One for all its protocols.
         let memory = given.max_response_memory.map(|size| ResponseMemory::new(bytes(size)));
         let clients: Vec<ClientConfig> = self
@@ -476,7 +496,7 @@ impl<'a> Draft<'a> {
                 Origin::Command { launch, clients }
             }
         };
-        Flow { name, matrix, origin }
+        Flow { name, matrix, origin, watch }
     }
 }
 
@@ -630,7 +650,7 @@ fn bytes(size: ByteSize) -> usize {
     usize::try_from(size.bytes()).unwrap_or(usize::MAX)
 }
 
-fn tls_options(given: &TlsMap, base: &Path) -> TlsOptions {
+pub(super) fn tls_options(given: &TlsMap, base: &Path) -> TlsOptions {
     let path = |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| base.join(path));
     TlsOptions {
         ca: path(&given.ca),

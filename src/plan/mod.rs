@@ -16,6 +16,7 @@ mod resolve;
 mod saves;
 mod show;
 mod trace;
+mod watch;
 mod workers;
 
 use std::ops::{Range, RangeInclusive};
@@ -42,6 +43,7 @@ use crate::random::Key;
 pub(crate) use crate::scenario::Cost;
 use crate::scenario::condition::Condition;
 use crate::schedule::{Pause, Profile, Schedule};
+use crate::server::Watch;
 use crate::template::{Scope, Template, TemplateError};
 use crate::units::{self, Count, Part, Percentage, Rate, Secrets};
 use crate::wire::{Map, Protocol};
@@ -74,6 +76,8 @@ pub struct Flow {
     pub matrix: Map,
     /// Where it comes from.
     pub origin: Origin,
+    /// What is read of it while it is under load.
+    pub watch: Watch,
 }
 
 impl Flow {

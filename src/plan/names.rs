@@ -2,7 +2,7 @@
 
 use super::{Action, Origin, Plan, Step, Work};
 use crate::flow::FlowConfig;
-use crate::metric::{Measure, Metric, Part};
+use crate::metric::{Figure, Measure, Metric, Part};
 
 /// A metric is about something that its scenario does not have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +27,10 @@ pub enum NamedKind {
     Counter,
     /// A metric that plain HTTP requests do not have.
     Metric,
+    /// What a Flow would tell of itself, if there were anything to read.
+    Server,
+    /// A metric or query of the Flow by its name.
+    ServerMetric,
 }
 
 impl UnknownName {
@@ -37,6 +41,14 @@ impl UnknownName {
             NamedKind::Executor => format!("the Flow has no Executor `{name}`"),
             NamedKind::Counter => format!("no callback counts `{name}`"),
             NamedKind::Metric => format!("plain HTTP requests have no `{name}`"),
+            NamedKind::Server => {
+                format!(
+                    "there is no `{name}`, for the flow has no `metrics`, `prometheus` or `command`"
+                )
+            }
+            NamedKind::ServerMetric => {
+                format!("neither `also` of `metrics` nor `queries` of `prometheus` has `{name}`")
+            }
         }
     }
 }
@@ -61,13 +73,17 @@ impl Plan {
     /// The name that does not exist.
     pub fn check_names(&self, scenario: usize, metric: &Metric) -> Result<(), UnknownName> {
         let scenario = &self.scenarios[scenario];
-        let executors = executors(&self.flows[scenario.flow].origin);
-        check(metric, &scenario.steps, executors.as_deref())
+        let flow = &self.flows[scenario.flow];
+        let is_started = matches!(flow.origin, Origin::Command { .. });
+        let watched = (is_started || !flow.watch.is_empty())
+            .then(|| flow.watch.named().map(str::to_owned).collect::<Vec<_>>());
+        let executors = executors(&flow.origin);
+        check(metric, &scenario.steps, executors.as_deref(), watched.as_deref())
     }
 }
 
 /// Checks that a scenario of these steps has what a metric names. `executors`: the names of its Flow's
-/// Executors, if they are known.
+/// Executors, if they are known. `watched`: the metrics by name that are read of it, if anything is.
 ///
 /// # Errors
 /// The name that does not exist.
@@ -75,6 +91,7 @@ pub(super) fn check(
     metric: &Metric,
     steps: &[Step],
     executors: Option<&[String]>,
+    watched: Option<&[String]>,
 ) -> Result<(), UnknownName> {
     let unknown = |kind, name: &str, known: Vec<String>| {
         Err(UnknownName { kind, name: name.to_owned(), known })
@@ -102,6 +119,13 @@ pub(super) fn check(
                 unknown(NamedKind::Executor, name, known.to_vec())
             }
             _ => Ok(()),
+        },
+        Measure::Server(server) => match watched {
+            None => unknown(NamedKind::Server, &metric.to_string(), Vec::new()),
+            Some(named) if server.figure == Figure::Value && !named.contains(&server.place) => {
+                unknown(NamedKind::ServerMetric, &server.place, named.to_vec())
+            }
+            Some(_) => Ok(()),
         },
         Measure::Counter(name) => {
             let actions = steps.iter().flat_map(|step| step.callbacks.actions());

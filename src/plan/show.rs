@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Action, Callbacks, Capacity, ClientOverrides, Connections, Flow, FlowFile, Launch, Levels,
-    Load, Origin, Parameters, Plan, Post, Ready, Scenario, Step, Until, Work,
+    Load, Origin, Parameters, Plan, Post, Ready, Scenario, Step, Until, Work, watch,
 };
 use crate::client::{ClientConfig, Compression, FamilyChoice};
 use crate::documents::Documents;
@@ -136,17 +136,17 @@ fn pause(pause: &Pause) -> Value {
 }
 
 fn show_flow(flow: &Flow) -> Value {
-    match &flow.origin {
-        Origin::Embedded(config) => {
-            json!({"embedded": config})
-        }
-        Origin::Remote(clients) => show_clients(clients).into(),
+    let mut map = match &flow.origin {
+        Origin::Embedded(config) => return json!({"embedded": config}),
+        Origin::Remote(clients) => show_clients(clients),
         Origin::Command { launch, clients } => {
             let mut map = show_launch(launch);
             map.extend(show_clients(clients));
-            map.into()
+            map
         }
-    }
+    };
+    map.extend(watch::show(&flow.watch));
+    map.into()
 }
 
 fn show_launch(launch: &Launch) -> Map {

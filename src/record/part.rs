@@ -174,6 +174,7 @@ impl ScenarioSummary {
             slowest: self.slowest.into_iter().filter(|slow| within(slow.due_s)).collect(),
             steps: Vec::new(),
             warmup: WarmupSummary::default(),
+            server: None,
             client: ClientSummary {
                 workers: self.client.workers,
                 saturated: self.client.saturated,

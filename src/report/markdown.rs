@@ -10,6 +10,7 @@ use super::words::{
     without_pauses,
 };
 use crate::record::summary::{ScenarioSummary, Summary, Verdict};
+use crate::server::ServerSummary;
 
 /// Maximum number of errors per scenario, to keep a comment short.
 const ERRORS: usize = 5;
@@ -92,6 +93,8 @@ fn remarks(scenario: &ScenarioSummary, out: &mut dyn io::Write) -> io::Result<()
     }
     let reasons = scenario.validity.reasons.iter();
     lines.extend(reasons.map(|reason| format!("not valid: {}", text(&reason.text))));
+    let metrics = scenario.server.iter().flat_map(ServerSummary::problems);
+    lines.extend(metrics.map(|problem| format!("metrics: {}", text(&problem))));
     for assertion in scenario.assertions.iter().filter(|assertion| assertion.failed > 0) {
         let example = assertion.example.as_deref().map_or(String::new(), code);
         lines.push(format!(

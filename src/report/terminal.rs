@@ -8,6 +8,7 @@ use super::words::{
     unanswered, verdict, width, without_pauses, wrap,
 };
 use crate::record::summary::{PartState, ScenarioSummary, Summary, Verdict};
+use crate::server::ServerSummary;
 
 /// Maximum width of a line.
 const COLUMNS: usize = 80;
@@ -136,6 +137,8 @@ fn remarks(scenario: &ScenarioSummary, color: bool, out: &mut dyn io::Write) -> 
     lines.extend(without_pauses(scenario).map(|text| ("no pauses", text)));
     lines.extend(unanswered(scenario));
     lines.extend(impossible(scenario).map(|text| ("times", text)));
+    let metrics = scenario.server.iter().flat_map(ServerSummary::problems);
+    lines.extend(metrics.map(|text| ("metrics", text)));
     for error in scenario.errors.iter().take(ERRORS) {
         lines.push(("error", format!("{}× {}", count(error.count), error.message)));
     }

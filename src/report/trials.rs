@@ -188,6 +188,7 @@ mod tests {
             reasons: Vec::new(),
             excused: vec![Reason::new(Code::GeneratorBehind, 2.0, 1.5, "p99 send delay 2 ms")],
             recovered_s: None,
+            server: Vec::new(),
         }
     }
 

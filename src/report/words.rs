@@ -7,6 +7,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use crate::record::summary::{
     EndReason, Latency, ScenarioSummary, Summary, ThresholdSummary, UnmatchedReplies, Verdict,
 };
+use crate::units::ByteSize;
 
 /// A latency in ms with three significant digits in a suitable unit; a dash if there is none.
 pub(crate) fn latency(ms: Option<f64>) -> String {
@@ -41,6 +42,21 @@ pub(super) fn count(count: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// A number of any size, with three significant digits and separated thousands.
+pub(super) fn amount(value: f64) -> String {
+    match value {
+        _ if value.abs() >= 1e15 => format!("{value:.2e}"),
+        _ if value >= 999.5 => count(value.round() as u64),
+        _ if value != 0.0 && value.abs() < 0.01 => format!("{value:.1e}"),
+        _ => three_digits(value),
+    }
+}
+
+/// A size.
+pub(super) fn bytes(value: f64) -> String {
+    ByteSize::new(value.max(0.0) as u64).approximate()
 }
 
 /// A figure that may be missing.
@@ -130,6 +146,8 @@ pub(super) fn actual(threshold: &ThresholdSummary) -> String {
         (Some(value), "ms") => latency(Some(value)),
         (Some(value), "share") => percent(value),
         (Some(value), "per_s") => rate(value),
+        (Some(value), "number") => amount(value),
+        (Some(value), "bytes") => bytes(value),
         (Some(value), _) => count(value as u64),
     }
 }

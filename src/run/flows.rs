@@ -15,6 +15,7 @@ use crate::client::{ClientConfig, ResponseMemory};
 use crate::engine::Stop;
 use crate::flow::{Flow, FlowError};
 use crate::plan::{self, Origin, Plan};
+use crate::server::Watcher;
 use crate::units::Secrets;
 use crate::wire::Protocol;
 
@@ -140,6 +141,19 @@ impl Flows {
         let mut config = found.ok_or(FlowsError::NotOffered(protocol.name()))?;
         config.response_memory.get_or_insert_with(|| self.memory.clone());
         Ok(config)
+    }
+
+    /// What is read of a Flow while it is under load.
+    pub(super) fn watch(&self, flow: usize) -> Option<Watcher> {
+        Watcher::start(&self.all[flow].flow.watch, self.group(flow))
+    }
+
+    /// The group of the processes that a command started.
+    fn group(&self, flow: usize) -> Option<i32> {
+        match self.all[flow].running.get() {
+            Some(Ok(Running::Command(started))) => started.group(),
+            _ => None,
+        }
     }
 
     /// Why the command that started a Flow has ended without having been asked to, if it has.

@@ -531,6 +531,7 @@ impl Replayed {
                 ..Circumstances::default()
             },
             cut: true,
+            server: None,
         }
     }
 

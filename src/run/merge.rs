@@ -310,6 +310,8 @@ impl Sent {
             client: together(one.client, two.client),
             circumstances: Circumstances::and(one.circumstances, two.circumstances),
             cut: one.cut || two.cut,
+            // All read the same Flow.
+            server: one.server.or(two.server),
         };
         self.lost &= other.lost;
         self

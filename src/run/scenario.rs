@@ -35,6 +35,7 @@ use crate::record::tally::{Counts, Tally};
 use crate::record::validity::{Circumstances, Waited};
 use crate::record::{Delta, Recorder, Recording, Window, cut};
 use crate::scenario::condition::Condition;
+use crate::server::Watcher;
 use crate::threshold::Evidence;
 use crate::units::Part;
 use crate::wire::{Family, Form, Schemas};
@@ -151,6 +152,8 @@ async fn carry_out(
     let (scenario, part) = (&context.plan.scenarios[index], context.plan.part);
     let signals = context.stop_of(index);
     let (stop, interrupted) = (signals.child(), signals.drain.cancelled());
+    // It has read once by the time the load begins.
+    let watcher = context.flows.watch(scenario.flow);
     // Plain requests are the same to whatever they go.
     let speaks_jina = scenario.steps.iter().any(|step| !matches!(step.work, Work::Http(_)));
     let workers = tokio::select! {
@@ -189,6 +192,9 @@ async fn carry_out(
     let late = due.map(|due| began - due);
     let plan = Timing::new(scenario, began, context.plan.seed, part);
     let frame = plan.frame;
+    if let Some(watcher) = &watcher {
+        watcher.begin(frame.measured_from().into_std());
+    }
     context.journal(|| Entry::began(index, target, began - context.started, count, frame.duration));
     let slots = Slots::new(plan.max_in_flight);
     let (deltas, mut received) = mpsc::channel(DELTAS_WAITING);
@@ -217,7 +223,15 @@ async fn carry_out(
 
     let mut recording = Recording::of(count);
     let mut aborted = None;
-    let mut watch = Watch { context, index, scenario, plan: &plan, examined: &examined, second: 0 };
+    let mut watch = Watch {
+        context,
+        index,
+        scenario,
+        plan: &plan,
+        examined: &examined,
+        second: 0,
+        watcher: watcher.as_ref(),
+    };
     let mut noted = Examined::default();
     let mut note = |delta: &Delta, recording: &Recording| {
         context.journal(|| {
@@ -271,6 +285,10 @@ async fn carry_out(
         }
     }
     watch.look_closer(&recording);
+    let server = match watcher {
+        Some(watcher) => Some(watcher.finish().await),
+        None => None,
+    };
     if examined.aborted {
         aborted.get_or_insert_with(|| "an `abort` action ended it".into());
     }
@@ -310,6 +328,7 @@ async fn carry_out(
                 late,
             },
             cut: context.options.stop.abort.is_cancelled(),
+            server,
         },
     };
     context.journal(|| Entry::finished(index, &measured.ending));
@@ -390,6 +409,7 @@ struct Watch<'a> {
     examined: &'a Mutex<examine::Examined>,
     /// How many seconds were complete when they were last looked at.
     second: u64,
+    watcher: Option<&'a Watcher>,
 }
 
 impl Watch<'_> {
@@ -456,7 +476,8 @@ impl Watch<'_> {
         due.peek()?;
         let counts = counted(&lock(self.examined));
         let names = self.context.outlines[self.index].step_names();
-        let recent = Evidence::of_window(tally, window.length, &counts, &names);
+        let mut recent = Evidence::of_window(tally, window.length, &counts, &names);
+        recent.server = self.watcher.map(|watcher| watcher.recent(elapsed, WINDOW_SECONDS));
         let so_far = LazyCell::new(|| Evidence::of_window(totals, elapsed, &counts, &names));
         let evidence = |that: &Condition| match that.metric.unit() {
             MetricUnit::Count => &*so_far,

@@ -15,6 +15,7 @@ use crate::record::summary::{
 use crate::record::validity::{self, Circumstances};
 use crate::record::{Recording, Window, cut};
 use crate::scenario::condition::Condition;
+use crate::server::ServerSummary;
 use crate::threshold;
 
 /// What has to be known of a scenario to sum it up, besides what was measured.
@@ -47,6 +48,9 @@ pub(super) struct Ending {
     pub(super) circumstances: Circumstances,
     /// Whether the run was ended at once: what was in flight might have ended in any way.
     pub(super) cut: bool,
+    /// What the Flow told of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) server: Option<ServerSummary>,
 }
 
 impl Outline {
@@ -72,7 +76,7 @@ pub(super) fn summarize(
     measured: Measured,
 ) -> ScenarioSummary {
     let Measured { mut recording, examined, ending } = measured;
-    let Ending { end, window, client, circumstances, cut } = ending;
+    let Ending { end, window, client, circumstances, cut, server } = ending;
     let unknown = if cut { recording.forget_abandoned() } else { 0 };
     let mut summary = recording.summary(empty, &outline.step_names(), outline.warmup, window);
     if cut {
@@ -88,6 +92,7 @@ pub(super) fn summarize(
     };
     summary.choices = outline.choices.iter().map(choice).collect();
     summary.end = end;
+    summary.server = server;
     summary.validity = Validity::new(validity::reasons(&recording, circumstances));
     summary.callbacks = examined.callbacks;
     summary.counters = examined.counters;

@@ -9,7 +9,7 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::{Serialize, Serializer};
 
 use crate::metric::{Measure, Metric, MetricError, MetricUnit};
-use crate::units::{Percentage, Rate, Span};
+use crate::units::{ByteSize, Percentage, Rate, Span};
 
 /// A metric, a comparison and a limit, as in `search.p99 < 50ms`.
 #[derive(Clone, Debug, PartialEq)]
@@ -189,6 +189,14 @@ impl FromStr for Condition {
                     right.parse::<Rate>().map_err(|_| wrong("a rate such as `900/s`"))?.per_second()
                 }
             },
+            MetricUnit::Number => {
+                let number = right.parse::<f64>().ok().filter(|number| number.is_finite());
+                number.ok_or_else(|| wrong("a number such as `50` or `0.8`"))?
+            }
+            MetricUnit::Bytes => {
+                let size: ByteSize = right.parse().map_err(|_| wrong("a size such as `2GiB`"))?;
+                size.bytes() as f64
+            }
             MetricUnit::Count => {
                 right.parse::<u32>().map_err(|_| wrong("a whole number such as `0`"))?.into()
             }

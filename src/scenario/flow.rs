@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::flow::FlowConfig;
 use crate::units::{ByteSize, Span};
@@ -60,6 +60,11 @@ pub(crate) struct Flow {
     pub ready: Option<Ready>,
     /// With `command`, how long it may take until it is ready. `60s` unless set.
     pub ready_timeout: Option<Span>,
+    /// Where its pods offer their metrics, which are read once a second while it is under load: a list of
+    /// addresses such as `http://127.0.0.1:9090/metrics`, or a map with further metrics.
+    pub metrics: Option<Metrics>,
+    /// A Prometheus server that scrapes it already, and what to ask of it.
+    pub prometheus: Option<Prometheus>,
     /// With `command`, whether it stays up to the end of the run. `false` unless set: it is stopped after
     /// the last scenario that uses it.
     pub keep: Option<bool>,
@@ -70,6 +75,35 @@ impl Flow {
     pub(crate) fn starts(&self) -> bool {
         self.command.is_some() || self.uses.is_some()
     }
+}
+
+/// Where the metrics of a Flow are.
+#[derive(Debug)]
+pub(crate) enum Metrics {
+    /// Their addresses.
+    From(Vec<String>),
+    /// The same, and more.
+    Map(MetricsMap),
+}
+
+/// Metrics of a Flow.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub(crate) struct MetricsMap {
+    /// Addresses such as `http://127.0.0.1:9090/metrics`.
+    pub from: Vec<String>,
+    /// Names of further metrics to keep, besides those that Jina offers.
+    pub also: Option<Vec<String>>,
+}
+
+/// A Prometheus server, and what to ask of it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub(crate) struct Prometheus {
+    /// Its address: `http://prometheus:9090`.
+    pub url: String,
+    /// Queries in PromQL by a name for what they give, which is one number each.
+    pub queries: IndexMap<String, String>,
 }
 
 /// What tells that a Flow is ready.
@@ -202,6 +236,41 @@ impl JsonSchema for Argument {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({"type": ["string", "number"]})
+    }
+}
+
+impl<'de> Deserialize<'de> for Metrics {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Metrics, D::Error> {
+        struct MetricsVisitor;
+
+        impl<'de> Visitor<'de> for MetricsVisitor {
+            type Value = Metrics;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of addresses, or a map such as `{from: [http://127.0.0.1:9090/metrics]}`")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Metrics, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(Metrics::From)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Metrics, A::Error> {
+                MetricsMap::deserialize(MapAccessDeserializer::new(map)).map(Metrics::Map)
+            }
+        }
+
+        deserializer.deserialize_any(MetricsVisitor)
+    }
+}
+
+impl JsonSchema for Metrics {
+    fn schema_name() -> Cow<'static, str> {
+        "Metrics".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let map = generator.subschema_for::<MetricsMap>();
+        json_schema!({"anyOf": [{"type": "array", "items": {"type": "string"}}, map]})
     }
 }
 

@@ -28,6 +28,10 @@ pub struct FlowFacts {
     pub endpoints: Vec<Asked>,
     /// The paths of a gateway of the user's own over HTTP; `None` where it is one of Jina's.
     pub paths: Option<Vec<Path>>,
+    /// The ports at which its pods offer metrics, where monitoring is on.
+    pub metrics: Vec<u16>,
+    /// Pods that offer metrics at a port that Jina will choose.
+    pub hidden_metrics: Vec<String>,
     /// Settings that the file does not have, each with the value that was assumed.
     pub guesses: Vec<String>,
 }
@@ -150,6 +154,28 @@ impl Reader<'_> {
             Some(executor) => endpoints.executor(executor),
             None => executors.iter().for_each(|executor| endpoints.executor(executor)),
         }
+        let is_on = |settings: &Node| {
+            settings.get("monitoring").is_some_and(|on| matches!(on.value, Value::Bool(true)))
+        };
+        let for_all = settings.iter().flatten().any(|settings| is_on(settings));
+        let (mut metrics, mut hidden_metrics) = (Vec::new(), Vec::new());
+        let of_flow = setting(&["port_monitoring"]);
+        if for_all {
+            let name = if is_deployment { named[0].0.as_str() } else { "gateway" };
+            monitored(name, of_flow, &mut metrics, &mut hidden_metrics);
+        }
+        if !is_deployment {
+            for (executor, (name, _)) in executors.iter().zip(&named) {
+                if for_all || is_on(executor) {
+                    monitored(
+                        name,
+                        executor.get("port_monitoring"),
+                        &mut metrics,
+                        &mut hidden_metrics,
+                    );
+                }
+            }
+        }
         let over_http = gateways.iter().any(|(protocol, _)| *protocol == Protocol::Http);
         let gateway = node.get("gateway").filter(|_| over_http);
         let paths = gateway.and_then(|gateway| endpoints.gateway(gateway));
@@ -168,6 +194,8 @@ impl Reader<'_> {
             tls: setting(&["ssl_certfile"]).is_some(),
             is_deployment,
             executors: named,
+            metrics,
+            hidden_metrics,
             guesses: std::mem::take(&mut self.guesses),
         })
     }
@@ -253,7 +281,31 @@ impl Reader<'_> {
     }
 }
 
+/// The ports at which a pod, or each of its replicas, offers metrics.
+fn monitored(name: &str, given: Option<&Node>, ports: &mut Vec<u16>, hidden: &mut Vec<String>) {
+    let words: Vec<String> = match given.map(|given| &given.value) {
+        Some(Value::List(items)) => items.iter().map(|item| item.to_json().to_string()).collect(),
+        Some(Value::Text(text)) => text.split(',').map(str::to_owned).collect(),
+        Some(Value::Number(number)) => vec![number.to_string()],
+        _ => Vec::new(),
+    };
+    let found: Vec<u16> = words
+        .iter()
+        .filter_map(|word| word.trim().trim_matches(['"', '[', ']', ' ']).parse().ok())
+        .collect();
+    if found.is_empty() || found.len() < words.len() {
+        hidden.push(name.to_owned());
+    }
+    ports.extend(found.into_iter().filter(|port| *port != 0));
+}
+
 impl FlowFacts {
+    /// The addresses of its metrics.
+    pub(crate) fn addresses_of_metrics(&self, otherwise: &str) -> Vec<String> {
+        let host = self.host.as_deref().unwrap_or(otherwise);
+        self.metrics.iter().map(|port| format!("http://{host}:{port}/metrics")).collect()
+    }
+
     /// Whether no more is known of its endpoints than their names.
     fn is_plain(&self) -> bool {
         let is_plain = |asked: &Asked| {
@@ -482,6 +534,23 @@ impl FlowFacts {
             text.push_str(
                 "    # Its certificate has to be trusted; where the system does not, name its authority:\n\
                  \x20   # tls: {ca: ca.pem}\n",
+            );
+        }
+        let metrics = self.addresses_of_metrics("localhost");
+        if !metrics.is_empty() {
+            let metrics: Vec<String> = metrics.iter().map(|address| quoted(address)).collect();
+            let _ = write!(
+                text,
+                "    # Its own metrics are read while it is under load, and stand in the report.\n    metrics: [{}]\n",
+                metrics.join(", ")
+            );
+        }
+        if !self.hidden_metrics.is_empty() {
+            let names: Vec<String> = self.hidden_metrics.iter().map(|name| shown(name)).collect();
+            let _ = writeln!(
+                text,
+                "    # Without `port_monitoring`, nobody knows where the metrics are of: {}.",
+                names.join(", ")
             );
         }
         let file = quoted(&shown(&self.file));

@@ -7,6 +7,7 @@
 * one more Executor: `streamer`, whose endpoint /stream answers one Document with many (jina that
   serves streaming endpoints only);
 * and of v2 those of own_docs.py, whose Documents are of schemas of their own: `own`, `own_rich`, `own_stream`;
+* with `--monitoring`, metrics are offered on the loopback interface only;
 * with `--deployment`, the one Executor is served by a Deployment, without a gateway;
 * jina 3.6.5 runs on Python 3.11 and listens on the loopback interface only.
 """
@@ -78,6 +79,36 @@ def deployment(a):
     )
 
 
+def metrics_that_work():
+    """Jina's pods would offer them on all interfaces; and with prometheus_client of 2025 on, answer with status 500.
+
+    A metric of Jina's own unpacks samples, which have one value more since then.
+    """
+    import prometheus_client
+    from prometheus_client.metrics import Summary
+
+    everywhere = prometheus_client.start_http_server
+
+    def start_http_server(port, addr='127.0.0.1', **kwargs):
+        return everywhere(port, addr, **kwargs)
+
+    prometheus_client.start_http_server = start_http_server
+    try:
+        from jina.serve.monitoring import _SummaryDeprecated
+    except ImportError:
+        return  # of before
+
+    def collect(self):
+        metric = self._get_metric()
+        for sample in Summary._samples(self):
+            suffix, labels, value, timestamp, exemplar = sample[:5]
+            for name in filter(None, (self._name, self._old_name)):
+                metric.add_sample(name + suffix, labels, value, timestamp, exemplar)
+        return [metric]
+
+    _SummaryDeprecated.collect = collect
+
+
 def kill_executor(name):
     """Kills every process below this one that belongs to the Executor, and waits until it is gone."""
     import multiprocessing
@@ -116,6 +147,8 @@ if __name__ == '__main__':
         flow_server.EXECUTORS['own'] = own_docs.Own
         flow_server.EXECUTORS['own_rich'] = own_docs.OwnRich
         flow_server.EXECUTORS['own_stream'] = own_docs.OwnStream
+    if '--monitoring' in sys.argv:
+        metrics_that_work()
     if '--deployment' in sys.argv:
         sys.argv.remove('--deployment')
         flow_server.build = deployment

@@ -36,5 +36,6 @@ mod shell;
 mod simulated;
 mod trouble;
 mod truth;
+mod watched;
 mod websocket;
 mod wire;

@@ -1,7 +1,9 @@
 //! Results in words, for people. No result is read back from them.
 
+mod limit;
 mod models;
 
+pub(crate) use limit::limit;
 pub(crate) use models::money;
 pub use models::{combination, held_out, next, pareto, plan, prediction, rate};
 pub(crate) use models::{settings, values};
@@ -18,6 +20,9 @@ use crate::scenario::condition::Condition;
 pub fn write(capacity: &mut Capacity) {
     let highest_per_s = predict::highest(&capacity.trials);
     let objective = capacity.objective.join(" and ");
+    if let Some(limit) = &mut capacity.first_limit {
+        limit.words = self::limit(limit, capacity.unit);
+    }
     if let Some(held_out) = &mut capacity.models.held_out {
         held_out.words = self::held_out(held_out);
     }
@@ -147,6 +152,7 @@ pub fn condition(judged: &ThresholdSummary) -> String {
         (Some(ms), "ms") => format!("{} ms", number(ms)),
         (Some(share), "share") => format!("{} %", number(share * 100.0)),
         (Some(value), "per_s") => format!("{}/s", number(value)),
+        (Some(value), "bytes") => format!("{} MiB", number(value / f64::from(1 << 20))),
         (Some(value), _) => number(value),
     };
     format!("{metric} {value}")
@@ -244,6 +250,7 @@ pub fn details(capacity: &Capacity) -> Vec<String> {
         ));
     }
     lines.extend(next(&models.executors));
+    lines.extend(capacity.first_limit.iter().map(|limit| limit.words.clone()));
     if let Some(held_out) = &models.held_out {
         lines.push(held_out.words.clone());
     }
@@ -303,6 +310,10 @@ pub fn paragraph(capacity: &Capacity) -> String {
             " What gives way first is the Executor “{}”: to hold more, begin there.",
             stop.name
         ));
+    }
+    if let Some(limit) = &capacity.first_limit {
+        let (first, rest) = limit.words.split_at(1);
+        text.push_str(&format!(" {}{rest}.", first.to_uppercase()));
     }
     if let (Some(worst), Some(held)) = (capacity.overload.last(), capacity.answer.held())
         && unit == Unit::Rate

@@ -18,6 +18,7 @@ use super::values::{replicas, whole};
 use crate::capacity::analysis;
 use crate::capacity::combinations::{Combination, Combinations};
 use crate::capacity::forecast::Growth;
+use crate::capacity::limit;
 use crate::capacity::objective::Objective;
 use crate::capacity::pareto::{self, Pareto};
 use crate::capacity::planning::plan_for;
@@ -320,6 +321,7 @@ async fn searched_one(
         knee: analysis::knee(&summaries),
         overload: analysis::overload(&summaries),
         recovered_s: summaries.iter().find_map(|trial| trial.recovered_s),
+        first_limit: limit::first(&summaries, &environment()),
         models: analysis::models(&summaries, &answer, circumstances),
         pareto,
         combinations: None,

@@ -33,6 +33,7 @@ pub use self::info::{FamilySource, FlowInfo};
 use self::session_lanes::Kind;
 pub use self::session_lanes::SessionLanes;
 use self::tls::Alpn;
+pub(crate) use self::tls::tls_for;
 use super::{
     Call, CallError, ClientConfig, ConfigError, Failure, GatewayCode, Reply, Request, Unmatched,
 };

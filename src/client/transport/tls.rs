@@ -77,6 +77,23 @@ pub(super) fn client_config(options: &TlsOptions, alpn: Alpn) -> Result<ClientCo
     Ok(config)
 }
 
+/// The settings of a client of ours that is none of Flows. Where nothing is `encrypted`, no certificates are
+/// read.
+///
+/// # Errors
+/// As for a Flow's.
+pub(crate) fn tls_for(options: &TlsOptions, encrypted: bool) -> Result<ClientConfig, ConfigError> {
+    if encrypted {
+        return client_config(options, Alpn::Http1);
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring serves the default versions of TLS")
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    Ok(config)
+}
+
 /// The name a certificate is verified against: the host's, or the one given instead.
 ///
 /// # Errors

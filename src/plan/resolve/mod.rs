@@ -395,7 +395,9 @@ impl<'a> Resolver<'a> {
 
     fn names_are_known(&mut self, metric: &Metric, steps: &[Step], flow: usize, at: Spot<'_>) {
         let executors = self.flows.executors(flow);
-        if let Err(unknown) = names::check(metric, steps, executors.as_deref()) {
+        let watched = self.flows.watched(flow);
+        if let Err(unknown) = names::check(metric, steps, executors.as_deref(), watched.as_deref())
+        {
             at.problem(self.problems, unknown.to_string(), |problem| {
                 problem.suggest(&unknown.name, unknown.known.iter().map(String::as_str))
             });

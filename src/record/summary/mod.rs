@@ -17,6 +17,7 @@ pub use self::client::{ClientSummary, InFlightSummary, Lag, UnmatchedReplies};
 pub use self::latency::{Latency, ms};
 pub use self::routes::{BreakdownSummary, ExecutorSummary, RouteSummary, SlowSummary, StopKind};
 use crate::record::reason::{Code, Reason};
+use crate::server::ServerSummary;
 use crate::wire::Map;
 
 /// The schema that this version writes.
@@ -254,6 +255,9 @@ pub struct ScenarioSummary {
     pub choices: Vec<ChoiceSummary>,
     /// Figures of the warmup.
     pub warmup: WarmupSummary,
+    /// What the Flow told of itself meanwhile; omitted if nothing of it was read, and in a part of a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerSummary>,
     /// The load generator's own figures.
     pub client: ClientSummary,
     /// What each part of the load did; omitted if it was not sent in parts.
@@ -492,7 +496,7 @@ pub struct ThresholdSummary {
     /// Value of the metric. Null if it is beyond everything recorded, or if there is nothing to
     /// evaluate.
     pub actual: Option<f64>,
-    /// Unit of the metric: `ms`, `share` (from 0 to 1), `per_s` or `count`.
+    /// Unit of the metric: `ms`, `share` (from 0 to 1), `per_s`, `count`, `number` or `bytes`.
     pub unit: String,
     /// Whether the condition was met.
     pub verdict: Verdict,

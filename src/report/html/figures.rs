@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::chart::{self, Axis, Line};
 use super::parts::{Figure, Mark};
+use super::server;
 use crate::record::summary::{BreakdownSummary, Latency, ScenarioSummary, TimelineSecond, ms};
 use crate::record::validity::can_tell;
 use crate::record::{Histogram, HistogramError};
@@ -20,10 +21,10 @@ const POINTS_MAX: usize = 120;
 const HEAT_ROWS: usize = 36;
 
 /// Several seconds of the timeline as one point.
-struct Stretch {
+pub(super) struct Stretch {
     /// In seconds.
-    from: f64,
-    to: f64,
+    pub(super) from: f64,
+    pub(super) to: f64,
     offered: f64,
     sent: f64,
     done: f64,
@@ -51,6 +52,8 @@ pub(super) fn of(scenario: &ScenarioSummary) -> Result<Vec<Figure>, HistogramErr
         figures.extend(failures(&stretches));
         figures.push(in_flight(&stretches));
         figures.push(lag(&stretches));
+        let server = scenario.server.iter();
+        figures.extend(server.flat_map(|server| server::figures(server, &stretches)));
     }
     figures.extend(scenario.breakdown.as_deref().and_then(waterfall));
     figures.extend(executors(scenario));
@@ -127,7 +130,7 @@ fn time_axis(stretches: &[Stretch]) -> Axis {
 }
 
 /// Axis ticks without superfluous digits.
-fn three_digits_short(value: f64) -> String {
+pub(super) fn three_digits_short(value: f64) -> String {
     let text = three_digits(value);
     match text.contains('.') {
         true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
@@ -298,8 +301,8 @@ fn timed(
     }
 }
 
-/// A chart over time of a series without gaps.
-fn series(
+/// A chart over time, from zero on.
+pub(super) fn series(
     title: &'static str,
     note: &'static str,
     stretches: &[Stretch],

@@ -10,6 +10,7 @@ mod figures;
 mod matrix;
 mod page;
 pub(super) mod parts;
+mod server;
 
 use std::io;
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::figures;
 use super::matrix::{Comparison, comparisons};
 use super::parts::{Fact, Figure};
+use super::server;
 use crate::record::HistogramError;
 use crate::record::summary::{
     CallbackCount, Environment, Lag, Latency, PartLoad, PartState, Requests, RunPart,
@@ -68,6 +69,7 @@ struct Section {
     thresholds: Vec<Threshold>,
     figures: Vec<Figure>,
     executors_missing: bool,
+    server: Option<server::Section>,
     steps: Vec<StepRow>,
     choices: Vec<ChoiceRow>,
     /// A row for each part of a load that was sent in parts.
@@ -325,6 +327,7 @@ impl Section {
             thresholds: scenario.thresholds.iter().map(threshold).collect(),
             figures,
             executors_missing: ran && scenario.executors.is_none() && requests.ok > 0,
+            server: server::section(scenario).filter(|_| ran),
             steps: steps(scenario),
             choices: scenario.choices.iter().map(choice).collect(),
             parts: scenario.parts.iter().map(|part| part_row(part, machines)).collect(),

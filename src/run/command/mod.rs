@@ -224,6 +224,12 @@ impl Started {
         &self.clients
     }
 
+    /// The group of its processes, until it is stopped.
+    pub(super) fn group(&self) -> Option<i32> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.as_ref().map(|running| running.group.group.as_raw_nonzero().get())
+    }
+
     /// Why the command ended, if it has without having been asked to.
     pub(super) fn why_ended(&self) -> Option<String> {
         self.ended.borrow().clone()

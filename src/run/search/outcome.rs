@@ -2,6 +2,7 @@
 
 use super::watched::{Mark, Offered, Watched};
 use crate::capacity::judge::{Block, Decision};
+use crate::capacity::limit;
 use crate::capacity::objective::Objective;
 use crate::capacity::search::{Kind, Times, Trial, TrialResult};
 use crate::capacity::trials::{ExecutorTime, Point, TrialOutcome, TrialSummary};
@@ -76,6 +77,7 @@ pub(super) fn judged(
             true => rates.whole,
             false => rates.settled,
         };
+    let of_flow = summary.server.as_ref().map(limit::figures).unwrap_or_default();
     let summary = TrialSummary {
         kind: trial.kind,
         level: trial.level,
@@ -92,6 +94,7 @@ pub(super) fn judged(
         reasons: ours,
         excused,
         recovered_s,
+        server: of_flow,
     };
     Ok((result, summary))
 }

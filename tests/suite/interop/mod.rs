@@ -21,6 +21,7 @@ mod roundtrip;
 mod samples;
 mod streaming;
 mod tls;
+mod watched;
 
 use flowbench::client::{Client, ClientConfig, TlsOptions};
 use flowbench::wire::Protocol;

@@ -1,0 +1,405 @@
+//! Readings of a Flow's counters, from which its figures are made.
+//!
+//! A counter is told as a total. What counts is how much it grew between two readings, so a load has what the
+//! Flow itself says after it, less what it said before. One that fell began again at zero, as Prometheus has it.
+
+use super::jina::Page;
+
+/// What a pod counts, or shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Quantity {
+    Receiving,
+    ReceivingSeconds,
+    Process,
+    ProcessSeconds,
+    Sending,
+    SendingSeconds,
+    Failed,
+    Documents,
+    BytesIn,
+    BytesOut,
+    /// What `BytesIn` was called before; only counts where that is missing.
+    OldBytesIn,
+    CpuSeconds,
+    /// Another metric that only grows.
+    Growing,
+    // From here on they show what is there now.
+    Pending,
+    Memory,
+    Threads,
+    Busiest,
+    /// Another metric.
+    Value,
+}
+
+const QUANTITIES: usize = Quantity::Value as usize + 1;
+
+impl Quantity {
+    pub(super) const ALL: [Quantity; QUANTITIES] = [
+        Quantity::Receiving,
+        Quantity::ReceivingSeconds,
+        Quantity::Process,
+        Quantity::ProcessSeconds,
+        Quantity::Sending,
+        Quantity::SendingSeconds,
+        Quantity::Failed,
+        Quantity::Documents,
+        Quantity::BytesIn,
+        Quantity::BytesOut,
+        Quantity::OldBytesIn,
+        Quantity::CpuSeconds,
+        Quantity::Growing,
+        Quantity::Pending,
+        Quantity::Memory,
+        Quantity::Threads,
+        Quantity::Busiest,
+        Quantity::Value,
+    ];
+
+    fn grows(self) -> bool {
+        (self as usize) < Quantity::Pending as usize
+    }
+}
+
+/// A value for each quantity that is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Counts([Option<f64>; QUANTITIES]);
+
+impl Counts {
+    pub(super) fn get(&self, quantity: Quantity) -> Option<f64> {
+        self.0[quantity as usize]
+    }
+
+    pub(super) fn set(&mut self, quantity: Quantity, value: f64) {
+        self.0[quantity as usize] = Some(value);
+    }
+
+    pub(super) fn add(&mut self, quantity: Quantity, value: f64) {
+        let slot = &mut self.0[quantity as usize];
+        *slot = Some(slot.unwrap_or(0.0) + value);
+    }
+
+    /// The same with what another one has besides.
+    pub(super) fn extend(&mut self, other: &Counts) {
+        for quantity in Quantity::ALL {
+            if let Some(value) = other.get(quantity) {
+                self.add(quantity, value);
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(Option::is_none)
+    }
+
+    /// Leaves one name of those that newer releases tell twice.
+    pub(super) fn settle(&mut self) {
+        let old = self.0[Quantity::OldBytesIn as usize].take();
+        let new = &mut self.0[Quantity::BytesIn as usize];
+        *new = new.or(old);
+    }
+}
+
+/// What is counted by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) kind: Kind,
+    pub(super) name: String,
+    pub(super) replica: Option<String>,
+}
+
+/// What a place is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// A pod, by the name it gives itself.
+    Pod,
+    /// Whatever is behind an address.
+    Host,
+    /// The processes that a command started.
+    Processes,
+    /// A metric or query.
+    Metric,
+}
+
+impl Place {
+    pub(super) fn pod(name: &str, replica: Option<&str>) -> Place {
+        let (name, replica) = (shortened(name), replica.map(shortened));
+        Place { kind: Kind::Pod, name, replica }
+    }
+
+    pub(super) fn of_host(host: &str) -> Place {
+        Place { kind: Kind::Host, name: shortened(host), replica: None }
+    }
+
+    pub(super) fn processes() -> Place {
+        Place { kind: Kind::Processes, name: "processes".into(), replica: None }
+    }
+
+    pub(super) fn metric(name: &str) -> Place {
+        Place { kind: Kind::Metric, name: name.into(), replica: None }
+    }
+}
+
+/// A name from the network: no longer than names are.
+fn shortened(name: &str) -> String {
+    const CHARS_MAX: usize = 100;
+    name.chars().take(CHARS_MAX).collect()
+}
+
+/// All readings of a load.
+#[derive(Debug)]
+pub(super) struct Readings {
+    pub(super) series: Vec<Series>,
+    /// Of each source, its last reading.
+    last: Vec<Option<(u32, f64)>>,
+    /// Every how many seconds a reading is kept.
+    pub(super) step: u32,
+}
+
+/// The readings of one place.
+#[derive(Debug)]
+pub(super) struct Series {
+    source: usize,
+    pub(super) place: Place,
+    pub(super) points: Vec<Point>,
+    /// As it was told last, and what was counted before it began again.
+    raw: Counts,
+    before: Counts,
+    pub(super) restarts: u64,
+}
+
+/// One reading: the second it was due, when it was made, from the start of what is measured, and the totals
+/// and values then.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Point {
+    pub(super) tick: u32,
+    pub(super) at_s: f64,
+    pub(super) counts: Counts,
+    /// Readings that its values, which are no totals, are the mean of.
+    weight: f64,
+}
+
+/// Points kept of a series: more could not be told apart in a chart.
+const POINTS_MAX: u32 = 600;
+
+/// Places of all sources together.
+const SERIES_MAX: usize = 256;
+
+impl Readings {
+    pub(super) fn of(sources: usize) -> Readings {
+        Readings { series: Vec::new(), last: vec![None; sources], step: 1 }
+    }
+
+    /// Adds what a source told at an instant, in seconds from the start of what is measured.
+    pub(super) fn add(&mut self, source: usize, tick: u32, at_s: f64, page: Page) {
+        let before = self.last[source].replace((tick, at_s));
+        let named = page.named.into_iter().map(|(name, value, grows)| {
+            let mut counts = Counts::default();
+            counts.set(if grows { Quantity::Growing } else { Quantity::Value }, value);
+            (Place::metric(&name), counts)
+        });
+        for (place, counts) in page.places.into_iter().chain(named) {
+            let known = self.series.iter().position(|s| s.source == source && s.place == place);
+            let index = match known {
+                Some(index) => index,
+                None if self.series.len() >= SERIES_MAX => continue,
+                None => {
+                    self.series.push(Series::new(source, place, before));
+                    self.series.len() - 1
+                }
+            };
+            self.series[index].add(tick, at_s, counts, self.step);
+        }
+        while tick > self.step * POINTS_MAX {
+            self.step *= 2;
+            let step = self.step;
+            self.series.iter_mut().for_each(|series| series.thin(step));
+        }
+    }
+
+    /// When a place was told of last, if its source was read after that without it.
+    pub(super) fn gone(&self, series: &Series) -> Option<f64> {
+        let (_, last) = self.last[series.source]?;
+        let own = series.points.last()?.at_s;
+        (own < last).then_some(own)
+    }
+}
+
+impl Series {
+    /// `before`: the last reading of its source, which did not tell of it. So it was all at zero then.
+    fn new(source: usize, place: Place, before: Option<(u32, f64)>) -> Series {
+        let points = before.map(|(tick, at_s)| Point::new(tick, at_s, Counts::default()));
+        Series {
+            source,
+            place,
+            points: points.into_iter().collect(),
+            raw: Counts::default(),
+            before: Counts::default(),
+            restarts: 0,
+        }
+    }
+
+    fn add(&mut self, tick: u32, at_s: f64, told: Counts, step: u32) {
+        let mut counts = told;
+        let mut fell = false;
+        for quantity in Quantity::ALL.into_iter().filter(|quantity| quantity.grows()) {
+            let last = self.raw.get(quantity);
+            let Some(now) = told.get(quantity) else {
+                // What was told before and is not now has not grown.
+                if let Some(last) = last {
+                    counts.set(quantity, last + self.before.get(quantity).unwrap_or(0.0));
+                }
+                continue;
+            };
+            if let Some(last) = last.filter(|last| now < *last) {
+                self.before.add(quantity, last);
+                fell = true;
+            }
+            self.raw.set(quantity, now);
+            counts.set(quantity, now + self.before.get(quantity).unwrap_or(0.0));
+        }
+        self.restarts += u64::from(fell);
+        let mut point = Point::new(tick, at_s, counts);
+        if at_s <= 0.0 {
+            // Before what is measured, only the last one counts.
+            self.points.clear();
+        } else if self.points.len() > 1
+            && let Some(last) = self.points.pop_if(|last| !last.tick.is_multiple_of(step))
+        {
+            point.absorb(&last);
+        }
+        self.points.push(point);
+    }
+
+    /// Keeps one point in so many seconds, and the first and the last.
+    fn thin(&mut self, step: u32) {
+        let mut kept: Vec<Point> = Vec::with_capacity(self.points.len() / 2 + 2);
+        for mut point in std::mem::take(&mut self.points) {
+            if kept.len() > 1
+                && let Some(last) = kept.pop_if(|last| !last.tick.is_multiple_of(step))
+            {
+                point.absorb(&last);
+            }
+            kept.push(point);
+        }
+        self.points = kept;
+    }
+
+    /// The points from an instant on, and the one before it to count from.
+    pub(super) fn since(&self, from_s: f64) -> &[Point] {
+        let first = self.points.iter().position(|point| point.at_s >= from_s);
+        &self.points[first.unwrap_or(self.points.len()).saturating_sub(1)..]
+    }
+}
+
+impl Point {
+    fn new(tick: u32, at_s: f64, counts: Counts) -> Point {
+        Point { tick, at_s, counts, weight: 1.0 }
+    }
+
+    /// Takes the place of an earlier one.
+    fn absorb(&mut self, earlier: &Point) {
+        let weight = self.weight + earlier.weight;
+        for quantity in Quantity::ALL.into_iter().filter(|quantity| !quantity.grows()) {
+            if let (Some(now), Some(then)) =
+                (self.counts.get(quantity), earlier.counts.get(quantity))
+            {
+                let mean = (now * self.weight + then * earlier.weight) / weight;
+                self.counts.set(quantity, mean);
+            }
+        }
+        self.weight = weight;
+    }
+}
+
+/// What happened between two points: how much totals grew, and the values at the end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Step {
+    pub(super) tick: u32,
+    pub(super) seconds: f64,
+    pub(super) counts: Counts,
+}
+
+impl Step {
+    pub(super) fn between(from: &Point, to: &Point) -> Step {
+        let mut counts = to.counts;
+        for quantity in Quantity::ALL.into_iter().filter(|quantity| quantity.grows()) {
+            if let Some(now) = to.counts.get(quantity) {
+                counts.set(quantity, (now - from.counts.get(quantity).unwrap_or(0.0)).max(0.0));
+            }
+        }
+        Step { tick: to.tick, seconds: to.at_s - from.at_s, counts }
+    }
+
+    /// The same of another place at the same time.
+    pub(super) fn and(mut self, other: &Step) -> Step {
+        self.counts.extend(&other.counts);
+        self.seconds = self.seconds.max(other.seconds);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(value: f64) -> Page {
+        let mut counts = Counts::default();
+        counts.set(Quantity::Receiving, value);
+        counts.set(Quantity::Pending, value / 10.0);
+        Page { places: vec![(Place::pod("a", None), counts)], ..Page::default() }
+    }
+
+    fn grown(readings: &Readings) -> f64 {
+        let points = &readings.series[0].points;
+        let step = Step::between(&points[0], &points[points.len() - 1]);
+        step.counts.get(Quantity::Receiving).unwrap_or(-1.0)
+    }
+
+    #[test]
+    fn a_load_has_what_counters_grew_by_however_they_began() {
+        let mut readings = Readings::of(1);
+        for (tick, at_s, value) in [(0, -2.0, 5.0), (0, -0.1, 7.0), (1, 1.0, 10.0), (2, 2.0, 30.0)]
+        {
+            readings.add(0, tick, at_s, page(value));
+        }
+        assert_eq!(grown(&readings), 23.0);
+        // The process began again: what it counted until then counts, and what it counts now.
+        readings.add(0, 3, 3.0, page(4.0));
+        readings.add(0, 4, 4.0, page(6.0));
+        assert_eq!(grown(&readings), 29.0);
+        assert_eq!(readings.series[0].restarts, 1);
+        // A page without it, then with another name.
+        readings.add(0, 5, 5.0, Page::default());
+        assert_eq!(readings.gone(&readings.series[0]), Some(4.0));
+        readings.add(0, 6, 6.0, page(8.0));
+        assert_eq!((grown(&readings), readings.gone(&readings.series[0])), (31.0, None));
+    }
+
+    #[test]
+    fn what_appears_after_a_first_reading_was_at_zero_before() {
+        let mut readings = Readings::of(1);
+        readings.add(0, 0, -0.1, Page::default());
+        readings.add(0, 1, 1.0, page(12.0));
+        assert_eq!(grown(&readings), 12.0);
+        // What is there at the first reading was there before.
+        let mut readings = Readings::of(1);
+        readings.add(0, 1, 1.0, page(12.0));
+        assert_eq!(readings.series[0].points.len(), 1);
+    }
+
+    #[test]
+    fn long_loads_keep_a_bounded_number_of_points_and_every_count() {
+        let mut readings = Readings::of(1);
+        let seconds = 10_000;
+        (0..=seconds).for_each(|s| readings.add(0, s, f64::from(s), page(f64::from(s) * 3.0)));
+        let points = &readings.series[0].points;
+        assert!(points.len() < POINTS_MAX as usize + 3, "{}", points.len());
+        assert_eq!(grown(&readings), f64::from(seconds) * 3.0);
+        assert_eq!(readings.step, 32);
+        // A value stands for the mean of the seconds before it.
+        let point = points.iter().find(|point| point.tick == 320).expect("it is kept");
+        let mean = (289..=320).map(|s| f64::from(s) * 0.3).sum::<f64>() / 32.0;
+        assert!((point.counts.get(Quantity::Pending).unwrap_or(0.0) - mean).abs() < 1e-6);
+    }
+}

@@ -1,0 +1,156 @@
+//! What a Flow told of itself during a load, as `report.json` has it under `server`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::metric::Figure;
+
+/// What the Flow told of itself while it was under load.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ServerSummary {
+    /// Where it was read.
+    pub sources: Vec<SourceSummary>,
+    /// Ends of the stretches of time that `values` are of, in seconds from the start of the measurement: every
+    /// second, of longer loads at most 600 stretches.
+    pub t_s: Vec<u64>,
+    /// Executors and the gateway, each followed by its replicas if it has several; then processes, metrics and
+    /// queries.
+    pub places: Vec<PlaceSummary>,
+}
+
+/// One source.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SourceSummary {
+    /// Its address, `query NAME`, or `processes`.
+    pub address: String,
+    /// Times it was read.
+    pub scrapes: u64,
+    /// Times that failed.
+    pub failed: u64,
+    /// The first failure; null if there was none.
+    pub problem: Option<String>,
+    /// When that was, from the start of the measurement; below 0 if before it.
+    pub problem_at_s: Option<f64>,
+}
+
+/// What a place is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PlaceKind {
+    /// The gateway.
+    Gateway,
+    /// An Executor, or one of its replicas.
+    #[default]
+    Executor,
+    /// Whatever is behind an address whose metrics name no pod.
+    Host,
+    /// The processes that a `command` started.
+    Processes,
+    /// A metric or query by its name.
+    Metric,
+}
+
+/// A place in the Flow and its figures.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PlaceSummary {
+    /// Its name.
+    pub name: String,
+    /// The replica, `rep-0` or `shard-1/rep-0`; null for the whole place.
+    pub replica: Option<String>,
+    /// What it is.
+    pub kind: PlaceKind,
+    /// Names of the replicas that are counted in it, where pods tell them.
+    pub replicas: Vec<String>,
+    /// How often its counters began again at zero.
+    pub restarts: u64,
+    /// When its metrics were there for the last time, if they were missing at the end; null otherwise.
+    pub gone_after_s: Option<f64>,
+    /// Whether `pending` was not told, but follows from rate and mean by Little's law.
+    pub pending_by_littles_law: bool,
+    /// By name.
+    pub figures: BTreeMap<Figure, FigureSummary>,
+}
+
+/// One figure of a place.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FigureSummary {
+    /// Over the whole load: a rate, a mean, or of `failed` a number.
+    pub value: Option<f64>,
+    /// The highest of its values over time.
+    pub max: Option<f64>,
+    /// Over time, for each of `t_s`; omitted for single replicas.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<Option<f64>>,
+}
+
+/// A figure as thresholds see it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Seen {
+    pub(crate) place: String,
+    pub(crate) figure: Figure,
+    pub(crate) value: Option<f64>,
+    pub(crate) max: Option<f64>,
+}
+
+impl ServerSummary {
+    /// All figures of all places.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        let of_place = |place: &PlaceSummary| {
+            // The only replica of a place has no figures of its own.
+            let only = match (place.replica.is_none(), place.replicas.as_slice()) {
+                (true, [only]) => Some(format!("{}/{only}", place.name)),
+                _ => None,
+            };
+            let names = [place.full_name()].into_iter().chain(only);
+            let of_name = |name: String| {
+                place.figures.iter().map(move |(figure, told)| Seen {
+                    place: name.clone(),
+                    figure: *figure,
+                    value: told.value,
+                    max: told.max,
+                })
+            };
+            names.flat_map(of_name).collect::<Vec<_>>()
+        };
+        self.places.iter().flat_map(of_place).collect()
+    }
+
+    /// What went wrong with reading it, a sentence each.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let of_sources = self.sources.iter().filter_map(|source| {
+            let problem = source.problem.as_ref()?;
+            let times = match (source.failed, source.scrapes) {
+                (failed, all) if failed == all => String::new(),
+                (failed, all) => format!(" ({failed} of {all} times)"),
+            };
+            Some(format!("{} {problem}{times}", source.address))
+        });
+        let of_places = self.places.iter().flat_map(|place| {
+            let name = place.full_name();
+            let gone = place.gone_after_s;
+            let gone = gone.map(|at| format!("{name} has no metrics any more after {at:.0} s"));
+            let times = if place.restarts == 1 { "once" } else { "several times" };
+            let again = (place.restarts > 0)
+                .then(|| format!("the counters of {name} began again at zero {times}"));
+            gone.into_iter().chain(again)
+        });
+        of_sources.chain(of_places).collect()
+    }
+}
+
+impl PlaceSummary {
+    /// Its name in thresholds: `encoder`, `encoder/rep-0`.
+    pub(crate) fn full_name(&self) -> String {
+        match &self.replica {
+            Some(replica) => format!("{}/{replica}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
+    /// A figure over the whole load.
+    pub(crate) fn value(&self, figure: Figure) -> Option<f64> {
+        self.figures.get(&figure)?.value
+    }
+}

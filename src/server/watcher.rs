@@ -1,0 +1,227 @@
+//! The thread that reads what a Flow tells of itself, once a second while it is under load.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::figures::places;
+use super::jina::Page;
+use super::processes::Processes;
+use super::readings::{Place, Readings};
+use super::scrape::{LAST_TIMEOUT, ScrapeError, Source, TIMEOUT, client};
+use super::summary::{Seen, ServerSummary, SourceSummary};
+use super::{Prometheus, Watch};
+
+/// How often a source is read.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// A reading so shortly before the start counts as made at the start.
+const JUST_BEFORE: Duration = Duration::from_millis(250);
+
+/// How long the end of the thread is waited for.
+const END_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A Flow that is watched.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    shared: Arc<Mutex<Shared>>,
+    begin: watch::Sender<Option<Instant>>,
+    stop: CancellationToken,
+    done: oneshot::Receiver<()>,
+}
+
+/// What was read.
+#[derive(Debug)]
+struct Shared {
+    readings: Readings,
+    sources: Vec<SourceSummary>,
+}
+
+/// What the thread reads of a source.
+enum Reader {
+    Source { source: Source, client: Result<reqwest::Client, ScrapeError>, also: Arc<[String]> },
+    Processes(Processes),
+}
+
+impl Watcher {
+    /// Begins to read, where there is anything to read. `group`: the processes that a command started.
+    pub(crate) fn start(watch: &Watch, group: Option<i32>) -> Option<Watcher> {
+        let mut sources: Vec<Source> =
+            watch.addresses.iter().cloned().map(Source::Metrics).collect();
+        if let Some(Prometheus { url, queries }) = &watch.prometheus {
+            sources.extend(queries.iter().map(|(name, query)| Source::Query {
+                server: url.clone(),
+                name: name.clone(),
+                query: query.clone(),
+            }));
+        }
+        let group = group.filter(|_| cfg!(target_os = "linux"));
+        let names = sources.iter().map(Source::name).chain(group.map(|_| "processes".to_owned()));
+        let told: Vec<SourceSummary> =
+            names.map(|address| SourceSummary { address, ..SourceSummary::default() }).collect();
+        if told.is_empty() {
+            return None;
+        }
+        let readings = Readings::of(told.len());
+        let shared = Arc::new(Mutex::new(Shared { readings, sources: told }));
+        let (begin, begun) = watch::channel(None);
+        let stop = CancellationToken::new();
+        let (done, is_done) = oneshot::channel();
+        let (all, ended, watch) = (shared.clone(), stop.clone(), watch.clone());
+        let thread = std::thread::Builder::new().name("metrics".into()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let Ok(runtime) = runtime else { return };
+            let client = client(&watch);
+            let also: Arc<[String]> = watch.also.into();
+            let of_source =
+                |source| Reader::Source { source, client: client.clone(), also: also.clone() };
+            let readers = sources.into_iter().map(of_source);
+            let group = group.map(|group| Reader::Processes(Processes::of_group(group)));
+            let following = readers
+                .chain(group)
+                .enumerate()
+                .map(|(index, reader)| follow(index, reader, &all, begun.clone(), ended.clone()));
+            runtime.block_on(join_all(following));
+            let _ = done.send(());
+            // A name that does not resolve holds nobody up.
+            runtime.shutdown_background();
+        });
+        thread.ok()?;
+        Some(Watcher { shared, begin, stop, done: is_done })
+    }
+
+    /// What is measured begins at this instant.
+    pub(crate) fn begin(&self, measured_from: Instant) {
+        self.begin.send_replace(Some(measured_from));
+    }
+
+    /// The figures of the last seconds.
+    pub(crate) fn recent(&self, elapsed: Duration, seconds: u64) -> Vec<Seen> {
+        let from_s = (elapsed.as_secs_f64() - seconds as f64).max(0.0);
+        let (_, places) = places(&lock(&self.shared).readings, from_s);
+        ServerSummary { places, ..ServerSummary::default() }.seen()
+    }
+
+    /// Reads all once more, and gives what was told.
+    pub(crate) async fn finish(self) -> ServerSummary {
+        self.stop.cancel();
+        let _ = tokio::time::timeout(END_TIMEOUT, self.done).await;
+        let shared = lock(&self.shared);
+        let (t_s, places) = places(&shared.readings, f64::NEG_INFINITY);
+        let mut sources = shared.sources.clone();
+        // Of one that was asked and has not answered yet, nobody was told.
+        for source in sources.iter_mut().filter(|source| source.scrapes == 0) {
+            (source.scrapes, source.failed) = (1, 1);
+            source.problem = Some(ScrapeError::Slow(END_TIMEOUT).to_string());
+        }
+        ServerSummary { sources, t_s, places }
+    }
+}
+
+/// Reads a source until it is to stop, and once more then.
+async fn follow(
+    index: usize,
+    mut reader: Reader,
+    shared: &Mutex<Shared>,
+    mut begun: watch::Receiver<Option<Instant>>,
+    stop: CancellationToken,
+) {
+    let began = Instant::now();
+    let early = reader.read_unless(&stop).await;
+    let origin = tokio::select! {
+        origin = begun.wait_for(Option::is_some) => origin.ok().and_then(|origin| *origin),
+        () = stop.cancelled() => None,
+    };
+    let Some(origin) = origin else { return };
+    let early_at = midway(began);
+    let is_start = origin.saturating_duration_since(early_at) <= JUST_BEFORE && early.is_ok();
+    tell(index, shared, 0, seconds_between(origin, early_at), early);
+    let mut tick = u32::from(is_start || early_at > origin);
+    loop {
+        let due = origin + EVERY * tick;
+        let last = tokio::select! {
+            biased;
+            () = stop.cancelled() => true,
+            () = tokio::time::sleep_until(due.into()) => false,
+        };
+        let began = Instant::now();
+        let read = reader.read_unless(&stop).await;
+        // Who did not answer up to the end is not asked again.
+        let is_over = last || stop.is_cancelled() && read.is_err();
+        tell(index, shared, tick, seconds_between(origin, midway(began)), read);
+        if is_over {
+            return;
+        }
+        let passed = origin.elapsed().as_secs_f64() / EVERY.as_secs_f64();
+        tick = (tick + 1).max(passed.ceil() as u32);
+    }
+}
+
+fn tell(
+    index: usize,
+    shared: &Mutex<Shared>,
+    tick: u32,
+    at_s: f64,
+    read: Result<Page, ScrapeError>,
+) {
+    let mut shared = lock(shared);
+    let source = &mut shared.sources[index];
+    source.scrapes += 1;
+    match read {
+        Ok(page) => shared.readings.add(index, tick, at_s, page),
+        Err(error) => {
+            source.failed += 1;
+            if source.problem.is_none() {
+                source.problem = Some(error.to_string());
+                source.problem_at_s = Some((at_s * 1e3).round() / 1e3);
+            }
+        }
+    }
+}
+
+impl Reader {
+    /// Reads it. When the load is over, or once it is, an answer may take no longer than a last one.
+    async fn read_unless(&mut self, stop: &CancellationToken) -> Result<Page, ScrapeError> {
+        let over = async {
+            stop.cancelled().await;
+            tokio::time::sleep(LAST_TIMEOUT).await;
+        };
+        tokio::select! {
+            read = self.read(TIMEOUT) => read,
+            () = over => Err(ScrapeError::Slow(LAST_TIMEOUT)),
+        }
+    }
+
+    async fn read(&mut self, within: Duration) -> Result<Page, ScrapeError> {
+        match self {
+            Reader::Source { source, client, also } => {
+                let client = client.as_ref().map_err(Clone::clone)?;
+                source.read(client, also, within).await
+            }
+            Reader::Processes(processes) => {
+                let counts = processes.look();
+                let places = counts.map(|counts| (Place::processes(), counts));
+                Ok(Page { places: places.into_iter().collect(), ..Page::default() })
+            }
+        }
+    }
+}
+
+/// Between an instant and now: when a reading was made that began then.
+fn midway(began: Instant) -> Instant {
+    began + began.elapsed() / 2
+}
+
+fn seconds_between(origin: Instant, at: Instant) -> f64 {
+    match at.checked_duration_since(origin) {
+        Some(after) => after.as_secs_f64(),
+        None => -origin.duration_since(at).as_secs_f64(),
+    }
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
