@@ -60,6 +60,47 @@ pub fn autocorrelation(series: &[f64]) -> f64 {
     if all > 0.0 { series.windows(2).map(product).sum::<f64>() / all } else { 0.0 }
 }
 
+/// Probability that a Poisson variable of this mean is at least `count`.
+pub(crate) fn poisson_tail(count: u64, mean: f64) -> f64 {
+    if count == 0 {
+        return 1.0;
+    }
+    if mean <= 0.0 {
+        return 0.0;
+    }
+    let count = count as f64;
+    // From the first term on they fall by a factor that falls, too, as soon as they are past the mean.
+    let first = (count * mean.ln() - mean - ln_gamma(count + 1.0)).exp();
+    if count <= mean {
+        let below: f64 = (0..count as u64)
+            .fold((0.0, (-mean).exp()), |(sum, term), n| {
+                (sum + term, term * mean / (n as f64 + 1.0))
+            })
+            .0;
+        return (1.0 - below).clamp(0.0, 1.0);
+    }
+    let (mut sum, mut term, mut n) = (0.0, first, count);
+    while term > sum * 1e-12 && n < count + 1e6 {
+        sum += term;
+        n += 1.0;
+        term *= mean / n;
+    }
+    sum.min(1.0)
+}
+
+/// Between what a share lies with 95 % confidence, of which `count` of `all` were seen (Wilson).
+pub(crate) fn wilson(count: u64, all: u64) -> (f64, f64) {
+    const Z: f64 = 1.96;
+    if all == 0 {
+        return (0.0, 1.0);
+    }
+    let (share, n) = (count as f64 / all as f64, all as f64);
+    let middle = share + Z * Z / (2.0 * n);
+    let half = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
+    let whole = 1.0 + Z * Z / n;
+    (((middle - half) / whole).max(0.0), ((middle + half) / whole).min(1.0))
+}
+
 /// The value that Student's t with `df` degrees of freedom exceeds with probability `tail`, which
 /// is above 0 and at most ½.
 pub(crate) fn t_beyond(tail: f64, df: f64) -> f64 {

@@ -14,6 +14,7 @@ mod clock;
 mod crates;
 mod http2;
 mod least;
+mod sample;
 mod server;
 mod tools;
 
@@ -135,12 +136,13 @@ fn main() -> Result<(), Error> {
 /// The tables with one of these names, or all without any.
 fn tables(names: &[&str]) -> Result<(), Error> {
     type Table = fn(&[Prepared]) -> Result<(), Error>;
-    const TABLES: [(&str, Table); 5] = [
+    const TABLES: [(&str, Table); 6] = [
         ("cost", cost),
         ("arrivals", arrivals),
         ("stall", stall),
         ("memory", memory),
         ("start-up", starting),
+        ("sample", sample::table),
     ];
     if let Some(unknown) = names.iter().find(|name| TABLES.iter().all(|(known, _)| known != *name))
     {

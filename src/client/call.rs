@@ -140,6 +140,8 @@ pub struct Timing {
     pub done: Instant,
     /// How often it was tried, at least 1.
     pub attempts: u32,
+    /// The connection that it went over, by its number at its session; `None`: none, or not known.
+    pub connection: Option<u32>,
 }
 
 /// A call that brought no reply, and when.
@@ -163,7 +165,13 @@ impl Failure {
 
     /// A failure before anything was sent, known now.
     pub(super) fn unsent(error: CallError) -> Failure {
-        let timing = Timing { written: None, first: None, done: Instant::now(), attempts: 1 };
+        let timing = Timing {
+            written: None,
+            first: None,
+            done: Instant::now(),
+            attempts: 1,
+            connection: None,
+        };
         Failure::new(error, timing)
     }
 }

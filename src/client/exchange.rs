@@ -350,7 +350,8 @@ mod tests {
                 drop(request);
                 alive.fetch_sub(1, Relaxed);
                 let done = Instant::now();
-                let timing = Timing { written: None, first: None, done, attempts: 1 };
+                let timing =
+                    Timing { written: None, first: None, done, attempts: 1, connection: None };
                 Ok(Reply { head: Default::default(), body: super::super::Body::Empty, timing })
             }
         }

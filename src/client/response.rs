@@ -183,7 +183,7 @@ mod tests {
         Response::new(Reply {
             head,
             body,
-            timing: Timing { written: None, first: None, done, attempts: 1 },
+            timing: Timing { written: None, first: None, done, attempts: 1, connection: None },
         })
     }
 

@@ -1,5 +1,6 @@
 //! What the engine tells. It does not know who listens.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -40,6 +41,8 @@ pub enum Event<'a> {
         at: Instant,
         /// How many Documents it carries.
         documents: u64,
+        /// Bytes of its body.
+        bytes: u64,
         /// Iterations in flight with it, those of all workers.
         in_flight: usize,
     },
@@ -83,6 +86,17 @@ pub struct Arrival {
     pub measured: bool,
 }
 
+/// What is known of a request before it is sent.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Traits {
+    /// Bytes of its body.
+    pub bytes: u64,
+    /// Length of its longest Document: characters of text, or else bytes of its content.
+    pub length: u64,
+    /// Tags of its first Document and parameters that are single values, with their names.
+    pub values: Option<Arc<[(String, String)]>>,
+}
+
 /// How an iteration began. One without `steps` is a single request.
 #[derive(Clone, Copy, Debug)]
 pub struct Iteration {
@@ -116,6 +130,8 @@ pub struct Finished {
     pub due: Instant,
     /// How many Documents it carried.
     pub documents: u64,
+    /// What was known of it before it was sent.
+    pub traits: Traits,
     /// What happened when on the wire.
     pub timing: Timing,
     /// How it ended.

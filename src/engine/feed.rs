@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::event::Traits;
 use super::source::Budget;
 use crate::client::Request;
 use crate::documents::{DocumentError, TwoContents};
@@ -29,6 +30,8 @@ pub(crate) struct Batch {
     pub documents: u64,
     /// Its place in the stream of Documents, from 0.
     pub index: u64,
+    /// What is known of it.
+    pub traits: Traits,
 }
 
 /// Why a request could not be made. Ends the scenario: the next would fail as well.
@@ -78,7 +81,7 @@ pub enum MakeError {
 #[derive(Debug)]
 pub(crate) enum Feed {
     /// The same body again and again.
-    Same(Same),
+    Same(Box<Same>),
     /// Made by other threads, in their order; `Ok(None)` is the regular end. Memory is limited by
     /// the bound of the queue and by the room that its requests take.
     Queue(mpsc::Receiver<Result<Option<Queued>, FeedError>>),
@@ -173,7 +176,8 @@ impl Feed {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Batch>, FeedError>> {
         match self {
-            Feed::Same(Same { batch, last, budget, part }) => {
+            Feed::Same(same) => {
+                let Same { batch, last, budget, part } = &mut **same;
                 Poll::Ready(Ok(budget.take().map(|n| {
                     let index = part.nth(n);
                     let last = last.as_ref().filter(|last| last.index == index);
@@ -191,7 +195,12 @@ impl Feed {
     #[cfg(test)]
     pub(crate) fn empty(count: u64) -> Feed {
         let request = Request::Mutate { body: bytes::Bytes::new() };
-        let batch = Batch { request, documents: 1, index: 0 };
-        Feed::Same(Same { batch, last: None, budget: Budget::new(count), part: Part::WHOLE })
+        let batch = Batch { request, documents: 1, index: 0, traits: Traits::default() };
+        Feed::Same(Box::new(Same {
+            batch,
+            last: None,
+            budget: Budget::new(count),
+            part: Part::WHOLE,
+        }))
     }
 }

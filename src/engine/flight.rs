@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::busy::Busy;
 use super::chain::{Chain, Kept, NextError};
-use super::event::{Arrival, Event, Finished, Iteration, Listener, Outcome};
+use super::event::{Arrival, Event, Finished, Iteration, Listener, Outcome, Traits};
 use super::feed::Batch;
 use super::{Slots, StepAnswer};
 use crate::client::{self, CallError, Lanes, Request};
@@ -26,6 +26,7 @@ struct Sending {
     begins: bool,
     due: Instant,
     documents: u64,
+    traits: Traits,
     /// Kept for those who look at answers, and for the next step.
     kept: Option<(Request, Kept)>,
 }
@@ -160,10 +161,10 @@ impl<'a, L: Lanes> Flight<'a, L> {
         batch: Batch,
         kept: Kept,
     ) {
-        let Batch { request, documents, .. } = batch;
+        let Batch { request, documents, traits, .. } = batch;
         let looked_at = iteration.arrival.measured && self.answers.is_some();
         let kept = (looked_at || self.chain.is_some()).then(|| (request.clone(), kept));
-        let sending = Sending { iteration, step, begins, due, documents, kept };
+        let sending = Sending { iteration, step, begins, due, documents, traits, kept };
         let row = match self.free.pop() {
             Some(row) => {
                 self.rows[row as usize] = Some(sending);
@@ -225,7 +226,7 @@ impl<'a, L: Lanes> Flight<'a, L> {
         let client::Landed { row, outcome } = landed;
         let sending = self.rows.get_mut(row as usize)?.take()?;
         self.free.push(row);
-        let Sending { mut iteration, step, begins, due, documents, kept } = sending;
+        let Sending { mut iteration, step, begins, due, documents, traits, kept } = sending;
         let (reply, error, timing) = match outcome {
             Ok(reply) => {
                 let (error, timing) = (reply.failure(), reply.timing);
@@ -249,6 +250,7 @@ impl<'a, L: Lanes> Flight<'a, L> {
             ends,
             due,
             documents,
+            traits,
             timing,
             outcome,
             reply,
@@ -318,10 +320,10 @@ impl<'a, L: Lanes> Flight<'a, L> {
     fn go_on(&mut self, paused: Paused, listener: &mut impl Listener) {
         let Paused { due, iteration, step, batch, kept, .. } = paused;
         let Iteration { arrival, .. } = iteration;
-        let (at, documents) = (Instant::now(), batch.documents);
+        let (at, documents, bytes) = (Instant::now(), batch.documents, batch.traits.bytes);
         let in_flight = self.slots.taken();
         let begins = false;
-        listener.on(Event::Released { arrival, step, begins, at, documents, in_flight });
+        listener.on(Event::Released { arrival, step, begins, at, documents, bytes, in_flight });
         self.release(iteration, (step, begins), due, batch, kept);
     }
 
@@ -387,6 +389,7 @@ impl<'a, L: Lanes> Flight<'a, L> {
         listener: &mut impl Listener,
     ) -> Option<Free> {
         let (iteration, step, documents) = (finished.iteration, finished.step, finished.documents);
+        let traits = finished.traits.clone();
         finished.ends = false;
         listener.on(Event::Finished(&finished));
         let since = *kept.polling.get_or_insert(finished.due);
@@ -396,7 +399,7 @@ impl<'a, L: Lanes> Flight<'a, L> {
         let due = done + repeat.every;
         let iteration = Iteration { paused: iteration.paused + repeat.every, ..iteration };
         let made = if due <= since + repeat.at_most {
-            Ok((Batch { request, documents, index: kept.index }, kept))
+            Ok((Batch { request, documents, index: kept.index, traits }, kept))
         } else {
             let (until, at_most) = (repeat.until.that().to_owned(), repeat.at_most);
             Err(NextError::Repeat { until, at_most, source: error })

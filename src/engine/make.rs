@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use tokio::sync::mpsc;
 
 use super::choose::Pick;
+use super::event::Traits;
 use super::feed::{Batch, Feed, FeedError, MakeError, Queued, Room, Same};
 use super::source::Budget;
 use crate::client::Request;
@@ -190,7 +191,7 @@ impl Maker {
     /// Feeds that have nothing.
     pub(crate) fn nothing(&self, workers: usize) -> Vec<Feed> {
         let request = Request::Mutate { body: Bytes::new() };
-        let batch = Batch { request, documents: 0, index: 0 };
+        let batch = Batch { request, documents: 0, index: 0, traits: Traits::default() };
         let budget = Budget::new(0);
         same(Same { batch, last: None, budget, part: Part::WHOLE }, workers)
     }
@@ -283,6 +284,7 @@ impl Maker {
                 };
                 let count = data.as_ref().map_or(0, Vec::len) as u64;
                 let request = DataRequest { header, parameters, routes: Vec::new(), data };
+                let traits = traits(&request);
                 let streamed = request.data.as_deref().and_then(<[_]>::first);
                 let request = match streamed.filter(|_| post.stream) {
                     Some(document) => {
@@ -294,19 +296,21 @@ impl Maker {
                     }),
                 };
                 let request = request.map_err(|error| failed(index, error))?;
-                Ok(Batch { request, documents: count, index })
+                Ok(Batch { request, documents: count, index, traits }.measured())
             }
             Work::Mutate { mutation, variables } => {
                 let variables =
                     variables.evaluate(index, captured).map_err(|error| failed(index, error))?;
                 let body = serde_json::json!({"query": mutation, "variables": variables});
                 let body = Bytes::from(body.to_string());
-                Ok(Batch { request: Request::Mutate { body }, documents: 0, index })
+                let (request, traits) = (Request::Mutate { body }, Traits::default());
+                Ok(Batch { request, documents: 0, index, traits }.measured())
             }
             Work::Http(http) => {
                 let request = http.request(index, captured);
                 let request = Arc::new(request.map_err(|error| failed(index, error))?);
-                Ok(Batch { request: Request::Http(request), documents: 0, index })
+                let (request, traits) = (Request::Http(request), Traits::default());
+                Ok(Batch { request, documents: 0, index, traits }.measured())
             }
         }
     }
@@ -335,8 +339,46 @@ fn length(batch: &Batch) -> usize {
         }
 }
 
+impl Batch {
+    /// The same with its length.
+    fn measured(mut self) -> Batch {
+        self.traits.bytes = length(&self) as u64;
+        self
+    }
+}
+
+/// What is known of a request by its Documents and parameters.
+fn traits(request: &DataRequest) -> Traits {
+    /// Values of one request, and characters of one of them: text without end is no value of a tag.
+    const VALUES_MAX: usize = 8;
+    const CHARS_MAX: usize = 40;
+    let documents = request.data.as_deref().unwrap_or_default();
+    let length = documents.iter().map(|document| match (&document.text, &document.blob) {
+        (Some(text), _) => text.len() as u64,
+        (None, Some(blob)) => blob.len() as u64,
+        (None, None) => 0,
+    });
+    let tags = documents.first().into_iter().flat_map(|document| &document.tags);
+    let single = |(name, value): (&String, &serde_json::Value)| {
+        let value = match value {
+            serde_json::Value::String(text) if text.len() <= CHARS_MAX => text.clone(),
+            serde_json::Value::Bool(value) => value.to_string(),
+            serde_json::Value::Number(number) => number.to_string(),
+            _ => return None,
+        };
+        Some((name.chars().take(CHARS_MAX).collect(), value))
+    };
+    let values = tags.chain(&request.parameters).filter_map(single).take(VALUES_MAX);
+    let values: Vec<(String, String)> = values.collect();
+    Traits {
+        bytes: 0,
+        length: length.max().unwrap_or(0),
+        values: (!values.is_empty()).then(|| values.into()),
+    }
+}
+
 fn same(same: Same, workers: usize) -> Vec<Feed> {
-    (0..workers).map(|_| Feed::Same(same.clone())).collect()
+    (0..workers).map(|_| Feed::Same(Box::new(same.clone()))).collect()
 }
 
 /// The Documents of the `index`-th request; `None` for a request of parameters alone.

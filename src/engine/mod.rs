@@ -375,9 +375,9 @@ impl<C: Lanes> Load<'_, C> {
             return listener.on(Event::Dropped { arrival, at, late: false });
         };
         if let Some(Ready { batch, waited, .. }) = self.ready.take() {
-            let (documents, begins) = (batch.documents, true);
+            let (documents, bytes, begins) = (batch.documents, batch.traits.bytes, true);
             let step = self.flight.first_step(&batch);
-            listener.on(Event::Released { arrival, step, begins, at, documents, in_flight });
+            listener.on(Event::Released { arrival, step, begins, at, documents, bytes, in_flight });
             self.flight.begin(arrival, batch, waited, at);
         }
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use bytes::Bytes;
 
 use super::choose::Pick;
-use super::event::Outcome;
+use super::event::{Outcome, Traits};
 use super::source::{Budget, Frame, Share, ThinkTime};
 use super::*;
 use crate::assertion::Assertion;
@@ -43,7 +43,13 @@ impl Call for Script {
     async fn call(&self, _: Request) -> Result<Reply, Failure> {
         let n = self.started.fetch_add(1, Ordering::Relaxed);
         let written = Some(Instant::now());
-        let timing = |written| Timing { written, first: None, done: Instant::now(), attempts: 1 };
+        let timing = |written| Timing {
+            written,
+            first: None,
+            done: Instant::now(),
+            attempts: 1,
+            connection: None,
+        };
         match (self.reply)(n) {
             Scripted::After(wait) => {
                 tokio::time::sleep(ms(wait)).await;
@@ -448,7 +454,13 @@ async fn documents_that_are_made_too_slowly_delay_requests_and_are_blamed() {
         for index in 0.. {
             tokio::time::sleep(ms(250)).await;
             let request = Request::Mutate { body: Bytes::new() };
-            if sender.send(Ok(Some(Batch { request, documents: 1, index }.into()))).await.is_err() {
+            if sender
+                .send(Ok(Some(
+                    Batch { request, documents: 1, index, traits: Traits::default() }.into(),
+                )))
+                .await
+                .is_err()
+            {
                 break;
             }
         }

@@ -316,6 +316,9 @@ impl Topology {
         let outcome = self.run(at, &mut part.docs, asked).await?;
         route.end_time = Some(now());
         route.status.clone_from(&outcome.failure);
+        if let Some(replica) = outcome.replica {
+            route.executor = replica;
+        }
         found.routes.insert(at, route);
         found.faults = found.faults.and(outcome.faults);
         if let Some((pod, map)) = outcome.results {

@@ -11,15 +11,18 @@ mod part;
 pub mod reason;
 mod recorder;
 mod recording;
+mod sample;
 pub mod saved;
 mod steady;
 mod summarize;
 pub mod summary;
 pub mod tally;
 pub mod validity;
+pub mod why;
 
 pub use cut::cut;
 pub use histogram::{Histogram, HistogramError};
 pub use recorder::{Delta, Recorder};
 pub use recording::{Compact, Recording, Second};
+pub use sample::Sampled;
 pub use summarize::Window;

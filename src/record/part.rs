@@ -175,6 +175,7 @@ impl ScenarioSummary {
             steps: Vec::new(),
             warmup: WarmupSummary::default(),
             server: None,
+            why: None,
             client: ClientSummary {
                 workers: self.client.workers,
                 saturated: self.client.saturated,

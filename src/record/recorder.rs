@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::breakdown::Stop;
+use super::sample::{Sampled, Sampler};
 use super::tally::{ErrorCount, SlowRequest, Tally};
 use super::{Histogram, cut};
 use crate::client::{Body, CallError, Reply};
@@ -34,6 +35,8 @@ pub struct Delta {
     pub last_done: Option<Instant>,
     /// When the load was ended before its time.
     pub stopped: Option<Instant>,
+    /// A sample of the measured requests, and how many it was taken of; with the last.
+    pub(crate) sample: (Vec<Sampled>, u64),
 }
 
 /// Records the events of one worker. Hands tallies over periodically, and never waits for the
@@ -66,6 +69,7 @@ pub struct Recorder {
     /// Index of the interval in which tallies were last handed over, counted from the start.
     told: Option<i128>,
     worker: usize,
+    sampler: Option<Sampler>,
     /// Room for a few. A receiver that falls behind gets the same counts later, added up.
     deltas: mpsc::Sender<Delta>,
 }
@@ -98,8 +102,15 @@ impl Recorder {
             tells_every: Recorder::TELLS_EVERY,
             told: None,
             worker,
+            sampler: None,
             deltas,
         }
+    }
+
+    /// Takes a sample of the requests, as one of so many workers.
+    pub fn sampling(self, workers: usize) -> Recorder {
+        let sampler = Some(Sampler::new(self.worker, workers, self.start));
+        Recorder { sampler, ..self }
     }
 
     /// Default interval for handing tallies over. Merging costs the same however little there is to
@@ -115,7 +126,8 @@ impl Recorder {
 
     /// The tallies not handed over yet.
     pub fn finish(mut self) -> Delta {
-        self.take(Duration::MAX)
+        let sample = self.sampler.take().map(Sampler::finish).unwrap_or_default();
+        Delta { sample, ..self.take(Duration::MAX) }
     }
 
     /// Announces that nothing more will come except what [`Recorder::finish`] returns, so that
@@ -137,6 +149,7 @@ impl Recorder {
             first_request: self.first_request.take(),
             last_done: self.last_done,
             stopped: self.stopped,
+            sample: Default::default(),
         }
     }
 
@@ -329,6 +342,7 @@ impl Recorder {
 fn answered(tally: &mut Tally, finished: &Finished, start: Instant) {
     let service = finished.service_time().unwrap_or_default();
     let Some(reply) = &finished.reply else { return };
+    tally.bytes_received += reply.body.len() as u64;
     if let (crate::client::Body::Stream(_), Some(first)) = (&reply.body, finished.timing.first) {
         tally.first.record(first - finished.due);
     }
@@ -360,7 +374,7 @@ fn answered(tally: &mut Tally, finished: &Finished, start: Instant) {
     };
     for route in routes {
         if let Some(time) = time_in(route) {
-            tally.executor(&route.executor).record(time);
+            tally.executor(executor_of(route)).record(time);
         }
     }
     let response = finished.response_time();
@@ -377,7 +391,7 @@ fn answered(tally: &mut Tally, finished: &Finished, start: Instant) {
                 (Stop::Network, network),
                 (Stop::Gateway, own),
             ],
-            executors.filter_map(|route| Some((route.executor.as_str(), time_in(route)?))),
+            executors.filter_map(|route| Some((executor_of(route), time_in(route)?))),
         );
     }
     if tally.slowest.wants(response) {
@@ -392,6 +406,11 @@ fn answered(tally: &mut Tally, finished: &Finished, start: Instant) {
                 .collect(),
         });
     }
+}
+
+/// The Executor of a hop, where routes tell its replica as well: `encoder` of `encoder/rep-1`.
+pub(super) fn executor_of(route: &Route) -> &str {
+    route.executor.split_once("/rep-").map_or(route.executor.as_str(), |(name, _)| name)
 }
 
 /// The longest plausible time of a request in a hop: the whole service time, plus what two clocks
@@ -459,10 +478,11 @@ impl Listener for Recorder {
                 tally.drops.record(at.saturating_duration_since(arrival.due));
                 tally.dropped_late += u64::from(late);
             }
-            Event::Released { arrival, step, begins, at, documents, in_flight } => {
+            Event::Released { arrival, step, begins, at, documents, bytes, in_flight } => {
                 let by_step = self.by_step;
                 let tally = self.tally(arrival.measured, at);
                 tally.documents_sent += documents;
+                tally.bytes_sent += bytes;
                 tally.sent += u64::from(begins);
                 if by_step {
                     let step = tally.step(step);
@@ -478,7 +498,12 @@ impl Listener for Recorder {
                     self.released_in_time_sum += self.in_time_s(at);
                 }
             }
-            Event::Finished(finished) => self.finished(finished),
+            Event::Finished(finished) => {
+                self.finished(finished);
+                if let Some(sampler) = &mut self.sampler {
+                    sampler.on(finished);
+                }
+            }
             Event::Broken { iteration, at, error } => {
                 self.over(&iteration, at);
                 let start = self.start;
@@ -564,7 +589,14 @@ mod tests {
             ends: true,
             due: at,
             documents: 1,
-            timing: Timing { written: Some(at), first: Some(at), done: at, attempts: 1 },
+            traits: Default::default(),
+            timing: Timing {
+                written: Some(at),
+                first: Some(at),
+                done: at,
+                attempts: 1,
+                connection: None,
+            },
             outcome: Outcome::Ok,
             reply: None,
             error: None,
@@ -615,9 +647,9 @@ mod tests {
         });
         for (n, request) in requests.iter().enumerate() {
             let Iteration { arrival, released, .. } = request.iteration;
-            let (step, begins, documents, in_flight) = (0, true, 1, n + 1);
+            let (step, begins, documents, bytes, in_flight) = (0, true, 1, 9, n + 1);
             let at = released;
-            recorder.on(Event::Released { arrival, step, begins, at, documents, in_flight });
+            recorder.on(Event::Released { arrival, step, begins, at, documents, bytes, in_flight });
         }
         // The thread hears of none of them before it counts for the last time.
         recorder.on(Event::Tick(at(2500)));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::recorder::Delta;
+use super::sample::Sampled;
 use super::summary::Throughput;
 use super::{Histogram, tally::Tally};
 use crate::engine::event::Outcome;
@@ -28,6 +29,8 @@ pub struct Recording {
     pub last_done: Option<Instant>,
     /// When the load was ended before its time.
     pub stopped: Option<Instant>,
+    /// A sample of the measured requests, and how many it was taken of.
+    pub(super) sample: (Vec<Sampled>, u64),
     timeline: Vec<Second>,
     /// The last seconds in full, the newest last.
     recent: VecDeque<(u64, Tally)>,
@@ -197,6 +200,8 @@ impl Recording {
         if let Some(told) = self.told.get_mut(delta.worker) {
             *told = delta.told.max(*told);
         }
+        self.sample.0.extend(delta.sample.0);
+        self.sample.1 += delta.sample.1;
         self.warmup.merge(&delta.warmup);
         for (second, histogram) in delta.warmup_seconds {
             let known = self.warmup_seconds.entry(second).or_default();

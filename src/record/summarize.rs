@@ -13,6 +13,7 @@ use super::summary::{
     WarmupSummary, ms,
 };
 use super::tally::{InFlight, StepTally, Tally};
+use super::why::{WhySummary, why};
 use crate::engine::event::Outcome;
 
 /// The time that rates refer to.
@@ -217,6 +218,7 @@ impl Recording {
             network_ms: some(&totals.network),
             breakdown: totals.breakdown.summary(),
             slowest: self.slowest(),
+            why: self.why(steps),
             steps: self.steps(steps, window),
             warmup: self.warmup_summary(warmup),
             client: self.client(window),
@@ -236,6 +238,12 @@ impl Recording {
         let failed = self.totals.response[1..].iter().chain([&self.totals.drops]);
         let some = names.iter().zip(failed).filter(|(_, histogram)| histogram.count() > 0);
         some.map(|(name, histogram)| ((*name).to_owned(), Latency::new(histogram))).collect()
+    }
+
+    /// What sets slow and failed requests apart; `None` without a sample of them.
+    fn why(&self, steps: &[&str]) -> Option<WhySummary> {
+        let (sample, of) = &self.sample;
+        (!sample.is_empty()).then(|| why(sample, *of, steps))
     }
 
     /// Failures, the most frequent first.

@@ -119,6 +119,12 @@ pub struct Tally {
     /// Failures by kind and message.
     #[serde(skip_serializing_if = "is_default")]
     pub errors: Errors,
+    /// Bytes of requests that were sent.
+    #[serde(skip_serializing_if = "is_default")]
+    pub bytes_sent: u64,
+    /// Bytes of ok responses.
+    #[serde(skip_serializing_if = "is_default")]
+    pub bytes_received: u64,
     /// The slowest ok requests.
     #[serde(skip_serializing_if = "is_default")]
     pub slowest: Slowest,
@@ -371,6 +377,8 @@ impl Tally {
         for error in &other.errors.counts {
             self.errors.record(error.clone());
         }
+        self.bytes_sent += other.bytes_sent;
+        self.bytes_received += other.bytes_received;
         for request in &other.slowest.requests {
             if self.slowest.wants(request.response) {
                 self.slowest.record(request.clone());

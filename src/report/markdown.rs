@@ -6,7 +6,7 @@ use std::io;
 use super::best::{groups, rows};
 use super::escape::{markdown as text, markdown_code as code, markdown_cut};
 use super::words::{
-    actual, answer, choices, count, end, latency, outcome, percent, rate, time, verdict,
+    actual, answer, apart, choices, count, end, latency, outcome, percent, rate, time, verdict,
     without_pauses,
 };
 use crate::record::summary::{ScenarioSummary, Summary, Verdict};
@@ -93,6 +93,9 @@ fn remarks(scenario: &ScenarioSummary, out: &mut dyn io::Write) -> io::Result<()
     }
     let reasons = scenario.validity.reasons.iter();
     lines.extend(reasons.map(|reason| format!("not valid: {}", text(&reason.text))));
+    lines.extend(
+        apart(scenario).into_iter().map(|(what, found)| format!("{what}: {}", text(&found))),
+    );
     let metrics = scenario.server.iter().flat_map(ServerSummary::problems);
     lines.extend(metrics.map(|problem| format!("metrics: {}", text(&problem))));
     for assertion in scenario.assertions.iter().filter(|assertion| assertion.failed > 0) {

@@ -4,8 +4,8 @@ use std::io;
 
 use super::best::{groups, rows};
 use super::words::{
-    actual, answer, choices, count, end, fit, impossible, latency, outcome, percent, rate, time,
-    unanswered, verdict, width, without_pauses, wrap,
+    actual, answer, apart, choices, count, end, fit, impossible, latency, outcome, percent, rate,
+    time, unanswered, verdict, width, without_pauses, wrap,
 };
 use crate::record::summary::{PartState, ScenarioSummary, Summary, Verdict};
 use crate::server::ServerSummary;
@@ -137,6 +137,7 @@ fn remarks(scenario: &ScenarioSummary, color: bool, out: &mut dyn io::Write) -> 
     lines.extend(without_pauses(scenario).map(|text| ("no pauses", text)));
     lines.extend(unanswered(scenario));
     lines.extend(impossible(scenario).map(|text| ("times", text)));
+    lines.extend(apart(scenario));
     let metrics = scenario.server.iter().flat_map(ServerSummary::problems);
     lines.extend(metrics.map(|text| ("metrics", text)));
     for error in scenario.errors.iter().take(ERRORS) {

@@ -7,6 +7,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use crate::record::summary::{
     EndReason, Latency, ScenarioSummary, Summary, ThresholdSummary, UnmatchedReplies, Verdict,
 };
+use crate::record::why::{About, Factor};
 use crate::units::ByteSize;
 
 /// A latency in ms with three significant digits in a suitable unit; a dash if there is none.
@@ -206,6 +207,41 @@ pub(super) fn answer(summary: &Summary) -> String {
 
 fn scenarios_(count: usize) -> String {
     if count == 1 { "1 scenario".into() } else { format!("{count} scenarios") }
+}
+
+/// What a factor is, in words.
+pub(super) fn factor_words(factor: &Factor) -> String {
+    let value = &factor.value;
+    match factor.about {
+        About::Value => value.clone(),
+        About::Bytes => format!("request of {value} bytes"),
+        About::Documents => format!("{value} Documents in the request"),
+        About::Length => format!("Document of {value} characters or bytes"),
+        About::Step => format!("step {value}"),
+        About::Executor => format!("longest in {value}"),
+        About::Replica => format!("replica {value}"),
+        About::Connection => value.clone(),
+        About::Idle => format!("connection idle for {value}"),
+        About::Stall => value.clone(),
+    }
+}
+
+/// What sets slow and failed requests apart, a line for each that was found.
+pub(super) fn apart(scenario: &ScenarioSummary) -> Vec<(&'static str, String)> {
+    let Some(why) = &scenario.why else { return Vec::new() };
+    let both =
+        [("slow", "the slowest 1 %", &why.slow), ("failed", "those that failed", &why.failed)];
+    let found = both.into_iter().filter_map(|(label, who, apart)| {
+        let first = apart.as_ref()?.factors.first()?;
+        let text = format!(
+            "{}: {} of {who}, {} of all",
+            factor_words(first),
+            percent(first.share),
+            percent(first.share_of_all)
+        );
+        Some((label, text))
+    });
+    found.collect()
 }
 
 /// Requests without a response, and replies without a request.

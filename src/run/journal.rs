@@ -497,6 +497,7 @@ impl Replayed {
             first_request: told.first_request.map(|(at, took)| (start + at, took)),
             last_done: told.last_done.map(|at| start + at),
             stopped: None,
+            sample: Default::default(),
         });
         if let Some(examined) = told.examined {
             self.examined = examined;

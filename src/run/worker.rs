@@ -43,6 +43,8 @@ pub(super) struct Order {
     pub(super) deltas: mpsc::Sender<Delta>,
     /// How often they are sent.
     pub(super) tells_every: Duration,
+    /// Of how many workers each takes a sample of its requests; `None`: nobody does.
+    pub(super) samples: Option<usize>,
     pub(super) grace: Option<Duration>,
     pub(super) ends_when_lost: bool,
     pub(super) stop: Stop,
@@ -147,6 +149,9 @@ async fn work(session: crate::client::Session, order: Order) -> io::Result<Repor
     let (from, end) = (frame.measured_from(), frame.end());
     let mut recorder = Recorder::new(order.worker, from, end, by_step, order.deltas)
         .telling_every(order.tells_every);
+    if let Some(workers) = order.samples {
+        recorder = recorder.sampling(workers);
+    }
     let load = Job {
         lanes: &mut lanes,
         source: order.source,

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::client::{Lanes, Request};
 use crate::clock::Clock;
+use crate::engine::event::Traits;
 use crate::engine::feed::{Batch, Feed, Same};
 use crate::engine::source::{Budget, Frame, Share, Source, ThinkTime};
 use crate::engine::{Job, Slots, Stop, drive};
@@ -75,8 +76,18 @@ impl Rig {
             }
         };
         let feed = || {
-            let batch = Batch { request: request.clone(), documents: 1, index: 0 };
-            Feed::Same(Same { batch, last: None, budget: Budget::new(u64::MAX), part: Part::WHOLE })
+            let batch = Batch {
+                request: request.clone(),
+                documents: 1,
+                index: 0,
+                traits: Traits::default(),
+            };
+            Feed::Same(Box::new(Same {
+                batch,
+                last: None,
+                budget: Budget::new(u64::MAX),
+                part: Part::WHOLE,
+            }))
         };
         let load = Job {
             lanes,

@@ -38,4 +38,5 @@ mod trouble;
 mod truth;
 mod watched;
 mod websocket;
+mod why;
 mod wire;

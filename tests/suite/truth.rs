@@ -88,7 +88,13 @@ impl Call for Server {
             (service, state.busy_until)
         };
         sleep_until(done).await;
-        let timing = Timing { written: Some(now), first: None, done: Instant::now(), attempts: 1 };
+        let timing = Timing {
+            written: Some(now),
+            first: None,
+            done: Instant::now(),
+            attempts: 1,
+            connection: None,
+        };
         match service.then {
             Then::Answer => Ok(Reply { head: Head::default(), body: Body::Empty, timing }),
             Then::Timeout => Err(Failure::new(CallError::Timeout(service.takes), timing)),
@@ -354,6 +360,7 @@ fn what_is_seen_of_a_steady_load_while_it_runs_is_what_the_report_says() {
                         begins: true,
                         at: at(ms),
                         documents: 1,
+                        bytes: 100,
                         in_flight: 4,
                     });
                 }
@@ -431,7 +438,8 @@ fn finished(arrival: Arrival, done: Instant, failed: bool) -> Finished {
         ends: true,
         due: arrival.due,
         documents: 1,
-        timing: Timing { written, first: written, done, attempts: 1 },
+        traits: Default::default(),
+        timing: Timing { written, first: written, done, attempts: 1, connection: None },
         outcome: error.as_ref().map_or(Outcome::Ok, Outcome::of),
         reply: None,
         error,
@@ -473,7 +481,13 @@ async fn a_send_path_that_sleeps_is_blamed_on_ourselves() {
             std::thread::sleep(millis(50));
             let written = Some(Instant::now());
             tokio::time::sleep(millis(1)).await;
-            let timing = Timing { written, first: None, done: Instant::now(), attempts: 1 };
+            let timing = Timing {
+                written,
+                first: None,
+                done: Instant::now(),
+                attempts: 1,
+                connection: None,
+            };
             Ok(Reply { head: Head::default(), body: Body::Empty, timing })
         }
     }
@@ -500,7 +514,13 @@ async fn time_in_which_the_flow_takes_no_more_is_told_apart_and_not_blamed_on_us
             tokio::time::sleep(millis(150)).await;
             drop(turn);
             let now = Instant::now();
-            let timing = Timing { written: Some(now), first: None, done: now, attempts: 1 };
+            let timing = Timing {
+                written: Some(now),
+                first: None,
+                done: now,
+                attempts: 1,
+                connection: None,
+            };
             Ok(Reply { head: Head::default(), body: Body::Empty, timing })
         }
     }

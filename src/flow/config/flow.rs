@@ -122,6 +122,9 @@ pub struct ExecutorConfig {
     /// Number of replicas; requests go to each in turn.
     #[serde(default = "one")]
     pub replicas: u32,
+    /// One of them that is slower. With it, routes tell the replica, as Jina's do not: `encoder/rep-1`.
+    #[serde(default)]
+    pub slow_replica: Option<SlowReplica>,
     /// How many requests a replica processes at a time; the others wait in order. Default: no limit.
     #[serde(default)]
     pub concurrency: Option<u32>,
@@ -157,6 +160,16 @@ pub struct ExecutorConfig {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, Behaviour>")]
     pub endpoints: IndexMap<String, Behaviour>,
+}
+
+/// A replica that is slower than the others.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SlowReplica {
+    /// Which, from 0.
+    pub replica: u32,
+    /// How many times slower it is.
+    pub factor: f64,
 }
 
 /// The kinds of Executors.
@@ -237,6 +250,7 @@ impl ExecutorConfig {
             needs: None,
             when: None,
             replicas: one(),
+            slow_replica: None,
             concurrency: None,
             queue: queue_bound(),
             schema: None,

@@ -155,6 +155,17 @@ impl FlowConfig {
                 format!("expected 1 to {REPLICAS_MAX} replicas, found {}", executor.replicas);
             found.add(at("replicas"), message);
         }
+        if let Some(slow) = executor.slow_replica {
+            if slow.replica >= executor.replicas {
+                let (slow, replicas) = (slow.replica, executor.replicas);
+                let message = format!("there is no replica {slow}: of {replicas}, the first is 0");
+                found.add(at("slow_replica"), message);
+            }
+            if !(slow.factor.is_finite() && slow.factor >= 1.0) {
+                let message = format!("expected a factor from 1 on, found {}", slow.factor);
+                found.add(at("slow_replica"), message);
+            }
+        }
         if executor.concurrency == Some(0) {
             found.add(at("concurrency"), "expected at least 1, found 0");
         }

@@ -42,12 +42,16 @@ pub(super) struct Executor {
     replicas: Vec<Replica>,
     /// The replica whose turn it is.
     next: AtomicUsize,
+    /// Routes show which replica it was.
+    tells_replica: bool,
 }
 
 #[derive(Debug)]
 struct Replica {
     /// The key of its results: `indexer/rep-0`.
     pod: String,
+    /// How many times slower it is than the others.
+    factor: f64,
     state: Mutex<State>,
     index: Arc<MemoryIndex>,
 }
@@ -78,6 +82,8 @@ pub(super) struct Handled {
     pub(super) failure: Option<Status>,
     /// Deliberate faults of the answer.
     pub(super) faults: Faults,
+    /// The replica, where routes are to show it.
+    pub(super) replica: Option<String>,
 }
 
 /// What will happen to a request, decided when it arrives.
@@ -96,8 +102,13 @@ impl Executor {
         let handlers = default.iter().chain(named.iter().map(|(_, handler)| handler));
         let counts = handlers.into_iter().any(|handler| handler.sampler.counts());
         let key = Key::new(seed).part(&config.name);
+        let factor = |number: u32| match config.slow_replica {
+            Some(slow) if slow.replica == number => slow.factor,
+            _ => 1.0,
+        };
         let replica = |number: u32| Replica {
             pod: format!("{}/rep-{number}", config.name),
+            factor: factor(number),
             state: Mutex::new(State {
                 queue: Queue::new(
                     config.concurrency.map(|n| n as usize),
@@ -120,6 +131,7 @@ impl Executor {
             default,
             named: named.into_iter().collect(),
             replicas: (0..config.replicas).map(replica).collect(),
+            tells_replica: config.slow_replica.is_some(),
             next: AtomicUsize::new(0),
             name: config.name.clone(),
         }
@@ -209,7 +221,10 @@ impl Executor {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.replicas.len();
         let replica = &self.replicas[turn];
         let Some(handler) = self.handler(endpoint) else { return Ok(Handled::default()) };
-        let mut outcome = Handled::default();
+        let mut outcome = Handled {
+            replica: self.tells_replica.then(|| replica.pod.clone()),
+            ..Handled::default()
+        };
         let received = match &*docs {
             Docs::Read(_) => None,
             encoded => Some(encoded.clone()),
@@ -257,7 +272,7 @@ impl Executor {
             let mut state = replica.state.lock().unwrap_or_else(PoisonError::into_inner);
             // The clock is read under the lock, so arrivals are in order.
             let now = world.epoch.elapsed();
-            (now, self.admit(&mut state, handler, docs.count(), now))
+            (now, self.admit(&mut state, handler, docs.count(), now, replica.factor))
         };
         let Admission { done, fails, faults } = admission;
         outcome.faults = faults;
@@ -287,9 +302,10 @@ impl Executor {
         handler: &'a Handler,
         documents: usize,
         now: Duration,
+        factor: f64,
     ) -> Admission<'a> {
         let sampler = &handler.sampler;
-        let alone = sampler.draw(rng, documents, now);
+        let alone = sampler.draw(rng, documents, now).mul_f64(factor);
         let fails =
             handler.fail.as_ref().filter(|fail| rng.random::<f64>() < fail.share.fraction());
         let faults = handler.draw_faults(rng);
@@ -370,7 +386,7 @@ mod tests {
         let mut arrive = || {
             now += gaps.sample(&mut rng);
             let arrival = Duration::from_secs_f64(now);
-            let admission = executor.admit(&mut state, handler, 1, arrival);
+            let admission = executor.admit(&mut state, handler, 1, arrival, 1.0);
             admission.done.expect("the queue has room") - arrival
         };
         (0..WARMUP).for_each(|_| {

@@ -17,6 +17,7 @@ pub use self::client::{ClientSummary, InFlightSummary, Lag, UnmatchedReplies};
 pub use self::latency::{Latency, ms};
 pub use self::routes::{BreakdownSummary, ExecutorSummary, RouteSummary, SlowSummary, StopKind};
 use crate::record::reason::{Code, Reason};
+use crate::record::why::WhySummary;
 use crate::server::ServerSummary;
 use crate::wire::Map;
 
@@ -247,6 +248,10 @@ pub struct ScenarioSummary {
     pub breakdown: Option<Vec<BreakdownSummary>>,
     /// The slowest ok requests.
     pub slowest: Vec<SlowSummary>,
+    /// What sets the slowest requests, and those that failed, apart from the others; omitted if it was not asked,
+    /// as in a part of a run, a merged result, and where nothing was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<WhySummary>,
     /// The requests of each step, for iterations with several steps. All other figures are then for
     /// whole iterations: from when the first step was due to the response of the last one.
     pub steps: Vec<StepSummary>,

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::figures;
 use super::matrix::{Comparison, comparisons};
 use super::parts::{Fact, Figure};
-use super::server;
+use super::{server, why};
 use crate::record::HistogramError;
 use crate::record::summary::{
     CallbackCount, Environment, Lag, Latency, PartLoad, PartState, Requests, RunPart,
@@ -70,6 +70,7 @@ struct Section {
     figures: Vec<Figure>,
     executors_missing: bool,
     server: Option<server::Section>,
+    why: Vec<why::Section>,
     steps: Vec<StepRow>,
     choices: Vec<ChoiceRow>,
     /// A row for each part of a load that was sent in parts.
@@ -328,6 +329,7 @@ impl Section {
             figures,
             executors_missing: ran && scenario.executors.is_none() && requests.ok > 0,
             server: server::section(scenario).filter(|_| ran),
+            why: why::sections(scenario),
             steps: steps(scenario),
             choices: scenario.choices.iter().map(choice).collect(),
             parts: scenario.parts.iter().map(|part| part_row(part, machines)).collect(),

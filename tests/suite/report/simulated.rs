@@ -134,6 +134,7 @@ impl Load {
                 begins: true,
                 at: sent,
                 documents: 1,
+                bytes: 100,
                 in_flight: 1,
             });
             match fate {
@@ -177,7 +178,8 @@ fn land(flying: &mut BTreeMap<(Instant, u64), Finished>, by: Instant, recorder: 
 
 fn finished(arrival: Arrival, sent: Instant, ms: f64, error: Option<CallError>) -> Finished {
     let done = sent + Duration::from_secs_f64(ms / 1e3);
-    let timing = Timing { written: Some(sent), first: Some(done), done, attempts: 1 };
+    let timing =
+        Timing { written: Some(sent), first: Some(done), done, attempts: 1, connection: None };
     let reply = error.is_none().then(|| {
         let route = |executor: &str, from: f64, to: f64| {
             let at = |share: f64| Some(SystemTime::UNIX_EPOCH + (done - sent).mul_f64(share));
@@ -211,6 +213,7 @@ fn finished(arrival: Arrival, sent: Instant, ms: f64, error: Option<CallError>) 
         ends: true,
         due: arrival.due,
         documents: 1,
+        traits: Default::default(),
         timing,
         outcome: error.as_ref().map_or(Outcome::Ok, Outcome::of),
         reply,

@@ -399,6 +399,7 @@ impl Lanes {
             first: row.marks.first,
             done: row.marks.done.unwrap_or_else(Instant::now),
             attempts: 1,
+            connection: row.conn.and_then(|at| u32::try_from(at).ok()),
         };
         let outcome = match outcome {
             Ok((head, body)) => Ok(Reply { head, body, timing }),
@@ -483,6 +484,7 @@ impl lanes::Lanes for Lanes {
                 first: row.marks.first,
                 done: Instant::now(),
                 attempts: 1,
+                connection: row.conn.and_then(|at| u32::try_from(at).ok()),
             };
             let error = CallError::Timeout(limit);
             self.landed.push(Landed { row: key.row, outcome: Err(Failure::new(error, timing)) });

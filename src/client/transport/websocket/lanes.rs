@@ -252,7 +252,13 @@ impl Core {
         let Some(key) = self.waiting(at, named) else { return false };
         let Some(row) = self.rows.take(key, false) else { return false };
         let Received { message, first, done } = received;
-        let timing = Timing { written: row.written, first: Some(first), done, attempts: 1 };
+        let timing = Timing {
+            written: row.written,
+            first: Some(first),
+            done,
+            attempts: 1,
+            connection: u32::try_from(row.lane).ok(),
+        };
         let form = self.opening.form;
         let outcome = match form.decode_head(&message) {
             Ok(head) => Ok(Reply { head, body: Body::Message { form, bytes: message }, timing }),
@@ -301,7 +307,13 @@ impl Core {
 
     fn land_error(&mut self, key: Key, row: &Row, error: CallError) {
         let done = Instant::now();
-        let timing = Timing { written: row.written, first: None, done, attempts: 1 };
+        let timing = Timing {
+            written: row.written,
+            first: None,
+            done,
+            attempts: 1,
+            connection: u32::try_from(row.lane).ok(),
+        };
         self.landed.push(Landed { row: key.row, outcome: Err(Failure::new(error, timing)) });
     }
 }

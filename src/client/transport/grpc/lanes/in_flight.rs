@@ -124,7 +124,8 @@ impl Core {
         let head = Form::Protobuf(Family::V2).decode_head(&message).map_err(decode_error)?;
         if all.parts {
             let written = self.rows.get(key).and_then(|row| row.written);
-            let timing = Timing { written, first: Some(first), done, attempts: 1 };
+            let timing =
+                Timing { written, first: Some(first), done, attempts: 1, connection: None };
             let bytes = message.len() + PREFIX;
             let body = Body::Stream(vec![message]);
             if let Some((_, parts)) = self.streams.get(&key.row) {
@@ -157,7 +158,9 @@ impl Core {
             *last = all.claim.hold(std::mem::take(last));
         }
         let done = all.done.unwrap_or(now);
-        let timing = Timing { written: row.written, first: all.first, done, attempts: 1 };
+        let connection = connection_of(&row);
+        let timing =
+            Timing { written: row.written, first: all.first, done, attempts: 1, connection };
         let reply = Reply { head: all.head, body: Body::Stream(all.bodies), timing };
         self.landed(key.row, Ok(reply));
     }
@@ -169,7 +172,9 @@ impl Core {
         if let Work::Ask(_) = row.work {
             return self.answer(key.row, Ok(message));
         }
-        let timing = Timing { written: row.written, first: Some(first), done, attempts: 1 };
+        let connection = connection_of(&row);
+        let timing =
+            Timing { written: row.written, first: Some(first), done, attempts: 1, connection };
         let form = Form::Protobuf(self.family);
         let outcome = match form.decode_head(&message) {
             Ok(head) => Ok(Reply { head, body: Body::Message { form, bytes: message }, timing }),
@@ -218,7 +223,8 @@ impl Core {
         if let Work::Ask(_) = row.work {
             return self.answer(number, Err(error));
         }
-        let timing = Timing { written: row.written, first, done: Instant::now(), attempts: 1 };
+        let (done, connection) = (Instant::now(), connection_of(&row));
+        let timing = Timing { written: row.written, first, done, attempts: 1, connection };
         self.landed(number, Err(Failure::new(error, timing)));
     }
 
@@ -240,4 +246,9 @@ impl Core {
             let _ = settle.send(answer);
         }
     }
+}
+
+/// The connection that a request went over.
+fn connection_of(row: &Row) -> Option<u32> {
+    row.conn.and_then(|at| u32::try_from(at).ok())
 }
