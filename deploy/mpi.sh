@@ -1,9 +1,11 @@
 #!/bin/bash
-# Sends a suite in parts, which `mpirun` starts on its hosts, and merges them:
+# Sends a suite in parts, which `mpirun` starts on its hosts. Part 1 has the result:
 #   deploy/mpi.sh suite.yaml 4 results
-# The folder of results is on a disk that all hosts share.
+# Part 1 is looked for on this host. Where `mpirun` starts rank 0 on another one, name it: FLOWBENCH_MEET=node7:4747
 set -euo pipefail
 suite=$1 parts=$2 results=$3
-at=$(date -u -d "+${FLOWBENCH_BEFORE:-15} seconds" +%Y-%m-%dT%H:%M:%SZ)
-mpirun -n "$parts" flowbench run "$suite" --part auto --at "$at" --quiet --out "$results"
-flowbench merge "$results" --out "$results"
+FLOWBENCH_MEET_TOKEN=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+export FLOWBENCH_MEET_TOKEN
+# `-x` is Open MPI's; MPICH hands the environment on without it.
+mpirun -x FLOWBENCH_MEET_TOKEN -n "$parts" flowbench run "$suite" --part auto \
+  --meet "${FLOWBENCH_MEET:-$(hostname):4747}" --quiet --out "$results"

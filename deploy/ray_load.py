@@ -1,7 +1,8 @@
-"""Sends a suite in parts, as tasks of Ray, and merges them: python ray_load.py suite.yaml 4"""
+"""Sends a suite in parts, as tasks of Ray, and part 1 here, which has the result: python ray_load.py suite.yaml 4"""
 
-import datetime
+import os
 import pathlib
+import secrets
 import subprocess
 import sys
 
@@ -9,17 +10,17 @@ import ray
 
 
 @ray.remote(num_cpus=2, scheduling_strategy="SPREAD")
-def send(suite: str, part: str, at: str) -> str:
+def send(suite: str, part: str, meet: str, token: str) -> int:
     pathlib.Path("suite.yaml").write_text(suite)
-    command = ["flowbench", "run", "suite.yaml", "--part", part, "--at", at, "--json", "--quiet"]
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout
+    command = ["flowbench", "run", "suite.yaml", "--part", part, "--meet", meet, "--quiet"]
+    return subprocess.run(command, env={**os.environ, "FLOWBENCH_MEET_TOKEN": token}).returncode
 
 
-suite, parts = pathlib.Path(sys.argv[1]).read_text(), int(sys.argv[2])
-soon = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=30)
-sent = [send.remote(suite, f"{n}/{parts}", soon.isoformat()) for n in range(1, parts + 1)]
-journals = []
-for number, journal in enumerate(ray.get(sent), start=1):
-    journals.append(f"part-{number}.jsonl")
-    pathlib.Path(journals[-1]).write_text(journal)
-sys.exit(subprocess.run(["flowbench", "merge", *journals]).returncode)
+suite, parts, token = sys.argv[1], int(sys.argv[2]), secrets.token_hex(16)
+ray.init()
+meet = f"{ray.util.get_node_ip_address()}:4747"
+others = [send.remote(pathlib.Path(suite).read_text(), f"{n}/{parts}", meet, token) for n in range(2, parts + 1)]
+command = ["flowbench", "run", suite, "--part", f"1/{parts}", "--meet", meet, "--out", "results"]
+code = subprocess.run(command, env={**os.environ, "FLOWBENCH_MEET_TOKEN": token}).returncode
+ray.wait(others, num_returns=len(others), timeout=30)
+sys.exit(code)

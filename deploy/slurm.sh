@@ -5,8 +5,7 @@
 #SBATCH --cpus-per-task=2
 #SBATCH --output=flowbench-search-%j.log
 set -euo pipefail
-results=flowbench-search-$SLURM_JOB_ID
-# All tasks begin at the same time. One that fails does not end the others: `merge` tells of it.
-at="2026-12-01T12:00:00Z"
-srun --cpus-per-task=2 --kill-on-bad-exit=0 flowbench run suite.yaml --part auto --at "$at" --quiet --out "$results" || true
-flowbench merge "$results" --out "$results"
+# Part 1 is on the first node. It waits for the others, has all begin together, and writes the report.
+FLOWBENCH_MEET_TOKEN=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+export FLOWBENCH_MEET_TOKEN
+srun --cpus-per-task=2 --kill-on-bad-exit=0 flowbench run suite.yaml --part auto --meet auto --quiet --out "flowbench-search-$SLURM_JOB_ID"

@@ -45,6 +45,7 @@ pub mod client;
 mod documents;
 pub mod flow;
 
+pub mod meet;
 pub mod plan;
 pub mod scenario;
 pub mod server;

@@ -1,13 +1,14 @@
 //! `flowbench deploy`.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::str::FromStr;
 
 use clap::ValueEnum;
-use jiff::{Timestamp, ToSpan as _, Unit};
+use jiff::Timestamp;
 use serde_json::{Map, json};
 
 use super::exit::Exit;
+use super::meet::{self, MeetWord};
 use super::print;
 use super::problem::Problem;
 use super::suite::Changes;
@@ -26,7 +27,7 @@ Examples:
   flowbench deploy slurm suite.yaml --parts 8 > load.sh; sbatch load.sh
 
 For Kubernetes, the suite and its data sets go into a ConfigMap, which holds 1 MiB: larger ones have to be in the \
-image or on a volume. Each pod prints what it measured; docs/distributed.md says how to merge that.")]
+image or on a volume. The first pod prints the result of the whole.")]
 pub(super) struct Args {
     /// The engine
     #[arg(value_enum)]
@@ -36,9 +37,12 @@ pub(super) struct Args {
     /// How many parts send it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=Part::MAX))]
     parts: u64,
-    /// When all begin [default: for Kubernetes, in 3 minutes; for Slurm, 30 s after its tasks are there]
+    /// Begin at this time, and not as soon as all are there
     #[arg(long, value_name = "TIME", value_parser = timestamp)]
     at: Option<Timestamp>,
+    /// Where the parts meet, if not at the first host or pod
+    #[arg(long, value_name = "HOST:PORT", default_value = "auto", value_parser = MeetWord::from_str)]
+    meet: MeetWord,
     /// The image of flowbench, for Kubernetes
     #[arg(long, value_name = "IMAGE", default_value = concat!("flowbench:", env!("CARGO_PKG_VERSION")))]
     image: String,
@@ -84,20 +88,16 @@ fn name_of(plan: &Plan) -> String {
     }
 }
 
-/// The options that make the same plan of the suite, each a word.
-fn sets(args: &Args) -> Vec<String> {
-    args.changes
-        .sets()
-        .flat_map(|(key, value)| ["--set".into(), format!("{key}={value}")])
-        .collect()
+/// The options of each part after the suite, each a word.
+fn words(args: &Args) -> Vec<String> {
+    let sets = args.changes.sets();
+    let sets = sets.flat_map(|(key, value)| ["--set".into(), format!("{key}={value}")]);
+    let meets = ["--part".into(), "auto".into(), "--meet".into(), args.meet.to_string()];
+    let at = args.at.iter().flat_map(|at| ["--at".into(), at.to_string()]);
+    sets.chain(meets).chain(at).collect()
 }
 
 fn kubernetes(args: &Args, suite: &LoadedSuite, plan: &Plan) -> Result<String, Problem> {
-    let in_minutes = || {
-        let soon = Timestamp::now().checked_add(3.minutes()).ok()?;
-        soon.round(Unit::Minute).ok()
-    };
-    let at = args.at.or_else(in_minutes).unwrap_or_default().to_string();
     let name = format!("flowbench-{}", name_of(plan));
     let base = args.file.parent().unwrap_or(Path::new(""));
     let (mut data, mut items, mut elsewhere) = (Map::new(), Vec::new(), Vec::new());
@@ -116,19 +116,9 @@ fn kubernetes(args: &Args, suite: &LoadedSuite, plan: &Plan) -> Result<String, P
         data.insert(key, text.into());
     }
     let file = args.file.file_name().and_then(|name| name.to_str()).unwrap_or("suite.yaml");
-    let mut words = vec![
-        "run".to_owned(),
-        file.to_owned(),
-        "--part".to_owned(),
-        "auto".to_owned(),
-        "--at".to_owned(),
-        at.clone(),
-        "--json".to_owned(),
-        "--quiet".to_owned(),
-        "--out".to_owned(),
-        "/results".to_owned(),
-    ];
-    words.extend(sets(args));
+    let mut command = vec!["run".to_owned(), file.to_owned()];
+    command.extend(words(args));
+    command.extend(["--json", "--quiet", "--out", "/results"].map(str::to_owned));
     let labels = json!({"app.kubernetes.io/name": "flowbench", "app.kubernetes.io/instance": name});
     let config = json!({
         "apiVersion": "v1",
@@ -136,12 +126,30 @@ fn kubernetes(args: &Args, suite: &LoadedSuite, plan: &Plan) -> Result<String, P
         "metadata": {"name": name, "labels": labels},
         "data": data,
     });
+    // With a name for each pod, before it is ready: it is when it has met the others.
+    let service = json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "labels": labels},
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": true,
+            "selector": labels,
+            "ports": [{"name": "meet", "port": meet::PORT}],
+        },
+    });
     let container = json!({
         "name": "flowbench",
         "image": args.image,
-        "args": words,
+        "args": command,
         "workingDir": "/suite",
-        "env": [{"name": "FLOWBENCH_PARTS", "value": args.parts.to_string()}],
+        "env": [
+            {"name": "FLOWBENCH_PARTS", "value": args.parts.to_string()},
+            {
+                "name": meet::TOKEN,
+                "valueFrom": {"secretKeyRef": {"name": name, "key": "token"}},
+            },
+        ],
         "resources": {
             "requests": {"cpu": args.cpus.to_string(), "memory": "1Gi"},
             "limits": {"memory": "4Gi"},
@@ -176,6 +184,7 @@ fn kubernetes(args: &Args, suite: &LoadedSuite, plan: &Plan) -> Result<String, P
                 "metadata": {"labels": labels},
                 "spec": {
                     "restartPolicy": "Never",
+                    "subdomain": name,
                     "automountServiceAccountToken": false,
                     "securityContext": {
                         "runAsNonRoot": true,
@@ -200,7 +209,8 @@ fn kubernetes(args: &Args, suite: &LoadedSuite, plan: &Plan) -> Result<String, P
         },
     });
     let mut head = format!(
-        "# {} parts of {}, which begin together at {at}: apply it before.\n\
+        "# {} parts of {}, which begin together once all pods are there. Their secret, before it is applied:\n\
+         #   kubectl create secret generic {name} --from-literal=token=$(openssl rand -hex 16)\n\
          # A pod that is replaced would send its part twice, so the first that fails ends the Job.\n",
         args.parts,
         plan.secrets.mask(&plan.name),
@@ -215,34 +225,29 @@ fn kubernetes(args: &Args, suite: &LoadedSuite, plan: &Plan) -> Result<String, P
             path.display()
         ));
     }
-    Ok(format!("{head}{}---\n{}", to_yaml(&config), to_yaml(&job)))
+    let [config, service, job] = [config, service, job].map(|object| to_yaml(&object));
+    Ok(format!("{head}{config}---\n{service}---\n{job}"))
 }
 
 fn slurm(args: &Args, plan: &Plan) -> String {
-    /// From the start of the script to that of the load: tasks connect and make their first requests.
-    const BEFORE: Duration = Duration::from_secs(30);
     let name = name_of(plan);
-    let at = match args.at {
-        Some(at) => at.to_string(),
-        None => format!("$(date -u -d '+{} seconds' +%Y-%m-%dT%H:%M:%SZ)", BEFORE.as_secs()),
-    };
-    let sets: String = sets(args).iter().map(|word| format!(" {}", quoted(word))).collect();
+    let words: String = words(args).iter().map(|word| format!(" {}", quoted(word))).collect();
     let file = quoted(&args.file.display().to_string());
+    let Args { parts, cpus, .. } = args;
     format!(
         "#!/bin/bash\n\
          #SBATCH --job-name=flowbench-{name}\n\
-         #SBATCH --ntasks={}\n\
+         #SBATCH --ntasks={parts}\n\
          #SBATCH --ntasks-per-node=1\n\
-         #SBATCH --cpus-per-task={}\n\
+         #SBATCH --cpus-per-task={cpus}\n\
          #SBATCH --output=flowbench-{name}-%j.log\n\
          set -euo pipefail\n\
-         results=flowbench-{name}-$SLURM_JOB_ID\n\
-         # All tasks begin at the same time. One that fails does not end the others: `merge` tells of it.\n\
-         at=\"{at}\"\n\
-         srun --cpus-per-task={} --kill-on-bad-exit=0 flowbench run {file}{sets} --part auto --at \"$at\" --quiet \
-         --out \"$results\" || true\n\
-         flowbench merge \"$results\" --out \"$results\"\n",
-        args.parts, args.cpus, args.cpus,
+         # Part 1 is on the first node. It waits for the others, has all begin together, and writes the report.\n\
+         {TOKEN}=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \\n')\n\
+         export {TOKEN}\n\
+         srun --cpus-per-task={cpus} --kill-on-bad-exit=0 flowbench run {file}{words} --quiet \
+         --out \"flowbench-{name}-$SLURM_JOB_ID\"\n",
+        TOKEN = meet::TOKEN,
     )
 }
 

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use super::exit::Exit;
 use super::problem::Problem;
 use crate::plan::Plan;
-use crate::report::Format;
+use crate::record::summary::Summary;
+use crate::report::files::{self, FilesError};
+use crate::report::{self, Format};
 
 /// The reports of a run, by name.
 pub(super) const REPORTS: [(&str, Format); 2] =
@@ -28,6 +30,15 @@ pub(super) fn default_folder(suite: &str) -> PathBuf {
 /// Creates the folder of `--out`.
 pub(super) fn create(folder: &Path) -> Result<(), Problem> {
     std::fs::create_dir_all(folder).map_err(|error| not_created(folder, &error))
+}
+
+/// Writes all reports into a folder, and gives their paths.
+pub(super) fn write(folder: &Path, summary: &Summary) -> Result<Vec<PathBuf>, FilesError> {
+    let one = |(name, format): &(&str, Format)| {
+        let path = folder.join(name);
+        files::whole(&path, |out| report::write(summary, *format, out)).map(|()| path)
+    };
+    REPORTS.iter().map(one).collect()
 }
 
 /// The problem that the folder of `--out` cannot be created or listed.

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::exit::{Exit, of_run};
-use super::folder::{self, REPORTS, default_folder};
+use super::folder::{self, default_folder};
 use super::print;
 use super::problem::{Problem, not_written};
-use crate::report::{self, files};
+use crate::report;
 use crate::run::merge::merge;
 
 /// Merges the parts of a load into one result and judges it.
@@ -49,12 +49,7 @@ fn run(args: &Args) -> Result<Exit, Problem> {
     let summary = merge(&journals).map_err(|error| Problem::caused(Exit::Usage, &error))?;
     let out = args.out.clone().unwrap_or_else(|| default_folder(&summary.suite));
     folder::create(&out)?;
-    let mut paths = Vec::new();
-    for (name, format) in REPORTS {
-        let path = out.join(name);
-        files::whole(&path, |out| report::write(&summary, format, out)).map_err(not_written)?;
-        paths.push(path);
-    }
+    let paths = folder::write(&out, &summary).map_err(not_written)?;
     let format = print::format(args.json, args.quiet);
     print::written(|out| report::write(&summary, format, out))?;
     if !args.json {

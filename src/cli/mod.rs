@@ -16,6 +16,7 @@ mod gate;
 mod init;
 mod live;
 mod machine;
+mod meet;
 mod merge;
 mod mutate;
 mod noise;

@@ -4,17 +4,16 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::comparison::{self, Baseline, COMPARISONS, Judging};
 use super::exit::{Exit, of_run};
-use super::folder::{REPORTS, default_folder, saved_over};
+use super::folder::{self, REPORTS, default_folder, saved_over};
 use super::live::show;
 use super::machine::limits;
-use super::part::PartWord;
+use super::meet::{self, Parts};
 use super::print;
 use super::problem::{Problem, not_written};
 use super::signals::watch_signals;
@@ -28,8 +27,9 @@ use crate::report;
 use crate::report::compare::CompareFormat;
 use crate::report::files::Files;
 use crate::run;
+use crate::run::RunError;
 use crate::run::journal::Journal;
-use crate::units::{Part, nearest};
+use crate::units::nearest;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -54,11 +54,6 @@ pub(super) struct Args {
     /// Run this scenario, with all its matrix values, and those it needs; can be repeated
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Send one part of the load, as `2/4`; several processes together send the whole, and `flowbench
-    /// merge` makes one result of theirs. `auto`: as the engine that starts them (Slurm, MPI, an Indexed
-    /// Job of Kubernetes, GitLab, AWS Batch) numbers them
-    #[arg(long, value_name = "N/PARTS|auto", value_parser = PartWord::from_str, conflicts_with = "baseline")]
-    part: Option<PartWord>,
     /// Begin at this time, as 2026-12-01T12:00:00Z. Connections are opened and Documents made before
     #[arg(long, value_name = "TIME", value_parser = timestamp)]
     at: Option<Timestamp>,
@@ -71,10 +66,12 @@ pub(super) struct Args {
     out: Option<PathBuf>,
     /// Compare with this result, or folder of them, and write comparison.json, .html, .md and .xml
     /// (JUnit) beside the reports; can be repeated
-    #[arg(long, value_name = "RESULT")]
+    #[arg(long, value_name = "RESULT", conflicts_with = "part")]
     baseline: Vec<PathBuf>,
     #[command(flatten)]
     judging: Judging,
+    #[command(flatten)]
+    parts: Parts,
     /// Print the result to stdout as JSON, and nothing else
     #[arg(long)]
     json: bool,
@@ -92,7 +89,9 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     if let Some(workers) = args.workers {
         whole.send_with(workers as usize);
     }
-    let part = args.part.map_or(Ok(Part::WHOLE), PartWord::part)?;
+    let part = args.parts.part()?;
+    // Reports are those of the whole where there is one to report of.
+    let whole_here = args.parts.has_the_whole(part);
     whole.part = part;
     let plan = only(whole.clone(), &args.only)?;
     let named: HashSet<String> =
@@ -110,12 +109,13 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     // Before there is a journal: whoever waits for it may end the run at once.
     let stop = Stop::default();
     watch_signals(stop.clone(), args.quiet);
-    let mut folder =
-        args.out.clone().unwrap_or_else(|| default_folder(&plan.secrets.mask(&plan.name)));
+    let out = args.out.clone().unwrap_or_else(|| default_folder(&plan.secrets.mask(&plan.name)));
+    let mut folder = out.clone();
     if !part.is_whole() {
         folder.push(part.name());
     }
-    let (mut files, journal) = Files::open(&folder, &REPORTS).map_err(not_written)?;
+    let own = if part.is_whole() || !whole_here { &REPORTS[..] } else { &[] };
+    let (mut files, journal) = Files::open(&folder, own).map_err(not_written)?;
     if !part.is_whole() {
         files.keep_journal();
     }
@@ -127,7 +127,14 @@ async fn run(args: Args) -> Result<Exit, Problem> {
         files.discard();
         return Err(saved_over(path));
     }
-    let printed = args.json && !part.is_whole();
+    let meeting = match args.parts.meeting("run", &plan, &stop, args.quiet).await {
+        Ok(meeting) => meeting,
+        Err(problem) => {
+            files.discard();
+            return Err(problem);
+        }
+    };
+    let printed = args.json && !whole_here;
     let (journal, notes) = match Journal::new(Printed { file: journal, printed }) {
         Ok((journal, notes)) => (Some(journal), Some(notes)),
         // A run works without a journal, too.
@@ -138,13 +145,18 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     let shown = (!args.quiet).then(|| tokio::spawn(show(states)));
     let options = run::Options {
         output: print::output(args.json),
-        stop,
+        stop: stop.clone(),
         live,
         journal: notes,
         at: args.at,
+        meeting: meeting.clone(),
         logs: Some(folder.clone()),
     };
     let outcome = run::run(plan, options).await;
+    let meets = meeting.is_some();
+    if let Some(meeting) = meeting {
+        meeting.close().await;
+    }
     if let Some(shown) = shown {
         // It ends with the run, which drops its end of the channel.
         let _ = shown.await;
@@ -153,7 +165,10 @@ async fn run(args: Args) -> Result<Exit, Problem> {
         Ok(summary) => summary,
         Err(error) => {
             files.discard();
-            return Err(Problem::caused(Exit::Usage, &error));
+            return Err(match error {
+                RunError::Meet(error) => meet::problem(&error, &stop),
+                error => Problem::caused(Exit::Usage, &error),
+            });
         }
     };
     // Only a complete journal is worth mentioning.
@@ -166,7 +181,10 @@ async fn run(args: Args) -> Result<Exit, Problem> {
         }
         None => None,
     };
-    let written = files.write(&summary);
+    let written = match whole_here && !part.is_whole() {
+        true => files.write(&summary).and_then(|_| folder::write(&out, &summary)),
+        false => files.write(&summary),
+    };
     // An interrupted run has no result to compare.
     let baseline = baseline.filter(|_| of_run(&summary) != Exit::Interrupted && written.is_ok());
     let judged = baseline.map(|base| base.judge(summary.clone(), &folder, !args.only.is_empty()));
@@ -188,13 +206,15 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     })?;
     let named = || match args.json {
         true => Ok(()),
-        false if part.is_whole() => paths.iter().try_for_each(|path| print::line(path.display())),
-        false => print::line(format_args!(
-            "part {} of {}: merge it with the others (`flowbench merge`)\n{}",
-            part.number(),
-            part.of(),
-            folder.display()
-        )),
+        false if whole_here => paths.iter().try_for_each(|path| print::line(path.display())),
+        false => {
+            let next = match meets {
+                true => "part 1 has the result of all",
+                false => "merge it with the others (`flowbench merge`)",
+            };
+            let (number, of, folder) = (part.number(), part.of(), folder.display());
+            print::line(format_args!("part {number} of {of}: {next}\n{folder}"))
+        }
     };
     let told =
         told.and_then(|()| named()).map_or_else(|problem| problem.print(), |()| Exit::Passed);

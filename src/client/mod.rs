@@ -41,8 +41,8 @@ pub use plain::{HttpRequest, HttpRequestError, HttpResponse, RequestHeaders};
 pub use post::{NoCallbacks, Post, PostError, Responses};
 pub use response::{Response, Results};
 pub use stream_doc::StreamDoc;
-pub(crate) use transport::tls_for;
 pub use transport::{FamilySource, FlowInfo, ReplyStream, Session, SessionLanes};
+pub(crate) use transport::{connect, tls_for};
 
 use crate::wire::{Document, Map, TargetError};
 

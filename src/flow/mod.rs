@@ -28,6 +28,7 @@ pub use pattern::{PatternError, check_target_executor};
 pub use theory::{Theory, TheoryError};
 
 use self::gateway::Server;
+pub(crate) use self::gateway::acceptor;
 
 /// How long requests in flight may still take when a Flow stops.
 const GRACE: Duration = Duration::from_secs(30);

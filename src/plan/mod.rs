@@ -32,6 +32,7 @@ pub use parts::Division;
 pub use resolve::resolve;
 pub(crate) use resolve::resolve_onto;
 pub(crate) use saves::is_same_file;
+pub(crate) use show::without_folders;
 pub use workers::Connections;
 pub(crate) use workers::Workers;
 

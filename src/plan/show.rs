@@ -1,6 +1,7 @@
 //! A plan in the words of a scenario file: every default filled in, every name resolved, every matrix
 //! and include expanded, secrets masked. What comes out is a suite again.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -15,6 +16,21 @@ use crate::scenario::Cost;
 use crate::schedule::{ArrivalProcess, GammaGaps, Pause, Profile, Schedule};
 use crate::units::{ByteSize, MASK, Rate, Span};
 use crate::wire::Map;
+
+/// A suite as [`Plan::resolved`] gives it, with files by their names alone: the same suite may be in another folder
+/// on another machine.
+pub(crate) fn without_folders(value: &mut Value) {
+    match value {
+        Value::String(text) if Path::new(text).is_absolute() => {
+            if let Some(name) = Path::new(text).file_name() {
+                *text = name.to_string_lossy().into_owned();
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(without_folders),
+        Value::Object(map) => map.values_mut().for_each(without_folders),
+        _ => (),
+    }
+}
 
 impl Plan {
     /// The plan in the words of a scenario file.

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::Histogram;
 use super::recorder::Delta;
 use super::sample::Sampled;
 use super::summary::Throughput;
-use super::{Histogram, tally::Tally};
+use super::tally::{InFlight, Tally};
 use crate::engine::event::Outcome;
 
 /// Everything measured of one scenario, so far or in total.
@@ -113,6 +114,27 @@ impl Compact {
 }
 
 impl Recording {
+    /// What had not ended when a process was killed counts as sent and given up. Of their time all is
+    /// known together: what they spent in flight and the others did not.
+    pub(crate) fn give_up(&mut self) {
+        let totals = &self.totals;
+        let unsent = totals.offered.saturating_sub(totals.sent + totals.dropped);
+        let ended = totals.count_all() + totals.abandoned;
+        let mut lost = Tally {
+            sent: unsent,
+            abandoned: (totals.sent + unsent).saturating_sub(ended),
+            ..Tally::default()
+        };
+        let InFlight { area, area_in_time, spent, spent_in_time, at_end, .. } = totals.in_flight;
+        lost.in_flight.spent = (area - spent).max(0.0);
+        lost.in_flight.spent_in_time = (area_in_time - spent_in_time).max(0.0);
+        if at_end == 0 {
+            lost.in_flight.at_end = lost.abandoned;
+        }
+        let last = self.seconds().saturating_sub(1);
+        self.add(Delta { seconds: vec![(last, lost)], ..Delta::default() });
+    }
+
     /// Turns abandoned requests into unknown ones, and returns their number.
     pub(crate) fn forget_abandoned(&mut self) -> u64 {
         self.timeline.iter_mut().for_each(|second| second.abandoned = 0);

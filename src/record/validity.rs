@@ -127,10 +127,7 @@ pub fn reasons(recording: &Recording, circumstances: Circumstances) -> Vec<Reaso
         reasons.push(Reason::new(Code::NotSentInTime, on_time, all, text));
     }
     let Circumstances { open, length, busiest, withheld, waited, late } = circumstances;
-    if let Some(late) = late.filter(|late| *late > LATE_MAX) {
-        let text = format!("it began {} late (limit {})", show(late), show(LATE_MAX));
-        reasons.push(Reason::new(Code::PartLate, ms(late), ms(LATE_MAX), text));
-    }
+    reasons.extend(late.and_then(too_late));
     if busiest > BUSY_MAX {
         let text = format!(
             "a thread that sends was busy {:.0} % of the time (limit {:.0} %); use more connections \
@@ -166,6 +163,14 @@ pub fn reasons(recording: &Recording, circumstances: Circumstances) -> Vec<Reaso
         reasons.push(Reason::new(Code::LittlesLaw, off, LITTLE_MAX, text));
     }
     reasons
+}
+
+/// Whether a part began so late that its seconds are not those of the others.
+pub(crate) fn too_late(late: Duration) -> Option<Reason> {
+    (late > LATE_MAX).then(|| {
+        let text = format!("it began {} late (limit {})", show(late), show(LATE_MAX));
+        Reason::new(Code::PartLate, ms(late), ms(LATE_MAX), text)
+    })
 }
 
 /// p50 and p99 of delays; among `all` requests if only the delayed ones are recorded.

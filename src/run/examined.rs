@@ -14,6 +14,11 @@ pub(super) struct Examined {
 }
 
 impl Examined {
+    /// Assertions that did not hold.
+    pub(super) fn assertion_failures(&self) -> u64 {
+        self.assertions.iter().map(|assertion| assertion.failed).sum()
+    }
+
     /// Adds what was found in the answers of another part of the load.
     pub(super) fn add(&mut self, other: Examined) {
         for theirs in other.assertions {

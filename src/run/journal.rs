@@ -10,7 +10,7 @@ use std::io::{self, BufRead, BufReader, Read as _, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender, TrySendError};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -20,13 +20,11 @@ use tokio::time::Instant;
 use super::examined::Examined;
 use super::seconds;
 use super::summarize::{Ending, Measured, Outline, never_ran, summarize};
+use crate::record::reason::Reason;
 use crate::record::saved::{ReadError, ReadProblem};
-use crate::record::summary::{
-    ClientSummary, End, EndReason, ScenarioSummary, Summary, TargetSummary,
-};
-use crate::record::tally::{InFlight, Slowest, Tally};
-use crate::record::validity::Circumstances;
-use crate::record::{Delta, Histogram, Recording, Window};
+use crate::record::summary::{ScenarioSummary, Summary, TargetSummary};
+use crate::record::tally::{Slowest, Tally};
+use crate::record::{Delta, Histogram, Recording};
 use crate::threshold;
 use crate::units::Secrets;
 
@@ -51,8 +49,6 @@ pub(crate) struct Notes {
     /// nothing while they hold it; threads that send never come here.
     lines: Mutex<Option<SyncSender<Vec<u8>>>>,
     behind: Arc<AtomicBool>,
-    /// What no line holds.
-    secrets: OnceLock<Secrets>,
 }
 
 /// The first line.
@@ -81,7 +77,13 @@ pub(super) enum Entry {
     /// What one worker measured since it told last.
     Measured(Box<Told>),
     /// The load of a scenario is over: everything was told before.
-    Finished { scenario: usize, ending: Box<Ending> },
+    Finished {
+        scenario: usize,
+        ending: Box<Ending>,
+        /// Why the figures of this part of a load are not valid.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        reasons: Vec<Reason>,
+    },
     /// A scenario is over, and this came of it.
     Ended { scenario: usize, summary: Box<ScenarioSummary> },
 }
@@ -128,11 +130,7 @@ impl Journal {
             waiting.into_iter().try_for_each(|line| file.write_all(&line))
         })?;
         let behind = Arc::default();
-        let notes = Notes {
-            lines: Mutex::new(Some(lines)),
-            behind: Arc::clone(&behind),
-            secrets: OnceLock::new(),
-        };
+        let notes = Notes { lines: Mutex::new(Some(lines)), behind: Arc::clone(&behind) };
         Ok((Journal { writer, behind }, notes))
     }
 
@@ -154,24 +152,15 @@ impl Journal {
 
 impl Notes {
     pub(super) fn begin(&self, summary: &Summary, outlines: &[Outline], secrets: &Secrets) {
-        self.secrets.get_or_init(|| secrets.clone());
         let (summary, outlines) = (summary.clone(), outlines.to_vec());
-        self.send(&Head { journal: FORMAT.into(), summary, outlines });
+        self.send(line(&Head { journal: FORMAT.into(), summary, outlines }, secrets));
     }
 
-    pub(super) fn tell(&self, entry: &Entry) {
-        self.send(entry);
-    }
-
-    fn send(&self, line: &impl Serialize) {
+    /// Writes a line down.
+    pub(super) fn send(&self, line: Vec<u8>) {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(channel) = lines.as_ref() else { return };
-        let mut text = serde_json::to_vec(line).expect("it is plain data with text for keys");
-        if let Some(secrets) = self.secrets.get() {
-            text = secrets.mask_line(text);
-        }
-        text.push(b'\n');
-        if let Err(error) = channel.try_send(text) {
+        if let Err(error) = channel.try_send(line) {
             if let TrySendError::Full(_) = error {
                 self.behind.store(true, Ordering::Relaxed);
             }
@@ -179,6 +168,14 @@ impl Notes {
             *lines = None;
         }
     }
+}
+
+/// A line as it is written, without secrets.
+fn line(line: &impl Serialize, secrets: &Secrets) -> Vec<u8> {
+    let text = serde_json::to_vec(line).expect("it is plain data with text for keys");
+    let mut text = secrets.mask_line(text);
+    text.push(b'\n');
+    text
 }
 
 impl Told {
@@ -209,6 +206,46 @@ impl Told {
             last_done: delta.last_done.map(|at| at.saturating_duration_since(measured_from)),
             examined,
         }
+    }
+}
+
+impl Told {
+    /// What it adds to a recording of so many seconds, and what was found in answers so far. Instants
+    /// count from `start`.
+    ///
+    /// # Errors
+    /// When it tells of a second that is too far off: each takes room.
+    pub(super) fn delta(
+        self,
+        start: Instant,
+        measured_from_s: f64,
+        seconds: u64,
+    ) -> Result<(Delta, Option<Examined>), EntryError> {
+        /// Two years: no journal is longer.
+        const SECONDS_MAX: u64 = 63_072_000;
+        /// No run stands still for longer, and goes on.
+        const GAP_MAX: u64 = 3600;
+        let end = SECONDS_MAX.min(seconds + GAP_MAX);
+        if let Some((second, _)) = self.seconds.iter().find(|(second, _)| *second > end) {
+            return Err(EntryError::TooFarOff(*second));
+        }
+        // One that is done tells no more, but had told until now.
+        let told = self.until.unwrap_or_else(|| {
+            let until = self.at_s - measured_from_s;
+            Duration::try_from_secs_f64(until.max(0.0)).unwrap_or_default()
+        });
+        let delta = Delta {
+            worker: self.worker,
+            told,
+            seconds: self.seconds,
+            warmup: self.warmup.unwrap_or_default(),
+            warmup_seconds: self.warmup_seconds,
+            first_request: self.first_request.map(|(at, took)| (start + at, took)),
+            last_done: self.last_done.map(|at| start + at),
+            stopped: None,
+            sample: Default::default(),
+        };
+        Ok((delta, self.examined))
     }
 }
 
@@ -345,7 +382,7 @@ fn head(line: &[u8]) -> Result<Head, ReadProblem> {
 
 /// Why a line is none of the journal's.
 #[derive(Debug, thiserror::Error)]
-enum EntryError {
+pub(super) enum EntryError {
     #[error(transparent)]
     Json(#[from] serde_json::Error),
     #[error("there is no scenario {index}, only {count}")]
@@ -370,6 +407,8 @@ pub(super) struct Replayed {
     ended: bool,
     /// How its load ended, if it came to its end.
     pub(super) ending: Option<Ending>,
+    /// Why its figures alone are not valid.
+    pub(super) reasons: Vec<Reason>,
     length: Option<Duration>,
     /// From the start of the run.
     measured_from_s: f64,
@@ -380,7 +419,7 @@ pub(super) struct Replayed {
 }
 
 /// Threads that send, in a journal.
-const WORKERS_MAX: usize = 4096;
+pub(super) const WORKERS_MAX: usize = 4096;
 
 impl Replay {
     fn new(head: Head) -> Replay {
@@ -390,6 +429,7 @@ impl Replay {
             began: false,
             ended: false,
             ending: None,
+            reasons: Vec::new(),
             length: None,
             measured_from_s: 0.0,
             recording: Recording::default(),
@@ -410,12 +450,7 @@ impl Replay {
     }
 
     fn add(&mut self, entry: Entry) -> Result<(), EntryError> {
-        let index = match &entry {
-            Entry::Began { scenario, .. }
-            | Entry::Finished { scenario, .. }
-            | Entry::Ended { scenario, .. } => *scenario,
-            Entry::Measured(told) => told.scenario,
-        };
+        let index = entry.scenario();
         let count = self.scenarios.len();
         let (Some(replayed), Some(summary)) =
             (self.scenarios.get_mut(index), self.summary.scenarios.get_mut(index))
@@ -437,7 +472,9 @@ impl Replay {
                 self.at_s = self.at_s.max(told.at_s);
                 replayed.add(*told, self.start)?;
             }
-            Entry::Finished { ending, .. } => replayed.ending = Some(*ending),
+            Entry::Finished { ending, reasons, .. } => {
+                (replayed.ending, replayed.reasons) = (Some(*ending), reasons);
+            }
             Entry::Ended { summary: ended, .. } => {
                 self.at_s = self.at_s.max(ended.started_at_s + ended.duration_s);
                 *summary = *ended;
@@ -473,33 +510,11 @@ impl Replay {
 
 impl Replayed {
     fn add(&mut self, told: Told, start: Instant) -> Result<(), EntryError> {
-        /// Two years: no journal is longer, and each second takes room.
-        const SECONDS_MAX: u64 = 63_072_000;
-        /// No run stands still for longer, and goes on.
-        const GAP_MAX: u64 = 3600;
-        let end = SECONDS_MAX.min(self.recording.seconds() + GAP_MAX);
-        if let Some((second, _)) = told.seconds.iter().find(|(second, _)| *second > end) {
-            return Err(EntryError::TooFarOff(*second));
-        }
-        let mut seconds = told.seconds;
-        seconds.retain(|(second, _)| self.until.is_none_or(|until| *second < until));
-        // One that is done tells no more, but had told until now.
-        let until = told.until.unwrap_or_else(|| {
-            let until = told.at_s - self.measured_from_s;
-            Duration::try_from_secs_f64(until.max(0.0)).unwrap_or_default()
-        });
-        self.recording.add(Delta {
-            worker: told.worker,
-            told: until,
-            seconds,
-            warmup: told.warmup.unwrap_or_default(),
-            warmup_seconds: told.warmup_seconds,
-            first_request: told.first_request.map(|(at, took)| (start + at, took)),
-            last_done: told.last_done.map(|at| start + at),
-            stopped: None,
-            sample: Default::default(),
-        });
-        if let Some(examined) = told.examined {
+        let (mut delta, examined) =
+            told.delta(start, self.measured_from_s, self.recording.seconds())?;
+        delta.seconds.retain(|(second, _)| self.until.is_none_or(|until| *second < until));
+        self.recording.add(delta);
+        if let Some(examined) = examined {
             self.examined = examined;
         }
         Ok(())
@@ -511,7 +526,7 @@ impl Replayed {
     }
 
     fn finish(mut self, empty: ScenarioSummary) -> ScenarioSummary {
-        self.give_up();
+        self.recording.give_up();
         let ending = self.lost();
         let measured = Measured { examined: self.examined, recording: self.recording, ending };
         summarize(empty, &self.outline, measured)
@@ -521,46 +536,24 @@ impl Replayed {
     pub(super) fn lost(&self) -> Ending {
         let observed = self.recording.observed();
         let length = self.length.map_or(observed, |length| length.min(observed));
-        let message = "the process ended in the middle; this is what its journal holds";
-        Ending {
-            end: End { reason: EndReason::Interrupted, message: Some(message.into()) },
-            window: Window { length, timed: true },
-            client: ClientSummary { workers: self.workers, ..ClientSummary::default() },
-            circumstances: Circumstances {
-                open: self.outline.open,
-                length: Some(length),
-                ..Circumstances::default()
-            },
-            cut: true,
-            server: None,
-        }
-    }
-
-    /// What had not ended when the run was killed counts as sent and given up. Of their time all is
-    /// known together: what they spent in flight and the others did not.
-    pub(super) fn give_up(&mut self) {
-        let totals = &self.recording.totals;
-        let unsent = totals.offered.saturating_sub(totals.sent + totals.dropped);
-        let ended = totals.count_all() + totals.abandoned;
-        let mut lost = Tally {
-            sent: unsent,
-            abandoned: (totals.sent + unsent).saturating_sub(ended),
-            ..Tally::default()
-        };
-        let InFlight { area, area_in_time, spent, spent_in_time, at_end, .. } = totals.in_flight;
-        lost.in_flight.spent = (area - spent).max(0.0);
-        lost.in_flight.spent_in_time = (area_in_time - spent_in_time).max(0.0);
-        if at_end == 0 {
-            lost.in_flight.at_end = lost.abandoned;
-        }
-        let last = self.recording.seconds().saturating_sub(1);
-        self.recording.add(Delta { seconds: vec![(last, lost)], ..Delta::default() });
+        Ending::lost(&self.outline, self.workers, length)
     }
 }
 
 impl Entry {
-    pub(super) fn finished(scenario: usize, ending: &Ending) -> Entry {
-        Entry::Finished { scenario, ending: Box::new(ending.clone()) }
+    /// Which scenario it is about.
+    pub(super) fn scenario(&self) -> usize {
+        match self {
+            Entry::Began { scenario, .. }
+            | Entry::Finished { scenario, .. }
+            | Entry::Ended { scenario, .. } => *scenario,
+            Entry::Measured(told) => told.scenario,
+        }
+    }
+
+    /// Its line, with its end.
+    pub(super) fn line(&self, secrets: &Secrets) -> Vec<u8> {
+        line(self, secrets)
     }
 
     pub(super) fn began(

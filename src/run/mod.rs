@@ -7,10 +7,12 @@ pub mod journal;
 mod live;
 mod machine;
 pub mod merge;
+mod parts;
 mod scenario;
 pub mod search;
 mod summarize;
 mod timing;
+mod together;
 mod trials;
 mod worker;
 
@@ -26,17 +28,19 @@ pub(crate) use flows::log_names;
 pub use flows::response_memory;
 pub use live::{Live, Recent, State};
 pub use machine::environment;
-use machine::host_name;
+use machine::{cores, host_name};
 pub use trials::{Look, Seen, Trials};
 
 use crate::engine::Stop;
 use crate::engine::examine::{Output, Saves};
+use crate::meet::{MeetError, Meeting, Member};
 use crate::plan::Plan;
 use crate::record::summary::{EndReason, RunPart, ScenarioSummary, Summary};
 use crate::threshold;
 use flows::Flows;
 use journal::{Entry, Notes};
 use summarize::Outline;
+use together::Together;
 
 /// What a run needs besides its plan.
 pub struct Options {
@@ -51,6 +55,9 @@ pub struct Options {
     pub(crate) journal: Option<Notes>,
     /// When the load begins; `None`: at once. Connections are opened and requests are made before.
     pub at: Option<jiff::Timestamp>,
+    /// The other parts of the load, where this is one of several that are connected. The result of part 1 is
+    /// then that of the whole.
+    pub meeting: Option<Meeting>,
     /// The folder for the output of the commands that start Flows; `None`: only its end is kept, for
     /// messages.
     pub logs: Option<PathBuf>,
@@ -65,6 +72,7 @@ impl Default for Options {
             live: watch::Sender::new(Vec::new()),
             journal: None,
             at: None,
+            meeting: None,
             logs: None,
         }
     }
@@ -82,6 +90,9 @@ pub enum RunError {
         #[source]
         source: std::io::Error,
     },
+    /// The other parts did not begin with us.
+    #[error(transparent)]
+    Meet(#[from] MeetError),
 }
 
 /// What a scenario may ask of the run it is a part of.
@@ -94,6 +105,8 @@ struct Context {
     started: Instant,
     /// When the load begins, if that was set.
     at: Option<Instant>,
+    /// The other parts, where they are connected.
+    together: Option<Together>,
     /// Looks at what is measured while it is, where somebody wants to end scenarios by it.
     look: Option<Mutex<Look>>,
 }
@@ -121,11 +134,11 @@ pub async fn run(plan: Plan, options: Options) -> Result<Summary, RunError> {
     let scenarios = progress.into_iter().enumerate().map(|(index, progress)| {
         let (context, watches) = (&context, &watches);
         async move {
-            let summary = in_turn(context, index, watches).await;
-            let ran = !matches!(summary.end.reason, EndReason::Skipped | EndReason::Unreachable);
+            let own = in_turn(context, index, watches).await;
+            let ran = !matches!(own.end.reason, EndReason::Skipped | EndReason::Unreachable);
+            context.tell(|| Entry::Ended { scenario: index, summary: Box::new(own.clone()) });
+            let summary = context.whole(index).await.unwrap_or(own);
             context.options.live.send_modify(|live| live[index].finish(&summary));
-            context
-                .journal(|| Entry::Ended { scenario: index, summary: Box::new(summary.clone()) });
             // Its Flow is gone before anything that waited for it begins: that may use the same port.
             context.release(index).await;
             progress.send_replace(if ran { Progress::Ran } else { Progress::NotRun });
@@ -140,7 +153,12 @@ pub async fn run(plan: Plan, options: Options) -> Result<Summary, RunError> {
     summary.interrupted =
         context.options.stop.drain.is_cancelled() && scenarios.iter().any(cut_short);
     summary.scenarios = scenarios;
+    summary.parts = context.together.as_ref().map(Together::machines).unwrap_or_default();
     context.end(&mut summary.scenarios).await;
+    if !summary.parts.is_empty() {
+        // It is the result of all of them.
+        summary.part = None;
+    }
     threshold::conclude(&mut summary);
     Ok(secrets.mask_data(summary))
 }
@@ -151,7 +169,7 @@ impl Context {
     async fn begin(
         plan: Plan,
         scenarios: &[usize],
-        options: Options,
+        mut options: Options,
     ) -> Result<(Context, Summary), RunError> {
         let mut saves = Saves::new(plan.secrets.clone(), plan.part);
         for step in plan.scenarios.iter().flat_map(|scenario| &scenario.steps) {
@@ -161,11 +179,17 @@ impl Context {
         }
         let now = jiff::Timestamp::now();
         let summary = begin(&plan, now, options.at);
-        let started = Instant::now();
-        let at = options.at.map(|at| instant(started, at.duration_since(now)));
+        let mut at = options.at.map(|at| instant(Instant::now(), at.duration_since(now)));
         let waiting = |scenario| Live::waiting(scenario, &plan.secrets);
         options.live.send_replace(plan.scenarios.iter().map(waiting).collect());
         let mut outlines: Vec<Outline> = plan.scenarios.iter().map(Outline::new).collect();
+        let mut together = None;
+        if let Some(meeting) = options.meeting.take() {
+            let all;
+            (all, at) = Together::begin(meeting, &plan, &outlines, at, &options.stop).await?;
+            together = Some(all);
+        }
+        let started = Instant::now();
         if let Some(journal) = &options.journal {
             journal.begin(&summary, &outlines, &plan.secrets);
         }
@@ -175,7 +199,10 @@ impl Context {
         }
         let scenarios = scenarios.iter().copied();
         let flows = Flows::begin(&plan, scenarios, options.logs.as_deref(), &options.stop).await;
-        Ok((Context { plan, outlines, flows, saves, options, started, at, look: None }, summary))
+        let look = None;
+        let context =
+            Context { plan, outlines, flows, saves, options, started, at, together, look };
+        Ok((context, summary))
     }
 
     /// Stops the Flows. What went to one whose command has ended, at any time, was not measured of it.
@@ -215,12 +242,56 @@ impl Context {
         self.at.filter(|_| !waits).map(|at| at + scenario.start)
     }
 
-    /// Writes down what happened, where there is a journal.
-    fn journal(&self, entry: impl FnOnce() -> Entry) {
-        if let Some(journal) = &self.options.journal {
-            journal.tell(&entry());
+    /// Writes down what happened, where there is a journal, and tells the other parts.
+    fn tell(&self, entry: impl FnOnce() -> Entry) {
+        let (journal, together) = (&self.options.journal, &self.together);
+        if journal.is_none() && together.is_none() {
+            return;
+        }
+        let entry = entry();
+        let line = entry.line(&self.plan.secrets);
+        match (journal, together) {
+            (Some(journal), None) => journal.send(line),
+            (Some(journal), Some(together)) => {
+                journal.send(line.clone());
+                together.tell(entry, line);
+            }
+            (None, Some(together)) => together.tell(entry, line),
+            (None, None) => (),
         }
     }
+
+    /// What came of a scenario in all parts, if this is part 1 of several that are connected.
+    async fn whole(&self, scenario: usize) -> Option<ScenarioSummary> {
+        match &self.together {
+            Some(together) => together.whole(scenario).await,
+            None => None,
+        }
+    }
+
+    /// Why a scenario is to end, as soon as something outside of it says so; and when what is in flight is
+    /// given up, if it does not have all the time it wants. `ends`: it does already, and that time is all
+    /// there is to say.
+    async fn ended(&self, scenario: usize, ends: bool) -> (String, Option<Instant>) {
+        let of_all = async {
+            match &self.together {
+                Some(together) => {
+                    let always = self.plan.scenarios[scenario].always;
+                    together.ended(scenario, always, ends).await
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            ended = of_all => ended,
+            reason = self.flows.end(self.plan.scenarios[scenario].flow), if !ends => (reason, None),
+        }
+    }
+}
+
+/// This machine, for those whom it meets.
+pub fn member() -> Member {
+    Member { host: host_name(), cores: cores(), started_at: jiff::Timestamp::now() }
 }
 
 /// What is known of a run when it begins.
@@ -276,9 +347,16 @@ async fn in_turn(
         }
         None
     };
+    let halted = async {
+        match &context.together {
+            Some(together) => together.halted(scenario.always).await,
+            None => std::future::pending().await,
+        }
+    };
     let obstacle = tokio::select! {
         obstacle = waited => obstacle,
         () = stop.drain.cancelled() => Some("the run ended before".into()),
+        reason = halted => Some(reason),
     };
     match obstacle {
         Some(reason) => summarize::not_run(context, index, EndReason::Skipped, reason),

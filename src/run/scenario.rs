@@ -14,6 +14,7 @@ use super::live::{Live, Recent, State};
 use super::machine::{Withheld, cores, max_rss};
 use super::summarize::{Ending, Measured, empty, lost, not_run, summarize, target};
 use super::timing::Timing;
+use super::together::{Go, Together};
 use super::trials::Seen;
 use super::worker::{self, Order, Ready, Report, WorkerError};
 use super::{Context, seconds};
@@ -32,7 +33,7 @@ use crate::record::summary::{
     ClientSummary, End, EndReason, Requests, ScenarioSummary, TargetSummary, Verdict,
 };
 use crate::record::tally::{Counts, Tally};
-use crate::record::validity::{Circumstances, Waited};
+use crate::record::validity::{self, Circumstances, Waited};
 use crate::record::{Delta, Recorder, Recording, Window, cut};
 use crate::scenario::condition::Condition;
 use crate::server::Watcher;
@@ -62,6 +63,8 @@ enum Obstacle {
     Unreachable(&'static str, String),
     Broken(FeedError),
     Interrupted,
+    /// Another part could not begin.
+    Skipped(String),
 }
 
 /// Runs a scenario; what goes wrong is part of its summary.
@@ -95,6 +98,7 @@ pub(super) async fn run(context: &Context, index: usize) -> ScenarioSummary {
         Err(Obstacle::Interrupted) => {
             not_run(context, index, EndReason::Skipped, "the run ended before".into())
         }
+        Err(Obstacle::Skipped(reason)) => not_run(context, index, EndReason::Skipped, reason),
     };
     summary.target = target;
     summary
@@ -186,8 +190,11 @@ async fn carry_out(
     let (answers, examined, examining) = look_at_answers(examiner, in_order);
 
     // Workers wait for the time that was set with their connections open, and then they are on time.
+    let due = tokio::select! {
+        due = due(context, index) => due?,
+        () = signals.drain.cancelled() => return Err(Obstacle::Interrupted),
+    };
     let now = Instant::now();
-    let due = context.due(index);
     let began = due.map_or(now, |due| due.max(now));
     let late = due.map(|due| began - due);
     let plan = Timing::new(scenario, began, context.plan.seed, part);
@@ -195,7 +202,7 @@ async fn carry_out(
     if let Some(watcher) = &watcher {
         watcher.begin(frame.measured_from().into_std());
     }
-    context.journal(|| Entry::began(index, target, began - context.started, count, frame.duration));
+    context.tell(|| Entry::began(index, target, began - context.started, count, frame.duration));
     let slots = Slots::new(plan.max_in_flight);
     let (deltas, mut received) = mpsc::channel(DELTAS_WAITING);
     let withheld = Withheld::start();
@@ -236,7 +243,7 @@ async fn carry_out(
     };
     let mut noted = Examined::default();
     let mut note = |delta: &Delta, recording: &Recording| {
-        context.journal(|| {
+        context.tell(|| {
             let at_s = seconds(context.started.elapsed());
             let now = found(&lock(&examined));
             let news = (now != noted).then(|| now.clone());
@@ -247,17 +254,26 @@ async fn carry_out(
         });
     };
     tokio::pin!(running);
+    let mut give_up_at = None;
     let reports = loop {
         tokio::select! {
             reports = &mut running => break reports,
-            reason = context.flows.end(scenario.flow), if aborted.is_none() => {
-                aborted = Some(reason);
+            (reason, until) = context.ended(index, aborted.is_some()), if give_up_at.is_none() => {
+                aborted.get_or_insert(reason);
                 stop.drain.cancel();
+                give_up_at = until;
+            }
+            () = at(give_up_at), if !stop.abort.is_cancelled() => {
+                stop.abort.cancel();
             }
             Some(delta) = received.recv() => {
                 note(&delta, &recording);
                 recording.add(delta);
-                if let Some(reason) = watch.look(&recording).filter(|_| aborted.is_none()) {
+                let reason = watch.look_at(&recording).filter(|_| aborted.is_none());
+                if let Some(reason) = reason {
+                    if let Some(together) = &context.together {
+                        together.end(index, &reason);
+                    }
                     aborted = Some(reason);
                     stop.drain.cancel();
                 }
@@ -329,12 +345,38 @@ async fn carry_out(
                 },
                 late,
             },
-            cut: context.options.stop.abort.is_cancelled(),
+            cut: stop.abort.is_cancelled(),
             server,
         },
     };
-    context.journal(|| Entry::finished(index, &measured.ending));
+    context.tell(|| Entry::Finished {
+        scenario: index,
+        ending: Box::new(measured.ending.clone()),
+        reasons: match part.is_whole() {
+            true => Vec::new(),
+            false => validity::reasons(&measured.recording, measured.ending.circumstances),
+        },
+    });
     Ok((measured, began))
+}
+
+/// When the load of a scenario is due, if that was set or all parts begin it together: then it waits until all
+/// could.
+async fn due(context: &Context, index: usize) -> Result<Option<Instant>, Obstacle> {
+    let due = context.due(index);
+    let Some(together) = &context.together else { return Ok(due) };
+    match together.ready(index, due).await {
+        Go::At(instant) => Ok(Some(instant)),
+        Go::Skip(reason) => Err(Obstacle::Skipped(reason)),
+    }
+}
+
+/// Waits until then, where there is such an instant.
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The feeds of all workers, for warmup and load, and the way to the later steps.
@@ -415,8 +457,18 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Shows how it goes; gives the `abort` threshold that does not hold, if there is one.
-    fn look(&mut self, recording: &Recording) -> Option<String> {
+    /// Shows how it goes; gives the `abort` threshold that does not hold, if there is one. In part 1 of several
+    /// that are connected, that is about all of them, and otherwise about `own`.
+    fn look_at(&mut self, own: &Recording) -> Option<String> {
+        let (index, together) = (self.index, self.context.together.as_ref());
+        let of_all = together.and_then(|together| {
+            together.look(index, |recording, counts| self.look(recording, &|| counts.clone()))
+        });
+        let examined = self.examined;
+        of_all.unwrap_or_else(|| self.look(own, &|| counted(&lock(examined))))
+    }
+
+    fn look(&mut self, recording: &Recording, counts: &dyn Fn() -> Counts) -> Option<String> {
         let frame = self.plan.frame;
         let now = Instant::now();
         let elapsed = now.saturating_duration_since(frame.measured_from());
@@ -444,7 +496,7 @@ impl Watch<'_> {
         if self.look_closer(recording) {
             return Some("it is decided".into());
         }
-        self.broken(&longer?, &recording.totals, elapsed)
+        self.broken(&longer?, &recording.totals, elapsed, counts)
     }
 
     /// What happened in the last whole seconds of the load; `None` before the first is over.
@@ -470,13 +522,15 @@ impl Watch<'_> {
         (tally, window): &(Tally, Window),
         totals: &Tally,
         elapsed: Duration,
+        counts: &dyn Fn() -> Counts,
     ) -> Option<String> {
-        // Those of a part are about the whole load, of which it knows nothing.
-        let whole = self.context.plan.part.is_whole();
+        // Those of a part are about the whole load, of which it knows nothing unless it leads the others.
+        let leads = self.context.together.as_ref().is_some_and(Together::leads);
+        let whole = self.context.plan.part.is_whole() || leads;
         let thresholds = self.scenario.thresholds.iter().filter(|_| whole);
         let mut due = thresholds.filter(|t| t.abort && elapsed >= t.after).peekable();
         due.peek()?;
-        let counts = counted(&lock(self.examined));
+        let counts = counts();
         let names = self.context.outlines[self.index].step_names();
         let mut recent = Evidence::of_window(tally, window.length, &counts, &names);
         recent.server = self.watcher.map(|watcher| watcher.recent(elapsed, WINDOW_SECONDS));

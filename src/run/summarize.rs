@@ -69,6 +69,25 @@ impl Outline {
     }
 }
 
+impl Ending {
+    /// How the load of a process ended that did in the middle, after it had told of so long.
+    pub(super) fn lost(outline: &Outline, workers: usize, length: Duration) -> Ending {
+        let message = "the process ended in the middle; this is what its journal holds";
+        Ending {
+            end: End { reason: EndReason::Interrupted, message: Some(message.into()) },
+            window: Window { length, timed: true },
+            client: ClientSummary { workers, ..ClientSummary::default() },
+            circumstances: Circumstances {
+                open: outline.open,
+                length: Some(length),
+                ..Circumstances::default()
+            },
+            cut: true,
+            server: None,
+        }
+    }
+}
+
 /// Sums a scenario up; `empty` is what was known of it before.
 pub(super) fn summarize(
     empty: ScenarioSummary,

@@ -13,7 +13,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::interop::python::manifests;
-use crate::parts::{Place, text};
+use crate::meet::free_address;
+use crate::parts::{Place, same_timeline, text};
 
 const FLOWBENCH: &str = env!("CARGO_BIN_EXE_flowbench");
 
@@ -178,10 +179,20 @@ fn soon() -> String {
     (jiff::Timestamp::now() + Duration::from_secs(8)).to_string()
 }
 
-/// What four parts sent together is what one machine would have.
+/// What four connected parts sent together is what one machine would have.
 fn is_the_load_of_one_machine(place: Place) {
     let (merged, code) = place.merged();
     let scenario = &merged["scenarios"][0];
+    // Part 1 knew that already.
+    let told = crate::parts::report(&place.path("out"));
+    let told = &told["scenarios"][0];
+    for key in ["requests", "thresholds", "verdict"] {
+        assert_eq!(told[key], scenario[key], "{key}");
+    }
+    for figure in ["p50", "p99", "p99_9", "max"] {
+        assert_eq!(told["response_time_ms"][figure], scenario["response_time_ms"][figure]);
+    }
+    same_timeline(told, scenario);
     assert_eq!(code, Some(0), "{:#}", scenario["validity"]);
     let states: Vec<&Value> = (0..4).map(|part| &scenario["parts"][part]["state"]).collect();
     assert_eq!(states, ["complete"; 4]);
@@ -223,11 +234,11 @@ fn four_tasks_of_slurm_send_the_load_of_one_machine() {
     let slurm = Slurm::start();
     let place = Place::new(LOAD);
     let folder = place.path("");
-    let at = soon();
-    let script = flowbench(
-        &["deploy", "slurm", "suite.yaml", "--parts", "4", "--cpus", "1", "--at", &at],
-        &folder,
-    );
+    // Its nodes have no names that resolve.
+    let meet = free_address();
+    let arguments =
+        ["deploy", "slurm", "suite.yaml", "--parts", "4", "--cpus", "1", "--meet", &meet];
+    let script = flowbench(&arguments, &folder);
     std::fs::write(place.path("load.sh"), script).expect("written");
     let job = slurm
         .command("sbatch")
@@ -263,11 +274,12 @@ fn four_processes_of_mpi_send_the_load_of_one_machine() {
         return;
     }
     let place = Place::new(LOAD);
+    let meet = free_address();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/mpi.sh");
     let run = Command::new(script)
         .args(["suite.yaml", "4", "out"])
         .env("PATH", path())
-        .env("FLOWBENCH_BEFORE", "8")
+        .env("FLOWBENCH_MEET", &meet)
         // As root, on one host, and listening nowhere else.
         .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
         .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
@@ -427,12 +439,8 @@ fn merged(folder: &Path) -> Value {
 #[test]
 fn what_is_deployed_is_what_kubernetes_and_slurm_take() {
     let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
-    let at = ["--parts", "4", "--at", "2026-12-01T12:00:00Z"];
-    let print = |engine: &str| {
-        let mut arguments = vec!["deploy", engine, "suite.yaml"];
-        arguments.extend(at);
-        flowbench(&arguments, &deploy)
-    };
+    let print =
+        |engine: &str| flowbench(&["deploy", engine, "suite.yaml", "--parts", "4"], &deploy);
     let (manifest, script) = (print("kubernetes"), print("slurm"));
     let kept = |name: &str| std::fs::read_to_string(deploy.join(name)).expect("it is there");
     assert_eq!(kept("kubernetes.yaml"), manifest, "flowbench deploy kubernetes, in deploy/");
@@ -444,19 +452,26 @@ fn what_is_deployed_is_what_kubernetes_and_slurm_take() {
     // What the volume has is the suite and its data, byte for byte.
     let documents: Vec<Value> =
         manifest.split("---\n").map(|text| serde_yaml::from_str(text).expect("YAML")).collect();
-    let items = &documents[1]["spec"]["template"]["spec"]["volumes"][0]["configMap"]["items"];
+    let [config, service, job] = documents.as_slice() else { panic!("{}", documents.len()) };
+    let items = &job["spec"]["template"]["spec"]["volumes"][0]["configMap"]["items"];
     let items = items.as_array().expect("items");
     assert_eq!(items.len(), 2);
     for item in items {
         let path = item["path"].as_str().expect("a path");
-        let data = &documents[0]["data"][item["key"].as_str().expect("a key")];
+        let data = &config["data"][item["key"].as_str().expect("a key")];
         assert_eq!(data.as_str(), Some(&*kept(path)), "{path}");
     }
+    // Pods find the first one by the Service that is named like the Job, and part of their own name.
+    let pod = &job["spec"]["template"];
+    assert_eq!(service["metadata"]["name"], job["metadata"]["name"]);
+    assert_eq!(pod["spec"]["subdomain"], service["metadata"]["name"]);
+    assert_eq!(service["spec"]["selector"], pod["metadata"]["labels"]);
+    assert_eq!(service["spec"]["clusterIP"], "None");
     // Each pod is one part of as many as the Job has.
-    let spec = &documents[1]["spec"];
-    let container = &spec["template"]["spec"]["containers"][0];
-    let count = spec["completions"].to_string();
+    let container = &pod["spec"]["containers"][0];
+    let count = job["spec"]["completions"].to_string();
     assert_eq!(container["env"][0], serde_json::json!({"name": "FLOWBENCH_PARTS", "value": count}));
+    assert_eq!(container["env"][1]["name"], "FLOWBENCH_MEET_TOKEN");
     let arguments: Vec<&str> =
         container["args"].as_array().expect("words").iter().filter_map(Value::as_str).collect();
     let folder = TempDir::new().expect("a folder");
@@ -464,24 +479,36 @@ fn what_is_deployed_is_what_kubernetes_and_slurm_take() {
     std::fs::write(folder.path().join("suite.yaml"), suite).expect("written");
     std::fs::copy(deploy.join("queries.jsonl"), folder.path().join("queries.jsonl"))
         .expect("copied");
-    let results = folder.path().join("results").display().to_string();
-    let now = jiff::Timestamp::now().to_string();
-    let pod = Command::new(FLOWBENCH)
-        .args(arguments.iter().map(|word| match *word {
+    let (meet, auto) = (free_address(), arguments.iter().rposition(|word| *word == "auto"));
+    let pods = ["0", "1", "2", "3"].map(|index| {
+        let results = folder.path().join(index).display().to_string();
+        let arguments = arguments.iter().enumerate().map(|(place, word)| match *word {
             "/results" => results.as_str(),
-            // It would wait for that.
-            "2026-12-01T12:00:00Z" => now.as_str(),
+            // There is no name of a first pod.
+            "auto" if Some(place) == auto => meet.as_str(),
             word => word,
-        }))
-        .current_dir(folder.path())
-        .env("JOB_COMPLETION_INDEX", "2")
-        .env("FLOWBENCH_PARTS", &count)
-        .output()
-        .expect("the binary was built");
-    assert_eq!(pod.status.code(), Some(3), "nothing is at that port: {}", text(&pod.stderr));
-    let head = text(&pod.stdout).lines().next().expect("a journal");
-    let head: Value = serde_json::from_str(head).expect("JSON");
-    assert_eq!(head["summary"]["part"]["number"], 3);
+        });
+        Command::new(FLOWBENCH)
+            .args(arguments)
+            .current_dir(folder.path())
+            .env("JOB_COMPLETION_INDEX", index)
+            .env("FLOWBENCH_PARTS", &count)
+            .env("FLOWBENCH_MEET_TOKEN", "0123456789abcdef")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary was built")
+    });
+    let [first, others @ ..] = pods.map(|pod| pod.wait_with_output().expect("it ends"));
+    assert_eq!(first.status.code(), Some(3), "nothing is at that port: {}", text(&first.stderr));
+    let whole: Value = serde_json::from_slice(&first.stdout).expect("the result of the whole");
+    assert_eq!(whole["parts"].as_array().map(Vec::len), Some(4));
+    assert_eq!(whole["scenarios"][0]["end"]["reason"], "unreachable");
+    for (index, pod) in others.iter().enumerate() {
+        let head = text(&pod.stdout).lines().next().expect("a journal");
+        let head: Value = serde_json::from_str(head).expect("JSON");
+        assert_eq!(head["summary"]["part"]["number"], index + 2);
+    }
 
     let Some(python) = manifests() else { return };
     let checked = Command::new(python)

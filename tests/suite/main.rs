@@ -18,6 +18,7 @@ mod hostile;
 mod http;
 mod interop;
 mod library;
+mod meet;
 mod metrics;
 mod parts;
 mod plain;

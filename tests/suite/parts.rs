@@ -50,7 +50,7 @@ impl Place {
         self.folder.path().join(name)
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_flowbench"));
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -128,8 +128,26 @@ pub(crate) fn report(folder: &Path) -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
+/// Two results have the same seconds, but for what depends on the order in which fractions are added up.
+pub(crate) fn same_timeline(one: &Value, other: &Value) {
+    let [one, other] = [one, other].map(|s| s["timeline"].as_array().expect("seconds"));
+    assert_eq!(one.len(), other.len());
+    for (one, other) in one.iter().zip(other) {
+        let keys = one.as_object().expect("a second").keys();
+        for key in keys.filter(|key| *key != "executors" && !key.ends_with("histogram")) {
+            match (&one[key], &other[key]) {
+                (one, other) if one.is_f64() => {
+                    let [one, other] = [one, other].map(|value| value.as_f64().expect("a number"));
+                    assert!((one - other).abs() <= 1e-9 * one.abs(), "{key}: {one} {other}");
+                }
+                (one, other) => assert_eq!(one, other, "{key}"),
+            }
+        }
+    }
+}
+
 /// A histogram of a report, read by the library that defines the format.
-fn histogram(latency: &Value) -> Histogram<u64> {
+pub(crate) fn histogram(latency: &Value) -> Histogram<u64> {
     let text = latency["histogram"].as_str().expect("a histogram");
     let bytes = BASE64_STANDARD.decode(text).expect("base64");
     Deserializer::new().deserialize(&mut bytes.as_slice()).expect("a histogram")

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OnceCell;
 
 use self::connect::Connector;
@@ -47,6 +48,16 @@ const PASS_OVER_TIME: Duration = Duration::from_secs(10);
 const fn pass_over_max(message_bytes_max: usize) -> usize {
     const NO_TIME: usize = 16 << 20;
     if message_bytes_max > NO_TIME { message_bytes_max } else { NO_TIME }
+}
+
+/// Opens a connection for HTTP/2, to speak something over it that is not for Flows.
+///
+/// # Errors
+/// As for a session.
+pub(crate) async fn connect(
+    config: &ClientConfig,
+) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static + use<>, CallError> {
+    Connector::new(config, Alpn::Http2)?.connect().await
 }
 
 /// Looks at the TLS options of a configuration, files included, without connecting.

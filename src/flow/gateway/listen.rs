@@ -380,7 +380,11 @@ async fn refuse(mut socket: TcpStream, words: &[u8]) {
     }
 }
 
-fn acceptor(files: &TlsFiles, protocol: Protocol) -> Result<TlsAcceptor, TlsError> {
+/// Accepts TLS with the certificate of these files.
+///
+/// # Errors
+/// When they cannot be used.
+pub(crate) fn acceptor(files: &TlsFiles, protocol: Protocol) -> Result<TlsAcceptor, TlsError> {
     let certificates = |path: &PathBuf| {
         CertificateDer::pem_file_iter(path)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)

@@ -22,3 +22,4 @@ mod sse;
 mod websocket;
 
 pub(super) use self::listen::Server;
+pub(crate) use self::listen::acceptor;

@@ -1,0 +1,404 @@
+//! Every part but the first: it looks for part 1, says who it is, and hears what to do.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::HeaderValue;
+use hyper::body::Incoming;
+use hyper::client::conn::http2::SendRequest;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::sync::{Mutex as AsyncMutex, mpsc};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::body::Body;
+use tonic::client::Grpc;
+use tonic::{Code, Request, Status, Streaming};
+use tonic_prost::ProstCodec;
+
+use super::offset::Offset;
+use super::proto::{self, FromPart, ToPart, from_part, to_part};
+use super::{
+    GREETING_MAX, Gathering, Identity, MESSAGE_MAX, MeetError, PIECE_MAX, PROBE_EVERY, Place,
+    SILENCE_MAX, Tls, cut, grace_after,
+};
+use crate::client::{self, CallError, ClientConfig, TlsOptions};
+use crate::wire::{Protocol, Target};
+
+/// Messages on their way to part 1: seconds of pieces. A part that cannot tell what it measures is lost.
+const UNSENT_MAX: usize = 1024;
+
+/// What part 1 said and nobody has looked at yet.
+const EVENTS_MAX: usize = 256;
+
+/// Exchanges at the start, one after the other, for the offset of the clocks.
+const FIRST_PROBES: usize = 10;
+
+/// What may come in between.
+const EARLY_MAX: usize = 8;
+
+/// How long to wait before part 1 is looked for again.
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
+
+/// A part that was taken.
+#[derive(Debug)]
+pub struct Guest {
+    host: HostLine,
+    /// One run after the other listens to them.
+    events: Arc<AsyncMutex<mpsc::Receiver<FromHost>>>,
+    /// Part 1 says nothing any more.
+    over: CancellationToken,
+    _tasks: [AbortOnDropHandle<()>; 2],
+}
+
+/// What part 1 said, or what became of it. Times are of our own clock.
+#[derive(Debug)]
+pub(crate) enum FromHost {
+    /// All are there; the load begins at this time, if one is set.
+    Start { at: Option<Instant> },
+    /// A scenario begins.
+    Begin { scenario: usize, at: Instant },
+    /// A scenario does not begin.
+    Skip { scenario: usize, reason: String },
+    /// A scenario ends before its time.
+    End { scenario: usize, reason: String },
+    /// Somebody interrupted a part, and so all.
+    Stop { abort: bool },
+    /// All end, because a part was lost.
+    Halt { reason: String, grace: Duration },
+    /// Part 1 was lost.
+    Gone { reason: String, grace: Duration },
+}
+
+/// Where to say something to part 1. Cheap to clone; never waits.
+#[derive(Clone, Debug)]
+pub(crate) struct HostLine {
+    out: mpsc::Sender<FromPart>,
+    clock: Arc<Clock>,
+}
+
+/// Our own time, and what is known of that of part 1.
+#[derive(Debug)]
+struct Clock {
+    start: Instant,
+    offset: Mutex<Offset>,
+}
+
+impl Guest {
+    /// Looks for part 1 until it answers.
+    pub(super) async fn join(
+        place: &Place,
+        own: &Identity,
+        told: &(dyn Fn(&Gathering) + Sync),
+    ) -> Result<Guest, MeetError> {
+        let deadline = Instant::now() + place.wait;
+        let config = config(place);
+        config.check()?;
+        let address = place.address();
+        let mut is_told = false;
+        loop {
+            let reason = match attempt(place, &config, own).await {
+                Ok(guest) => return Ok(guest),
+                Err(Attempt::Final(error)) => return Err(error),
+                Err(Attempt::Again(reason)) => reason,
+            };
+            if Instant::now() + AGAIN_AFTER >= deadline {
+                return Err(MeetError::NoAnswer { address, wait: place.wait, reason });
+            }
+            if !std::mem::replace(&mut is_told, true) {
+                told(&Gathering::Calling { address: address.clone() });
+            }
+            sleep(AGAIN_AFTER).await;
+        }
+    }
+
+    /// Where to say something to part 1.
+    pub(crate) fn host(&self) -> HostLine {
+        self.host.clone()
+    }
+
+    /// What part 1 says.
+    pub(crate) fn events(&self) -> Arc<AsyncMutex<mpsc::Receiver<FromHost>>> {
+        self.events.clone()
+    }
+
+    /// Says that everything was told, and waits until part 1 has heard it.
+    pub(super) async fn close(&self) {
+        const FAREWELL: Duration = Duration::from_secs(3);
+        let heard = async {
+            let done = from_part::Kind::Done(proto::Done {});
+            if self.host.out.send(done.into()).await.is_ok() {
+                // The end of its side is its answer.
+                self.over.cancelled().await;
+            }
+        };
+        let _ = timeout(FAREWELL, heard).await;
+    }
+}
+
+/// How part 1 is reached.
+fn config(place: &Place) -> ClientConfig {
+    let target = Target {
+        protocol: Protocol::Grpc,
+        host: place.host.clone(),
+        port: place.port,
+        tls: place.tls.is_some(),
+        user_info: None,
+    };
+    let Tls { ca, cert, .. } = place.tls.clone().unwrap_or_default();
+    // A certificate that signs itself is one to trust.
+    let tls = TlsOptions { ca: ca.or(cert), ..TlsOptions::default() };
+    ClientConfig { tls, connect_timeout: GREETING_MAX, ..ClientConfig::new(target) }
+}
+
+/// Why part 1 was not met.
+enum Attempt {
+    /// It may not be there yet.
+    Again(String),
+    /// Another attempt would not help.
+    Final(MeetError),
+}
+
+async fn attempt(place: &Place, config: &ClientConfig, own: &Identity) -> Result<Guest, Attempt> {
+    let socket = client::connect(config).await.map_err(|error| match error {
+        CallError::Tls { .. } => Attempt::Final(MeetError::NotTrusted(error)),
+        CallError::Config(error) => Attempt::Final(error.into()),
+        error => Attempt::Again(error.to_string()),
+    })?;
+    let greeting = greet(place, own, TokioIo::new(socket));
+    let greeted = timeout(GREETING_MAX, greeting).await;
+    greeted.unwrap_or_else(|_| Err(Attempt::Again(format!("it said nothing for {GREETING_MAX:?}"))))
+}
+
+/// Introduces this part, and learns the time of part 1.
+async fn greet(
+    place: &Place,
+    own: &Identity,
+    io: impl hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+) -> Result<Guest, Attempt> {
+    let again = |error: &dyn std::error::Error| Attempt::Again(crate::error::chain(error));
+    let (send, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
+        .await
+        .map_err(|error| again(&error))?;
+    let connection = AbortOnDropHandle::new(tokio::spawn(async move {
+        let _ = connection.await;
+    }));
+    let (out, messages) = mpsc::channel(UNSENT_MAX);
+    let say = |kind: from_part::Kind| out.try_send(kind.into()).map_err(|error| again(&error));
+    say(from_part::Kind::Hello(own.hello()))?;
+    let mut request = Request::new(ReceiverStream::new(messages));
+    let token =
+        HeaderValue::try_from(place.token.header()).expect("a token has what headers may have");
+    let token = token.to_str().ok().and_then(|token| token.parse().ok());
+    request.metadata_mut().insert("authorization", token.expect("a token is ASCII"));
+    let origin = http::Uri::from_static("http://meeting.invalid");
+    let mut grpc = Grpc::with_origin(Calls(send), origin).max_decoding_message_size(MESSAGE_MAX);
+    grpc.ready().await.map_err(|error| again(&error))?;
+    let codec = ProstCodec::<FromPart, ToPart>::default();
+    let path = http::uri::PathAndQuery::from_static(proto::JOIN);
+    let answer = grpc.streaming(request, path, codec).await.map_err(|status| refused(&status))?;
+    let mut input = answer.into_inner();
+    let clock = Clock { start: Instant::now(), offset: Mutex::default() };
+    let mut early = Vec::new();
+    for _ in 0..FIRST_PROBES {
+        say(from_part::Kind::Probe(proto::Probe { sent_ns: clock.now() }))?;
+        loop {
+            match input.message().await.map_err(|status| refused(&status))? {
+                None => return Err(Attempt::Again("it ended the connection".into())),
+                Some(ToPart { kind: Some(to_part::Kind::Echo(echo)) }) => break clock.learn(echo),
+                Some(ToPart { kind: Some(to_part::Kind::Welcome(_)) }) => (),
+                // All were there with this one: that is for later.
+                Some(message) if early.len() < EARLY_MAX => early.push(message),
+                Some(_) => return Err(Attempt::Again("it did not wait for an answer".into())),
+            }
+        }
+    }
+    let clock = Arc::new(clock);
+    let (events_in, events) = mpsc::channel(EVENTS_MAX);
+    let of = own.part.of();
+    let host = HostLine { out, clock: clock.clone() };
+    let line = host.clone();
+    let over = CancellationToken::new();
+    let is_over = over.clone();
+    let hears = tokio::spawn(async move {
+        let probes = line.probe();
+        tokio::pin!(probes);
+        let hear = hear(early, input, &clock, &events_in);
+        let gone = tokio::select! {
+            gone = hear => gone,
+            gone = &mut probes => gone,
+        };
+        is_over.cancel();
+        let _ = events_in.send(gone_of(of, gone)).await;
+    });
+    let events = Arc::new(AsyncMutex::new(events));
+    Ok(Guest { host, events, over, _tasks: [connection, AbortOnDropHandle::new(hears)] })
+}
+
+fn refused(status: &Status) -> Attempt {
+    match status.code() {
+        Code::Unauthenticated | Code::FailedPrecondition | Code::InvalidArgument => {
+            Attempt::Final(MeetError::Refused(cut(status.message())))
+        }
+        Code::Unimplemented => {
+            Attempt::Final(MeetError::Refused("what listens there is no part of a load".into()))
+        }
+        _ => Attempt::Again(cut(status.message())),
+    }
+}
+
+/// How part 1 was lost, and how long it had been silent.
+struct Gone {
+    reason: String,
+    silent: Duration,
+}
+
+fn gone_of(of: u64, Gone { reason, silent }: Gone) -> FromHost {
+    let reason = format!("part 1 of {of} was lost: {reason}");
+    FromHost::Gone { reason, grace: grace_after(silent) }
+}
+
+/// Hands on what part 1 says until it says nothing any more.
+async fn hear(
+    early: Vec<ToPart>,
+    mut input: Streaming<ToPart>,
+    clock: &Clock,
+    events: &mpsc::Sender<FromHost>,
+) -> Gone {
+    let lost = |reason: String| Gone { reason, silent: Duration::ZERO };
+    let index = |scenario: u64| usize::try_from(scenario).unwrap_or(usize::MAX);
+    let mut early = early.into_iter();
+    loop {
+        let next = async {
+            match early.next() {
+                Some(message) => Ok(Some(message)),
+                None => input.message().await,
+            }
+        };
+        let message = match timeout(SILENCE_MAX, next).await {
+            Ok(Ok(Some(message))) => message,
+            Ok(Ok(None)) => return lost("its connection ended".into()),
+            Ok(Err(status)) => {
+                return lost(format!("its connection broke: {}", cut(status.message())));
+            }
+            Err(_) => {
+                let reason = format!("it said nothing for {SILENCE_MAX:?}");
+                return Gone { reason, silent: SILENCE_MAX };
+            }
+        };
+        let event = match message.kind {
+            Some(to_part::Kind::Echo(echo)) => {
+                clock.learn(echo);
+                continue;
+            }
+            Some(to_part::Kind::Start(start)) => {
+                FromHost::Start { at: start.at_ns.map(|at| clock.instant(at)) }
+            }
+            Some(to_part::Kind::Begin(begin)) => {
+                FromHost::Begin { scenario: index(begin.scenario), at: clock.instant(begin.at_ns) }
+            }
+            Some(to_part::Kind::Skip(skip)) => {
+                FromHost::Skip { scenario: index(skip.scenario), reason: cut(&skip.reason) }
+            }
+            Some(to_part::Kind::End(end)) => {
+                FromHost::End { scenario: index(end.scenario), reason: cut(&end.reason) }
+            }
+            Some(to_part::Kind::Stop(stop)) => FromHost::Stop { abort: stop.abort },
+            Some(to_part::Kind::Halt(halt)) => FromHost::Halt {
+                reason: cut(&halt.reason),
+                grace: Duration::from_millis(halt.grace_ms),
+            },
+            Some(to_part::Kind::Welcome(_)) | None => {
+                return lost("it said what part 1 never says".into());
+            }
+        };
+        if events.send(event).await.is_err() {
+            return lost("nobody listens any more".into());
+        }
+    }
+}
+
+impl HostLine {
+    /// This part could begin with a scenario.
+    pub(crate) fn ready(&self, scenario: usize) {
+        let round_trip = self.clock.offset().round_trip().as_nanos();
+        self.say(from_part::Kind::Ready(proto::Ready {
+            scenario: scenario as u64,
+            round_trip_ns: u64::try_from(round_trip).unwrap_or(u64::MAX),
+        }));
+    }
+
+    /// Somebody interrupted this part.
+    pub(crate) fn stop(&self, abort: bool) {
+        self.say(from_part::Kind::Stop(proto::Stop { abort }));
+    }
+
+    /// Tells a line of the journal; whether there was room for it.
+    pub(crate) fn line(&self, line: Vec<u8>) -> bool {
+        let line = bytes::Bytes::from(line);
+        let count = line.len().div_ceil(PIECE_MAX).max(1);
+        (0..count).all(|n| {
+            let piece = line.slice(n * PIECE_MAX..line.len().min((n + 1) * PIECE_MAX));
+            self.say(from_part::Kind::Piece(proto::Piece { bytes: piece, last: n + 1 == count }))
+        })
+    }
+
+    fn say(&self, kind: from_part::Kind) -> bool {
+        self.out.try_send(kind.into()).is_ok()
+    }
+
+    /// Asks for the time again and again, which also says that we are there.
+    async fn probe(&self) -> Gone {
+        let mut tick = interval(PROBE_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            let probe = from_part::Kind::Probe(proto::Probe { sent_ns: self.clock.now() });
+            if self.out.send(probe.into()).await.is_err() {
+                return Gone { reason: "its connection ended".into(), silent: Duration::ZERO };
+            }
+        }
+    }
+}
+
+impl Clock {
+    fn offset(&self) -> MutexGuard<'_, Offset> {
+        self.offset.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Our own time, in ns.
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn learn(&self, echo: proto::Echo) {
+        let proto::Echo { sent_ns, received_ns, answered_ns } = echo;
+        self.offset().learn(sent_ns, received_ns, answered_ns, self.now());
+    }
+
+    /// The instant at which the clock of part 1 shows this; now, where that is before our own start.
+    fn instant(&self, theirs: u64) -> Instant {
+        let own = Duration::from_nanos(self.offset().own_ns(theirs));
+        self.start.checked_add(own).unwrap_or_else(Instant::now)
+    }
+}
+
+/// hyper's connection as tonic wants it.
+struct Calls(SendRequest<Body>);
+
+impl tower::Service<http::Request<Body>> for Calls {
+    type Response = http::Response<Incoming>;
+    type Error = hyper::Error;
+    type Future = Pin<Box<dyn Future<Output = hyper::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        Box::pin(self.0.send_request(request))
+    }
+}

@@ -1,0 +1,545 @@
+//! Part 1: it listens, takes those who belong to its load, and hears what they say.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Mutex as AsyncMutex, Semaphore, mpsc, watch};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use tonic::body::Body;
+use tonic::server::{Grpc, StreamingService};
+use tonic::{Request, Response, Status, Streaming};
+use tonic_prost::ProstCodec;
+
+use super::proto::{self, FromPart, ToPart, from_part, to_part};
+use super::{
+    GREETING_MAX, Gathering, Identity, LINE_MAX, Lost, MESSAGE_MAX, MeetError, Member, Place,
+    SILENCE_MAX, Token, cut, grace_after,
+};
+use crate::flow::{TlsFiles, acceptor};
+use crate::wire::Protocol;
+
+/// Messages to one part that it has not read yet. Each is a few bytes, and there are two a second.
+const UNREAD_MAX: usize = 256;
+
+/// What parts said and nobody has looked at yet. Beyond, they are not read.
+const EVENTS_MAX: usize = 1024;
+
+/// Part 1, once it listens.
+#[derive(Debug)]
+pub struct Host {
+    guests: Guests,
+    /// One run after the other listens to them.
+    events: Arc<AsyncMutex<mpsc::Receiver<(u64, FromGuest)>>>,
+    tasks: TaskTracker,
+    place: Place,
+    /// Nobody may come any more.
+    closed: CancellationToken,
+    /// Ends whatever is left.
+    _abort: DropGuard,
+}
+
+/// What one of the others said, or what became of it.
+#[derive(Debug)]
+pub(crate) enum FromGuest {
+    /// It could begin with a scenario.
+    Ready {
+        scenario: usize,
+        /// Its fastest exchange with us.
+        round_trip: Duration,
+    },
+    /// A line of its journal.
+    Line(Vec<u8>),
+    /// Somebody interrupted it.
+    Stop { abort: bool },
+    /// It has told everything.
+    Done,
+    /// It was lost.
+    Gone {
+        reason: String,
+        /// How long what is in flight may still take, if all end for it.
+        grace: Duration,
+    },
+}
+
+/// Those who are there: where part 1 says what all are to do. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Guests(Arc<Door>);
+
+#[derive(Debug)]
+struct Door {
+    own: Identity,
+    token: Token,
+    /// What times of part 1 count from.
+    start: Instant,
+    book: Mutex<Book>,
+    /// Somebody came or went.
+    changed: watch::Sender<()>,
+    events: mpsc::Sender<(u64, FromGuest)>,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    seats: BTreeMap<u64, Seat>,
+    /// Nobody is taken any more.
+    begun: bool,
+}
+
+#[derive(Debug)]
+struct Seat {
+    member: Member,
+    /// `None` once it is gone.
+    out: Option<Outbox>,
+}
+
+/// What ends the listening, and all connections.
+struct Ends {
+    closed: CancellationToken,
+    abort: CancellationToken,
+}
+
+type Outbox = mpsc::Sender<Result<ToPart, Status>>;
+
+impl Host {
+    /// Listens.
+    pub(super) async fn open(place: &Place, own: Identity) -> Result<Host, MeetError> {
+        let tls = place.tls.as_ref().map(|tls| {
+            let (Some(cert), Some(key)) = (tls.cert.clone(), tls.key.clone()) else {
+                return Err(MeetError::NoCertificate);
+            };
+            Ok(acceptor(&TlsFiles { cert, key, client_ca: None }, Protocol::Grpc)?)
+        });
+        let tls = tls.transpose()?;
+        let listener = listen(place)
+            .await
+            .map_err(|source| MeetError::Listen { address: place.address(), source })?;
+        let (events_in, events) = mpsc::channel(EVENTS_MAX);
+        let places = 2 * own.part.of() as usize + 64;
+        let door = Arc::new(Door {
+            own,
+            token: place.token.clone(),
+            start: Instant::now(),
+            book: Mutex::default(),
+            changed: watch::Sender::new(()),
+            events: events_in,
+        });
+        let (tasks, abort) = (TaskTracker::new(), CancellationToken::new());
+        let closed = abort.child_token();
+        let ends = Ends { closed: closed.clone(), abort: abort.clone() };
+        tasks.spawn(door.clone().open(listener, tls, tasks.clone(), ends, places));
+        let (guests, place) = (Guests(door), place.clone());
+        Ok(Host {
+            guests,
+            events: Arc::new(AsyncMutex::new(events)),
+            tasks,
+            place,
+            closed,
+            _abort: abort.drop_guard(),
+        })
+    }
+
+    /// Waits until all parts are there; from then on nobody else is taken. Those who may be missing are
+    /// told to be lost.
+    pub(super) async fn gather(
+        self,
+        told: &(dyn Fn(&Gathering) + Sync),
+    ) -> Result<Host, MeetError> {
+        let deadline = Instant::now() + self.place.wait;
+        let of = self.guests.0.own.part.of();
+        let mut changed = self.guests.0.changed.subscribe();
+        loop {
+            let late = Instant::now() >= deadline;
+            let missing = self.guests.begin_with(late && self.place.lost == Lost::Note);
+            match (missing.is_empty(), late, self.place.lost) {
+                (true, ..) => return Ok(self),
+                (false, true, Lost::Note) => {
+                    for part in missing {
+                        let reason = format!("it did not come within {:?}", self.place.wait);
+                        let gone = FromGuest::Gone { reason, grace: grace_after(Duration::ZERO) };
+                        let _ = self.guests.0.events.send((part, gone)).await;
+                    }
+                    return Ok(self);
+                }
+                (false, true, Lost::Abort) => {
+                    let wait = self.place.wait;
+                    let error = MeetError::Missing { missing, of, wait };
+                    // Those who are there need not wait any longer.
+                    self.guests.halt(&error.to_string(), grace_after(Duration::ZERO));
+                    self.close().await;
+                    return Err(error);
+                }
+                (false, false, _) => told(&Gathering::Waiting { missing, of }),
+            }
+            let _ = timeout_at(deadline, changed.changed()).await;
+        }
+    }
+
+    /// Where to say something to the others.
+    pub(crate) fn guests(&self) -> Guests {
+        self.guests.clone()
+    }
+
+    /// What the others say.
+    pub(crate) fn events(&self) -> Arc<AsyncMutex<mpsc::Receiver<(u64, FromGuest)>>> {
+        self.events.clone()
+    }
+
+    /// What to do when a part is lost.
+    pub(crate) fn lost(&self) -> Lost {
+        self.place.lost
+    }
+
+    /// Lets those go who are still there, and listens no more.
+    pub(super) async fn close(&self) {
+        const FAREWELL: Duration = Duration::from_secs(1);
+        self.guests.0.book().seats.values_mut().for_each(|seat| seat.out = None);
+        self.closed.cancel();
+        self.tasks.close();
+        // What they were told last is on its way. Whoever has not gone by then is sent away.
+        let _ = timeout(FAREWELL, self.tasks.wait()).await;
+    }
+}
+
+/// Listens where the others look for us: on that address if it is one of ours, and otherwise on all, for a
+/// name may stand for an address that others have of us.
+async fn listen(place: &Place) -> io::Result<TcpListener> {
+    let literal: Option<IpAddr> = place.host.parse().ok();
+    let found: Vec<SocketAddr> = match tokio::net::lookup_host((&*place.host, place.port)).await {
+        Ok(found) => found.collect(),
+        // A name that only others know, or that is not known yet.
+        Err(_) => Vec::new(),
+    };
+    let here = found.first().filter(|found| literal.is_some() || found.ip().is_loopback());
+    if let Some(here) = here {
+        match TcpListener::bind(here).await {
+            Err(error) if error.kind() == ErrorKind::AddrNotAvailable => (),
+            bound => return bound,
+        }
+    }
+    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, place.port)).await {
+        Ok(listener) => Ok(listener),
+        Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, place.port)).await,
+    }
+}
+
+impl Guests {
+    /// Begins if all are there, or without those who are not if that is `enough`; gives who is missing.
+    fn begin_with(&self, enough: bool) -> Vec<u64> {
+        let mut book = self.0.book();
+        let missing = |part: &u64| !book.seats.contains_key(part);
+        let missing: Vec<u64> = (2..=self.0.own.part.of()).filter(missing).collect();
+        book.begun |= missing.is_empty() || enough;
+        missing
+    }
+
+    /// How many parts there are.
+    pub(crate) fn of(&self) -> u64 {
+        self.0.own.part.of()
+    }
+
+    /// The machines of all parts, by their numbers.
+    pub(crate) fn members(&self) -> Vec<(u64, Member)> {
+        let book = self.0.book();
+        let others = book.seats.iter().map(|(part, seat)| (*part, seat.member.clone()));
+        std::iter::once((1, self.0.own.member.clone())).chain(others).collect()
+    }
+
+    /// All are there, and the load begins at this time, if one is set.
+    pub(crate) fn start(&self, at: Option<Instant>) {
+        let at_ns = at.map(|at| self.0.ns(at));
+        self.all(to_part::Kind::Start(proto::Start { at_ns }));
+    }
+
+    /// A scenario begins.
+    pub(crate) fn begin(&self, scenario: usize, at: Instant) {
+        let at_ns = self.0.ns(at);
+        self.all(to_part::Kind::Begin(proto::Begin { scenario: scenario as u64, at_ns }));
+    }
+
+    /// A scenario does not begin.
+    pub(crate) fn skip(&self, scenario: usize, reason: &str) {
+        let (scenario, reason) = (scenario as u64, cut(reason));
+        self.all(to_part::Kind::Skip(proto::Skip { scenario, reason }));
+    }
+
+    /// A scenario ends before its time.
+    pub(crate) fn end(&self, scenario: usize, reason: &str) {
+        let (scenario, reason) = (scenario as u64, cut(reason));
+        self.all(to_part::Kind::End(proto::End { scenario, reason }));
+    }
+
+    /// Somebody interrupted a part, and so all.
+    pub(crate) fn stop(&self, abort: bool) {
+        self.all(to_part::Kind::Stop(proto::Stop { abort }));
+    }
+
+    /// All end, because a part was lost.
+    pub(crate) fn halt(&self, reason: &str, grace: Duration) {
+        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        self.all(to_part::Kind::Halt(proto::Halt { reason: cut(reason), grace_ms }));
+    }
+
+    fn all(&self, kind: to_part::Kind) {
+        let message = ToPart::from(kind);
+        for seat in self.0.book().seats.values_mut() {
+            // One that reads nothing is found out by the silence that follows.
+            let told =
+                seat.out.as_ref().is_none_or(|out| out.try_send(Ok(message.clone())).is_ok());
+            if !told {
+                seat.out = None;
+            }
+        }
+    }
+}
+
+impl Door {
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ns(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.start).as_nanos();
+        u64::try_from(since).unwrap_or(u64::MAX)
+    }
+
+    async fn open(
+        self: Arc<Door>,
+        listener: TcpListener,
+        tls: Option<TlsAcceptor>,
+        tasks: TaskTracker,
+        ends: Ends,
+        places: usize,
+    ) {
+        let places = Arc::new(Semaphore::new(places));
+        loop {
+            let next = async {
+                let place = places.clone().acquire_owned().await.expect("it is never closed");
+                (place, listener.accept().await)
+            };
+            let (place, accepted) = tokio::select! {
+                () = ends.closed.cancelled() => return,
+                next = next => next,
+            };
+            // No file descriptors left, or the peer is gone already: the next one may work.
+            let Ok((socket, _)) = accepted else {
+                sleep(Duration::from_millis(10)).await;
+                continue;
+            };
+            let (door, tls, abort) = (self.clone(), tls.clone(), ends.abort.clone());
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = abort.cancelled() => (),
+                    () = door.welcome(socket, tls) => (),
+                }
+                drop(place);
+            });
+        }
+    }
+
+    async fn welcome(self: Arc<Door>, socket: TcpStream, tls: Option<TlsAcceptor>) {
+        let _ = socket.set_nodelay(true); // a socket that refuses is slower, and no worse
+        match tls {
+            None => self.serve(socket).await,
+            Some(tls) => {
+                if let Ok(Ok(socket)) = timeout(GREETING_MAX, tls.accept(socket)).await {
+                    self.serve(socket).await;
+                }
+            }
+        }
+    }
+
+    async fn serve(self: Arc<Door>, io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let known = Arc::new(AtomicBool::new(false));
+        let is_known = known.clone();
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            let (door, known) = (self.clone(), known.clone());
+            async move { Ok::<_, Infallible>(door.answer(request, known).await) }
+        });
+        let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        builder.timer(TokioTimer::new()).max_concurrent_streams(4).max_header_list_size(16 << 10);
+        let stranger = async {
+            sleep(GREETING_MAX).await;
+            if is_known.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            _ = builder.serve_connection(TokioIo::new(io), service) => (),
+            () = stranger => (),
+        }
+    }
+
+    async fn answer(
+        self: Arc<Door>,
+        request: hyper::Request<Incoming>,
+        known: Arc<AtomicBool>,
+    ) -> hyper::Response<Body> {
+        if request.uri().path() != proto::JOIN {
+            return Status::unimplemented("this is the meeting point of a flowbench load")
+                .into_http();
+        }
+        let codec = ProstCodec::<ToPart, FromPart>::default();
+        let mut grpc = Grpc::new(codec).max_decoding_message_size(MESSAGE_MAX);
+        grpc.streaming(Join { door: self, known }, request).await
+    }
+
+    /// Takes a part, or says why not.
+    async fn join(
+        self: Arc<Door>,
+        request: Request<Streaming<FromPart>>,
+        known: Arc<AtomicBool>,
+    ) -> Result<Response<ReceiverStream<Result<ToPart, Status>>>, Status> {
+        let header = request.metadata().get("authorization").map(|value| value.as_bytes());
+        if !header.is_some_and(|header| self.token.is_in(header)) {
+            return Err(Status::unauthenticated("its token is not that of part 1"));
+        }
+        let mut input = request.into_inner();
+        let hello = match timeout(GREETING_MAX, input.message()).await {
+            Ok(Ok(Some(FromPart { kind: Some(from_part::Kind::Hello(hello)) }))) => hello,
+            _ => return Err(Status::invalid_argument("it did not say which part it is")),
+        };
+        let (out, messages) = mpsc::channel(UNREAD_MAX);
+        self.seat(&hello, out.clone()).map_err(Status::failed_precondition)?;
+        known.store(true, Ordering::Relaxed);
+        self.changed.send_replace(());
+        tokio::spawn(self.hear(hello.number, input, out));
+        Ok(Response::new(ReceiverStream::new(messages)))
+    }
+
+    /// Gives a part its seat, or a reason.
+    fn seat(&self, hello: &proto::Hello, out: Outbox) -> Result<(), String> {
+        if let Some(reason) = self.own.refuses(hello) {
+            return Err(reason);
+        }
+        let (number, of) = (hello.number, self.own.part.of());
+        if !(2..=of).contains(&number) {
+            return Err(match number {
+                1 => "part 1 is there already".into(),
+                _ => format!("there is no part {number} of {of}"),
+            });
+        }
+        let mut book = self.book();
+        match book.seats.get(&number).map(|seat| seat.out.is_some()) {
+            Some(true) => return Err(format!("part {number} is there already")),
+            Some(false) => return Err(format!("part {number} was lost, and cannot come again")),
+            None if book.begun => return Err("the load has begun without it".into()),
+            None => (),
+        }
+        // There is room: it is the first message.
+        let _ = out.try_send(Ok(to_part::Kind::Welcome(proto::Welcome {}).into()));
+        book.seats.insert(number, Seat { member: hello.into(), out: Some(out) });
+        Ok(())
+    }
+
+    /// Hears what a part says until it is gone.
+    async fn hear(self: Arc<Door>, part: u64, input: Streaming<FromPart>, out: Outbox) {
+        let heard = self.listen_to(part, input, out).await;
+        {
+            let mut book = self.book();
+            match book.begun {
+                // It may come again.
+                false => drop(book.seats.remove(&part)),
+                true => {
+                    if let Some(seat) = book.seats.get_mut(&part) {
+                        seat.out = None;
+                    }
+                }
+            }
+            if !book.begun {
+                self.changed.send_replace(());
+                return;
+            }
+        }
+        let last = match heard {
+            Ok(()) => FromGuest::Done,
+            Err((reason, silent)) => FromGuest::Gone { reason, grace: grace_after(silent) },
+        };
+        let _ = self.events.send((part, last)).await;
+        self.changed.send_replace(());
+    }
+
+    /// Hands on what a part says; how long it was silent where it was lost.
+    async fn listen_to(
+        &self,
+        part: u64,
+        mut input: Streaming<FromPart>,
+        out: Outbox,
+    ) -> Result<(), (String, Duration)> {
+        let lost = |reason: &str| Err((reason.to_owned(), Duration::ZERO));
+        let mut line = Vec::new();
+        loop {
+            let message = match timeout(SILENCE_MAX, input.message()).await {
+                Ok(Ok(Some(message))) => message,
+                Ok(Ok(None)) => return lost("its connection ended"),
+                Ok(Err(status)) => {
+                    return lost(&format!("its connection broke: {}", cut(status.message())));
+                }
+                Err(_) => {
+                    return Err((format!("it said nothing for {SILENCE_MAX:?}"), SILENCE_MAX));
+                }
+            };
+            let event = match message.kind {
+                Some(from_part::Kind::Probe(proto::Probe { sent_ns })) => {
+                    let now = self.ns(Instant::now());
+                    let echo = proto::Echo { sent_ns, received_ns: now, answered_ns: now };
+                    if out.try_send(Ok(to_part::Kind::Echo(echo).into())).is_err() {
+                        return lost("it does not read what it is told");
+                    }
+                    continue;
+                }
+                Some(from_part::Kind::Piece(piece)) => {
+                    if line.len() + piece.bytes.len() > LINE_MAX {
+                        return lost("it told a line that is longer than any");
+                    }
+                    line.extend_from_slice(&piece.bytes);
+                    if !piece.last {
+                        continue;
+                    }
+                    FromGuest::Line(std::mem::take(&mut line))
+                }
+                Some(from_part::Kind::Ready(proto::Ready { scenario, round_trip_ns })) => {
+                    FromGuest::Ready {
+                        scenario: usize::try_from(scenario).unwrap_or(usize::MAX),
+                        round_trip: Duration::from_nanos(round_trip_ns),
+                    }
+                }
+                Some(from_part::Kind::Stop(proto::Stop { abort })) => FromGuest::Stop { abort },
+                Some(from_part::Kind::Done(_)) => return Ok(()),
+                Some(from_part::Kind::Hello(_)) | None => return lost("it said what no part says"),
+            };
+            if self.events.send((part, event)).await.is_err() {
+                return lost("nobody listens any more");
+            }
+        }
+    }
+}
+
+/// The one method.
+struct Join {
+    door: Arc<Door>,
+    known: Arc<AtomicBool>,
+}
+
+impl StreamingService<FromPart> for Join {
+    type Response = ToPart;
+    type ResponseStream = ReceiverStream<Result<ToPart, Status>>;
+    type Future = BoxFuture<'static, Result<Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, request: Request<Streaming<FromPart>>) -> Self::Future {
+        Box::pin(self.door.clone().join(request, self.known.clone()))
+    }
+}

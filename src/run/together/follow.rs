@@ -1,0 +1,85 @@
+//! Every part but the first.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::task::JoinHandle;
+
+use super::{Course, Go, Halt, follow_signal, hand_on_signals};
+use crate::engine::Stop;
+use crate::meet::{FromHost, Guest, HostLine};
+use crate::run::journal::Entry;
+
+pub(super) struct Follow {
+    host: HostLine,
+}
+
+impl Follow {
+    pub(super) fn new(
+        guest: &Guest,
+        course: &watch::Sender<Course>,
+        stop: &Stop,
+    ) -> (Follow, Vec<JoinHandle<()>>) {
+        let host = guest.host();
+        let listen = listen(guest.events(), course.clone(), stop.clone());
+        let signals = host.clone();
+        let signals = hand_on_signals(stop.clone(), move |abort| signals.stop(abort));
+        (Follow { host }, vec![tokio::spawn(listen), tokio::spawn(signals)])
+    }
+
+    pub(super) fn ready(&self, scenario: usize) {
+        self.host.ready(scenario);
+    }
+
+    pub(super) fn tell(&self, entry: &Entry, line: Vec<u8>, course: &watch::Sender<Course>) {
+        // Of one that ran, everything was told before, and its timeline is long.
+        let told = |summary: &crate::record::summary::ScenarioSummary| !summary.timeline.is_empty();
+        if matches!(entry, Entry::Ended { summary, .. } if told(summary)) {
+            return;
+        }
+        if !self.host.line(line) {
+            // What comes after a gap would tell of a load that never was.
+            let reason = "part 1 does not keep up with what this part has to tell";
+            halt(course, Halt::new(reason.into(), Duration::ZERO, true));
+        }
+    }
+}
+
+fn halt(course: &watch::Sender<Course>, halt: Halt) {
+    course.send_modify(|course| _ = course.halt.get_or_insert(halt));
+}
+
+/// Does what part 1 says.
+async fn listen(
+    events: Arc<Mutex<mpsc::Receiver<FromHost>>>,
+    course: watch::Sender<Course>,
+    stop: Stop,
+) {
+    let order = |scenario: usize, give: &dyn Fn(&mut super::Orders)| {
+        course.send_modify(|course| {
+            // There is none that part 1 has and we have not.
+            if let Some(orders) = course.scenarios.get_mut(scenario) {
+                give(orders);
+            }
+        });
+    };
+    let mut events = events.lock().await;
+    while let Some(event) = events.recv().await {
+        match event {
+            FromHost::Start { at } => course.send_modify(|course| course.started = Some(at)),
+            FromHost::Begin { scenario, at } => {
+                order(scenario, &|orders| orders.go = Some(Go::At(at)))
+            }
+            FromHost::Skip { scenario, reason } => {
+                order(scenario, &|orders| orders.go = Some(Go::Skip(reason.clone())));
+            }
+            FromHost::End { scenario, reason } => {
+                order(scenario, &|orders| orders.end = Some(reason.clone()));
+            }
+            FromHost::Stop { abort } => follow_signal(&stop, abort),
+            FromHost::Halt { reason, grace } => halt(&course, Halt::new(reason, grace, false)),
+            FromHost::Gone { reason, grace } => halt(&course, Halt::new(reason, grace, true)),
+        }
+    }
+}

@@ -1,0 +1,432 @@
+//! One scenario of all parts, as they tell of it. What was measured is added up second by second, and a second
+//! counts once all parts have told of it: so whoever looks sees what one machine would have seen, a moment later.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::record::reason::Reason;
+use crate::record::summary::{End, EndReason, ScenarioSummary, TargetSummary};
+use crate::record::tally::{Counts, Tally};
+use crate::record::{Delta, Histogram, Recording};
+use crate::run::examined::Examined;
+use crate::run::journal::{Entry, EntryError, Told, WORKERS_MAX};
+use crate::run::parts::{Account, Kept, LoadAccount, conclude};
+use crate::run::summarize::{Ending, Outline};
+
+/// One scenario of all parts.
+pub(super) struct Joined {
+    empty: ScenarioSummary,
+    outline: Outline,
+    /// Of any clock: only differences to it are told.
+    start: Instant,
+    /// The seconds of which all parts have told, as one worker's.
+    recording: Recording,
+    /// Those of which some have.
+    waiting: BTreeMap<u64, Tally>,
+    /// In their order, from part 1.
+    rows: Vec<Row>,
+    /// Seconds from this one on do not count: a part was lost, and told of none of them.
+    limit: Option<u64>,
+}
+
+/// What a part told.
+struct Row {
+    stand: Stand,
+    target: TargetSummary,
+    started_at_s: f64,
+    /// Up to which time each of its workers has told everything.
+    told: Vec<Duration>,
+    sent: u64,
+    lag: Histogram,
+    examined: Examined,
+}
+
+/// How far a part is.
+enum Stand {
+    /// It is not ready yet.
+    Coming,
+    /// It waits for the others.
+    Ready,
+    /// It sends.
+    Running,
+    /// Its load is over.
+    Over(Box<Ending>, Vec<Reason>),
+    /// There was none.
+    NotRun(End),
+    /// It was lost, in the middle of its load or before.
+    Lost(String),
+}
+
+/// Whether a scenario can begin.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Readiness {
+    /// Somebody is not ready yet.
+    Waiting,
+    /// All are, but for those who will not send.
+    Ready,
+    /// This part will not send.
+    Without {
+        number: u64,
+        /// Whether any other will.
+        others: bool,
+    },
+}
+
+impl Joined {
+    pub(super) fn new(empty: ScenarioSummary, outline: Outline, of: u64) -> Joined {
+        let row = || Row {
+            stand: Stand::Coming,
+            target: TargetSummary::default(),
+            started_at_s: 0.0,
+            told: Vec::new(),
+            sent: 0,
+            lag: Histogram::new(),
+            examined: Examined::default(),
+        };
+        Joined {
+            empty,
+            outline,
+            start: Instant::now(),
+            recording: Recording::of(1),
+            waiting: BTreeMap::new(),
+            rows: (0..of).map(|_| row()).collect(),
+            limit: None,
+        }
+    }
+
+    /// The same, of which nothing was told yet.
+    pub(super) fn again(&self) -> Joined {
+        Joined::new(self.empty.clone(), self.outline.clone(), self.rows.len() as u64)
+    }
+
+    /// Whether it runs whatever happens.
+    pub(super) fn is_always(&self) -> bool {
+        self.empty.always
+    }
+
+    fn row(&mut self, number: u64) -> Option<&mut Row> {
+        self.rows.get_mut((number as usize).wrapping_sub(1))
+    }
+
+    /// A part could begin.
+    pub(super) fn ready(&mut self, number: u64) {
+        if let Some(row) = self.row(number).filter(|row| matches!(row.stand, Stand::Coming)) {
+            row.stand = Stand::Ready;
+        }
+    }
+
+    /// Whether all could.
+    pub(super) fn readiness(&self) -> Readiness {
+        let waiting = |row: &Row| matches!(row.stand, Stand::Coming);
+        let without = |row: &Row| matches!(row.stand, Stand::NotRun(_) | Stand::Lost(_));
+        if self.rows.iter().any(waiting) {
+            return Readiness::Waiting;
+        }
+        match self.rows.iter().position(without) {
+            None => Readiness::Ready,
+            Some(index) => Readiness::Without {
+                number: index as u64 + 1,
+                others: !self.rows.iter().all(without),
+            },
+        }
+    }
+
+    /// Takes in what a part told. Gives how it ended, if it did so before its time.
+    ///
+    /// # Errors
+    /// When no run tells that.
+    pub(super) fn take(&mut self, number: u64, entry: Entry) -> Result<Option<End>, EntryError> {
+        let Some(row) = self.row(number) else { return Ok(None) };
+        match entry {
+            Entry::Began { target, started_at_s, workers, .. } => {
+                if matches!(row.stand, Stand::Coming | Stand::Ready) {
+                    row.stand = Stand::Running;
+                    (row.target, row.started_at_s) = (target, started_at_s);
+                    row.told = vec![Duration::ZERO; workers.min(WORKERS_MAX)];
+                }
+            }
+            Entry::Measured(told) if matches!(row.stand, Stand::Running) => {
+                self.add(number, *told)?
+            }
+            Entry::Finished { ending, reasons, .. } if matches!(row.stand, Stand::Running) => {
+                let end = ending.end.clone();
+                row.stand = Stand::Over(ending, reasons);
+                self.release();
+                let early = matches!(end.reason, EndReason::Aborted | EndReason::Broken);
+                return Ok(early.then_some(end));
+            }
+            Entry::Ended { summary, .. } if matches!(row.stand, Stand::Coming | Stand::Ready) => {
+                row.stand = Stand::NotRun(summary.end);
+                self.release();
+            }
+            _ => (),
+        }
+        Ok(None)
+    }
+
+    fn add(&mut self, number: u64, told: Told) -> Result<(), EntryError> {
+        let (start, seconds) = (self.start, self.recording.seconds() + self.waiting.len() as u64);
+        let warmup = self.outline.warmup.as_secs_f64();
+        let Some(row) = self.rows.get_mut((number as usize).wrapping_sub(1)) else { return Ok(()) };
+        let (mut delta, examined) = told.delta(start, row.started_at_s + warmup, seconds)?;
+        if let Some(told) = row.told.get_mut(delta.worker) {
+            *told = delta.told.max(*told);
+        }
+        row.examined = examined.unwrap_or(std::mem::take(&mut row.examined));
+        for (second, tally) in delta.seconds.drain(..) {
+            row.sent += tally.sent;
+            row.lag.merge(&tally.lag);
+            if self.limit.is_none_or(|limit| second < limit) {
+                self.waiting.entry(second).or_default().merge(&tally);
+            }
+        }
+        // The rest of it is not kept by the second.
+        self.recording.add(Delta { worker: 0, told: Duration::ZERO, ..delta });
+        self.release();
+        Ok(())
+    }
+
+    /// Counts the seconds of which all parts have told by now.
+    fn release(&mut self) {
+        let complete = self.rows.iter().filter_map(Row::complete).min().unwrap_or(u64::MAX);
+        let later = self.waiting.split_off(&complete);
+        let seconds = std::mem::replace(&mut self.waiting, later).into_iter().collect();
+        let told = if complete == u64::MAX { Duration::MAX } else { Duration::from_secs(complete) };
+        self.recording.add(Delta { worker: 0, told, seconds, ..Delta::default() });
+    }
+
+    /// A part was lost. `cut`: all end, and what counts is what all have told of.
+    pub(super) fn lose(&mut self, number: u64, reason: &str, cut: bool) {
+        let Some(row) = self.row(number).filter(|row| !row.is_over()) else { return };
+        let complete = matches!(row.stand, Stand::Running).then(|| row.complete()).flatten();
+        row.stand = Stand::Lost(reason.to_owned());
+        if let Some(complete) = complete.filter(|_| cut) {
+            let limit = self.limit.map_or(complete, |limit| limit.min(complete));
+            self.limit = Some(limit);
+            self.waiting.split_off(&limit);
+        }
+        self.release();
+    }
+
+    /// Those who are not over.
+    pub(super) fn open(&self) -> Vec<u64> {
+        let rows = (1..).zip(&self.rows);
+        rows.filter(|(_, row)| !row.is_over()).map(|(number, _)| number).collect()
+    }
+
+    /// What all have told of so far.
+    pub(super) fn recording(&self) -> &Recording {
+        &self.recording
+    }
+
+    /// What was counted on the responses of all so far.
+    pub(super) fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for row in &self.rows {
+            counts.assertion_failures += row.examined.assertion_failures();
+            for (name, count) in &row.examined.counters {
+                *counts.counters.entry(name.clone()).or_default() += count;
+            }
+        }
+        counts
+    }
+
+    /// What came of it.
+    pub(super) fn conclude(self) -> ScenarioSummary {
+        let Joined { empty, outline, recording, rows, limit, .. } = self;
+        let of = rows.len() as u64;
+        let kept = limit.map_or(Kept::All, Kept::Until);
+        let accounts = (1..).zip(rows).map(|(number, row)| row.account(number, of, &outline));
+        let accounts = accounts.collect();
+        conclude(empty, &outline, of, accounts, recording, kept)
+    }
+}
+
+impl Row {
+    /// Whole seconds of which it has told; `None` where it will tell of none any more.
+    fn complete(&self) -> Option<u64> {
+        match self.stand {
+            Stand::Coming | Stand::Ready => Some(0),
+            Stand::Running => self.told.iter().min().map(Duration::as_secs),
+            Stand::Over(..) | Stand::NotRun(_) | Stand::Lost(_) => None,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.stand, Stand::Over(..) | Stand::NotRun(_) | Stand::Lost(_))
+    }
+
+    fn account(self, number: u64, of: u64, outline: &Outline) -> Account {
+        let began = !self.told.is_empty();
+        let length = self.told.iter().min().copied().unwrap_or_default();
+        let (ending, reasons, lost) = match self.stand {
+            Stand::Over(ending, reasons) => (*ending, reasons, false),
+            Stand::NotRun(end) => return Account { number, load: Err(end) },
+            Stand::Lost(reason) if !began => {
+                let message = Some(format!("part {number} of {of} was lost: {reason}"));
+                return Account { number, load: Err(End { reason: EndReason::Skipped, message }) };
+            }
+            // Nobody concludes before all are over.
+            _ => (Ending::lost(outline, self.told.len(), length), Vec::new(), true),
+        };
+        let load = LoadAccount {
+            target: self.target,
+            started_at_s: self.started_at_s,
+            workers: self.told.len(),
+            complete: length.as_secs(),
+            sent: self.sent,
+            lag: self.lag,
+            lost,
+            ending,
+            reasons,
+            examined: self.examined,
+        };
+        Account { number, load: Ok(load) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::record::Window;
+    use crate::record::summary::{ClientSummary, PartState};
+    use crate::record::tally::Slowest;
+    use crate::record::validity::Circumstances;
+    use crate::scenario::{Options, load_text};
+
+    /// A scenario of three parts.
+    fn joined() -> Joined {
+        let text = "scenarios: [{name: s, documents: {text: a}, request_size: 1, load: {rate: 9/s, duration: 9s}}]";
+        let suite = load_text("s", text.into(), Path::new(""), &Options::default());
+        let plan = suite.and_then(|suite| crate::plan::resolve(&suite));
+        let plan = plan.unwrap_or_else(|problems| panic!("{problems}"));
+        Joined::new(ScenarioSummary::default(), Outline::new(&plan.scenarios[0]), 3)
+    }
+
+    fn began(joined: &mut Joined, part: u64) {
+        joined.ready(part);
+        let target = TargetSummary::default();
+        let entry = Entry::began(0, &target, Duration::ZERO, 1, None);
+        joined.take(part, entry).expect("it begins");
+    }
+
+    /// A part tells that so many requests, each of so many ms, ended in a second, and of nothing after it.
+    fn told(joined: &mut Joined, part: u64, second: u64, ms: &[u64]) {
+        let count = ms.len() as u64;
+        let mut tally = Tally { offered: count, sent: count, ..Tally::default() };
+        ms.iter().for_each(|ms| tally.response[0].record(Duration::from_millis(*ms)));
+        let delta = Delta {
+            told: Duration::from_secs(second + 1),
+            seconds: vec![(second, tally)],
+            ..Delta::default()
+        };
+        let now = Instant::now();
+        let told = Told::new(0, second as f64 + 1.0, &delta, (now, now), &Slowest::default(), None);
+        joined.take(part, Entry::Measured(Box::new(told))).expect("a second");
+    }
+
+    fn finished(joined: &mut Joined, part: u64, end: EndReason) -> Option<End> {
+        let ending = Ending {
+            end: End { reason: end, message: None },
+            window: Window { length: Duration::from_secs(3), timed: true },
+            client: ClientSummary::default(),
+            circumstances: Circumstances::default(),
+            cut: false,
+            server: None,
+        };
+        let entry = Entry::Finished { scenario: 0, ending: Box::new(ending), reasons: Vec::new() };
+        joined.take(part, entry).expect("it ends")
+    }
+
+    fn seen(joined: &Joined) -> (u64, u64) {
+        (joined.recording().complete(), joined.recording().totals.sent)
+    }
+
+    #[test]
+    fn a_second_counts_once_all_parts_have_told_of_it() {
+        let mut joined = joined();
+        for part in [1, 2] {
+            began(&mut joined, part);
+            told(&mut joined, part, 0, &[1, 2]);
+        }
+        assert_eq!(joined.readiness(), Readiness::Waiting);
+        assert_eq!(seen(&joined), (0, 0), "the third has not even begun");
+        began(&mut joined, 3);
+        told(&mut joined, 3, 0, &[3]);
+        assert_eq!(seen(&joined), (1, 5));
+        told(&mut joined, 1, 1, &[4]);
+        told(&mut joined, 1, 2, &[4]);
+        told(&mut joined, 3, 1, &[4]);
+        assert_eq!(seen(&joined), (1, 5));
+        told(&mut joined, 2, 1, &[4]);
+        assert_eq!(seen(&joined), (2, 8));
+        // Whoever is done holds nobody up.
+        for part in [1, 2, 3] {
+            assert_eq!(finished(&mut joined, part, EndReason::Time), None);
+        }
+        assert!(joined.open().is_empty());
+        assert_eq!(joined.recording().totals.sent, 9);
+        let whole = joined.conclude();
+        assert_eq!(whole.requests.sent, 9);
+        let parts: Vec<_> = whole.parts.iter().map(|part| (part.state, part.sent)).collect();
+        let complete = PartState::Complete;
+        assert_eq!(parts, [(complete, 4), (complete, 3), (complete, 2)]);
+    }
+
+    #[test]
+    fn of_a_part_that_was_lost_only_what_it_told_of_counts_in_all() {
+        for (cut, sent, words) in [
+            (true, 4, "part 2 of 3 was lost after 1 s; figures are of the first 1 s"),
+            (false, 7, "part 2 of 3 was lost after 1 s; figures after that are of the others"),
+        ] {
+            let mut joined = joined();
+            (1..=3).for_each(|part| began(&mut joined, part));
+            told(&mut joined, 2, 0, &[1, 2]);
+            for part in [1, 3] {
+                told(&mut joined, part, 0, &[1]);
+                told(&mut joined, part, 1, &[1]);
+            }
+            joined.lose(2, "its connection ended", cut);
+            joined.lose(2, "again", cut);
+            told(&mut joined, 1, 2, &[1]);
+            for part in [1, 3] {
+                finished(&mut joined, part, EndReason::Time);
+            }
+            let whole = joined.conclude();
+            assert_eq!(whole.requests.sent, sent, "{cut}");
+            assert_eq!(whole.parts[1].state, PartState::Lost);
+            let told: Vec<&str> = whole.validity.reasons.iter().map(|r| &*r.text).collect();
+            assert!(told.contains(&words), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn what_ends_early_in_one_part_is_told() {
+        let mut joined = joined();
+        (1..=3).for_each(|part| began(&mut joined, part));
+        assert!(finished(&mut joined, 1, EndReason::Time).is_none());
+        assert!(finished(&mut joined, 2, EndReason::Aborted).is_some());
+        assert!(finished(&mut joined, 3, EndReason::Broken).is_some());
+    }
+
+    #[test]
+    fn whatever_a_part_tells_there_is_room_for_it() {
+        let mut joined = joined();
+        began(&mut joined, 1);
+        let far = Delta { seconds: vec![(1 << 40, Tally::default())], ..Delta::default() };
+        let now = Instant::now();
+        let told = Told::new(0, 1.0, &far, (now, now), &Slowest::default(), None);
+        assert!(joined.take(1, Entry::Measured(Box::new(told))).is_err());
+        // There is no such part, and this one has not begun.
+        joined.ready(9);
+        finished(&mut joined, 9, EndReason::Time);
+        finished(&mut joined, 2, EndReason::Time);
+        assert_eq!(joined.open(), [1, 2, 3]);
+        let many = Entry::began(0, &TargetSummary::default(), Duration::ZERO, usize::MAX, None);
+        joined.take(2, many).expect("it begins");
+    }
+}

@@ -1,0 +1,301 @@
+//! Part 1: it adds up what all parts tell, and decides what all do.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+use super::joined::{Joined, Readiness};
+use super::{Course, Go, Halt, follow_signal, hand_on_signals};
+use crate::engine::Stop;
+use crate::meet::{FromGuest, Guests, Host, Lost};
+use crate::record::Recording;
+use crate::record::summary::{End, RunPart, ScenarioSummary};
+use crate::record::tally::Counts;
+use crate::run::journal::Entry;
+use crate::run::summarize::Outline;
+
+/// From the decision that all begin until they do, besides the way to the farthest part and back.
+const LEAD: Duration = Duration::from_millis(100);
+
+/// No way is longer.
+const ROUND_TRIP_MAX: Duration = Duration::from_secs(2);
+
+/// How much longer than what is in flight the others may take once all end.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+pub(super) struct Lead(Arc<State>);
+
+struct State {
+    of: u64,
+    lost: Lost,
+    at: Option<Instant>,
+    guests: Guests,
+    scenarios: Mutex<Vec<Scenario>>,
+    /// Counts what was told, so that whoever waits for something looks again.
+    changes: watch::Sender<u64>,
+    course: watch::Sender<Course>,
+    stop: Stop,
+}
+
+struct Scenario {
+    joined: Joined,
+    /// When it is due, if that was set.
+    due: Option<Instant>,
+    decided: bool,
+    /// The slowest of the fastest exchanges with each part.
+    round_trip: Duration,
+}
+
+impl Scenario {
+    /// All begin when it is due, but not before they have heard of it.
+    fn soon(&self) -> Go {
+        let soon = Instant::now() + LEAD + self.round_trip;
+        Go::At(self.due.map_or(soon, |due| due.max(soon)))
+    }
+}
+
+impl Lead {
+    pub(super) fn new(
+        host: &Host,
+        (empty, outlines): (impl Iterator<Item = ScenarioSummary>, &[Outline]),
+        at: Option<Instant>,
+        course: &watch::Sender<Course>,
+        stop: &Stop,
+    ) -> (Lead, Vec<JoinHandle<()>>) {
+        let guests = host.guests();
+        let of = guests.of();
+        let scenario = |(empty, outline): (ScenarioSummary, &Outline)| Scenario {
+            joined: Joined::new(empty, outline.clone(), of),
+            due: None,
+            decided: false,
+            round_trip: Duration::ZERO,
+        };
+        let state = Arc::new(State {
+            of,
+            lost: host.lost(),
+            at,
+            guests: guests.clone(),
+            scenarios: Mutex::new(empty.zip(outlines).map(scenario).collect()),
+            changes: watch::Sender::new(0),
+            course: course.clone(),
+            stop: stop.clone(),
+        });
+        let listen = state.clone().listen(host.events());
+        guests.start(at);
+        course.send_modify(|course| course.started = Some(at));
+        let signals = hand_on_signals(stop.clone(), move |abort| guests.stop(abort));
+        (Lead(state), vec![tokio::spawn(listen), tokio::spawn(signals)])
+    }
+
+    /// Part 1 itself could begin.
+    pub(super) fn ready(&self, scenario: usize, due: Option<Instant>) {
+        self.0.change(scenario, |scenario| {
+            scenario.due = due;
+            scenario.joined.ready(1);
+        });
+    }
+
+    /// What happened in part 1 itself.
+    pub(super) fn tell(&self, entry: Entry) {
+        self.0.take(1, entry);
+    }
+
+    pub(super) fn end(&self, scenario: usize, reason: &str) {
+        self.0.end(scenario, reason);
+    }
+
+    pub(super) fn look<T>(&self, scenario: usize, look: impl FnOnce(&Recording, Counts) -> T) -> T {
+        let scenarios = self.0.scenarios();
+        let joined = &scenarios[scenario].joined;
+        look(joined.recording(), joined.counts())
+    }
+
+    pub(super) async fn whole(&self, scenario: usize) -> ScenarioSummary {
+        let state = &self.0;
+        let always = state.scenarios()[scenario].joined.is_always();
+        let mut changes = state.changes.subscribe();
+        let all = async {
+            // We hold the sender, so it does not fail.
+            let _ =
+                changes.wait_for(|_| state.scenarios()[scenario].joined.open().is_empty()).await;
+        };
+        tokio::select! {
+            () = all => (),
+            () = state.patience(always) => {
+                let open = state.scenarios()[scenario].joined.open();
+                for part in open {
+                    state.lose(part, "it did not end with the others", Duration::ZERO);
+                }
+            }
+        }
+        let mut scenarios = state.scenarios();
+        let joined = &mut scenarios[scenario].joined;
+        let joined = std::mem::replace(joined, joined.again());
+        drop(scenarios);
+        joined.conclude()
+    }
+
+    /// The machines of all parts.
+    pub(super) fn machines(&self) -> Vec<RunPart> {
+        let members = self.0.guests.members();
+        let (of, at) = (self.0.of, self.0.at);
+        // By the clock of part 1, as it was told.
+        let at = at.map(|at| {
+            let (now, clock) = (Instant::now(), jiff::Timestamp::now());
+            let after = at.checked_duration_since(now);
+            let there = match after {
+                Some(after) => clock.checked_add(after),
+                None => clock.checked_sub(now - at),
+            };
+            there.unwrap_or(clock)
+        });
+        let machine = |(number, member): (u64, crate::meet::Member)| RunPart {
+            number,
+            of,
+            host: member.host,
+            cores: member.cores,
+            started_at: member.started_at,
+            at,
+        };
+        members.into_iter().map(machine).collect()
+    }
+}
+
+impl State {
+    fn scenarios(&self) -> MutexGuard<'_, Vec<Scenario>> {
+        self.scenarios.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hears what the other parts say.
+    async fn listen(self: Arc<State>, events: Arc<AsyncMutex<mpsc::Receiver<(u64, FromGuest)>>>) {
+        let mut events = events.lock().await;
+        while let Some((part, event)) = events.recv().await {
+            match event {
+                FromGuest::Ready { scenario, round_trip } => self.change(scenario, |scenario| {
+                    scenario.round_trip = scenario.round_trip.max(round_trip.min(ROUND_TRIP_MAX));
+                    scenario.joined.ready(part);
+                }),
+                FromGuest::Line(line) => match serde_json::from_slice(&line) {
+                    Ok(entry) => self.take(part, entry),
+                    Err(error) => {
+                        self.lose(part, &format!("it told what no part tells: {error}"), PATIENCE)
+                    }
+                },
+                FromGuest::Stop { abort } => follow_signal(&self.stop, abort),
+                FromGuest::Done => {
+                    self.lose(part, "it did not tell all that it measured", PATIENCE)
+                }
+                FromGuest::Gone { reason, grace } => self.lose(part, &reason, grace),
+            }
+        }
+    }
+
+    /// Takes in what a part told.
+    fn take(&self, part: u64, entry: Entry) {
+        let (index, mut early) = (entry.scenario(), Ok(None));
+        self.change(index, |scenario| early = scenario.joined.take(part, entry));
+        match early {
+            Ok(None) => (),
+            // What ended it in one part ends it in all, unless they were told to end it.
+            Ok(Some(End { message, .. })) => {
+                let why = message.unwrap_or_else(|| "it ended before its time".into());
+                self.end(index, &format!("part {part} of {}: {why}", self.of));
+            }
+            Err(error) => {
+                self.lose(part, &format!("it told what no part tells: {error}"), PATIENCE)
+            }
+        }
+    }
+
+    /// A part was lost. If it is done with everything, that is none of ours.
+    fn lose(&self, part: u64, reason: &str, grace: Duration) {
+        let aborts = self.lost == Lost::Abort;
+        let mut scenarios = self.scenarios();
+        let open = |scenario: &Scenario| scenario.joined.open().contains(&part);
+        if !scenarios.iter().any(open) {
+            return;
+        }
+        scenarios.iter_mut().for_each(|scenario| scenario.joined.lose(part, reason, aborts));
+        drop(scenarios);
+        if aborts {
+            let reason = format!("part {part} of {} was lost: {reason}", self.of);
+            self.guests.halt(&reason, grace);
+            let halt = Halt::new(reason, grace, false);
+            self.course.send_modify(|course| _ = course.halt.get_or_insert(halt));
+        }
+        self.changes.send_modify(|changes| *changes += 1);
+        let count = self.scenarios().len();
+        (0..count).for_each(|index| self.decide(index));
+    }
+
+    /// Changes what is known of a scenario, and decides whether it begins.
+    fn change(&self, index: usize, change: impl FnOnce(&mut Scenario)) {
+        match self.scenarios().get_mut(index) {
+            Some(scenario) => change(scenario),
+            // There is none that a part has and we have not.
+            None => return,
+        }
+        self.changes.send_modify(|changes| *changes += 1);
+        self.decide(index);
+    }
+
+    /// Has a scenario begin once all are ready.
+    fn decide(&self, index: usize) {
+        let mut scenarios = self.scenarios();
+        let scenario = &mut scenarios[index];
+        if scenario.decided {
+            return;
+        }
+        let go = match scenario.joined.readiness() {
+            Readiness::Waiting => return,
+            Readiness::Ready => scenario.soon(),
+            // One that tidies up does what it can.
+            Readiness::Without { others: true, .. }
+                if self.lost == Lost::Note || scenario.joined.is_always() =>
+            {
+                scenario.soon()
+            }
+            Readiness::Without { number, .. } => {
+                Go::Skip(format!("part {number} of {} could not begin", self.of))
+            }
+        };
+        scenario.decided = true;
+        drop(scenarios);
+        match &go {
+            Go::At(at) => self.guests.begin(index, *at),
+            Go::Skip(reason) => self.guests.skip(index, reason),
+        }
+        self.course.send_modify(|course| course.scenarios[index].go = Some(go));
+    }
+
+    /// Ends a scenario in all parts.
+    fn end(&self, index: usize, reason: &str) {
+        let ends = self.course.send_if_modified(|course| {
+            let orders = &mut course.scenarios[index];
+            let news = orders.end.is_none();
+            orders.end.get_or_insert_with(|| reason.to_owned());
+            news
+        });
+        if ends {
+            self.guests.end(index, reason);
+        }
+    }
+
+    /// Waits until the others should be done with a scenario, once all end.
+    async fn patience(&self, always: bool) {
+        let mut course = self.course.subscribe();
+        let halted = async {
+            let halted = course.wait_for(|course| course.halts(always).is_some()).await;
+            let until = halted.ok().and_then(|course| Some(course.halts(always)?.until));
+            until.unwrap_or_else(Instant::now)
+        };
+        let until = tokio::select! {
+            until = halted => until,
+            () = self.stop.abort.cancelled() => Instant::now(),
+        };
+        sleep_until(until + PATIENCE).await;
+    }
+}

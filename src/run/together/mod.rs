@@ -1,0 +1,240 @@
+//! A run in parts that are connected: part 1 leads, the others follow. All parts carry their plan out as any run
+//! does; what they have in common is its course, which part 1 decides: when a scenario begins, and when one ends
+//! before its time.
+
+mod follow;
+mod joined;
+mod lead;
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::RunError;
+use super::journal::Entry;
+use super::summarize::{self, Outline};
+use crate::engine::Stop;
+use crate::meet::{MeetError, Meeting};
+use crate::plan::Plan;
+use crate::record::Recording;
+use crate::record::summary::{RunPart, ScenarioSummary};
+use crate::record::tally::Counts;
+use follow::Follow;
+use lead::Lead;
+
+/// The other parts, and what all do.
+pub(super) struct Together {
+    side: Side,
+    course: watch::Sender<Course>,
+    /// Ends with it.
+    _tasks: Vec<AbortOnDropHandle<()>>,
+}
+
+enum Side {
+    Leads(Lead),
+    Follows(Follow),
+}
+
+/// What all parts do.
+#[derive(Clone, Debug, Default)]
+struct Course {
+    /// All are there, and the load begins at this time, if one is set.
+    started: Option<Option<Instant>>,
+    /// By the index of the scenario.
+    scenarios: Vec<Orders>,
+    halt: Option<Halt>,
+}
+
+/// What all do with a scenario.
+#[derive(Clone, Debug, Default)]
+struct Orders {
+    go: Option<Go>,
+    /// Why it ends before its time.
+    end: Option<String>,
+}
+
+/// How a scenario begins.
+#[derive(Clone, Debug)]
+pub(super) enum Go {
+    /// At this instant.
+    At(Instant),
+    /// Not at all.
+    Skip(String),
+}
+
+/// A part was lost, so all end.
+#[derive(Clone, Debug)]
+struct Halt {
+    reason: String,
+    /// When what is in flight is given up.
+    until: Instant,
+    /// Whether nobody is left who could lead.
+    alone: bool,
+}
+
+impl Course {
+    /// What ends a scenario, or one that always runs.
+    fn halts(&self, always: bool) -> Option<&Halt> {
+        self.halt.as_ref().filter(|halt| halt.alone || !always)
+    }
+}
+
+impl Halt {
+    fn new(reason: String, grace: Duration, alone: bool) -> Halt {
+        Halt { reason, until: Instant::now() + grace, alone }
+    }
+}
+
+impl Together {
+    /// Begins together with the others: `at` is when part 1 was told to begin, and what comes back is when that is.
+    pub(super) async fn begin(
+        meeting: Meeting,
+        plan: &Plan,
+        outlines: &[Outline],
+        at: Option<Instant>,
+        stop: &Stop,
+    ) -> Result<(Together, Option<Instant>), RunError> {
+        let scenarios = vec![Orders::default(); plan.scenarios.len()];
+        let course = watch::Sender::new(Course { scenarios, ..Course::default() });
+        let mut started = course.subscribe();
+        let (side, tasks) = match meeting {
+            Meeting::Host(host) => {
+                let empty = (0..plan.scenarios.len()).map(|index| summarize::empty(plan, index));
+                let (lead, tasks) = Lead::new(&host, (empty, outlines), at, &course, stop);
+                (Side::Leads(lead), tasks)
+            }
+            Meeting::Guest(guest) => {
+                let (follow, tasks) = Follow::new(&guest, &course, stop);
+                (Side::Follows(follow), tasks)
+            }
+        };
+        let tasks = tasks.into_iter().map(AbortOnDropHandle::new).collect();
+        let together = Together { side, course, _tasks: tasks };
+        let started = started.wait_for(|course| course.started.is_some() || course.halt.is_some());
+        let course = tokio::select! {
+            course = started => course.expect("we hold the sender").clone(),
+            () = stop.drain.cancelled() => {
+                return Err(MeetError::Ended("it was interrupted".into()).into());
+            }
+        };
+        match (course.started, course.halt) {
+            (Some(at), _) => Ok((together, at)),
+            (None, halt) => {
+                let reason = halt.map(|halt| halt.reason).unwrap_or_default();
+                Err(MeetError::Ended(reason).into())
+            }
+        }
+    }
+
+    /// This part could begin with a scenario; gives when all do. `due` is when part 1 was to begin with it.
+    pub(super) async fn ready(&self, scenario: usize, due: Option<Instant>) -> Go {
+        match &self.side {
+            Side::Leads(lead) => lead.ready(scenario, due),
+            Side::Follows(follow) => follow.ready(scenario),
+        }
+        let mut course = self.course.subscribe();
+        let decided = course.wait_for(|course| {
+            course.scenarios[scenario].go.is_some() || course.halts(true).is_some()
+        });
+        let course = decided.await.expect("we hold the sender");
+        match (&course.scenarios[scenario].go, course.halts(true)) {
+            (Some(go), _) => go.clone(),
+            (None, halt) => Go::Skip(halt.map(|halt| halt.reason.clone()).unwrap_or_default()),
+        }
+    }
+
+    /// Tells what happened in this part. `line` is the same as its journal has it.
+    pub(super) fn tell(&self, entry: Entry, line: Vec<u8>) {
+        match &self.side {
+            Side::Leads(lead) => lead.tell(entry),
+            Side::Follows(follow) => follow.tell(&entry, line, &self.course),
+        }
+    }
+
+    /// Why a scenario ends before its time, as soon as that is so; and when what is in flight is given up,
+    /// if it does not have all the time it wants. One that `always` runs does so as long as somebody leads.
+    /// `ends`: it does already, and only the latter is of interest.
+    pub(super) async fn ended(
+        &self,
+        scenario: usize,
+        always: bool,
+        ends: bool,
+    ) -> (String, Option<Instant>) {
+        let mut course = self.course.subscribe();
+        let ended = course.wait_for(|course| {
+            let told = !ends && course.scenarios[scenario].end.is_some();
+            course.halts(always).is_some() || told
+        });
+        let course = ended.await.expect("we hold the sender");
+        match (course.halts(always), &course.scenarios[scenario].end) {
+            (Some(halt), _) => (halt.reason.clone(), Some(halt.until)),
+            (None, end) => (end.clone().unwrap_or_default(), None),
+        }
+    }
+
+    /// Why a scenario that waits does not begin any more, as soon as that is so.
+    pub(super) async fn halted(&self, always: bool) -> String {
+        let mut course = self.course.subscribe();
+        let halted = course.wait_for(|course| course.halts(always).is_some()).await;
+        let course = halted.expect("we hold the sender");
+        course.halts(always).map(|halt| halt.reason.clone()).unwrap_or_default()
+    }
+
+    /// Ends a scenario in all parts, if this is part 1.
+    pub(super) fn end(&self, scenario: usize, reason: &str) {
+        if let Side::Leads(lead) = &self.side {
+            lead.end(scenario, reason);
+        }
+    }
+
+    /// Looks at what all parts have told of, if this is part 1.
+    pub(super) fn look<T>(
+        &self,
+        scenario: usize,
+        look: impl FnOnce(&Recording, Counts) -> T,
+    ) -> Option<T> {
+        match &self.side {
+            Side::Leads(lead) => Some(lead.look(scenario, look)),
+            Side::Follows(_) => None,
+        }
+    }
+
+    /// Whether this is part 1.
+    pub(super) fn leads(&self) -> bool {
+        matches!(self.side, Side::Leads(_))
+    }
+
+    /// What came of a scenario in all parts, if this is part 1: waits until all are done with it.
+    pub(super) async fn whole(&self, scenario: usize) -> Option<ScenarioSummary> {
+        match &self.side {
+            Side::Leads(lead) => Some(lead.whole(scenario).await),
+            Side::Follows(_) => None,
+        }
+    }
+
+    /// The machines of all parts, if this is part 1.
+    pub(super) fn machines(&self) -> Vec<RunPart> {
+        match &self.side {
+            Side::Leads(lead) => lead.machines(),
+            Side::Follows(_) => Vec::new(),
+        }
+    }
+}
+
+/// Hands the signals to stop on to the others.
+async fn hand_on_signals(stop: Stop, tell: impl Fn(bool)) {
+    stop.drain.cancelled().await;
+    tell(stop.abort.is_cancelled());
+    stop.abort.cancelled().await;
+    tell(true);
+}
+
+/// Follows a signal from another part.
+fn follow_signal(stop: &Stop, abort: bool) {
+    stop.drain.cancel();
+    if abort {
+        stop.abort.cancel();
+    }
+}
