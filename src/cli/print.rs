@@ -67,7 +67,7 @@ pub(super) fn format(json: bool, quiet: bool) -> Format {
     match (json, quiet) {
         (true, _) => Format::Json,
         (false, true) => Format::Verdict,
-        (false, false) => Format::Terminal { color: colored() },
+        (false, false) => Format::Terminal { color: colored(), columns: columns() },
     }
 }
 
@@ -79,6 +79,15 @@ pub(super) fn output(json: bool) -> Output {
 /// Whether stderr is a terminal.
 pub(super) fn err_is_terminal() -> bool {
     io::stderr().is_terminal()
+}
+
+/// How wide stdout is.
+pub(super) fn columns() -> usize {
+    const OTHERWISE: usize = 80;
+    match out_is_terminal() {
+        true => usize::from(console::Term::stdout().size().1).max(OTHERWISE),
+        false => OTHERWISE,
+    }
 }
 
 /// Whether stdout is a terminal.

@@ -256,6 +256,9 @@ fn kind(args: &Args) -> Result<Format, Problem> {
         Kind::Csv => Format::Csv,
         Kind::Hlog => Format::Hlog,
         Kind::Prometheus => Format::Prometheus,
-        Kind::Terminal => Format::Terminal { color: args.output.is_none() && print::colored() },
+        Kind::Terminal => Format::Terminal {
+            color: args.output.is_none() && print::colored(),
+            columns: if args.output.is_none() { print::columns() } else { 80 },
+        },
     })
 }

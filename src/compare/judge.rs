@@ -131,6 +131,8 @@ pub fn judge(
         .map(|((sample, trials), (changes, shift))| {
             let gates: Vec<GateResult> = results.by_ref().take(trials.len()).collect();
             ScenarioComparison {
+                load: String::new(),
+                target: String::new(),
                 name: sample.name.clone(),
                 verdict: overall(gates.iter().map(|gate| gate.verdict)),
                 runs: [sample.base.len(), sample.candidate.len()],
@@ -151,6 +153,8 @@ pub(super) fn missing(name: &str, base: Vec<Run>, gates: &[Gate]) -> Option<Scen
     let gates: Vec<GateResult> = trials.map(|trial| trial.result(0.0)).collect();
     let verdict = overall(gates.iter().map(|gate| gate.verdict))?;
     Some(ScenarioComparison {
+        load: String::new(),
+        target: String::new(),
         name: sample.name,
         verdict: Some(verdict),
         runs: [sample.base.len(), 0],

@@ -19,6 +19,7 @@ pub mod trend;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 pub use crate::metric::{Measure, Metric, Part, Statistic};
@@ -29,7 +30,7 @@ pub use sample::{Run, Sample, Second};
 
 use crate::record::HistogramError;
 use crate::record::reason::{Code, Reason};
-use crate::record::summary::Summary;
+use crate::record::summary::{Environment, Summary};
 use noise::{Noise, TightGate};
 
 /// The schema of a saved comparison.
@@ -104,6 +105,10 @@ pub struct Comparison {
     pub inconclusive: OnInconclusive,
     /// Minimum confidence level of the intervals.
     pub confidence: f64,
+    /// Where the runs were made, by the first of the base.
+    pub environment: Environment,
+    /// When the first and the last of all runs began.
+    pub started_at: [Timestamp; 2],
     /// The results of the base.
     pub base: Vec<String>,
     /// The results of the candidate.
@@ -128,6 +133,10 @@ pub struct Comparison {
 pub struct ScenarioComparison {
     /// Name of the scenario.
     pub name: String,
+    /// Its load, in words.
+    pub load: String,
+    /// Where its requests went: Flow and protocol.
+    pub target: String,
     /// Verdict over its gates; null if there are none.
     pub verdict: Option<Verdict>,
     /// Number of runs of the base and of the candidate.
@@ -253,6 +262,9 @@ pub fn compare(
     if let Some(obstacle) = obstacle {
         scenarios.iter_mut().for_each(|scenario| scenario.leave_open(&obstacle));
     }
+    for scenario in &mut scenarios {
+        scenario.tell_of(base);
+    }
     let verdict = overall(scenarios.iter().filter_map(|scenario| scenario.verdict));
     let labels = |side: &[Saved]| side.iter().map(|saved| saved.label.clone()).collect();
     Ok(Comparison {
@@ -262,6 +274,8 @@ pub fn compare(
         verdict,
         inconclusive: options.inconclusive,
         confidence: 1.0 - 2.0 * options.alpha,
+        environment: base[0].summary.environment.clone(),
+        started_at: span(base, candidate),
         base: labels(base),
         candidate: labels(candidate),
         forced: differences,
@@ -301,7 +315,22 @@ impl Comparison {
     }
 }
 
+/// When the first and the last run of two sides began.
+fn span(base: &[Saved], candidate: &[Saved]) -> [Timestamp; 2] {
+    let all = base.iter().chain(candidate).map(|saved| saved.summary.started_at);
+    [all.clone().min().unwrap_or_default(), all.max().unwrap_or_default()]
+}
+
 impl ScenarioComparison {
+    /// Says what was run, by the first result that has it.
+    fn tell_of(&mut self, base: &[Saved]) {
+        let mut all = base.iter().flat_map(|saved| &saved.summary.scenarios);
+        if let Some(scenario) = all.find(|scenario| scenario.name == self.name) {
+            self.load.clone_from(&scenario.load);
+            self.target = format!("{} over {}", scenario.target.flow, scenario.target.protocol);
+        }
+    }
+
     /// Makes all gates inconclusive, whatever the figures say.
     fn leave_open(&mut self, obstacle: &Difference) {
         for gate in &mut self.gates {

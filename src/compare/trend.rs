@@ -14,6 +14,7 @@ use super::sample::{Run, executors};
 use super::{CompareError, Saved, comparable, names};
 use crate::metric::Metric;
 use crate::random::Key;
+use crate::record::summary::Environment;
 use crate::stats::median;
 
 /// The schema of a saved trend.
@@ -42,6 +43,8 @@ pub struct Trend {
     pub effect_min: f64,
     /// The results, oldest first.
     pub results: Vec<TrendResult>,
+    /// Where the newest was made.
+    pub environment: Environment,
     /// Results that cannot be compared with the newest one, and why.
     pub left_out: Vec<LeftOut>,
     /// One series for each metric of each scenario.
@@ -71,6 +74,8 @@ pub struct LeftOut {
 pub struct Series {
     /// Name of the scenario.
     pub scenario: String,
+    /// Its load in the newest result, in words.
+    pub load: String,
     /// Name of the metric, as in gates.
     pub metric: String,
     /// `ms`, `share` or `per_s`.
@@ -147,6 +152,10 @@ pub fn trend(mut results: Vec<Saved>, effect_min: f64) -> Result<Trend, CompareE
         schema: SCHEMA,
         suite: newest.first().map(|saved| saved.summary.suite.clone()).unwrap_or_default(),
         effect_min,
+        environment: newest
+            .first()
+            .map(|saved| saved.summary.environment.clone())
+            .unwrap_or_default(),
         results: kept
             .into_iter()
             .map(|saved| TrendResult { label: saved.label, started_at: saved.summary.started_at })
@@ -170,6 +179,11 @@ fn rows(name: &str, results: &[Saved], effect_min: f64) -> Result<Vec<Series>, C
         .map(|name| name.parse().expect("they are metrics"))
         .chain(executors.into_iter().map(|name| Metric::executor(name, 0.5)));
     let key = Key::new(0).part(name);
+    let of_name = |saved: &Saved| {
+        let mut all = saved.summary.scenarios.iter();
+        all.find(|scenario| scenario.name == name).map(|scenario| scenario.load.clone())
+    };
+    let load = results.iter().rev().find_map(of_name).unwrap_or_default();
     let rows = metrics.map(|metric: Metric| {
         let finite = |run: &Run| run.value(&metric).filter(|value| value.is_finite());
         let values: Vec<Option<f64>> =
@@ -186,6 +200,7 @@ fn rows(name: &str, results: &[Saved], effect_min: f64) -> Result<Vec<Series>, C
         });
         Series {
             scenario: name.to_owned(),
+            load: load.clone(),
             metric: metric.to_string(),
             unit: metric.unit().name(),
             rises_to_worse: metric.rises_to_worse(),

@@ -57,6 +57,12 @@ pub(crate) fn headers(given: &Map) -> Result<RequestHeaders, HttpRequestError> {
 }
 
 impl Http {
+    /// Method and path, as they are written.
+    pub(crate) fn shown(&self) -> String {
+        let parts = self.parts.template.to_json();
+        format!("{} {}", self.method, parts["path"].as_str().unwrap_or_default())
+    }
+
     /// The `index`-th request. `captured` is what earlier steps of the iteration kept.
     ///
     /// # Errors

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::Histogram;
 use super::recording::{Recording, Second};
 use super::summary::{
-    ClientSummary, DocumentCounts, ErrorSummary, ExecutorSummary, InFlightSummary, Lag, Latency,
-    Requests, RouteSummary, ScenarioSummary, SlowSummary, StepSummary, Throughput, TimelineSecond,
-    WarmupSummary, ms,
+    ByteCounts, ClientSummary, DocumentCounts, ErrorSummary, ExecutorSummary, InFlightSummary, Lag,
+    Latency, Requests, RouteSummary, ScenarioSummary, SlowSummary, StepSummary, Throughput,
+    TimelineSecond, WarmupSummary, ms,
 };
 use super::tally::{InFlight, StepTally, Tally};
 use super::why::{WhySummary, why};
@@ -170,6 +170,7 @@ impl TimelineSecond {
             completed: Some(second.ok_in_time),
             completed_documents: Some(second.documents_in_time),
             in_flight: second.in_flight,
+            clients: None,
             p50: response.quantile(0.5).map(ms),
             p99: response.quantile(0.99).map(ms),
             max: response.max().map(ms),
@@ -203,6 +204,7 @@ impl Recording {
             duration_s: window.length.as_secs_f64(),
             requests,
             documents: self.documents(),
+            bytes: Some(ByteCounts { sent: totals.bytes_sent, received: totals.bytes_received }),
             throughput: Throughput::new(totals, window),
             error_rate: requests.error_rate(),
             response_time_ms: Latency::new(totals.ok()),

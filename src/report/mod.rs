@@ -43,10 +43,12 @@ pub enum Format {
     Prometheus,
     /// The verdict in one line.
     Verdict,
-    /// A few lines at the end of a run, at most 80 columns wide.
+    /// A few lines at the end of a run.
     Terminal {
         /// Whether to use colours.
         color: bool,
+        /// How wide the terminal is; 80 at least, and where nobody knows.
+        columns: usize,
     },
 }
 
@@ -64,6 +66,6 @@ pub fn write(summary: &Summary, format: Format, out: &mut dyn io::Write) -> io::
         Format::Hlog => hlog::write(summary, out),
         Format::Prometheus => prometheus::write(summary, out),
         Format::Verdict => terminal::write_verdict(summary, false, out),
-        Format::Terminal { color } => terminal::write(summary, color, out),
+        Format::Terminal { color, columns } => terminal::write(summary, color, columns, out),
     }
 }

@@ -10,8 +10,11 @@ use super::words::{
 use crate::record::summary::{PartState, ScenarioSummary, Summary, Verdict};
 use crate::server::ServerSummary;
 
-/// Maximum width of a line.
-const COLUMNS: usize = 80;
+/// Width of a line where no terminal says another.
+pub(crate) const COLUMNS: usize = 80;
+
+/// A name that is longer stands in a line of its own.
+const NAME_MAX: usize = 60;
 
 /// Maximum number of errors per scenario; the report has them all.
 const ERRORS: usize = 3;
@@ -20,8 +23,17 @@ const ERRORS: usize = 3;
 const FIGURES: [(&str, usize); 6] =
     [("requests", 10), ("rate", 9), ("p50", 8), ("p99", 8), ("failed", 8), ("", 13)];
 
-pub(super) fn write(summary: &Summary, color: bool, out: &mut dyn io::Write) -> io::Result<()> {
-    let name_width = COLUMNS - FIGURES.iter().map(|(_, width)| width).sum::<usize>();
+pub(super) fn write(
+    summary: &Summary,
+    color: bool,
+    columns: usize,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    // As wide as the longest name needs, as far as there is room.
+    let room = columns.max(COLUMNS) - FIGURES.iter().map(|(_, width)| width).sum::<usize>();
+    let longest = summary.scenarios.iter().map(|scenario| width(&scenario.name)).max();
+    let least = COLUMNS - FIGURES.iter().map(|(_, width)| width).sum::<usize>();
+    let name_width = (longest.unwrap_or(0) + 1).clamp(least, room.min(NAME_MAX).max(least));
     write!(out, "{:name_width$}", "")?;
     for (heading, width) in FIGURES {
         write!(out, "{heading:>width$}")?;
@@ -76,8 +88,16 @@ fn row(
     color: bool,
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
-    let name = fit(&scenario.name, name_width);
-    write!(out, "{name}{:1$}", "", name_width - width(&name))?;
+    if width(&scenario.name) < name_width {
+        let name = fit(&scenario.name, name_width);
+        write!(out, "{name}{:1$}", "", name_width - width(&name))?;
+    } else {
+        // Cut, the rows of a matrix would all look the same.
+        for line in wrap(&scenario.name, COLUMNS) {
+            writeln!(out, "{line}")?;
+        }
+        write!(out, "{:name_width$}", "")?;
+    }
     let figures = [
         count(scenario.requests.sent),
         rate(scenario.throughput.requests_per_s),

@@ -5,7 +5,8 @@ use std::time::Duration;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::record::summary::{
-    EndReason, Latency, ScenarioSummary, Summary, ThresholdSummary, UnmatchedReplies, Verdict,
+    EndReason, Environment, Latency, ScenarioSummary, Summary, ThresholdSummary, UnmatchedReplies,
+    Verdict,
 };
 use crate::record::why::{About, Factor};
 use crate::units::ByteSize;
@@ -168,6 +169,23 @@ pub(super) fn end(scenario: &ScenarioSummary) -> Option<String> {
         Some(message) => format!("{words}: {message}"),
         None => words.into(),
     })
+}
+
+/// The machine: system, processor, cores and memory.
+pub(super) fn machine(environment: &Environment) -> String {
+    let Environment { os, kernel, arch, cpu, cores, cpu_quota, memory_bytes, .. } = environment;
+    let mut machine = format!("{os} {} {arch}", kernel.as_deref().unwrap_or_default());
+    if let Some(cpu) = cpu {
+        machine.push_str(&format!(", {cpu}"));
+    }
+    machine.push_str(&format!(", {cores} cores"));
+    if let Some(quota) = cpu_quota {
+        machine.push_str(&format!(" (limited to {})", three_digits(*quota)));
+    }
+    if let Some(bytes) = memory_bytes {
+        machine.push_str(&format!(", {}", ByteSize::new(*bytes).approximate()));
+    }
+    machine
 }
 
 /// The verdict of the run in one sentence.

@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 use super::examined::Examined;
 use super::timing::describe;
 use super::{Context, seconds};
-use crate::plan::{Load, Plan, Scenario};
+use crate::documents::Documents;
+use crate::plan::{Load, Origin, Plan, Scenario, Step, Work};
 use crate::record::reason::{Code, Reason};
 use crate::record::summary::{
     ChoiceSummary, ClientSummary, End, EndReason, ScenarioSummary, TargetSummary, Validity,
+    WorkSummary,
 };
 use crate::record::validity::{self, Circumstances};
 use crate::record::{Recording, Window, cut};
@@ -28,6 +30,10 @@ pub(super) struct Outline {
     pub(super) thresholds: Vec<Condition>,
     /// Whether requests are due by the clock.
     pub(super) open: bool,
+    /// How many clients there are over time, where that changes: the ends of straight lines, in seconds from the
+    /// start of what is measured.
+    #[serde(default)]
+    pub(super) clients: Vec<(f64, f64)>,
     pub(super) warmup: Duration,
 }
 
@@ -60,6 +66,7 @@ impl Outline {
             choices: scenario.shares().collect(),
             thresholds: scenario.thresholds.iter().map(|t| t.that.clone()).collect(),
             open: matches!(scenario.load, Load::Open { .. }),
+            clients: clients(&scenario.load),
             warmup: scenario.warmup,
         }
     }
@@ -88,6 +95,30 @@ impl Ending {
     }
 }
 
+/// How many clients a load has over time, where that changes.
+fn clients(load: &Load) -> Vec<(f64, f64)> {
+    let Load::Closed { clients, .. } = load else { return Vec::new() };
+    if clients.as_constant().is_some() {
+        return Vec::new();
+    }
+    let mut ends = Vec::new();
+    let mut at = 0.0;
+    for stage in clients.stages() {
+        ends.push((at, stage.from));
+        // One without an end goes on for longer than any load.
+        at += stage.length.map_or(1e9, |length| length.as_secs_f64());
+        ends.push((at, stage.to));
+    }
+    ends
+}
+
+/// The value of straight lines at an instant; `None` where there are none.
+fn level_at(ends: &[(f64, f64)], at: f64) -> Option<f64> {
+    let pair = ends.windows(2).find(|pair| at >= pair[0].0 && at < pair[1].0);
+    let Some([(from, low), (to, high)]) = pair else { return ends.last().map(|_| 0.0) };
+    Some(low + (high - low) * (at - from) / (to - from).max(1e-9))
+}
+
 /// Sums a scenario up; `empty` is what was known of it before.
 pub(super) fn summarize(
     empty: ScenarioSummary,
@@ -110,6 +141,9 @@ pub(super) fn summarize(
         iterations: begun(*first),
     };
     summary.choices = outline.choices.iter().map(choice).collect();
+    for second in &mut summary.timeline {
+        second.clients = level_at(&outline.clients, second.t_s as f64 - 0.5);
+    }
     summary.end = end;
     summary.server = server;
     summary.validity = Validity::new(validity::reasons(&recording, circumstances));
@@ -171,7 +205,30 @@ pub(super) fn empty(plan: &Plan, index: usize) -> ScenarioSummary {
         end: End { reason: EndReason::Skipped, message: Some("the run ended before".into()) },
         target: target(plan, scenario),
         load: describe(&scenario.load),
+        work: scenario.steps.iter().map(work).collect(),
         ..ScenarioSummary::default()
+    }
+}
+
+/// What the requests of a step are.
+fn work(step: &Step) -> WorkSummary {
+    let (kind, on, post) = match &step.work {
+        Work::Post(post) if post.stream => ("stream", Some(post.on.clone()), Some(post)),
+        Work::Post(post) => ("post", Some(post.on.clone()), Some(post)),
+        Work::Mutate { .. } => ("mutate", None, None),
+        Work::Http(http) => ("http", Some(http.shown()), None),
+    };
+    let documents = post.and_then(|post| post.documents.as_ref());
+    let shown = |documents: &Documents| match documents.name() {
+        Some(name) => name.to_owned(),
+        None => documents.resolved().to_string(),
+    };
+    WorkSummary {
+        step: step.name.clone(),
+        kind: kind.into(),
+        on,
+        request_size: post.filter(|_| documents.is_some()).map(|post| post.request_size as u64),
+        documents: documents.map(|documents| cut(&shown(documents)).into_owned()),
     }
 }
 
@@ -180,6 +237,7 @@ pub(super) fn target(plan: &Plan, scenario: &Scenario) -> TargetSummary {
         flow: plan.flows[scenario.flow].name.clone(),
         protocol: scenario.protocol.name().into(),
         call: scenario.client.unary.then(|| "unary".into()),
+        built_in: matches!(plan.flows[scenario.flow].origin, Origin::Embedded(_)),
         ..TargetSummary::default()
     }
 }

@@ -35,6 +35,7 @@ mod scripted;
 mod serve;
 mod shell;
 mod simulated;
+mod tested;
 mod trouble;
 mod truth;
 mod watched;

@@ -470,7 +470,7 @@ fn tell(
         (true, _) => report::capacity::write(capacity, report::Format::Json, out)?,
         (_, true) => report::capacity::write(capacity, report::Format::Verdict, out)?,
         _ => {
-            let format = report::Format::Terminal { color: false };
+            let format = report::Format::Terminal { color: false, columns: 80 };
             report::capacity::write(capacity, format, out)?;
             for path in paths {
                 writeln!(out, "{}", path.display())?;

@@ -68,6 +68,11 @@ impl Latency {
         self.p99.filter(|_| can_tell(0.99, self.count))
     }
 
+    /// The p90, if there are enough requests for it.
+    pub fn told_p90(&self) -> Option<f64> {
+        self.p90.filter(|_| can_tell(0.9, self.count))
+    }
+
     /// The p95, if there are enough requests for it.
     pub fn told_p95(&self) -> Option<f64> {
         self.p95.filter(|_| can_tell(0.95, self.count))

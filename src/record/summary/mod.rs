@@ -6,6 +6,7 @@
 mod client;
 mod latency;
 mod routes;
+mod work;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use self::client::{ClientSummary, InFlightSummary, Lag, UnmatchedReplies};
 pub use self::latency::{Latency, ms};
 pub use self::routes::{BreakdownSummary, ExecutorSummary, RouteSummary, SlowSummary, StopKind};
+pub use self::work::{ByteCounts, WorkSummary};
 use crate::record::reason::{Code, Reason};
 use crate::record::why::WhySummary;
 use crate::server::ServerSummary;
@@ -191,6 +193,9 @@ pub struct ScenarioSummary {
     pub target: TargetSummary,
     /// Description of the load in words.
     pub load: String,
+    /// What its requests were, for each step; omitted in results of before it was kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub work: Vec<WorkSummary>,
     /// Start of its load, from the start of the run.
     pub started_at_s: f64,
     /// The time that rates refer to: from the start of the measurement to the end of the load, or
@@ -200,6 +205,9 @@ pub struct ScenarioSummary {
     pub requests: Requests,
     /// Documents sent and received.
     pub documents: DocumentCounts,
+    /// Bytes sent and received; omitted in a part of a run, and in results of before they were counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<ByteCounts>,
     /// Rates over `duration_s`.
     pub throughput: Throughput,
     /// (Response and transport errors + timeouts + dropped + abandoned) / (arrivals - unknown), from 0
@@ -330,6 +338,9 @@ pub struct TargetSummary {
     /// `unary` where each request was a gRPC call of its own. Omitted otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<String>,
+    /// Whether it was the Flow that is built into flowbench. Omitted otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub built_in: bool,
     /// Such as `grpc://127.0.0.1:40001`; null if there never was one.
     pub address: Option<String>,
     /// Whether the connection was encrypted.
@@ -440,6 +451,9 @@ pub struct TimelineSecond {
     pub completed_documents: Option<u64>,
     /// Mean number of requests in flight over the second.
     pub in_flight: f64,
+    /// Clients in the middle of the second, where their number changes; omitted otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<f64>,
     /// p50 of the response time of ok requests, in ms.
     pub p50: Option<f64>,
     /// p99 of the response time of ok requests, in ms.

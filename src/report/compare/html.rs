@@ -9,8 +9,9 @@ use super::{
     warnings,
 };
 use crate::compare::{Change, Comparison, ScenarioComparison};
-use crate::report::html::parts::Figure;
+use crate::report::html::parts::{Fact, Figure};
 use crate::report::html::render;
+use crate::report::words::machine;
 
 #[derive(Serialize)]
 struct Page {
@@ -25,11 +26,13 @@ struct Page {
     scenarios: Vec<Section>,
     base: Vec<String>,
     candidate: Vec<String>,
+    facts: Vec<Fact>,
 }
 
 #[derive(Serialize)]
 struct Section {
     name: String,
+    load: String,
     class: &'static str,
     verdict: &'static str,
     gates: Vec<GateRow>,
@@ -63,8 +66,23 @@ pub(super) fn write(comparison: &Comparison, out: &mut dyn io::Write) -> io::Res
         scenarios: sections.collect(),
         base: comparison.base.clone(),
         candidate: comparison.candidate.clone(),
+        facts: facts(comparison),
     };
     render("compare.html", &page, out)
+}
+
+fn facts(comparison: &Comparison) -> Vec<Fact> {
+    let [first, last] =
+        comparison.started_at.map(|at| at.strftime("%Y-%m-%d %H:%M UTC").to_string());
+    let measured = if first == last { first } else { format!("{first} to {last}") };
+    vec![
+        Fact { name: "Measured", value: measured },
+        Fact { name: "Machine", value: machine(&comparison.environment) },
+        Fact {
+            name: "Written by",
+            value: format!("flowbench {}", comparison.environment.flowbench),
+        },
+    ]
 }
 
 impl Section {
@@ -77,6 +95,7 @@ impl Section {
         });
         Section {
             name: scenario.name.clone(),
+            load: format!("{}, to {}", scenario.load, scenario.target),
             class: class(scenario.verdict),
             verdict: scenario.verdict.map_or("", super::word),
             gates: gates.collect(),

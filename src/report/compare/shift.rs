@@ -7,13 +7,15 @@ use std::fmt::Write as _;
 use super::{signed, value};
 use crate::compare::Change;
 use crate::compare::trend::Series;
+use crate::report::escape::xml;
+use crate::report::words::fit;
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 280.0;
-const LEFT: f64 = 70.0;
+const LEFT: f64 = 82.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 14.0;
-const BOTTOM: f64 = 40.0;
+const BOTTOM: f64 = 44.0;
 
 /// A vertical axis between two values, with ticks at round numbers.
 struct Axis {
@@ -108,6 +110,7 @@ pub(super) fn shift(changes: &[Change]) -> Option<String> {
             change.metric
         );
     }
+    labels(&mut svg, "percentile of the response time", "change");
     svg.push_str("</svg>");
     Some(svg)
 }
@@ -155,11 +158,20 @@ pub(super) fn series(series: &Series) -> String {
         let x = x(change.index as f64);
         let _ = write!(svg, r#"<path class="cut" d="M{x:.1} {TOP}V{:.1}"/>"#, HEIGHT - BOTTOM);
     }
+    labels(&mut svg, "result, oldest first", &series.metric);
+    svg.push_str("</svg>");
+    svg
+}
+
+/// What the axes are. A metric is text of a user.
+fn labels(svg: &mut String, across: &str, up: &str) {
     let _ = write!(
         svg,
-        r#"<text x="{:.1}" y="{:.1}" text-anchor="middle">result, oldest first</text></svg>"#,
+        r#"<text class="axis" x="{:.1}" y="{:.1}" text-anchor="middle">{}</text><text class="axis" transform="translate(12 {:.1}) rotate(-90)" text-anchor="middle">{}</text>"#,
         f64::midpoint(LEFT, WIDTH - RIGHT),
-        HEIGHT - 8.0
+        HEIGHT - 4.0,
+        xml(across),
+        f64::midpoint(TOP, HEIGHT - BOTTOM),
+        xml(&fit(up, 40))
     );
-    svg
 }

@@ -5,11 +5,11 @@ use std::io;
 use serde::Serialize;
 
 use super::{change, shift, value};
-use crate::compare::trend::{ChangePoint, LeftOut, Series, Trend};
+use crate::compare::trend::{ChangePoint, LeftOut, Series, Trend, TrendResult};
 use crate::report::escape::{markdown as text, markdown_code as code, markdown_cut};
-use crate::report::html::parts::Figure;
+use crate::report::html::parts::{Fact, Figure};
 use crate::report::html::render;
-use crate::report::words::{fit, width, wrap};
+use crate::report::words::{fit, machine, width, wrap};
 
 /// Maximum width of a line.
 const COLUMNS: usize = 80;
@@ -93,6 +93,7 @@ pub(super) fn html(trend: &Trend, out: &mut dyn io::Write) -> io::Result<()> {
         changes: Vec<Row>,
         figures: Vec<Figure>,
         left_out: &'a [LeftOut],
+        facts: Vec<Fact>,
     }
     let changes = changes(trend);
     let figure = |series: &Series| {
@@ -104,6 +105,7 @@ pub(super) fn html(trend: &Trend, out: &mut dyn io::Write) -> io::Result<()> {
             title: format!("{}: {}", series.scenario, series.metric).into(),
             svg: shift::series(series),
             wide: true,
+            note: series.load.clone().into(),
             head: vec!["result".into(), series.metric.clone().into()],
             rows: rows.collect(),
             ..Figure::default()
@@ -122,8 +124,20 @@ pub(super) fn html(trend: &Trend, out: &mut dyn io::Write) -> io::Result<()> {
         figures: trend.series.iter().map(figure).collect(),
         changes,
         left_out: &trend.left_out,
+        facts: facts(trend),
     };
     render("trend.html", &page, out)
+}
+
+/// When and where the results were made.
+fn facts(trend: &Trend) -> Vec<Fact> {
+    let day = |result: &TrendResult| result.started_at.strftime("%Y-%m-%d %H:%M UTC").to_string();
+    let mut facts = Vec::new();
+    if let (Some(first), Some(last)) = (trend.results.first(), trend.results.last()) {
+        facts.push(Fact { name: "Measured", value: format!("{} to {}", day(first), day(last)) });
+    }
+    facts.push(Fact { name: "Machine", value: machine(&trend.environment) });
+    facts
 }
 
 /// A change as a row of a table.

@@ -32,6 +32,7 @@ pub(super) struct Stretch {
     kinds: BTreeMap<String, f64>,
     dropped: f64,
     in_flight: f64,
+    clients: Option<f64>,
     lag: Option<f64>,
     response: Histogram,
 }
@@ -50,6 +51,7 @@ pub(super) fn of(scenario: &ScenarioSummary) -> Result<Vec<Figure>, HistogramErr
         figures.extend(over_time(&stretches));
         figures.push(throughput(&stretches));
         figures.extend(failures(&stretches));
+        figures.extend(clients(&stretches));
         figures.push(in_flight(&stretches));
         figures.push(lag(&stretches));
         let server = scenario.server.iter();
@@ -103,6 +105,7 @@ impl Stretch {
             kinds,
             dropped: per_s(|second| second.dropped),
             in_flight: seconds.iter().map(|second| second.in_flight).sum::<f64>() / length,
+            clients: mean_of(seconds.iter().filter_map(|second| second.clients)),
             lag: seconds.iter().filter_map(|second| second.lag_p99).reduce(f64::max),
             response,
         })
@@ -375,6 +378,22 @@ fn failures(stretches: &[Stretch]) -> Option<Figure> {
     let note = "By kind, and by when they were known; dropped by when they were due.";
     let figure = series("Errors over time", note, stretches, &lines, PER_S, rate_tick, rate);
     Some(figure)
+}
+
+fn mean_of(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let values: Vec<f64> = values.collect();
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+/// Clients over time, where their number changes.
+fn clients(stretches: &[Stretch]) -> Option<Figure> {
+    let values: Vec<Option<f64>> = stretches.iter().map(|stretch| stretch.clients).collect();
+    let told = values.iter().flatten().count() > 0;
+    let lines = [Line { name: "clients".into(), values }];
+    let note = "Each sends its next request when it has its response.";
+    told.then(|| {
+        series("Clients", note, stretches, &lines, "clients", three_digits_short, three_digits)
+    })
 }
 
 fn in_flight(stretches: &[Stretch]) -> Figure {

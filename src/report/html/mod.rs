@@ -11,6 +11,7 @@ mod matrix;
 mod page;
 pub(super) mod parts;
 mod server;
+mod tested;
 mod why;
 
 use std::io;

@@ -5,15 +5,15 @@ use serde::Serialize;
 use super::figures;
 use super::matrix::{Comparison, comparisons};
 use super::parts::{Fact, Figure};
-use super::{server, why};
+use super::{server, tested, why};
 use crate::record::HistogramError;
 use crate::record::summary::{
-    CallbackCount, Environment, Lag, Latency, PartLoad, PartState, Requests, RunPart,
-    ScenarioSummary, Summary, Verdict,
+    CallbackCount, Lag, Latency, PartLoad, PartState, Requests, RunPart, ScenarioSummary, Summary,
+    Verdict,
 };
 use crate::report::words::{
-    active, actual, answer, count, end, impossible, latency, outcome, percent, rate, three_digits,
-    time, unmatched, verdict,
+    active, actual, answer, bytes, count, end, impossible, latency, machine, outcome, percent,
+    rate, three_digits, time, unmatched, verdict,
 };
 use crate::units::ByteSize;
 
@@ -48,8 +48,7 @@ struct Section {
     name: String,
     verdict: &'static str,
     class: &'static str,
-    load: String,
-    target: String,
+    tested: Vec<Fact>,
     /// The time window that is shown, if one was selected.
     part: Option<String>,
     end: Option<String>,
@@ -209,20 +208,8 @@ fn reason(scenario: &ScenarioSummary) -> Option<String> {
 }
 
 fn facts(summary: &Summary) -> Vec<Fact> {
-    let Environment { flowbench, os, kernel, arch, cpu, cores, cpu_quota, memory_bytes } =
-        &summary.environment;
     let started = summary.started_at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
-    let mut machine = format!("{os} {} {arch}", kernel.as_deref().unwrap_or_default());
-    if let Some(cpu) = cpu {
-        machine.push_str(&format!(", {cpu}"));
-    }
-    machine.push_str(&format!(", {cores} cores"));
-    if let Some(quota) = cpu_quota {
-        machine.push_str(&format!(" (limited to {})", three_digits(*quota)));
-    }
-    if let Some(bytes) = memory_bytes {
-        machine.push_str(&format!(", {}", ByteSize::new(*bytes).approximate()));
-    }
+    let machine = machine(&summary.environment);
     let machine = match summary.parts.len() {
         0 => Fact { name: "Machine", value: machine },
         // The table of parts names them.
@@ -233,7 +220,7 @@ fn facts(summary: &Summary) -> Vec<Fact> {
         Fact { name: "Took", value: time(summary.duration_s) },
         Fact { name: "Seed", value: summary.seed.to_string() },
         machine,
-        Fact { name: "Written by", value: format!("flowbench {flowbench}") },
+        Fact { name: "Written by", value: format!("flowbench {}", summary.environment.flowbench) },
     ];
     if let Some(part) = &summary.part {
         let value = format!("{} of {}; merge it with the others", part.number, part.of);
@@ -282,22 +269,6 @@ impl Section {
         let requests = &scenario.requests;
         let response = &scenario.response_time_ms;
         let ran = requests.arrivals > 0;
-        let target = &scenario.target;
-        let mut to = format!("{} over {}", target.flow, target.protocol);
-        if let Some(call) = &target.call {
-            to.push_str(&format!(" ({call})"));
-        }
-        if let Some(address) = &target.address {
-            to.push_str(&format!(", {address}"));
-        }
-        if let Some(jina) = &target.jina {
-            to.push_str(&format!(", Jina {jina}"));
-        }
-        match (&target.docarray, &target.family) {
-            (Some(version), _) => to.push_str(&format!(", DocArray {version}")),
-            (None, Some(family)) => to.push_str(&format!(", DocArray {family}")),
-            (None, None) => (),
-        }
         let mut figures = Vec::new();
         if ran {
             figures = figures::of(scenario)?;
@@ -307,8 +278,7 @@ impl Section {
             name: scenario.name.clone(),
             verdict: outcome(scenario),
             class: class(scenario.verdict),
-            load: scenario.load.clone(),
-            target: to,
+            tested: tested::facts(scenario),
             part: scenario.part.map(|part| {
                 let to = scenario.timeline.last().map_or(part.to_s, |last| last.t_s);
                 format!("{} s to {} s", part.from_s, to)
@@ -374,7 +344,9 @@ fn key(scenario: &ScenarioSummary) -> Vec<Fact> {
         facts.push(Fact { name: "Documents", value: documents });
     }
     facts.extend([
+        Fact { name: "Mean", value: latency(response.mean) },
         Fact { name: "Median", value: latency(response.p50) },
+        Fact { name: "p90", value: latency(response.told_p90()) },
         match response.told_p99() {
             Some(p99) => Fact { name: "p99", value: latency(Some(p99)) },
             None => Fact { name: "Max", value: latency(response.max) },
@@ -472,6 +444,13 @@ fn details(scenario: &ScenarioSummary) -> Vec<Fact> {
     let client = &scenario.client;
     let mut facts = Vec::new();
     let mut add = |name, value| facts.push(Fact { name, value });
+    if let Some(bytes) = scenario.bytes {
+        let per_s = |bytes: u64| bytes as f64 / scenario.duration_s.max(1e-3);
+        let shown =
+            |sum: u64| format!("{} ({}/s)", self::bytes(sum as f64), self::bytes(per_s(sum)));
+        add("Requests weigh", shown(bytes.sent));
+        add("Ok responses weigh", shown(bytes.received));
+    }
     add("Arrivals", count(requests.arrivals));
     add("Ok", count(requests.ok));
     for (name, number) in [

@@ -214,7 +214,7 @@ fn whatever_somebody_changed_in_a_result_it_is_refused_or_rendered() {
             };
             let Ok(capacity) = result::parse(&changed.to_string()) else { continue };
             let [html, markdown] = [Format::Html, Format::Markdown].map(|f| write(&capacity, f));
-            let terminal = write(&capacity, Format::Terminal { color: false });
+            let terminal = write(&capacity, Format::Terminal { color: false, columns: 80 });
             assert!(!html.contains("<b>x") && !markdown.contains("<b>x"), "{name}: {path}");
             assert!(!terminal.contains('\u{1b}') && !markdown.contains('\u{1b}'), "{name}: {path}");
             write(&capacity, Format::Csv);

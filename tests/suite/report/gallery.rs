@@ -329,7 +329,7 @@ fn reports_of_very_different_runs_say_what_matters() {
         let again = saved::parse(&saved).unwrap_or_else(|problem| panic!("{name}: {problem}"));
         assert!(written(&again, Format::Html) == page, "{name} differs when it is rendered again");
 
-        let lines = written(summary, Format::Terminal { color: false });
+        let lines = written(summary, Format::Terminal { color: false, columns: 80 });
         for line in lines.lines() {
             let columns = unicode_width::UnicodeWidthStr::width(line);
             assert!(columns <= 80, "{name}: {columns} columns: {line}");
