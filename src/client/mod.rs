@@ -20,6 +20,7 @@ mod response;
 #[cfg(test)]
 mod scripted;
 mod stream_doc;
+mod trace_parent;
 mod transport;
 
 use std::fmt;
@@ -41,6 +42,7 @@ pub use plain::{HttpRequest, HttpRequestError, HttpResponse, RequestHeaders};
 pub use post::{NoCallbacks, Post, PostError, Responses};
 pub use response::{Response, Results};
 pub use stream_doc::StreamDoc;
+pub use trace_parent::TraceParent;
 pub use transport::{FamilySource, FlowInfo, ReplyStream, Session, SessionLanes};
 pub(crate) use transport::{connect, tls_for};
 

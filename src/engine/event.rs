@@ -93,6 +93,8 @@ pub struct Traits {
     pub bytes: u64,
     /// Length of its longest Document: characters of text, or else bytes of its content.
     pub length: u64,
+    /// The id of its trace, if it is traced.
+    pub trace: Option<u128>,
     /// Tags of its first Document and parameters that are single values, with their names.
     pub values: Option<Arc<[(String, String)]>>,
 }

@@ -15,7 +15,7 @@ use super::choose::Pick;
 use super::event::Traits;
 use super::feed::{Batch, Feed, FeedError, MakeError, Queued, Room, Same};
 use super::source::Budget;
-use crate::client::Request;
+use crate::client::{HttpRequestError, Request, RequestHeaders, TraceParent};
 use crate::documents::{Documents, TwoContents};
 use crate::plan::{self, HttpError, Parameters, Post, Step, Work};
 use crate::units::Part;
@@ -27,6 +27,8 @@ pub(crate) struct Maker {
     work: Arc<Work>,
     /// Of each request, beside those of its Flow.
     headers: Option<Parameters>,
+    /// The share of requests that get a trace id.
+    traced: Option<f64>,
     form: Form,
     /// Of the endpoint's Documents, where the Flow told it.
     schema: Option<Schema>,
@@ -66,7 +68,8 @@ impl Maker {
             Work::Post(post) => schemas.endpoint(&post.on).map(|endpoint| endpoint.input.clone()),
             Work::Mutate { .. } | Work::Http(_) => None,
         };
-        Maker { work, headers, form, schema, chosen: None }
+        let traced = step.traced;
+        Maker { work, headers, traced, form, schema, chosen: None }
     }
 
     /// Makes the first requests of iterations of these steps.
@@ -118,7 +121,7 @@ impl Maker {
 
     /// Whether all requests are the same.
     pub(crate) fn is_constant(&self) -> bool {
-        if self.chosen.is_some() {
+        if self.chosen.is_some() || self.traced.is_some() {
             return false;
         }
         if self.headers.as_ref().is_some_and(|headers| !headers.is_constant()) {
@@ -254,11 +257,22 @@ impl Maker {
         if maker.chosen.is_none() && !std::ptr::eq(maker, self) {
             return maker.make(index, captured);
         }
-        let batch = self.make_bare(index, captured)?;
-        let Some(headers) = &self.headers else { return Ok(batch) };
-        let given = headers.evaluate(index, captured).map_err(|error| failed(index, error))?;
-        let headers =
-            plan::headers(&given).map_err(|error| failed(index, HttpError::from(error)))?;
+        let mut batch = self.make_bare(index, captured)?;
+        let mut headers = match &self.headers {
+            None => RequestHeaders::default(),
+            Some(headers) => {
+                let given =
+                    headers.evaluate(index, captured).map_err(|error| failed(index, error))?;
+                plan::headers(&given).map_err(|error| failed(index, HttpError::from(error)))?
+            }
+        };
+        let parent = self.traced.and_then(TraceParent::of_share);
+        if let Some(parent) = parent {
+            let set = headers.set(TraceParent::HEADER, &parent.to_string());
+            let set = set.map_err(HttpRequestError::from).map_err(HttpError::from);
+            set.map_err(|error| failed(index, error))?;
+            batch.traits.trace = Some(parent.trace);
+        }
         if headers.is_empty() {
             return Ok(batch);
         }
@@ -372,6 +386,7 @@ fn traits(request: &DataRequest) -> Traits {
     let values: Vec<(String, String)> = values.collect();
     Traits {
         bytes: 0,
+        trace: None,
         length: length.max().unwrap_or(0),
         values: (!values.is_empty()).then(|| values.into()),
     }

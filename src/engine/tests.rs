@@ -276,6 +276,7 @@ fn chain(steps: &[Step]) -> Option<Chain> {
 
 fn step(think_time: Pause) -> Step {
     Step {
+        traced: None,
         name: String::new(),
         work: Work::Mutate { mutation: String::new(), variables: Parameters::constant(Map::new()) },
         headers: None,

@@ -192,6 +192,8 @@ pub struct Scenario {
     pub choices: Vec<Choice>,
     /// How fast, how much.
     pub load: Load,
+    /// What is traced of it.
+    pub trace: Option<Tracing>,
     /// Sent before, not measured.
     pub warmup: Duration,
     /// Indices of scenarios that must have ended.
@@ -209,6 +211,17 @@ pub struct Scenario {
     pub thresholds: Vec<Threshold>,
 }
 
+/// How requests are traced.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tracing {
+    /// The share of requests that are.
+    pub share: f64,
+    /// Where a trace is shown, with `{id}` in the place of its id.
+    pub link: Option<String>,
+    /// Requests share what has headers, so each connection has one id for all of them.
+    pub by_connection: bool,
+}
+
 /// One step of an iteration: one request, and what is made of its response.
 #[derive(Clone, Debug)]
 pub struct Step {
@@ -218,6 +231,8 @@ pub struct Step {
     pub work: Work,
     /// Headers of each request, by name; `None`: those of its Flow alone.
     pub headers: Option<Parameters>,
+    /// The share of requests that get a trace id of their own; `None`: none.
+    pub traced: Option<f64>,
     /// Sent again and again until its response is as it has to be.
     pub repeat: Option<Repeat>,
     /// The pause between its response and the next step; none after the last step.

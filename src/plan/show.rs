@@ -14,7 +14,7 @@ use crate::client::{ClientConfig, Compression, FamilyChoice};
 use crate::documents::Documents;
 use crate::scenario::Cost;
 use crate::schedule::{ArrivalProcess, GammaGaps, Pause, Profile, Schedule};
-use crate::units::{ByteSize, MASK, Rate, Span};
+use crate::units::{ByteSize, MASK, Percentage, Rate, Span};
 use crate::wire::Map;
 
 /// A suite as [`Plan::resolved`] gives it, with files by their names alone: the same suite may be in another folder
@@ -90,6 +90,10 @@ impl Plan {
         }
         for (key, value) in show_client(&scenario.client, &scenario.load) {
             set(&key, value);
+        }
+        if let Some(trace) = &scenario.trace {
+            let sample = Percentage::new(trace.share * 100.0).map(|share| share.to_string());
+            set("trace", json!({"sample": sample, "link": trace.link}));
         }
         if let Some(load) = show_load(&scenario.load) {
             set("load", load);

@@ -176,6 +176,7 @@ impl ScenarioSummary {
             warmup: WarmupSummary::default(),
             server: None,
             why: None,
+            traces: None,
             bytes: None,
             client: ClientSummary {
                 workers: self.client.workers,

@@ -278,6 +278,10 @@ impl Recorder {
         if finished.ends {
             tally.response[outcome as usize].record(response);
         }
+        if let Some(trace) = finished.traits.trace {
+            let due = finished.due.saturating_duration_since(start);
+            tally.traced.record(trace, outcome == Outcome::Ok, due, finished.response_time());
+        }
         if let Some(error) = &finished.error {
             tally.errors.record(ErrorCount {
                 kind: error.kind().into(),

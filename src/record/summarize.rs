@@ -12,6 +12,8 @@ use super::summary::{
     Latency, Requests, RouteSummary, ScenarioSummary, SlowSummary, StepSummary, Throughput,
     TimelineSecond, WarmupSummary, ms,
 };
+use super::summary::{TraceOf, TraceSummary};
+use super::tally::TracedRequest;
 use super::tally::{InFlight, StepTally, Tally};
 use super::why::{WhySummary, why};
 use crate::engine::event::Outcome;
@@ -240,6 +242,22 @@ impl Recording {
         let failed = self.totals.response[1..].iter().chain([&self.totals.drops]);
         let some = names.iter().zip(failed).filter(|(_, histogram)| histogram.count() > 0);
         some.map(|(name, histogram)| ((*name).to_owned(), Latency::new(histogram))).collect()
+    }
+
+    /// Traces of requests, apart from what is known of them without sending any.
+    pub(crate) fn traces(&self, known: TraceSummary) -> TraceSummary {
+        let of = |request: &TracedRequest| TraceOf {
+            id: request.id.clone(),
+            due_s: request.due.as_secs_f64(),
+            response_ms: ms(request.response),
+        };
+        let (slowest, failed) = self.totals.traced.lists();
+        TraceSummary {
+            requests: self.totals.traced.count,
+            slowest: slowest.iter().map(of).collect(),
+            failed: failed.iter().map(of).collect(),
+            ..known
+        }
     }
 
     /// What sets slow and failed requests apart; `None` without a sample of them.

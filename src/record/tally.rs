@@ -119,6 +119,9 @@ pub struct Tally {
     /// Failures by kind and message.
     #[serde(skip_serializing_if = "is_default")]
     pub errors: Errors,
+    /// Requests whose traces are worth a look.
+    #[serde(skip_serializing_if = "is_default")]
+    pub traced: Traced,
     /// Bytes of requests that were sent.
     #[serde(skip_serializing_if = "is_default")]
     pub bytes_sent: u64,
@@ -216,6 +219,62 @@ pub struct ErrorCount {
     pub last_at: Option<Duration>,
     /// Name and stack of the Executor, if it failed there.
     pub details: Option<String>,
+}
+
+/// A few requests with traces: the slowest, and those that failed first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Traced {
+    /// How many were traced.
+    pub count: u64,
+    slowest: Vec<TracedRequest>,
+    failed: Vec<TracedRequest>,
+}
+
+/// One of them. Times count from the start of the measurement.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TracedRequest {
+    /// The id of its trace, as tracing systems write it.
+    pub id: String,
+    /// When it was due.
+    pub due: Duration,
+    /// Done − due.
+    pub response: Duration,
+}
+
+impl Traced {
+    /// Takes note of a request.
+    pub(crate) fn record(&mut self, trace: u128, is_ok: bool, due: Duration, response: Duration) {
+        self.count += 1;
+        let list = if is_ok { &self.slowest } else { &self.failed };
+        let wanted = list.len() < Slowest::KEPT
+            || is_ok && list.last().is_some_and(|least| response > least.response);
+        if wanted {
+            let request = TracedRequest { id: format!("{trace:032x}"), due, response };
+            self.keep(is_ok, request);
+        }
+    }
+
+    fn keep(&mut self, is_ok: bool, request: TracedRequest) {
+        if is_ok {
+            let at = self.slowest.partition_point(|kept| kept.response >= request.response);
+            self.slowest.insert(at, request);
+            self.slowest.truncate(Slowest::KEPT);
+        } else if self.failed.len() < Slowest::KEPT {
+            self.failed.push(request);
+        }
+    }
+
+    fn merge(&mut self, other: &Traced) {
+        self.count += other.count;
+        other.slowest.iter().for_each(|request| self.keep(true, request.clone()));
+        other.failed.iter().for_each(|request| self.keep(false, request.clone()));
+    }
+
+    /// The slowest first, and those that failed.
+    pub(crate) fn lists(&self) -> (&[TracedRequest], &[TracedRequest]) {
+        (&self.slowest, &self.failed)
+    }
 }
 
 /// The few slowest requests.
@@ -377,6 +436,7 @@ impl Tally {
         for error in &other.errors.counts {
             self.errors.record(error.clone());
         }
+        self.traced.merge(&other.traced);
         self.bytes_sent += other.bytes_sent;
         self.bytes_received += other.bytes_received;
         for request in &other.slowest.requests {

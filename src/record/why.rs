@@ -325,6 +325,7 @@ mod tests {
                 outcome: if rng.random::<f64>() < 0.01 { Outcome::Timeout } else { Outcome::Ok },
                 step: pick(&mut rng, 2) as usize,
                 traits: Traits {
+                    trace: None,
                     bytes: u64::from(pick(&mut rng, 5000)),
                     length: u64::from(pick(&mut rng, 300)),
                     values: Some(values.into()),

@@ -195,6 +195,7 @@ impl Sent {
             cut: one.cut || two.cut,
             // All read the same Flow.
             server: one.server.or(two.server),
+            traces: [one.traces, two.traces].concat(),
         };
         self.lost &= other.lost;
         self.some_lost |= other.some_lost;

@@ -18,7 +18,7 @@ use super::together::{Go, Together};
 use super::trials::Seen;
 use super::worker::{self, Order, Ready, Report, WorkerError};
 use super::{Context, seconds};
-use crate::client::{ClientConfig, Unmatched};
+use crate::client::{ClientConfig, TraceParent, Unmatched};
 use crate::engine::chain::Chain;
 use crate::engine::choose::Pick;
 use crate::engine::examine::{self, Examiner};
@@ -160,8 +160,9 @@ async fn carry_out(
     let watcher = context.flows.watch(scenario.flow);
     // Plain requests are the same to whatever they go.
     let speaks_jina = scenario.steps.iter().any(|step| !matches!(step.work, Work::Http(_)));
+    let mut traces = Vec::new();
     let workers = tokio::select! {
-        workers = connect(config, scenario, part) => workers.map_err(unreachable)?,
+        workers = connect(config, scenario, part, &mut traces) => workers.map_err(unreachable)?,
         () = interrupted => return Err(Obstacle::Interrupted),
     };
     let (Some(first), count) = (workers.first(), workers.len()) else {
@@ -347,6 +348,7 @@ async fn carry_out(
             },
             cut: stop.abort.is_cancelled(),
             server,
+            traces,
         },
     };
     context.tell(|| Entry::Finished {
@@ -408,7 +410,9 @@ async fn connect(
     config: ClientConfig,
     scenario: &Scenario,
     part: Part,
+    traces: &mut Vec<String>,
 ) -> Result<Vec<Ready>, WorkerError> {
+    let by_connection = scenario.trace.as_ref().is_some_and(|trace| trace.by_connection);
     let Workers { threads: workers, connections } = scenario.workers(cores(), part);
     let shares = (0..workers).map(|worker| {
         let connections = Share { worker, workers }.of(connections).max(1);
@@ -416,7 +420,14 @@ async fn connect(
             Connections::Exactly(_) => connections,
             Connections::AsNeeded => 0,
         };
-        worker::start(ClientConfig { connections, connections_max, ..config.clone() })
+        let mut config = ClientConfig { connections, connections_max, ..config.clone() };
+        if by_connection {
+            // What requests share has one place in one trace.
+            let parent = TraceParent::random();
+            config.headers.push((TraceParent::HEADER.into(), parent.to_string()));
+            traces.push(parent.id());
+        }
+        worker::start(config)
     });
     try_join_all(shares).await
 }

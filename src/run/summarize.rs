@@ -11,8 +11,8 @@ use crate::documents::Documents;
 use crate::plan::{Load, Origin, Plan, Scenario, Step, Work};
 use crate::record::reason::{Code, Reason};
 use crate::record::summary::{
-    ChoiceSummary, ClientSummary, End, EndReason, ScenarioSummary, TargetSummary, Validity,
-    WorkSummary,
+    ChoiceSummary, ClientSummary, End, EndReason, ScenarioSummary, TargetSummary, TraceSummary,
+    Validity, WorkSummary,
 };
 use crate::record::validity::{self, Circumstances};
 use crate::record::{Recording, Window, cut};
@@ -28,6 +28,9 @@ pub(super) struct Outline {
     #[serde(default)]
     pub(super) choices: Vec<(String, f64, usize)>,
     pub(super) thresholds: Vec<Condition>,
+    /// What is known of the traces of its requests before any is sent, if there are some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) traces: Option<TraceSummary>,
     /// Whether requests are due by the clock.
     pub(super) open: bool,
     /// How many clients there are over time, where that changes: the ends of straight lines, in seconds from the
@@ -57,6 +60,9 @@ pub(super) struct Ending {
     /// What the Flow told of itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) server: Option<ServerSummary>,
+    /// Trace ids that connections have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) traces: Vec<String>,
 }
 
 impl Outline {
@@ -65,6 +71,10 @@ impl Outline {
             steps: scenario.steps.iter().map(|step| step.name.clone()).collect(),
             choices: scenario.shares().collect(),
             thresholds: scenario.thresholds.iter().map(|t| t.that.clone()).collect(),
+            traces: scenario
+                .trace
+                .as_ref()
+                .map(|trace| TraceSummary { link: trace.link.clone(), ..TraceSummary::default() }),
             open: matches!(scenario.load, Load::Open { .. }),
             clients: clients(&scenario.load),
             warmup: scenario.warmup,
@@ -91,6 +101,7 @@ impl Ending {
             },
             cut: true,
             server: None,
+            traces: Vec::new(),
         }
     }
 }
@@ -126,7 +137,7 @@ pub(super) fn summarize(
     measured: Measured,
 ) -> ScenarioSummary {
     let Measured { mut recording, examined, ending } = measured;
-    let Ending { end, window, client, circumstances, cut, server } = ending;
+    let Ending { end, window, client, circumstances, cut, server, traces } = ending;
     let unknown = if cut { recording.forget_abandoned() } else { 0 };
     let mut summary = recording.summary(empty, &outline.step_names(), outline.warmup, window);
     if cut {
@@ -144,6 +155,10 @@ pub(super) fn summarize(
     for second in &mut summary.timeline {
         second.clients = level_at(&outline.clients, second.t_s as f64 - 0.5);
     }
+    summary.traces = outline.traces.clone().map(|known| {
+        let known = TraceSummary { connections: traces, ..known };
+        recording.traces(known)
+    });
     summary.end = end;
     summary.server = server;
     summary.validity = Validity::new(validity::reasons(&recording, circumstances));

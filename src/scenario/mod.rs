@@ -72,6 +72,16 @@ pub(crate) struct Suite {
     pub capacity: Option<Later<Capacity>>,
 }
 
+/// Trace ids of requests: W3C's `traceparent`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub(crate) struct Trace {
+    /// The share of requests that get one. `1%` unless set.
+    pub sample: Option<Percentage>,
+    /// Where the trace of an id is shown: `http://jaeger:16686/trace/{id}`.
+    pub link: Option<String>,
+}
+
 /// A part of a file that is read on its own, once its expressions have values.
 #[derive(Debug)]
 pub(crate) struct Later<T>(PhantomData<T>);
@@ -113,6 +123,8 @@ pub(crate) struct Scenario {
     /// WebSocket, nor over gRPC unless `stream` is set or `call` is `unary`: there requests share a
     /// connection's.
     pub headers: Option<Template>,
+    /// Gives requests ids by which a tracing system, such as Jaeger, knows them.
+    pub trace: Option<Trace>,
     /// Requests that each iteration sends one after the other, instead of one.
     pub steps: Option<Vec<Step>>,
     /// Several lists of steps instead of one. Each iteration runs one of them, by weight.

@@ -36,6 +36,7 @@ mod serve;
 mod shell;
 mod simulated;
 mod tested;
+mod traced;
 mod trouble;
 mod truth;
 mod watched;

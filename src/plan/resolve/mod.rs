@@ -15,7 +15,7 @@ use super::loads::load;
 use super::range::in_range;
 use super::{
     Capacity, Choice, ClientOverrides, Connections, Levels, Plan, Post, Scenario, Step, Threshold,
-    Work,
+    Tracing, Work,
 };
 use super::{names, ports, saves};
 use crate::client::{Compression, Retry};
@@ -190,7 +190,7 @@ impl<'a> Resolver<'a> {
             at,
             self.problems,
         );
-        let (steps, choices) = self.steps(unit, given, flow, at);
+        let (mut steps, choices) = self.steps(unit, given, flow, at);
         let streams = |step: &Step| matches!(&step.work, Work::Post(post) if post.stream);
         if let Some(index) = steps.iter().position(streams)
             && protocol != Protocol::Grpc
@@ -222,6 +222,7 @@ impl<'a> Resolver<'a> {
                 })
             });
         }
+        let trace = self.trace(given, at, protocol, unary, &mut steps);
         let load = load(given, at, &unit.base, &steps, self.problems);
         let mut thresholds = Vec::new();
         for (index, threshold) in given.thresholds.iter().flatten().enumerate() {
@@ -259,6 +260,7 @@ impl<'a> Resolver<'a> {
             steps,
             choices,
             load,
+            trace,
             warmup: given.warmup.map_or(Duration::ZERO, Span::get),
             needs,
             always: given.always.unwrap_or(false),
@@ -267,6 +269,36 @@ impl<'a> Resolver<'a> {
             own_grace: given.grace.map(Span::get),
             thresholds,
         }
+    }
+
+    /// What is traced, and which requests.
+    fn trace(
+        &mut self,
+        given: &scenario::Scenario,
+        at: Spot<'_>,
+        protocol: Protocol,
+        unary: bool,
+        steps: &mut [Step],
+    ) -> Option<Tracing> {
+        let trace = given.trace.as_ref()?;
+        let share = trace.sample.map_or(0.01, Percentage::fraction);
+        if let Some(link) = trace.link.as_ref().filter(|link| !link.contains("{id}")) {
+            let message = format!("expected an address with `{{id}}` in it, found `{link}`");
+            at.key("trace").key("link").problem(self.problems, message, |problem| {
+                problem.help("for example `http://jaeger:16686/trace/{id}`")
+            });
+        }
+        let alone = |step: &Step| {
+            let own_call = unary || matches!(&step.work, Work::Post(post) if post.stream);
+            protocol == Protocol::Http || own_call && protocol == Protocol::Grpc
+        };
+        let mut by_connection = false;
+        for step in steps {
+            let alone = alone(step);
+            step.traced = Some(share).filter(|share| alone && *share > 0.0);
+            by_connection |= !alone && share > 0.0;
+        }
+        Some(Tracing { share, link: trace.link.clone(), by_connection })
     }
 
     /// Tells of a way to call that the protocol does not have, or the Flow.

@@ -6,6 +6,7 @@
 mod client;
 mod latency;
 mod routes;
+mod traces;
 mod work;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use self::client::{ClientSummary, InFlightSummary, Lag, UnmatchedReplies};
 pub use self::latency::{Latency, ms};
 pub use self::routes::{BreakdownSummary, ExecutorSummary, RouteSummary, SlowSummary, StopKind};
+pub use self::traces::{TraceOf, TraceSummary};
 pub use self::work::{ByteCounts, WorkSummary};
 use crate::record::reason::{Code, Reason};
 use crate::record::why::WhySummary;
@@ -256,6 +258,9 @@ pub struct ScenarioSummary {
     pub breakdown: Option<Vec<BreakdownSummary>>,
     /// The slowest ok requests.
     pub slowest: Vec<SlowSummary>,
+    /// Traces of requests; omitted if none were asked for, and in a part of a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traces: Option<TraceSummary>,
     /// What sets the slowest requests, and those that failed, apart from the others; omitted if it was not asked,
     /// as in a part of a run, a merged result, and where nothing was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

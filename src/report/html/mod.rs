@@ -12,6 +12,7 @@ mod page;
 pub(super) mod parts;
 mod server;
 mod tested;
+mod traces;
 mod why;
 
 use std::io;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::figures;
 use super::matrix::{Comparison, comparisons};
 use super::parts::{Fact, Figure};
-use super::{server, tested, why};
+use super::{server, tested, traces, why};
 use crate::record::HistogramError;
 use crate::record::summary::{
     CallbackCount, Lag, Latency, PartLoad, PartState, Requests, RunPart, ScenarioSummary, Summary,
@@ -70,6 +70,7 @@ struct Section {
     executors_missing: bool,
     server: Option<server::Section>,
     why: Vec<why::Section>,
+    traces: Option<traces::Section>,
     steps: Vec<StepRow>,
     choices: Vec<ChoiceRow>,
     /// A row for each part of a load that was sent in parts.
@@ -300,6 +301,7 @@ impl Section {
             executors_missing: ran && scenario.executors.is_none() && requests.ok > 0,
             server: server::section(scenario).filter(|_| ran),
             why: why::sections(scenario),
+            traces: traces::section(scenario).filter(|_| ran),
             steps: steps(scenario),
             choices: scenario.choices.iter().map(choice).collect(),
             parts: scenario.parts.iter().map(|part| part_row(part, machines)).collect(),

@@ -337,6 +337,7 @@ mod tests {
             circumstances: Circumstances::default(),
             cut: false,
             server: None,
+            traces: Vec::new(),
         };
         let entry = Entry::Finished { scenario: 0, ending: Box::new(ending), reasons: Vec::new() };
         joined.take(part, entry).expect("it ends")
