@@ -57,7 +57,7 @@ pub struct ExceptionInfo {
 }
 
 /// One stop of a request: the gateway or an Executor.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Route {
     /// The Executor's name, or `gateway`.
     pub executor: String,

@@ -341,7 +341,8 @@ pub(crate) fn decode_head(message: &[u8]) -> Result<Head, DecodeError> {
         routes: Option<Vec<RouteJson>>,
         data: Option<Counted>,
     }
-    if let Some(head) = scanned_head(message) {
+    let status = |text: &[u8]| serde_json::from_slice::<StatusJson>(text).ok().map(Status::from);
+    if let Some(head) = scan::head(message, status) {
         return Ok(head);
     }
     let Body { header, parameters, routes, data } = from_slice(message)?;
@@ -358,29 +359,6 @@ pub(crate) fn decode_head(message: &[u8]) -> Result<Head, DecodeError> {
         header: header.map(Header::from).unwrap_or_default(),
         routes: routes.map(|routes| routes.into_iter().map(Route::from).collect()),
         documents,
-    })
-}
-
-/// The head of a response as gateways write it: what is not read is not looked at. `None`: it is to be
-/// parsed as a whole.
-fn scanned_head(message: &[u8]) -> Option<Head> {
-    let scan::Parts { header, parameters, routes, data } = scan::parts(message)?;
-    if header.is_none() && parameters.is_none() && routes.is_none() {
-        return None;
-    }
-    let documents = data.map_or(Some(0), |data| scan::count(&message[data]))?;
-    let header: Option<HeaderJson> = match header {
-        Some(header) => serde_json::from_slice(&message[header]).ok()?,
-        None => None,
-    };
-    let routes: Option<Vec<RouteJson>> = match routes {
-        Some(routes) => serde_json::from_slice(&message[routes]).ok()?,
-        None => None,
-    };
-    Some(Head {
-        header: header.map(Header::from).unwrap_or_default(),
-        routes: routes.map(|routes| routes.into_iter().map(Route::from).collect()),
-        documents: Some(documents),
     })
 }
 

@@ -1,79 +1,209 @@
-//! Finds the parts of a response in its text without making values of them: a load does this for every
-//! reply, and of most of them nobody asks for the Documents.
+//! Reads header and routes of a response out of its text and counts its Documents, in one pass and without
+//! making values of the rest: a load does this for every reply, and of most of them nobody asks for the
+//! Documents.
+//!
+//! What is not written as gateways write it is `None` here, and left to the parser.
 
-use std::ops::Range;
+use super::time;
+use crate::wire::{Head, Header, Route, Status};
 
-/// Where the parts of a response stand in its text.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Parts {
-    pub(super) header: Option<Range<usize>>,
-    pub(super) parameters: Option<Range<usize>>,
-    pub(super) routes: Option<Range<usize>>,
-    pub(super) data: Option<Range<usize>>,
-}
+/// Reads a status, which only failures have.
+type ReadStatus = fn(&[u8]) -> Option<Status>;
 
-/// Finds them. `None`: it is no object, or not as simple as usual, and is to be parsed.
-pub(super) fn parts(text: &[u8]) -> Option<Parts> {
-    let mut parts = Parts::default();
-    let end = members(text, space(text, 0), |name, value| {
-        let part = match name {
-            b"header" => &mut parts.header,
-            b"parameters" => &mut parts.parameters,
-            b"routes" => &mut parts.routes,
-            b"data" => &mut parts.data,
-            _ => return Some(()),
-        };
-        // Two of a name are for others to judge.
-        part.replace(value).is_none().then_some(())
-    })?;
-    (space(text, end) == text.len()).then_some(parts)
-}
-
-/// How many Documents stand in these parts of a text: a list, or v1's object with a list under `docs`.
-/// `None`: something else, which is to be parsed.
-pub(super) fn count(text: &[u8]) -> Option<u64> {
-    match text.first()? {
-        b'[' => elements(text),
-        b'{' => {
-            let mut count = None;
-            members(text, 0, |name, value| {
-                if name == b"docs" {
-                    count = Some(elements(&text[value])?);
-                }
-                Some(())
-            })?;
-            count
+/// The head of a response. `None`: it is no object, or not as simple as usual, and is to be parsed.
+pub(super) fn head(text: &[u8], status: ReadStatus) -> Option<Head> {
+    let mut head = Head { documents: Some(0), ..Head::default() };
+    let mut seen = Seen::default();
+    let end = members(text, space(text, 0), |name, at| match name {
+        b"header" => {
+            seen.once(0)?;
+            if let Some(end) = null(text, at) {
+                return Some(end);
+            }
+            header(text, at, status, &mut head.header)
         }
-        _ => None,
+        b"routes" => {
+            seen.once(1)?;
+            if let Some(end) = null(text, at) {
+                return Some(end);
+            }
+            let routes = head.routes.insert(Vec::new());
+            elements(text, at, |at| route(text, at, status, routes))
+        }
+        b"parameters" => seen.once(2).and_then(|()| skip(text, at)),
+        b"data" => {
+            seen.once(3)?;
+            let (count, end) = documents(text, at)?;
+            head.documents = Some(count);
+            Some(end)
+        }
+        _ => skip(text, at),
+    })?;
+    let is_response = seen.0 & 0b111 != 0;
+    (is_response && space(text, end) == text.len()).then_some(head)
+}
+
+/// Which members of an object were there: two of a name are for others to judge.
+#[derive(Default)]
+struct Seen(u8);
+
+impl Seen {
+    fn once(&mut self, member: u8) -> Option<()> {
+        let bit = 1 << member;
+        let is_new = self.0 & bit == 0;
+        self.0 |= bit;
+        is_new.then_some(())
     }
 }
 
-/// The elements of a list.
-fn elements(text: &[u8]) -> Option<u64> {
-    if text.first() != Some(&b'[') {
+fn header(text: &[u8], at: usize, status: ReadStatus, into: &mut Header) -> Option<usize> {
+    let mut seen = Seen::default();
+    members(text, at, |name, at| match name {
+        b"requestId" | b"request_id" => {
+            seen.once(0)?;
+            let (id, end) = optional(text, at)?;
+            into.request_id = id.unwrap_or_default().to_owned();
+            Some(end)
+        }
+        b"execEndpoint" | b"exec_endpoint" => {
+            seen.once(1)?;
+            owned(text, at, &mut into.exec_endpoint)
+        }
+        b"targetExecutor" | b"target_executor" => {
+            seen.once(2)?;
+            owned(text, at, &mut into.target_executor)
+        }
+        b"status" => {
+            seen.once(3)?;
+            failure(text, at, status, &mut into.status)
+        }
+        _ => skip(text, at),
+    })
+}
+
+fn route(text: &[u8], at: usize, status: ReadStatus, routes: &mut Vec<Route>) -> Option<usize> {
+    let (mut route, mut seen) = (Route::default(), Seen::default());
+    let end = members(text, at, |name, at| {
+        let instant = match name {
+            b"executor" => {
+                seen.once(0)?;
+                let (name, end) = optional(text, at)?;
+                route.executor = name.unwrap_or_default().to_owned();
+                return Some(end);
+            }
+            b"status" => {
+                seen.once(1)?;
+                return failure(text, at, status, &mut route.status);
+            }
+            b"startTime" | b"start_time" => {
+                seen.once(2)?;
+                &mut route.start_time
+            }
+            b"endTime" | b"end_time" => {
+                seen.once(3)?;
+                &mut route.end_time
+            }
+            _ => return skip(text, at),
+        };
+        let (written, end) = optional(text, at)?;
+        *instant = match written {
+            Some(written) => Some(time::read(written).ok()?),
+            None => None,
+        };
+        Some(end)
+    })?;
+    routes.push(route);
+    Some(end)
+}
+
+fn failure(text: &[u8], at: usize, read: ReadStatus, into: &mut Option<Status>) -> Option<usize> {
+    if let Some(end) = null(text, at) {
+        return Some(end);
+    }
+    let end = skip(text, at)?;
+    *into = Some(read(&text[at..end])?);
+    Some(end)
+}
+
+/// How many Documents begin at `at`: a list, or v1's object with a list under `docs`.
+fn documents(text: &[u8], at: usize) -> Option<(u64, usize)> {
+    let mut count = 0;
+    let mut list = |at| {
+        count = 0;
+        elements(text, at, |at| {
+            count += 1;
+            skip(text, at)
+        })
+    };
+    let end = match text.get(at)? {
+        b'[' => list(at)?,
+        b'{' => {
+            let mut found = false;
+            let end = members(text, at, |name, at| match name {
+                b"docs" => {
+                    found = true;
+                    list(at)
+                }
+                _ => skip(text, at),
+            })?;
+            found.then_some(end)?
+        }
+        _ => null(text, at)?,
+    };
+    Some((count, end))
+}
+
+/// A text or null, and where it ends.
+fn optional(text: &[u8], at: usize) -> Option<(Option<&str>, usize)> {
+    if let Some(end) = null(text, at) {
+        return Some((None, end));
+    }
+    if text.get(at) != Some(&b'"') {
         return None;
     }
-    let mut at = space(text, 1);
-    if text.get(at) == Some(&b']') {
-        return Some(0);
+    let end = string(text, at)?;
+    let inner = &text[at + 1..end - 1];
+    if inner.iter().any(|byte| *byte == b'\\' || *byte < b' ') {
+        return None;
     }
-    let mut count = 0;
+    Some((Some(str::from_utf8(inner).ok()?), end))
+}
+
+fn owned(text: &[u8], at: usize, into: &mut Option<String>) -> Option<usize> {
+    let (found, end) = optional(text, at)?;
+    *into = found.map(str::to_owned);
+    Some(end)
+}
+
+fn null(text: &[u8], at: usize) -> Option<usize> {
+    text.get(at..)?.starts_with(b"null").then_some(at + 4)
+}
+
+/// Goes through the list that begins at `at`. `each` gets where an element begins and gives where it ends.
+fn elements(text: &[u8], at: usize, mut each: impl FnMut(usize) -> Option<usize>) -> Option<usize> {
+    if text.get(at) != Some(&b'[') {
+        return None;
+    }
+    let mut at = space(text, at + 1);
+    if text.get(at) == Some(&b']') {
+        return Some(at + 1);
+    }
     loop {
-        at = space(text, skip(text, at)?);
-        count += 1;
+        at = space(text, each(at)?);
         match text.get(at)? {
             b',' => at = space(text, at + 1),
-            b']' => return Some(count),
+            b']' => return Some(at + 1),
             _ => return None,
         }
     }
 }
 
-/// The members of the object that begins at `at`; gives where it ends.
+/// Goes through the object that begins at `at`. `each` gets a name and where its value begins, and gives
+/// where it ends.
 fn members(
     text: &[u8],
     at: usize,
-    mut each: impl FnMut(&[u8], Range<usize>) -> Option<()>,
+    mut each: impl FnMut(&[u8], usize) -> Option<usize>,
 ) -> Option<usize> {
     if text.get(at) != Some(&b'{') {
         return None;
@@ -95,10 +225,7 @@ fn members(
         if text.get(at) != Some(&b':') {
             return None;
         }
-        let from = space(text, at + 1);
-        let until = skip(text, from)?;
-        each(name, from..until)?;
-        at = space(text, until);
+        at = space(text, each(name, space(text, at + 1))?);
         match text.get(at)? {
             b',' => at = space(text, at + 1),
             b'}' => return Some(at + 1),
@@ -143,7 +270,16 @@ fn skip(text: &[u8], at: usize) -> Option<usize> {
 
 /// Where the string that begins at `at` ends.
 fn string(text: &[u8], at: usize) -> Option<usize> {
+    /// Names are shorter, and looking at each byte is faster for them.
+    const SHORT: usize = 20;
     let mut at = at + 1;
+    for (ahead, byte) in text.get(at..)?.iter().take(SHORT).enumerate() {
+        match byte {
+            b'"' => return Some(at + ahead + 1),
+            b'\\' => break,
+            _ => (),
+        }
+    }
     loop {
         at += memchr::memchr2(b'"', b'\\', text.get(at..)?)?;
         if text[at] == b'"' {
@@ -164,21 +300,42 @@ fn is_space(byte: &u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
     use proptest::prelude::*;
 
     use super::*;
 
+    /// No status can be read.
+    fn scan(text: &str) -> Option<Head> {
+        head(text.as_bytes(), |_| None)
+    }
+
     #[test]
-    fn parts_are_found_wherever_they_stand() {
-        let text = br#" {"data": [{"text":"a]\"}"}, 3 ,"x"], "other":{"header":1},
-            "routes":[ ], "header" : {"request_id":"1"}, "parameters":null } "#;
-        let found = parts(text).unwrap();
-        let part = |range: Option<Range<usize>>| str::from_utf8(&text[range.unwrap()]).unwrap();
-        assert_eq!(part(found.header), r#"{"request_id":"1"}"#);
-        assert_eq!((part(found.parameters), part(found.routes)), ("null", "[ ]"));
-        assert_eq!(count(&text[found.data.unwrap()]), Some(3));
-        assert_eq!(count(br#"{"a":[1],"docs":[{},[]]}"#), Some(2));
-        assert_eq!((count(b"[]"), count(b"{}"), count(b"7")), (Some(0), None, None));
+    fn a_head_is_read_wherever_its_parts_stand() {
+        let text = r#" {"data": [{"text":"a]\"}"}, 3 ,"x"], "other":{"header":1},
+            "routes":[ {"executor":"a", "startTime":"1970-01-01T00:00:01+00:00", "x":[{}]} , {} ],
+            "header" : {"request_id":"1", "execEndpoint":null, "target_executor":"é"},
+            "parameters":null } "#;
+        let found = scan(text).unwrap();
+        assert_eq!(found.documents, Some(3));
+        let Header { request_id, exec_endpoint, target_executor, status } = found.header;
+        assert_eq!((request_id.as_str(), target_executor.as_deref()), ("1", Some("é")));
+        assert_eq!((exec_endpoint, status), (None, None));
+        let routes = found.routes.unwrap();
+        let second = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+        assert_eq!((routes.len(), routes[0].start_time), (2, Some(second)));
+        assert_eq!(routes[0].executor, "a");
+        for (data, count) in [
+            (r#"{"a":[1],"docs":[{},[]]}"#, Some(2)),
+            ("[]", Some(0)),
+            ("null", Some(0)),
+            ("{}", None),
+            ("7", None),
+        ] {
+            let found = scan(&format!(r#"{{"header":{{}},"data":{data}}}"#));
+            assert_eq!(found.map(|head| head.documents), count.map(Some), "{data}");
+        }
     }
 
     #[test]
@@ -187,6 +344,7 @@ mod tests {
             "",
             "[]",
             "{",
+            r#"{"data":[]}"#,
             r#"{"header":{}"#,
             r#"{"header":{},"header":{}}"#,
             r#"{"he\u0061der":{}}"#,
@@ -194,17 +352,25 @@ mod tests {
             r#"{"header":}"#,
             r#"{"header":{}} x"#,
             r#"{"header":"a}"#,
+            r#"{"header":7}"#,
+            r#"{"header":{"requestId":7}}"#,
+            r#"{"header":{"requestId":"\u0061"}}"#,
+            "{\"header\":{\"requestId\":\"a\nb\"}}",
+            r#"{"header":{"requestId":"1","request_id":"1"}}"#,
+            r#"{"header":{"status":{}}}"#,
+            r#"{"routes":{}}"#,
+            r#"{"routes":[{"startTime":"yesterday"}]}"#,
             r#"{a:1}"#,
         ] {
-            assert_eq!(parts(text.as_bytes()), None, "{text}");
+            assert_eq!(scan(text), None, "{text}");
         }
     }
 
     proptest! {
         #[test]
         fn any_text_ends(text in "[\\[\\]{}\",:\\\\a1 ]{0,60}") {
-            parts(text.as_bytes());
-            count(text.as_bytes());
+            scan(&text);
+            scan(&format!("{{\"header\":{{\"requestId\":{text}"));
         }
     }
 }
