@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::super::connect;
 use super::super::handle::Owned;
-use super::super::http1::{self, Broken, Marks, RequestHead, Response};
+use super::super::http1::{self, Broken, Buffers, Marks, RequestHead, Response};
 use super::super::pending::Why;
 use super::super::rows::{Key, Rows};
 use super::super::turns::{Ready, Timers};
@@ -44,6 +44,7 @@ pub(in crate::client) struct Lanes {
     inner: Arc<Inner>,
     rows: Rows<Row>,
     conns: Vec<Option<Box<Conn>>>,
+    buffers: Buffers,
     /// Places of connections that are gone.
     vacant: Vec<usize>,
     /// Each with the instant since which it lies idle.
@@ -58,7 +59,7 @@ pub(in crate::client) struct Lanes {
     timers: Timers<Key>,
     ready: Arc<Ready>,
     places: Vec<usize>,
-    /// Connections that a request was put on, to be written.
+    /// Connections that a request was put on, to be begun.
     begun: Vec<usize>,
     landed: Vec<Landed>,
 }
@@ -68,6 +69,8 @@ struct Conn {
     waker: Waker,
     /// Whose exchange it has.
     key: Option<Key>,
+    /// Whether that exchange is still to begin.
+    begins: bool,
     /// Whether it lay idle for long before: if so, the server may have closed it in the very moment it
     /// was taken.
     was_idle_long: bool,
@@ -113,6 +116,7 @@ impl Lanes {
             inner,
             rows: Rows::new(),
             conns: Vec::new(),
+            buffers: Buffers::default(),
             vacant: Vec::new(),
             idle: Vec::new(),
             openings: FuturesUnordered::new(),
@@ -143,7 +147,8 @@ impl Lanes {
             self.conns.len() - 1
         });
         let (io, waker) = (Connection::new(io), self.ready.waker(at));
-        self.conns[at] = Some(Box::new(Conn { io, waker, key: None, was_idle_long: false }));
+        self.conns[at] =
+            Some(Box::new(Conn { io, waker, key: None, begins: false, was_idle_long: false }));
         at
     }
 
@@ -205,15 +210,24 @@ impl Lanes {
         }
     }
 
-    /// Begins an exchange.
+    /// Gives a connection to a request, whose bytes are made when they can go out: of thousands that are due
+    /// at once, one after the other.
     fn start(&mut self, at: usize, key: Key, was_idle_long: bool) {
-        let id = self.rows.id(key).digits();
         let (Some(conn), Some(row)) = (&mut self.conns[at], self.rows.get(key)) else { return };
         conn.key = Some(key);
+        conn.begins = true;
         conn.was_idle_long = was_idle_long;
         row.conn = Some(at);
         row.marks = Marks::default();
+        self.begun.push(at);
+    }
+
+    /// Begins the exchange of a connection.
+    fn begin(&mut self, at: usize, key: Key) {
+        let id = self.rows.id(key).digits();
+        let (Some(conn), Some(row)) = (&mut self.conns[at], self.rows.get(key)) else { return };
         let Inner { bounds, .. } = &*self.inner;
+        let buffers = &mut self.buffers;
         let (headers, bare) = match &row.request {
             Request::WithHeaders(both) => (Some(&both.0), both.1.bare()),
             bare => (None, bare),
@@ -224,22 +238,32 @@ impl Lanes {
                 let body = Some(([head, &id[..]], tail));
                 let path = self.inner.path(endpoint);
                 match (&row.led, headers) {
-                    (Some(led), _) => conn.io.begin(&led.head, body, bounds),
-                    (None, None) => conn.io.begin(&path.head, body, bounds),
+                    (Some(led), _) => conn.io.begin(&led.head, body, bounds, buffers),
+                    (None, None) => conn.io.begin(&path.head, body, bounds, buffers),
                     (None, Some(headers)) => {
                         let lines = headers.lines(&self.inner.json);
-                        conn.io.begin(&RequestHead::new("POST", &path.path, &lines), body, bounds);
+                        conn.io.begin(
+                            &RequestHead::new("POST", &path.path, &lines),
+                            body,
+                            bounds,
+                            buffers,
+                        );
                     }
                 }
             }
             Request::Mutate { body } => {
                 let body = Some(([&[][..], &[]], body.clone()));
                 match headers {
-                    None => conn.io.begin(&self.inner.graphql.head, body, bounds),
+                    None => conn.io.begin(&self.inner.graphql.head, body, bounds, buffers),
                     Some(headers) => {
                         let lines = headers.lines(&self.inner.of_graphql);
                         let path = &self.inner.graphql.path;
-                        conn.io.begin(&RequestHead::new("POST", path, &lines), body, bounds);
+                        conn.io.begin(
+                            &RequestHead::new("POST", path, &lines),
+                            body,
+                            bounds,
+                            buffers,
+                        );
                     }
                 }
             }
@@ -250,33 +274,37 @@ impl Lanes {
                 }
                 match &row.led {
                     Some(led) => {
-                        conn.io.begin(&led.head, body.filter(|_| led.with_body), bounds);
+                        conn.io.begin(&led.head, body.filter(|_| led.with_body), bounds, buffers);
                     }
                     None => {
                         let lines = self.inner.lines_of_plain(request, headers);
                         let head = RequestHead::new(request.method(), request.path(), &lines);
-                        conn.io.begin(&head, body, bounds);
+                        conn.io.begin(&head, body, bounds, buffers);
                     }
                 }
             }
             // Refused before.
-            Request::Stream { .. } | Request::WithHeaders(_) => return,
+            Request::Stream { .. } | Request::WithHeaders(_) => (),
         }
-        self.begun.push(at);
     }
 
     /// Goes on with the exchange on a connection.
     fn turn_of(&mut self, at: usize) {
         let Some(conn) = self.conns.get_mut(at).and_then(Option::as_deref_mut) else { return };
         let Some(key) = conn.key else { return };
-        let Some(row) = self.rows.get(key) else {
+        if self.rows.get(key).is_none() {
             // Given up: what comes is nobody's, so the connection is of no more use.
             self.drop_conn(at);
             return self.next_in_line();
-        };
+        }
+        if std::mem::take(&mut conn.begins) {
+            self.begin(at, key);
+        }
+        let (Some(conn), Some(row)) = (&mut self.conns[at], self.rows.get(key)) else { return };
         let waker = conn.waker.clone();
         let mut cx = Context::from_waker(&waker);
-        match conn.io.poll_exchange(&mut cx, &self.inner.bounds, &mut row.marks) {
+        let (bounds, buffers) = (&self.inner.bounds, &mut self.buffers);
+        match conn.io.poll_exchange(&mut cx, bounds, &mut row.marks, buffers) {
             Poll::Pending => (),
             Poll::Ready(Ok(response)) => {
                 conn.key = None;
@@ -286,7 +314,7 @@ impl Lanes {
                     self.inner.unmatched.add(Why::Duplicate);
                 }
                 if conn.io.is_reusable() {
-                    self.idle.push((at, Instant::now()));
+                    self.idle.push((at, row.marks.done.unwrap_or_else(Instant::now)));
                 } else {
                     self.drop_conn(at);
                 }

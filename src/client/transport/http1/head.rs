@@ -13,6 +13,7 @@ use crate::client::memory::{Bounds, Claim};
 const TURN_BYTES: u64 = 1 << 20;
 
 /// What a head says about what follows it.
+#[derive(Clone, Copy)]
 pub(super) struct ParsedHead {
     /// The length of the head, in bytes.
     pub(super) bytes: usize,
@@ -22,6 +23,7 @@ pub(super) struct ParsedHead {
     pub(super) keep_alive: bool,
 }
 
+#[derive(Clone, Copy)]
 pub(super) enum Framing {
     Length(u64),
     Chunked,

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::header;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use self::head::{Coding, Framing, ParsedHead, Unpacking, has_empty_line};
@@ -46,17 +46,33 @@ const READ_BYTES: usize = 8 << 10;
 /// out from where it is.
 const COPY_BYTES_MAX: usize = 16 << 10;
 
+/// Buffers of requests that are kept for the next ones, and how large such a one may be.
+const OUTPUTS_KEPT: usize = 64;
+const OUTPUT_BYTES_KEPT: usize = 2 * COPY_BYTES_MAX;
+
 /// Of what a server said, this much is shown.
 const SHOWN_CHARS: usize = 300;
 /// And it is looked for in this much: a body of an error may be as large as any.
 const SEARCHED_BYTES: usize = 16 << 10;
 
+/// What the connections of a worker share, so that one that waits holds no memory: of thousands, few have
+/// bytes on the way in the same turn.
+#[derive(Default)]
+pub(super) struct Buffers {
+    input: BytesMut,
+    outputs: Vec<Vec<u8>>,
+    /// The head that was parsed last: most of a server's are equal.
+    head: Vec<u8>,
+    parsed: Option<ParsedHead>,
+}
+
 /// One connection that speaks HTTP/1.1.
 pub(super) struct Connection<S> {
     io: S,
-    /// What came in and is not yet consumed.
+    /// What came in and is not yet consumed; lent by [`Buffers`] while nothing of a response is there.
     input: BytesMut,
-    /// The request on its way out, but for a long end of its body, and how much of both is out.
+    /// The request on its way out, but for a long end of its body, and how much of both is out. Goes back to
+    /// [`Buffers`] once it is.
     output: Vec<u8>,
     tail: Bytes,
     sent: usize,
@@ -228,9 +244,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ///
     /// Asks the socket without waiting; as long as nothing happened on it this is no system call.
     pub(super) fn is_open(&mut self) -> bool {
-        self.reusable
-            && self.input.is_empty()
-            && self.poll_read(&mut Context::from_waker(Waker::noop())).is_pending()
+        if !self.reusable || !self.input.is_empty() {
+            return false;
+        }
+        let mut byte = [0];
+        let mut read = ReadBuf::new(&mut byte);
+        let mut cx = Context::from_waker(Waker::noop());
+        let polled = Pin::new(&mut self.io).poll_read(&mut cx, &mut read);
+        self.input.extend_from_slice(read.filled());
+        polled.is_pending()
     }
 
     /// The stream and what was read beyond the response, after a `101 Switching Protocols`.
@@ -249,12 +271,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         marks: &mut Marks,
     ) -> Result<Response, Broken> {
         *marks = Marks::default();
-        self.begin(
-            head,
-            body.map(|[start, middle, end]| ([start, middle], Bytes::copy_from_slice(end))),
-            bounds,
-        );
-        poll_fn(|cx| self.poll_exchange(cx, bounds, marks)).await
+        let buffers = &mut Buffers::default();
+        let body = body.map(|[start, middle, end]| ([start, middle], Bytes::copy_from_slice(end)));
+        self.begin(head, body, bounds, buffers);
+        poll_fn(|cx| self.poll_exchange(cx, bounds, marks, buffers)).await
     }
 
     /// Begins an exchange, which [`Connection::poll_exchange`] goes on with. The last piece of the body may
@@ -264,8 +284,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         head: &RequestHead,
         body: Option<([&[u8]; 2], Bytes)>,
         bounds: &Bounds,
+        buffers: &mut Buffers,
     ) {
         self.reusable = false;
+        self.output = buffers.outputs.pop().unwrap_or_default();
         self.output.clear();
         self.output.extend_from_slice(&head.0);
         self.tail = Bytes::new();
@@ -297,8 +319,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         cx: &mut Context<'_>,
         bounds: &Bounds,
         marks: &mut Marks,
+        buffers: &mut Buffers,
     ) -> Poll<Result<Response, Broken>> {
-        let polled = self.go_on(cx, bounds, marks);
+        if self.input.is_empty() {
+            self.input = std::mem::take(&mut buffers.input);
+        }
+        let polled = self.go_on(cx, bounds, marks, buffers);
+        if self.input.is_empty() && self.input.capacity() > buffers.input.capacity() {
+            buffers.input = std::mem::take(&mut self.input);
+        }
         if let Poll::Ready(Err(_)) = polled {
             // What it claimed for the rest is not needed.
             self.reading = Reading::new(bounds);
@@ -311,12 +340,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         cx: &mut Context<'_>,
         bounds: &Bounds,
         marks: &mut Marks,
+        buffers: &mut Buffers,
     ) -> Poll<Result<Response, Broken>> {
         if self.reading.out == Out::Going {
             // A server may refuse a request, and close the connection, before it has read all of it (a
             // proxy's 413): then what it said is still to be read.
             match self.poll_send(cx, marks) {
-                Poll::Ready(Ok(())) => self.reading.out = Out::Whole,
+                Poll::Ready(Ok(())) => {
+                    self.reading.out = Out::Whole;
+                    self.tail = Bytes::new();
+                    buffers.keep(std::mem::take(&mut self.output));
+                }
                 Poll::Ready(Err(error)) if is_hang_up(error.kind()) => {
                     self.reading.out = Out::Partly;
                 }
@@ -332,7 +366,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         }
         loop {
-            if let Some(response) = self.advance(bounds, marks)? {
+            if let Some(response) = self.advance(bounds, marks, buffers)? {
                 return Poll::Ready(Ok(response));
             }
             if let At::Unpacking(_) = self.reading.at {
@@ -357,7 +391,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 "closed by the server",
             ))),
             Ok(_) => {
-                marks.first.get_or_insert_with(Instant::now);
+                let now = Instant::now();
+                marks.first.get_or_insert(now);
+                self.reading.came = Some(now);
                 Ok(())
             }
             Err(error) => Err(Broken::Ended(error)),
@@ -387,14 +423,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Reads on in what has come; `None` when more must come, or others are to get their turn.
-    fn advance(&mut self, bounds: &Bounds, marks: &mut Marks) -> Result<Option<Response>, Broken> {
+    fn advance(
+        &mut self,
+        bounds: &Bounds,
+        marks: &mut Marks,
+        buffers: &mut Buffers,
+    ) -> Result<Option<Response>, Broken> {
         let limit = bounds.message_bytes_max;
         loop {
             let Reading { at, body, claim, closed, .. } = &mut self.reading;
             match at {
                 At::Head { seen, interim } => {
                     let (from, before) = (*seen, *interim);
-                    let Some(parsed) = self.head(from)? else { return Ok(None) };
+                    let Some(parsed) = self.head(from, buffers)? else { return Ok(None) };
                     let head = self.input.split_to(parsed.bytes).freeze();
                     // 101 ends the exchange: what follows is another protocol.
                     if parsed.status < 200 && parsed.status != 101 {
@@ -495,7 +536,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         bounds: &Bounds,
         marks: &mut Marks,
     ) -> Result<Option<Response>, Broken> {
-        marks.done = Some(Instant::now());
+        // The close that ends a body without a length is no read of bytes, but it is what told the end.
+        let came = self.reading.came.filter(|_| !self.reading.closed);
+        marks.done = Some(came.unwrap_or_else(Instant::now));
         let coding = self.reading.head.as_ref().map_or(Coding::Identity, |(head, _)| head.coding);
         let body = self.reading.claim.hold(body);
         if let Coding::Identity = coding {
@@ -519,9 +562,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// A head, if a whole one is in `input`, of which so much has been looked at.
-    fn head(&mut self, seen: usize) -> Result<Option<ParsedHead>, Broken> {
+    fn head(&mut self, seen: usize, buffers: &mut Buffers) -> Result<Option<ParsedHead>, Broken> {
         if self.input.is_empty() {
             return Ok(None);
+        }
+        if let Some(parsed) = buffers.parsed.filter(|_| self.input.starts_with(&buffers.head)) {
+            return Ok(Some(parsed));
         }
         let start = &self.input[..self.input.len().min(HTTP.len())];
         if !HTTP.starts_with(start) {
@@ -532,6 +578,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if (seen == 0 || has_empty_line(&self.input[seen..]))
             && let Some(parsed) = ParsedHead::parse(&self.input)?
         {
+            buffers.head.clear();
+            buffers.head.extend_from_slice(&self.input[..parsed.bytes]);
+            buffers.parsed = Some(parsed);
             return Ok(Some(parsed));
         }
         if self.input.len() > HEAD_BYTES_MAX {
@@ -549,6 +598,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.input.reserve(READ_BYTES);
         }
         pin!(self.io.read_buf(&mut self.input)).poll(cx)
+    }
+}
+
+impl Buffers {
+    /// Keeps the buffer of a request that is out for another one.
+    fn keep(&mut self, output: Vec<u8>) {
+        if self.outputs.len() < OUTPUTS_KEPT && output.capacity() <= OUTPUT_BYTES_KEPT {
+            self.outputs.push(output);
+        }
     }
 }
 
@@ -578,6 +636,8 @@ struct Reading {
     /// Of a body in chunks, those that are there.
     body: BytesMut,
     claim: Claim,
+    /// When the last read returned.
+    came: Option<Instant>,
     /// The server has closed, where that is how a body ends.
     closed: bool,
 }
@@ -610,6 +670,7 @@ impl Reading {
             head: None,
             body: BytesMut::new(),
             claim: bounds.memory.claim(),
+            came: None,
             closed: false,
         }
     }
