@@ -138,6 +138,7 @@ fn tables(names: &[&str]) -> Result<(), Error> {
     type Table = fn(&[Prepared]) -> Result<(), Error>;
     const TABLES: [(&str, Table); 6] = [
         ("cost", cost),
+        ("workers", workers),
         ("arrivals", arrivals),
         ("stall", stall),
         ("memory", memory),
@@ -218,6 +219,65 @@ fn cost(prepared: &[Prepared]) -> Result<(), Error> {
         );
     }
     Ok(())
+}
+
+/// The program itself with one worker and with two; processors are not assigned.
+fn workers(prepared: &[Prepared]) -> Result<(), Error> {
+    println!("Requests per second, and CPU seconds of the client for a million of them\n");
+    println!(
+        "| way | one worker | two workers | rate, two / one | CPU, two / one |\n|{}",
+        " --- |".repeat(5)
+    );
+    for prepared in prepared {
+        let server = Running::start(&prepared.script(Manner::Answer))?;
+        let requests = if prepared.path == Path::Stream { 2_000_000 } else { 400_000 };
+        let mut figures = [const { [Vec::new(), Vec::new()] }; 2];
+        for _ in 0..ROUNDS {
+            for (of, [rates, costs]) in [1, 2].into_iter().zip(&mut figures) {
+                let (rate, cost) = with_workers(prepared.path, server.port, of, requests)?;
+                rates.push(rate);
+                costs.push(cost);
+            }
+        }
+        let [[rate, cost], [rate_of_two, cost_of_two]] = figures.map(|both| both.map(median));
+        println!(
+            "| {} | {rate:.0}/s, {cost:.2} s | {rate_of_two:.0}/s, {cost_of_two:.2} s | {:.2} | {:.2} |",
+            name(prepared.path),
+            rate_of_two / rate,
+            cost_of_two / cost
+        );
+    }
+    Ok(())
+}
+
+/// Requests per second, and CPU seconds of a million, of `flowbench run` with so many workers.
+fn with_workers(path: Path, port: u16, workers: usize, requests: u64) -> Result<(f64, f64), Error> {
+    let (scheme, more) = match path {
+        Path::Stream => ("grpc", "connections: 2"),
+        Path::Unary => ("grpc", "connections: 2, call: unary"),
+        Path::Http => ("http", "connections: 64"),
+        Path::WebSocket => ("ws", "connections: 64"),
+    };
+    let text = "x".repeat(1000);
+    let suite = format!(
+        "flows: {{f: {{host: '{scheme}://127.0.0.1:{port}', family: v1}}}}
+scenarios: [{{name: s, documents: {{text: {text}}}, request_size: 1, {more},
+  load: {{clients: {IN_FLIGHT}, requests: {requests}}}}}]"
+    );
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("suite.yaml"), suite)?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flowbench"));
+    command.args(["run", "suite.yaml", "--json", "--workers", &workers.to_string()]);
+    let output = command.current_dir(folder.path()).output()?;
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&output.stderr)))?;
+    let scenario = &report["scenarios"][0];
+    let figure = |value: &serde_json::Value| value.as_f64().ok_or("the report has it");
+    if figure(&scenario["requests"]["ok"])? != requests as f64 {
+        return Err(format!("not all were answered: {}", scenario["requests"]).into());
+    }
+    let cost = figure(&scenario["client"]["cpu_s"])? * 1e6 / requests as f64;
+    Ok((figure(&scenario["throughput"]["requests_per_s"])?, cost))
 }
 
 fn arrivals(prepared: &[Prepared]) -> Result<(), Error> {
