@@ -53,6 +53,9 @@ struct OpenApi {
     paths: HashMap<String, IgnoredAny>,
 }
 
+/// The release of Jina that began to take requests as calls of their own.
+const UNARY_SINCE: (u32, u32) = (3, 13);
+
 impl FlowInfo {
     /// Asks over gRPC, unless the configuration names the family.
     ///
@@ -115,6 +118,20 @@ impl FlowInfo {
         .await
     }
 
+    /// # Errors
+    /// When the Flow is older than calls of a single request, and the client makes those.
+    pub(super) fn has_what_is_called(&self, config: &ClientConfig) -> Result<(), CallError> {
+        let version = self.jina.as_deref().unwrap_or_default();
+        let is_old = major_and_minor(version).is_some_and(|version| version < UNARY_SINCE);
+        if config.stream || !is_old {
+            return Ok(());
+        }
+        let (major, minor) = UNARY_SINCE;
+        Err(CallError::Unsupported(format!(
+            "the Flow runs Jina {version:.40}, which has no unary calls (Jina {major}.{minor} has); send on a stream"
+        )))
+    }
+
     fn configured(config: &ClientConfig, family: Family) -> FlowInfo {
         FlowInfo {
             protocol: config.target.protocol,
@@ -145,16 +162,41 @@ impl FlowInfo {
 
 /// The family of a DocArray version such as `0.21.1`.
 fn family_of(docarray: &str) -> Option<Family> {
-    let mut parts = docarray.split('.').map(|part| part.parse::<u32>().ok());
-    match (parts.next()??, parts.next()??) {
-        (0, ..30) => Some(Family::V1),
-        _ => Some(Family::V2),
-    }
+    Some(match major_and_minor(docarray)? {
+        (0, ..30) => Family::V1,
+        _ => Family::V2,
+    })
+}
+
+fn major_and_minor(version: &str) -> Option<(u32, u32)> {
+    let mut parts = version.split('.').map(|part| part.parse::<u32>().ok());
+    Some((parts.next()??, parts.next()??))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn unary_calls_are_refused_where_a_flow_is_known_to_have_none() {
+        let target = "grpc://127.0.0.1:1".parse().unwrap();
+        let unary = ClientConfig { stream: false, ..ClientConfig::new(target) };
+        let stream = ClientConfig { stream: true, ..unary.clone() };
+        for (version, refused) in [
+            (Some("3.12.0"), true),
+            (Some("2.9"), true),
+            (Some("3.13.0"), false),
+            (Some("3.34.0"), false),
+            (Some("4.0"), false),
+            (Some("dev"), false),
+            (None, false),
+        ] {
+            let info = FlowInfo::configured(&unary, Family::V1);
+            let info = FlowInfo { jina: version.map(str::to_owned), ..info };
+            assert_eq!(info.has_what_is_called(&unary).is_err(), refused, "{version:?}");
+            assert!(info.has_what_is_called(&stream).is_ok());
+        }
+    }
 
     #[test]
     fn the_docarray_version_tells_the_family() {

@@ -278,6 +278,7 @@ impl Transport {
             Protocol::Grpc => {
                 let grpc = grpc::Grpc::open(config.clone(), connector).await?;
                 let info = FlowInfo::over_grpc(config, &grpc).await?;
+                info.has_what_is_called(config)?;
                 grpc.speaks(info.family);
                 let schemas = match info.family_source {
                     FamilySource::Config | FamilySource::Assumed => Schemas::default(),

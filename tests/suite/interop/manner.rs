@@ -37,6 +37,26 @@ fn responses_come_as_they_finish_or_in_the_order_of_the_requests() {
 }
 
 #[test]
+fn unary_calls_go_where_there_are_some_and_are_refused_elsewhere() {
+    for release in [Release::V1, Release::V2] {
+        let Some(flow) = Setup::new(release, &PROTOCOLS).shared() else { return };
+        runtime().block_on(async {
+            let unary = ClientConfig { stream: false, ..config(&flow, Protocol::Grpc) };
+            let client = Client::new(unary);
+            let posted = client.post("/").inputs(&[Document::from_text("a")]).send().await;
+            match (release, posted) {
+                (Release::V2, Ok(responses)) => assert_eq!(responses.texts(), ["a"]),
+                (Release::V1, Err(error)) => {
+                    let error = error.to_string();
+                    assert!(error.contains("Jina 3.12.0, which has no unary calls"), "{error}");
+                }
+                (_, posted) => panic!("{release:?}: {posted:?}"),
+            }
+        });
+    }
+}
+
+#[test]
 fn inputs_may_depend_on_responses() {
     for release in [Release::V1, Release::V2] {
         let Some(flow) = Setup::new(release, &PROTOCOLS).shared() else { return };
