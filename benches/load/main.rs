@@ -136,7 +136,7 @@ fn main() -> Result<(), Error> {
 /// The tables with one of these names, or all without any.
 fn tables(names: &[&str]) -> Result<(), Error> {
     type Table = fn(&[Prepared]) -> Result<(), Error>;
-    const TABLES: [(&str, Table); 6] = [
+    const TABLES: [(&str, Table); 7] = [
         ("cost", cost),
         ("workers", workers),
         ("arrivals", arrivals),

@@ -26,6 +26,8 @@ pub struct ClientConfig {
     pub tls: TlsOptions,
     /// HTTP and WebSocket headers, gRPC metadata. Values are secrets: never shown.
     pub headers: Vec<(String, String)>,
+    /// The version of HTTP for plain requests. Flows themselves speak HTTP/1.1.
+    pub http_version: HttpVersion,
     /// Compression of gRPC requests; HTTP and WebSocket ignore it, as in Jina.
     pub compression: Compression,
     /// Timeout of one attempt of a request, from the moment it is given to an open connection (where it
@@ -65,6 +67,17 @@ pub enum FamilyChoice {
     Is(Family),
     /// None: this is no Flow, so it is asked nothing, and takes plain HTTP requests alone.
     NoFlow,
+}
+
+/// A version of HTTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// HTTP/1.1.
+    #[default]
+    One,
+    /// HTTP/2: by ALPN inside TLS, by prior knowledge without. For plain requests alone, so with
+    /// [`FamilyChoice::NoFlow`].
+    Two,
 }
 
 /// Compression of gRPC requests. A gateway never compresses its responses.
@@ -134,6 +147,7 @@ impl ClientConfig {
             family: FamilyChoice::Auto,
             tls: TlsOptions::default(),
             headers: Vec::new(),
+            http_version: HttpVersion::One,
             compression: Compression::None,
             timeout: None,
             connect_timeout: Duration::from_secs(10),

@@ -32,7 +32,7 @@ use tokio::sync::OnceCell;
 
 pub use call::{Body, Call, Failure, Reply, Request, Timing, Unmatched};
 pub use callbacks::{CallbackError, CallbackReturn, Callbacks};
-pub use config::{ClientConfig, Compression, FamilyChoice, Limits, Retry, TlsOptions};
+pub use config::{ClientConfig, Compression, FamilyChoice, HttpVersion, Limits, Retry, TlsOptions};
 pub use error::{CallError, ConfigError, GatewayCode};
 pub use input::{Inputs, IntoInput, IntoInputs, Many, One, RequestSize, Streamed};
 pub use lanes::{Calls, Landed, Lanes};

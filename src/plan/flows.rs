@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use super::names::of_embedded;
 use super::{Flow, FlowFile, Launch, Origin, Ready, flow_file, watch};
-use crate::client::{ClientConfig, ConfigError, FamilyChoice, Limits, ResponseMemory, TlsOptions};
+use crate::client::{
+    ClientConfig, ConfigError, FamilyChoice, HttpVersion, Limits, ResponseMemory, TlsOptions,
+};
 use crate::flow::{FlowConfig, PathStep};
-use crate::scenario::{self, FamilyWord, Metrics, Named, ProtocolWord, Tls, TlsMap};
+use crate::scenario::{
+    self, FamilyWord, HttpVersionWord, Metrics, Named, ProtocolWord, Tls, TlsMap,
+};
 use crate::server::Watch;
 use crate::source::{Node, Problem, Sources, Spot};
 use crate::units::{ByteSize, Span};
@@ -251,6 +255,7 @@ fn check(given: &scenario::Flow, at: Spot<'_>, problems: &mut Vec<Problem>) {
         ("tls", given.tls.is_some()),
         ("headers", given.headers.is_some()),
         ("family", given.family.is_some()),
+        ("http_version", given.http_version.is_some()),
         ("connect_timeout", given.connect_timeout.is_some()),
         ("max_response_size", given.max_response_size.is_some()),
         ("max_response_memory", given.max_response_memory.is_some()),
@@ -619,6 +624,10 @@ fn client(
         None | Some(FamilyWord::Auto) => FamilyChoice::Auto,
         Some(FamilyWord::V1) => FamilyChoice::Is(Family::V1),
         Some(FamilyWord::V2) => FamilyChoice::Is(Family::V2),
+    };
+    config.http_version = match given.http_version {
+        None | Some(HttpVersionWord::One) => HttpVersion::One,
+        Some(HttpVersionWord::Two) => HttpVersion::Two,
     };
     if let Some(Tls::Options(options)) = &given.tls {
         config.tls = tls_options(options, base);

@@ -37,7 +37,7 @@ pub use workers::Connections;
 pub(crate) use workers::Workers;
 
 use crate::assertion::{Assertion, Capture, Message};
-use crate::client::{ClientConfig, Compression, FamilyChoice};
+use crate::client::{ClientConfig, Compression, FamilyChoice, HttpVersion};
 use crate::documents::Documents;
 use crate::flow::FlowConfig;
 use crate::random::Key;
@@ -281,13 +281,22 @@ impl Repeat {
 impl Origin {
     /// Nothing of Jina is asked of it, so it need not be a Flow.
     fn ask_nothing(&mut self) {
-        match self {
-            Origin::Embedded(_) => (),
-            Origin::Remote(clients) | Origin::Command { clients, .. } => {
-                for client in clients.iter_mut().filter(|c| c.family == FamilyChoice::Auto) {
-                    client.family = FamilyChoice::NoFlow;
-                }
+        for client in self.clients_mut() {
+            if client.family == FamilyChoice::Auto || client.http_version == HttpVersion::Two {
+                client.family = FamilyChoice::NoFlow;
             }
+        }
+    }
+
+    /// Whether its clients are to speak HTTP/2.
+    fn wants_http_2(&mut self) -> bool {
+        self.clients_mut().iter().any(|client| client.http_version == HttpVersion::Two)
+    }
+
+    fn clients_mut(&mut self) -> &mut [ClientConfig] {
+        match self {
+            Origin::Embedded(_) => &mut [],
+            Origin::Remote(clients) | Origin::Command { clients, .. } => clients,
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{
     Action, Callbacks, Capacity, ClientOverrides, Connections, Flow, FlowFile, Launch, Levels,
     Load, Origin, Parameters, Plan, Post, Ready, Scenario, Step, Until, Work, watch,
 };
-use crate::client::{ClientConfig, Compression, FamilyChoice};
+use crate::client::{ClientConfig, Compression, FamilyChoice, HttpVersion};
 use crate::documents::Documents;
 use crate::scenario::Cost;
 use crate::schedule::{ArrivalProcess, GammaGaps, Pause, Profile, Schedule};
@@ -231,6 +231,9 @@ fn show_clients(clients: &[ClientConfig]) -> Map {
         FamilyChoice::Is(family) => family.name(),
     };
     map.insert("family".into(), family.into());
+    if first.http_version == HttpVersion::Two {
+        map.insert("http_version".into(), 2.into());
+    }
     map.insert("connect_timeout".into(), span(first.connect_timeout));
     let size = ByteSize::new(first.limits.message_bytes_max as u64);
     map.insert("max_response_size".into(), size.to_string().into());

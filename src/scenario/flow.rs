@@ -36,6 +36,8 @@ pub(crate) struct Flow {
     pub headers: Option<IndexMap<String, String>>,
     /// The family of DocArray it was built with. `auto` unless set: the Flow is asked.
     pub family: Option<FamilyWord>,
+    /// The version of HTTP for plain requests, if all are. `1.1` unless set.
+    pub http_version: Option<HttpVersionWord>,
     /// For connecting, TLS handshake included. `10s` unless set.
     pub connect_timeout: Option<Span>,
     /// A larger response is an error and not read to its end. `256MiB` unless set.
@@ -169,6 +171,39 @@ pub(crate) enum ProtocolWord {
     Grpc,
     Http,
     Websocket,
+}
+
+/// A version of HTTP as written, which YAML has as a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HttpVersionWord {
+    One,
+    Two,
+}
+
+impl<'de> Deserialize<'de> for HttpVersionWord {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<HttpVersionWord, D::Error> {
+        let Argument(text) = Argument::deserialize(deserializer)?;
+        let found = match text.as_str() {
+            "1.1" => Some(HttpVersionWord::One),
+            "2" | "2.0" => Some(HttpVersionWord::Two),
+            _ => None,
+        };
+        found.ok_or_else(|| de::Error::custom(format!("expected `1.1` or `2`, found `{text}`")))
+    }
+}
+
+impl JsonSchema for HttpVersionWord {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "HttpVersion".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"enum": [1.1, 2, "1.1", "2"]})
+    }
 }
 
 /// A family of DocArray as written.

@@ -36,7 +36,8 @@ pub use self::session_lanes::SessionLanes;
 use self::tls::Alpn;
 pub(crate) use self::tls::tls_for;
 use super::{
-    Call, CallError, ClientConfig, ConfigError, Failure, GatewayCode, Reply, Request, Unmatched,
+    Call, CallError, ClientConfig, ConfigError, Failure, GatewayCode, HttpVersion, Reply, Request,
+    Unmatched,
 };
 use crate::wire::{Family, Form, Protocol, Schemas};
 
@@ -98,6 +99,7 @@ impl Session {
     pub(super) async fn open(config: Arc<ClientConfig>) -> Result<Session, CallError> {
         let alpn = match config.target.protocol {
             Protocol::Grpc => Alpn::Http2,
+            Protocol::Http if config.http_version == HttpVersion::Two => Alpn::Http2,
             Protocol::Http | Protocol::WebSocket => Alpn::Http1,
         };
         let connector = Connector::new(&config, alpn)?;
@@ -154,7 +156,7 @@ impl Session {
     pub async fn lanes(&self) -> Result<SessionLanes, CallError> {
         let kind = match &self.0.transport {
             Transport::Grpc(grpc) => Kind::Grpc(Box::new(grpc.hand_over().await?)),
-            Transport::Http(http) => Kind::Http(Box::new(http.hand_over().await?)),
+            Transport::Http(http) => Kind::Http(http.hand_over().await?),
             Transport::WebSocket(websocket) => {
                 Kind::WebSocket(Box::new(websocket.hand_over().await?))
             }

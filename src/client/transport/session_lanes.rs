@@ -24,7 +24,7 @@ pub struct SessionLanes {
 
 pub(super) enum Kind {
     Grpc(Box<grpc::lanes::Lanes>),
-    Http(Box<http::lanes::Lanes>),
+    Http(http::Lanes),
     WebSocket(Box<websocket::lanes::Lanes>),
 }
 
@@ -75,7 +75,7 @@ impl Kind {
     fn lanes(&mut self) -> &mut dyn Lanes {
         match self {
             Kind::Grpc(lanes) => &mut **lanes,
-            Kind::Http(lanes) => &mut **lanes,
+            Kind::Http(lanes) => lanes,
             Kind::WebSocket(lanes) => &mut **lanes,
         }
     }

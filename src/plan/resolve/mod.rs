@@ -125,8 +125,26 @@ impl<'a> Resolver<'a> {
             let of_flow = || scenarios.iter().filter(|scenario| scenario.flow == index);
             let steps = || of_flow().flat_map(|scenario| &scenario.steps);
             let plain = |step: &Step| matches!(step.work, Work::Http(_));
-            if steps().next().is_some() && steps().all(plain) {
+            let is_plain = steps().all(plain);
+            if steps().next().is_none() {
+                continue;
+            }
+            if is_plain {
                 flow.origin.ask_nothing();
+            } else if flow.origin.wants_http_2() {
+                let base = flow.name.strip_suffix(&scenario::suffix(&flow.matrix));
+                let base = base.unwrap_or(&flow.name);
+                let Some(named) = self.suite.flows.iter().find(|named| named.name == base) else {
+                    continue;
+                };
+                let message = "HTTP/2 is for flows whose scenarios all send plain requests: Flows \
+                               speak HTTP/1.1";
+                let at = Spot::of(&named.node).key("http_version");
+                at.problem(self.problems, message, |problem| {
+                    problem.help(
+                        "leave `http_version` out, or use `request` in all scenarios of this flow",
+                    )
+                });
             }
         }
         let plan = Plan {

@@ -1,5 +1,7 @@
 //! Plain HTTP requests, to a server of Python's own that knows nothing of Jina.
 
+mod http2;
+
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 

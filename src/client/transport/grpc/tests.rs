@@ -262,7 +262,10 @@ where
     over(ours, timeout).await
 }
 
-async fn over(io: impl lanes::Io + 'static, timeout: Option<Duration>) -> Grpc {
+async fn over(
+    io: impl super::super::http2::greet::Io + 'static,
+    timeout: Option<Duration>,
+) -> Grpc {
     let config = Arc::new(ClientConfig { timeout, ..config(Protocol::Grpc, 1, false) });
     let connector = Connector::new(&config, Alpn::Http2).unwrap();
     let setup = Arc::new(Setup::new(config, connector).unwrap());

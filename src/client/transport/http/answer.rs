@@ -8,7 +8,9 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::super::http1::{Response, shown};
-use crate::client::{Body, CallError, GatewayCode, HttpRequest, HttpResponse};
+use crate::client::{
+    Body, CallError, Failure, GatewayCode, HttpRequest, HttpResponse, Reply, Timing,
+};
 use crate::wire::{
     DecodeError, ExceptionInfo, Family, Form, Head, Header, Protocol, RequestId, Status, Target,
     quote_non_finite,
@@ -28,6 +30,29 @@ pub(super) struct Site {
     pub(super) family_is_given: bool,
     /// The paths that a v2 gateway lists.
     pub(super) listed: Vec<String>,
+}
+
+/// What the response to a plain request is.
+pub(super) enum Plain {
+    /// It leads to another path of the same host.
+    Led { path: String, with_body: bool },
+    /// The answer, and what came back with a status that is no success.
+    Outcome(Result<(Head, Body), CallError>, Option<Arc<HttpResponse>>),
+}
+
+/// The end of a request with its instants.
+pub(super) fn timed(
+    outcome: Result<(Head, Body), CallError>,
+    refused: Option<Arc<HttpResponse>>,
+    timing: Timing,
+) -> Result<Reply, Failure> {
+    outcome.map(|(head, body)| Reply { head, body, timing }).map_err(|error| {
+        let response = refused.map(|response| {
+            let (head, body) = (Head::default(), Body::Http(response));
+            Box::new(Reply { head, body, timing })
+        });
+        Failure { error, timing, response }
+    })
 }
 
 /// What JSON bodies of errors have in common, as far as we read them.
@@ -142,8 +167,28 @@ impl Site {
         Ok((Head { header, ..Head::default() }, Body::GraphQl(response.body)))
     }
 
+    /// What comes of the response to a plain request, which had a body if `had_body`.
+    pub(super) fn judge_plain(
+        &self,
+        request: &HttpRequest,
+        response: Response,
+        may_lead: bool,
+        had_body: bool,
+    ) -> Plain {
+        let led = self.redirect_of_plain(&response);
+        let Some(path) = led.filter(|_| may_lead && !request.expects(response.status)) else {
+            let mut refused = None;
+            let outcome = self.plain_reply(request, response, &mut refused);
+            return Plain::Outcome(outcome, refused);
+        };
+        // As browsers do: 303, and 301 and 302 of a `POST`, by a `GET` without the body.
+        let changes = response.status == 303
+            || matches!(response.status, 301 | 302) && request.method() == "POST";
+        Plain::Led { path, with_body: had_body && !changes }
+    }
+
     /// The answer to a plain request; `refused` gets one that is no success.
-    pub(super) fn plain_reply(
+    fn plain_reply(
         &self,
         request: &HttpRequest,
         response: Response,
@@ -172,7 +217,7 @@ impl Site {
     }
 
     /// The same of a plain request, which may be led on by a `GET` too.
-    pub(super) fn redirect_of_plain(&self, response: &Response) -> Option<String> {
+    fn redirect_of_plain(&self, response: &Response) -> Option<String> {
         self.location(response).filter(|_| matches!(response.status, 301 | 302 | 303 | 307 | 308))
     }
 

@@ -5,29 +5,33 @@
 //! Jina's client does.
 
 mod answer;
-pub(super) mod lanes;
+mod one;
+mod two;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::task::Context;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use tokio::time::Instant;
 
 use self::answer::Site;
-use self::lanes::Lanes;
 use super::connect::Connector;
-use super::handle::Handle;
+use super::handle::{Handle, Owned};
 use super::http1::{RequestHead, header_lines};
 use super::pending::UnmatchedCounts;
 use super::probe;
+use crate::client::lanes::{self, Landed};
 use crate::client::memory::Bounds;
 use crate::client::{
-    CallError, ClientConfig, Failure, FamilyChoice, HttpRequest, Reply, Request, RequestHeaders,
-    Unmatched,
+    CallError, ClientConfig, Failure, FamilyChoice, HttpRequest, HttpVersion, Reply, Request,
+    RequestHeaders, Unmatched,
 };
 use crate::units::escape_path;
 use crate::wire::{Encoded, Family, Schemas};
@@ -140,7 +144,17 @@ impl Http {
             answered: AtomicBool::new(false),
         };
         let inner = Arc::new(inner);
-        let lanes = Lanes::open(inner.clone(), config.connections, config.connections_max).await?;
+        let (ahead, most) = (config.connections, config.connections_max);
+        let lanes = match config.http_version {
+            HttpVersion::One => {
+                Lanes::One(Box::new(one::Lanes::open(inner.clone(), ahead, most).await?))
+            }
+            HttpVersion::Two => {
+                // Those that are opened as needed are one: requests share it.
+                let count = if most == 0 { 1 } else { ahead };
+                Lanes::Two(Box::new(two::Lanes::open(inner.clone(), count).await?))
+            }
+        };
         Ok((Http { inner, handle: Handle::new(lanes) }, schemas))
     }
 
@@ -166,6 +180,56 @@ impl Http {
     }
 }
 
+/// Connections to an HTTP gateway, and what is in flight on them.
+pub(super) enum Lanes {
+    One(Box<one::Lanes>),
+    Two(Box<two::Lanes>),
+}
+
+impl Lanes {
+    /// Requests that the bound of connections has held back, so far.
+    pub(super) fn waited(&self) -> u64 {
+        match self {
+            Lanes::One(lanes) => lanes.waited(),
+            Lanes::Two(_) => 0,
+        }
+    }
+}
+
+impl lanes::Lanes for Lanes {
+    fn offer(&mut self, row: u32, request: Request) {
+        match self {
+            Lanes::One(lanes) => lanes.offer(row, request),
+            Lanes::Two(lanes) => lanes.offer(row, request),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, landed: &mut Vec<Landed>) {
+        match self {
+            Lanes::One(lanes) => lanes.poll(cx, landed),
+            Lanes::Two(lanes) => lanes.poll(cx, landed),
+        }
+    }
+
+    fn give_up(&mut self, row: u32) -> Option<Instant> {
+        match self {
+            Lanes::One(lanes) => lanes.give_up(row),
+            Lanes::Two(lanes) => lanes.give_up(row),
+        }
+    }
+}
+
+impl Owned for Lanes {
+    type Extra = ();
+
+    fn close(&mut self) -> bool {
+        match self {
+            Lanes::One(lanes) => lanes.close(),
+            Lanes::Two(lanes) => lanes.close(),
+        }
+    }
+}
+
 impl Inner {
     /// Header lines of a plain request.
     fn lines_of_plain<'a>(
@@ -182,6 +246,12 @@ impl Inner {
     fn path(&self, endpoint: &str) -> &Path {
         self.own_paths.get(endpoint.trim_matches('/')).unwrap_or(&self.default_path)
     }
+}
+
+/// The body of a plain request; `None`: it has none. Methods that are to bring one have an empty one.
+fn content(request: &HttpRequest) -> Option<Bytes> {
+    let brings_one = matches!(request.method(), "POST" | "PUT" | "PATCH");
+    request.content().cloned().or_else(|| brings_one.then(Bytes::new))
 }
 
 fn no_streams() -> CallError {

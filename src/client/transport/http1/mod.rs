@@ -676,6 +676,40 @@ impl Reading {
     }
 }
 
+/// A response of another version of HTTP, whose body may still have to be decompressed.
+pub(super) struct Whole {
+    response: Option<Response>,
+    unpacking: Option<Box<Unpacking>>,
+}
+
+impl Whole {
+    /// `head` is as HTTP/1.1 writes it.
+    ///
+    /// # Errors
+    /// A head with more lines than we take, or with one that contradicts itself.
+    pub(super) fn new(head: Bytes, body: Bytes, bounds: &Bounds) -> Result<Whole, Broken> {
+        let malformed = || Broken::Malformed("headers that end early".into());
+        let parsed = ParsedHead::parse(&head)?.ok_or_else(malformed)?;
+        let (body, unpacking) = match parsed.coding {
+            Coding::Identity => (body, None),
+            coding => (Bytes::new(), Some(Box::new(Unpacking::new(coding, body, bounds)))),
+        };
+        let response = Some(Response { status: parsed.status, body, head });
+        Ok(Whole { response, unpacking })
+    }
+
+    /// The response; `None`: there is more to decompress in another turn.
+    pub(super) fn step(&mut self, bounds: &Bounds) -> Result<Option<Response>, Broken> {
+        if let Some(unpacking) = &mut self.unpacking {
+            let Some(body) = unpacking.step(bounds)? else { return Ok(None) };
+            if let Some(response) = &mut self.response {
+                response.body = body;
+            }
+        }
+        Ok(self.response.take())
+    }
+}
+
 impl Response {
     /// The value of a header, the first if there are several. Reads the head anew: for the rare
     /// case that somebody asks.

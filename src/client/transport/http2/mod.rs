@@ -8,6 +8,7 @@
 //! Bounded: what goes out by [`OUT_MAX`], a header block by [`BLOCK_MAX`], and of all other frames no more
 //! than what has come in is held.
 
+pub(super) mod greet;
 pub(super) mod hpack;
 
 use std::collections::HashMap;
@@ -315,6 +316,22 @@ impl<T> Connection<T> {
     /// Whether there is none.
     pub(super) fn is_idle(&self) -> bool {
         self.streams.is_empty()
+    }
+
+    /// Where what is put into `out` next will stand.
+    pub(super) fn position(&self) -> u64 {
+        self.base + self.out.len() as u64
+    }
+
+    /// The same for a request without a body: our side of the stream ends with its headers.
+    pub(super) fn open_without_body(&mut self, block: &Block, user: T) -> u32 {
+        let start = self.out.len();
+        let stream = self.open(block, false, user);
+        self.out[start + 4] |= END_STREAM;
+        if let Some(entry) = self.streams.get_mut(&stream) {
+            entry.done = true;
+        }
+        stream
     }
 
     /// Opens a stream with a header block. `shared`: it is the one that the server may keep.

@@ -5,7 +5,6 @@
 //! came in one go; whatever takes longer is a timer, or a connection that is being opened.
 
 mod conn;
-mod greet;
 mod in_flight;
 
 use std::collections::{HashMap, VecDeque};
@@ -16,12 +15,12 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream as streams};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use self::greet::{Greeted, connect};
+use self::conn::of_socket;
 use super::super::handle::{Numbers, Owned};
+use super::super::http2::greet::{Greeted, Io, Ungreeted, greet};
 use super::super::http2::{self, Code};
 use super::super::pending::{Named, Received};
 use super::super::rows::{Key, Rows};
@@ -68,11 +67,6 @@ pub(super) const SENT_ANEW_MAX: u32 = 5;
 
 /// Before it is sent for the third time; the wait doubles from then on.
 const ANEW_WAIT: Duration = Duration::from_millis(5);
-
-/// What a connection stands on.
-pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// What is sent.
 #[derive(Clone, Debug)]
@@ -177,7 +171,7 @@ struct Core {
 #[derive(Default)]
 struct Lane {
     conn: Option<usize>,
-    opening: Option<BoxFuture<'static, Result<Greeted, CallError>>>,
+    opening: Option<BoxFuture<'static, Result<Greeted<Call>, CallError>>>,
     waiting: VecDeque<Key>,
 }
 
@@ -264,7 +258,7 @@ impl Lanes {
     pub(super) async fn open(setup: Arc<Setup>) -> Result<Lanes, CallError> {
         let count = setup.config.connections.max(1);
         let mut lanes = Lanes::unopened(setup.clone(), count);
-        let opened: Vec<Greeted> = streams::iter(0..count)
+        let opened: Vec<Greeted<Call>> = streams::iter(0..count)
             .map(|_| connect(setup.clone()))
             .buffer_unordered(OPEN_AT_ONCE)
             .try_collect()
@@ -306,7 +300,7 @@ impl Lanes {
     /// Lanes over a connection that is open already.
     #[cfg(test)]
     pub(super) async fn over(setup: Arc<Setup>, io: impl Io + 'static) -> Result<Lanes, CallError> {
-        let greeted = greet::greet(Box::new(io), &setup).await?;
+        let greeted = greet_on(Box::new(io), &setup).await?;
         let mut lanes = Lanes::unopened(setup, 1);
         lanes.adopt(0, greeted);
         Ok(lanes)
@@ -444,7 +438,7 @@ impl Lanes {
         }
     }
 
-    fn adopt(&mut self, lane: usize, greeted: Greeted) {
+    fn adopt(&mut self, lane: usize, greeted: Greeted<Call>) {
         let at = self.conns.iter().position(Option::is_none).unwrap_or_else(|| {
             self.conns.push(None);
             self.conns.len() - 1
@@ -690,6 +684,22 @@ impl Owned for Lanes {
         }
         self.conns.iter().all(Option::is_none)
     }
+}
+
+/// Connects, and waits until the other side has proven that it speaks HTTP/2.
+async fn connect(setup: Arc<Setup>) -> Result<Greeted<Call>, CallError> {
+    let io = setup.connector.connect().await?;
+    greet_on(Box::new(io), &setup).await
+}
+
+async fn greet_on(io: Box<dyn Io>, setup: &Setup) -> Result<Greeted<Call>, CallError> {
+    greet(io, setup.connector.limit()).await.map_err(|ungreeted| match ungreeted {
+        Ungreeted::Silent => setup.silent(),
+        Ungreeted::Socket(error) => of_socket(setup, &error),
+        Ungreeted::Goodbye(code) => setup.goodbye(code),
+        Ungreeted::NotHttp2(code) => setup.no_http2(code),
+        Ungreeted::Late(limit) => setup.protocol(format!("no HTTP/2 greeting within {limit:?}")),
+    })
 }
 
 /// Has a connection looked at in this turn.

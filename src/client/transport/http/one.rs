@@ -1,4 +1,4 @@
-//! Kept-alive connections, each for one exchange at a time, owned by one worker.
+//! Kept-alive connections of HTTP/1.1, each for one exchange at a time, owned by one worker.
 //!
 //! A new one is opened when a request finds none idle, up to the bound that was set; beyond it requests
 //! wait for their turn. The last one that became idle is taken first; those below it grow old, and when one
@@ -11,7 +11,6 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, Stream};
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
@@ -23,9 +22,10 @@ use super::super::http1::{self, Broken, Buffers, Marks, RequestHead, Response};
 use super::super::pending::Why;
 use super::super::rows::{Key, Rows};
 use super::super::turns::{Ready, Timers};
-use super::{Inner, REDIRECTS_MAX, is_targeted, no_streams};
+use super::answer::{Plain, timed};
+use super::{Inner, REDIRECTS_MAX, content, is_targeted, no_streams};
 use crate::client::lanes::{self, Landed};
-use crate::client::{Body, CallError, Failure, HttpResponse, Reply, Request, Timing};
+use crate::client::{Body, CallError, Failure, HttpResponse, Request, Timing};
 use crate::wire::Head;
 
 type Connection = http1::Connection<connect::Connection>;
@@ -268,10 +268,7 @@ impl Lanes {
                 }
             }
             Request::Http(request) => {
-                let mut body = request.content().map(|body| ([&[][..], &[]], body.clone()));
-                if body.is_none() && matches!(request.method(), "POST" | "PUT" | "PATCH") {
-                    body = Some(([&[], &[]], Bytes::new()));
-                }
+                let body = content(request).map(|body| ([&[][..], &[]], body));
                 match &row.led {
                     Some(led) => {
                         conn.io.begin(&led.head, body.filter(|_| led.with_body), bounds, buffers);
@@ -380,21 +377,18 @@ impl Lanes {
             }
             Request::Mutate { .. } => site.mutation_reply(response),
             Request::Http(request) => {
-                let led = site.redirect_of_plain(&response);
-                let led = led.filter(|_| may_lead && !request.expects(response.status));
-                let Some(path) = led else {
-                    let mut refused = None;
-                    let outcome = site.plain_reply(request, response, &mut refused);
-                    return self.land_with(key, outcome, refused);
-                };
-                // As browsers do: 303, and 301 and 302 of a `POST`, by a `GET` without the body.
-                let was = row.led.as_ref().is_none_or(|led| led.with_body);
-                let changes = response.status == 303
-                    || matches!(response.status, 301 | 302) && request.method() == "POST";
-                let method = if changes || !was { "GET" } else { request.method() };
-                let lines = self.inner.lines_of_plain(request, headers);
-                let head = RequestHead::new(method, &path, &lines);
-                return self.lead(key, head, was && !changes);
+                let had_body = row.led.as_ref().is_none_or(|led| led.with_body);
+                match site.judge_plain(request, response, may_lead, had_body) {
+                    Plain::Outcome(outcome, refused) => {
+                        return self.land_with(key, outcome, refused);
+                    }
+                    Plain::Led { path, with_body } => {
+                        let method = if with_body { request.method() } else { "GET" };
+                        let lines = self.inner.lines_of_plain(request, headers);
+                        let head = RequestHead::new(method, &path, &lines);
+                        return self.lead(key, head, with_body);
+                    }
+                }
             }
             Request::Stream { .. } | Request::WithHeaders(_) => Err(no_streams()),
         };
@@ -429,17 +423,7 @@ impl Lanes {
             attempts: 1,
             connection: row.conn.and_then(|at| u32::try_from(at).ok()),
         };
-        let outcome = match outcome {
-            Ok((head, body)) => Ok(Reply { head, body, timing }),
-            Err(error) => {
-                let response = refused.map(|response| {
-                    let (head, body) = (Head::default(), Body::Http(response));
-                    Box::new(Reply { head, body, timing })
-                });
-                Err(Failure { error, timing, response })
-            }
-        };
-        self.landed.push(Landed { row: key.row, outcome });
+        self.landed.push(Landed { row: key.row, outcome: timed(outcome, refused, timing) });
     }
 
     /// Takes a request out of the table. Its connection is of no more use: what comes there is late.
@@ -590,7 +574,10 @@ mod tests {
         };
         let connector = Connector::new(&config, Alpn::Http1).unwrap();
         let (http, _) = Http::open(&config, connector, Family::V1).await.unwrap();
-        http.hand_over().await.unwrap()
+        match http.hand_over().await.unwrap() {
+            super::super::Lanes::One(lanes) => *lanes,
+            super::super::Lanes::Two(_) => panic!("it is HTTP/1.1"),
+        }
     }
 
     /// Lanes with so many idle connections, what takes more, and their other ends in order.
