@@ -29,7 +29,9 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 pub use endpoints::{Asked, Files, Path};
 pub(crate) use expand::suffix;
-pub(crate) use flow::{FamilyWord, Flow, Hosts, HttpVersionWord, Metrics, ProtocolWord, Ready, Tls, TlsMap};
+pub(crate) use flow::{
+    FamilyWord, Flow, Hosts, HttpVersionWord, Metrics, ProtocolWord, Ready, Tls, TlsMap,
+};
 pub use load::{LoadedSuite, Options, load, load_text};
 pub(crate) use load::{Named, Unit};
 pub use running::starter_of;

@@ -6,12 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use flowbench::client::{
+    Body, Call, Client, ClientConfig, FamilyChoice, HttpRequest, HttpVersion, Request as Sent,
+    Session,
+};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -235,4 +240,212 @@ scenarios: [{{name: s, request: {{path: /}}, load: {{clients: 1, requests: 1}}}}
     );
     let ran = place.run(&["--out", "out"]);
     assert!(ran.ends(2).err.contains("expected `1.1` or `2`, found `3`"), "{}", ran.err);
+}
+
+/// Serves HTTP/2 by h2, with `script` for each request and its number from 0; gives its port and how many
+/// connections there have been.
+async fn scripted<F, S>(streams_max: u32, script: S) -> (u16, Arc<AtomicUsize>)
+where
+    S: Fn(usize, http::Request<h2::RecvStream>, h2::server::SendResponse<Bytes>) -> F,
+    S: Clone + Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+    let port = listener.local_addr().expect("it has one").port();
+    let (connections, requests) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let counted = connections.clone();
+    tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let (script, requests) = (script.clone(), requests.clone());
+            tokio::spawn(async move {
+                let mut builder = h2::server::Builder::new();
+                builder.max_concurrent_streams(streams_max).initial_window_size(1000);
+                let Ok(mut connection) = builder.handshake(tcp).await else { return };
+                while let Some(Ok((request, respond))) = connection.accept().await {
+                    tokio::spawn(script(
+                        requests.fetch_add(1, Ordering::Relaxed),
+                        request,
+                        respond,
+                    ));
+                }
+            });
+        }
+    });
+    (port, connections)
+}
+
+async fn session(port: u16, change: impl FnOnce(&mut ClientConfig)) -> Session {
+    let target = format!("http://127.0.0.1:{port}").parse().expect("an address");
+    let mut config = ClientConfig::new(target);
+    (config.http_version, config.family) = (HttpVersion::Two, FamilyChoice::NoFlow);
+    change(&mut config);
+    Client::new(config).open().await.expect("it speaks HTTP/2")
+}
+
+fn get(path: &str) -> Sent {
+    Sent::Http(Arc::new(HttpRequest::new("GET", path).expect("a path")))
+}
+
+fn ok() -> http::Response<()> {
+    http::Response::new(())
+}
+
+async fn body_of(mut incoming: h2::RecvStream) -> usize {
+    let mut bytes = 0;
+    while let Some(Ok(data)) = incoming.data().await {
+        bytes += data.len();
+        let _ = incoming.flow_control().release_capacity(data.len());
+    }
+    bytes
+}
+
+async fn text(session: &Session, request: Sent) -> Result<String, String> {
+    match session.call(request).await {
+        Ok(reply) => match reply.body {
+            Body::Http(response) => Ok(String::from_utf8_lossy(&response.body).into_owned()),
+            other => panic!("{other:?}"),
+        },
+        Err(failure) => Err(failure.to_string()),
+    }
+}
+
+#[tokio::test]
+async fn bodies_larger_than_any_window_go_both_ways_one_stream_at_a_time() {
+    let (port, connections) = scripted(1, |_, request, mut respond| async move {
+        let bytes = body_of(request.into_body()).await;
+        let mut stream = respond.send_response(ok(), false).expect("it is open");
+        stream.send_data(format!("{bytes}:").into(), false).expect("it is open");
+        stream.send_data(vec![b'x'; 5_000_000].into(), true).expect("it is open");
+    })
+    .await;
+    let session = session(port, |_| ()).await;
+    let post = |bytes: usize| {
+        let request = HttpRequest::new("POST", "/").expect("a path").body(vec![b'y'; bytes]);
+        text(&session, Sent::Http(Arc::new(request)))
+    };
+    let answers = futures_util::future::join_all([3_000_000, 0, 1, 70_000].map(post)).await;
+    for (answer, bytes) in answers.into_iter().zip([3_000_000, 0, 1, 70_000]) {
+        let answer = answer.expect("it is answered");
+        let (told, rest) = answer.split_once(':').expect("a number");
+        assert_eq!((told.parse(), rest.len()), (Ok(bytes), 5_000_000));
+    }
+    assert_eq!(connections.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_request_that_was_refused_goes_out_again_and_others_do_not() {
+    let (port, _) = scripted(100, |number, _, mut respond| async move {
+        match number {
+            0 | 1 => respond.send_reset(h2::Reason::REFUSED_STREAM),
+            2 => drop(respond.send_response(ok(), true)),
+            3 => respond.send_reset(h2::Reason::INTERNAL_ERROR),
+            4 => {
+                let mut stream = respond.send_response(ok(), false).expect("it is open");
+                stream.send_data("half".into(), false).expect("it is open");
+                stream.send_reset(h2::Reason::CANCEL);
+            }
+            _ => respond.send_reset(h2::Reason::REFUSED_STREAM),
+        }
+    })
+    .await;
+    let session = session(port, |_| ()).await;
+    assert_eq!(text(&session, get("/")).await, Ok(String::new()));
+    let failed = text(&session, get("/")).await.expect_err("it was reset");
+    assert!(failed.contains("INTERNAL_ERROR"), "{failed}");
+    let failed = text(&session, get("/")).await.expect_err("it broke off");
+    assert!(failed.contains("CANCEL"), "{failed}");
+    let failed = text(&session, get("/")).await.expect_err("it is refused for good");
+    assert!(failed.contains("refused the stream"), "{failed}");
+}
+
+#[tokio::test]
+async fn time_and_size_have_their_limits_and_others_go_on() {
+    let (port, connections) = scripted(100, |_, request, mut respond| async move {
+        match request.uri().path() {
+            "/never" => std::future::pending().await,
+            "/large" => {
+                let mut stream = respond.send_response(ok(), false).expect("it is open");
+                stream.send_data(vec![0; 2000].into(), true).expect("it is open");
+            }
+            _ => drop(respond.send_response(ok(), true)),
+        }
+    })
+    .await;
+    let session = session(port, |config| {
+        config.timeout = Some(std::time::Duration::from_millis(300));
+        config.limits.message_bytes_max = 1000;
+    })
+    .await;
+    let all = ["/never", "/large", "/"].map(|path| text(&session, get(path)));
+    let [never, large, small]: [_; 3] =
+        futures_util::future::join_all(all).await.try_into().expect("three");
+    let never = never.expect_err("it has no answer");
+    assert!(never.contains("300"), "{never}");
+    let large = large.expect_err("it is too large");
+    assert!(large.contains("1000"), "{large}");
+    assert_eq!(small, Ok(String::new()));
+    assert_eq!(text(&session, get("/")).await, Ok(String::new()));
+    assert_eq!(connections.load(Ordering::Relaxed), 1, "what was given up is off its stream");
+}
+
+/// What a server sends for the first stream, after a proper greeting.
+#[tokio::test]
+async fn frames_that_make_no_response_end_the_request_and_not_the_program() {
+    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let length = &(payload.len() as u32).to_be_bytes()[1..];
+        [length, &[kind, flags], &stream.to_be_bytes(), payload].concat()
+    }
+    const STATUS_200: u8 = 0x88;
+    let line = |name: &[u8], value: &[u8]| {
+        [&[0, name.len() as u8], name, &[value.len() as u8], value].concat()
+    };
+    let head = |lines: &[u8]| [&[STATUS_200], lines].concat();
+    let cases: [(&str, Vec<u8>, &str); 8] = [
+        ("data first", frame(0, 1, 1, b"x"), "data before headers"),
+        ("no status", frame(1, 5, 1, &line(b"a", b"b")), "without a status"),
+        ("capitals", frame(1, 5, 1, &head(&line(b"A", b"b"))), "something else"),
+        ("a line in a value", frame(1, 5, 1, &head(&line(b"a", b"b\r\nc: d"))), "something else"),
+        ("no headers", frame(1, 5, 1, &[0xff, 0xff]), "something else"),
+        (
+            "headers in the middle",
+            [frame(1, 4, 1, &head(&[])), frame(1, 4, 1, &line(b"a", b"b"))].concat(),
+            "in the middle",
+        ),
+        ("chunks", frame(1, 5, 1, &head(&line(b"transfer-encoding", b"odd"))), "transfer-encoding"),
+        ("an end", Vec::new(), "closed"),
+    ];
+    for (what, sent, expected) in cases {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+        let port = listener.local_addr().expect("it has one").port();
+        tokio::spawn(async move {
+            while let Ok((mut tcp, _)) = listener.accept().await {
+                let sent = sent.clone();
+                tokio::spawn(async move {
+                    let mut input = vec![0; 64 << 10];
+                    let mut greeting = frame(4, 0, 0, &[]);
+                    greeting.extend(frame(4, 1, 0, &[]));
+                    greeting.extend(frame(6, 1, 0, b"flowbnch"));
+                    let _ = tcp.read(&mut input).await;
+                    let _ = tcp.write_all(&greeting).await;
+                    // The acknowledgement of our settings may come by itself.
+                    loop {
+                        let Ok(count @ 1..) = tcp.read(&mut input).await else { return };
+                        if input[..count].windows(4).any(|bytes| bytes == [1, 5, 0, 0]) {
+                            break;
+                        }
+                    }
+                    let _ = tcp.write_all(&sent).await;
+                    if !sent.is_empty() {
+                        let _ = tcp.read(&mut input).await;
+                        let _ = tcp.read(&mut input).await;
+                    }
+                });
+            }
+        });
+        let limit = Some(std::time::Duration::from_secs(5));
+        let session = session(port, |config| config.timeout = limit).await;
+        let told = text(&session, get("/")).await.expect_err(what);
+        assert!(told.contains(expected) && !told.contains("5 s"), "{what}: {told}");
+    }
 }

@@ -330,7 +330,9 @@ impl Lanes {
     ) {
         let Some(row) = self.rows.take(key, false) else { return };
         let done = row.done.unwrap_or_else(Instant::now);
-        let timing = Timing { written: row.written, first: row.first, done, attempts: 1 };
+        let Row { written, first, conn, .. } = row;
+        let connection = conn.map(|at| at as u32);
+        let timing = Timing { written, first, done, attempts: 1, connection };
         self.landed.push(Landed { row: key.row, outcome: timed(outcome, refused, timing) });
     }
 
@@ -586,7 +588,7 @@ impl Conn {
         (stream, block, ends): (u32, &[u8], bool),
         now: Instant,
     ) -> Result<Result<Option<u32>, (u32, CallError)>, CallError> {
-        let told = head(block).map_err(|code| self.violated(inner, code))?;
+        let told = read_block(block).map_err(|code| self.violated(inner, code))?;
         let Some(entry) = self.http2.stream(stream) else { return Ok(Ok(None)) };
         let call = &mut entry.user;
         if call.head.is_some() {
@@ -595,12 +597,16 @@ impl Conn {
             return Ok(if ends { Ok(Some(stream)) } else { Err(within) });
         }
         let Some((status, lines)) = told else { return Ok(Err((stream, too_large(inner)))) };
+        let Some(status) = status else {
+            return Ok(Err((stream, unlike(inner, "it sends a response without a status"))));
+        };
         if (100..200).contains(&status) && !ends {
             call.interim += 1;
             let endless = (stream, unlike(inner, "one interim response after the other"));
             return Ok(if call.interim == INTERIM_MAX { Err(endless) } else { Ok(None) });
         }
-        call.head = Some(lines.into());
+        let head = [format!("HTTP/1.1 {status} \r\n").as_bytes(), &lines, b"\r\n"].concat();
+        call.head = Some(head.into());
         if let Some(row) = rows.get(call.key) {
             row.first.get_or_insert(now);
         }
@@ -670,9 +676,10 @@ fn lines(text: &str) -> Vec<(String, &str)> {
     lines.map(|(name, value)| (name.to_ascii_lowercase(), value.trim())).collect()
 }
 
-/// Status and head of a response as HTTP/1.1 writes it; `None`: it is longer than we take.
+/// The status of a header block, which trailers lack, and its lines as HTTP/1.1 writes them; `None`: it is
+/// longer than we take.
 #[expect(clippy::type_complexity, reason = "a head may be too long, or none at all")]
-fn head(block: &[u8]) -> Result<Option<(u16, Vec<u8>)>, Code> {
+fn read_block(block: &[u8]) -> Result<Option<(Option<u16>, Vec<u8>)>, Code> {
     let (mut status, mut malformed, mut lines) = (None, false, Vec::new());
     let mut too_long = false;
     hpack::read(block, |name, value| {
@@ -698,11 +705,7 @@ fn head(block: &[u8]) -> Result<Option<(u16, Vec<u8>)>, Code> {
     if malformed {
         return Err(Code::PROTOCOL_ERROR);
     }
-    let status = status.unwrap_or(200);
-    let mut head = format!("HTTP/1.1 {status} \r\n").into_bytes();
-    head.extend_from_slice(&lines);
-    head.extend_from_slice(b"\r\n");
-    Ok((!too_long).then_some((status, head)))
+    Ok((!too_long).then_some((status, lines)))
 }
 
 /// Connects, and waits until the other side has proven that it speaks HTTP/2.
@@ -791,8 +794,11 @@ impl lanes::Lanes for Lanes {
                 Due::Anew(key) => self.place(key),
                 Due::Limit(key) => {
                     let Some(limit) = self.inner.timeout else { break };
-                    let Some(Row { written, first, .. }) = self.withdraw(key) else { continue };
-                    let timing = Timing { written, first, done: Instant::now(), attempts: 1 };
+                    let Some(Row { written, first, conn, .. }) = self.withdraw(key) else {
+                        continue;
+                    };
+                    let (done, connection) = (Instant::now(), conn.map(|at| at as u32));
+                    let timing = Timing { written, first, done, attempts: 1, connection };
                     let outcome = Err(Failure::new(CallError::Timeout(limit), timing));
                     self.landed.push(Landed { row: key.row, outcome });
                 }
