@@ -33,6 +33,7 @@ pub(super) struct Site {
 }
 
 /// What the response to a plain request is.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub(super) enum Plain {
     /// It leads to another path of the same host.
     Led { path: String, with_body: bool },
@@ -41,6 +42,7 @@ pub(super) enum Plain {
 }
 
 /// The end of a request with its instants.
+#[expect(clippy::result_large_err, reason = "it is moved into what has landed")]
 pub(super) fn timed(
     outcome: Result<(Head, Body), CallError>,
     refused: Option<Arc<HttpResponse>>,

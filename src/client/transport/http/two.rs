@@ -580,7 +580,6 @@ impl Conn {
     }
 
     /// The same of headers.
-    #[expect(clippy::type_complexity, reason = "a stream may fail, and so may the connection")]
     fn on_headers(
         &mut self,
         inner: &Inner,
