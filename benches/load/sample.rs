@@ -58,7 +58,7 @@ fn record(samples: bool, requests: u64) -> f64 {
             ends: true,
             due,
             documents: 1,
-            traits: Traits { bytes: 300, length: 100, values: Some(values.clone()) },
+            traits: Traits { bytes: 300, length: 100, trace: None, values: Some(values.clone()) },
             timing: Timing { written, first: written, done, attempts: 1, connection },
             outcome: Outcome::Ok,
             reply: None,
