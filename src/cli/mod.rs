@@ -14,6 +14,7 @@ mod fits;
 mod folder;
 mod gate;
 mod init;
+mod listen;
 mod live;
 mod machine;
 mod meet;

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::comparison::{self, Baseline, COMPARISONS, Judging};
 use super::exit::{Exit, of_run};
 use super::folder::{self, REPORTS, default_folder, saved_over};
+use super::listen::{self, ListenArgs};
 use super::live::show;
 use super::machine::limits;
 use super::meet::{self, Parts};
@@ -26,9 +27,8 @@ use crate::record::summary::{EndReason, Summary, base_name};
 use crate::report;
 use crate::report::compare::CompareFormat;
 use crate::report::files::Files;
-use crate::run;
-use crate::run::RunError;
 use crate::run::journal::Journal;
+use crate::run::{self, Board, RunError};
 use crate::units::nearest;
 
 #[derive(Debug, clap::Args)]
@@ -72,6 +72,8 @@ pub(super) struct Args {
     judging: Judging,
     #[command(flatten)]
     parts: Parts,
+    #[command(flatten)]
+    listen: ListenArgs,
     /// Print the result to stdout as JSON, and nothing else
     #[arg(long)]
     json: bool,
@@ -109,6 +111,11 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     // Before there is a journal: whoever waits for it may end the run at once.
     let stop = Stop::default();
     watch_signals(stop.clone(), args.quiet);
+    let board = Board::new(stop.clone());
+    let page = args.listen.serve(&board)?;
+    if let Some(page) = &page {
+        print::tell(format_args!("the run as it goes: {page}"));
+    }
     let out = args.out.clone().unwrap_or_else(|| default_folder(&plan.secrets.mask(&plan.name)));
     let mut folder = out.clone();
     if !part.is_whole() {
@@ -151,6 +158,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
         at: args.at,
         meeting: meeting.clone(),
         logs: Some(folder.clone()),
+        board: page.is_some().then(|| board.clone()),
     };
     let outcome = run::run(plan, options).await;
     let meets = meeting.is_some();
@@ -171,6 +179,9 @@ async fn run(args: Args) -> Result<Exit, Problem> {
             });
         }
     };
+    if page.is_some() {
+        listen::last_look(&board).await;
+    }
     // Only a complete journal is worth mentioning.
     let path = files.journal().to_owned();
     let journal = match journal.map(Journal::finish) {

@@ -13,6 +13,7 @@ mod hlog;
 mod html;
 mod json;
 mod junit;
+pub(crate) mod live;
 mod markdown;
 pub(crate) mod progress;
 mod prometheus;

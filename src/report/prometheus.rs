@@ -123,6 +123,46 @@ pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()
     Ok(())
 }
 
+/// Bounds of the buckets of response times, in seconds.
+const BOUNDS_S: [f64; 18] = [
+    0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0,
+    100.0, 500.0,
+];
+
+/// Response times as histograms; `exemplars`: with the trace of the slowest request that has one.
+pub(super) fn histograms(
+    summary: &Summary,
+    exemplars: bool,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    let name = "flowbench_response_seconds";
+    head(out, name, "histogram", "Due to done, of ok requests.")?;
+    for scenario in &summary.scenarios {
+        let labels = labels(summary, scenario);
+        let latency = &scenario.response_time_ms;
+        let times = latency.to_histogram().map_err(io::Error::other)?;
+        let slowest = scenario.traces.as_ref().and_then(|traces| traces.slowest.first());
+        let mut exemplar = slowest.filter(|_| exemplars);
+        let mut count = 0;
+        let mut values = times.buckets().peekable();
+        for bound in BOUNDS_S {
+            while let Some((_, more)) = values.next_if(|(value, _)| value.as_secs_f64() <= bound) {
+                count += more;
+            }
+            let here = exemplar.take_if(|trace| trace.response_ms / 1e3 <= bound);
+            let told = here.map_or(String::new(), |trace| {
+                format!(" # {{trace_id=\"{}\"}} {}", escaped(&trace.id), trace.response_ms / 1e3)
+            });
+            writeln!(out, "{name}_bucket{{{labels},le=\"{bound:?}\"}} {count}{told}")?;
+        }
+        let within = latency.count - latency.beyond.min(latency.count);
+        let sum = latency.mean.unwrap_or_default() / 1e3 * within as f64;
+        writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {within}")?;
+        writeln!(out, "{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {within}")?;
+    }
+    Ok(())
+}
+
 fn head(out: &mut dyn io::Write, name: &str, kind: &str, help: &str) -> io::Result<()> {
     writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}")
 }

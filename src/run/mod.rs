@@ -1,5 +1,6 @@
 //! A plan carried out: Flows started, scenarios run in their order, what was measured summed up.
 
+mod board;
 mod command;
 mod examined;
 mod flows;
@@ -24,6 +25,7 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+pub use board::{Board, Shown};
 pub(crate) use flows::log_names;
 pub use flows::response_memory;
 pub use live::{Live, Recent, State};
@@ -61,6 +63,8 @@ pub struct Options {
     /// The folder for the output of the commands that start Flows; `None`: only its end is kept, for
     /// messages.
     pub logs: Option<PathBuf>,
+    /// Gets what was measured so far, while somebody looks at it.
+    pub board: Option<Arc<Board>>,
 }
 
 impl Default for Options {
@@ -74,6 +78,7 @@ impl Default for Options {
             at: None,
             meeting: None,
             logs: None,
+            board: None,
         }
     }
 }
@@ -129,6 +134,7 @@ pub async fn run(plan: Plan, options: Options) -> Result<Summary, RunError> {
     let secrets = plan.secrets.clone();
     let all: Vec<usize> = (0..plan.scenarios.len()).collect();
     let (context, mut summary) = Context::begin(plan, &all, options).await?;
+    let board = context.options.board.clone();
     let (progress, watches): (Vec<_>, Vec<_>) =
         context.plan.scenarios.iter().map(|_| watch::channel(Progress::Pending)).unzip();
     let scenarios = progress.into_iter().enumerate().map(|(index, progress)| {
@@ -139,6 +145,9 @@ pub async fn run(plan: Plan, options: Options) -> Result<Summary, RunError> {
             context.tell(|| Entry::Ended { scenario: index, summary: Box::new(own.clone()) });
             let summary = context.whole(index).await.unwrap_or(own);
             context.options.live.send_modify(|live| live[index].finish(&summary));
+            if let Some(board) = &context.options.board {
+                board.put(index, context.started.elapsed(), summary.clone());
+            }
             // Its Flow is gone before anything that waited for it begins: that may use the same port.
             context.release(index).await;
             progress.send_replace(if ran { Progress::Ran } else { Progress::NotRun });
@@ -160,7 +169,11 @@ pub async fn run(plan: Plan, options: Options) -> Result<Summary, RunError> {
         summary.part = None;
     }
     threshold::conclude(&mut summary);
-    Ok(secrets.mask_data(summary))
+    let summary = secrets.mask_data(summary);
+    if let Some(board) = board {
+        board.end(&summary);
+    }
+    Ok(summary)
 }
 
 impl Context {
@@ -198,6 +211,9 @@ impl Context {
             outlines.iter_mut().for_each(|outline| outline.thresholds.clear());
         }
         let scenarios = scenarios.iter().copied();
+        if let Some(board) = &options.board {
+            board.begin(&summary, &plan.secrets);
+        }
         let flows = Flows::begin(&plan, scenarios, options.logs.as_deref(), &options.stop).await;
         let look = None;
         let context =

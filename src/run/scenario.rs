@@ -37,7 +37,7 @@ use crate::record::validity::{self, Circumstances, Waited};
 use crate::record::{Delta, Recorder, Recording, Window, cut};
 use crate::scenario::condition::Condition;
 use crate::server::Watcher;
-use crate::threshold::Evidence;
+use crate::threshold::{self, Evidence};
 use crate::units::Part;
 use crate::wire::{Family, Form, Schemas};
 
@@ -241,6 +241,9 @@ async fn carry_out(
         examined: &examined,
         second: 0,
         watcher: watcher.as_ref(),
+        target: target.clone(),
+        began,
+        next_post: None,
     };
     let mut noted = Examined::default();
     let mut note = |delta: &Delta, recording: &Recording| {
@@ -465,7 +468,14 @@ struct Watch<'a> {
     /// How many seconds were complete when they were last looked at.
     second: u64,
     watcher: Option<&'a Watcher>,
+    target: TargetSummary,
+    began: Instant,
+    /// When a board is due to be told again.
+    next_post: Option<Instant>,
 }
+
+/// A board is told so seldom that summing up takes no more than this share of the time.
+const POSTS_SHARE: u32 = 20;
 
 impl Watch<'_> {
     /// Shows how it goes; gives the `abort` threshold that does not hold, if there is one. In part 1 of several
@@ -504,10 +514,39 @@ impl Watch<'_> {
             live.error_rate = requests.error_rate();
             live.sent = recording.totals.sent;
         });
+        if another {
+            self.post(recording, elapsed);
+        }
         if self.look_closer(recording) {
             return Some("it is decided".into());
         }
         self.broken(&longer?, &recording.totals, elapsed, counts)
+    }
+
+    /// Tells a board how it goes, if somebody looks at it.
+    fn post(&mut self, recording: &Recording, elapsed: Duration) {
+        let board = self.context.options.board.as_ref().filter(|board| board.is_looked_at());
+        let Some(board) = board else { return };
+        let now = Instant::now();
+        if self.next_post.is_some_and(|at| now < at) {
+            return;
+        }
+        let outline = &self.context.outlines[self.index];
+        let known = ScenarioSummary {
+            target: self.target.clone(),
+            started_at_s: seconds(self.began - self.context.started),
+            end: End::default(),
+            server: self.watcher.map(Watcher::so_far),
+            ..empty(&self.context.plan, self.index)
+        };
+        let window = Window { length: elapsed, timed: false };
+        let mut summary = recording.summary(known, &outline.step_names(), outline.warmup, window);
+        // What is in flight may end in any way.
+        (summary.requests.unknown, summary.requests.abandoned) = (summary.requests.abandoned, 0);
+        summary.traces = outline.traces.clone().map(|known| recording.traces(known));
+        let _ = threshold::judge(&mut summary, &outline.thresholds);
+        board.put(self.index, self.context.started.elapsed(), summary);
+        self.next_post = Some(now + now.elapsed() * POSTS_SHARE);
     }
 
     /// What happened in the last whole seconds of the load; `None` before the first is over.

@@ -105,6 +105,13 @@ impl Watcher {
         ServerSummary { places, ..ServerSummary::default() }.seen()
     }
 
+    /// What was told so far.
+    pub(crate) fn so_far(&self) -> ServerSummary {
+        let shared = lock(&self.shared);
+        let (t_s, places) = places(&shared.readings, f64::NEG_INFINITY);
+        ServerSummary { sources: shared.sources.clone(), t_s, places }
+    }
+
     /// Reads all once more, and gives what was told.
     pub(crate) async fn finish(self) -> ServerSummary {
         self.stop.cancel();

@@ -18,6 +18,7 @@ mod hostile;
 mod http;
 mod interop;
 mod library;
+mod listening;
 mod meet;
 mod metrics;
 mod parts;

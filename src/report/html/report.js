@@ -1,6 +1,6 @@
 // Values on hover. Everything they show stands in the chart's table as well, so without a script
 // nothing is missing.
-for (const chart of document.querySelectorAll("figure[data-across]")) {
+const hover = () => { for (const chart of document.querySelectorAll("figure[data-across]")) {
   const plot = chart.querySelector(".plot");
   const svg = plot.querySelector("svg");
   const across = chart.dataset.across.split(" ").map(Number);
@@ -39,4 +39,7 @@ for (const chart of document.querySelectorAll("figure[data-across]")) {
   plot.addEventListener("pointermove", show);
   plot.addEventListener("pointerdown", show);
   plot.addEventListener("pointerleave", hide);
-}
+} };
+hover();
+// The page of a run that goes on changes.
+document.addEventListener("flowbench-page", hover);

@@ -1,0 +1,252 @@
+//! `--listen`: a run as a page and as metrics, while it goes on.
+//!
+//! It is served by a thread of its own, to this machine only unless that was asked for: then everybody has to know a
+//! token. No other page may read it or end the run: requests with a foreign `Host` or `Origin` are refused.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+
+use super::exit::Exit;
+use super::problem::Problem;
+use crate::report::{self, live};
+use crate::run::Board;
+
+/// Connections at a time: a browser has six, a Prometheus server one.
+const CONNECTIONS_MAX: usize = 64;
+
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct ListenArgs {
+    /// Show the run as it goes, as a page and as metrics (`/metrics`) for Prometheus: at this address of this
+    /// machine, as 127.0.0.1:9095; port 0 is any free one
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Let `--listen` have an address that other machines reach. Who asks needs the token that is printed, or
+    /// that of FLOWBENCH_LISTEN_TOKEN
+    #[arg(long, requires = "listen")]
+    listen_anywhere: bool,
+}
+
+/// A board that is served.
+struct Service {
+    board: Arc<Board>,
+    port: u16,
+    /// Needed to see anything, where others than this machine may ask.
+    token: Option<String>,
+}
+
+impl ListenArgs {
+    /// Serves a board, if that was asked for; gives where.
+    pub(super) fn serve(&self, board: &Arc<Board>) -> Result<Option<String>, Problem> {
+        let Some(address) = self.listen else { return Ok(None) };
+        if !address.ip().is_loopback() && !self.listen_anywhere {
+            return Err(Problem::usage(format_args!(
+                "`--listen {address}` is reached from other machines: use 127.0.0.1, or say \
+                 `--listen-anywhere` too, which asks everybody for a token"
+            )));
+        }
+        let failed = |error: std::io::Error| {
+            Problem::new(Exit::Usage, format!("error: could not listen at {address}: {error}"))
+        };
+        let listener = std::net::TcpListener::bind(address).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let port = listener.local_addr().map_err(failed)?.port();
+        let token = self.listen_anywhere.then(|| {
+            let given =
+                std::env::var("FLOWBENCH_LISTEN_TOKEN").ok().filter(|token| !token.is_empty());
+            given.unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string())
+        });
+        let query = token.as_ref().map_or(String::new(), |token| format!("?token={token}"));
+        let shown = SocketAddr::new(address.ip(), port);
+        let service = Arc::new(Service { board: board.clone(), port, token });
+        std::thread::Builder::new()
+            .name("listen".into())
+            .spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                if let Ok(runtime) = runtime {
+                    runtime.block_on(accept(listener, service));
+                }
+            })
+            .map_err(failed)?;
+        Ok(Some(format!("http://{shown}/{query}")))
+    }
+}
+
+/// Lets pages that are open take over the result of a run that is over.
+pub(super) async fn last_look(board: &Board) {
+    const TIME: std::time::Duration = std::time::Duration::from_millis(1500);
+    if board.is_looked_at() {
+        tokio::time::sleep(TIME).await;
+    }
+}
+
+async fn accept(listener: std::net::TcpListener, service: Arc<Service>) {
+    let Ok(listener) = TcpListener::from_std(listener) else { return };
+    let room = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            continue;
+        };
+        let Ok(permit) = room.clone().try_acquire_owned() else { continue };
+        let service = service.clone();
+        tokio::spawn(async move {
+            let answer = service_fn(|request| {
+                let service = service.clone();
+                async move { Ok::<_, Infallible>(service.answer(&request)) }
+            });
+            let mut server = hyper::server::conn::http1::Builder::new();
+            server.max_buf_size(64 << 10);
+            let _ = server.serve_connection(TokioIo::new(stream), answer).await;
+            drop(permit);
+        });
+    }
+}
+
+type Body = BoxBody<Bytes, Infallible>;
+
+impl Service {
+    fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
+        if let Err((status, why)) = self.admit(request) {
+            return plain(status, why);
+        }
+        match (request.method(), request.uri().path()) {
+            (&Method::GET, "/") => {
+                let mut page = Vec::new();
+                let over = self.board.changes().borrow().over;
+                match live::page(&self.board.look(), over, &mut page) {
+                    Ok(()) => typed("text/html; charset=utf-8", page),
+                    Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "no page could be made"),
+                }
+            }
+            (&Method::GET, "/metrics") => {
+                let accepts = request.headers().get(header::ACCEPT);
+                let open = accepts.and_then(|accepts| accepts.to_str().ok());
+                let open =
+                    open.is_some_and(|accepts| accepts.contains("application/openmetrics-text"));
+                let mut text = Vec::new();
+                let kind = match open {
+                    true => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                    false => "text/plain; version=0.0.4; charset=utf-8",
+                };
+                match live::metrics(&self.board.look(), open, &mut text) {
+                    Ok(()) => typed(kind, text),
+                    Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "no metrics could be made"),
+                }
+            }
+            (&Method::GET, "/report.json") => {
+                let mut text = Vec::new();
+                match report::write(&self.board.look(), report::Format::Json, &mut text) {
+                    Ok(()) => typed("application/json", text),
+                    Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "no result could be made"),
+                }
+            }
+            (&Method::GET, "/events") => self.events(),
+            (&Method::POST, "/end") => {
+                self.board.end_gracefully();
+                plain(StatusCode::ACCEPTED, "nothing more is sent")
+            }
+            (_, "/" | "/metrics" | "/report.json" | "/events" | "/end") => {
+                plain(StatusCode::METHOD_NOT_ALLOWED, "not this way")
+            }
+            _ => plain(StatusCode::NOT_FOUND, "there are /, /metrics, /report.json and /events"),
+        }
+    }
+
+    /// Refuses who may not ask.
+    fn admit(&self, request: &Request<Incoming>) -> Result<(), (StatusCode, &'static str)> {
+        let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+        if let Some(token) = &self.token {
+            let query = request.uri().query().unwrap_or_default();
+            let asked = query.split('&').find_map(|pair| pair.strip_prefix("token="));
+            let bearer =
+                text(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
+            let is_known = asked.into_iter().chain(bearer).any(|given| same(given, token));
+            return if is_known {
+                Ok(())
+            } else {
+                Err((StatusCode::UNAUTHORIZED, "the token is missing"))
+            };
+        }
+        // A page of somebody else may have a name of its own point here, or send us a form.
+        let host = text(header::HOST).unwrap_or_default();
+        if !self.is_here(host) {
+            return Err((StatusCode::FORBIDDEN, "ask at 127.0.0.1 or localhost"));
+        }
+        let origin = text(header::ORIGIN);
+        if origin.is_some_and(|origin| {
+            !origin.strip_prefix("http://").is_some_and(|host| self.is_here(host))
+        }) {
+            return Err((StatusCode::FORBIDDEN, "other pages may not ask"));
+        }
+        Ok(())
+    }
+
+    /// Whether a host and port are ours.
+    fn is_here(&self, host: &str) -> bool {
+        let (name, port) = host.rsplit_once(':').unwrap_or((host, "80"));
+        let name = name.trim_start_matches('[').trim_end_matches(']');
+        let is_loopback =
+            name == "localhost" || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        is_loopback && port.parse() == Ok(self.port)
+    }
+
+    /// One event for each change, and a last one when the run is over.
+    fn events(&self) -> Response<Body> {
+        self.board.look();
+        let board = self.board.clone();
+        let news =
+            stream::unfold((self.board.changes(), true), |(mut changes, first)| async move {
+                if !first {
+                    changes.changed().await.ok()?;
+                }
+                let shown = changes.borrow_and_update().clone();
+                Some((shown, (changes, false)))
+            });
+        let changes = news.map(move |shown| {
+            // Who listens looks.
+            if !shown.over {
+                board.touch();
+            }
+            let word = if shown.over { "over" } else { "changed" };
+            Ok::<_, Infallible>(Frame::data(Bytes::from(format!(
+                "event: {word}\ndata: {word}\n\n"
+            ))))
+        });
+        let mut response = Response::new(BodyExt::boxed(StreamBody::new(changes)));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/event-stream"));
+        headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+        response
+    }
+}
+
+/// Compares without telling by the time how much is right.
+fn same(given: &str, token: &str) -> bool {
+    let differing = given.bytes().zip(token.bytes()).fold(0, |all, (a, b)| all | (a ^ b));
+    given.len() == token.len() && differing == 0
+}
+
+fn typed(kind: &'static str, body: Vec<u8>) -> Response<Body> {
+    let mut response = Response::new(Full::new(Bytes::from(body)).boxed());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
+    response
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
+    let mut response = typed("text/plain; charset=utf-8", format!("{text}\n").into_bytes());
+    *response.status_mut() = status;
+    response
+}
