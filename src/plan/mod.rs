@@ -314,6 +314,8 @@ pub struct ClientOverrides {
     pub workers: Option<usize>,
     /// Over gRPC each request is a call of its own, instead of a message of a shared stream.
     pub unary: bool,
+    /// Over HTTP/2 plain requests share connections.
+    pub http_2: bool,
     /// gRPC requests.
     pub compression: Compression,
     /// Requests in flight of [`Load::Once`]; 0 is no limit.

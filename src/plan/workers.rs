@@ -31,6 +31,11 @@ const BUSY_RATE: f64 = 5_000.0;
 const BUSY_CLIENTS: usize = 32;
 
 impl Scenario {
+    /// Whether each request has a connection of its own while it is in flight, as over HTTP/1.1.
+    pub(crate) fn has_a_connection_each(&self) -> bool {
+        self.protocol == Protocol::Http && !self.client.http_2
+    }
+
     /// The threads that send a part of it on a machine of so many processors.
     pub(crate) fn workers(&self, cores: usize, part: Part) -> Workers {
         let share = |total: usize| part.share(total as u64) as usize;
@@ -60,8 +65,8 @@ impl Scenario {
                 };
                 // Over HTTP each client has a connection of its own; opened before, it costs no
                 // request its time.
-                let connections = match (self.protocol, clients) {
-                    (Protocol::Http, Some(clients)) => clients.max(threads),
+                let connections = match clients {
+                    Some(clients) if self.has_a_connection_each() => clients.max(threads),
                     _ => threads,
                 };
                 Workers { threads, connections }

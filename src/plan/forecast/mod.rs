@@ -139,16 +139,13 @@ impl Plan {
             Amount::About(_) | Amount::Unknown => foreseen,
         };
         let opened = scenario.workers(cores, self.part).connections as u64;
-        let connections = match scenario.protocol {
-            // Each request has a connection of its own while it is in flight.
-            Protocol::Http => match scenario.client.connections {
-                Connections::Exactly(_) => opened,
-                Connections::AsNeeded => foreseen.max(opened),
-            },
-            Protocol::Grpc | Protocol::WebSocket => opened,
+        let (each, bound) = (scenario.has_a_connection_each(), scenario.client.connections);
+        let connections = match bound {
+            Connections::AsNeeded if each => foreseen.max(opened),
+            Connections::AsNeeded | Connections::Exactly(_) => opened,
         };
-        let carried_per_s = match (scenario.protocol, scenario.client.connections, latency) {
-            (Protocol::Http, Connections::Exactly(_), Some(latency)) => {
+        let carried_per_s = match (bound, latency) {
+            (Connections::Exactly(_), Some(latency)) if each => {
                 Some(opened as f64 / latency.as_secs_f64())
             }
             _ => None,

@@ -10,7 +10,6 @@ use crate::scenario::condition::{Comparison, Condition};
 use crate::schedule::Schedule;
 use crate::source::{Problem, Problems, Spot};
 use crate::units::ByteSize;
-use crate::wire::Protocol;
 
 /// Tells of what cannot work: thresholds that no Flow can hold, and more than the machine has.
 ///
@@ -60,9 +59,9 @@ pub fn check_connections(
     let all = suite.scenarios.iter().zip(&plan.scenarios);
     for (unit, scenario) in all.filter(|(_, scenario)| runs(&scenario.name)) {
         let opened = scenario.workers(limits.cores, plan.part).connections as u64;
-        let needed = match (&scenario.load, scenario.protocol) {
-            // Each client has a connection of its own, however few are opened before.
-            (Load::Closed { .. }, Protocol::Http) => {
+        let needed = match &scenario.load {
+            // However few are opened before.
+            Load::Closed { .. } if scenario.has_a_connection_each() => {
                 opened.max(plan.part.share(peak(&scenario.load) as u64))
             }
             _ => opened,

@@ -147,6 +147,9 @@ impl<'a> Resolver<'a> {
                 });
             }
         }
+        for scenario in &mut scenarios {
+            scenario.client.http_2 = flows[scenario.flow].origin.wants_http_2();
+        }
         let plan = Plan {
             name: self.suite.name.clone(),
             seed: self.suite.seed,
@@ -433,6 +436,8 @@ impl<'a> Resolver<'a> {
             connections,
             workers: workers.map(|workers| workers as usize),
             unary: given.call == Some(CallWord::Unary),
+            // Told by the flow, once it is known what all its scenarios send.
+            http_2: false,
             compression: match given.compression {
                 None | Some(CompressionWord::None) => Compression::None,
                 Some(CompressionWord::Gzip) => Compression::Gzip,

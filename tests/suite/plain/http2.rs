@@ -20,7 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::run::{Place, counts_are_conserved};
+use crate::run::{Place, Ran, counts_are_conserved};
 
 /// Requests after which a connection is said goodbye to.
 const GOODBYE_AFTER: usize = 25;
@@ -447,5 +447,31 @@ async fn frames_that_make_no_response_end_the_request_and_not_the_program() {
         let session = session(port, |config| config.timeout = limit).await;
         let told = text(&session, get("/")).await.expect_err(what);
         assert!(told.contains(expected) && !told.contains("5 s"), "{what}: {told}");
+    }
+}
+
+#[test]
+fn a_plan_foresees_that_requests_share_connections() {
+    let scenarios = "
+scenarios:
+  - {name: open, load: {rate: 500/s, duration: 1s}, request: {path: /}}
+  - {name: closed, load: {clients: 20, requests: 100}, request: {path: /}}
+  - {name: two, connections: 2, load: {rate: 500/s, duration: 1s}, request: {path: /}, thresholds: [p99 < 10ms]}
+";
+    for (version, foreseen) in [("1.1", ["500", "20", "2"]), ("2", ["1", "1", "2"])] {
+        let flow = format!("flows: {{f: {{host: 'http://127.0.0.1:1', http_version: {version}}}}}");
+        let place = Place::new(&format!("{flow}{scenarios}"));
+        let ran = Ran::new(place.any(&["plan", "suite.yaml"]).output().expect("it starts"));
+        let line = |line: &str| Some(line.trim().strip_prefix("connections")?.trim().to_owned());
+        let lines: Vec<String> = ran.ends(0).out.lines().filter_map(line).collect();
+        assert_eq!(lines.len(), 3, "{}", ran.out);
+        for (line, foreseen) in lines.iter().zip(foreseen) {
+            assert!(
+                line.starts_with(&format!("{foreseen},"))
+                    || line.starts_with(&format!("{foreseen} ")),
+                "{line}"
+            );
+        }
+        assert_eq!(lines[2].contains("/s"), version == "1.1", "{}", lines[2]);
     }
 }
