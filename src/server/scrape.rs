@@ -8,7 +8,6 @@ use serde::Deserialize;
 use super::jina::{self, Page};
 use super::{Address, Watch};
 use crate::client::{ConfigError, tls_for};
-use crate::error::chain;
 
 /// How long an answer may take: a Flow under load may be slow to tell of itself.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
@@ -55,8 +54,12 @@ pub(super) enum ScrapeError {
 
 impl From<reqwest::Error> for ScrapeError {
     fn from(error: reqwest::Error) -> ScrapeError {
-        // The address stands before it already.
-        ScrapeError::Failed(chain(&error.without_url()))
+        // What was done when it happened says less than what happened.
+        let mut innermost: &dyn std::error::Error = &error;
+        while let Some(cause) = innermost.source() {
+            innermost = cause;
+        }
+        ScrapeError::Failed(innermost.to_string())
     }
 }
 

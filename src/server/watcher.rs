@@ -38,6 +38,8 @@ pub(crate) struct Watcher {
 struct Shared {
     readings: Readings,
     sources: Vec<SourceSummary>,
+    /// When the load was over: what is read after that is as it was then, however long that takes.
+    over: Option<Instant>,
 }
 
 /// What the thread reads of a source.
@@ -66,7 +68,7 @@ impl Watcher {
             return None;
         }
         let readings = Readings::of(told.len());
-        let shared = Arc::new(Mutex::new(Shared { readings, sources: told }));
+        let shared = Arc::new(Mutex::new(Shared { readings, sources: told, over: None }));
         let (begin, begun) = watch::channel(None);
         let stop = CancellationToken::new();
         let (done, is_done) = oneshot::channel();
@@ -114,6 +116,7 @@ impl Watcher {
 
     /// Reads all once more, and gives what was told.
     pub(crate) async fn finish(self) -> ServerSummary {
+        lock(&self.shared).over = Some(Instant::now());
         self.stop.cancel();
         let _ = tokio::time::timeout(END_TIMEOUT, self.done).await;
         let shared = lock(&self.shared);
@@ -145,7 +148,7 @@ async fn follow(
     let Some(origin) = origin else { return };
     let early_at = midway(began);
     let is_start = origin.saturating_duration_since(early_at) <= JUST_BEFORE && early.is_ok();
-    tell(index, shared, 0, seconds_between(origin, early_at), early);
+    tell(index, shared, (0, origin), early_at, early);
     let mut tick = u32::from(is_start || early_at > origin);
     loop {
         let due = origin + EVERY * tick;
@@ -158,7 +161,7 @@ async fn follow(
         let read = reader.read_unless(&stop).await;
         // Who did not answer up to the end is not asked again.
         let is_over = last || stop.is_cancelled() && read.is_err();
-        tell(index, shared, tick, seconds_between(origin, midway(began)), read);
+        tell(index, shared, (tick, origin), midway(began), read);
         if is_over {
             return;
         }
@@ -170,11 +173,12 @@ async fn follow(
 fn tell(
     index: usize,
     shared: &Mutex<Shared>,
-    tick: u32,
-    at_s: f64,
+    (tick, origin): (u32, Instant),
+    at: Instant,
     read: Result<Page, ScrapeError>,
 ) {
     let mut shared = lock(shared);
+    let at_s = seconds_between(origin, shared.over.map_or(at, |over| at.min(over)));
     let source = &mut shared.sources[index];
     source.scrapes += 1;
     match read {
