@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::comparison::{Judging, OutputArgs, exit};
 use super::exit::Exit;
 use super::folder::{self, refuse_saves};
+use super::meet::Parts;
 use super::print;
 use super::problem::Problem;
 use super::rounds::{UNUSED, keep, once, unusable};
@@ -15,6 +16,7 @@ use crate::compare::looks::{self, CONFIRMATION, Looks, candidate_first, keep_dec
 use crate::compare::noise::Noise;
 use crate::compare::{ALPHA, Comparison, Saved, Verdict};
 use crate::engine::Stop;
+use crate::meet::Meeting;
 use crate::plan::Plan;
 use crate::units::Span;
 
@@ -55,6 +57,8 @@ pub(super) struct Args {
     judging: Judging,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    parts: Parts,
     /// Show nothing while it runs
     #[arg(long, short)]
     quiet: bool,
@@ -70,7 +74,9 @@ async fn run(args: &Args) -> Result<Exit, Problem> {
             "--gate is missing: say what must hold, such as --gate 'p99 +10%'",
         ));
     }
-    let plans = args.changes.plans_onto(&args.file, [&args.base_flow, &args.candidate_flow])?;
+    let part = args.parts.connected()?;
+    let flows = [args.base_flow.as_str(), args.candidate_flow.as_str()];
+    let plans = args.changes.plans_onto(&args.file, flows, part)?;
     let files = args.output.files()?;
     if let Some(folder) = &args.out {
         folder::create(folder)?;
@@ -81,10 +87,15 @@ async fn run(args: &Args) -> Result<Exit, Problem> {
     refuse_tight(args, &plans[0], noise.as_ref(), most)?;
     let stop = Stop::default();
     watch_signals(stop.clone(), args.quiet);
+    let meeting = args.parts.meeting("gate", &plans[0], &stop, args.quiet).await?;
+    if Parts::follow(&plans, meeting.as_ref(), &stop).await? {
+        return Ok(Exit::Passed);
+    }
     let mut rounds = Rounds {
         args,
         plans: &plans,
         stop,
+        meeting,
         sides: [Vec::new(), Vec::new()],
         round: 0,
         bad: 0,
@@ -92,7 +103,11 @@ async fn run(args: &Args) -> Result<Exit, Problem> {
         started: Instant::now(),
         longest: Duration::ZERO,
     };
-    let mut comparison = rounds.decide(noise.as_ref(), most).await?;
+    let decided = rounds.decide(noise.as_ref(), most).await;
+    if let Some(meeting) = &rounds.meeting {
+        meeting.close().await;
+    }
+    let mut comparison = decided?;
     if args.base_flow == args.candidate_flow {
         comparison.notes.push("Both sides are the same Flow: whatever differs is noise.".into());
     }
@@ -124,6 +139,7 @@ struct Rounds<'a> {
     args: &'a Args,
     plans: &'a [Plan; 2],
     stop: Stop,
+    meeting: Option<Meeting>,
     sides: [Vec<Saved>; 2],
     round: usize,
     /// Number of unusable rounds, and the last of them.
@@ -200,7 +216,14 @@ impl Rounds<'_> {
             for side in order {
                 let name = ["base", "candidate"][side];
                 let label = format!("{name} {}", self.sides[side].len() + 1);
-                let saved = once(&self.plans[side], label, &self.stop, self.args.quiet).await?;
+                let saved = once(
+                    &self.plans[side],
+                    label,
+                    &self.stop,
+                    self.args.quiet,
+                    (self.meeting.as_ref(), side),
+                )
+                .await?;
                 pair[side] = Some(saved);
             }
             self.longest = self.longest.max(began.elapsed());

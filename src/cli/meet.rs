@@ -11,7 +11,7 @@ use super::problem::Problem;
 use crate::engine::Stop;
 use crate::meet::{Identity, Lost, MeetError, Meeting, Place, Tls, Token};
 use crate::plan::Plan;
-use crate::run::member;
+use crate::run::{self, RunError, member};
 use crate::units::{Part, Span};
 
 /// Where all parts find the token.
@@ -104,6 +104,37 @@ impl Parts {
     /// The part that this process is.
     pub(super) fn part(&self) -> Result<Part, Problem> {
         self.part.map_or(Ok(Part::WHOLE), PartWord::part)
+    }
+
+    /// The same for a command whose results cannot be merged afterwards.
+    pub(super) fn connected(&self) -> Result<Part, Problem> {
+        let part = self.part()?;
+        match part.is_whole() || self.meet.is_some() {
+            true => Ok(part),
+            false => Err(Problem::usage(
+                "--part: the parts of this command have to be connected\n  = help: say where they meet, as in `--meet \
+                 node1:4747`",
+            )),
+        }
+    }
+
+    /// Does what part 1 does, if this is another one; whether it was.
+    pub(super) async fn follow(
+        plans: &[Plan],
+        meeting: Option<&Meeting>,
+        stop: &Stop,
+    ) -> Result<bool, Problem> {
+        let Some(meeting @ Meeting::Guest(_)) = meeting else { return Ok(false) };
+        let followed = run::follow(plans, meeting, stop, &print::output(true)).await;
+        meeting.close().await;
+        match followed {
+            Ok(()) if stop.drain.is_cancelled() => {
+                Err(Problem::new(Exit::Interrupted, "interrupted".into()))
+            }
+            Ok(()) => Ok(true),
+            Err(RunError::Meet(error)) => Err(problem(&error, stop)),
+            Err(error) => Err(Problem::caused(Exit::Usage, &error)),
+        }
     }
 
     /// Whether the result is that of the whole, and this process has it.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::comparison::Policy;
 use super::exit::Exit;
 use super::folder::{self, refuse_saves};
+use super::meet::Parts;
 use super::print;
 use super::problem::{Problem, not_written};
 use super::results::NOISE_FILE;
@@ -44,6 +45,8 @@ pub(super) struct Args {
     /// What too many unusable runs lead to: exit code 4, a warning, or nothing
     #[arg(long, value_enum, default_value = "fail", value_name = "POLICY")]
     inconclusive: Policy,
+    #[command(flatten)]
+    parts: Parts,
     /// Show nothing while it runs
     #[arg(long, short)]
     quiet: bool,
@@ -54,20 +57,27 @@ pub(super) async fn main(args: Args) -> Exit {
 }
 
 async fn run(args: &Args) -> Result<Exit, Problem> {
-    let plan = args.changes.runnable(&args.file)?;
+    let part = args.parts.connected()?;
+    let plan = args.changes.runnable(&args.file, part)?;
+    let stop = Stop::default();
+    watch_signals(stop.clone(), args.quiet);
+    if part.number() > 1 {
+        let meeting = args.parts.meeting("noise", &plan, &stop, args.quiet).await?;
+        Parts::follow(&[plan], meeting.as_ref(), &stop).await?;
+        return Ok(Exit::Passed);
+    }
     // A folder that cannot be created, or that has another baseline, costs a second and not the
     // runs.
     prepare(&args.out)?;
     refuse_saves(&plan, &args.out)?;
-    let stop = Stop::default();
-    watch_signals(stop.clone(), args.quiet);
+    let meeting = args.parts.meeting("noise", &plan, &stop, args.quiet).await?;
     let mut results: Vec<Saved> = Vec::new();
     let mut bad = 0;
     let mut given_up = None;
     while results.len() < args.runs && given_up.is_none() {
         let number = results.len() + 1;
         let label = format!("run {number} of {}", args.runs);
-        let mut saved = once(&plan, label, &stop, args.quiet).await?;
+        let mut saved = once(&plan, label, &stop, args.quiet, (meeting.as_ref(), 0)).await?;
         let name = format!("run-{number:03}");
         if let Some(reason) = unusable(&saved) {
             bad += 1;
@@ -82,6 +92,9 @@ async fn run(args: &Args) -> Result<Exit, Problem> {
         keep(&args.out, &name, &saved)?;
         saved.label = args.out.join(name).with_extension("json").display().to_string();
         results.push(saved);
+    }
+    if let Some(meeting) = meeting {
+        meeting.close().await;
     }
     if results.len() >= RUNS_MIN {
         learn(&results, &args.out)?;

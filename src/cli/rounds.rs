@@ -11,29 +11,38 @@ use super::print::{self, output};
 use super::problem::{Problem, not_written};
 use crate::compare::Saved;
 use crate::engine::Stop;
+use crate::meet::Meeting;
 use crate::plan::Plan;
-use crate::record::reason;
+use crate::record::reason::{self, Code};
 use crate::record::summary::{EndReason, Summary};
 use crate::report::words::latency;
 use crate::report::{self, Format, files};
 use crate::run;
 
-/// Runs a plan once, and prints the outcome to stderr.
+/// Runs a plan once, and prints the outcome to stderr: in all parts that meet, if this is part 1, where it has that
+/// number.
 ///
 /// # Errors
 ///
-/// If it was interrupted, could not start, or did not reach its target.
+/// If it was interrupted, a part was lost, could not start, or did not reach its target.
 pub(super) async fn once(
     plan: &Plan,
     label: String,
     stop: &Stop,
     quiet: bool,
+    (meeting, which): (Option<&Meeting>, usize),
 ) -> Result<Saved, Problem> {
     let (live, states) = watch::channel(Vec::new());
     // One line per run is enough for a log; a terminal shows the progress.
     let shown = (!quiet && print::err_is_terminal()).then(|| tokio::spawn(show(states)));
-    let options =
-        run::Options { output: output(true), stop: stop.clone(), live, ..run::Options::default() };
+    let options = run::Options {
+        output: output(true),
+        stop: stop.clone(),
+        live,
+        meeting: meeting.cloned(),
+        plan: which,
+        ..run::Options::default()
+    };
     let outcome = run::run(plan.clone(), options).await;
     if let Some(shown) = shown {
         // It ends with the run, which drops its end of the channel.
@@ -46,6 +55,11 @@ pub(super) async fn once(
     if summary.interrupted {
         let text = "interrupted: nothing is judged".into();
         return Err(Problem::new(Exit::Interrupted, text));
+    }
+    let reasons = summary.scenarios.iter().flat_map(|scenario| &scenario.validity.reasons);
+    if let Some(lost) = reasons.into_iter().find(|reason| reason.code == Code::PartLost) {
+        // Without it there is nothing to compare.
+        return Err(Problem::new(Exit::Unreachable, format!("error: {label}: {}", lost.text)));
     }
     for scenario in &summary.scenarios {
         let exit = match scenario.end.reason {

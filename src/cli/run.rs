@@ -157,6 +157,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
         journal: notes,
         at: args.at,
         meeting: meeting.clone(),
+        plan: 0,
         logs: Some(folder.clone()),
         board: page.is_some().then(|| board.clone()),
     };

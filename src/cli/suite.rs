@@ -13,6 +13,7 @@ use crate::plan::{self, Origin, Plan, forecast};
 use crate::scenario::{self, LoadedSuite, Options};
 use crate::source::Problems;
 use crate::text;
+use crate::units::Part;
 
 /// What changes a suite from the command line.
 #[derive(Debug, clap::Args)]
@@ -45,19 +46,27 @@ impl Changes {
         Ok((suite, plan))
     }
 
-    /// Reads the suite at `path` and plans it, if the process may open enough connections.
-    pub(super) fn runnable(&self, path: &Path) -> Result<Plan, Problem> {
-        let (suite, plan) = self.suite(path)?;
+    /// Reads the suite at `path` and plans it for a part of its load, if the process may open enough
+    /// connections.
+    pub(super) fn runnable(&self, path: &Path, part: Part) -> Result<Plan, Problem> {
+        let (suite, mut plan) = self.suite(path)?;
+        divide(&suite, &mut plan, part)?;
         has_room(&suite, &plan)?;
         Ok(plan)
     }
 
     /// Reads the suite at `path` once, and makes two plans: with all scenarios on the first, and on
     /// the second of these Flows.
-    pub(super) fn plans_onto(&self, path: &Path, flows: [&str; 2]) -> Result<[Plan; 2], Problem> {
+    pub(super) fn plans_onto(
+        &self,
+        path: &Path,
+        flows: [&str; 2],
+        part: Part,
+    ) -> Result<[Plan; 2], Problem> {
         let suite = self.load(path)?;
         let onto = |flow| -> Result<Plan, Problem> {
             let mut plan = planned(&suite, Some(flow))?;
+            divide(&suite, &mut plan, part)?;
             has_room(&suite, &plan)?;
             hand_on(&suite, &mut plan);
             Ok(plan)
@@ -89,11 +98,6 @@ impl Changes {
         };
         loaded.map_err(|problems| Problem::from(&problems))
     }
-
-    /// Reads the suite at `path` and plans it.
-    pub(super) fn plan(&self, path: &Path) -> Result<Plan, Problem> {
-        self.suite(path).map(|(_, plan)| plan)
-    }
 }
 
 /// The text of a suite on stdin.
@@ -112,6 +116,12 @@ fn hand_on(suite: &LoadedSuite, plan: &mut Plan) {
                 suite.of_env_files().map(|(name, value)| (name.into(), value.into())).collect();
         }
     }
+}
+
+/// Makes a plan one of a part of the load, if that can be divided.
+pub(super) fn divide(suite: &LoadedSuite, plan: &mut Plan, part: Part) -> Result<(), Problem> {
+    plan.part = part;
+    plan.check_parts(suite, part.of(), |_| true).map_err(|problems| Problem::from(&problems))
 }
 
 fn has_room(suite: &LoadedSuite, plan: &Plan) -> Result<(), Problem> {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::HeaderValue;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
@@ -23,7 +24,7 @@ use super::offset::Offset;
 use super::proto::{self, FromPart, ToPart, from_part, to_part};
 use super::{
     GREETING_MAX, Gathering, Identity, MESSAGE_MAX, MeetError, PIECE_MAX, PROBE_EVERY, Place,
-    SILENCE_MAX, Tls, cut, grace_after,
+    SILENCE_MAX, Start, Tls, cut, grace_after,
 };
 use crate::client::{self, CallError, ClientConfig, TlsOptions};
 use crate::wire::{Protocol, Target};
@@ -49,6 +50,8 @@ pub struct Guest {
     host: HostLine,
     /// One run after the other listens to them.
     events: Arc<AsyncMutex<mpsc::Receiver<FromHost>>>,
+    /// A run that begins, and nobody has taken.
+    started: Mutex<Option<Start>>,
     /// Part 1 says nothing any more.
     over: CancellationToken,
     _tasks: [AbortOnDropHandle<()>; 2],
@@ -57,8 +60,16 @@ pub struct Guest {
 /// What part 1 said, or what became of it. Times are of our own clock.
 #[derive(Debug)]
 pub(crate) enum FromHost {
-    /// All are there; the load begins at this time, if one is set.
-    Start { at: Option<Instant> },
+    /// A run begins.
+    Start(Start),
+    /// A trial of a scenario.
+    Trial { scenario: usize, conduct: Bytes },
+    /// A scenario that trials need.
+    Alone { scenario: usize },
+    /// There are no more trials in this run.
+    Rest,
+    /// There are no more runs.
+    Done,
     /// A scenario begins.
     Begin { scenario: usize, at: Instant },
     /// A scenario does not begin.
@@ -123,6 +134,16 @@ impl Guest {
     /// What part 1 says.
     pub(crate) fn events(&self) -> Arc<AsyncMutex<mpsc::Receiver<FromHost>>> {
         self.events.clone()
+    }
+
+    /// Keeps a run that was waited for until it begins here.
+    pub(crate) fn keep(&self, start: Start) {
+        *self.started.lock().unwrap_or_else(PoisonError::into_inner) = Some(start);
+    }
+
+    /// The run that was waited for, and has not begun here.
+    pub(crate) fn started(&self) -> Option<Start> {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Says that everything was told, and waits until part 1 has heard it.
@@ -235,7 +256,13 @@ async fn greet(
         let _ = events_in.send(gone_of(of, gone)).await;
     });
     let events = Arc::new(AsyncMutex::new(events));
-    Ok(Guest { host, events, over, _tasks: [connection, AbortOnDropHandle::new(hears)] })
+    Ok(Guest {
+        host,
+        events,
+        started: Mutex::default(),
+        over,
+        _tasks: [connection, AbortOnDropHandle::new(hears)],
+    })
 }
 
 fn refused(status: &Status) -> Attempt {
@@ -294,9 +321,19 @@ async fn hear(
                 clock.learn(echo);
                 continue;
             }
-            Some(to_part::Kind::Start(start)) => {
-                FromHost::Start { at: start.at_ns.map(|at| clock.instant(at)) }
+            Some(to_part::Kind::Start(start)) => FromHost::Start(Start {
+                at: start.at_ns.map(|at| clock.instant(at)),
+                plan: index(start.plan),
+                trials: start.trials,
+            }),
+            Some(to_part::Kind::Trial(trial)) => {
+                FromHost::Trial { scenario: index(trial.scenario), conduct: trial.conduct }
             }
+            Some(to_part::Kind::Alone(alone)) => {
+                FromHost::Alone { scenario: index(alone.scenario) }
+            }
+            Some(to_part::Kind::Rest(_)) => FromHost::Rest,
+            Some(to_part::Kind::Done(_)) => FromHost::Done,
             Some(to_part::Kind::Begin(begin)) => {
                 FromHost::Begin { scenario: index(begin.scenario), at: clock.instant(begin.at_ns) }
             }
@@ -338,7 +375,7 @@ impl HostLine {
 
     /// Tells a line of the journal; whether there was room for it.
     pub(crate) fn line(&self, line: Vec<u8>) -> bool {
-        let line = bytes::Bytes::from(line);
+        let line = Bytes::from(line);
         let count = line.len().div_ceil(PIECE_MAX).max(1);
         (0..count).all(|n| {
             let piece = line.slice(n * PIECE_MAX..line.len().min((n + 1) * PIECE_MAX));

@@ -28,7 +28,7 @@ use tonic_prost::ProstCodec;
 use super::proto::{self, FromPart, ToPart, from_part, to_part};
 use super::{
     GREETING_MAX, Gathering, Identity, LINE_MAX, Lost, MESSAGE_MAX, MeetError, Member, Place,
-    SILENCE_MAX, Token, cut, grace_after,
+    SILENCE_MAX, Start, Token, cut, grace_after,
 };
 use crate::flow::{TlsFiles, acceptor};
 use crate::wire::Protocol;
@@ -166,14 +166,7 @@ impl Host {
             let missing = self.guests.begin_with(late && self.place.lost == Lost::Note);
             match (missing.is_empty(), late, self.place.lost) {
                 (true, ..) => return Ok(self),
-                (false, true, Lost::Note) => {
-                    for part in missing {
-                        let reason = format!("it did not come within {:?}", self.place.wait);
-                        let gone = FromGuest::Gone { reason, grace: grace_after(Duration::ZERO) };
-                        let _ = self.guests.0.events.send((part, gone)).await;
-                    }
-                    return Ok(self);
-                }
+                (false, true, Lost::Note) => return Ok(self),
                 (false, true, Lost::Abort) => {
                     let wait = self.place.wait;
                     let error = MeetError::Missing { missing, of, wait };
@@ -206,6 +199,7 @@ impl Host {
     /// Lets those go who are still there, and listens no more.
     pub(super) async fn close(&self) {
         const FAREWELL: Duration = Duration::from_secs(1);
+        self.guests.all(to_part::Kind::Done(proto::Done {}));
         self.guests.0.book().seats.values_mut().for_each(|seat| seat.out = None);
         self.closed.cancel();
         self.tasks.close();
@@ -258,10 +252,38 @@ impl Guests {
         std::iter::once((1, self.0.own.member.clone())).chain(others).collect()
     }
 
-    /// All are there, and the load begins at this time, if one is set.
-    pub(crate) fn start(&self, at: Option<Instant>) {
+    /// A run begins.
+    pub(crate) fn start(&self, start: Start) {
+        let Start { at, plan, trials } = start;
         let at_ns = at.map(|at| self.0.ns(at));
-        self.all(to_part::Kind::Start(proto::Start { at_ns }));
+        self.all(to_part::Kind::Start(proto::Start { at_ns, plan: plan as u64, trials }));
+    }
+
+    /// A trial of a scenario.
+    pub(crate) fn trial(&self, scenario: usize, conduct: Vec<u8>) {
+        let conduct = conduct.into();
+        self.all(to_part::Kind::Trial(proto::Trial { scenario: scenario as u64, conduct }));
+    }
+
+    /// A scenario that trials need.
+    pub(crate) fn alone(&self, scenario: usize) {
+        self.all(to_part::Kind::Alone(proto::Alone { scenario: scenario as u64 }));
+    }
+
+    /// There are no more trials in this run.
+    pub(crate) fn rest(&self) {
+        self.all(to_part::Kind::Rest(proto::Rest {}));
+    }
+
+    /// Those who are not there, and why.
+    pub(crate) fn gone(&self) -> Vec<(u64, &'static str)> {
+        let book = self.0.book();
+        let why = |part: u64| match book.seats.get(&part) {
+            Some(Seat { out: Some(_), .. }) => None,
+            Some(_) => Some((part, "it is gone since the run before")),
+            None => Some((part, "it did not come in time")),
+        };
+        (2..=self.of()).filter_map(why).collect()
     }
 
     /// A scenario begins.

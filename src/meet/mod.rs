@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 pub use guest::Guest;
 pub(crate) use guest::{FromHost, HostLine};
@@ -162,6 +163,17 @@ impl Meeting {
             Meeting::Guest(guest) => guest.close().await,
         }
     }
+}
+
+/// A run of all parts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Start {
+    /// When its load begins, if a time is set.
+    pub(crate) at: Option<Instant>,
+    /// Which of the plans of the command it carries out.
+    pub(crate) plan: usize,
+    /// Part 1 says which scenario runs when, and under which load.
+    pub(crate) trials: bool,
 }
 
 /// Why there is no meeting.

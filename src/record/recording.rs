@@ -296,7 +296,12 @@ impl Recording {
     /// Number of seconds from the first on that are over and complete: every worker has reported
     /// them.
     pub fn complete(&self) -> u64 {
-        self.told.iter().min().map_or(0, Duration::as_secs)
+        self.told().as_secs()
+    }
+
+    /// Up to which time every worker has reported everything, from the start of the measurement.
+    pub(crate) fn told(&self) -> Duration {
+        self.told.iter().min().copied().unwrap_or_default()
     }
 
     /// The last `seconds` of the first `until` seconds merged, or as many as are still kept, and

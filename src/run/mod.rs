@@ -15,6 +15,7 @@ mod summarize;
 mod timing;
 mod together;
 mod trials;
+mod tried;
 mod worker;
 
 use std::path::PathBuf;
@@ -35,7 +36,7 @@ pub use trials::{Look, Seen, Trials};
 
 use crate::engine::Stop;
 use crate::engine::examine::{Output, Saves};
-use crate::meet::{MeetError, Meeting, Member};
+use crate::meet::{FromHost, Guest, MeetError, Meeting, Member, Start};
 use crate::plan::Plan;
 use crate::record::summary::{EndReason, RunPart, ScenarioSummary, Summary};
 use crate::threshold;
@@ -60,6 +61,8 @@ pub struct Options {
     /// The other parts of the load, where this is one of several that are connected. The result of part 1 is
     /// then that of the whole.
     pub meeting: Option<Meeting>,
+    /// Which of the plans of a command it is, for those who follow part 1.
+    pub(crate) plan: usize,
     /// The folder for the output of the commands that start Flows; `None`: only its end is kept, for
     /// messages.
     pub logs: Option<PathBuf>,
@@ -77,6 +80,7 @@ impl Default for Options {
             journal: None,
             at: None,
             meeting: None,
+            plan: 0,
             logs: None,
             board: None,
         }
@@ -133,7 +137,7 @@ enum Progress {
 pub async fn run(plan: Plan, options: Options) -> Result<Summary, RunError> {
     let secrets = plan.secrets.clone();
     let all: Vec<usize> = (0..plan.scenarios.len()).collect();
-    let (context, mut summary) = Context::begin(plan, &all, options).await?;
+    let (context, mut summary) = Context::begin(plan, &all, options, false).await?;
     let board = context.options.board.clone();
     let (progress, watches): (Vec<_>, Vec<_>) =
         context.plan.scenarios.iter().map(|_| watch::channel(Progress::Pending)).unzip();
@@ -183,6 +187,7 @@ impl Context {
         plan: Plan,
         scenarios: &[usize],
         mut options: Options,
+        trials: bool,
     ) -> Result<(Context, Summary), RunError> {
         let mut saves = Saves::new(plan.secrets.clone(), plan.part);
         for step in plan.scenarios.iter().flat_map(|scenario| &scenario.steps) {
@@ -199,7 +204,8 @@ impl Context {
         let mut together = None;
         if let Some(meeting) = options.meeting.take() {
             let all;
-            (all, at) = Together::begin(meeting, &plan, &outlines, at, &options.stop).await?;
+            let start = Start { at, plan: options.plan, trials };
+            (all, at) = Together::begin(meeting, &plan, &outlines, start, &options.stop).await?;
             together = Some(all);
         }
         let started = Instant::now();
@@ -308,6 +314,59 @@ impl Context {
 /// This machine, for those whom it meets.
 pub fn member() -> Member {
     Member { host: host_name(), cores: cores(), started_at: jiff::Timestamp::now() }
+}
+
+/// Does what part 1 does with one of these plans after the other, until it has enough. The results are part 1's.
+///
+/// # Errors
+/// When a run cannot be begun, or part 1 is lost.
+pub(crate) async fn follow(
+    plans: &[Plan],
+    meeting: &Meeting,
+    stop: &Stop,
+    output: &Output,
+) -> Result<(), RunError> {
+    let Meeting::Guest(guest) = meeting else { return Ok(()) };
+    while let Some(start) = next(guest, stop).await? {
+        let other = || MeetError::Ended("part 1 carries out another command".into());
+        let plan = plans.get(start.plan).cloned().ok_or_else(other)?;
+        let options = Options {
+            output: output.clone(),
+            stop: stop.clone(),
+            meeting: Some(meeting.clone()),
+            ..Options::default()
+        };
+        match start.trials {
+            true => Trials::follow(plan, options).await?,
+            false => drop(run(plan, options).await?),
+        }
+    }
+    Ok(())
+}
+
+/// The next run of part 1; `None` when there are no more.
+async fn next(guest: &Guest, stop: &Stop) -> Result<Option<Start>, MeetError> {
+    let events = guest.events();
+    let mut events = events.lock().await;
+    loop {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            () = stop.drain.cancelled() => return Ok(None),
+        };
+        match event {
+            Some(FromHost::Start(start)) => {
+                guest.keep(start);
+                return Ok(Some(start));
+            }
+            Some(FromHost::Stop { .. }) => stop.drain.cancel(),
+            Some(FromHost::Done) | None => return Ok(None),
+            Some(FromHost::Halt { reason, .. } | FromHost::Gone { reason, .. }) => {
+                return Err(MeetError::Ended(reason));
+            }
+            // What was said of the run before.
+            Some(_) => (),
+        }
+    }
 }
 
 /// What is known of a run when it begins.

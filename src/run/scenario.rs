@@ -46,7 +46,7 @@ use crate::wire::{Family, Form, Schemas};
 const DELTAS_WAITING: usize = 64;
 
 /// A trial is over as soon as it is decided: a second more of each would be much of a search.
-const TRIAL_TELLS_EVERY: Duration = Duration::from_millis(250);
+pub(super) const TRIAL_TELLS_EVERY: Duration = Duration::from_millis(250);
 
 /// What the window of an `abort` threshold looks back on.
 const WINDOW_SECONDS: u64 = 10;
@@ -306,7 +306,10 @@ async fn carry_out(
             Err(error) => lost = Some(error.to_string()),
         }
     }
-    watch.look_closer(&recording);
+    if let (Some(together), true) = (&context.together, again) {
+        together.others(index).await;
+    }
+    watch.look_closer_at(&recording);
     let server = match watcher {
         Some(watcher) => Some(watcher.finish().await),
         None => None,
@@ -489,6 +492,15 @@ impl Watch<'_> {
         of_all.unwrap_or_else(|| self.look(own, &|| counted(&lock(examined))))
     }
 
+    /// The same for whoever looks for a reason to end it.
+    fn look_closer_at(&self, own: &Recording) -> bool {
+        let together = self.context.together.as_ref();
+        let of_all = together.and_then(|together| {
+            together.look(self.index, |all, counts| self.look_closer(all, &|| counts.clone()))
+        });
+        of_all.unwrap_or_else(|| self.look_closer(own, &|| counted(&lock(self.examined))))
+    }
+
     fn look(&mut self, recording: &Recording, counts: &dyn Fn() -> Counts) -> Option<String> {
         let frame = self.plan.frame;
         let now = Instant::now();
@@ -517,7 +529,7 @@ impl Watch<'_> {
         if another {
             self.post(recording, elapsed);
         }
-        if self.look_closer(recording) {
+        if self.look_closer(recording, counts) {
             return Some("it is decided".into());
         }
         self.broken(&longer?, &recording.totals, elapsed, counts)
@@ -558,11 +570,14 @@ impl Watch<'_> {
     }
 
     /// Shows the recording to whoever looks for a reason to end it, and whether there is one.
-    fn look_closer(&self, recording: &Recording) -> bool {
+    fn look_closer(&self, recording: &Recording, counts: &dyn Fn() -> Counts) -> bool {
         let Some(look) = &self.context.look else { return false };
-        let elapsed = Instant::now().saturating_duration_since(self.plan.frame.measured_from());
-        let counts = counted(&lock(self.examined));
-        lock(look)(&Seen { recording, counts, elapsed })
+        let mut elapsed = Instant::now().saturating_duration_since(self.plan.frame.measured_from());
+        if self.context.together.is_some() {
+            // Of what is later, not all parts have told.
+            elapsed = elapsed.min(recording.told());
+        }
+        lock(look)(&Seen { recording, counts: counts(), elapsed })
     }
 
     /// The `abort` threshold that does not hold, if there is one: counts over all so far, all else in

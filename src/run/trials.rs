@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::journal::Entry;
 use super::live::Live;
-use super::summarize::Outline;
+use super::summarize::{self, Outline};
+use super::together::{Task, Together};
+use super::tried::Tried;
 use super::{Context, Options, RunError, scenario};
-use crate::plan::{Connections, Load, Plan};
+use crate::plan::{Connections, Plan};
 use crate::record::Recording;
 use crate::record::summary::ScenarioSummary;
 use crate::record::tally::Counts;
@@ -33,19 +36,6 @@ pub struct Trials {
     context: Context,
 }
 
-/// How a trial is conducted, other than the scenario says.
-#[derive(Clone, Debug)]
-pub(crate) struct Conduct {
-    /// How fast, how much.
-    pub load: Load,
-    /// Sent before, not measured.
-    pub warmup: Duration,
-    /// Documents a request; `None`: as the scenario says.
-    pub request_size: Option<usize>,
-    /// Connections; `None`: as the scenario says.
-    pub connections: Option<usize>,
-}
-
 impl Trials {
     /// Begins with the Flows of a plan, for trials of one of `scenarios` and for the others, which it
     /// needs.
@@ -57,14 +47,43 @@ impl Trials {
         scenarios: &[usize],
         options: Options,
     ) -> Result<Trials, RunError> {
-        let (context, _) = Context::begin(plan, scenarios, options).await?;
+        let (context, _) = Context::begin(plan, scenarios, options, true).await?;
         Ok(Trials { context })
+    }
+
+    /// Does what part 1 of a load does, until it has enough.
+    ///
+    /// # Errors
+    /// When nothing could be begun.
+    pub(crate) async fn follow(plan: Plan, options: Options) -> Result<(), RunError> {
+        let all: Vec<usize> = (0..plan.scenarios.len()).collect();
+        let mut trials = Trials::start(plan, &all, options).await?;
+        let mut done = 0;
+        while let Some(together) = &trials.context.together {
+            let (count, task) = together.task(done).await;
+            done = count;
+            match task {
+                // Part 1 looks, and says when it is enough.
+                Task::Trial(index, tried) if index < all.len() => {
+                    drop(trials.trial(index, tried, Box::new(|_| false)).await);
+                }
+                Task::Alone(index) if index < all.len() => drop(trials.run(index).await),
+                _ => break,
+            }
+        }
+        trials.stop().await;
+        Ok(())
     }
 
     /// Runs a scenario as it is in the plan, once: one that a trial needs.
     pub async fn run(&self, index: usize) -> ScenarioSummary {
-        let summary = scenario::run(&self.context, index).await;
-        self.context.release(index).await;
+        let context = &self.context;
+        if let Some(together) = &context.together {
+            let empty = summarize::empty(&context.plan, index);
+            together.again(&Task::Alone(index), empty, context.outlines[index].clone());
+        }
+        let summary = self.carried_out(index).await;
+        context.release(index).await;
         summary
     }
 
@@ -72,27 +91,43 @@ impl Trials {
     pub(crate) async fn trial(
         &mut self,
         index: usize,
-        conduct: Conduct,
+        tried: Tried,
         look: Look,
     ) -> ScenarioSummary {
         let own = self.context.plan.scenarios[index].clone();
         let scenario = &mut self.context.plan.scenarios[index];
-        scenario.load = conduct.load;
-        scenario.warmup = conduct.warmup;
+        (scenario.load, scenario.warmup) = (tried.load(&own), Tried::warmup(&own));
         scenario.thresholds = Vec::new();
-        if let Some(connections) = conduct.connections {
+        if let Some(connections) = tried.connections {
             scenario.client.connections = Connections::Exactly(connections);
         }
-        if let Some(size) = conduct.request_size {
+        if let Some(size) = tried.request_size {
             scenario.steps.iter_mut().for_each(|step| step.set_request_size(size));
         }
-        let outline = std::mem::replace(&mut self.context.outlines[index], Outline::new(scenario));
+        let outline = Outline::new(scenario);
+        if let Some(together) = &self.context.together {
+            let empty = summarize::empty(&self.context.plan, index);
+            together.again(&Task::Trial(index, tried), empty, outline.clone());
+        }
+        let outline = std::mem::replace(&mut self.context.outlines[index], outline);
         self.context.look = Some(Mutex::new(look));
-        let summary = scenario::run(&self.context, index).await;
+        let summary = self.carried_out(index).await;
         self.context.look = None;
         self.context.plan.scenarios[index] = own;
         self.context.outlines[index] = outline;
         summary
+    }
+
+    /// Runs a scenario; where this is part 1, what comes back is of all parts.
+    async fn carried_out(&self, index: usize) -> ScenarioSummary {
+        let own = scenario::run(&self.context, index).await;
+        self.context.tell(|| Entry::Ended { scenario: index, summary: Box::new(own.clone()) });
+        self.context.whole(index).await.unwrap_or(own)
+    }
+
+    /// Why there are no more trials, where a part was lost.
+    pub(crate) fn halt(&self) -> Option<String> {
+        self.context.together.as_ref().and_then(Together::halt)
     }
 
     /// The state of all scenarios, some times a second while one runs.
@@ -107,6 +142,9 @@ impl Trials {
 
     /// Stops the Flows.
     pub async fn stop(self) {
+        if let Some(together) = &self.context.together {
+            together.rest();
+        }
         self.context.end(&mut []).await;
     }
 }

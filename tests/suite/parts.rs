@@ -22,10 +22,15 @@ pub(crate) struct Place {
 impl Place {
     /// `scenario`: what a scenario has besides its name, flow and Documents.
     pub(crate) fn new(scenario: &str) -> Place {
-        let folder = TempDir::new().expect("a folder");
-        let executors =
+        let flow =
             "executors: [{name: e, service_time: {exponential: {mean: 3ms}}, concurrency: 64}]\n";
-        std::fs::write(folder.path().join("flow.yml"), executors).expect("written");
+        Place::with_flow(flow, scenario)
+    }
+
+    /// The same with a Flow of its own.
+    pub(crate) fn with_flow(config: &str, scenario: &str) -> Place {
+        let folder = TempDir::new().expect("a folder");
+        std::fs::write(folder.path().join("flow.yml"), config).expect("written");
         let mut flow = Command::new(env!("CARGO_BIN_EXE_flowbench"))
             .args(["serve", "--protocol", "grpc", "--port", "0", "--config", "flow.yml"])
             .args(["--log", "arrivals.jsonl"])

@@ -10,10 +10,11 @@ use tokio::sync::watch;
 
 use super::exit::Exit;
 use super::folder::{default_folder, refuse_saves};
+use super::meet::{self, Parts};
 use super::print;
 use super::problem::{Problem, not_written};
 use super::signals::watch_signals;
-use super::suite::Changes;
+use super::suite::{Changes, divide};
 use super::values::{replicas, whole};
 use crate::capacity::analysis;
 use crate::capacity::combinations::{Combination, Combinations};
@@ -28,12 +29,13 @@ use crate::capacity::search::{Answer, Search, Settings};
 use crate::capacity::trials::{TrialSummary, Unit, confirmed};
 use crate::capacity::words;
 use crate::engine::Stop;
+use crate::meet::Meeting;
 use crate::plan::{Load, Plan, Work};
 use crate::record::summary::EndReason;
 use crate::report;
 use crate::report::trials::Trials as View;
 use crate::run::search::{SearchError, Told, Variant};
-use crate::run::{self, Options, Trials, environment};
+use crate::run::{self, Options, RunError, Trials, environment};
 use crate::scenario::condition::Condition;
 use crate::schedule::Schedule;
 use crate::units::{Count, Percentage, Price, Range, Rate, Span};
@@ -93,6 +95,8 @@ pub(super) struct Args {
     connections: Vec<usize>,
     #[command(flatten)]
     planning: PlanningArgs,
+    #[command(flatten)]
+    parts: Parts,
     /// Write the reports into this folder [default: reports/<suite>-<UTC time>]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
@@ -141,7 +145,10 @@ async fn run(args: Args) -> Result<Exit, Problem> {
             let folder = prepared(&args, &capacity.suite)?;
             (folder, capacity)
         }
-        None => measured(&args).await?,
+        None => match measured(&args).await? {
+            Some(measured) => measured,
+            None => return Ok(Exit::Passed),
+        },
     };
     let capacity = print::hide().mask_data(capacity);
     let paths = report::capacity::save(&folder, &capacity).map_err(not_written)?;
@@ -163,15 +170,29 @@ fn prepared(args: &Args, suite: &str) -> Result<PathBuf, Problem> {
     Ok(folder)
 }
 
-/// Searches; returns the folder of the reports and the result: of several combinations that of the best one, the
+/// Searches, or does what part 1 does, which has the result. Returns the folder of the reports and the result: of several combinations that of the best one, the
 /// others beside it in folders of their own.
-async fn measured(args: &Args) -> Result<(PathBuf, Capacity), Problem> {
-    let plan = args.changes.plan(&args.file)?;
+async fn measured(args: &Args) -> Result<Option<(PathBuf, Capacity)>, Problem> {
+    let part = args.parts.connected()?;
+    let (suite, mut plan) = args.changes.suite(&args.file)?;
     let task = task(args, &plan)?;
-    let folder = prepared(args, &plan.name)?;
-    refuse_saves(&plan, &folder)?;
+    if task.settings.clients && task.settings.low < part.of() as f64 {
+        return Err(Problem::usage(format_args!(
+            "`--clients` begins at {} at least, one for each part",
+            part.of()
+        )));
+    }
+    divide(&suite, &mut plan, part)?;
     let stop = Stop::default();
     watch_signals(stop.clone(), args.quiet);
+    if part.number() > 1 {
+        let meeting = args.parts.meeting("capacity", &plan, &stop, args.quiet).await?;
+        Parts::follow(&[plan], meeting.as_ref(), &stop).await?;
+        return Ok(None);
+    }
+    let folder = prepared(args, &plan.name)?;
+    refuse_saves(&plan, &folder)?;
+    let meeting = args.parts.meeting("capacity", &plan, &stop, args.quiet).await?;
     let unit = if task.settings.clients { Unit::Clients } else { Unit::Rate };
     let mut view = (!args.quiet).then(|| match print::err_is_terminal() {
         true => View::terminal(unit),
@@ -185,7 +206,8 @@ async fn measured(args: &Args) -> Result<(PathBuf, Capacity), Problem> {
             view.say(&format!("{} of {count}: {}", index + 1, planned.name));
         }
         let searched =
-            searched_one(args, &plan, &task, *scenario, &folder, &stop, view.as_mut()).await;
+            searched_one(args, &plan, &task, *scenario, &folder, (&stop, &meeting), view.as_mut())
+                .await;
         let (row, capacity) = match searched {
             Ok(capacity) => {
                 let flow = &plan.flows[planned.flow];
@@ -216,6 +238,9 @@ async fn measured(args: &Args) -> Result<(PathBuf, Capacity), Problem> {
             break;
         }
     }
+    if let Some(meeting) = &meeting {
+        meeting.close().await;
+    }
     if let Some(view) = view {
         view.finish();
     }
@@ -240,7 +265,7 @@ async fn measured(args: &Args) -> Result<(PathBuf, Capacity), Problem> {
     capacity.combinations = is_told.then_some(all);
     plan_for(&mut capacity, args.planning.replicas.unwrap_or(1), task.planning);
     words::write(&mut capacity);
-    Ok((folder, capacity))
+    Ok(Some((folder, capacity)))
 }
 
 /// Names of folders for combinations: letters, digits and what parts them, and none of them twice.
@@ -264,7 +289,7 @@ async fn searched_one(
     task: &Task,
     index: usize,
     folder: &Path,
-    stop: &Stop,
+    (stop, meeting): (&Stop, &Option<Meeting>),
     view: Option<&mut View>,
 ) -> Result<Capacity, Problem> {
     let (live, _) = watch::channel(Vec::new());
@@ -273,6 +298,7 @@ async fn searched_one(
         stop: stop.clone(),
         live,
         logs: Some(folder.to_owned()),
+        meeting: meeting.clone(),
         ..Options::default()
     };
     let (name, scenario) = (plan.name.clone(), plan.scenarios[index].clone());
@@ -280,8 +306,11 @@ async fn searched_one(
     let started = std::time::Instant::now();
     let mut used = needs(plan, index);
     used.push(index);
-    let trials = Trials::start(plan.clone(), &used, options).await;
-    let mut trials = trials.map_err(|error| Problem::caused(Exit::Usage, &error))?;
+    let mut trials = match Trials::start(plan.clone(), &used, options).await {
+        Ok(trials) => trials,
+        Err(RunError::Meet(error)) => return Err(meet::problem(&error, stop)),
+        Err(error) => return Err(Problem::caused(Exit::Usage, &error)),
+    };
     let found = carry_out(&mut trials, task, index, view).await;
     trials.stop().await;
     let (search, summaries, pareto) = found?;
@@ -454,7 +483,7 @@ fn needs(plan: &Plan, scenario: usize) -> Vec<usize> {
 
 fn failed(error: SearchError) -> Problem {
     let exit = match error {
-        SearchError::Unreachable(_) => Exit::Unreachable,
+        SearchError::Unreachable(_) | SearchError::Lost(_) => Exit::Unreachable,
         SearchError::Broken(_) | SearchError::Histogram(_) => Exit::Usage,
     };
     Problem::new(exit, format!("error: {error}"))

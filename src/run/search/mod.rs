@@ -7,23 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::live::Live;
-use super::trials::{Conduct, Seen, Trials};
+use super::trials::{Seen, Trials};
+use super::tried::Tried;
 use crate::capacity::judge::{Evidence, Rule};
 use crate::capacity::objective::Objective;
 use crate::capacity::search::{Search, Trial, TrialResult};
 use crate::capacity::trials::TrialSummary;
-use crate::plan::{Load, Scenario, Until};
 use crate::record::HistogramError;
 use crate::record::summary::EndReason;
-use crate::schedule::{ArrivalProcess, Pause, Profile, Schedule, Stage};
 use watched::Watched;
-
-/// Sent before each trial, where the scenario has no warmup: connections are new, and the first
-/// requests over them are slower than any later.
-const WARMUP: Duration = Duration::from_millis(500);
-
-/// Requests in flight, where the scenario sets no bound.
-const IN_FLIGHT_MAX: usize = 10_000;
 
 /// How often one hears of a trial that runs.
 const TELL_EVERY: Duration = Duration::from_millis(200);
@@ -34,6 +26,9 @@ pub(crate) enum SearchError {
     /// The target could not be reached or started.
     #[error("{0}")]
     Unreachable(String),
+    /// A part of the load was lost.
+    #[error("{0}")]
+    Lost(String),
     /// A request could not be made.
     #[error("{0}")]
     Broken(String),
@@ -109,9 +104,7 @@ async fn one(
     Of { scenario: index, clients, objective, variant }: Of<'_>,
     told: &mut dyn FnMut(Told<'_>),
 ) -> Result<(TrialResult, TrialSummary), SearchError> {
-    let scenario = &trials.plan().scenarios[index];
-    let warmup = if scenario.warmup.is_zero() { WARMUP } else { scenario.warmup };
-    let load = load(scenario, trial, clients);
+    let warmup = Tried::warmup(&trials.plan().scenarios[index]);
     // The warmup lets a queue settle as well.
     let settle_s = |rule: &Rule| (rule.settle_s - warmup.as_secs_f64()).max(0.0);
     let settled =
@@ -123,10 +116,17 @@ async fn one(
         Box::new(move |seen: &Seen<'_>| lock(&watched).look(seen))
     };
     let Variant { request_size, connections } = variant;
-    let conduct = Conduct { load, warmup, request_size, connections };
+    let tried = Tried {
+        level: trial.level,
+        budget_s: trial.budget_s,
+        then: trial.then,
+        clients,
+        request_size,
+        connections,
+    };
     let live = trials.live();
     let summary = {
-        let run = trials.trial(index, conduct, look);
+        let run = trials.trial(index, tried, look);
         tokio::pin!(run);
         let mut tick = tokio::time::interval(TELL_EVERY);
         loop {
@@ -142,6 +142,9 @@ async fn one(
             }
         }
     };
+    if let Some(reason) = trials.halt() {
+        return Err(SearchError::Lost(reason));
+    }
     let message = || summary.end.message.clone().unwrap_or_default();
     match summary.end.reason {
         EndReason::Unreachable => return Err(SearchError::Unreachable(message())),
@@ -150,32 +153,6 @@ async fn one(
     }
     let watched = lock(&watched);
     Ok(outcome::judged(trial, clients, objective, &watched, &summary)?)
-}
-
-/// The load of a trial: that of the scenario, with another rate or number of clients.
-fn load(scenario: &Scenario, trial: &Trial, clients: bool) -> Load {
-    let length = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
-    let whole = trial.budget_s + trial.then.map_or(0.0, |(_, seconds)| seconds);
-    let until = Until { duration: Some(length(whole)), requests: None };
-    if clients {
-        let think_time = match &scenario.load {
-            Load::Closed { think_time, .. } => *think_time,
-            _ => Pause::NONE,
-        };
-        let clients = Profile::constant(trial.level.floor(), None);
-        return Load::Closed { clients, think_time, until };
-    }
-    let (process, max_in_flight) = match &scenario.load {
-        Load::Open { schedule: Schedule::Rate { process, .. }, max_in_flight, .. } => {
-            (*process, *max_in_flight)
-        }
-        _ => (ArrivalProcess::default(), IN_FLIGHT_MAX),
-    };
-    let stages = [(trial.level, trial.budget_s)].into_iter().chain(trial.then);
-    let stages = stages
-        .map(|(level, seconds)| Stage { length: Some(length(seconds)), ..Stage::constant(level) });
-    let schedule = Schedule::Rate { profile: Profile::new(stages), process };
-    Load::Open { schedule, until, max_in_flight }
 }
 
 fn lock(watched: &Mutex<Watched>) -> std::sync::MutexGuard<'_, Watched> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::{Course, Go, Halt, follow_signal, hand_on_signals};
+use super::{Course, Go, Halt, Orders, Task, follow_signal, hand_on_signals};
 use crate::engine::Stop;
 use crate::meet::{FromHost, Guest, HostLine};
 use crate::run::journal::Entry;
@@ -22,6 +22,9 @@ impl Follow {
         stop: &Stop,
     ) -> (Follow, Vec<JoinHandle<()>>) {
         let host = guest.host();
+        if let Some(start) = guest.started() {
+            course.send_modify(|course| course.started = Some(start.at));
+        }
         let listen = listen(guest.events(), course.clone(), stop.clone());
         let signals = host.clone();
         let signals = hand_on_signals(stop.clone(), move |abort| signals.stop(abort));
@@ -46,6 +49,10 @@ impl Follow {
     }
 }
 
+fn give(course: &watch::Sender<Course>, task: Task) {
+    course.send_modify(|course| course.task = (course.task.0 + 1, task));
+}
+
 fn halt(course: &watch::Sender<Course>, halt: Halt) {
     course.send_modify(|course| _ = course.halt.get_or_insert(halt));
 }
@@ -56,18 +63,31 @@ async fn listen(
     course: watch::Sender<Course>,
     stop: Stop,
 ) {
-    let order = |scenario: usize, give: &dyn Fn(&mut super::Orders)| {
+    let order = |scenario: usize, change: &dyn Fn(&mut Orders)| {
         course.send_modify(|course| {
             // There is none that part 1 has and we have not.
             if let Some(orders) = course.scenarios.get_mut(scenario) {
-                give(orders);
+                change(orders);
             }
         });
     };
     let mut events = events.lock().await;
     while let Some(event) = events.recv().await {
         match event {
-            FromHost::Start { at } => course.send_modify(|course| course.started = Some(at)),
+            FromHost::Start(start) => {
+                course.send_modify(|course| course.started = Some(start.at));
+            }
+            FromHost::Trial { scenario, conduct } => {
+                order(scenario, &|orders| *orders = Orders::default());
+                // What part 1 never says is none of its trials.
+                let tried = serde_json::from_slice(&conduct);
+                give(&course, tried.map_or(Task::Over, |tried| Task::Trial(scenario, tried)));
+            }
+            FromHost::Alone { scenario } => {
+                order(scenario, &|orders| *orders = Orders::default());
+                give(&course, Task::Alone(scenario));
+            }
+            FromHost::Rest | FromHost::Done => give(&course, Task::Over),
             FromHost::Begin { scenario, at } => {
                 order(scenario, &|orders| orders.go = Some(Go::At(at)))
             }

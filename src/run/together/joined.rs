@@ -13,6 +13,7 @@ use crate::record::{Delta, Histogram, Recording};
 use crate::run::examined::Examined;
 use crate::run::journal::{Entry, EntryError, Told, WORKERS_MAX};
 use crate::run::parts::{Account, Kept, LoadAccount, conclude};
+use crate::run::scenario::TRIAL_TELLS_EVERY;
 use crate::run::summarize::{Ending, Outline};
 
 /// One scenario of all parts.
@@ -23,13 +24,17 @@ pub(super) struct Joined {
     start: Instant,
     /// The seconds of which all parts have told, as one worker's.
     recording: Recording,
-    /// Those of which some have.
-    waiting: BTreeMap<u64, Tally>,
+    /// Those of which some have: by the step of which all must have told, and by the second.
+    waiting: BTreeMap<(u64, u64), Tally>,
+    /// What counts at a time: a second, and in a trial what is told at a time, so that it is decided early.
+    step: Duration,
     /// In their order, from part 1.
     rows: Vec<Row>,
     /// Seconds from this one on do not count: a part was lost, and told of none of them.
     limit: Option<u64>,
 }
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// What a part told.
 struct Row {
@@ -91,9 +96,15 @@ impl Joined {
             start: Instant::now(),
             recording: Recording::of(1),
             waiting: BTreeMap::new(),
+            step: SECOND,
             rows: (0..of).map(|_| row()).collect(),
             limit: None,
         }
+    }
+
+    /// The same for a trial.
+    pub(super) fn of_trial(self) -> Joined {
+        Joined { step: TRIAL_TELLS_EVERY, ..self }
     }
 
     /// The same, of which nothing was told yet.
@@ -171,6 +182,7 @@ impl Joined {
         let warmup = self.outline.warmup.as_secs_f64();
         let Some(row) = self.rows.get_mut((number as usize).wrapping_sub(1)) else { return Ok(()) };
         let (mut delta, examined) = told.delta(start, row.started_at_s + warmup, seconds)?;
+        let told_at = steps(delta.told, self.step);
         if let Some(told) = row.told.get_mut(delta.worker) {
             *told = delta.told.max(*told);
         }
@@ -179,7 +191,9 @@ impl Joined {
             row.sent += tally.sent;
             row.lag.merge(&tally.lag);
             if self.limit.is_none_or(|limit| second < limit) {
-                self.waiting.entry(second).or_default().merge(&tally);
+                // What is told in a step happened before it.
+                let step = if self.step == SECOND { second + 1 } else { told_at };
+                self.waiting.entry((step, second)).or_default().merge(&tally);
             }
         }
         // The rest of it is not kept by the second.
@@ -188,24 +202,30 @@ impl Joined {
         Ok(())
     }
 
-    /// Counts the seconds of which all parts have told by now.
+    /// Counts the steps of which all parts have told by now.
     fn release(&mut self) {
-        let complete = self.rows.iter().filter_map(Row::complete).min().unwrap_or(u64::MAX);
-        let later = self.waiting.split_off(&complete);
-        let seconds = std::mem::replace(&mut self.waiting, later).into_iter().collect();
-        let told = if complete == u64::MAX { Duration::MAX } else { Duration::from_secs(complete) };
+        let told = self.rows.iter().filter_map(Row::told).min().unwrap_or(Duration::MAX);
+        let complete = steps(told, self.step);
+        let later = match complete.checked_add(1) {
+            Some(next) => self.waiting.split_off(&(next, 0)),
+            None => BTreeMap::new(),
+        };
+        let seconds = std::mem::replace(&mut self.waiting, later);
+        let seconds = seconds.into_iter().map(|((_, second), tally)| (second, tally)).collect();
+        let told = self.step.checked_mul(u32::try_from(complete).unwrap_or(u32::MAX));
+        let told = told.filter(|_| complete < u64::from(u32::MAX)).unwrap_or(Duration::MAX);
         self.recording.add(Delta { worker: 0, told, seconds, ..Delta::default() });
     }
 
     /// A part was lost. `cut`: all end, and what counts is what all have told of.
     pub(super) fn lose(&mut self, number: u64, reason: &str, cut: bool) {
         let Some(row) = self.row(number).filter(|row| !row.is_over()) else { return };
-        let complete = matches!(row.stand, Stand::Running).then(|| row.complete()).flatten();
+        let told = matches!(row.stand, Stand::Running).then(|| row.told()).flatten();
         row.stand = Stand::Lost(reason.to_owned());
-        if let Some(complete) = complete.filter(|_| cut) {
+        if let Some(complete) = told.map(|told| told.as_secs()).filter(|_| cut) {
             let limit = self.limit.map_or(complete, |limit| limit.min(complete));
             self.limit = Some(limit);
-            self.waiting.split_off(&limit);
+            self.waiting.retain(|(_, second), _| *second < limit);
         }
         self.release();
     }
@@ -244,12 +264,17 @@ impl Joined {
     }
 }
 
+/// How many whole steps a time has.
+fn steps(time: Duration, step: Duration) -> u64 {
+    u64::try_from(time.as_nanos() / step.as_nanos().max(1)).unwrap_or(u64::MAX)
+}
+
 impl Row {
-    /// Whole seconds of which it has told; `None` where it will tell of none any more.
-    fn complete(&self) -> Option<u64> {
+    /// Up to which time it has told everything; `None` where it will tell nothing any more.
+    fn told(&self) -> Option<Duration> {
         match self.stand {
-            Stand::Coming | Stand::Ready => Some(0),
-            Stand::Running => self.told.iter().min().map(Duration::as_secs),
+            Stand::Coming | Stand::Ready => Some(Duration::ZERO),
+            Stand::Running => Some(self.told.iter().min().copied().unwrap_or_default()),
             Stand::Over(..) | Stand::NotRun(_) | Stand::Lost(_) => None,
         }
     }
@@ -376,6 +401,34 @@ mod tests {
         let parts: Vec<_> = whole.parts.iter().map(|part| (part.state, part.sent)).collect();
         let complete = PartState::Complete;
         assert_eq!(parts, [(complete, 4), (complete, 3), (complete, 2)]);
+    }
+
+    #[test]
+    fn a_trial_is_looked_at_in_smaller_steps() {
+        let mut joined = joined().of_trial();
+        (1..=3).for_each(|part| began(&mut joined, part));
+        let quarter = |joined: &mut Joined, part, ms| {
+            let tally = Tally { offered: 1, sent: 1, ..Tally::default() };
+            let delta = Delta {
+                told: Duration::from_millis(ms),
+                seconds: vec![((ms - 1) / 1000, tally)],
+                ..Delta::default()
+            };
+            let now = Instant::now();
+            let told = Told::new(0, 1.0, &delta, (now, now), &Slowest::default(), None);
+            joined.take(part, Entry::Measured(Box::new(told))).expect("a quarter");
+        };
+        for ms in [251, 503] {
+            quarter(&mut joined, 1, ms);
+            quarter(&mut joined, 2, ms);
+        }
+        quarter(&mut joined, 3, 250);
+        let seen = |joined: &Joined| (joined.recording().told(), joined.recording().totals.sent);
+        assert_eq!(seen(&joined), (Duration::from_millis(250), 3));
+        quarter(&mut joined, 3, 502);
+        assert_eq!(seen(&joined), (Duration::from_millis(500), 6));
+        (1..=3).for_each(|part| drop(finished(&mut joined, part, EndReason::Time)));
+        assert_eq!(seen(&joined).0, Duration::MAX);
     }
 
     #[test]

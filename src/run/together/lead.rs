@@ -8,9 +8,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::joined::{Joined, Readiness};
-use super::{Course, Go, Halt, follow_signal, hand_on_signals};
+use super::{Course, Go, Halt, Orders, Task, follow_signal, hand_on_signals};
 use crate::engine::Stop;
-use crate::meet::{FromGuest, Guests, Host, Lost};
+use crate::meet::{FromGuest, Guests, Host, Lost, Start};
 use crate::record::Recording;
 use crate::record::summary::{End, RunPart, ScenarioSummary};
 use crate::record::tally::Counts;
@@ -61,7 +61,7 @@ impl Lead {
     pub(super) fn new(
         host: &Host,
         (empty, outlines): (impl Iterator<Item = ScenarioSummary>, &[Outline]),
-        at: Option<Instant>,
+        start: Start,
         course: &watch::Sender<Course>,
         stop: &Stop,
     ) -> (Lead, Vec<JoinHandle<()>>) {
@@ -76,7 +76,7 @@ impl Lead {
         let state = Arc::new(State {
             of,
             lost: host.lost(),
-            at,
+            at: start.at,
             guests: guests.clone(),
             scenarios: Mutex::new(empty.zip(outlines).map(scenario).collect()),
             changes: watch::Sender::new(0),
@@ -84,8 +84,11 @@ impl Lead {
             stop: stop.clone(),
         });
         let listen = state.clone().listen(host.events());
-        guests.start(at);
-        course.send_modify(|course| course.started = Some(at));
+        guests.start(start);
+        course.send_modify(|course| course.started = Some(start.at));
+        for (part, why) in guests.gone() {
+            state.lose(part, why, Duration::ZERO);
+        }
         let signals = hand_on_signals(stop.clone(), move |abort| guests.stop(abort));
         (Lead(state), vec![tokio::spawn(listen), tokio::spawn(signals)])
     }
@@ -114,28 +117,66 @@ impl Lead {
     }
 
     pub(super) async fn whole(&self, scenario: usize) -> ScenarioSummary {
+        self.over(scenario, <[u64]>::is_empty).await;
+        let mut scenarios = self.0.scenarios();
+        let joined = &mut scenarios[scenario].joined;
+        let joined = std::mem::replace(joined, joined.again());
+        drop(scenarios);
+        joined.conclude()
+    }
+
+    /// All parts do this next.
+    pub(super) fn again(&self, task: &Task, empty: ScenarioSummary, outline: Outline) {
+        let state = &self.0;
+        let index = match task {
+            Task::Trial(scenario, _) | Task::Alone(scenario) => *scenario,
+            Task::None | Task::Over => return,
+        };
+        {
+            let scenario = &mut state.scenarios()[index];
+            let joined = Joined::new(empty, outline, state.of);
+            scenario.joined = match task {
+                Task::Trial(..) => joined.of_trial(),
+                _ => joined,
+            };
+            (scenario.due, scenario.decided) = (None, false);
+        }
+        state.course.send_modify(|course| course.scenarios[index] = Orders::default());
+        match task {
+            Task::Trial(_, tried) => {
+                let tried = serde_json::to_vec(tried).expect("it is plain data");
+                state.guests.trial(index, tried);
+            }
+            _ => state.guests.alone(index),
+        }
+        // Those who are gone take no part in it.
+        for (part, why) in state.guests.gone() {
+            state.lose(part, why, Duration::ZERO);
+        }
+    }
+
+    pub(super) fn rest(&self) {
+        self.0.guests.rest();
+    }
+
+    /// Waits until only these are not done with a scenario.
+    pub(super) async fn over(&self, scenario: usize, only: impl Fn(&[u64]) -> bool) {
         let state = &self.0;
         let always = state.scenarios()[scenario].joined.is_always();
         let mut changes = state.changes.subscribe();
         let all = async {
             // We hold the sender, so it does not fail.
-            let _ =
-                changes.wait_for(|_| state.scenarios()[scenario].joined.open().is_empty()).await;
+            let _ = changes.wait_for(|_| only(&state.scenarios()[scenario].joined.open())).await;
         };
         tokio::select! {
             () = all => (),
             () = state.patience(always) => {
                 let open = state.scenarios()[scenario].joined.open();
-                for part in open {
+                for part in open.into_iter().filter(|part| *part != 1) {
                     state.lose(part, "it did not end with the others", Duration::ZERO);
                 }
             }
         }
-        let mut scenarios = state.scenarios();
-        let joined = &mut scenarios[scenario].joined;
-        let joined = std::mem::replace(joined, joined.again());
-        drop(scenarios);
-        joined.conclude()
     }
 
     /// The machines of all parts.

@@ -15,8 +15,9 @@ use tokio_util::task::AbortOnDropHandle;
 use super::RunError;
 use super::journal::Entry;
 use super::summarize::{self, Outline};
+use super::tried::Tried;
 use crate::engine::Stop;
-use crate::meet::{MeetError, Meeting};
+use crate::meet::{MeetError, Meeting, Start};
 use crate::plan::Plan;
 use crate::record::Recording;
 use crate::record::summary::{RunPart, ScenarioSummary};
@@ -44,6 +45,8 @@ struct Course {
     started: Option<Option<Instant>>,
     /// By the index of the scenario.
     scenarios: Vec<Orders>,
+    /// What part 1 wants tried, and the how-manieth that is.
+    task: (u64, Task),
     halt: Option<Halt>,
 }
 
@@ -53,6 +56,20 @@ struct Orders {
     go: Option<Go>,
     /// Why it ends before its time.
     end: Option<String>,
+}
+
+/// What part 1 wants of the others while it searches.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Task {
+    /// Nothing yet.
+    #[default]
+    None,
+    /// A trial of a scenario.
+    Trial(usize, Tried),
+    /// A scenario as it is in the plan.
+    Alone(usize),
+    /// There are no more trials.
+    Over,
 }
 
 /// How a scenario begins.
@@ -88,12 +105,12 @@ impl Halt {
 }
 
 impl Together {
-    /// Begins together with the others: `at` is when part 1 was told to begin, and what comes back is when that is.
+    /// Begins a run together with the others: `start.at` is when part 1 was told to begin, and what comes back is when that is.
     pub(super) async fn begin(
         meeting: Meeting,
         plan: &Plan,
         outlines: &[Outline],
-        at: Option<Instant>,
+        start: Start,
         stop: &Stop,
     ) -> Result<(Together, Option<Instant>), RunError> {
         let scenarios = vec![Orders::default(); plan.scenarios.len()];
@@ -102,7 +119,7 @@ impl Together {
         let (side, tasks) = match meeting {
             Meeting::Host(host) => {
                 let empty = (0..plan.scenarios.len()).map(|index| summarize::empty(plan, index));
-                let (lead, tasks) = Lead::new(&host, (empty, outlines), at, &course, stop);
+                let (lead, tasks) = Lead::new(&host, (empty, outlines), start, &course, stop);
                 (Side::Leads(lead), tasks)
             }
             Meeting::Guest(guest) => {
@@ -186,6 +203,43 @@ impl Together {
     pub(super) fn end(&self, scenario: usize, reason: &str) {
         if let Side::Leads(lead) = &self.side {
             lead.end(scenario, reason);
+        }
+    }
+
+    /// Has all parts begin with a scenario again, if this is part 1: `task` says how.
+    pub(super) fn again(&self, task: &Task, empty: ScenarioSummary, outline: Outline) {
+        if let Side::Leads(lead) = &self.side {
+            lead.again(task, empty, outline);
+        }
+    }
+
+    /// There are no more trials.
+    pub(super) fn rest(&self) {
+        if let Side::Leads(lead) = &self.side {
+            lead.rest();
+        }
+    }
+
+    /// What part 1 wants after so many tasks; nothing more where it is lost or a part is.
+    pub(super) async fn task(&self, after: u64) -> (u64, Task) {
+        let mut course = self.course.subscribe();
+        let next = course.wait_for(|course| course.task.0 > after || course.halt.is_some()).await;
+        let course = next.expect("we hold the sender");
+        match course.halt {
+            Some(_) => (after, Task::Over),
+            None => course.task.clone(),
+        }
+    }
+
+    /// Why all end, if they do.
+    pub(super) fn halt(&self) -> Option<String> {
+        self.course.borrow().halt.as_ref().map(|halt| halt.reason.clone())
+    }
+
+    /// Waits until the others are done with a scenario, if this is part 1.
+    pub(super) async fn others(&self, scenario: usize) {
+        if let Side::Leads(lead) = &self.side {
+            lead.over(scenario, |open| open.iter().all(|part| *part == 1)).await;
         }
     }
 

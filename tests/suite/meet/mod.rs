@@ -1,5 +1,7 @@
 //! Connected parts of a load: they begin together, part 1 has the result, and whatever becomes of one is told.
 
+mod searches;
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -23,6 +25,11 @@ struct Connected {
 impl Connected {
     fn new(scenario: &str) -> Connected {
         Connected { place: Place::new(scenario), address: free_address() }
+    }
+
+    /// The same with a Flow of its own.
+    fn with_flow(flow: &str, scenario: &str) -> Connected {
+        Connected { place: Place::with_flow(flow, scenario), address: free_address() }
     }
 
     /// A part, with more arguments.
