@@ -425,7 +425,7 @@ async fn what_is_no_gateway_is_named() {
         ),
         (
             b"\0\0\x18\x04\0\0\0\0\0\0\x04".into(),
-            "protocol: TARGET does not speak HTTP: the port seems to speak gRPC (HTTP/2): try `grpc://127.0.0.1:PORT`",
+            "protocol: TARGET does not speak HTTP: the port seems to speak gRPC (HTTP/2): try `grpc://127.0.0.1:PORT`, or `http_version: 2` for plain requests",
         ),
         (
             b"\x15\x03\x01\0\x02\x02\x46".into(),

@@ -18,6 +18,7 @@ mod probe;
 mod retry;
 mod rows;
 mod session_lanes;
+mod spoken;
 mod tls;
 mod turns;
 mod websocket;

@@ -13,10 +13,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connect::Connector;
 use super::http1::{self, Broken, Marks, RequestHead};
+use super::spoken::{Spoken, expected, name, recognize, words};
 use super::tls::{self, Alpn};
 use crate::client::memory::Bounds;
 use crate::client::{CallError, ClientConfig, GatewayCode, TlsOptions};
-use crate::wire::{Protocol, Target};
+use crate::wire::Target;
 
 /// Of an answer to `get`, in bytes. The `/openapi.json` of a Flow with many endpoints and schemas has
 /// some hundred KB.
@@ -83,32 +84,6 @@ pub(super) async fn speaks_http(
     }
 }
 
-/// What an answer seems to be that is none to what we asked, for a message: with the address to try;
-/// and whether that names a protocol.
-pub(super) fn describe(bytes: &[u8], target: &Target) -> (String, bool) {
-    match recognize(bytes) {
-        Some(spoken) => (words(&spoken, target, target.tls), spoken.is_known()),
-        None => ("it answers nothing".into(), false),
-    }
-}
-
-/// What a port seems to speak, by the first bytes it says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Spoken {
-    /// HTTP/2, as gRPC does.
-    Http2,
-    /// HTTP/1.1 without WebSocket.
-    Http,
-    /// HTTP/1.1, and it agreed to a WebSocket.
-    WebSocket,
-    /// TLS.
-    Tls,
-    /// Something else: how it begins, printable.
-    Other(String),
-    /// It takes connections and says nothing.
-    Nothing,
-}
-
 /// Adds to a failure to open a session, or to find the endpoints, what the port seems to speak instead,
 /// if that can be found out within a second.
 pub(super) async fn explain(connector: &Connector, error: CallError) -> CallError {
@@ -165,53 +140,6 @@ pub(super) async fn explain(connector: &Connector, error: CallError) -> CallErro
         },
         error => error,
     }
-}
-
-fn name(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Grpc => "gRPC",
-        Protocol::Http => "HTTP",
-        Protocol::WebSocket => "WebSocket",
-    }
-}
-
-/// How a server of SSH greets (RFC 4253, 4.2).
-const SSH: &str = "SSH-";
-
-impl Spoken {
-    /// Whether it is a protocol that has a name here.
-    fn is_known(&self) -> bool {
-        match self {
-            Spoken::Http2 | Spoken::Http | Spoken::WebSocket | Spoken::Tls => true,
-            Spoken::Other(text) => text.starts_with(SSH),
-            Spoken::Nothing => false,
-        }
-    }
-}
-
-fn expected(target: &Target) -> Spoken {
-    match target.protocol {
-        Protocol::Grpc => Spoken::Http2,
-        Protocol::Http => Spoken::Http,
-        Protocol::WebSocket => Spoken::WebSocket,
-    }
-}
-
-/// The guess, and the address to try.
-fn words(spoken: &Spoken, target: &Target, tls: bool) -> String {
-    let instead = |protocol, tls| Target { protocol, tls, ..target.clone() };
-    let (what, instead) = match spoken {
-        Spoken::Http2 => ("gRPC (HTTP/2)", instead(Protocol::Grpc, tls)),
-        Spoken::Http => ("HTTP/1.1", instead(Protocol::Http, tls)),
-        Spoken::WebSocket => ("WebSocket", instead(Protocol::WebSocket, tls)),
-        Spoken::Tls => ("TLS", instead(target.protocol, true)),
-        Spoken::Other(text) if text.starts_with(SSH) => {
-            return "the port seems to speak SSH".into();
-        }
-        Spoken::Other(text) => return format!("the port begins with `{text}`"),
-        Spoken::Nothing => return "the port takes connections and says nothing".into(),
-    };
-    format!("the port seems to speak {what}: try `{instead}`")
 }
 
 /// Asks a port what it speaks. `None` when it takes no connections.
@@ -282,24 +210,6 @@ fn client_hello(target: &Target) -> Option<Vec<u8>> {
     Some(hello)
 }
 
-fn recognize(bytes: &[u8]) -> Option<Spoken> {
-    match bytes {
-        [] => None,
-        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', _, b' ', code @ ..] => {
-            Some(if code.starts_with(b"101") { Spoken::WebSocket } else { Spoken::Http })
-        }
-        // A SETTINGS frame on stream 0, of a sensible length: a server's first.
-        [0, 0, _, 4, 0, 0, 0, 0, 0, ..] => Some(Spoken::Http2),
-        // A handshake message or an alert, of SSL 3.0 or any TLS.
-        [0x15 | 0x16, 3, ..] => Some(Spoken::Tls),
-        _ => {
-            let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            Some(Spoken::Other(line[..line.len().min(40)].escape_ascii().to_string()))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
@@ -310,6 +220,7 @@ mod tests {
     use super::super::connect::tests::{Authority, config};
     use super::*;
     use crate::client::{Client, ClientConfig};
+    use crate::wire::Protocol;
 
     /// A server that reads a little and answers every connection with `bytes`; its port.
     async fn answering(bytes: &'static [u8], tls: Option<rustls::ServerConfig>) -> u16 {
@@ -383,7 +294,8 @@ mod tests {
         check(
             Protocol::Http,
             b"\0\0\x12\x04\0\0\0\0\0\0\x03\x7f\xff\xff\xff",
-            "the port seems to speak gRPC (HTTP/2): try `grpc://127.0.0.1:PORT`",
+            "the port seems to speak gRPC (HTTP/2): try `grpc://127.0.0.1:PORT`, or `http_version: 2` for \
+             plain requests",
         )
         .await;
         check(

@@ -24,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use self::head::{Coding, Framing, ParsedHead, Unpacking, has_empty_line};
-use super::{probe, tls};
+use super::{spoken, tls};
 use crate::client::memory::{Bounds, Claim, NoRoom};
 use crate::client::{CallError, ClientConfig, ConfigError};
 use crate::wire::Target;
@@ -196,7 +196,7 @@ impl Broken {
                 tls::failure_behind(&target, &error).unwrap_or(CallError::Lost { target, reason })
             }
             Broken::NotHttp(bytes) => {
-                let (reason, named) = probe::describe(&bytes, &target);
+                let (reason, named) = spoken::describe(&bytes, &target);
                 CallError::Protocol { target, expected, reason, named }
             }
             Broken::Malformed(what) => CallError::Protocol {
