@@ -13,13 +13,14 @@ type ReadStatus = fn(&[u8]) -> Option<Status>;
 /// The head of a response. `None`: it is no object, or not as simple as usual, and is to be parsed.
 pub(super) fn head(text: &[u8], status: ReadStatus) -> Option<Head> {
     let mut head = Head { documents: Some(0), ..Head::default() };
-    let mut seen = Seen::default();
+    let (mut seen, mut is_response) = (Seen::default(), false);
     let end = members(text, space(text, 0), |name, at| match name {
         b"header" => {
             seen.once(0)?;
             if let Some(end) = null(text, at) {
                 return Some(end);
             }
+            is_response = true;
             header(text, at, status, &mut head.header)
         }
         b"routes" => {
@@ -27,10 +28,15 @@ pub(super) fn head(text: &[u8], status: ReadStatus) -> Option<Head> {
             if let Some(end) = null(text, at) {
                 return Some(end);
             }
+            is_response = true;
             let routes = head.routes.insert(Vec::new());
             elements(text, at, |at| route(text, at, status, routes))
         }
-        b"parameters" => seen.once(2).and_then(|()| skip(text, at)),
+        b"parameters" => {
+            seen.once(2)?;
+            is_response |= null(text, at).is_none();
+            skip(text, at)
+        }
         b"data" => {
             seen.once(3)?;
             let (count, end) = documents(text, at)?;
@@ -39,7 +45,6 @@ pub(super) fn head(text: &[u8], status: ReadStatus) -> Option<Head> {
         }
         _ => skip(text, at),
     })?;
-    let is_response = seen.0 & 0b111 != 0;
     (is_response && space(text, end) == text.len()).then_some(head)
 }
 
@@ -353,6 +358,7 @@ mod tests {
             r#"{"header":{}} x"#,
             r#"{"header":"a}"#,
             r#"{"header":7}"#,
+            r#"{"header":null,"routes":null,"parameters":null,"data":null}"#,
             r#"{"header":{"requestId":7}}"#,
             r#"{"header":{"requestId":"\u0061"}}"#,
             "{\"header\":{\"requestId\":\"a\nb\"}}",
