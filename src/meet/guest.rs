@@ -50,8 +50,8 @@ pub struct Guest {
     host: HostLine,
     /// One run after the other listens to them.
     events: Arc<AsyncMutex<mpsc::Receiver<FromHost>>>,
-    /// A run that begins, and nobody has taken.
-    started: Mutex<Option<Start>>,
+    /// A run that begins, and nobody has taken; or that there are no more.
+    next: Mutex<Option<Option<Start>>>,
     /// Part 1 says nothing any more.
     over: CancellationToken,
     _tasks: [AbortOnDropHandle<()>; 2],
@@ -136,14 +136,24 @@ impl Guest {
         self.events.clone()
     }
 
-    /// Keeps a run that was waited for until it begins here.
-    pub(crate) fn keep(&self, start: Start) {
-        *self.started.lock().unwrap_or_else(PoisonError::into_inner) = Some(start);
+    /// Keeps what comes after a run that goes on here until that is asked for: `None`, nothing.
+    pub(crate) fn keep(&self, next: Option<Start>) {
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(next);
+    }
+
+    /// What was kept.
+    pub(crate) fn kept(&self) -> Option<Option<Start>> {
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The run that was waited for, and has not begun here.
     pub(crate) fn started(&self) -> Option<Start> {
-        self.started.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = (*next)?;
+        if start.is_some() {
+            *next = None;
+        }
+        start
     }
 
     /// Says that everything was told, and waits until part 1 has heard it.
@@ -259,7 +269,7 @@ async fn greet(
     Ok(Guest {
         host,
         events,
-        started: Mutex::default(),
+        next: Mutex::default(),
         over,
         _tasks: [connection, AbortOnDropHandle::new(hears)],
     })

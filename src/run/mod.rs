@@ -349,13 +349,17 @@ async fn next(guest: &Guest, stop: &Stop) -> Result<Option<Start>, MeetError> {
     let events = guest.events();
     let mut events = events.lock().await;
     loop {
+        // It was said while the run before still went on here.
+        if let Some(kept) = guest.kept() {
+            return Ok(kept);
+        }
         let event = tokio::select! {
             event = events.recv() => event,
             () = stop.drain.cancelled() => return Ok(None),
         };
         match event {
             Some(FromHost::Start(start)) => {
-                guest.keep(start);
+                guest.keep(Some(start));
                 return Ok(Some(start));
             }
             Some(FromHost::Stop { .. }) => stop.drain.cancel(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::{Course, Go, Halt, Orders, Task, follow_signal, hand_on_signals};
@@ -17,7 +17,7 @@ pub(super) struct Follow {
 
 impl Follow {
     pub(super) fn new(
-        guest: &Guest,
+        guest: &Arc<Guest>,
         course: &watch::Sender<Course>,
         stop: &Stop,
     ) -> (Follow, Vec<JoinHandle<()>>) {
@@ -25,7 +25,7 @@ impl Follow {
         if let Some(start) = guest.started() {
             course.send_modify(|course| course.started = Some(start.at));
         }
-        let listen = listen(guest.events(), course.clone(), stop.clone());
+        let listen = listen(guest.clone(), course.clone(), stop.clone());
         let signals = host.clone();
         let signals = hand_on_signals(stop.clone(), move |abort| signals.stop(abort));
         (Follow { host }, vec![tokio::spawn(listen), tokio::spawn(signals)])
@@ -58,11 +58,7 @@ fn halt(course: &watch::Sender<Course>, halt: Halt) {
 }
 
 /// Does what part 1 says.
-async fn listen(
-    events: Arc<Mutex<mpsc::Receiver<FromHost>>>,
-    course: watch::Sender<Course>,
-    stop: Stop,
-) {
+async fn listen(guest: Arc<Guest>, course: watch::Sender<Course>, stop: Stop) {
     let order = |scenario: usize, change: &dyn Fn(&mut Orders)| {
         course.send_modify(|course| {
             // There is none that part 1 has and we have not.
@@ -71,9 +67,12 @@ async fn listen(
             }
         });
     };
+    let events = guest.events();
     let mut events = events.lock().await;
     while let Some(event) = events.recv().await {
         match event {
+            // This run may not be quite over here when the next one begins.
+            FromHost::Start(start) if course.borrow().started.is_some() => guest.keep(Some(start)),
             FromHost::Start(start) => {
                 course.send_modify(|course| course.started = Some(start.at));
             }
@@ -87,7 +86,11 @@ async fn listen(
                 order(scenario, &|orders| *orders = Orders::default());
                 give(&course, Task::Alone(scenario));
             }
-            FromHost::Rest | FromHost::Done => give(&course, Task::Over),
+            FromHost::Rest => give(&course, Task::Over),
+            FromHost::Done => {
+                guest.keep(None);
+                give(&course, Task::Over);
+            }
             FromHost::Begin { scenario, at } => {
                 order(scenario, &|orders| orders.go = Some(Go::At(at)))
             }
