@@ -263,7 +263,7 @@ where
 }
 
 async fn over(
-    io: impl super::super::http2::greet::Io + 'static,
+    io: impl super::super::http2::socket::Io + 'static,
     timeout: Option<Duration>,
 ) -> Grpc {
     let config = Arc::new(ClientConfig { timeout, ..config(Protocol::Grpc, 1, false) });

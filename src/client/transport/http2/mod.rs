@@ -8,8 +8,8 @@
 //! Bounded: what goes out by [`OUT_MAX`], a header block by [`BLOCK_MAX`], and of all other frames no more
 //! than what has come in is held.
 
-pub(super) mod greet;
 pub(super) mod hpack;
+pub(super) mod socket;
 
 use std::collections::HashMap;
 use std::fmt;

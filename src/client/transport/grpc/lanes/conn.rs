@@ -5,9 +5,10 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 use tokio::time::Instant;
 
+use super::super::super::http2::socket::write_out;
 use super::super::super::http2::{Code, Event, Message as _};
 use super::super::super::rows::Key;
 use super::super::super::tls;
@@ -35,34 +36,17 @@ impl Conn {
                 let idle = self.leaves && self.http2.is_idle();
                 return if idle { Err(End::Idle) } else { Ok(()) };
             }
-            match self.flush(core, cx) {
+            let written = |key, now| {
+                if let Some(row) = core.rows.get(key) {
+                    row.written = Some(now);
+                }
+            };
+            match write_out(&mut *self.io, &mut self.http2, &mut self.positions, cx, written) {
                 Poll::Ready(Ok(())) => (),
                 Poll::Ready(Err(error)) => return Err(self.hang_up(core, cx, &error)),
                 Poll::Pending => return Ok(()),
             }
         }
-    }
-
-    /// Hands what goes out to the socket.
-    fn flush(&mut self, core: &mut Core, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.http2.out().is_empty() {
-            // Before the kernel takes it: what it sends at once is not sent before.
-            let now = Instant::now();
-            let count = match Pin::new(&mut self.io).poll_write(cx, self.http2.out()) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(count)) => count,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
-            };
-            let until = self.http2.taken(count);
-            while let Some((_, key)) = self.marks.front().filter(|(at, _)| *at < until) {
-                if let Some(row) = core.rows.get(*key) {
-                    row.written = Some(now);
-                }
-                self.marks.pop_front();
-            }
-        }
-        Pin::new(&mut self.io).poll_flush(cx)
     }
 
     /// What a failed write means: if the gateway said why it hung up, then that.
@@ -99,7 +83,7 @@ impl Conn {
                 break;
             };
             row.stream = stream;
-            self.marks.push_back((first, key));
+            self.positions.put(first, key);
             let whole = outgoing.len();
             let Some(entry) = self.http2.stream(stream) else { break };
             if let Kind::Shared { count, .. } = &mut entry.user.kind {
@@ -136,7 +120,7 @@ impl Conn {
             if let Some(first) = first
                 && let Some(key) = entry.user.unmarked.take()
             {
-                self.marks.push_back((first, key));
+                self.positions.put(first, key);
             }
             let left = at < message.len();
             if left {
@@ -229,7 +213,7 @@ impl Conn {
         };
         let (sent, first) = self.http2.send(stream, &outgoing, 0, true);
         if let Some(first) = first {
-            self.marks.push_back((first, key));
+            self.positions.put(first, key);
         }
         if sent < outgoing.len()
             && let Some(entry) = self.http2.stream(stream)

@@ -9,18 +9,17 @@ mod in_flight;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream as streams};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use self::conn::of_socket;
 use super::super::handle::{Numbers, Owned};
-use super::super::http2::greet::{Greeted, Io, Ungreeted, greet};
+use super::super::http2::socket::{Greeted, Io, Lane, Positions, Ungreeted, greet};
 use super::super::http2::{self, Code};
 use super::super::pending::{Named, Received};
 use super::super::rows::{Key, Rows};
@@ -133,7 +132,7 @@ pub(in crate::client) type Parts = mpsc::UnboundedSender<Result<Option<(Reply, u
 /// Connections and what is in flight on them.
 pub(in crate::client) struct Lanes {
     core: Core,
-    lanes: Vec<Lane>,
+    lanes: Vec<Lane<Call>>,
     conns: Vec<Option<Box<Conn>>>,
     /// Connections that have something to send.
     stirred: Vec<usize>,
@@ -167,14 +166,6 @@ struct Core {
     opened: u64,
 }
 
-/// A place for a connection: requests are spread over them in turn.
-#[derive(Default)]
-struct Lane {
-    conn: Option<usize>,
-    opening: Option<BoxFuture<'static, Result<Greeted<Call>, CallError>>>,
-    waiting: VecDeque<Key>,
-}
-
 struct Conn {
     io: Box<dyn Io>,
     http2: http2::Connection<Call>,
@@ -194,7 +185,7 @@ struct Conn {
     /// Streams of which a message is not out yet.
     unsent: Vec<u32>,
     /// Where the first bytes of requests stand that the socket has not taken.
-    marks: VecDeque<(u64, Key)>,
+    positions: Positions,
     pinged: Option<Instant>,
     /// The gateway has said goodbye, or we have.
     leaves: bool,
@@ -373,12 +364,7 @@ impl Lanes {
         let lane = &mut self.lanes[row.lane];
         match lane.conn {
             Some(at) => self.give(at, key),
-            None => {
-                lane.waiting.push_back(key);
-                if lane.opening.is_none() {
-                    lane.opening = Some(connect(self.core.setup.clone()).boxed());
-                }
-            }
+            None => lane.wait(key, || connect(self.core.setup.clone()).boxed()),
         }
     }
 
@@ -459,7 +445,7 @@ impl Lanes {
             posts: VecDeque::new(),
             calls: VecDeque::new(),
             unsent: Vec::new(),
-            marks: VecDeque::new(),
+            positions: Positions::default(),
             pinged: None,
             leaves: false,
         };
@@ -472,11 +458,7 @@ impl Lanes {
 
     fn open_lanes(&mut self, cx: &mut Context<'_>) {
         for index in 0..self.lanes.len() {
-            let lane = &mut self.lanes[index];
-            let Some(opening) = &mut lane.opening else { continue };
-            let Poll::Ready(opened) = opening.as_mut().poll(cx) else { continue };
-            lane.opening = None;
-            let waiting = std::mem::take(&mut lane.waiting);
+            let Some((opened, waiting)) = self.lanes[index].opened(cx) else { continue };
             match opened {
                 Ok(greeted) => {
                     self.adopt(index, greeted);
@@ -547,9 +529,8 @@ impl Lanes {
                 Err(end) => ended = Err(end),
             }
         }
-        let leaves = conn.leaves;
-        if leaves && self.lanes[conn.lane].conn == Some(at) {
-            self.lanes[conn.lane].conn = None;
+        if conn.leaves {
+            self.lanes[conn.lane].left(at);
         }
         if let Err(end) = ended {
             self.end(at, end);
@@ -563,9 +544,7 @@ impl Lanes {
     /// A connection is no more.
     fn end(&mut self, at: usize, end: End) {
         let Some(conn) = self.conns[at].take() else { return };
-        if self.lanes[conn.lane].conn == Some(at) {
-            self.lanes[conn.lane].conn = None;
-        }
+        self.lanes[conn.lane].left(at);
         let End::Error(error) = end else { return };
         let hit: Vec<Key> = self
             .core
