@@ -389,18 +389,58 @@ async fn time_and_size_have_their_limits_and_others_go_on() {
     assert_eq!(connections.load(Ordering::Relaxed), 1, "what was given up is off its stream");
 }
 
-/// What a server sends for the first stream, after a proper greeting.
+/// A frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = &(payload.len() as u32).to_be_bytes()[1..];
+    [length, &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A header line that adds nothing to a table.
+fn line(name: &[u8], value: &[u8]) -> Vec<u8> {
+    [&[0, name.len() as u8], name, &[value.len() as u8], value].concat()
+}
+
+/// The header block of a response with status 200.
+fn head(lines: &[u8]) -> Vec<u8> {
+    const STATUS_200: u8 = 0x88;
+    [&[STATUS_200], lines].concat()
+}
+
+/// A server that greets properly, answers the first request with these bytes, and closes the connection:
+/// at once if nothing is `awaited` after them.
+async fn raw(sent: Vec<u8>, awaited: bool) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+    let port = listener.local_addr().expect("it has one").port();
+    tokio::spawn(async move {
+        while let Ok((mut tcp, _)) = listener.accept().await {
+            let sent = sent.clone();
+            tokio::spawn(async move {
+                let mut input = vec![0; 64 << 10];
+                let mut greeting = frame(4, 0, 0, &[]);
+                greeting.extend(frame(4, 1, 0, &[]));
+                greeting.extend(frame(6, 1, 0, b"flowbnch"));
+                let _ = tcp.read(&mut input).await;
+                let _ = tcp.write_all(&greeting).await;
+                // The acknowledgement of our settings may come by itself.
+                loop {
+                    let Ok(count @ 1..) = tcp.read(&mut input).await else { return };
+                    if input[..count].windows(4).any(|bytes| bytes == [1, 5, 0, 0]) {
+                        break;
+                    }
+                }
+                let _ = tcp.write_all(&sent).await;
+                if awaited {
+                    let _ = tcp.read(&mut input).await;
+                    let _ = tcp.read(&mut input).await;
+                }
+            });
+        }
+    });
+    port
+}
+
 #[tokio::test]
 async fn frames_that_make_no_response_end_the_request_and_not_the_program() {
-    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-        let length = &(payload.len() as u32).to_be_bytes()[1..];
-        [length, &[kind, flags], &stream.to_be_bytes(), payload].concat()
-    }
-    const STATUS_200: u8 = 0x88;
-    let line = |name: &[u8], value: &[u8]| {
-        [&[0, name.len() as u8], name, &[value.len() as u8], value].concat()
-    };
-    let head = |lines: &[u8]| [&[STATUS_200], lines].concat();
     let cases: [(&str, Vec<u8>, &str); 8] = [
         ("data first", frame(0, 1, 1, b"x"), "data before headers"),
         ("no status", frame(1, 5, 1, &line(b"a", b"b")), "without a status"),
@@ -416,38 +456,28 @@ async fn frames_that_make_no_response_end_the_request_and_not_the_program() {
         ("an end", Vec::new(), "closed"),
     ];
     for (what, sent, expected) in cases {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
-        let port = listener.local_addr().expect("it has one").port();
-        tokio::spawn(async move {
-            while let Ok((mut tcp, _)) = listener.accept().await {
-                let sent = sent.clone();
-                tokio::spawn(async move {
-                    let mut input = vec![0; 64 << 10];
-                    let mut greeting = frame(4, 0, 0, &[]);
-                    greeting.extend(frame(4, 1, 0, &[]));
-                    greeting.extend(frame(6, 1, 0, b"flowbnch"));
-                    let _ = tcp.read(&mut input).await;
-                    let _ = tcp.write_all(&greeting).await;
-                    // The acknowledgement of our settings may come by itself.
-                    loop {
-                        let Ok(count @ 1..) = tcp.read(&mut input).await else { return };
-                        if input[..count].windows(4).any(|bytes| bytes == [1, 5, 0, 0]) {
-                            break;
-                        }
-                    }
-                    let _ = tcp.write_all(&sent).await;
-                    if !sent.is_empty() {
-                        let _ = tcp.read(&mut input).await;
-                        let _ = tcp.read(&mut input).await;
-                    }
-                });
-            }
-        });
+        let awaited = !sent.is_empty();
+        let port = raw(sent, awaited).await;
         let limit = Some(std::time::Duration::from_secs(5));
         let session = session(port, |config| config.timeout = limit).await;
         let told = text(&session, get("/")).await.expect_err(what);
         assert!(told.contains(expected) && !told.contains("5 s"), "{what}: {told}");
     }
+}
+
+#[tokio::test]
+async fn a_response_that_is_there_outlives_its_connection() {
+    const BYTES: usize = 8 << 20;
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    packed.write_all(&vec![b'x'; BYTES]).expect("a vector takes all");
+    let packed = packed.finish().expect("a vector takes all");
+    assert!(packed.len() < 16_000, "it is one frame: {}", packed.len());
+    let lines = line(b"content-encoding", b"gzip");
+    let sent = [frame(1, 4, 1, &head(&lines)), frame(0, 1, 1, &packed)].concat();
+    let port = raw(sent, false).await;
+    let session = session(port, |_| ()).await;
+    let answer = text(&session, get("/")).await.expect("it is whole");
+    assert_eq!(answer.len(), BYTES);
 }
 
 #[test]

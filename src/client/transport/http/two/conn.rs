@@ -180,6 +180,7 @@ impl Conn {
                     let Some(mut call) = self.http2.close(stream) else { continue };
                     if let Some(row) = rows.get(call.key) {
                         row.done = Some(now);
+                        row.stream = 0;
                     }
                     let body = call.claim.hold(call.body.freeze());
                     let head = call.head.unwrap_or_default();
