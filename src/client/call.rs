@@ -144,6 +144,13 @@ pub struct Timing {
     pub connection: Option<u32>,
 }
 
+impl Timing {
+    /// Of what was tried once and never sent, and was over at this instant.
+    pub(crate) fn unsent(done: Instant) -> Timing {
+        Timing { written: None, first: None, done, attempts: 1, connection: None }
+    }
+}
+
 /// A call that brought no reply, and when.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{error}")]
@@ -165,14 +172,7 @@ impl Failure {
 
     /// A failure before anything was sent, known now.
     pub(super) fn unsent(error: CallError) -> Failure {
-        let timing = Timing {
-            written: None,
-            first: None,
-            done: Instant::now(),
-            attempts: 1,
-            connection: None,
-        };
-        Failure::new(error, timing)
+        Failure::new(error, Timing::unsent(Instant::now()))
     }
 }
 

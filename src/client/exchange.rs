@@ -349,9 +349,7 @@ mod tests {
                 sleep(Duration::from_millis(1)).await;
                 drop(request);
                 alive.fetch_sub(1, Relaxed);
-                let done = Instant::now();
-                let timing =
-                    Timing { written: None, first: None, done, attempts: 1, connection: None };
+                let timing = Timing::unsent(Instant::now());
                 Ok(Reply { head: Default::default(), body: super::super::Body::Empty, timing })
             }
         }

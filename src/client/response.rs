@@ -179,12 +179,7 @@ mod tests {
     use crate::wire::{DecodeError, Head};
 
     fn response(head: Head, body: Body) -> Response {
-        let done = Instant::now();
-        Response::new(Reply {
-            head,
-            body,
-            timing: Timing { written: None, first: None, done, attempts: 1, connection: None },
-        })
+        Response::new(Reply { head, body, timing: Timing::unsent(Instant::now()) })
     }
 
     #[tokio::test(start_paused = true)]

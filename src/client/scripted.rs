@@ -121,8 +121,7 @@ impl Call for Scripted {
         }
         self.0.now.fetch_sub(1, Relaxed);
         let done = Instant::now();
-        let timing =
-            Timing { written: Some(done), first: Some(done), done, attempts: 1, connection: None };
+        let timing = Timing { written: Some(done), first: Some(done), ..Timing::unsent(done) };
         let target: Target = "scripted".parse().expect("an address");
         let error = match what {
             "lost" => CallError::Lost { target, reason: "as told".into() },

@@ -142,8 +142,7 @@ mod tests {
         async fn call(&self, _: Request) -> Result<Reply, Failure> {
             let now = Instant::now();
             self.calls.lock().unwrap().push(now);
-            let timing =
-                Timing { written: None, first: None, done: now, attempts: 1, connection: None };
+            let timing = Timing::unsent(now);
             match self.errors.lock().unwrap().pop_front() {
                 None => Ok(Reply { head: Head::default(), body: Body::Empty, timing }),
                 Some((error, sent)) => {
