@@ -414,7 +414,10 @@ fn answered(tally: &mut Tally, finished: &Finished, start: Instant) {
 
 /// The Executor of a hop, where routes tell its replica as well: `encoder` of `encoder/rep-1`.
 pub(super) fn executor_of(route: &Route) -> &str {
-    route.executor.split_once("/rep-").map_or(route.executor.as_str(), |(name, _)| name)
+    match route.executor.rsplit_once('/') {
+        Some((name, replica)) if replica.starts_with("rep-") => name,
+        _ => &route.executor,
+    }
 }
 
 /// The longest plausible time of a request in a hop: the whole service time, plus what two clocks
@@ -594,13 +597,7 @@ mod tests {
             due: at,
             documents: 1,
             traits: Default::default(),
-            timing: Timing {
-                written: Some(at),
-                first: Some(at),
-                done: at,
-                attempts: 1,
-                connection: None,
-            },
+            timing: Timing { written: Some(at), first: Some(at), ..Timing::unsent(at) },
             outcome: Outcome::Ok,
             reply: None,
             error: None,
