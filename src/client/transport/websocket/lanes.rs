@@ -15,13 +15,13 @@ use tokio::time::{Instant, timeout};
 use super::super::SHARED_HEADERS;
 use super::super::connect::Connection;
 use super::super::handle::Owned;
-use super::super::pending::{Named, Received, UnmatchedCounts, Why};
-use super::super::rows::{Key, Rows};
-use super::super::turns::{Ready, Timers};
-use super::link::{End, Link, Opening};
+use super::super::pending::UnmatchedCounts;
+use super::super::rows::Key;
+use super::core::{Core, Row};
+use super::link::{End, Link};
+use super::opening::Opening;
 use crate::client::lanes::{self, Landed};
-use crate::client::{Body, CallError, ClientConfig, Failure, Reply, Request, Timing};
-use crate::wire::Encoded;
+use crate::client::{CallError, ClientConfig, Failure, Request};
 
 /// Handshakes at a time when connections are opened ahead; see those of HTTP connections.
 const OPENING_AT_ONCE: usize = 64;
@@ -49,19 +49,6 @@ pub(in crate::client) struct Lanes {
     closes: bool,
 }
 
-/// What is not of one connection.
-pub(super) struct Core {
-    pub(super) opening: Arc<Opening>,
-    pub(super) rows: Rows<Row>,
-    unmatched: Arc<UnmatchedCounts>,
-    timers: Timers<Key>,
-    timeout: Option<Duration>,
-    ready: Arc<Ready>,
-    landed: Vec<Landed>,
-    /// Requests that need another connection.
-    anew: Vec<Key>,
-}
-
 /// A place for a connection.
 #[derive(Default)]
 struct Lane {
@@ -70,16 +57,6 @@ struct Lane {
     waiting: VecDeque<Key>,
     /// How many requests wait here for their replies.
     count: usize,
-}
-
-/// A request in flight.
-pub(super) struct Row {
-    pub(super) message: Encoded,
-    lane: usize,
-    pub(super) written: Option<Instant>,
-    deadline: Option<Instant>,
-    /// Whether it has been sent anew already.
-    again: bool,
 }
 
 impl Lanes {
@@ -100,16 +77,7 @@ impl Lanes {
             .try_collect()
             .await?;
         let mut lanes = Lanes {
-            core: Core {
-                opening,
-                rows: Rows::new(),
-                unmatched,
-                timers: Timers::new(),
-                timeout: config.timeout,
-                ready: Arc::default(),
-                landed: Vec::new(),
-                anew: Vec::new(),
-            },
+            core: Core::new(config, opening, unmatched),
             lanes: Vec::new(),
             in_turn,
             turn: 0,
@@ -228,93 +196,6 @@ impl Lanes {
         while let Some(key) = self.core.anew.pop() {
             self.place(key);
         }
-    }
-}
-
-impl Core {
-    /// The time of a request begins.
-    fn limit(&mut self, key: Key) {
-        let Some(limit) = self.timeout else { return };
-        let Some(row) = self.rows.get(key) else { return };
-        if row.deadline.is_none() {
-            let deadline = Instant::now() + limit;
-            row.deadline = Some(deadline);
-            let Core { timers, rows, .. } = self;
-            timers.add(deadline, key);
-            // Most requests end long before their time is over.
-            timers.tidy(4 * rows.len() + 1000, |key| rows.get(*key).is_some());
-        }
-    }
-
-    /// Hands a reply to the request it belongs to. A reply nobody waits for (without an id, unknown, a
-    /// second one, late) is counted and dropped.
-    pub(super) fn arrived(&mut self, at: usize, named: Named, received: Received) -> bool {
-        let Some(key) = self.waiting(at, named) else { return false };
-        let Some(row) = self.rows.take(key, false) else { return false };
-        let Received { message, first, done } = received;
-        let timing = Timing {
-            written: row.written,
-            first: Some(first),
-            done,
-            attempts: 1,
-            connection: u32::try_from(row.lane).ok(),
-        };
-        let form = self.opening.form;
-        let outcome = match form.decode_head(&message) {
-            Ok(head) => Ok(Reply { head, body: Body::Message { form, bytes: message }, timing }),
-            Err(error) => Err(Failure::new(CallError::Decode(error.into()), timing)),
-        };
-        self.landed.push(Landed { row: key.row, outcome });
-        true
-    }
-
-    /// Fails one request, leaving the others alone. Counted when nobody waits for it.
-    pub(super) fn failed(&mut self, at: usize, named: Named, error: CallError) -> bool {
-        let Some(key) = self.waiting(at, named) else { return false };
-        let Some(row) = self.rows.take(key, false) else { return false };
-        self.land_error(key, &row, error);
-        true
-    }
-
-    fn waiting(&mut self, at: usize, named: Named) -> Option<Key> {
-        let found = match named {
-            Named::Id(id) => self.rows.find(id),
-            Named::Other => Err(Why::UnknownId),
-            Named::Nothing => Err(Why::WithoutId),
-        };
-        let found = found.and_then(|key| match self.rows.get(key) {
-            Some(row) if row.lane == at => Ok(key),
-            _ => Err(Why::UnknownId),
-        });
-        found.map_err(|why| self.unmatched.add(why)).ok()
-    }
-
-    /// Fails a request with its connection. One that nobody has seen goes out once more.
-    fn fail(&mut self, key: Key, error: CallError) {
-        let Some(mut row) = self.rows.take(key, false) else { return };
-        let unseen = matches!(error, CallError::Lost { .. }) && row.written.is_none();
-        if unseen && !row.again {
-            row.again = true;
-            let deadline = row.deadline;
-            let key = self.rows.start(key.row, row);
-            if let Some(deadline) = deadline {
-                self.timers.add(deadline, key);
-            }
-            return self.anew.push(key);
-        }
-        self.land_error(key, &row, error);
-    }
-
-    fn land_error(&mut self, key: Key, row: &Row, error: CallError) {
-        let done = Instant::now();
-        let timing = Timing {
-            written: row.written,
-            first: None,
-            done,
-            attempts: 1,
-            connection: u32::try_from(row.lane).ok(),
-        };
-        self.landed.push(Landed { row: key.row, outcome: Err(Failure::new(error, timing)) });
     }
 }
 

@@ -1,4 +1,4 @@
-//! One WebSocket connection: its handshake, and how it is written and read.
+//! One WebSocket connection: how it is written and read.
 
 use std::collections::VecDeque;
 use std::io;
@@ -7,18 +7,16 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite};
-use tokio::time::{Instant, timeout};
-use tokio_tungstenite::tungstenite::handshake::client::generate_key;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio::time::Instant;
 
-use super::super::connect::{Connection, Connector};
-use super::super::http1::{self, Marks, RequestHead, Response, ending};
+use super::super::connect::Connection;
+use super::super::http1::ending;
 use super::super::pending::{Named, Received, named, request_id};
 use super::super::rows::Key;
 use super::super::tls;
+use super::core::Core;
 use super::frame::{self, Event, Passed, Reader, Violation};
-use super::lanes::Core;
-use crate::client::memory::Bounds;
+use super::opening::Opening;
 use crate::client::{CallError, GatewayCode};
 use crate::wire::{Form, Target};
 
@@ -27,90 +25,11 @@ const WRITE_BYTES: usize = 64 << 10;
 /// A buffer that a large request has made larger than this is given back.
 const KEPT_BYTES: usize = 4 * WRITE_BYTES;
 /// What a read has room for: a good many small replies.
-const READ_BYTES: usize = 16 << 10;
+const READ_BYTES: usize = 64 << 10;
 /// Reads from one connection before others get their turn.
 const READS_AT_ONCE: usize = 4;
 /// What tells a gateway that no more requests come: Python's `bytes(True)`.
 const END_OF_REQUESTS: &[u8] = &[0];
-
-/// What all links of a session have in common.
-pub(super) struct Opening {
-    pub(super) connector: Connector,
-    /// Header lines of the handshake but for WebSocket's own.
-    pub(super) headers: String,
-    pub(super) form: Form,
-    pub(super) bounds: Bounds,
-}
-
-impl Opening {
-    /// Connects and shakes hands; gives what was read beyond that.
-    ///
-    /// # Errors
-    /// `Connect`, `Tls`, `Lost`, and `Protocol` or `Gateway` when the handshake is refused.
-    pub(super) async fn open(&self) -> Result<(Connection, BytesMut), CallError> {
-        let io = self.connector.connect().await?;
-        let limit = self.connector.limit();
-        timeout(limit, self.shake_hands(io))
-            .await
-            .map_err(|_| self.protocol(format!("no answer to the handshake within {limit:?}")))?
-    }
-
-    async fn shake_hands(&self, io: Connection) -> Result<(Connection, BytesMut), CallError> {
-        let key = generate_key();
-        let headers = format!(
-            "{}connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
-             sec-websocket-protocol: bytes\r\nsec-websocket-key: {key}\r\n",
-            self.headers
-        );
-        let head = RequestHead::new("GET", "/", &headers);
-        let mut connection = http1::Connection::new(io);
-        let mut marks = Marks::default();
-        let limit = self.bounds.message_bytes_max;
-        let exchange = connection.exchange(&head, None, &self.bounds, &mut marks).await;
-        let response = exchange.map_err(|b| {
-            b.into_error(self.connector.target(), "WebSocket", limit, marks.first.is_some())
-        })?;
-        match response.status {
-            101 => {
-                self.check(&response, &key)?;
-                Ok(connection.into_parts())
-            }
-            // These come from a proxy, or a gateway that cannot at the moment.
-            status @ (401 | 407 | 408 | 429 | 500..) => Err(CallError::Gateway {
-                code: GatewayCode::Http(status),
-                message: response.words(),
-                retry_after: response.retry_after(),
-            }),
-            status => {
-                let words = match response.header("location") {
-                    Some(location) => format!("it has moved to `{location}`"),
-                    None => response.words(),
-                };
-                let reason = format!("it answers the handshake with status {status}: {words}");
-                Err(self.protocol(reason))
-            }
-        }
-    }
-
-    /// A gateway names no subprotocol, whatever was asked for.
-    fn check(&self, response: &Response, key: &str) -> Result<(), CallError> {
-        if response.header("sec-websocket-accept") != Some(&derive_accept_key(key.as_bytes())) {
-            return Err(self.protocol("its answer to the handshake proves nothing".into()));
-        }
-        if response.header("sec-websocket-extensions").is_some_and(|e| !e.is_empty()) {
-            return Err(self.protocol("it uses an extension that was not asked for".into()));
-        }
-        match response.header("sec-websocket-protocol") {
-            None | Some("bytes") => Ok(()),
-            Some(other) => Err(self.protocol(format!("it speaks the subprotocol `{other}`"))),
-        }
-    }
-
-    fn protocol(&self, reason: String) -> CallError {
-        let target = self.connector.target().clone();
-        CallError::Protocol { target, expected: "WebSocket", reason, named: false }
-    }
-}
 
 /// An open connection. It never waits for one of reading and writing while the other could go on, so a
 /// server that reads only after it was read from does not stop us.
@@ -241,6 +160,9 @@ impl Link {
         if self.finished {
             return;
         }
+        if self.out.capacity() == 0 && !self.queue.is_empty() {
+            self.out = std::mem::take(&mut core.out);
+        }
         while self.out.len() < WRITE_BYTES {
             let Some(key) = self.queue.pop_front() else { return };
             let digits = core.rows.id(key).digits();
@@ -273,9 +195,13 @@ impl Link {
             }
         }
         ready!(Pin::new(&mut self.io).poll_flush(cx))?;
-        self.out.clear();
-        self.out.shrink_to(KEPT_BYTES);
         self.out_at = 0;
+        let mut out = std::mem::take(&mut self.out);
+        if let Some(core) = core {
+            out.clear();
+            out.shrink_to(KEPT_BYTES);
+            core.out = out;
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -287,25 +213,43 @@ impl Link {
         count: &mut usize,
     ) -> Poll<CallError> {
         for _ in 0..READS_AT_ONCE {
-            let input = &mut self.reader.input;
-            let room = input.capacity() - input.len();
-            if room == 0 || input.is_empty() && room < READ_BYTES / 4 {
-                input.reserve(READ_BYTES);
+            // What begins a message stays with this connection; otherwise the room is everybody's.
+            let shares = self.reader.input.is_empty();
+            if shares {
+                self.reader.input = std::mem::take(&mut core.input);
             }
-            match ready!(pin!(self.io.read_buf(input)).poll(cx)) {
-                Ok(0) => {
-                    return Poll::Ready(self.lost(&io::ErrorKind::UnexpectedEof.into()));
-                }
-                Ok(_) => {}
-                Err(error) => return Poll::Ready(self.lost(&error)),
+            let read = self.read(core, cx, count);
+            if shares {
+                let rest = BytesMut::from(&self.reader.input[..]);
+                core.input = std::mem::replace(&mut self.reader.input, rest);
+                core.input.clear();
             }
-            if let Err(error) = self.take_events(core, count) {
+            if let Err(error) = ready!(read) {
                 return Poll::Ready(error);
             }
         }
         // There may be more, when others have had their turn.
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Reads once.
+    fn read(
+        &mut self,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+        count: &mut usize,
+    ) -> Poll<Result<(), CallError>> {
+        let input = &mut self.reader.input;
+        let room = input.capacity() - input.len();
+        if room == 0 || input.is_empty() && room < READ_BYTES / 4 {
+            input.reserve(READ_BYTES);
+        }
+        Poll::Ready(match ready!(pin!(self.io.read_buf(input)).poll(cx)) {
+            Ok(0) => Err(self.lost(&io::ErrorKind::UnexpectedEof.into())),
+            Ok(_) => self.take_events(core, count),
+            Err(error) => Err(self.lost(&error)),
+        })
     }
 
     fn take_events(&mut self, core: &mut Core, count: &mut usize) -> Result<(), CallError> {

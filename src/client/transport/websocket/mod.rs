@@ -1,15 +1,17 @@
 //! Jina over WebSocket: one protobuf message a frame, replies in any order, on connections that stay
 //! open.
 
+mod core;
 mod frame;
 pub(super) mod lanes;
 mod link;
+mod opening;
 
 use std::fmt;
 use std::sync::Arc;
 
 use self::lanes::Lanes;
-use self::link::Opening;
+use self::opening::Opening;
 use super::connect::Connector;
 use super::handle::Handle;
 use super::http1::header_lines;
