@@ -87,7 +87,7 @@ impl Object for Response {
         }
         let head = exchange.head.as_ref()?;
         match key {
-            "status" => Some(status(head.header.status.as_ref())),
+            "status" => Some(status(head.header.status.as_deref())),
             "header" => Some(header(&head.header)),
             "routes" => head.routes.as_ref().map(|routes| {
                 routes
@@ -108,7 +108,7 @@ impl Object for Response {
                             ("start_time", Value::from(seconds(route.start_time))),
                             ("end_time", Value::from(seconds(route.end_time))),
                             ("time_ms", Value::from(time_ms)),
-                            ("status", status(route.status.as_ref())),
+                            ("status", status(route.status.as_deref())),
                         ])
                     })
                     .collect()

@@ -189,7 +189,7 @@ impl Reply {
         let route = self.head.routes.as_deref().unwrap_or_default().iter().find(failed);
         Some(CallError::Executor {
             description: status.description.clone(),
-            executor: route.map(|route| route.executor.clone()),
+            executor: route.map(|route| route.executor.as_str().to_owned()),
             exception: status.exception.clone().map(Arc::new),
         })
     }

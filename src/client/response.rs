@@ -43,7 +43,7 @@ impl Response {
 
     /// The status; `None` is success.
     pub fn status(&self) -> Option<&Status> {
-        self.header().status.as_ref()
+        self.header().status.as_deref()
     }
 
     /// Whether the status is success.

@@ -143,12 +143,12 @@ impl Call for Scripted {
     }
 }
 
-fn failed() -> Status {
-    Status {
+fn failed() -> Box<Status> {
+    Box::new(Status {
         code: 1,
         description: "ValueError('as told')".into(),
         exception: Some(ExceptionInfo { name: "ValueError".into(), ..ExceptionInfo::default() }),
-    }
+    })
 }
 
 /// Documents with these texts.

@@ -204,7 +204,7 @@ impl Docs {
 
 /// A route that begins now.
 pub(super) fn started(name: &str) -> Route {
-    Route { executor: name.to_owned(), start_time: Some(now()), end_time: None, status: None }
+    Route { executor: name.into(), start_time: Some(now()), end_time: None, status: None }
 }
 
 /// The time of day in whole microseconds, the unit of Python's clock.

@@ -183,7 +183,7 @@ impl Topology {
             reduce::sort(&mut message.docs, &order, world.family)?;
         }
         if failure.is_some() {
-            message.header.status = failure;
+            message.header.status = failure.map(Box::new);
         }
         let Found { mut routes, results, faults } = found;
         message.routes.extend(self.order.iter().filter_map(|at| routes.remove(at)));
@@ -315,9 +315,9 @@ impl Topology {
         executor.filter(&mut part.docs, endpoint, world.family)?;
         let outcome = self.run(at, &mut part.docs, asked).await?;
         route.end_time = Some(now());
-        route.status.clone_from(&outcome.failure);
+        route.status = outcome.failure.clone().map(Box::new);
         if let Some(replica) = outcome.replica {
-            route.executor = replica;
+            route.executor = replica.into();
         }
         found.routes.insert(at, route);
         found.faults = found.faults.and(outcome.faults);

@@ -378,7 +378,7 @@ fn answered(tally: &mut Tally, finished: &Finished, start: Instant) {
     };
     for route in routes {
         if let Some(time) = time_in(route) {
-            tally.executor(executor_of(route)).record(time);
+            tally.executor(route.executor_name()).record(time);
         }
     }
     let response = finished.response_time();
@@ -395,7 +395,7 @@ fn answered(tally: &mut Tally, finished: &Finished, start: Instant) {
                 (Stop::Network, network),
                 (Stop::Gateway, own),
             ],
-            executors.filter_map(|route| Some((executor_of(route), time_in(route)?))),
+            executors.filter_map(|route| Some((route.executor_name(), time_in(route)?))),
         );
     }
     if tally.slowest.wants(response) {
@@ -409,14 +409,6 @@ fn answered(tally: &mut Tally, finished: &Finished, start: Instant) {
                 .map(|route| (cut(&route.executor).into_owned(), time_in(route)))
                 .collect(),
         });
-    }
-}
-
-/// The Executor of a hop, where routes tell its replica as well: `encoder` of `encoder/rep-1`.
-pub(super) fn executor_of(route: &Route) -> &str {
-    match route.executor.rsplit_once('/') {
-        Some((name, replica)) if replica.starts_with("rep-") => name,
-        _ => &route.executor,
     }
 }
 

@@ -9,7 +9,6 @@ use rand::RngExt;
 use rand_pcg::Pcg64Mcg as Pcg64;
 use tokio::time::Instant;
 
-use super::recorder::executor_of;
 use crate::engine::event::{Finished, Outcome, Traits};
 use crate::random::Key;
 use crate::wire::Route;
@@ -164,7 +163,7 @@ impl Sampler {
             connection: finished.timing.connection.map(|index| (self.worker, index)),
             idle,
             stalled,
-            longest: longest.map(|(_, route)| super::cut(executor_of(route)).into_owned()),
+            longest: longest.map(|(_, route)| super::cut(route.executor_name()).into_owned()),
             replicas: of_replica.map(|route| super::cut(&route.executor).into_owned()).collect(),
         }
     }

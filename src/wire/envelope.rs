@@ -250,7 +250,7 @@ pub(super) fn read_header(header: HeaderProto) -> Header {
         request_id: header.request_id,
         exec_endpoint: header.exec_endpoint,
         target_executor: header.target_executor,
-        status: header.status.map(Status::from),
+        status: header.status.map(|status| Box::new(status.into())),
     }
 }
 
@@ -262,10 +262,10 @@ pub(super) fn read_routes(routes: Vec<RouteProto>) -> Result<Vec<Route>, DecodeE
     };
     let read = |route: RouteProto| {
         Ok(Route {
-            executor: route.executor,
+            executor: route.executor.into(),
             start_time: time(route.start_time)?,
             end_time: time(route.end_time)?,
-            status: route.status.map(Status::from),
+            status: route.status.map(|status| Box::new(status.into())),
         })
     };
     routes.into_iter().map(read).collect()

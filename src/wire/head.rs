@@ -4,6 +4,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use compact_str::CompactString;
+
 use super::{Head, Header, Route};
 
 /// Reads the head of a response without a status. `None`: there is one, or something is wrong.
@@ -62,12 +64,16 @@ fn read_header(bytes: &[u8]) -> Option<Header> {
 }
 
 fn read_route(bytes: &[u8]) -> Option<Route> {
-    let mut route =
-        Route { executor: String::new(), start_time: None, end_time: None, status: None };
+    let mut route = Route {
+        executor: CompactString::default(),
+        start_time: None,
+        end_time: None,
+        status: None,
+    };
     let mut fields = Fields(bytes);
     while let Some((number, field)) = fields.next()? {
         match (number, field) {
-            (1, Field::Bytes(text)) => route.executor = string(text)?,
+            (1, Field::Bytes(text)) => route.executor = str::from_utf8(text).ok()?.into(),
             (2, Field::Bytes(time)) if route.start_time.is_none() => {
                 route.start_time = Some(read_time(time)?);
             }

@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use compact_str::CompactString;
+
 use super::{Document, Map};
 
 /// A request or a response, decoded as a whole.
@@ -29,7 +31,7 @@ pub struct Header {
     /// A regular expression over Executor names.
     pub target_executor: Option<String>,
     /// Absent on success.
-    pub status: Option<Status>,
+    pub status: Option<Box<Status>>,
 }
 
 /// How a request, or one Executor's part in it, ended.
@@ -59,14 +61,14 @@ pub struct ExceptionInfo {
 /// One stop of a request: the gateway or an Executor.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Route {
-    /// The Executor's name, or `gateway`.
-    pub executor: String,
+    /// The Executor's name, or `gateway`; with its replica where the Flow says which.
+    pub executor: CompactString,
     /// When the request came in, on the gateway's clock.
     pub start_time: Option<SystemTime>,
     /// When it went out; absent for an Executor that was skipped.
     pub end_time: Option<SystemTime>,
     /// The failure of this Executor, where there was one.
-    pub status: Option<Status>,
+    pub status: Option<Box<Status>>,
 }
 
 /// What is read of every response: all but parameters and Documents.
@@ -93,7 +95,17 @@ impl DataRequest {
 
     /// The status; success when the header has none.
     pub fn is_ok(&self) -> bool {
-        self.header.status.as_ref().is_none_or(Status::is_ok)
+        self.header.status.as_deref().is_none_or(Status::is_ok)
+    }
+}
+
+impl Route {
+    /// The Executor without its replica: `encoder` of `encoder/rep-1`.
+    pub fn executor_name(&self) -> &str {
+        match self.executor.rsplit_once('/') {
+            Some((name, replica)) if replica.starts_with("rep-") => name,
+            _ => &self.executor,
+        }
     }
 }
 

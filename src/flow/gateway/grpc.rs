@@ -279,12 +279,14 @@ fn stream(
     };
     let Some(of) = gateway.stream(&endpoint) else {
         let exception = Exception::new("ValueError").text("endpoint must be generator");
-        request.header.status = Some(exception.into_status("", "stream_doc", gateway.family));
+        request.header.status =
+            Some(Box::new(exception.into_status("", "stream_doc", gateway.family)));
         let answer = encode(&request, &doc);
         return futures_util::stream::iter([answer]).boxed();
     };
     if let Err(exception) = gateway.fields(&endpoint).check(&mut doc) {
-        request.header.status = Some(exception.into_status("", "stream_doc", gateway.family));
+        request.header.status =
+            Some(Box::new(exception.into_status("", "stream_doc", gateway.family)));
         let answer = encode(&request, &doc);
         return futures_util::stream::iter([answer]).boxed();
     }

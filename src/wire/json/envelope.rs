@@ -212,7 +212,7 @@ impl Serialize for Answered<'_, Header> {
         let Answered(header, answer) = *self;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry(answer.key("requestId", "request_id"), &header.request_id)?;
-        let status = header.status.as_ref().map(|status| Answered(status, answer));
+        let status = header.status.as_deref().map(|status| Answered(status, answer));
         answer.put(&mut map, "status", status)?;
         let endpoint = answer.text(header.exec_endpoint.as_deref());
         answer.put(&mut map, answer.key("execEndpoint", "exec_endpoint"), endpoint)?;
@@ -231,10 +231,10 @@ impl Serialize for Answered<'_, Route> {
         };
         let text = |time: Option<SystemTime>| time.and_then(|time| time::write(time, style));
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("executor", &route.executor)?;
+        map.serialize_entry("executor", route.executor.as_str())?;
         answer.put(&mut map, answer.key("startTime", "start_time"), text(route.start_time))?;
         answer.put(&mut map, answer.key("endTime", "end_time"), text(route.end_time))?;
-        let status = route.status.as_ref().map(|status| Answered(status, answer));
+        let status = route.status.as_deref().map(|status| Answered(status, answer));
         answer.put(&mut map, "status", status)?;
         map.end()
     }
@@ -583,7 +583,7 @@ impl From<HeaderJson> for Header {
             request_id: header.request_id.unwrap_or_default(),
             exec_endpoint: header.exec_endpoint,
             target_executor: header.target_executor,
-            status: header.status.map(Status::from),
+            status: header.status.map(|status| Box::new(status.into())),
         }
     }
 }
@@ -612,10 +612,10 @@ impl From<StatusJson> for Status {
 impl From<RouteJson> for Route {
     fn from(route: RouteJson) -> Route {
         Route {
-            executor: route.executor.unwrap_or_default(),
+            executor: route.executor.unwrap_or_default().into(),
             start_time: route.start_time.map(|Time(time)| time),
             end_time: route.end_time.map(|Time(time)| time),
-            status: route.status.map(Status::from),
+            status: route.status.map(|status| Box::new(status.into())),
         }
     }
 }

@@ -93,7 +93,7 @@ fn route(text: &[u8], at: usize, status: ReadStatus, routes: &mut Vec<Route>) ->
             b"executor" => {
                 seen.once(0)?;
                 let (name, end) = optional(text, at)?;
-                route.executor = name.unwrap_or_default().to_owned();
+                route.executor = name.unwrap_or_default().into();
                 return Some(end);
             }
             b"status" => {
@@ -121,12 +121,17 @@ fn route(text: &[u8], at: usize, status: ReadStatus, routes: &mut Vec<Route>) ->
     Some(end)
 }
 
-fn failure(text: &[u8], at: usize, read: ReadStatus, into: &mut Option<Status>) -> Option<usize> {
+fn failure(
+    text: &[u8],
+    at: usize,
+    read: ReadStatus,
+    into: &mut Option<Box<Status>>,
+) -> Option<usize> {
     if let Some(end) = null(text, at) {
         return Some(end);
     }
     let end = skip(text, at)?;
-    *into = Some(read(&text[at..end])?);
+    *into = Some(Box::new(read(&text[at..end])?));
     Some(end)
 }
 

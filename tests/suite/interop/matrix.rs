@@ -454,7 +454,7 @@ fn told(case: &Case, response: Response) -> Value {
     let routes = response.routes().iter().map(|route| {
         let failed = route.status.as_ref().is_some_and(|status| !status.is_ok());
         let done = if route.end_time.is_some() { "done" } else { "skipped" };
-        json!([route.executor, if failed { "failed" } else { done }])
+        json!([route.executor.as_str(), if failed { "failed" } else { done }])
     });
     let routes: Value = routes.collect();
     let header = response.header().clone();

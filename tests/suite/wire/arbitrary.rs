@@ -297,6 +297,7 @@ pub(super) fn message(carrier: Carrier) -> impl Strategy<Value = DataRequest> {
     let parameters = map(Carrier::Plain).prop_map(doubles);
     (header, parameters, vec(route(), 0..3), option::of(documents(carrier))).prop_map(
         |((request_id, exec_endpoint, target_executor, status), parameters, routes, data)| {
+            let status = status.map(Box::new);
             let header = Header { request_id, exec_endpoint, target_executor, status };
             DataRequest { header, parameters, routes, data }
         },
@@ -314,7 +315,12 @@ fn status() -> impl Strategy<Value = Status> {
 
 fn route() -> impl Strategy<Value = Route> {
     (text(), option::of(time()), option::of(time()), option::of(status())).prop_map(
-        |(executor, start_time, end_time, status)| Route { executor, start_time, end_time, status },
+        |(executor, start_time, end_time, status)| Route {
+            executor: executor.into(),
+            start_time,
+            end_time,
+            status: status.map(Box::new),
+        },
     )
 }
 

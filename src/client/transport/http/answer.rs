@@ -110,7 +110,7 @@ impl Site {
                 request_id: String::from_utf8_lossy(&id.digits()).into_owned(),
                 exec_endpoint: Some(endpoint.into()),
                 target_executor: None,
-                status: Some(executor_status(description)),
+                status: Some(Box::new(executor_status(description))),
             };
             return Ok((Head { header, ..Head::default() }, Body::Empty));
         }
@@ -160,11 +160,8 @@ impl Site {
         }
         let messages: Vec<String> =
             answer.errors.unwrap_or_default().into_iter().map(|error| error.message).collect();
-        let status = (!messages.is_empty()).then(|| Status {
-            code: 1,
-            description: messages.join("; "),
-            exception: None,
-        });
+        let failure = || Status { code: 1, description: messages.join("; "), exception: None };
+        let status = (!messages.is_empty()).then(|| Box::new(failure()));
         let header = Header { status, ..Header::default() };
         Ok((Head { header, ..Head::default() }, Body::GraphQl(response.body)))
     }
