@@ -7,6 +7,7 @@
 
 mod call;
 mod callbacks;
+mod channel;
 mod config;
 mod error;
 mod exchange;
@@ -32,6 +33,7 @@ use tokio::sync::OnceCell;
 
 pub use call::{Body, Call, Failure, Reply, Request, Timing, Unmatched};
 pub use callbacks::{CallbackError, CallbackReturn, Callbacks};
+pub(crate) use channel::Channel;
 pub use config::{ClientConfig, Compression, FamilyChoice, HttpVersion, Limits, Retry, TlsOptions};
 pub use error::{CallError, ConfigError, GatewayCode};
 pub use input::{Inputs, IntoInput, IntoInputs, Many, One, RequestSize, Streamed};

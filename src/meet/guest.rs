@@ -1,21 +1,16 @@
 //! Every part but the first: it looks for part 1, says who it is, and hears what to do.
 
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
-use hyper::body::Incoming;
-use hyper::client::conn::http2::SendRequest;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tonic::body::Body;
 use tonic::client::Grpc;
 use tonic::{Code, Request, Status, Streaming};
 use tonic_prost::ProstCodec;
@@ -26,7 +21,7 @@ use super::{
     GREETING_MAX, Gathering, Identity, MESSAGE_MAX, MeetError, PIECE_MAX, PROBE_EVERY, Place,
     SILENCE_MAX, Start, Tls, cut, grace_after,
 };
-use crate::client::{self, CallError, ClientConfig, TlsOptions};
+use crate::client::{self, CallError, Channel, ClientConfig, TlsOptions};
 use crate::wire::{Protocol, Target};
 
 /// Messages on their way to part 1: seconds of pieces. A part that cannot tell what it measures is lost.
@@ -199,7 +194,7 @@ async fn attempt(place: &Place, config: &ClientConfig, own: &Identity) -> Result
         CallError::Config(error) => Attempt::Final(error.into()),
         error => Attempt::Again(error.to_string()),
     })?;
-    let greeting = greet(place, own, TokioIo::new(socket));
+    let greeting = greet(place, own, socket);
     let greeted = timeout(GREETING_MAX, greeting).await;
     greeted.unwrap_or_else(|_| Err(Attempt::Again(format!("it said nothing for {GREETING_MAX:?}"))))
 }
@@ -208,15 +203,10 @@ async fn attempt(place: &Place, config: &ClientConfig, own: &Identity) -> Result
 async fn greet(
     place: &Place,
     own: &Identity,
-    io: impl hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
 ) -> Result<Guest, Attempt> {
     let again = |error: &dyn std::error::Error| Attempt::Again(crate::error::chain(error));
-    let (send, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
-        .await
-        .map_err(|error| again(&error))?;
-    let connection = AbortOnDropHandle::new(tokio::spawn(async move {
-        let _ = connection.await;
-    }));
+    let (channel, connection) = Channel::over(socket).await.map_err(|error| again(&error))?;
     let (out, messages) = mpsc::channel(UNSENT_MAX);
     let say = |kind: from_part::Kind| out.try_send(kind.into()).map_err(|error| again(&error));
     say(from_part::Kind::Hello(own.hello()))?;
@@ -226,7 +216,7 @@ async fn greet(
     let token = token.to_str().ok().and_then(|token| token.parse().ok());
     request.metadata_mut().insert("authorization", token.expect("a token is ASCII"));
     let origin = http::Uri::from_static("http://meeting.invalid");
-    let mut grpc = Grpc::with_origin(Calls(send), origin).max_decoding_message_size(MESSAGE_MAX);
+    let mut grpc = Grpc::with_origin(channel, origin).max_decoding_message_size(MESSAGE_MAX);
     grpc.ready().await.map_err(|error| again(&error))?;
     let codec = ProstCodec::<FromPart, ToPart>::default();
     let path = http::uri::PathAndQuery::from_static(proto::JOIN);
@@ -430,22 +420,5 @@ impl Clock {
     fn instant(&self, theirs: u64) -> Instant {
         let own = Duration::from_nanos(self.offset().own_ns(theirs));
         self.start.checked_add(own).unwrap_or_else(Instant::now)
-    }
-}
-
-/// hyper's connection as tonic wants it.
-struct Calls(SendRequest<Body>);
-
-impl tower::Service<http::Request<Body>> for Calls {
-    type Response = http::Response<Incoming>;
-    type Error = hyper::Error;
-    type Future = Pin<Box<dyn Future<Output = hyper::Result<Self::Response>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        self.0.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        Box::pin(self.0.send_request(request))
     }
 }
