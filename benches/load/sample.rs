@@ -33,7 +33,7 @@ fn record(samples: bool, requests: u64) -> f64 {
     let start = Instant::now();
     let (deltas, _taken) = tokio::sync::mpsc::channel(1);
     let recorder = Recorder::new(0, start, None, false, deltas);
-    let mut recorder = if samples { recorder.sampling(1) } else { recorder };
+    let mut recorder = if samples { recorder.sampling(1, 1) } else { recorder };
     let values: Arc<[(String, String)]> =
         Arc::new([("lang".to_owned(), "de".to_owned()), ("limit".to_owned(), "10".to_owned())]);
     let began = cpu_s();

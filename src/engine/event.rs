@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::chain::NextError;
@@ -87,15 +88,17 @@ pub struct Arrival {
 }
 
 /// What is known of a request before it is sent.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Traits {
     /// Bytes of its body.
     pub bytes: u64,
     /// Length of its longest Document: characters of text, or else bytes of its content.
     pub length: u64,
     /// The id of its trace, if it is traced.
+    #[serde(skip)]
     pub trace: Option<u128>,
     /// Tags of its first Document and parameters that are single values, with their names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<Arc<[(String, String)]>>,
 }
 
@@ -145,7 +148,8 @@ pub struct Finished {
 }
 
 /// How a request that was sent ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The Flow answered with success.
     Ok,

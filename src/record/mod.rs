@@ -24,5 +24,6 @@ pub use cut::cut;
 pub use histogram::{Histogram, HistogramError};
 pub use recorder::{Delta, Recorder};
 pub use recording::{Compact, Recording, Second};
+pub(crate) use sample::Noted;
 pub use sample::Sampled;
 pub use summarize::Window;

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::breakdown::Stop;
-use super::sample::{Sampled, Sampler};
+use super::sample::{Noted, Sampled, Sampler};
 use super::tally::{ErrorCount, SlowRequest, Tally};
 use super::{Histogram, cut};
 use crate::client::{Body, CallError, Reply};
@@ -37,6 +37,8 @@ pub struct Delta {
     pub stopped: Option<Instant>,
     /// A sample of the measured requests, and how many it was taken of; with the last.
     pub(crate) sample: (Vec<Sampled>, u64),
+    /// What is new in a smaller one, and of which part of the load that is; 0 where there are none.
+    pub(crate) noted: (u64, Noted),
 }
 
 /// Records the events of one worker. Hands tallies over periodically, and never waits for the
@@ -107,9 +109,9 @@ impl Recorder {
         }
     }
 
-    /// Takes a sample of the requests, as one of so many workers.
-    pub fn sampling(self, workers: usize) -> Recorder {
-        let sampler = Some(Sampler::new(self.worker, workers, self.start));
+    /// Takes a sample of the requests, as one of so many workers in a load of so many parts.
+    pub fn sampling(self, workers: usize, parts: u64) -> Recorder {
+        let sampler = Some(Sampler::new(self.worker, workers, parts, self.start));
         Recorder { sampler, ..self }
     }
 
@@ -126,8 +128,9 @@ impl Recorder {
 
     /// The tallies not handed over yet.
     pub fn finish(mut self) -> Delta {
+        let rest = self.take(Duration::MAX);
         let sample = self.sampler.take().map(Sampler::finish).unwrap_or_default();
-        Delta { sample, ..self.take(Duration::MAX) }
+        Delta { sample, ..rest }
     }
 
     /// Announces that nothing more will come except what [`Recorder::finish`] returns, so that
@@ -150,6 +153,7 @@ impl Recorder {
             last_done: self.last_done,
             stopped: self.stopped,
             sample: Default::default(),
+            noted: (0, self.sampler.as_mut().map(Sampler::news).unwrap_or_default()),
         }
     }
 

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::Histogram;
 use super::recorder::Delta;
-use super::sample::Sampled;
+use super::sample::{Sampled, Samples};
 use super::summary::Throughput;
 use super::tally::{InFlight, Tally};
 use crate::engine::event::Outcome;
@@ -32,6 +32,8 @@ pub struct Recording {
     pub stopped: Option<Instant>,
     /// A sample of the measured requests, and how many it was taken of.
     pub(super) sample: (Vec<Sampled>, u64),
+    /// A smaller one, of what was told as it came.
+    noted: Samples,
     timeline: Vec<Second>,
     /// The last seconds in full, the newest last.
     recent: VecDeque<(u64, Tally)>,
@@ -135,6 +137,20 @@ impl Recording {
         self.add(Delta { seconds: vec![(last, lost)], ..Delta::default() });
     }
 
+    /// Says of which part of a load it is.
+    pub(crate) fn of_part(&mut self, part: u64) {
+        self.noted.of_part(part);
+    }
+
+    /// Takes the sample that was told as it came, as far as so long after the start, where there is no other: of a run
+    /// that was killed, and of several parts.
+    pub(crate) fn settle_sample(&mut self, until: Duration) {
+        let noted = std::mem::take(&mut self.noted);
+        if self.sample.1 == 0 {
+            self.sample = noted.whole(until);
+        }
+    }
+
     /// Turns abandoned requests into unknown ones, and returns their number.
     pub(crate) fn forget_abandoned(&mut self) -> u64 {
         self.timeline.iter_mut().for_each(|second| second.abandoned = 0);
@@ -224,6 +240,8 @@ impl Recording {
         }
         self.sample.0.extend(delta.sample.0);
         self.sample.1 += delta.sample.1;
+        let (part, noted) = delta.noted;
+        self.noted.add(part, noted);
         self.warmup.merge(&delta.warmup);
         for (second, histogram) in delta.warmup_seconds {
             let known = self.warmup_seconds.entry(second).or_default();
@@ -260,6 +278,7 @@ impl Recording {
         self.timeline = self.timeline();
         self.recent.clear();
         let theirs = other.timeline();
+        self.noted.merge(other.noted);
         self.told.extend(other.told);
         self.totals.merge(&other.totals);
         self.warmup.merge(&other.warmup);

@@ -170,7 +170,8 @@ fn questions(rows: &[&Sampled], steps: &[&str]) -> Vec<Question> {
         }
         row.replicas.iter().for_each(|replica| note(About::Replica, replica.clone()));
         if let Some((worker, connection)) = row.connection {
-            note(About::Connection, format!("worker {worker}, connection {connection}"));
+            let part = if row.part > 0 { format!("part {}, ", row.part) } else { String::new() };
+            note(About::Connection, format!("{part}worker {worker}, connection {connection}"));
         }
         if row.stalled {
             note(About::Stall, "while its connection stalled".into());
@@ -331,6 +332,7 @@ mod tests {
                     values: Some(values.into()),
                 },
                 documents: u64::from(pick(&mut rng, 4)),
+                part: 0,
                 connection: Some((0, pick(&mut rng, 16))),
                 idle: Some(Duration::from_micros(u64::from(pick(&mut rng, 9000)))),
                 stalled: false,

@@ -24,7 +24,8 @@ use crate::record::reason::Reason;
 use crate::record::saved::{ReadError, ReadProblem};
 use crate::record::summary::{ScenarioSummary, Summary, TargetSummary};
 use crate::record::tally::{Slowest, Tally};
-use crate::record::{Delta, Histogram, Recording};
+use crate::record::{Delta, Histogram, Noted, Recording};
+use crate::server::Reading;
 use crate::threshold;
 use crate::units::Secrets;
 
@@ -116,6 +117,12 @@ pub(super) struct Told {
     last_done: Option<Duration>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     examined: Option<Examined>,
+    /// What is new in the sample of requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sample: Option<Noted>,
+    /// What the Flow told of itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    server: Vec<Reading>,
 }
 
 impl Journal {
@@ -188,6 +195,7 @@ impl Told {
         (began, measured_from): (Instant, Instant),
         slowest: &Slowest,
         examined: Option<Examined>,
+        server: Vec<Reading>,
     ) -> Told {
         let first = delta.first_request;
         let mut seconds = delta.seconds.clone();
@@ -205,6 +213,8 @@ impl Told {
             first_request: first.map(|(at, took)| (at.saturating_duration_since(began), took)),
             last_done: delta.last_done.map(|at| at.saturating_duration_since(measured_from)),
             examined,
+            sample: Some(&delta.noted.1).filter(|noted| !noted.placed.is_empty()).cloned(),
+            server,
         }
     }
 }
@@ -244,6 +254,7 @@ impl Told {
             last_done: self.last_done.map(|at| start + at),
             stopped: None,
             sample: Default::default(),
+            noted: (0, self.sample.unwrap_or_default()),
         };
         Ok((delta, self.examined))
     }
@@ -414,6 +425,8 @@ pub(super) struct Replayed {
     measured_from_s: f64,
     pub(super) recording: Recording,
     pub(super) examined: Examined,
+    /// What the Flow told of itself.
+    server: crate::server::Replay,
     /// What is measured from this second on is left out.
     until: Option<u64>,
 }
@@ -434,6 +447,7 @@ impl Replay {
             measured_from_s: 0.0,
             recording: Recording::default(),
             examined: Examined::default(),
+            server: Default::default(),
             until: None,
         };
         Replay {
@@ -509,7 +523,12 @@ impl Replay {
 }
 
 impl Replayed {
-    fn add(&mut self, told: Told, start: Instant) -> Result<(), EntryError> {
+    fn add(&mut self, mut told: Told, start: Instant) -> Result<(), EntryError> {
+        for reading in std::mem::take(&mut told.server) {
+            if self.until.is_none_or(|until| reading.at_s < until as f64) {
+                self.server.add(reading);
+            }
+        }
         let (mut delta, examined) =
             told.delta(start, self.measured_from_s, self.recording.seconds())?;
         delta.seconds.retain(|(second, _)| self.until.is_none_or(|until| *second < until));
@@ -527,6 +546,7 @@ impl Replayed {
 
     fn finish(mut self, empty: ScenarioSummary) -> ScenarioSummary {
         self.recording.give_up();
+        self.recording.settle_sample(Duration::MAX);
         let ending = self.lost();
         let measured = Measured { examined: self.examined, recording: self.recording, ending };
         summarize(empty, &self.outline, measured)
@@ -536,7 +556,8 @@ impl Replayed {
     pub(super) fn lost(&self) -> Ending {
         let observed = self.recording.observed();
         let length = self.length.map_or(observed, |length| length.min(observed));
-        Ending::lost(&self.outline, self.workers, length)
+        let server = self.server.summary();
+        Ending { server, ..Ending::lost(&self.outline, self.workers, length) }
     }
 }
 

@@ -197,6 +197,7 @@ fn scenario(
             examined: std::mem::take(&mut part.examined),
         });
         if part.began {
+            part.recording.of_part(number);
             recordings.push(part.recording);
         }
         accounts.push(Account { number, load: load.ok_or(summary.end) });

@@ -103,6 +103,10 @@ pub(super) fn conclude(
         // What was in flight then, nobody knows of any more.
         recording.give_up();
     }
+    recording.settle_sample(match kept {
+        Kept::All => Duration::MAX,
+        Kept::Until(until) => Duration::from_secs(until),
+    });
     let mut summary = match sent.into_iter().reduce(Sent::and) {
         Some(sent) => summarize(empty, outline, sent.measured(recording, kept)),
         None => {

@@ -222,7 +222,7 @@ async fn carry_out(
             deltas: deltas.clone(),
             tells_every: if again { TRIAL_TELLS_EVERY } else { Recorder::TELLS_EVERY },
             // A trial is asked how much, and not why.
-            samples: (!again).then_some(count),
+            samples: (!again).then_some((count, part.of())),
             grace: scenario.grace(),
             ends_when_lost: matches!(scenario.load, Load::Once),
             stop: stop.clone(),
@@ -254,7 +254,8 @@ async fn carry_out(
             noted = now;
             let from = (began, frame.measured_from());
             let slowest = &recording.totals.slowest;
-            Entry::Measured(Box::new(Told::new(index, at_s, delta, from, slowest, news)))
+            let read = watcher.as_ref().map(Watcher::news).unwrap_or_default();
+            Entry::Measured(Box::new(Told::new(index, at_s, delta, from, slowest, news, read)))
         });
     };
     tokio::pin!(running);

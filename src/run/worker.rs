@@ -44,7 +44,7 @@ pub(super) struct Order {
     /// How often they are sent.
     pub(super) tells_every: Duration,
     /// Of how many workers each takes a sample of its requests; `None`: nobody does.
-    pub(super) samples: Option<usize>,
+    pub(super) samples: Option<(usize, u64)>,
     pub(super) grace: Option<Duration>,
     pub(super) ends_when_lost: bool,
     pub(super) stop: Stop,
@@ -149,8 +149,8 @@ async fn work(session: crate::client::Session, order: Order) -> io::Result<Repor
     let (from, end) = (frame.measured_from(), frame.end());
     let mut recorder = Recorder::new(order.worker, from, end, by_step, order.deltas)
         .telling_every(order.tells_every);
-    if let Some(workers) = order.samples {
-        recorder = recorder.sampling(workers);
+    if let Some((workers, parts)) = order.samples {
+        recorder = recorder.sampling(workers, parts);
     }
     let load = Job {
         lanes: &mut lanes,

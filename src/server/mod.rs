@@ -9,12 +9,14 @@ mod figures;
 mod jina;
 mod processes;
 mod readings;
+mod replay;
 mod scrape;
 mod summary;
 mod text;
 mod watcher;
 
 pub use address::{Address, AddressError};
+pub(crate) use replay::{Reading, Replay};
 pub(crate) use summary::Seen;
 pub use summary::{FigureSummary, PlaceKind, PlaceSummary, ServerSummary, SourceSummary};
 pub(crate) use watcher::Watcher;

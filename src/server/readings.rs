@@ -3,10 +3,13 @@
 //! A counter is told as a total. What counts is how much it grew between two readings, so a load has what the
 //! Flow itself says after it, less what it said before. One that fell began again at zero, as Prometheus has it.
 
+use serde::{Deserialize, Serialize};
+
 use super::jina::Page;
 
 /// What a pod counts, or shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Quantity {
     Receiving,
     ReceivingSeconds,
@@ -101,15 +104,17 @@ impl Counts {
 }
 
 /// What is counted by itself.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Place {
     pub(super) kind: Kind,
     pub(super) name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) replica: Option<String>,
 }
 
 /// What a place is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Kind {
     /// A pod, by the name it gives itself.
     Pod,
@@ -185,9 +190,20 @@ const POINTS_MAX: u32 = 600;
 /// Places of all sources together.
 const SERIES_MAX: usize = 256;
 
+impl Default for Readings {
+    fn default() -> Readings {
+        Readings::of(0)
+    }
+}
+
 impl Readings {
     pub(super) fn of(sources: usize) -> Readings {
         Readings { series: Vec::new(), last: vec![None; sources], step: 1 }
+    }
+
+    /// One source more.
+    pub(super) fn grow(&mut self) {
+        self.last.push(None);
     }
 
     /// Adds what a source told at an instant, in seconds from the start of what is measured.

@@ -94,6 +94,19 @@ pub(crate) struct Seen {
     pub(crate) max: Option<f64>,
 }
 
+impl SourceSummary {
+    /// Takes note of a reading at an instant, and of what was wrong with it.
+    pub(super) fn note(&mut self, at_s: f64, problem: Option<&str>) {
+        self.scrapes += 1;
+        let Some(problem) = problem else { return };
+        self.failed += 1;
+        if self.problem.is_none() {
+            self.problem = Some(problem.to_owned());
+            self.problem_at_s = Some((at_s * 1e3).round() / 1e3);
+        }
+    }
+}
+
 impl ServerSummary {
     /// All figures of all places.
     pub(crate) fn seen(&self) -> Vec<Seen> {

@@ -11,6 +11,7 @@ use super::figures::places;
 use super::jina::Page;
 use super::processes::Processes;
 use super::readings::{Place, Readings};
+use super::replay::Reading;
 use super::scrape::{LAST_TIMEOUT, ScrapeError, Source, TIMEOUT, client};
 use super::summary::{Seen, ServerSummary, SourceSummary};
 use super::{Prometheus, Watch};
@@ -23,6 +24,9 @@ const JUST_BEFORE: Duration = Duration::from_millis(250);
 
 /// How long the end of the thread is waited for.
 const END_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Readings that nobody has asked for yet: without a journal, nobody does.
+const NEWS_MAX: usize = 256;
 
 /// A Flow that is watched.
 #[derive(Debug)]
@@ -38,6 +42,8 @@ pub(crate) struct Watcher {
 struct Shared {
     readings: Readings,
     sources: Vec<SourceSummary>,
+    /// What was read since it was asked for last.
+    news: Vec<Reading>,
     /// When the load was over: what is read after that is as it was then, however long that takes.
     over: Option<Instant>,
 }
@@ -68,7 +74,8 @@ impl Watcher {
             return None;
         }
         let readings = Readings::of(told.len());
-        let shared = Arc::new(Mutex::new(Shared { readings, sources: told, over: None }));
+        let shared =
+            Arc::new(Mutex::new(Shared { readings, sources: told, news: Vec::new(), over: None }));
         let (begin, begun) = watch::channel(None);
         let stop = CancellationToken::new();
         let (done, is_done) = oneshot::channel();
@@ -105,6 +112,11 @@ impl Watcher {
         let from_s = (elapsed.as_secs_f64() - seconds as f64).max(0.0);
         let (_, places) = places(&lock(&self.shared).readings, from_s);
         ServerSummary { places, ..ServerSummary::default() }.seen()
+    }
+
+    /// What was read since this was asked last, of the latest seconds.
+    pub(crate) fn news(&self) -> Vec<Reading> {
+        std::mem::take(&mut lock(&self.shared).news)
     }
 
     /// What was told so far.
@@ -179,17 +191,15 @@ fn tell(
 ) {
     let mut shared = lock(shared);
     let at_s = seconds_between(origin, shared.over.map_or(at, |over| at.min(over)));
-    let source = &mut shared.sources[index];
-    source.scrapes += 1;
-    match read {
-        Ok(page) => shared.readings.add(index, tick, at_s, page),
-        Err(error) => {
-            source.failed += 1;
-            if source.problem.is_none() {
-                source.problem = Some(error.to_string());
-                source.problem_at_s = Some((at_s * 1e3).round() / 1e3);
-            }
-        }
+    let problem = read.as_ref().err().map(ScrapeError::to_string);
+    shared.sources[index].note(at_s, problem.as_deref());
+    if shared.news.len() < NEWS_MAX {
+        let read = read.as_ref().map_err(ScrapeError::to_string);
+        let name = shared.sources[index].address.clone();
+        shared.news.push(Reading::new((index, &name), (tick, at_s), read));
+    }
+    if let Ok(page) = read {
+        shared.readings.add(index, tick, at_s, page);
     }
 }
 

@@ -45,19 +45,25 @@ fn page(stream: &mut TcpStream, status: u16, body: &str) {
 }
 
 /// A Flow that is up, for a suite that knows no more of it than its address.
-struct Served {
+pub(crate) struct Served {
     flow: Flow,
     _runtime: Runtime,
 }
 
 impl Served {
     fn start() -> Served {
+        Served::with("{}")
+    }
+
+    /// One that is configured so.
+    pub(crate) fn with(config: &str) -> Served {
+        let config: FlowConfig = serde_yaml::from_str(config).expect("it is valid");
         let runtime = Runtime::new().expect("a runtime can be made");
-        let flow = runtime.block_on(Flow::start(FlowConfig::default())).expect("it starts");
+        let flow = runtime.block_on(Flow::start(config)).expect("it starts");
         Served { flow, _runtime: runtime }
     }
 
-    fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         self.flow.target(Protocol::Grpc).expect("it speaks gRPC").to_string()
     }
 }
@@ -90,6 +96,11 @@ fn pod(name: &str, done: u64) -> String {
          jina_number_of_pending_requests{{runtime_name=\"{name}\"}} 3\n",
         done as f64 * 0.02
     )
+}
+
+/// A pod that is done with more each time it is asked.
+pub(crate) fn counting() -> u16 {
+    server(|_, nth, stream| page(stream, 200, &pod("enc/rep-0", nth * 50)))
 }
 
 #[test]

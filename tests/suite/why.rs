@@ -126,3 +126,64 @@ scenarios:
         assert!(html.contains("nothing that is known of them sets them apart"));
     }
 }
+
+/// Requests of which one in five is slow, by its tag.
+const COSTLY: &str = "
+    documents: {text: {words: 1..40}, tags: {lang: \"${{ choice(['de', 'en', 'fr', 'it', 'es']) }}\"}}
+    request_size: 1
+    grace: 20s
+    thresholds: [p50 < 10s]";
+
+const COSTLY_FLOW: &str = "executors: [{name: a}, {name: costly, concurrency: 64, when: {tags__lang: {$eq: de}}, \
+     service_time: {per_document: 300ms}}]";
+
+#[test]
+fn a_run_that_was_killed_says_what_was_slow_and_what_its_flow_told() {
+    let flow = crate::watched::Served::with(COSTLY_FLOW);
+    let (address, metrics) = (flow.address(), crate::watched::counting());
+    let place = Place::new(&format!(
+        "flows: {{f: {{host: '{address}', metrics: ['http://127.0.0.1:{metrics}']}}}}\nscenarios:\n  \
+         - name: s{COSTLY}\n    load: {{rate: 400/s, duration: 60s}}"
+    ));
+    let running = crate::run::Running::start(&mut place.command(&["--out", "out", "-q"]));
+    let begun = std::time::Instant::now();
+    let journal = place.path("out/journal.jsonl");
+    // The sample has to be large enough to say anything.
+    while std::fs::metadata(&journal).map_or(0, |file| file.len()) < 1_500_000 {
+        assert!(begun.elapsed() < Duration::from_secs(55), "so much is told");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    running.signal(rustix::process::Signal::KILL);
+    running.end();
+    let again = ["report", "out/journal.jsonl", "-o", "out/report.json"];
+    place.any(&again).output().expect("it was built");
+    let report = place.report();
+    let scenario = &report["scenarios"][0];
+    assert_eq!(first(&scenario["why"]), ("value".into(), "lang=de".into()));
+    let of = scenario["why"]["of"].as_u64().expect("a number");
+    assert!(of <= scenario["requests"]["ok"].as_u64().expect("a number"), "{}", scenario["why"]);
+    let server = &scenario["server"];
+    let names = server["places"].as_array().expect("a list").iter();
+    let names: Vec<&str> = names.filter_map(|place| place["name"].as_str()).collect();
+    assert_eq!(names, ["enc"], "{server}");
+    assert!(server["t_s"].as_array().is_some_and(|t_s| t_s.len() >= 3), "{server}");
+    assert!(server["sources"][0]["scrapes"].as_u64() >= Some(4), "{server}");
+}
+
+#[test]
+fn parts_that_are_merged_say_what_was_slow() {
+    let flow = crate::watched::Served::with(COSTLY_FLOW);
+    let place = Place::new(&format!(
+        "flows: {{f: {{host: '{}'}}}}\nscenarios:\n  - name: s{COSTLY}\n    load: {{rate: 800/s, requests: 6000}}",
+        flow.address()
+    ));
+    for part in ["1/2", "2/2"] {
+        place.run(&["--out", "out", "-q", "--part", part]);
+    }
+    let merge = ["merge", "out", "--out", "out", "-q"];
+    place.any(&merge).output().expect("it was built");
+    let why = &place.report()["scenarios"][0]["why"];
+    assert_eq!(first(why), ("value".into(), "lang=de".into()));
+    // Each part samples 2000 of its 3000, as two workers do.
+    assert_eq!((why["sampled"].as_u64(), why["of"].as_u64()), (Some(4000), Some(6000)), "{why}");
+}

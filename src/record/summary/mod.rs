@@ -262,7 +262,7 @@ pub struct ScenarioSummary {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traces: Option<TraceSummary>,
     /// What sets the slowest requests, and those that failed, apart from the others; omitted if it was not asked,
-    /// as in a part of a run, a merged result, and where nothing was sent.
+    /// as in a part of a run, and where nothing was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<WhySummary>,
     /// The requests of each step, for iterations with several steps. All other figures are then for

@@ -197,7 +197,8 @@ impl Joined {
             }
         }
         // The rest of it is not kept by the second.
-        self.recording.add(Delta { worker: 0, told: Duration::ZERO, ..delta });
+        let noted = (number, delta.noted.1);
+        self.recording.add(Delta { worker: 0, told: Duration::ZERO, noted, ..delta });
         self.release();
         Ok(())
     }
@@ -350,7 +351,15 @@ mod tests {
             ..Delta::default()
         };
         let now = Instant::now();
-        let told = Told::new(0, second as f64 + 1.0, &delta, (now, now), &Slowest::default(), None);
+        let told = Told::new(
+            0,
+            second as f64 + 1.0,
+            &delta,
+            (now, now),
+            &Slowest::default(),
+            None,
+            Vec::new(),
+        );
         joined.take(part, Entry::Measured(Box::new(told))).expect("a second");
     }
 
@@ -415,7 +424,7 @@ mod tests {
                 ..Delta::default()
             };
             let now = Instant::now();
-            let told = Told::new(0, 1.0, &delta, (now, now), &Slowest::default(), None);
+            let told = Told::new(0, 1.0, &delta, (now, now), &Slowest::default(), None, Vec::new());
             joined.take(part, Entry::Measured(Box::new(told))).expect("a quarter");
         };
         for ms in [251, 503] {
@@ -473,7 +482,7 @@ mod tests {
         began(&mut joined, 1);
         let far = Delta { seconds: vec![(1 << 40, Tally::default())], ..Delta::default() };
         let now = Instant::now();
-        let told = Told::new(0, 1.0, &far, (now, now), &Slowest::default(), None);
+        let told = Told::new(0, 1.0, &far, (now, now), &Slowest::default(), None, Vec::new());
         assert!(joined.take(1, Entry::Measured(Box::new(told))).is_err());
         // There is no such part, and this one has not begun.
         joined.ready(9);

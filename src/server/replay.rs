@@ -1,0 +1,150 @@
+//! Readings one by one, as a journal keeps them, and what they add up to when they are read again.
+
+use serde::{Deserialize, Serialize};
+
+use super::figures::places;
+use super::jina::Page;
+use super::readings::{Counts, Place, Quantity, Readings};
+use super::summary::{ServerSummary, SourceSummary};
+
+/// One reading of a source.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Reading {
+    /// Its number.
+    source: usize,
+    /// As it is shown.
+    name: String,
+    /// The second it was due, from the start of what is measured.
+    tick: u32,
+    /// When it was made, from the same start; below 0 if before it.
+    pub(crate) at_s: f64,
+    /// Why it gave nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+    /// Counts by place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    places: Vec<(Place, Vec<(Quantity, f64)>)>,
+    /// Metrics by name, and whether each only grows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    named: Vec<(String, f64, bool)>,
+}
+
+impl Reading {
+    pub(super) fn new(
+        (source, name): (usize, &str),
+        (tick, at_s): (u32, f64),
+        read: Result<&Page, String>,
+    ) -> Reading {
+        let (problem, page) = match read {
+            Ok(page) => (None, Some(page)),
+            Err(problem) => (Some(problem), None),
+        };
+        let told = |counts: &Counts| {
+            let each = Quantity::ALL.into_iter();
+            let each = each.filter_map(|quantity| Some((quantity, counts.get(quantity)?)));
+            // A number that is none has no place in JSON.
+            each.filter(|(_, value)| value.is_finite()).collect()
+        };
+        let places = page.iter().flat_map(|page| &page.places);
+        let named = page.iter().flat_map(|page| &page.named);
+        Reading {
+            source,
+            name: name.to_owned(),
+            tick,
+            at_s,
+            problem,
+            places: places.map(|(place, counts)| (place.clone(), told(counts))).collect(),
+            named: named.filter(|(_, value, _)| value.is_finite()).cloned().collect(),
+        }
+    }
+}
+
+/// What was read of a Flow, added up again.
+#[derive(Debug, Default)]
+pub(crate) struct Replay {
+    readings: Readings,
+    sources: Vec<SourceSummary>,
+}
+
+/// Sources of a Flow.
+const SOURCES_MAX: usize = 1024;
+
+/// Two years: no load is longer.
+const TICKS_MAX: u32 = 63_072_000;
+
+impl Replay {
+    /// Takes in a reading. One that cannot be is left out.
+    pub(crate) fn add(&mut self, reading: Reading) {
+        let Reading { source, name, tick, at_s, problem, places, named } = reading;
+        if source >= SOURCES_MAX || tick > TICKS_MAX || !at_s.is_finite() {
+            return;
+        }
+        while self.sources.len() <= source {
+            self.sources.push(SourceSummary::default());
+            self.readings.grow();
+        }
+        let known = &mut self.sources[source];
+        known.address = name;
+        known.note(at_s, problem.as_deref());
+        if problem.is_none() {
+            let counts = |told: Vec<(Quantity, f64)>| {
+                let mut counts = Counts::default();
+                told.into_iter().for_each(|(quantity, value)| counts.set(quantity, value));
+                counts
+            };
+            let places = places.into_iter().map(|(place, told)| (place, counts(told))).collect();
+            self.readings.add(source, tick, at_s, Page { places, named, ..Page::default() });
+        }
+    }
+
+    /// What it adds up to; `None` where nothing was read.
+    pub(crate) fn summary(&self) -> Option<ServerSummary> {
+        let (t_s, places) = places(&self.readings, f64::NEG_INFINITY);
+        let sources = self.sources.clone();
+        (!sources.is_empty()).then_some(ServerSummary { sources, t_s, places })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readings_add_up_to_the_same_when_they_are_read_again() {
+        let mut readings = Readings::of(1);
+        let mut replay = Replay::default();
+        for tick in 0..2000u32 {
+            let n = f64::from(tick);
+            let mut counts = Counts::default();
+            counts.set(Quantity::Receiving, 10.0 * n);
+            counts.set(Quantity::ReceivingSeconds, 0.1 * n);
+            counts.set(Quantity::Pending, n % 7.0);
+            let page = Page {
+                places: vec![(Place::pod("enc/rep-0", None), counts)],
+                named: vec![("queue".into(), n, false)],
+                samples: 4,
+            };
+            let reading = Reading::new((0, "http://a/metrics"), (tick, n), Ok(&page));
+            let text = serde_json::to_string(&reading).expect("plain data");
+            assert!(text.len() < 300, "{text}");
+            replay.add(serde_json::from_str(&text).expect("ours"));
+            readings.add(0, tick, n, page);
+        }
+        replay.add(Reading::new((0, "http://a/metrics"), (2000, 2000.0), Err("is gone".into())));
+        let (t_s, places) = places(&readings, f64::NEG_INFINITY);
+        let found = replay.summary().expect("it was read");
+        assert_eq!((found.t_s, found.places), (t_s, places));
+        let source = &found.sources[0];
+        assert_eq!((source.scrapes, source.failed), (2001, 1));
+        assert_eq!(source.problem.as_deref(), Some("is gone"));
+    }
+
+    #[test]
+    fn what_no_reading_can_be_takes_no_room() {
+        let mut replay = Replay::default();
+        for (source, tick, at_s) in [(usize::MAX, 0, 0.0), (0, u32::MAX, 0.0), (0, 0, f64::NAN)] {
+            replay.add(Reading::new((source, "a"), (tick, at_s), Err("is gone".into())));
+        }
+        assert_eq!(replay.summary(), None);
+    }
+}
