@@ -13,6 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("proto/v1/docarray.proto", "proto/v1", "v1"),
         ("proto/v2/docarray.proto", "proto/v2", "v2"),
         ("proto/meet.proto", "proto", "meet"),
+        ("proto/prometheus.proto", "proto", "prometheus"),
     ] {
         let descriptors = protox::compile([file], [include])?;
         let folder = Path::new(&out).join(module);

@@ -1,6 +1,7 @@
 //! `flowbench gate`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::comparison::{Judging, OutputArgs, exit};
@@ -12,12 +13,14 @@ use super::problem::Problem;
 use super::rounds::{UNUSED, keep, once, unusable};
 use super::signals::watch_signals;
 use super::suite::Changes;
+use super::views::ViewArgs;
 use crate::compare::looks::{self, CONFIRMATION, Looks, candidate_first, keep_decided};
 use crate::compare::noise::Noise;
 use crate::compare::{ALPHA, Comparison, Saved, Verdict};
 use crate::engine::Stop;
 use crate::meet::Meeting;
 use crate::plan::Plan;
+use crate::run::{Board, Found};
 use crate::units::Span;
 
 #[derive(Debug, clap::Args)]
@@ -59,6 +62,8 @@ pub(super) struct Args {
     output: OutputArgs,
     #[command(flatten)]
     parts: Parts,
+    #[command(flatten)]
+    views: ViewArgs,
     /// Show nothing while it runs
     #[arg(long, short)]
     quiet: bool,
@@ -87,9 +92,12 @@ async fn run(args: &Args) -> Result<Exit, Problem> {
     refuse_tight(args, &plans[0], noise.as_ref(), most)?;
     let stop = Stop::default();
     watch_signals(stop.clone(), args.quiet);
+    let views = args.views.open(&stop)?;
     let meeting = args.parts.meeting("gate", &plans[0], &stop, args.quiet).await?;
-    if Parts::follow(&plans, meeting.as_ref(), &stop).await? {
-        return Ok(Exit::Passed);
+    if let Some(Meeting::Guest(_)) = &meeting {
+        let followed = Parts::follow(&plans, meeting.as_ref(), &stop, Some(&views)).await;
+        views.close().await;
+        return followed.map(|_| Exit::Passed);
     }
     let mut rounds = Rounds {
         args,
@@ -102,15 +110,23 @@ async fn run(args: &Args) -> Result<Exit, Problem> {
         unused: [None, None],
         started: Instant::now(),
         longest: Duration::ZERO,
+        board: views.board(),
     };
     let decided = rounds.decide(noise.as_ref(), most).await;
     if let Some(meeting) = &rounds.meeting {
         meeting.close().await;
     }
-    let mut comparison = decided?;
-    if args.base_flow == args.candidate_flow {
-        comparison.notes.push("Both sides are the same Flow: whatever differs is noise.".into());
-    }
+    let decided = decided.map(|mut comparison| {
+        if args.base_flow == args.candidate_flow {
+            comparison
+                .notes
+                .push("Both sides are the same Flow: whatever differs is noise.".into());
+        }
+        rounds.show(&comparison);
+        comparison
+    });
+    views.close().await;
+    let comparison = decided?;
     args.output.write_comparison(&comparison, &files)?;
     Ok(exit(&comparison))
 }
@@ -148,6 +164,8 @@ struct Rounds<'a> {
     started: Instant,
     /// Duration of the longest round so far.
     longest: Duration,
+    /// Who looks meanwhile sees each run, and what was found so far.
+    board: Option<Arc<Board>>,
 }
 
 impl Rounds<'_> {
@@ -179,6 +197,7 @@ impl Rounds<'_> {
                 found.notes.extend(self.told_bad());
                 return Ok(found);
             }
+            self.show(&found);
             known = found.scenarios;
         }
     }
@@ -193,6 +212,13 @@ impl Rounds<'_> {
         let mut found = self.args.judging.compare(base, candidate, noise, ALPHA)?;
         found.notes.extend(self.told_bad());
         Ok(found)
+    }
+
+    /// Shows what was found so far.
+    fn show(&self, found: &Comparison) {
+        if let Some(board) = &self.board {
+            board.found(Found::Comparison(Arc::new(found.clone())));
+        }
     }
 
     fn told_bad(&self) -> Option<String> {
@@ -222,6 +248,7 @@ impl Rounds<'_> {
                     &self.stop,
                     self.args.quiet,
                     (self.meeting.as_ref(), side),
+                    self.board.clone(),
                 )
                 .await?;
                 pair[side] = Some(saved);

@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 
 use super::exit::Exit;
 use super::problem::Problem;
+use crate::report::live::Exposition;
 use crate::report::{self, live};
 use crate::run::Board;
 
@@ -122,40 +123,34 @@ impl Service {
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/") => {
                 let mut page = Vec::new();
-                let over = self.board.changes().borrow().over;
-                match live::page(&self.board.look(), over, &mut page) {
-                    Ok(()) => typed("text/html; charset=utf-8", page),
-                    Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "no page could be made"),
-                }
+                let written = live::page(&self.board.look(), &mut page);
+                written_as("text/html; charset=utf-8", written, page)
+            }
+            (&Method::GET, live::RUN) => {
+                let mut page = Vec::new();
+                let written = live::run_page(&self.board.look(), &mut page);
+                written_as("text/html; charset=utf-8", written, page)
             }
             (&Method::GET, "/metrics") => {
                 let accepts = request.headers().get(header::ACCEPT);
-                let open = accepts.and_then(|accepts| accepts.to_str().ok());
-                let open =
-                    open.is_some_and(|accepts| accepts.contains("application/openmetrics-text"));
-                let mut text = Vec::new();
-                let kind = match open {
-                    true => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                    false => "text/plain; version=0.0.4; charset=utf-8",
-                };
-                match live::metrics(&self.board.look(), open, &mut text) {
-                    Ok(()) => typed(kind, text),
-                    Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "no metrics could be made"),
-                }
+                let accepts = accepts.and_then(|accepts| accepts.to_str().ok()).unwrap_or_default();
+                let (exposition, kind) = wanted(accepts);
+                let mut metrics = Vec::new();
+                let written = live::metrics(&self.board.figures(), exposition, &mut metrics);
+                written_as(kind, written, metrics)
             }
             (&Method::GET, "/report.json") => {
                 let mut text = Vec::new();
-                match report::write(&self.board.look(), report::Format::Json, &mut text) {
-                    Ok(()) => typed("application/json", text),
-                    Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "no result could be made"),
-                }
+                let summary = self.board.look().summary;
+                let written = report::write(&summary, report::Format::Json, &mut text);
+                written_as("application/json", written, text)
             }
             (&Method::GET, "/events") => self.events(),
             (&Method::POST, "/end") => {
                 self.board.end_gracefully();
                 plain(StatusCode::ACCEPTED, "nothing more is sent")
             }
-            (_, "/" | "/metrics" | "/report.json" | "/events" | "/end") => {
+            (_, "/" | live::RUN | "/metrics" | "/report.json" | "/events" | "/end") => {
                 plain(StatusCode::METHOD_NOT_ALLOWED, "not this way")
             }
             _ => plain(StatusCode::NOT_FOUND, "there are /, /metrics, /report.json and /events"),
@@ -234,6 +229,31 @@ impl Service {
 fn same(given: &str, token: &str) -> bool {
     let differing = given.bytes().zip(token.bytes()).fold(0, |all, (a, b)| all | (a ^ b));
     given.len() == token.len() && differing == 0
+}
+
+/// What a client that accepts all this gets as metrics, and its media type.
+fn wanted(accepts: &str) -> (Exposition, &'static str) {
+    const FAMILY: &str = "proto=io.prometheus.client.metricfamily";
+    let mut types = accepts.split(',').map(|one| one.to_ascii_lowercase().replace([' ', '"'], ""));
+    let is_protobuf =
+        |one: String| one.starts_with("application/vnd.google.protobuf") && one.contains(FAMILY);
+    // Prometheus names it only where native histograms are switched on.
+    if types.any(is_protobuf) {
+        let kind = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
+        return (Exposition::Protobuf, kind);
+    }
+    if accepts.contains("application/openmetrics-text") {
+        let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        return (Exposition::OpenMetrics, kind);
+    }
+    (Exposition::Text, "text/plain; version=0.0.4; charset=utf-8")
+}
+
+fn written_as(kind: &'static str, written: std::io::Result<()>, body: Vec<u8>) -> Response<Body> {
+    match written {
+        Ok(()) => typed(kind, body),
+        Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "it could not be written"),
+    }
 }
 
 fn typed(kind: &'static str, body: Vec<u8>) -> Response<Body> {

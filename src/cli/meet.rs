@@ -8,6 +8,7 @@ use super::exit::Exit;
 use super::part::PartWord;
 use super::print;
 use super::problem::Problem;
+use super::views::Views;
 use crate::engine::Stop;
 use crate::meet::{Identity, Lost, MeetError, Meeting, Place, Tls, Token};
 use crate::plan::Plan;
@@ -123,9 +124,11 @@ impl Parts {
         plans: &[Plan],
         meeting: Option<&Meeting>,
         stop: &Stop,
+        views: Option<&Views>,
     ) -> Result<bool, Problem> {
         let Some(meeting @ Meeting::Guest(_)) = meeting else { return Ok(false) };
-        let followed = run::follow(plans, meeting, stop, &print::output(true)).await;
+        let board = views.and_then(Views::board);
+        let followed = run::follow(plans, meeting, stop, &print::output(true), board).await;
         meeting.close().await;
         match followed {
             Ok(()) if stop.drain.is_cancelled() => {

@@ -40,6 +40,7 @@ mod signals;
 mod suite;
 mod trend;
 mod values;
+mod views;
 
 use std::io;
 use std::process::ExitCode;

@@ -63,7 +63,7 @@ async fn run(args: &Args) -> Result<Exit, Problem> {
     watch_signals(stop.clone(), args.quiet);
     if part.number() > 1 {
         let meeting = args.parts.meeting("noise", &plan, &stop, args.quiet).await?;
-        Parts::follow(&[plan], meeting.as_ref(), &stop).await?;
+        Parts::follow(&[plan], meeting.as_ref(), &stop, None).await?;
         return Ok(Exit::Passed);
     }
     // A folder that cannot be created, or that has another baseline, costs a second and not the
@@ -77,7 +77,7 @@ async fn run(args: &Args) -> Result<Exit, Problem> {
     while results.len() < args.runs && given_up.is_none() {
         let number = results.len() + 1;
         let label = format!("run {number} of {}", args.runs);
-        let mut saved = once(&plan, label, &stop, args.quiet, (meeting.as_ref(), 0)).await?;
+        let mut saved = once(&plan, label, &stop, args.quiet, (meeting.as_ref(), 0), None).await?;
         let name = format!("run-{number:03}");
         if let Some(reason) = unusable(&saved) {
             bad += 1;

@@ -1,6 +1,7 @@
 //! Runs a plan several times, for `gate` and `noise`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
@@ -17,7 +18,7 @@ use crate::record::reason::{self, Code};
 use crate::record::summary::{EndReason, Summary};
 use crate::report::words::latency;
 use crate::report::{self, Format, files};
-use crate::run;
+use crate::run::{self, Board};
 
 /// Runs a plan once, and prints the outcome to stderr: in all parts that meet, if this is part 1, where it has that
 /// number.
@@ -31,7 +32,11 @@ pub(super) async fn once(
     stop: &Stop,
     quiet: bool,
     (meeting, which): (Option<&Meeting>, usize),
+    board: Option<Arc<Board>>,
 ) -> Result<Saved, Problem> {
+    if let Some(board) = &board {
+        board.next(label.clone());
+    }
     let (live, states) = watch::channel(Vec::new());
     // One line per run is enough for a log; a terminal shows the progress.
     let shown = (!quiet && print::err_is_terminal()).then(|| tokio::spawn(show(states)));
@@ -41,6 +46,7 @@ pub(super) async fn once(
         live,
         meeting: meeting.cloned(),
         plan: which,
+        board,
         ..run::Options::default()
     };
     let outcome = run::run(plan.clone(), options).await;

@@ -11,7 +11,6 @@ use tokio::sync::watch;
 use super::comparison::{self, Baseline, COMPARISONS, Judging};
 use super::exit::{Exit, of_run};
 use super::folder::{self, REPORTS, default_folder, saved_over};
-use super::listen::{self, ListenArgs};
 use super::live::show;
 use super::machine::limits;
 use super::meet::{self, Parts};
@@ -20,6 +19,7 @@ use super::problem::{Problem, not_written};
 use super::signals::watch_signals;
 use super::suite::Changes;
 use super::values::timestamp;
+use super::views::ViewArgs;
 use crate::compare::Comparison;
 use crate::engine::Stop;
 use crate::plan::{Plan, forecast, is_same_file};
@@ -28,7 +28,7 @@ use crate::report;
 use crate::report::compare::CompareFormat;
 use crate::report::files::Files;
 use crate::run::journal::Journal;
-use crate::run::{self, Board, RunError};
+use crate::run::{self, RunError};
 use crate::units::nearest;
 
 #[derive(Debug, clap::Args)]
@@ -73,7 +73,7 @@ pub(super) struct Args {
     #[command(flatten)]
     parts: Parts,
     #[command(flatten)]
-    listen: ListenArgs,
+    views: ViewArgs,
     /// Print the result to stdout as JSON, and nothing else
     #[arg(long)]
     json: bool,
@@ -111,11 +111,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     // Before there is a journal: whoever waits for it may end the run at once.
     let stop = Stop::default();
     watch_signals(stop.clone(), args.quiet);
-    let board = Board::new(stop.clone());
-    let page = args.listen.serve(&board)?;
-    if let Some(page) = &page {
-        print::tell(format_args!("the run as it goes: {page}"));
-    }
+    let views = args.views.open(&stop)?;
     let out = args.out.clone().unwrap_or_else(|| default_folder(&plan.secrets.mask(&plan.name)));
     let mut folder = out.clone();
     if !part.is_whole() {
@@ -159,7 +155,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
         meeting: meeting.clone(),
         plan: 0,
         logs: Some(folder.clone()),
-        board: page.is_some().then(|| board.clone()),
+        board: views.board(),
     };
     let outcome = run::run(plan, options).await;
     let meets = meeting.is_some();
@@ -180,9 +176,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
             });
         }
     };
-    if page.is_some() {
-        listen::last_look(&board).await;
-    }
+    views.close().await;
     // Only a complete journal is worth mentioning.
     let path = files.journal().to_owned();
     let journal = match journal.map(Journal::finish) {

@@ -127,6 +127,17 @@ impl Requests {
     }
 }
 
+impl ScenarioSummary {
+    /// Number of failures by kind.
+    pub(crate) fn errors_by_kind(&self) -> BTreeMap<String, u64> {
+        let mut kinds = BTreeMap::new();
+        for error in &self.errors {
+            *kinds.entry(error.kind.clone()).or_default() += error.count;
+        }
+        kinds
+    }
+}
+
 impl DocumentCounts {
     /// The Documents of a tally. How many came back is only known if every ok response has their number.
     pub(crate) fn new(tally: &Tally) -> DocumentCounts {

@@ -1,43 +1,90 @@
-//! A run while it goes on: the report's own page, which keeps itself up to date, and metrics for Prometheus.
+//! Runs while they go on: the reports' own pages, which keep themselves up to date, and metrics for Prometheus.
 
 use std::io;
 
-use super::{html, prometheus};
-use crate::record::summary::Summary;
+use super::compare::CompareFormat;
+pub(crate) use super::prometheus::Exposition;
+use super::{compare, escape, html, prometheus};
+use crate::run::{Found, Shown};
 
 /// What keeps the page up to date. It asks nobody but the server it came from.
 const SCRIPT: &str = include_str!("live.js");
 
-/// What stands above the page.
-const BAR: &str = r#"<div class="live" role="status"><b>running</b> <span></span><button type="button">End gracefully</button></div>
-<style>.live{position:sticky;top:0;z-index:2;display:flex;gap:12px;align-items:center;padding:8px max(16px,calc((100vw - 1180px)/2));background:var(--raised);border-bottom:1px solid var(--rule)}.live button{margin-left:auto;font:inherit;padding:4px 12px}</style>
-"#;
+/// How what stands above the page looks.
+const STYLE: &str = "<style>.live{position:sticky;top:0;z-index:2;display:flex;flex-wrap:wrap;gap:4px 12px;\
+     align-items:center;padding:8px max(16px,calc((100vw - 1180px)/2));background:var(--raised);\
+     border-bottom:1px solid var(--rule)}.live button{margin-left:auto;font:inherit;padding:4px 12px}</style>";
 
-/// Writes the page: with a bar above it, and what keeps it up to date, until the run is over.
+/// The path of the page of the run that goes on, where there are several.
+pub(crate) const RUN: &str = "/run";
+
+/// Writes the page of all runs, or of the only one: with a bar above it, and what keeps it up to date, until all is
+/// over.
 ///
 /// # Errors
 /// Errors of the writer.
-pub(crate) fn page(summary: &Summary, over: bool, out: &mut dyn io::Write) -> io::Result<()> {
+pub(crate) fn page(shown: &Shown, out: &mut dyn io::Write) -> io::Result<()> {
     let mut page = Vec::new();
-    html::write(summary, &mut page)?;
-    if over {
+    match &shown.found {
+        Some(Found::Capacity(capacity)) => html::write_capacity(capacity, &mut page)?,
+        Some(Found::Comparison(comparison)) => {
+            compare::write(comparison, CompareFormat::Html, &mut page)?;
+        }
+        None => html::write(&shown.summary, &mut page)?,
+    }
+    let link = shown.found.is_some().then_some((RUN, "this run"));
+    kept_up_to_date(shown, page, link, out)
+}
+
+/// Writes the page of the run that goes on.
+///
+/// # Errors
+/// Errors of the writer.
+pub(crate) fn run_page(shown: &Shown, out: &mut dyn io::Write) -> io::Result<()> {
+    let mut page = Vec::new();
+    html::write(&shown.summary, &mut page)?;
+    let link = shown.found.is_some().then_some(("/", "all runs"));
+    kept_up_to_date(shown, page, link, out)
+}
+
+fn kept_up_to_date(
+    shown: &Shown,
+    page: Vec<u8>,
+    link: Option<(&str, &str)>,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    if shown.over {
         return out.write_all(&page);
     }
     let page = String::from_utf8(page).map_err(io::Error::other)?;
+    let which = match shown.which.as_str() {
+        "" => String::new(),
+        which => format!(": {}", escape::xml(which)),
+    };
+    let link = link.map_or(String::new(), |(path, name)| format!("<a href=\"{path}\">{name}</a>"));
+    let bar = format!(
+        "<body>\n<div class=\"live\" role=\"status\"><b>running{which}</b> {link} <span></span><button type=\"button\">End \
+         gracefully</button></div>\n{STYLE}"
+    );
     // The page of a file may ask nobody; this one may ask the server it came from.
     let page = page.replacen("default-src 'none';", "default-src 'none'; connect-src 'self';", 1);
-    let page = page.replacen("<body>", &format!("<body>\n{BAR}"), 1);
+    let page = page.replacen("<body>", &bar, 1);
     let page = page.replacen("</body>", &format!("<script>\n{SCRIPT}</script>\n</body>"), 1);
     out.write_all(page.as_bytes())
 }
 
-/// Writes metrics: as for a textfile collector, and response times as histograms. `open`: as OpenMetrics, which has
-/// exemplars.
+/// Writes metrics: as for a textfile collector, response times as histograms, and what a search has found.
 ///
 /// # Errors
 /// Errors of the writer.
-pub(crate) fn metrics(summary: &Summary, open: bool, out: &mut dyn io::Write) -> io::Result<()> {
-    prometheus::write(summary, out)?;
-    prometheus::histograms(summary, open, out)?;
-    if open { writeln!(out, "# EOF") } else { Ok(()) }
+pub(crate) fn metrics(
+    shown: &Shown,
+    exposition: Exposition,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    let capacity = match &shown.found {
+        Some(Found::Capacity(capacity)) => Some(&**capacity),
+        _ => None,
+    };
+    prometheus::expose(&shown.summary, capacity, exposition, out)
 }

@@ -8,6 +8,7 @@ pub mod capacity;
 pub mod compare;
 mod csv;
 mod escape;
+mod exponential;
 pub(crate) mod files;
 mod hlog;
 mod html;

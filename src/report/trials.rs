@@ -50,6 +50,7 @@ impl Trials {
     pub(crate) fn tell(&mut self, told: Told<'_>) {
         match told {
             Told::Goes(trial, progress) => self.goes(trial, progress),
+            Told::Begins(_) | Told::Learnt(..) => (),
             Told::Over(trial, summary) => self.say(&line(trial.kind, summary, self.unit)),
         }
     }

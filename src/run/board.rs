@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use crate::capacity::result::Capacity;
+use crate::compare::Comparison;
 use crate::engine::Stop;
 use crate::record::summary::{ScenarioSummary, Summary};
 use crate::threshold;
@@ -16,7 +18,7 @@ use crate::units::Secrets;
 /// Who has not asked for so long does not look any more. A Prometheus server asks at least that often.
 const LOOKS_FOR: Duration = Duration::from_secs(90);
 
-/// The state of a run, and the way to end it.
+/// The state of a run, or of several one after the other, and the way to end it.
 #[derive(Debug)]
 pub struct Board {
     state: watch::Sender<Shown>,
@@ -24,14 +26,27 @@ pub struct Board {
     stop: Stop,
 }
 
-/// What there is to see of a run.
+/// What there is to see.
 #[derive(Clone, Debug, Default)]
 pub struct Shown {
-    /// What was measured so far. Verdicts are those of now, until it is over.
+    /// What the run that goes on, or the last one, measured so far. Verdicts are those of now, until it is over.
     pub summary: Arc<Summary>,
-    /// Whether the run is over.
+    /// Which of several runs that is; empty where there is only one.
+    pub which: String,
+    /// What all runs so far say together, where there are several.
+    pub found: Option<Found>,
+    /// Whether all is over.
     pub over: bool,
     secrets: Secrets,
+}
+
+/// What several runs say together.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// The trials of a search.
+    Capacity(Arc<Capacity>),
+    /// The runs of two sides.
+    Comparison(Arc<Comparison>),
 }
 
 impl Board {
@@ -45,10 +60,24 @@ impl Board {
     }
 
     /// What there is now. Somebody looks, and will be kept up to date for a while.
-    pub fn look(&self) -> Summary {
+    pub fn look(&self) -> Shown {
         self.touch();
-        let Shown { summary, secrets, .. } = self.state.borrow().clone();
-        secrets.mask_data((*summary).clone())
+        let mut shown = self.state.borrow().clone();
+        shown.summary = Arc::new(shown.secrets.mask_data((*shown.summary).clone()));
+        shown
+    }
+
+    /// The same for who needs figures and no timeline: of that, only the last two seconds are there.
+    pub fn figures(&self) -> Shown {
+        const SECONDS: usize = 2;
+        self.touch();
+        let mut shown = self.state.borrow().clone();
+        let mut summary = (*shown.summary).clone();
+        for scenario in &mut summary.scenarios {
+            scenario.timeline.drain(..scenario.timeline.len().saturating_sub(SECONDS));
+        }
+        shown.summary = Arc::new(shown.secrets.mask_data(summary));
+        shown
     }
 
     /// Whoever listens looks.
@@ -72,9 +101,25 @@ impl Board {
         asked.is_some_and(|asked| asked.elapsed() < LOOKS_FOR)
     }
 
+    /// Says which of several runs comes next.
+    pub fn next(&self, which: String) {
+        self.state.send_modify(|shown| shown.which = which);
+    }
+
+    /// Shows what all runs so far say together.
+    pub fn found(&self, found: Found) {
+        self.state.send_modify(|shown| shown.found = Some(found));
+    }
+
+    /// Says that all is over.
+    pub fn end(&self) {
+        self.state.send_modify(|shown| shown.over = true);
+    }
+
     pub(super) fn begin(&self, summary: &Summary, secrets: &Secrets) {
-        let (summary, secrets) = (Arc::new(summary.clone()), secrets.clone());
-        self.state.send_replace(Shown { summary, over: false, secrets });
+        self.state.send_modify(|shown| {
+            (shown.summary, shown.secrets) = (Arc::new(summary.clone()), secrets.clone());
+        });
     }
 
     /// A scenario as it is now.
@@ -89,9 +134,8 @@ impl Board {
         });
     }
 
-    pub(super) fn end(&self, summary: &Summary) {
-        self.state.send_modify(|shown| {
-            (shown.summary, shown.over) = (Arc::new(summary.clone()), true);
-        });
+    /// The result of a run.
+    pub(super) fn conclude(&self, summary: &Summary) {
+        self.state.send_modify(|shown| shown.summary = Arc::new(summary.clone()));
     }
 }

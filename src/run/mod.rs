@@ -26,7 +26,7 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-pub use board::{Board, Shown};
+pub use board::{Board, Found, Shown};
 pub(crate) use flows::log_names;
 pub use flows::response_memory;
 pub use live::{Live, Recent, State};
@@ -175,7 +175,7 @@ pub async fn run(plan: Plan, options: Options) -> Result<Summary, RunError> {
     threshold::conclude(&mut summary);
     let summary = secrets.mask_data(summary);
     if let Some(board) = board {
-        board.end(&summary);
+        board.conclude(&summary);
     }
     Ok(summary)
 }
@@ -218,7 +218,10 @@ impl Context {
         }
         let scenarios = scenarios.iter().copied();
         if let Some(board) = &options.board {
-            board.begin(&summary, &plan.secrets);
+            let mut shown = summary.clone();
+            // Part 1 of several that are connected shows the whole.
+            shown.part = shown.part.filter(|_| !together.as_ref().is_some_and(Together::leads));
+            board.begin(&shown, &plan.secrets);
         }
         let flows = Flows::begin(&plan, scenarios, options.logs.as_deref(), &options.stop).await;
         let look = None;
@@ -325,6 +328,7 @@ pub(crate) async fn follow(
     meeting: &Meeting,
     stop: &Stop,
     output: &Output,
+    board: Option<Arc<Board>>,
 ) -> Result<(), RunError> {
     let Meeting::Guest(guest) = meeting else { return Ok(()) };
     while let Some(start) = next(guest, stop).await? {
@@ -334,6 +338,7 @@ pub(crate) async fn follow(
             output: output.clone(),
             stop: stop.clone(),
             meeting: Some(meeting.clone()),
+            board: board.clone(),
             ..Options::default()
         };
         match start.trials {

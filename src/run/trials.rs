@@ -122,7 +122,11 @@ impl Trials {
     async fn carried_out(&self, index: usize) -> ScenarioSummary {
         let own = scenario::run(&self.context, index).await;
         self.context.tell(|| Entry::Ended { scenario: index, summary: Box::new(own.clone()) });
-        self.context.whole(index).await.unwrap_or(own)
+        let summary = self.context.whole(index).await.unwrap_or(own);
+        if let Some(board) = &self.context.options.board {
+            board.put(index, self.context.started.elapsed(), summary.clone());
+        }
+        summary
     }
 
     /// Why there are no more trials, where a part was lost.

@@ -1,10 +1,12 @@
 //! `flowbench capacity`.
 
 mod saved;
+mod subject;
 mod task;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
@@ -16,29 +18,27 @@ use super::problem::{Problem, not_written};
 use super::signals::watch_signals;
 use super::suite::{Changes, divide};
 use super::values::{replicas, whole};
-use crate::capacity::analysis;
+use super::views::ViewArgs;
 use crate::capacity::combinations::{Combination, Combinations};
 use crate::capacity::forecast::Growth;
-use crate::capacity::limit;
 use crate::capacity::objective::Objective;
 use crate::capacity::pareto::{self, Pareto};
 use crate::capacity::planning::plan_for;
-use crate::capacity::predict::Circumstances;
-use crate::capacity::result::{self, Capacity};
+use crate::capacity::result::Capacity;
 use crate::capacity::search::{Answer, Search, Settings};
 use crate::capacity::trials::{TrialSummary, Unit, confirmed};
 use crate::capacity::words;
 use crate::engine::Stop;
 use crate::meet::Meeting;
-use crate::plan::{Load, Plan, Work};
+use crate::plan::Plan;
 use crate::record::summary::EndReason;
 use crate::report;
 use crate::report::trials::Trials as View;
 use crate::run::search::{SearchError, Told, Variant};
-use crate::run::{self, Options, RunError, Trials, environment};
+use crate::run::{self, Board, Options, RunError, Trials};
 use crate::scenario::condition::Condition;
-use crate::schedule::Schedule;
 use crate::units::{Count, Percentage, Price, Range, Rate, Span};
+use subject::{Seers, Subject, show};
 use task::{Task, task};
 
 #[derive(Debug, clap::Args)]
@@ -97,6 +97,8 @@ pub(super) struct Args {
     planning: PlanningArgs,
     #[command(flatten)]
     parts: Parts,
+    #[command(flatten)]
+    views: ViewArgs,
     /// Write the reports into this folder [default: reports/<suite>-<UTC time>]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
@@ -170,8 +172,7 @@ fn prepared(args: &Args, suite: &str) -> Result<PathBuf, Problem> {
     Ok(folder)
 }
 
-/// Searches, or does what part 1 does, which has the result. Returns the folder of the reports and the result: of several combinations that of the best one, the
-/// others beside it in folders of their own.
+/// Searches, or does what part 1 does, which has the result. Returns the folder of the reports and the result.
 async fn measured(args: &Args) -> Result<Option<(PathBuf, Capacity)>, Problem> {
     let part = args.parts.connected()?;
     let (suite, mut plan) = args.changes.suite(&args.file)?;
@@ -186,13 +187,31 @@ async fn measured(args: &Args) -> Result<Option<(PathBuf, Capacity)>, Problem> {
     let stop = Stop::default();
     watch_signals(stop.clone(), args.quiet);
     if part.number() > 1 {
+        let views = args.views.open(&stop)?;
         let meeting = args.parts.meeting("capacity", &plan, &stop, args.quiet).await?;
-        Parts::follow(&[plan], meeting.as_ref(), &stop).await?;
-        return Ok(None);
+        let followed = Parts::follow(&[plan], meeting.as_ref(), &stop, Some(&views)).await;
+        views.close().await;
+        return followed.map(|_| None);
     }
     let folder = prepared(args, &plan.name)?;
     refuse_saves(&plan, &folder)?;
-    let meeting = args.parts.meeting("capacity", &plan, &stop, args.quiet).await?;
+    let views = args.views.open(&stop)?;
+    let found = searched_all(args, &plan, task, &folder, &stop, views.board()).await;
+    views.close().await;
+    found.map(|capacity| Some((folder, capacity)))
+}
+
+/// Searches with each combination. The result is that of the best one, the others are beside it in folders of their
+/// own.
+async fn searched_all(
+    args: &Args,
+    plan: &Plan,
+    task: Task,
+    folder: &Path,
+    stop: &Stop,
+    board: Option<Arc<Board>>,
+) -> Result<Capacity, Problem> {
+    let meeting = args.parts.meeting("capacity", plan, stop, args.quiet).await?;
     let unit = if task.settings.clients { Unit::Clients } else { Unit::Rate };
     let mut view = (!args.quiet).then(|| match print::err_is_terminal() {
         true => View::terminal(unit),
@@ -205,9 +224,9 @@ async fn measured(args: &Args) -> Result<Option<(PathBuf, Capacity)>, Problem> {
         if let Some(view) = view.as_mut().filter(|_| count > 1) {
             view.say(&format!("{} of {count}: {}", index + 1, planned.name));
         }
+        let seers = Seers { view: view.as_mut(), board: board.clone() };
         let searched =
-            searched_one(args, &plan, &task, *scenario, &folder, (&stop, &meeting), view.as_mut())
-                .await;
+            searched_one(args, plan, &task, *scenario, folder, (stop, &meeting), seers).await;
         let (row, capacity) = match searched {
             Ok(capacity) => {
                 let flow = &plan.flows[planned.flow];
@@ -265,7 +284,10 @@ async fn measured(args: &Args) -> Result<Option<(PathBuf, Capacity)>, Problem> {
     capacity.combinations = is_told.then_some(all);
     plan_for(&mut capacity, args.planning.replicas.unwrap_or(1), task.planning);
     words::write(&mut capacity);
-    Ok(Some((folder, capacity)))
+    if let Some(board) = &board {
+        show(board, &capacity);
+    }
+    Ok(capacity)
 }
 
 /// Names of folders for combinations: letters, digits and what parts them, and none of them twice.
@@ -290,7 +312,7 @@ async fn searched_one(
     index: usize,
     folder: &Path,
     (stop, meeting): (&Stop, &Option<Meeting>),
-    view: Option<&mut View>,
+    mut seers: Seers<'_>,
 ) -> Result<Capacity, Problem> {
     let (live, _) = watch::channel(Vec::new());
     let options = Options {
@@ -299,11 +321,10 @@ async fn searched_one(
         live,
         logs: Some(folder.to_owned()),
         meeting: meeting.clone(),
+        board: seers.board.clone(),
         ..Options::default()
     };
-    let (name, scenario) = (plan.name.clone(), plan.scenarios[index].clone());
-    let started_at = jiff::Timestamp::now();
-    let started = std::time::Instant::now();
+    let subject = Subject::begin(args, plan, task, index, stop);
     let mut used = needs(plan, index);
     used.push(index);
     let mut trials = match Trials::start(plan.clone(), &used, options).await {
@@ -311,57 +332,11 @@ async fn searched_one(
         Err(RunError::Meet(error)) => return Err(meet::problem(&error, stop)),
         Err(error) => return Err(Problem::caused(Exit::Usage, &error)),
     };
-    let found = carry_out(&mut trials, task, index, view).await;
+    let found = carry_out(&mut trials, task, index, &subject, &mut seers).await;
     trials.stop().await;
     let (search, summaries, pareto) = found?;
 
-    let Settings { low, high, clients, precision, confidence, .. } = task.settings;
-    let unit = if clients { Unit::Clients } else { Unit::Rate };
-    let objective: Vec<String> =
-        task.objective.conditions().iter().map(Condition::to_string).collect();
-    let answer = search.edge();
-    let burstiness = match &scenario.load {
-        Load::Open { schedule: Schedule::Rate { process, .. }, .. } => process.burstiness(),
-        _ => 0.0,
-    };
-    let circumstances = Circumstances { clients, arrival_variation: burstiness.powi(2) };
-    let documents = scenario.steps.iter().map(|step| match &step.work {
-        Work::Post(post) if post.documents.is_some() => post.request_size as f64,
-        _ => 1.0,
-    });
-    let mut capacity = Capacity {
-        schema: result::SCHEMA.into(),
-        suite: name,
-        scenario: scenario.name.clone(),
-        started_at,
-        duration_s: started.elapsed().as_secs_f64(),
-        words: String::new(),
-        paragraph: String::new(),
-        objective,
-        unit,
-        range: [low, high],
-        precision,
-        confidence,
-        burstiness: (!clients).then_some(burstiness),
-        replicas: 1,
-        documents_per_request: documents.sum(),
-        notes: search.notes().to_vec(),
-        interrupted: stop.drain.is_cancelled(),
-        knee: analysis::knee(&summaries),
-        overload: analysis::overload(&summaries),
-        recovered_s: summaries.iter().find_map(|trial| trial.recovered_s),
-        first_limit: limit::first(&summaries, &environment()),
-        models: analysis::models(&summaries, &answer, circumstances),
-        pareto,
-        combinations: None,
-        plan: None,
-        answer,
-        trials: summaries,
-        environment: environment(),
-    };
-    plan_for(&mut capacity, args.planning.replicas.unwrap_or(1), None);
-    words::write(&mut capacity);
-    Ok(capacity)
+    Ok(subject.result(&search, summaries, pareto))
 }
 
 type Found = (Search, Vec<TrialSummary>, Option<Pareto>);
@@ -371,16 +346,12 @@ async fn carry_out(
     trials: &mut Trials,
     task: &Task,
     scenario: usize,
-    mut view: Option<&mut View>,
+    subject: &Subject<'_>,
+    seers: &mut Seers<'_>,
 ) -> Result<Found, Problem> {
-    let say = |view: &mut Option<&mut View>, text: &str| {
-        if let Some(view) = view {
-            view.say(text);
-        }
-    };
     for index in needs(trials.plan(), scenario) {
         let name = trials.plan().scenarios[index].name.clone();
-        say(&mut view, &format!("first `{name}`, which it needs"));
+        seers.say(&format!("first `{name}`, which it needs"));
         let summary = trials.run(index).await;
         let unreachable = matches!(summary.end.reason, EndReason::Unreachable | EndReason::Broken);
         if unreachable {
@@ -390,16 +361,19 @@ async fn carry_out(
         }
     }
     let mut main = Search::new(task.settings.clone());
-    say(&mut view, &format!("searching {}", words::outlook(&task.settings)));
+    seers.say(&format!("searching {}", words::outlook(&task.settings)));
     let objective = &task.objective;
     let none = Variant::default();
-    let summaries = searched(trials, scenario, &mut main, objective, none, &mut view).await?;
+    let summaries = {
+        let seen = &mut (&mut *seers, Some(subject));
+        searched(trials, scenario, &mut main, objective, none, seen).await?
+    };
     let mut variants = Vec::new();
     for &(request_size, connections) in &task.variants {
         if main.tried().last().is_some_and(|tried| tried.result.interrupted) {
             break;
         }
-        say(&mut view, &format!("with {}", words::combination(request_size, connections)));
+        seers.say(&format!("with {}", words::combination(request_size, connections)));
         let settings = Settings {
             precision: VARIANT_PRECISION,
             confidence: 0.95,
@@ -408,7 +382,8 @@ async fn carry_out(
         };
         let mut one = Search::new(settings);
         let variant = Variant { request_size: Some(request_size), connections: Some(connections) };
-        let tried = searched(trials, scenario, &mut one, objective, variant, &mut view).await?;
+        let seen = &mut (&mut *seers, None);
+        let tried = searched(trials, scenario, &mut one, objective, variant, seen).await?;
         variants.extend(chosen(&one, &tried, request_size, connections));
     }
     let pareto = (!variants.is_empty()).then(|| Pareto::new(variants));
@@ -422,13 +397,10 @@ async fn searched(
     search: &mut Search,
     objective: &Objective,
     variant: Variant,
-    view: &mut Option<&mut View>,
+    (seers, subject): &mut (&mut Seers<'_>, Option<&Subject<'_>>),
 ) -> Result<Vec<TrialSummary>, Problem> {
-    let mut told = |told: Told<'_>| {
-        if let Some(view) = view {
-            view.tell(told);
-        }
-    };
+    let unit = if search.settings().clients { Unit::Clients } else { Unit::Rate };
+    let mut told = |told: Told<'_>| seers.tell(told, *subject, unit);
     run::search::search(trials, scenario, search, objective, variant, &mut told)
         .await
         .map_err(failed)

@@ -49,10 +49,14 @@ pub(crate) struct Variant {
 /// What is told of a search while it goes on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Told<'a> {
-    /// A trial runs, some times a second.
+    /// A trial begins.
+    Begins(&'a Trial),
+    /// It runs, some times a second.
     Goes(&'a Trial, &'a Progress),
     /// It is over.
     Over(&'a Trial, &'a TrialSummary),
+    /// The search has learnt from it, and from those before.
+    Learnt(&'a Search, &'a [TrialSummary]),
 }
 
 /// A trial that runs.
@@ -81,10 +85,12 @@ pub(crate) async fn search(
     let mut summaries = Vec::new();
     while let Some(trial) = search.next() {
         let of = Of { scenario, clients: search.settings().clients, objective, variant };
+        told(Told::Begins(&trial));
         let (result, summary) = one(trials, &trial, of, told).await?;
         told(Told::Over(&trial, &summary));
         search.learn(result);
         summaries.push(summary);
+        told(Told::Learnt(search, &summaries));
     }
     Ok(summaries)
 }

@@ -1,0 +1,271 @@
+//! `run --listen`: the run as it goes, as a page and as metrics, for those who may see it.
+
+mod prometheus;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::chromium::Browser;
+use crate::interop::python::parsers;
+use crate::run::{Place, Ran, Running};
+
+const SUITE: &str = "flows: {mine: {embedded: {executors: [{name: e, service_time: 5ms}]}}}
+scenarios:
+  - name: search
+    documents: {text: {words: 3}}
+    request_size: 1
+    protocol: http
+    load: {rate: 100/s, duration: 60s}
+    trace: {sample: 20%}
+    thresholds: [p99 < 10s]";
+
+/// A run that is served: where, and the run.
+fn served(arguments: &[&str]) -> (Place, Running, String) {
+    served_with(SUITE, arguments)
+}
+
+fn served_with(suite: &str, arguments: &[&str]) -> (Place, Running, String) {
+    let all =
+        [&["run", "suite.yaml", "--listen", "127.0.0.1:0", "--out", "out"], arguments].concat();
+    served_by(Place::new(suite), &all)
+}
+
+/// The same of any command.
+fn served_by(place: Place, arguments: &[&str]) -> (Place, Running, String) {
+    let mut command = place.any(arguments);
+    command.env("FLOWBENCH_LISTEN_TOKEN", "sesame");
+    let mut running = Running::start(&mut command);
+    let address = std::cell::RefCell::new(String::new());
+    running.says(|line| match line.split_once("the run as it goes: http://") {
+        Some((_, rest)) => {
+            *address.borrow_mut() = rest.to_owned();
+            true
+        }
+        None => false,
+    });
+    let address = address.into_inner();
+    (place, running, address)
+}
+
+/// Status and body of an answer.
+fn ask(address: &str, method: &str, path: &str, headers: &str) -> (u16, String) {
+    let (host, _) = address.split_once('/').expect("a path");
+    let mut stream = TcpStream::connect(host).expect("it listens");
+    let host = if headers.to_ascii_lowercase().contains("host:") {
+        String::new()
+    } else {
+        format!("host: {host}\r\n")
+    };
+    write!(stream, "{method} {path} HTTP/1.1\r\n{host}connection: close\r\n{headers}\r\n")
+        .expect("it reads");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("it answers");
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = answer.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("a status");
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
+    (status, body)
+}
+
+/// Asks until the answer is as wanted.
+fn until(address: &str, path: &str, headers: &str, wanted: impl Fn(&str) -> bool) -> String {
+    let began = Instant::now();
+    loop {
+        let (status, body) = ask(address, "GET", path, headers);
+        assert_eq!(status, 200, "{body}");
+        if wanted(&body) {
+            return body;
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "{body}");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+}
+
+#[test]
+fn a_run_is_seen_as_it_goes_and_can_be_ended() {
+    let (place, running, address) = served(&[]);
+    let many = |body: &str| {
+        let line = body.lines().find(|line| line.starts_with("flowbench_response_seconds_count"));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).unwrap_or(0.0) > 100.0
+    };
+    let metrics = until(&address, "/metrics", "", many);
+    assert!(metrics.contains("flowbench_response_seconds_bucket{"), "{metrics}");
+    assert!(!metrics.contains("trace_id"), "a plain text has no exemplars");
+    let open = until(&address, "/metrics", "accept: application/openmetrics-text\r\n", many);
+    assert!(open.contains(" # {trace_id=\"") && open.ends_with("# EOF\n"), "{open}");
+    let page = until(&address, "/", "", |page| page.contains("Response time over time"));
+    assert!(page.contains("End gracefully") && page.contains("connect-src 'self'"));
+    let result = until(&address, "/report.json", "", |_| true);
+    let result: serde_json::Value = serde_json::from_str(&result).expect("it is JSON");
+    assert_eq!(result["scenarios"][0]["name"], "search");
+    if let Some(python) = parsers() {
+        for (module, text) in [("parser", &metrics), ("openmetrics.parser", &open)] {
+            let program = format!(
+                "import sys\nfrom prometheus_client.{module} import text_string_to_metric_families as read\n\
+                 found = {{f.name: f for f in read(sys.stdin.read())}}\n\
+                 print(found['flowbench_response_seconds'].type)"
+            );
+            let mut child = Command::new(python)
+                .args(["-c", &program])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("it starts");
+            child.stdin.take().expect("piped").write_all(text.as_bytes()).expect("it reads");
+            let output = child.wait_with_output().expect("it ends");
+            assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "histogram", "{module}");
+        }
+    }
+    // Others neither see it nor end it.
+    for (method, path, headers, status) in [
+        ("GET", "/", "host: evil.example\r\n", 403),
+        ("POST", "/end", "origin: http://evil.example\r\n", 403),
+        ("POST", "/end", "origin: null\r\n", 403),
+        ("GET", "/end", "", 405),
+        ("GET", "/etc/passwd", "", 404),
+    ] {
+        assert_eq!(ask(&address, method, path, headers).0, status, "{method} {path} {headers}");
+    }
+    assert_eq!(ask(&address, "POST", "/end", "").0, 202);
+    let ran = running.end();
+    assert_eq!(ran.code, Some(130), "{}", ran.out);
+    assert_eq!(place.report()["scenarios"][0]["end"]["reason"], "interrupted");
+}
+
+#[test]
+fn other_machines_need_a_token() {
+    let place = Place::new(SUITE);
+    let refused = place.command(&["--listen", "0.0.0.0:0"]).output().expect("it was built");
+    let refused = Ran::new(refused);
+    assert!(refused.ends(2).err.contains("say `--listen-anywhere` too"), "{}", refused.err);
+    let (_place, running, address) = served(&["--listen-anywhere"]);
+    assert!(address.ends_with("/?token=sesame"), "{address}");
+    let asked = |path: &str, headers: &str| ask(&address, "GET", path, headers).0;
+    assert_eq!(asked("/", ""), 401);
+    assert_eq!(asked("/?token=sesame2", ""), 401);
+    assert_eq!(asked("/metrics?token=sesame", ""), 200);
+    assert_eq!(asked("/metrics", "authorization: Bearer sesame\r\n"), 200);
+    assert_eq!(ask(&address, "POST", "/end", "").0, 401);
+    assert_eq!(ask(&address, "POST", "/end?token=sesame", "").0, 202);
+    assert_eq!(running.end().code, Some(130));
+}
+
+#[test]
+fn a_browser_shows_the_run_as_it_goes_and_the_report_after_it() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
+    runtime.block_on(async {
+        let Some(mut browser) = Browser::open().await else { return };
+        let (_place, running, address) = served(&[]);
+        browser.call("Page.navigate", json!({"url": format!("http://{address}")})).await;
+        let requests = "Number((document.querySelector('table.scenarios tbody td:nth-child(3)') || {}).textContent) || 0";
+        let value = async |browser: &mut Browser, expression: &str| {
+            let asked = json!({"expression": expression, "returnByValue": true});
+            browser.call("Runtime.evaluate", asked).await["result"]["value"].clone()
+        };
+        let wait = async |browser: &mut Browser, condition: &str| {
+            let began = Instant::now();
+            while value(browser, condition).await != json!(true) {
+                assert!(began.elapsed() < Duration::from_secs(60), "{condition}");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        };
+        wait(&mut browser, &format!("({requests}) > 50")).await;
+        let first = value(&mut browser, requests).await.as_f64().expect("a number");
+        wait(&mut browser, &format!("({requests}) > {first} + 100")).await;
+        value(&mut browser, "document.querySelector('.live button').click()").await;
+        wait(&mut browser, "document.querySelector('.live') === null").await;
+        wait(&mut browser, "document.querySelector('h1').textContent === 'Interrupted'").await;
+        assert_eq!(running.end().code, Some(130));
+    });
+}
+
+#[test]
+fn a_search_is_seen_as_it_goes() {
+    let place = Place::new(
+        "name: found
+flows: {mine: {embedded: {executors: [{name: e, service_time: 10ms, concurrency: 1}]}}}
+scenarios:
+  - name: search
+    documents: {text: {words: 3}}
+    request_size: 1
+    protocol: http
+    load: {rate: 10/s, duration: 60s}",
+    );
+    let (place, running, address) = served_by(
+        place,
+        &[
+            "capacity",
+            "suite.yaml",
+            "--objective",
+            "p90 < 100ms",
+            "--rate",
+            "20/s..1000/s",
+            "--trial",
+            "3s",
+            "--skip-overload",
+            "--precision",
+            "40%",
+            "--confidence",
+            "90%",
+            "--listen",
+            "127.0.0.1:0",
+            "--out",
+            "out",
+        ],
+    );
+    // The first trial, then what was found by those that are over.
+    until(&address, "/", "", |page| page.contains("running: ") && page.contains("/s</b>"));
+    until(&address, "/metrics", "", |text| text.contains("flowbench_response_seconds_count{"));
+    let page = until(&address, "/", "", |page| page.contains("href=\"/run\""));
+    assert!(page.contains("Trials") && page.contains("connect-src 'self'"), "{page}");
+    let run = until(&address, "/run", "", |page| page.contains("Response time over time"));
+    assert!(run.contains("href=\"/\">all runs"), "{run}");
+    until(&address, "/metrics", "", |text| {
+        let line = text.lines().find(|line| line.starts_with("flowbench_capacity_trials{"));
+        line.is_some_and(|line| !line.ends_with(" 0"))
+    });
+    assert_eq!(ask(&address, "POST", "/end", "").0, 202);
+    assert_eq!(running.end().code, Some(130));
+    assert!(place.path("out/capacity.json").is_file());
+}
+
+#[test]
+fn a_gate_is_seen_as_it_goes() {
+    let place = Place::new(
+        "flows:
+  a: {embedded: {executors: [{name: e, service_time: 5ms}]}}
+  b: {embedded: {executors: [{name: e, service_time: 5ms}]}}
+scenarios:
+  - name: search
+    flow: a
+    documents: {text: {words: 3}}
+    request_size: 1
+    load: {rate: 100/s, duration: 2s}",
+    );
+    let (_place, running, address) = served_by(
+        place,
+        &[
+            "gate",
+            "suite.yaml",
+            "--base-flow",
+            "a",
+            "--candidate-flow",
+            "b",
+            "--gate",
+            "p50 +1%",
+            "--runs",
+            "40",
+            "--listen",
+            "127.0.0.1:0",
+        ],
+    );
+    until(&address, "/", "", |page| page.contains("running: base 1"));
+    let flow = |name: &str| format!("flow=\"{name}\"");
+    until(&address, "/metrics", "", |text| text.contains(&flow("a")));
+    until(&address, "/metrics", "", |text| text.contains(&flow("b")));
+    assert_eq!(ask(&address, "POST", "/end", "").0, 202);
+    assert_eq!(running.end().code, Some(130));
+}
