@@ -21,6 +21,7 @@ mod meet;
 mod merge;
 mod mutate;
 mod noise;
+mod otlp;
 mod pages;
 mod part;
 mod plan;

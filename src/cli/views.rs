@@ -1,8 +1,9 @@
-//! Who sees a run while it goes on: pages and Prometheus (`--listen`).
+//! Who sees a run while it goes on: pages and Prometheus (`--listen`), and a receiver of OpenTelemetry (`--otlp`).
 
 use std::sync::Arc;
 
 use super::listen::{self, ListenArgs};
+use super::otlp::{OtlpArgs, Push};
 use super::print;
 use super::problem::Problem;
 use crate::engine::Stop;
@@ -12,12 +13,15 @@ use crate::run::Board;
 pub(super) struct ViewArgs {
     #[command(flatten)]
     listen: ListenArgs,
+    #[command(flatten)]
+    otlp: OtlpArgs,
 }
 
 /// Those who look, and what they look at.
 pub(super) struct Views {
     board: Arc<Board>,
     is_served: bool,
+    push: Option<Push>,
 }
 
 impl ViewArgs {
@@ -28,19 +32,23 @@ impl ViewArgs {
         if let Some(page) = &page {
             print::tell(format_args!("the run as it goes: {page}"));
         }
-        Ok(Views { board, is_served: page.is_some() })
+        let push = self.otlp.start(&board)?;
+        Ok(Views { board, is_served: page.is_some(), push })
     }
 }
 
 impl Views {
     /// What they look at, where anybody does.
     pub(super) fn board(&self) -> Option<Arc<Board>> {
-        self.is_served.then(|| self.board.clone())
+        (self.is_served || self.push.is_some()).then(|| self.board.clone())
     }
 
     /// Says that all is over, and lets them have the result.
     pub(super) async fn close(self) {
         self.board.end();
+        if let Some(push) = self.push {
+            push.finish().await;
+        }
         if self.is_served {
             listen::last_look(&self.board).await;
         }

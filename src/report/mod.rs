@@ -16,6 +16,7 @@ mod json;
 mod junit;
 pub(crate) mod live;
 mod markdown;
+pub(crate) mod otlp;
 pub(crate) mod progress;
 mod prometheus;
 mod terminal;

@@ -24,6 +24,7 @@ mod metrics;
 mod parts;
 mod plain;
 mod printing;
+mod pushed;
 mod python;
 mod readme;
 mod reference;

@@ -42,6 +42,12 @@ pub(crate) fn parsers() -> Option<&'static Path> {
     asked_for(&PYTHON, "reports", "hdrh.log, junitparser, prometheus_client")
 }
 
+/// The interpreter of the environment with OpenTelemetry's messages; `None` as above.
+pub(crate) fn otlp() -> Option<&'static Path> {
+    static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    asked_for(&PYTHON, "otlp", "grpc, opentelemetry.proto.metrics.v1.metrics_pb2")
+}
+
 /// The interpreter of the environment that tests our own package; `None` as above.
 pub(crate) fn package() -> Option<&'static Path> {
     static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
