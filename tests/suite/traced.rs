@@ -126,3 +126,28 @@ fn a_link_without_a_place_for_the_id_is_refused() {
         ran.err
     );
 }
+
+#[test]
+fn a_mutation_has_a_trace_too() {
+    let (port, seen) = server();
+    let place = Place::new(&format!(
+        "flows: {{f: {{host: 'http://127.0.0.1:{port}', family: v1}}}}
+scenarios:
+  - name: s
+    mutate: 'mutation {{ docs(data: {{text: \"a\"}}) {{ id }} }}'
+    load: {{clients: 2, requests: 100}}
+    trace: {{sample: 100%}}
+    thresholds: [requests == 100]"
+    ));
+    place.run(&["--out", "out"]);
+    let seen = seen.lock().expect("nobody panics with it").clone();
+    let ids: Vec<&str> =
+        seen.iter().flatten().filter_map(|parent| parent.split('-').nth(1)).collect();
+    assert_eq!(ids.len(), 100);
+    let traces = traces(&place);
+    let told =
+        ["slowest", "failed"].map(|list| traces[list].as_array().cloned().unwrap_or_default());
+    let told = told.concat();
+    assert!(!told.is_empty(), "{traces}");
+    assert!(told.iter().all(|one| ids.iter().any(|id| one["id"] == **id)), "{traces}");
+}

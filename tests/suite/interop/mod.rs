@@ -21,6 +21,7 @@ mod roundtrip;
 mod samples;
 mod streaming;
 mod tls;
+mod traced;
 mod watched;
 
 use flowbench::client::{Client, ClientConfig, TlsOptions};
