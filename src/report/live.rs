@@ -26,11 +26,12 @@ pub(crate) const RUN: &str = "/run";
 pub(crate) fn page(shown: &Shown, out: &mut dyn io::Write) -> io::Result<()> {
     let mut page = Vec::new();
     match &shown.found {
-        Some(Found::Capacity(capacity)) => html::write_capacity(capacity, &mut page)?,
+        Some(Found::Capacity(capacity)) if shown.over => html::write_capacity(capacity, &mut page)?,
+        Some(Found::Capacity(capacity)) => html::write_capacity_so_far(capacity, &mut page)?,
         Some(Found::Comparison(comparison)) => {
             compare::write(comparison, CompareFormat::Html, &mut page)?;
         }
-        None => html::write(&shown.summary, &mut page)?,
+        None => write_run(shown, &mut page)?,
     }
     let link = shown.found.is_some().then_some((RUN, "this run"));
     kept_up_to_date(shown, page, link, out)
@@ -42,9 +43,16 @@ pub(crate) fn page(shown: &Shown, out: &mut dyn io::Write) -> io::Result<()> {
 /// Errors of the writer.
 pub(crate) fn run_page(shown: &Shown, out: &mut dyn io::Write) -> io::Result<()> {
     let mut page = Vec::new();
-    html::write(&shown.summary, &mut page)?;
+    write_run(shown, &mut page)?;
     let link = shown.found.is_some().then_some(("/", "all runs"));
     kept_up_to_date(shown, page, link, out)
+}
+
+fn write_run(shown: &Shown, page: &mut Vec<u8>) -> io::Result<()> {
+    match shown.over {
+        true => html::write(&shown.summary, page),
+        false => html::write_so_far(&shown.summary, page),
+    }
 }
 
 fn kept_up_to_date(

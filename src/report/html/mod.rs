@@ -24,7 +24,7 @@ use serde::Serialize;
 use super::words::{capital, is_command, whole_numbers};
 use crate::record::summary::Summary;
 
-pub(super) use capacity::write as write_capacity;
+pub(super) use capacity::{write as write_capacity, write_so_far as write_capacity_so_far};
 
 /// All templates. The extension of their names turns escaping on.
 const TEMPLATES: [(&str, &str); 6] = [
@@ -79,4 +79,14 @@ pub(super) fn render(
 pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
     let page = page::Page::new(summary).map_err(io::Error::other)?;
     render("report.html", &page, out)
+}
+
+/// Writes the page of a run that goes on.
+///
+/// # Errors
+///
+/// As [`write`].
+pub(super) fn write_so_far(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
+    let page = page::Page::new(summary).map_err(io::Error::other)?;
+    render("report.html", &page.so_far(), out)
 }

@@ -178,6 +178,22 @@ impl Page {
             scenarios,
         })
     }
+
+    /// The same of a run that goes on. What is not decided yet will be, and is no finding.
+    pub(super) fn so_far(mut self) -> Page {
+        self.answer = match self.class {
+            "passed" => "So far, all thresholds hold.".into(),
+            "failed" => format!("So far: {}", self.answer),
+            _ => "Nothing is decided yet.".into(),
+        };
+        self.reasons.retain(|reason| reason.class == "failed");
+        (self.verdict, self.class) =
+            ("Running", if self.class == "failed" { "failed" } else { "running" });
+        for section in self.scenarios.iter_mut().filter(|section| section.class == "unjudged") {
+            (section.verdict, section.class) = ("undecided", "running");
+        }
+        self
+    }
 }
 
 /// Why a scenario did not pass or must not be quoted, in one sentence.

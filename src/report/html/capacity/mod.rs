@@ -22,6 +22,19 @@ pub(in crate::report) fn write(capacity: &Capacity, out: &mut dyn io::Write) -> 
     super::render("capacity.html", &Page::new(capacity), out)
 }
 
+/// The same of a search that goes on.
+pub(in crate::report) fn write_so_far(
+    capacity: &Capacity,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    let page = Page::new(capacity);
+    let (class, headline) = match page.class {
+        "unjudged" => ("running", "Searching".into()),
+        class => (class, format!("{} so far", page.headline)),
+    };
+    super::render("capacity.html", &Page { class, headline, ..page }, out)
+}
+
 #[derive(Serialize)]
 struct Page {
     title: String,
