@@ -407,7 +407,9 @@ fn lag(stretches: &[Stretch]) -> Figure {
     let lines = [Line { name: "p99".into(), values: stretches.iter().map(|s| s.lag).collect() }];
     let note = "From when requests were due to when they were written: our own lateness, and the time \
                 the Flow would not take them.";
-    series("Lag", note, stretches, &lines, "lag", ms_tick, |value| latency(Some(value)))
+    series("Send delay", note, stretches, &lines, "send delay", ms_tick, |value| {
+        latency(Some(value))
+    })
 }
 
 /// Latency breakdown of typical and slowest requests.

@@ -41,8 +41,19 @@ const LOOK: &str = r#"(() => {
         .filter(tick => touch(box(axis), box(tick))).map(tick => axis.textContent + " over " + tick.textContent)),
     };
   };
+  // Whatever is wider than its place has a shadow at the edge that says so.
+  const style = element => getComputedStyle(element);
+  const clips = element => element.scrollWidth > element.clientWidth + 1 && style(element).overflowX !== "visible"
+    && !element.closest(".sr") && style(element).backgroundImage === "none";
+  const size = text => {
+    const to = text.getScreenCTM();
+    return parseFloat(style(text).fontSize) * Math.hypot(to.a, to.b);
+  };
+  const shown = all("svg[role=img] text").filter(text => box(text).width > 0);
   return {
     title: document.title,
+    clipped: all("main *").filter(clips).map(element => element.tagName + "." + element.className),
+    smallest: Math.min(100, ...shown.map(size)),
     answer: document.querySelector("h1").textContent,
     headings: all("h2, h3").map(heading => heading.textContent.trim()),
     text: document.body.innerText,
@@ -60,6 +71,9 @@ struct Look {
     headings: Vec<String>,
     text: String,
     figures: Vec<Figure>,
+    clipped: Vec<String>,
+    /// Of all words in charts, in px.
+    smallest: f64,
     scripts: usize,
     width: u32,
     screen: u32,
@@ -96,6 +110,8 @@ async fn look(browser: &mut Browser, path: &Path, width: u32) -> Look {
     let page: Look = serde_json::from_value(told).expect("what the script tells");
     assert!(page.width <= page.screen, "{name}: {} px wide", page.width);
     assert_eq!(page.scripts, 1, "{name}");
+    assert!(page.clipped.is_empty(), "{name}: cut without a word: {:?}", page.clipped);
+    assert!(page.smallest >= 8.0, "{name}: {} px is too small to read", page.smallest);
     for figure in &page.figures {
         let name = format!("{name}: {}", figure.title);
         assert!(!figure.label.is_empty() && figure.rows > 0, "{name}: nothing to read out");
@@ -164,6 +180,34 @@ async fn capacity_pages_work_from_disk_in_a_browser() {
 }
 
 #[tokio::test]
+async fn the_page_of_a_comparison_works_from_disk_in_a_browser() {
+    let Some(mut browser) = Browser::open().await else { return };
+    let folder = folder().join("compared");
+    std::fs::create_dir_all(&folder).expect("target/ can be written");
+    let (_, summary) = runs().iter().find(|(name, _)| *name == "all-passed").expect("a run");
+    for side in ["base.json", "candidate.json"] {
+        let mut text = Vec::new();
+        report::write(summary, Format::Json, &mut text).expect("a vector takes all");
+        std::fs::write(folder.join(side), text).expect("it can be written");
+    }
+    let page = folder.join("comparison.html");
+    let compared = std::process::Command::new(env!("CARGO_BIN_EXE_flowbench"))
+        .args(["compare", "base.json", "--force", "--gate", "p50 +10%", "--gate", "error_rate +1%"])
+        .args(["-o", "comparison.html", "--", "candidate.json"])
+        .current_dir(&folder)
+        .output()
+        .expect("the binary was built");
+    assert!(page.is_file(), "{}", String::from_utf8_lossy(&compared.stderr));
+    for width in [1280, 390] {
+        let seen = look(&mut browser, &page, width).await;
+        let is_there =
+            seen.figures.iter().any(|figure| figure.title.starts_with("Shift of response"));
+        assert!(is_there, "{:?}", seen.headings);
+    }
+    browser.close().await;
+}
+
+#[tokio::test]
 async fn pages_work_from_disk_in_a_browser() {
     let Some(mut browser) = Browser::open().await else { return };
     let folder = folder().join("browser");
@@ -191,7 +235,7 @@ async fn pages_work_from_disk_in_a_browser() {
                     "Response time over time",
                     "Throughput",
                     "Requests in flight",
-                    "Lag",
+                    "Send delay",
                     "Latency breakdown: typical and slowest 1 %",
                     "Time per hop",
                     "Assertions",
