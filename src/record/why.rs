@@ -123,7 +123,8 @@ const FACTORS_MAX: usize = 10;
 /// Looks at a sample of `of` requests. `steps`: their names.
 pub fn why(sample: &[Sampled], of: u64, steps: &[&str]) -> WhySummary {
     let mut rows: Vec<&Sampled> = sample.iter().collect();
-    rows.sort_by_key(|row| row.done);
+    // By when they were due: of those that end last, all are slow.
+    rows.sort_by_key(|row| row.done.saturating_sub(row.response));
     let mut times: Vec<_> =
         rows.iter().filter(|row| row.outcome == Outcome::Ok).map(|row| row.response).collect();
     times.sort_unstable();

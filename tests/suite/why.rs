@@ -24,7 +24,7 @@ fn first(why: &Value) -> (String, String) {
 #[test]
 fn a_replica_that_is_ten_times_slower_is_found_first() {
     let place = Place::new(
-        "flows: {f: {embedded: {executors: [{name: a}, {name: e, service_time: 2ms, replicas: 10, slow_replica: {replica: 3, factor: 10}}]}}}
+        "flows: {f: {embedded: {executors: [{name: a}, {name: e, service_time: 20ms, replicas: 10, slow_replica: {replica: 3, factor: 10}}]}}}
 scenarios:
   - name: s
     documents: {count: 3000, text: {words: 1..40}, tags: {lang: \"${{ choice(['de', 'en', 'fr']) }}\"}}
@@ -134,8 +134,8 @@ const COSTLY: &str = "
     grace: 20s
     thresholds: [p50 < 10s]";
 
-const COSTLY_FLOW: &str = "executors: [{name: a}, {name: costly, concurrency: 64, when: {tags__lang: {$eq: de}}, \
-     service_time: {per_document: 300ms}}]";
+const COSTLY_FLOW: &str = "executors: [{name: a}, {name: costly, concurrency: 512, when: {tags__lang: {$eq: de}}, \
+     service_time: {per_document: 1500ms}}]";
 
 #[test]
 fn a_run_that_was_killed_says_what_was_slow_and_what_its_flow_told() {
@@ -149,7 +149,7 @@ fn a_run_that_was_killed_says_what_was_slow_and_what_its_flow_told() {
     let begun = std::time::Instant::now();
     let journal = place.path("out/journal.jsonl");
     // The sample has to be large enough to say anything.
-    while std::fs::metadata(&journal).map_or(0, |file| file.len()) < 1_500_000 {
+    while std::fs::metadata(&journal).map_or(0, |file| file.len()) < 1_000_000 {
         assert!(begun.elapsed() < Duration::from_secs(55), "so much is told");
         std::thread::sleep(Duration::from_millis(200));
     }
@@ -182,8 +182,12 @@ fn parts_that_are_merged_say_what_was_slow() {
     }
     let merge = ["merge", "out", "--out", "out", "-q"];
     place.any(&merge).output().expect("it was built");
-    let why = &place.report()["scenarios"][0]["why"];
+    let scenario = &place.report()["scenarios"][0];
+    let why = &scenario["why"];
     assert_eq!(first(why), ("value".into(), "lang=de".into()));
-    // Each part samples 2000 of its 3000, as two workers do.
-    assert_eq!((why["sampled"].as_u64(), why["of"].as_u64()), (Some(4000), Some(6000)), "{why}");
+    // Each part samples 2000 of its 3000, as two workers do. Those that were given up never ended.
+    let count = |name: &str| scenario["requests"][name].as_u64().expect("a number");
+    let ended = count("sent") - count("abandoned");
+    assert_eq!(why["of"].as_u64(), Some(ended), "{scenario}");
+    assert!((3900..=4000).contains(&why["sampled"].as_u64().expect("a number")), "{why}");
 }
