@@ -1,10 +1,11 @@
 """A receiver of OTLP metrics over gRPC and HTTP, of the official messages. Keeps what it gets, as JSON, a line each push.
 
-    collector.py FILE [STATUS]      answers pushes over HTTP with this status
+    collector.py FILE [STATUS [CERTIFICATE KEY]]
 
-Prints the ports of gRPC and HTTP, and ends with its standard input."""
+STATUS is what it answers over HTTP. With a certificate, both are encrypted. Prints the ports of gRPC and HTTP, and ends with its standard input."""
 
 import json
+import ssl
 import sys
 import threading
 from concurrent import futures
@@ -59,9 +60,16 @@ class Http(BaseHTTPRequestHandler):
 
 server = grpc.server(futures.ThreadPoolExecutor(4))
 rpc.add_MetricsServiceServicer_to_server(Grpc(), server)
-port = server.add_insecure_port("127.0.0.1:0")
-server.start()
 web = ThreadingHTTPServer(("127.0.0.1", 0), Http)
+if len(sys.argv) > 3:
+    certificate, key = (open(path, "rb").read() for path in sys.argv[3:5])
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(key, certificate)]))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*sys.argv[3:5])
+    web.socket = context.wrap_socket(web.socket, server_side=True)
+else:
+    port = server.add_insecure_port("127.0.0.1:0")
+server.start()
 threading.Thread(target=web.serve_forever, daemon=True).start()
 print(port, web.server_address[1], flush=True)
 sys.stdin.read()

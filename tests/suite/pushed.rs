@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 
 use crate::interop::python::{files, otlp};
+use crate::interop::tls;
 use crate::meet::free_address;
 use crate::run::{Place, Ran};
 use crate::watched::Served;
@@ -22,11 +23,17 @@ struct Collector {
 impl Collector {
     /// `None` where there is no Python for it. `status`: what it answers over HTTP.
     fn start(place: &Place, status: u16) -> Option<Collector> {
+        Collector::with(place, status, &[])
+    }
+
+    /// `tls`: its certificate and key, if it is encrypted.
+    fn with(place: &Place, status: u16, tls: &[&std::path::Path]) -> Option<Collector> {
         let file = place.path("pushed.jsonl");
         let mut child = Command::new(otlp()?)
             .arg(files().join("collector.py"))
             .arg(&file)
             .arg(status.to_string())
+            .args(tls)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -240,4 +247,132 @@ fn an_address_or_header_that_is_none_is_refused_before_the_run() {
         let ran = place.run(arguments);
         assert!(ran.ends(2).err.contains(expected), "{arguments:?}: {}", ran.err);
     }
+}
+
+#[test]
+fn receivers_behind_tls_are_verified() {
+    let place = place(FLOW, "1500ms");
+    let tls = tls::files();
+    let collector = Collector::with(&place, 200, &[&tls.server_cert, &tls.server_key]);
+    let Some(collector) = collector else { return };
+    let urls = [
+        format!("grpcs://localhost:{}", collector.grpc),
+        format!("https://localhost:{}", collector.http),
+    ];
+    for (number, url) in urls.iter().enumerate() {
+        let pushed = |ca: Option<&std::path::Path>| {
+            let mut command = place.command(&["--otlp", url, "--out", "out", "--quiet"]);
+            ca.map(|ca| command.env("OTEL_EXPORTER_OTLP_CERTIFICATE", ca));
+            Ran::new(command.output().expect("it was built"))
+        };
+        assert!(
+            pushed(Some(&tls.other_ca)).ends(0).err.contains("pushes of metrics failed"),
+            "{url}"
+        );
+        assert_eq!(collector.pushes().len(), 0, "{url}");
+        assert_eq!(pushed(Some(&tls.ca)).ends(0).err, "", "{url}");
+        let pushes = collector.pushes();
+        assert!(!pushes.is_empty(), "{url}");
+        assert_eq!(pushes[0]["how"], ["grpc", "http"][number]);
+        std::fs::write(&collector.file, "").expect("it can be written");
+    }
+}
+
+#[test]
+fn connected_parts_push_the_whole_and_what_each_of_the_others_sent() {
+    let flow = Served::with("family: v2\nexecutors: [{name: e, service_time: 4ms}]");
+    let place = place(&format!("{{host: '{}'}}", flow.address()), "3s");
+    let Some(collector) = Collector::start(&place, 200) else { return };
+    let (url, meet) = (format!("grpc://127.0.0.1:{}", collector.grpc), free_address());
+    let parts = ["1/2", "2/2"].map(|part| {
+        let mut command =
+            place.command(&["--otlp", &url, "--out", "out", "--quiet", "--part", part]);
+        command.args(["--meet", &meet]).env("FLOWBENCH_MEET_TOKEN", "0123456789abcdef0123");
+        command.spawn().expect("the binary was built")
+    });
+    for part in parts {
+        let ran = Ran::new(part.wait_with_output().expect("it ends"));
+        assert_eq!(ran.ends(0).err, "");
+    }
+    let requests = &place.report()["scenarios"][0]["requests"];
+    let mut last = std::collections::BTreeMap::new();
+    for push in collector.pushes() {
+        let resource = attributes(&push["request"]["resourceMetrics"][0]["resource"]["attributes"]);
+        let part = resource.iter().find_map(|one| one.strip_prefix("flowbench.part="));
+        last.insert(part.unwrap_or_default().to_owned(), push);
+    }
+    let parts: Vec<&str> = last.keys().map(String::as_str).collect();
+    assert_eq!(parts, ["", "2/2"]);
+    let ok = |part: &str| count(&last[part], "flowbench.requests", "outcome=ok");
+    assert_eq!(ok(""), requests["ok"]);
+    assert!(ok("2/2") > 0 && ok("2/2") < ok(""), "{} of {}", ok("2/2"), ok(""));
+}
+
+#[test]
+fn a_search_and_a_gate_push_what_they_do() {
+    let place = Place::new(
+        "flows:
+  a: {embedded: {executors: [{name: e, service_time: 5ms}]}}
+  b: {embedded: {executors: [{name: e, service_time: 5ms}]}}
+scenarios:
+  - name: search
+    flow: a
+    documents: {text: {words: 3}}
+    request_size: 1
+    load: {rate: 20/s, duration: 2s}",
+    );
+    let Some(collector) = Collector::start(&place, 200) else { return };
+    let url = format!("grpc://127.0.0.1:{}", collector.grpc);
+    let ran = |arguments: &[&str]| {
+        let more = [arguments, &["--otlp", &url, "--quiet"]].concat();
+        Ran::new(place.any(&more).output().expect("it was built"))
+    };
+    let searched = ran(&[
+        "capacity",
+        "suite.yaml",
+        "--objective",
+        "mean < 10s",
+        "--rate",
+        "60/s..120/s",
+        "--trial",
+        "2s",
+        "--skip-overload",
+        "--precision",
+        "50%",
+        "--confidence",
+        "80%",
+        "--out",
+        "out",
+    ]);
+    assert_eq!(searched.err, "", "{}", searched.out);
+    let last = collector.pushes().pop().expect("a push");
+    let capacity =
+        std::fs::read_to_string(place.path("out/capacity.json")).expect("it was written");
+    let capacity: Value = serde_json::from_str(&capacity).expect("JSON");
+    let trials = capacity["trials"].as_array().expect("a list").len();
+    let told = points(&last, "flowbench.capacity.trials");
+    assert_eq!(told[0].1["asDouble"].as_f64(), Some(trials as f64), "{last}");
+    std::fs::write(&collector.file, "").expect("it can be written");
+    let gate = [
+        "gate",
+        "suite.yaml",
+        "--base-flow",
+        "a",
+        "--candidate-flow",
+        "b",
+        "--gate",
+        "p50 +900%",
+        "--runs",
+        "1",
+        "--force",
+    ];
+    ran(&gate);
+    let pushes = collector.pushes();
+    let flows: std::collections::BTreeSet<String> = pushes
+        .iter()
+        .flat_map(|push| points(push, "flowbench.arrivals"))
+        .flat_map(|(attributes, _)| attributes)
+        .filter(|one| one.starts_with("flow="))
+        .collect();
+    assert_eq!(flows.into_iter().collect::<Vec<_>>(), ["flow=a", "flow=b"]);
 }

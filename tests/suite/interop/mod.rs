@@ -20,7 +20,7 @@ pub(crate) mod python;
 mod roundtrip;
 mod samples;
 mod streaming;
-mod tls;
+pub(crate) mod tls;
 mod traced;
 mod watched;
 

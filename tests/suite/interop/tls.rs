@@ -9,20 +9,20 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use super::python::{alone, kept};
 
 /// PEM files.
-pub(super) struct TlsFiles {
+pub(crate) struct TlsFiles {
     /// The authority that signed all the others but `other_ca`.
-    pub(super) ca: PathBuf,
+    pub(crate) ca: PathBuf,
     /// An authority that signed none of them.
-    pub(super) other_ca: PathBuf,
+    pub(crate) other_ca: PathBuf,
     /// For `localhost`, `127.0.0.1` and `flow.internal`.
-    pub(super) server_cert: PathBuf,
-    pub(super) server_key: PathBuf,
+    pub(crate) server_cert: PathBuf,
+    pub(crate) server_key: PathBuf,
     pub(super) client_cert: PathBuf,
     pub(super) client_key: PathBuf,
 }
 
 /// The files, made if they are not there.
-pub(super) fn files() -> &'static TlsFiles {
+pub(crate) fn files() -> &'static TlsFiles {
     static FILES: OnceLock<TlsFiles> = OnceLock::new();
     FILES.get_or_init(|| {
         let folder = kept().join("tls");
