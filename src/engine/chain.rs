@@ -8,8 +8,9 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::choose::Pick;
+use super::error::{FeedError, NextError};
 use super::exchange::{Told, exchange};
-use super::feed::{Batch, FeedError};
+use super::feed::Batch;
 use super::make::{Maker, Spoken};
 use crate::assertion::{Capture, Exchange, Reads};
 use crate::client::{Reply, Request};
@@ -17,8 +18,7 @@ use crate::plan::{Repeat, Step};
 use crate::random::Key;
 use crate::schedule::Pause;
 use crate::template::TemplateError;
-use crate::units::Span;
-use crate::wire::{DecodeError, Map};
+use crate::wire::Map;
 
 /// The way from each step to the next. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -58,53 +58,6 @@ pub(crate) struct Kept {
     pub captured: Map,
     /// When the first request of a step was due that is being repeated.
     pub polling: Option<Instant>,
-}
-
-/// Why an iteration could not go on to its next step.
-#[derive(Debug, thiserror::Error)]
-pub enum NextError {
-    /// Something was to be kept of a response that is not what it should be.
-    #[error("the response cannot be decoded: {0}")]
-    Decode(DecodeError),
-    /// The response does not have what was to be kept.
-    #[error("`{name}` could not be kept")]
-    Capture {
-        /// Its key under `captured`.
-        name: String,
-        /// Why the expression has no value.
-        #[source]
-        source: TemplateError,
-    },
-    /// The request cannot be made of what was kept.
-    #[error(transparent)]
-    Make(#[from] FeedError),
-    /// A step was repeated for as long as it may be.
-    #[error("`{until}` did not hold within {}", Span::new(*.at_most).unwrap_or_default())]
-    Repeat {
-        /// What was to hold.
-        until: String,
-        /// For how long it was asked.
-        at_most: Duration,
-        /// Why it had no value the last time.
-        #[source]
-        source: Option<TemplateError>,
-    },
-    /// Making the request panicked.
-    #[error("the request could not be made")]
-    Gone,
-}
-
-impl NextError {
-    /// The kind of error it is counted as.
-    pub(crate) fn kind(&self) -> &'static str {
-        match self {
-            NextError::Repeat { .. } => "repeat",
-            NextError::Decode(_)
-            | NextError::Capture { .. }
-            | NextError::Make(_)
-            | NextError::Gone => "capture",
-        }
-    }
 }
 
 impl Chain {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::chain::NextError;
+use super::error::NextError;
 use crate::client::{CallError, Reply, Timing};
 
 /// Hears what happens, in the order in which it happens. One listener belongs to one worker, so it

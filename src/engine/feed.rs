@@ -3,7 +3,6 @@
 //! Bodies are made ahead of need on other threads and handed over through a bounded queue; a body
 //! that never changes is made once. So the path of a request neither makes nor encodes anything.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -12,14 +11,11 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::error::FeedError;
 use super::event::Traits;
 use super::source::Budget;
 use crate::client::Request;
-use crate::documents::{DocumentError, TwoContents};
-use crate::plan::HttpError;
-use crate::template::TemplateError;
 use crate::units::Part;
-use crate::wire::{EncodeError, Misfit};
 
 /// One request, ready to be sent.
 #[derive(Clone, Debug)]
@@ -32,49 +28,6 @@ pub(crate) struct Batch {
     pub index: u64,
     /// What is known of it.
     pub traits: Traits,
-}
-
-/// Why a request could not be made. Ends the scenario: the next would fail as well.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum FeedError {
-    /// It could not be generated or encoded.
-    #[error("request {index}")]
-    Make {
-        /// Which request, from 0.
-        index: u64,
-        /// What went wrong. Shared, because a feed hands its error on to every worker.
-        #[source]
-        source: Arc<MakeError>,
-    },
-    /// The data set has an entry that this Flow's Documents have no place for.
-    #[error(transparent)]
-    TwoContents(TwoContents),
-    /// The thread that makes them is gone.
-    #[error("the thread that makes the requests ended in the middle")]
-    Gone,
-}
-
-/// What kept a request from being made.
-#[derive(Debug, thiserror::Error)]
-pub enum MakeError {
-    /// A Document could not be generated or read.
-    #[error(transparent)]
-    Document(#[from] DocumentError),
-    /// A Document does not fit the schema that the Flow told of the endpoint.
-    #[error(transparent)]
-    Fit(#[from] Misfit),
-    /// A parameter or a variable of a mutation has no value.
-    #[error(transparent)]
-    Parameters(#[from] TemplateError),
-    /// A plain HTTP request has a part without a value, or one that HTTP does not allow.
-    #[error(transparent)]
-    Http(#[from] HttpError),
-    /// A Document or a parameter that has no place in the protocol's messages.
-    #[error(transparent)]
-    Encode(#[from] EncodeError),
-    /// The thread that makes requests did not start.
-    #[error(transparent)]
-    Thread(#[from] io::Error),
 }
 
 /// A stream of requests.

@@ -12,7 +12,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::busy::Busy;
-use super::chain::{Chain, Kept, NextError};
+use super::chain::{Chain, Kept};
+use super::error::NextError;
 use super::event::{Arrival, Event, Finished, Iteration, Listener, Outcome, Traits};
 use super::feed::Batch;
 use super::{Slots, StepAnswer};

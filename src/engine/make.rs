@@ -12,8 +12,9 @@ use rayon::prelude::*;
 use tokio::sync::mpsc;
 
 use super::choose::Pick;
+use super::error::{FeedError, MakeError};
 use super::event::Traits;
-use super::feed::{Batch, Feed, FeedError, MakeError, Queued, Room, Same};
+use super::feed::{Batch, Feed, Queued, Room, Same};
 use super::source::Budget;
 use crate::client::{HttpRequestError, Request, RequestHeaders, TraceParent};
 use crate::documents::{Documents, TwoContents};

@@ -21,6 +21,7 @@ mod backoff;
 pub mod busy;
 pub mod chain;
 pub(crate) mod choose;
+pub mod error;
 pub mod event;
 pub(crate) mod examine;
 mod exchange;
@@ -46,8 +47,9 @@ use crate::clock::Clock;
 use backoff::Backoff;
 use busy::Busy;
 use chain::{Chain, Kept};
+use error::FeedError;
 use event::{Event, Finished, Listener};
-use feed::{Batch, Feed, FeedError};
+use feed::{Batch, Feed};
 use flight::{Flight, Free};
 use source::{Next, Over, Source};
 
