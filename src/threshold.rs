@@ -124,10 +124,8 @@ impl Evidence {
         let whole = scenario.part.is_none();
         let active = match &scenario.active_time_ms {
             Some(active) => Some(active.to_histogram()?),
-            // A single request has no pauses in it.
-            None => scenario
-                .steps
-                .is_empty()
+            // A single request has no pauses in it. What is left of steps in a window does not tell.
+            None => (whole && scenario.steps.is_empty())
                 .then(|| scenario.response_time_ms.to_histogram())
                 .transpose()?,
         };

@@ -158,7 +158,8 @@ impl ScenarioSummary {
             error_rate: requests.error_rate(),
             response_time_ms: Latency::new(&response),
             service_time_ms: Latency::new(&service),
-            active_time_ms: None,
+            // A single request has no pauses in it; those of steps are not kept by the second.
+            active_time_ms: self.steps.is_empty().then(|| Latency::new(&response)),
             // How often each was chosen is known of the whole run only.
             choices: Vec::new(),
             first_response_ms: Latency::default(),

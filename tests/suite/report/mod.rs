@@ -320,3 +320,32 @@ fn a_run_that_was_killed_is_told_from_its_journal() {
     // The next run into the same folder leaves the journal of the killed one alone.
     assert!(journal.exists());
 }
+
+#[test]
+fn time_without_pauses_is_not_told_of_a_window_that_does_not_know_it() {
+    let place = crate::run::Place::new(
+        "scenarios:
+  - name: steps
+    load: {rate: 20/s, duration: 2s}
+    steps: [{name: a, think_time: 200ms}, {name: b}]
+  - name: single
+    load: {rate: 20/s, duration: 2s}
+",
+    );
+    place.run(&["--out", "out"]).ends(0);
+    let judged = |window: &[&str]| {
+        let arguments = [
+            &["report", "out/report.json", "--threshold", "active.p50 < 150ms", "-f", "json"],
+            window,
+        ];
+        let ran = place.any(&arguments.concat()).output().expect("it was built");
+        let ran = crate::run::Ran::new(ran);
+        let report: serde_json::Value = serde_json::from_str(&ran.out).expect("it is JSON");
+        [0, 1].map(|n| {
+            let thresholds = report["scenarios"][n]["thresholds"].as_array().expect("a list");
+            thresholds.last().expect("one")["verdict"].clone()
+        })
+    };
+    assert_eq!(judged(&[]), ["held", "held"]);
+    assert_eq!(judged(&["--from", "0s", "--to", "2s"]), ["not_judged", "held"]);
+}
