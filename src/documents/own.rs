@@ -38,9 +38,11 @@ const ARRAY_KEYS: [&str; 5] = ["shape", "dtype", "distribution", "normalize", "v
 /// How deep fields may be within one another.
 const NESTING_MAX: usize = 32;
 
-/// The pattern of the files that one of the fields has the bytes of, and its name.
-pub(super) fn files_of(fields: &indexmap::IndexMap<String, Template>) -> Option<(&str, String)> {
-    fields.iter().find_map(|(name, field)| {
+/// The fields that have the bytes of files, and the patterns of these.
+pub(super) fn files_of(
+    fields: &indexmap::IndexMap<String, Template>,
+) -> impl Iterator<Item = (&str, String)> {
+    fields.iter().filter_map(|(name, field)| {
         let value = field.to_json();
         let map = value.as_object()?;
         let map = match map.get("blob").filter(|_| map.len() == 1) {

@@ -201,7 +201,17 @@ impl DataSet {
         max: ByteSize,
         problems: &mut Vec<Problem>,
     ) -> Option<DataSet> {
-        let own = spec.fields.as_ref().and_then(files_of);
+        let mut all_own = spec.fields.iter().flat_map(files_of);
+        let own = all_own.next();
+        if let (Some((first, pattern)), Some((second, _))) = (&own, all_own.next()) {
+            let other = at.key("fields").key(first).find(pattern).place();
+            at.key("fields").name(second).problem(
+                problems,
+                "only one field can have the bytes of files",
+                |problem| problem.see(other, "the other one"),
+            );
+            return None;
+        }
         let files = match (&spec.blob, &own) {
             (Some(BlobSpec::Files(pattern)), _) => Some(pattern),
             (_, Some((_, pattern))) => Some(pattern),
