@@ -334,8 +334,7 @@ impl Fields {
                 document.uri.clear();
                 document.blob.take()
             });
-            document.extra.extend(own.make(scope("fields"), files.flatten())?);
-            document.set_own_schema();
+            document.set_own_fields(own.make(scope("fields"), files.flatten())?);
         }
         if let Some(children) = &self.chunks {
             let (parent, granularity, adjacency) =

@@ -158,6 +158,19 @@ impl Document {
         }
     }
 
+    /// Sets fields of a schema of the user's own. Its id is that of every Document.
+    pub fn set_own_fields(&mut self, fields: Vec<(String, proto::v2::NodeProto)>) {
+        for (name, field) in fields {
+            match field.content {
+                Some(proto::v2::node_proto::Content::Text(id)) if name == "id" => self.id = id,
+                content => {
+                    self.extra.insert(name, proto::v2::NodeProto { content, ..field });
+                }
+            }
+        }
+        self.set_own_schema();
+    }
+
     /// The names of the fields that are set, as they are sent to a Flow of v2.
     pub fn set_fields(&self) -> impl Iterator<Item = &str> {
         let named = super::v2::NAMES.iter().copied().filter(|name| super::v2::is_set(self, name));

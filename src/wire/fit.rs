@@ -92,6 +92,9 @@ impl From<EncodeError> for Misfit {
     }
 }
 
+/// Whole numbers from here on are not all doubles, as which messages hold those of more than 32 bits.
+const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+
 impl Schema {
     /// Makes a Document fit: each field gets the type that is wanted, and what v1 calls by a name of its own
     /// goes by the schema's. Nothing is done for the default schema, which v1's fields are made for and whose
@@ -124,15 +127,24 @@ impl Schema {
                 self.bytes_within(&field.kind, node);
             }
         }
+        // One of this name is v1's as well, which has read it as text.
+        let is_blob =
+            |field: &super::schema::Field| field.name == "blob" && field.kind == Kind::Bytes;
+        if !self.is_default()
+            && self.root().fields.iter().any(is_blob)
+            && let Some(blob) = document.blob.as_mut()
+            && let Some(decoded) = str::from_utf8(blob).ok().and_then(bytes_of_text)
+        {
+            *blob = decoded.into();
+        }
     }
 
     fn bytes_within(&self, kind: &Kind, node: &mut NodeProto) {
         let Some(content) = &mut node.content else { return };
         match (kind, content) {
             (Kind::Bytes, Content::Text(text)) => {
-                let decoded = base64::engine::general_purpose::STANDARD.decode(&*text).ok();
-                let decoded = decoded.filter(|bytes| std::str::from_utf8(bytes).is_err());
-                let bytes = decoded.unwrap_or_else(|| std::mem::take(text).into_bytes());
+                let bytes =
+                    bytes_of_text(text).unwrap_or_else(|| std::mem::take(text).into_bytes());
                 *node = NodeProto::of_bytes(bytes.into());
             }
             // Where text is one of the kinds, it is text.
@@ -227,9 +239,18 @@ impl Schema {
             (Kind::Text, Content::Float(value)) => Content::Text(value.to_string()).into(),
             (Kind::Text, Content::Boolean(value)) => Content::Text(value.to_string()).into(),
             (Kind::Integer, content @ Content::Integer(_)) => back(content),
+            (Kind::Integer, Content::Float(value)) if value.abs() >= EXACT_MAX => {
+                return Err(Misfit::Type {
+                    field: path.to_owned(),
+                    wants:
+                        "a whole number of less than 2^53, as messages hold no larger one exactly"
+                            .into(),
+                    given: given(&back(Content::Float(value))),
+                });
+            }
             (Kind::Integer, Content::Float(value)) if value.fract() == 0.0 => whole(value),
             (Kind::Integer, Content::Text(text)) => match text.trim().parse::<i64>() {
-                Ok(value) => NodeProto::of_json(value.into()),
+                Ok(value) => return self.value(kind, NodeProto::of_json(value.into()), path),
                 Err(_) => return wrong(&back(Content::Text(text))),
             },
             (Kind::Float, content @ Content::Float(_)) => back(content),
@@ -385,6 +406,12 @@ impl Schema {
             Kind::OneOf(kinds) => kinds.iter().map(of).collect::<Vec<_>>().join(" or "),
         }
     }
+}
+
+/// The bytes that a text in base64 stands for, if no text could be them.
+fn bytes_of_text(text: &str) -> Option<Vec<u8>> {
+    let decoded = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
+    std::str::from_utf8(&decoded).is_err().then_some(decoded)
 }
 
 fn whole(value: f64) -> NodeProto {

@@ -219,3 +219,50 @@ fn a_schema_that_cannot_be_read_is_told_at_its_place() {
     let ran = Ran::new(place.any(&["check", "suite.yaml"]).output().expect("it was built"));
     assert!(ran.ends(2).err.contains("Documents of the v1 family have one schema"), "{}", ran.err);
 }
+
+#[test]
+fn what_fields_hold_arrives_whole_over_every_protocol() {
+    for (protocol, schema) in
+        PROTOCOLS.iter().flat_map(|protocol| [(protocol, OWN), (protocol, "any")])
+    {
+        let place = Place::new(&format!(
+            "flows: {{f: {{embedded: {{family: v2, schema: {schema}}}}}}}
+scenarios:
+  - name: s
+    protocol: {protocol}
+    documents: {{count: 2, fields: {{id: mine, blob: {{base64: AP/+}}, data: {{base64: AP/+}}, n: 9007199254740991}}}}
+    assert:
+      - response.docs[0].id == 'mine'
+      - request.docs[0].id == 'mine'
+      - response.docs[0].n == 9007199254740991
+"
+        ));
+        place.run(&[]).ends(0);
+        // Without a schema, bytes in JSON are no more than text.
+        if schema == OWN {
+            let text = std::fs::read_to_string(place.path("suite.yaml")).expect("it is there");
+            let more = "      - response.docs[0].blob | length == 3
+      - response.docs[0].data | length == 3
+      - request.docs[0].blob | length == 3
+";
+            std::fs::write(place.path("suite.yaml"), text + more).expect("it can be written");
+            place.run(&[]).ends(0);
+        }
+    }
+}
+
+#[test]
+fn a_whole_number_that_would_be_rounded_is_refused() {
+    let place = Place::new(&format!(
+        "flows: {{f: {{embedded: {{family: v2, schema: {OWN}}}}}}}
+scenarios:
+  - {{name: s, documents: {{count: 2, fields: {{n: 9007199254740993}}}}}}
+"
+    ));
+    let ran = place.run(&[]);
+    assert!(ran.out.contains("wants a whole number of less than 2^53"), "{} {}", ran.out, ran.err);
+}
+
+/// A schema with fields that v1 has, too.
+const OWN: &str = "{title: D, type: object, properties: {id: {type: string}, n: {type: integer}, \
+                   blob: {type: string, format: binary}, data: {type: string, format: binary}}}";
