@@ -72,7 +72,7 @@ impl Args {
     fn told(&self, path: &Path, suite: &LoadedSuite, plan: &Plan) -> String {
         let path = path.display();
         if self.resolved {
-            let resolved = source::to_yaml(&plan.resolved());
+            let resolved = source::to_yaml(&plan.secrets.mask_data(plan.resolved()));
             return match self.files.files.len() {
                 1 => resolved,
                 _ => format!("# {path}\n{resolved}"),

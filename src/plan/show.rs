@@ -33,6 +33,44 @@ pub(crate) fn without_folders(value: &mut Value) {
 }
 
 impl Plan {
+    /// Has credentials be shown nowhere that stand in the suite: in headers, and in the environment of commands.
+    pub(super) fn hide_credentials(&self) {
+        for flow in &self.flows {
+            for (name, value) in flow.credentials() {
+                self.secrets.add_credential(name, value);
+            }
+        }
+        for step in self.scenarios.iter().flat_map(|scenario| &scenario.steps) {
+            let own = step.headers.as_ref().map(|headers| headers.template.to_json());
+            let request = match &step.work {
+                Work::Http(http) => http.parts.template.to_json().get("headers").cloned(),
+                _ => None,
+            };
+            for headers in own.iter().chain(&request).filter_map(Value::as_object) {
+                for (name, value) in headers {
+                    if let Some(text) = value.as_str().filter(|text| !text.contains("${{")) {
+                        self.secrets.add_credential(name, text);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Flow {
+    /// Headers and variables, by name.
+    fn credentials(&self) -> impl Iterator<Item = (&str, &str)> {
+        let (env, clients): (&[(String, String)], _) = match &self.origin {
+            Origin::Embedded(_) => (&[], [].as_slice()),
+            Origin::Remote(clients) => (&[], clients.as_slice()),
+            Origin::Command { launch, clients } => (&launch.env, clients.as_slice()),
+        };
+        let headers = clients.iter().flat_map(|client| &client.headers);
+        headers.chain(env).map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+impl Plan {
     /// The plan in the words of a scenario file.
     pub fn resolved(&self) -> Value {
         let mut documents = Map::new();
@@ -305,7 +343,10 @@ fn show_step(step: &Step) -> Map {
         }
         Work::Http(http) => {
             let mut request = Map::from_iter([("method".to_owned(), http.method.clone().into())]);
-            if let Value::Object(parts) = show_parameters(&http.parts) {
+            if let Value::Object(mut parts) = show_parameters(&http.parts) {
+                if let Some(headers) = parts.remove("headers") {
+                    parts.insert("headers".into(), show_headers(headers));
+                }
                 request.extend(parts);
             }
             if !http.success.is_empty() {
@@ -315,7 +356,7 @@ fn show_step(step: &Step) -> Map {
         }
     }
     if let Some(headers) = &step.headers {
-        map.insert("headers".into(), show_parameters(headers));
+        map.insert("headers".into(), show_headers(headers.template.to_json()));
     }
     if let Some(repeat) = &step.repeat {
         let repeat = json!({
@@ -355,6 +396,34 @@ fn show_documents(documents: &Documents) -> Value {
 
 fn show_parameters(parameters: &Parameters) -> Value {
     parameters.template.to_json()
+}
+
+/// Headers of requests, without what may be a secret: values, and what stands beside expressions unless it is
+/// short.
+fn show_headers(mut headers: Value) -> Value {
+    const SHORT: usize = 8;
+    let is_open = |text: &str| text.contains("${{");
+    for value in headers.as_object_mut().into_iter().flat_map(Map::values_mut) {
+        *value = match value {
+            Value::String(text) if is_open(text) => {
+                let parts = text.split("${{").enumerate().map(|(n, part)| {
+                    let (expression, beside) = match part.split_once("}}") {
+                        Some((expression, beside)) if n > 0 => {
+                            (format!("${{{{{expression}}}}}"), beside)
+                        }
+                        _ => (String::new(), part),
+                    };
+                    let beside = if beside.len() < SHORT { beside } else { MASK };
+                    format!("{expression}{beside}")
+                });
+                parts.collect::<String>().into()
+            }
+            // What is no text may be an expression's as a whole.
+            Value::Object(_) | Value::Array(_) | Value::Null => continue,
+            _ => MASK.into(),
+        };
+    }
+    headers
 }
 
 fn show_callbacks(callbacks: &Callbacks) -> Map {

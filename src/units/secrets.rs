@@ -66,6 +66,20 @@ impl Secrets {
         }
     }
 
+    /// Adds the value of a header or an environment variable if its name speaks of credentials.
+    pub fn add_credential(&self, name: &str, value: &str) {
+        const WORDS: [&str; 8] =
+            ["auth", "token", "secret", "password", "key", "cookie", "credential", "session"];
+        let name = name.to_lowercase();
+        if WORDS.iter().any(|word| name.contains(word)) {
+            self.add(value);
+            // `Bearer` and the like are no secret, and may be left out where the rest is shown.
+            if let Some((_, rest)) = value.split_once(' ') {
+                self.add(rest.trim());
+            }
+        }
+    }
+
     /// Adds a value that an expression made of one. Of these the last 1000 are known; what has the value
     /// itself in it and little else needs none of them.
     pub fn add_made(&self, value: &str) {

@@ -159,6 +159,7 @@ impl<'a> Resolver<'a> {
             capacity,
             secrets: self.suite.secrets.clone(),
         };
+        plan.hide_credentials();
         if self.problems.is_empty() {
             let generators = self.documents.values().flatten().map(|documents| &**documents);
             saves::check(self.suite, &plan, generators, self.problems);

@@ -161,3 +161,44 @@ fn the_environment_as_a_whole_is_no_value() {
     let ran = quiet(&place.path(""), &["check", "--resolved", "suite.yaml"]);
     assert!(!ran.out.contains("PATH") && !ran.err.contains("PATH="), "{}{}", ran.out, ran.err);
 }
+
+#[test]
+fn credentials_that_stand_in_a_suite_are_masked_like_those_of_the_environment() {
+    let place = Place::new(
+        r#"
+flows:
+  f: {embedded: {}}
+  plain: {host: "http://127.0.0.1:1", headers: {authorization: Bearer of-the-flow-1}}
+scenarios:
+  - name: own
+    flow: f
+    protocol: http
+    headers: {authorization: "Bearer of-the-scenario-2", x-number: "${{ i }}", x-mixed: "long-constant-3-${{ i }}", x-short: "a-${{ i }}"}
+    documents: {text: "of-the-scenario-2 said", count: 1}
+    on_done: [{log: "${{ request.docs[0].text }}"}]
+  - name: request
+    flow: plain
+    request: {path: /, headers: {x-api-key: of-the-request-4, accept: application/json}}
+    load: {requests: 1, clients: 1}
+"#,
+    );
+    let resolved =
+        Ran::new(place.any(&["check", "--resolved", "suite.yaml"]).output().expect("it was built"));
+    resolved.ends(0);
+    let ran = place.run(&["--out", "out"]);
+    let read = |name: &str| std::fs::read_to_string(place.path(name)).expect(name);
+    let all = [ran.out, ran.err, read("out/report.json"), read("out/report.html"), resolved.out];
+    for text in &all {
+        for secret in ["of-the-flow-1", "of-the-scenario-2", "of-the-request-4"] {
+            assert!(!text.contains(secret), "{secret} in {text}");
+        }
+    }
+    let resolved = &all[4];
+    assert!(!resolved.contains("long-constant-3"), "{resolved}");
+    for kept in ["${{ i }}", "a-${{ i }}", "***${{ i }}"] {
+        assert!(resolved.contains(kept), "{kept}: {resolved}");
+    }
+    assert!(all[0].contains("*** said") || all[1].contains("*** said"), "{} {}", all[0], all[1]);
+    std::fs::write(place.path("again.yaml"), resolved).expect("it can be written");
+    Ran::new(place.any(&["check", "again.yaml"]).output().expect("it was built")).ends(0);
+}
