@@ -242,13 +242,16 @@ mod tests {
         let said = |prediction| words::prediction(prediction, highest(&trials));
         assert_eq!(
             said(&found[1]),
-            "2 replicas would hold 55 to 60/s, 98 % sure if nothing else gives way"
+            "2 replicas of the Flow would hold 55 to 60/s, 98 % sure if nothing else gives way"
         );
         assert!((found[3].confidence - 0.98).abs() < 1e-9);
         assert!(said(&found[4]).contains("extrapolated beyond twice the measured 60/s"));
         let answer = Answer::Edge { held: 55.0, fails: None, estimate: 55.0 };
         let found = replicas(&answer, &trials, 0.99, 2);
-        assert!(said(&found[3]).starts_with("4 replicas would hold 110/s or more, 99 % sure"));
+        assert!(
+            said(&found[3])
+                .starts_with("4 replicas of the Flow would hold 110/s or more, 99 % sure")
+        );
         assert!((found[3].confidence - 0.99).abs() < 1e-9);
     }
 

@@ -54,7 +54,7 @@ pub fn prediction(prediction: &Prediction, highest_per_s: f64) -> String {
     };
     let plural = if replicas == 1 { "" } else { "s" };
     format!(
-        "{replicas} replica{plural} would hold {between}, {} % sure if nothing else gives way{}",
+        "{replicas} replica{plural} of the Flow would hold {between}, {} % sure if nothing else gives way{}",
         sure(confidence),
         warning(beyond, highest_per_s, "linear scaling")
     )
