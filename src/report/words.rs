@@ -274,8 +274,14 @@ pub(super) fn unanswered(scenario: &ScenarioSummary) -> Vec<(&'static str, Strin
                 count(unsent)
             ),
         };
-        let noun = if abandoned == 1 { "request" } else { "requests" };
-        let text = format!("{} {noun} without an answer at the end{unsent}", count(abandoned));
+        // An iteration may pause at the end, with all of its requests answered.
+        let what = match (scenario.steps.is_empty(), abandoned) {
+            (true, 1) => "request without an answer",
+            (true, _) => "requests without an answer",
+            (false, 1) => "iteration that was not over",
+            (false, _) => "iterations that were not over",
+        };
+        let text = format!("{} {what} at the end{unsent}", count(abandoned));
         lines.push(("abandoned", text));
     }
     if client.waited_for_connections > 0 {
