@@ -10,6 +10,14 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     })
 }
 
+/// What caused an error in the first place: what was being done when it happened says less.
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source())
+        .last()
+        .map(ToString::to_string)
+        .unwrap_or_default()
+}
+
 /// What serde_json says without the position at its end. The crate keeps both in one sentence and has no
 /// other way to ask for the first, so this is the one place that cuts it.
 pub(crate) fn json_words(error: &serde_json::Error) -> String {

@@ -45,6 +45,7 @@ pub mod client;
 mod documents;
 pub mod flow;
 
+mod download;
 pub mod meet;
 pub mod plan;
 pub mod scenario;

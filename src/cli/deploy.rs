@@ -11,7 +11,7 @@ use super::exit::Exit;
 use super::meet::{self, MeetWord};
 use super::print;
 use super::problem::Problem;
-use super::suite::Changes;
+use super::suite::{Changes, cache};
 use super::values::timestamp;
 use crate::plan::Plan;
 use crate::scenario::LoadedSuite;
@@ -102,7 +102,9 @@ fn kubernetes(args: &Args, suite: &LoadedSuite, plan: &Plan) -> Result<String, P
     let base = args.file.parent().unwrap_or(Path::new(""));
     let (mut data, mut items, mut elsewhere) = (Map::new(), Vec::new(), Vec::new());
     let mut room = CONFIG_MAP_BYTES_MAX;
-    for path in plan.files_read(suite) {
+    // What was downloaded here, each part downloads for itself.
+    let cache = cache();
+    for path in plan.files_read(suite).into_iter().filter(|path| !path.starts_with(&cache)) {
         let below = path.strip_prefix(base).ok().and_then(Path::to_str);
         let text = text::read(&path, room).ok();
         let (Some(below), Some(text)) = (below, text) else {

@@ -96,8 +96,20 @@ impl Changes {
             true => scenario::load_text("stdin", from_stdin()?, Path::new(""), &options),
             false => scenario::load(path, &options),
         };
-        loaded.map_err(|problems| Problem::from(&problems))
+        let mut suite = loaded.map_err(|problems| Problem::from(&problems))?;
+        plan::download(&mut suite, &cache());
+        Ok(suite)
     }
+}
+
+/// The folder that keeps what is downloaded.
+pub(super) fn cache() -> PathBuf {
+    let folder =
+        |name| std::env::var_os(name).filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    folder("FLOWBENCH_CACHE")
+        .or_else(|| Some(folder("XDG_CACHE_HOME")?.join("flowbench")))
+        .or_else(|| Some(folder("HOME")?.join(".cache/flowbench")))
+        .unwrap_or_else(|| std::env::temp_dir().join("flowbench"))
 }
 
 /// The text of a suite on stdin.

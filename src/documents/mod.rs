@@ -121,6 +121,9 @@ impl Documents {
             at.key("count").problem(problems, "expected a count from 1 on, found `0`", |p| p);
         }
         let data = DataSet::open(spec, at, base, key, max, problems);
+        if data.is_none() && spec.names_data() {
+            return None;
+        }
         if let (Some(data), Some(asked)) = (&data, count)
             && asked > data.len()
             && !data.draws()

@@ -91,6 +91,13 @@ pub(crate) struct DocumentsSpec {
     pub repeat: Option<bool>,
 }
 
+impl DocumentsSpec {
+    /// Whether its Documents are read from a file.
+    pub(super) fn names_data(&self) -> bool {
+        self.jsonl.is_some() || self.csv.is_some() || self.docarray.is_some()
+    }
+}
+
 /// In which order a data set is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -4,14 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::names::of_embedded;
-use super::{Flow, FlowFile, Launch, Origin, Ready, flow_file, watch};
-use crate::client::{
-    ClientConfig, ConfigError, FamilyChoice, HttpVersion, Limits, ResponseMemory, TlsOptions,
-};
+use super::{Flow, FlowFile, Launch, Origin, Ready, flow_file, tls, watch};
+use crate::client::{ClientConfig, ConfigError, FamilyChoice, HttpVersion, Limits, ResponseMemory};
 use crate::flow::{FlowConfig, PathStep};
-use crate::scenario::{
-    self, FamilyWord, HttpVersionWord, Metrics, Named, ProtocolWord, Tls, TlsMap,
-};
+use crate::scenario::{self, FamilyWord, HttpVersionWord, Metrics, Named, ProtocolWord, Tls};
 use crate::server::Watch;
 use crate::source::{Node, Problem, Sources, Spot};
 use crate::units::{ByteSize, Span};
@@ -630,7 +626,7 @@ fn client(
         Some(HttpVersionWord::Two) => HttpVersion::Two,
     };
     if let Some(Tls::Options(options)) = &given.tls {
-        config.tls = tls_options(options, base);
+        config.tls = tls::options(options, base);
     }
     config.headers = given.headers.iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
     if let Some(timeout) = given.connect_timeout {
@@ -657,17 +653,6 @@ fn client(
 
 fn bytes(size: ByteSize) -> usize {
     usize::try_from(size.bytes()).unwrap_or(usize::MAX)
-}
-
-pub(super) fn tls_options(given: &TlsMap, base: &Path) -> TlsOptions {
-    let path = |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| base.join(path));
-    TlsOptions {
-        ca: path(&given.ca),
-        cert: path(&given.cert),
-        key: path(&given.key),
-        server_name: given.server_name.clone(),
-        insecure: given.insecure.unwrap_or(false),
-    }
 }
 
 /// Where a Flow is over one protocol.

@@ -26,6 +26,14 @@ const IN_FLIGHT: u64 = 10_000;
 /// a load would come in one burst.
 const BURSTINESS: RangeInclusive<f64> = 0.01..=10.0;
 
+/// Whether there were to be Documents, and what is wrong with them was told.
+fn are_broken(scenario: &scenario::Scenario, steps: &[Step]) -> bool {
+    let of_steps = scenario.all_steps().any(|step| step.documents.is_some());
+    let are_given = scenario.documents.is_some() || of_steps;
+    let has = |step: &Step| matches!(&step.work, Work::Post(post) if post.documents.is_some());
+    are_given && !steps.iter().any(has)
+}
+
 /// The load of a scenario.
 pub(super) fn load(
     scenario: &scenario::Scenario,
@@ -133,7 +141,7 @@ pub(super) fn load(
         at.key("arrivals").problem(problems, message, |problem| {
             problem.help("give it a `duration`; with `requests` alone, `poisson` sends so many")
         });
-    } else if !ends && !documents_end(steps) {
+    } else if !ends && !documents_end(steps) && !are_broken(scenario, steps) {
         at.problem(problems, "this load has no end", |problem| {
             problem.help("give it a `duration` or `requests`, or its Documents a `count`")
         });

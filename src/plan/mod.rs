@@ -2,6 +2,7 @@
 //!
 //! Past this room nobody meets YAML, a default, or an `Option` that means "not set".
 
+mod addresses;
 mod flow_file;
 mod flows;
 pub mod forecast;
@@ -15,6 +16,7 @@ mod range;
 mod resolve;
 mod saves;
 mod show;
+mod tls;
 mod trace;
 mod watch;
 mod workers;
@@ -24,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use addresses::download;
 pub(crate) use http::headers;
 pub use http::{Http, HttpError};
 pub use names::{NamedKind, UnknownName};

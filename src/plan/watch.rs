@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::flows::tls_options;
+use super::tls;
 use crate::client::TlsOptions;
 use crate::scenario::{self, Metrics, Tls};
 use crate::server::{Address, Prometheus, Watch};
@@ -21,7 +21,7 @@ pub(super) fn read(
 ) -> Watch {
     let mut watch = Watch::default();
     if let Some(Tls::Options(options)) = &given.tls {
-        watch.tls = tls_options(options, base);
+        watch.tls = tls::options(options, base);
     }
     let (spot, from, also) = match &given.metrics {
         None => (at.key("metrics"), &[][..], &[][..]),

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::jina::{self, Page};
 use super::{Address, Watch};
 use crate::client::{ConfigError, tls_for};
+use crate::error::innermost;
 
 /// How long an answer may take: a Flow under load may be slow to tell of itself.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
@@ -54,12 +55,7 @@ pub(super) enum ScrapeError {
 
 impl From<reqwest::Error> for ScrapeError {
     fn from(error: reqwest::Error) -> ScrapeError {
-        // What was done when it happened says less than what happened.
-        let mut innermost: &dyn std::error::Error = &error;
-        while let Some(cause) = innermost.source() {
-            innermost = cause;
-        }
-        ScrapeError::Failed(innermost.to_string())
+        ScrapeError::Failed(innermost(&error))
     }
 }
 

@@ -10,6 +10,7 @@ mod client;
 mod commands;
 mod compare;
 mod contract;
+mod downloaded;
 mod embedded;
 mod engines;
 mod flow;
