@@ -33,7 +33,6 @@ pub(super) struct Site {
 }
 
 /// What the response to a plain request is.
-#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub(super) enum Plain {
     /// It leads to another path of the same host.
     Led { path: String, with_body: bool },
