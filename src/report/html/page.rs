@@ -179,19 +179,17 @@ impl Page {
         })
     }
 
-    /// The same of a run that goes on. What is not decided yet will be, and is no finding.
+    /// The same of a run that goes on. What is not decided yet may be, and is no finding; those of its scenarios that
+    /// are over have their verdicts.
     pub(super) fn so_far(mut self) -> Page {
         self.answer = match self.class {
-            "passed" => "So far, all thresholds hold.".into(),
+            "passed" => "So far, all thresholds hold".into(),
             "failed" => format!("So far: {}", self.answer),
-            _ => "Nothing is decided yet.".into(),
+            _ => "Nothing is decided yet".into(),
         };
         self.reasons.retain(|reason| reason.class == "failed");
         (self.verdict, self.class) =
             ("Running", if self.class == "failed" { "failed" } else { "running" });
-        for section in self.scenarios.iter_mut().filter(|section| section.class == "unjudged") {
-            (section.verdict, section.class) = ("undecided", "running");
-        }
         self
     }
 }
