@@ -37,7 +37,7 @@ pub(super) struct Parts {
     #[arg(long, value_name = "TIME", default_value = "5m", requires = "meet")]
     meet_wait: Span,
     /// When a part is lost: end all others, or go on without it and note that
-    #[arg(long, value_name = "abort|note", default_value = "abort", value_parser = lost, requires = "meet")]
+    #[arg(long, value_name = "abort|note", default_value = "abort", value_parser = Lost::from_str, requires = "meet")]
     lost: Lost,
     /// Certificates that parts trust besides the system's, PEM; with TLS between parts
     #[arg(long, value_name = "FILE", requires = "meet")]
@@ -90,14 +90,6 @@ impl FromStr for MeetWord {
         let named = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '/');
         let port = port.parse().ok().filter(|port| *port != 0 && named).ok_or_else(wrong)?;
         Ok(MeetWord::Given(host.to_owned(), port))
-    }
-}
-
-fn lost(text: &str) -> Result<Lost, String> {
-    match text {
-        "abort" => Ok(Lost::Abort),
-        "note" => Ok(Lost::Note),
-        text => Err(format!("expected `abort` or `note`, found `{text}`")),
     }
 }
 

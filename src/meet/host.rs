@@ -26,6 +26,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 use super::proto::{self, FromPart, ToPart, from_part, to_part};
+use super::refusal::Refusal;
 use super::{
     GREETING_MAX, Gathering, Identity, LINE_MAX, Lost, MESSAGE_MAX, MeetError, Member, Place,
     SILENCE_MAX, Start, Token, cut, grace_after,
@@ -427,15 +428,15 @@ impl Door {
     ) -> Result<Response<ReceiverStream<Result<ToPart, Status>>>, Status> {
         let header = request.metadata().get("authorization").map(|value| value.as_bytes());
         if !header.is_some_and(|header| self.token.is_in(header)) {
-            return Err(Status::unauthenticated("its token is not that of part 1"));
+            return Err(Refusal::Token.into());
         }
         let mut input = request.into_inner();
         let hello = match timeout(GREETING_MAX, input.message()).await {
             Ok(Ok(Some(FromPart { kind: Some(from_part::Kind::Hello(hello)) }))) => hello,
-            _ => return Err(Status::invalid_argument("it did not say which part it is")),
+            _ => return Err(Refusal::NoHello.into()),
         };
         let (out, messages) = mpsc::channel(UNREAD_MAX);
-        self.seat(&hello, out.clone()).map_err(Status::failed_precondition)?;
+        self.seat(&hello, out.clone())?;
         known.store(true, Ordering::Relaxed);
         self.changed.send_replace(());
         tokio::spawn(self.hear(hello.number, input, out));
@@ -443,22 +444,20 @@ impl Door {
     }
 
     /// Gives a part its seat, or a reason.
-    fn seat(&self, hello: &proto::Hello, out: Outbox) -> Result<(), String> {
-        if let Some(reason) = self.own.refuses(hello) {
-            return Err(reason);
-        }
+    fn seat(&self, hello: &proto::Hello, out: Outbox) -> Result<(), Refusal> {
+        self.own.admit(hello)?;
         let (number, of) = (hello.number, self.own.part.of());
         if !(2..=of).contains(&number) {
             return Err(match number {
-                1 => "part 1 is there already".into(),
-                _ => format!("there is no part {number} of {of}"),
+                1 => Refusal::Taken(1),
+                _ => Refusal::NoSuchPart { number, of },
             });
         }
         let mut book = self.book();
         match book.seats.get(&number).map(|seat| seat.out.is_some()) {
-            Some(true) => return Err(format!("part {number} is there already")),
-            Some(false) => return Err(format!("part {number} was lost, and cannot come again")),
-            None if book.begun => return Err("the load has begun without it".into()),
+            Some(true) => return Err(Refusal::Taken(number)),
+            Some(false) => return Err(Refusal::Gone(number)),
+            None if book.begun => return Err(Refusal::Begun),
             None => (),
         }
         // There is room: it is the first message.

@@ -10,10 +10,12 @@ mod guest;
 mod host;
 mod offset;
 mod proto;
+mod refusal;
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +31,8 @@ use crate::client::{CallError, ConfigError};
 use crate::flow::TlsError;
 use crate::plan::{Plan, without_folders};
 use crate::random::Key;
-use crate::units::Part;
+use crate::units::{Part, same_secret};
+use refusal::Refusal;
 
 /// A part that says nothing for so long is lost. More than a machine stands still now and then, and little
 /// enough for all to end within five seconds.
@@ -53,7 +56,7 @@ const MESSAGE_MAX: usize = PIECE_MAX + (64 << 10);
 /// The largest piece of a line.
 const PIECE_MAX: usize = 64 << 10;
 
-/// The longest line of a journal that a part may tell: half a second of all its threads.
+/// The longest line of a journal that a part may tell: a second of all its threads.
 const LINE_MAX: usize = 16 << 20;
 
 /// The longest text in a message, in bytes.
@@ -99,6 +102,23 @@ pub enum Lost {
     Abort,
     /// They go on, and the result says so.
     Note,
+}
+
+/// Neither of the two words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected `abort` or `note`, found `{0}`")]
+pub struct NoLost(String);
+
+impl FromStr for Lost {
+    type Err = NoLost;
+
+    fn from_str(text: &str) -> Result<Lost, NoLost> {
+        match text {
+            "abort" => Ok(Lost::Abort),
+            "note" => Ok(Lost::Note),
+            text => Err(NoLost(text.to_owned())),
+        }
+    }
 }
 
 /// Who a part is, and what it is about to do. All but the machine must be the same in all parts.
@@ -242,12 +262,9 @@ impl Token {
         format!("Bearer {}", self.0)
     }
 
-    /// Whether a header has it, in a time that tells nothing of where they differ.
+    /// Whether a header has it.
     fn is_in(&self, header: &[u8]) -> bool {
-        let own = self.header();
-        let differ =
-            own.bytes().zip(header).fold(0, |differ, (own, theirs)| differ | (own ^ theirs));
-        own.len() == header.len() && differ == 0
+        same_secret(header, self.header().as_bytes())
     }
 }
 
@@ -332,31 +349,28 @@ impl Identity {
         }
     }
 
-    /// What keeps another part from being of the same load.
-    fn refuses(&self, other: &proto::Hello) -> Option<String> {
+    /// Refuses a part that is of another load.
+    fn admit(&self, other: &proto::Hello) -> Result<(), Refusal> {
         let own = env!("CARGO_PKG_VERSION");
-        let differs = |what: &str, theirs: &dyn fmt::Display, own: &dyn fmt::Display| {
-            Some(format!("{what} is {theirs}, and that of part 1 is {own}"))
-        };
         if other.version != own {
-            return differs("its flowbench", &other.version, &own);
+            return Err(Refusal::Version { found: cut(&other.version), own });
         }
         if other.command != self.command {
-            return differs("its command", &other.command, &self.command);
+            return Err(Refusal::Command { found: cut(&other.command), own: self.command });
         }
         if other.of != self.part.of() {
-            return differs("its number of parts", &other.of, &self.part.of());
+            return Err(Refusal::Parts { found: other.of, own: self.part.of() });
         }
         if other.suite != self.suite {
-            let (theirs, own) = (format!("`{}`", other.suite), format!("`{}`", self.suite));
-            return differs("its suite", &theirs, &own);
+            return Err(Refusal::Suite { found: cut(&other.suite), own: self.suite.clone() });
         }
         if other.seed != self.seed {
-            return differs("its seed", &other.seed, &self.seed);
+            return Err(Refusal::Seed { found: other.seed, own: self.seed });
         }
-        (other.digest != self.digest).then(|| {
-            "its suite or options are others than those of part 1 (compare `flowbench check --resolved`)".into()
-        })
+        match other.digest == self.digest {
+            true => Ok(()),
+            false => Err(Refusal::Plan),
+        }
     }
 
     fn hello(&self) -> proto::Hello {

@@ -13,7 +13,7 @@ pub(crate) mod times;
 
 pub(crate) use escape::{escape_path, escape_path_and_query};
 pub use part::Part;
-pub use secrets::{MASK, Secrets};
+pub use secrets::{MASK, Secrets, same_secret};
 
 use std::fmt;
 use std::str::FromStr;

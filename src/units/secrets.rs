@@ -168,6 +168,12 @@ impl Secrets {
     }
 }
 
+/// Whether two secrets are the same, in a time that does not tell where they differ.
+pub fn same_secret(one: &[u8], other: &[u8]) -> bool {
+    let differ = one.iter().zip(other).fold(0, |differ, (one, other)| differ | (one ^ other));
+    one.len() == other.len() && differ == 0
+}
+
 fn is_worth_hiding(value: &str) -> bool {
     let digits = value.bytes().all(|byte| byte.is_ascii_digit() || b".,:-_".contains(&byte));
     let least = if digits { DIGITS_MIN } else { CHARS_MIN };
@@ -303,6 +309,18 @@ mod tests {
         let cut = json!({"message": format!("{}sécret-tok…", "A".repeat(90))});
         let expected = json!({"message": format!("{}***…", "A".repeat(90))});
         assert_eq!(secrets.mask_data(cut), expected);
+    }
+
+    #[test]
+    fn secrets_are_the_same_if_all_of_them_is() {
+        for (one, other, same) in [
+            ("secret", "secret", true),
+            ("secret", "secreT", false),
+            ("secret", "secre", false),
+            ("", "s", false),
+        ] {
+            assert_eq!(same_secret(one.as_bytes(), other.as_bytes()), same, "{one} {other}");
+        }
     }
 
     #[test]
