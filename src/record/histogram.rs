@@ -1,5 +1,6 @@
 //! Latency histograms.
 
+use std::borrow::Cow;
 use std::io::Read as _;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use hdrhistogram::serialization::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::packed::Packed;
+
 /// Latencies with three significant digits from 1 µs to 1 h.
 ///
 /// Values above an hour are counted separately, never clamped. Minimum, maximum and mean are exact,
@@ -17,13 +20,22 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// is the sum of the histograms of its parts, however it was split.
 #[derive(Clone, Debug)]
 pub struct Histogram {
-    /// Values in µs. Allocated with the first value, and grows with the largest, up to 190 KB.
-    counts: Option<hdrhistogram::Histogram<u64>>,
+    counts: Counts,
     beyond: u64,
     min: Duration,
     max: Duration,
     /// In ns, over the values within an hour.
     sum_ns: u128,
+}
+
+/// Values in µs.
+#[derive(Clone, Debug)]
+enum Counts {
+    None,
+    /// As they were read from a journal: most are added to others, and that is all.
+    Packed(Packed),
+    /// Grows with the largest value, up to 190 KB.
+    Dense(hdrhistogram::Histogram<u64>),
 }
 
 /// Why a saved histogram cannot be read.
@@ -72,20 +84,63 @@ impl Histogram {
 
     /// An empty histogram.
     pub fn new() -> Histogram {
-        Histogram { counts: None, beyond: 0, min: Duration::MAX, max: Duration::ZERO, sum_ns: 0 }
+        Histogram {
+            counts: Counts::None,
+            beyond: 0,
+            min: Duration::MAX,
+            max: Duration::ZERO,
+            sum_ns: 0,
+        }
     }
 
     fn empty() -> hdrhistogram::Histogram<u64> {
         hdrhistogram::Histogram::new(3).expect("three digits are allowed")
     }
 
-    fn counts_mut(&mut self) -> &mut hdrhistogram::Histogram<u64> {
-        self.counts.get_or_insert_with(Histogram::empty)
+    /// The counts with room for more.
+    fn dense_mut(&mut self) -> &mut hdrhistogram::Histogram<u64> {
+        if !matches!(self.counts, Counts::Dense(_)) {
+            self.counts = Counts::Dense(self.dense().into_owned());
+        }
+        match &mut self.counts {
+            Counts::Dense(counts) => counts,
+            Counts::None | Counts::Packed(_) => unreachable!("it was made dense"),
+        }
+    }
+
+    /// The counts as the library has them.
+    fn dense(&self) -> Cow<'_, hdrhistogram::Histogram<u64>> {
+        match &self.counts {
+            Counts::Dense(counts) => Cow::Borrowed(counts),
+            Counts::None => Cow::Owned(Histogram::empty()),
+            Counts::Packed(packed) => {
+                let mut counts = Histogram::empty();
+                packed.buckets().for_each(|(us, count)| add(&mut counts, us, count));
+                Cow::Owned(counts)
+            }
+        }
+    }
+
+    /// The lowest value of each bucket in µs, and its count, in ascending order.
+    fn recorded(&self) -> impl Iterator<Item = (u64, u64)> {
+        let (packed, dense) = match &self.counts {
+            Counts::None => (None, None),
+            Counts::Packed(packed) => (Some(packed), None),
+            Counts::Dense(dense) => (None, Some(dense)),
+        };
+        let dense = dense.into_iter().flat_map(|counts| counts.iter_recorded()).map(|bucket| {
+            (Bucket::of(bucket.value_iterated_to()).lowest, bucket.count_since_last_iteration())
+        });
+        packed.into_iter().flat_map(Packed::buckets).chain(dense)
     }
 
     /// Number of values within an hour.
     fn within(&self) -> u64 {
-        self.counts.as_ref().map_or(0, |counts| counts.len())
+        match &self.counts {
+            Counts::None => 0,
+            Counts::Packed(packed) => packed.values(),
+            Counts::Dense(counts) => counts.len(),
+        }
     }
 
     /// Counts one value.
@@ -99,7 +154,7 @@ impl Histogram {
         self.sum_ns += value.as_nanos();
         // Round to the nearest µs, so the error is at most half a µs.
         let us = (value.as_nanos() as u64 + 500) / 1000;
-        self.counts_mut().record(us).expect("the histogram grows to an hour");
+        self.dense_mut().record(us).expect("the histogram grows to an hour");
     }
 
     /// Adds the values of another histogram.
@@ -107,8 +162,16 @@ impl Histogram {
         if other.count() == 0 {
             return;
         }
-        if let Some(counts) = &other.counts {
-            self.counts_mut().add(counts).expect("the histogram grows to an hour");
+        match (&mut self.counts, &other.counts) {
+            (_, Counts::None) => (),
+            (counts @ Counts::None, other) => *counts = other.clone(),
+            (_, Counts::Dense(counts)) => {
+                self.dense_mut().add(counts).expect("the histogram grows to an hour");
+            }
+            (_, Counts::Packed(packed)) => {
+                let counts = self.dense_mut();
+                packed.buckets().for_each(|(us, count)| add(counts, us, count));
+            }
         }
         self.beyond += other.beyond;
         self.min = self.min.min(other.min);
@@ -144,8 +207,8 @@ impl Histogram {
 
     /// Standard deviation of the values within an hour; `None` if there are none.
     pub fn stddev(&self) -> Option<Duration> {
-        let counts = self.counts.as_ref().filter(|counts| !counts.is_empty())?;
-        Some(Duration::from_nanos((counts.stdev() * 1000.0).round() as u64))
+        let counts = self.dense();
+        (!counts.is_empty()).then(|| Duration::from_nanos((counts.stdev() * 1000.0).round() as u64))
     }
 
     /// The smallest value that at least the share `quantile` of all values does not exceed.
@@ -161,12 +224,11 @@ impl Histogram {
         // Rounding alone may push the product above a whole number.
         let rank = (quantile * total as f64 * (1.0 - 1e-12)).ceil().max(1.0) as u64;
         let mut seen = 0;
-        let counts = self.counts.as_ref()?;
-        let bucket = counts.iter_recorded().find(|bucket| {
-            seen += bucket.count_since_last_iteration();
+        let (us, _) = self.recorded().find(|(_, count)| {
+            seen += count;
             seen >= rank
         })?;
-        let us = counts.highest_equivalent(bucket.value_iterated_to());
+        let us = Bucket::of(us).highest();
         Some(Duration::from_micros(us).clamp(self.min, self.max.max(self.min)))
     }
 
@@ -182,31 +244,23 @@ impl Histogram {
     /// Number of values not above `limit`, to the resolution of the histogram.
     pub(crate) fn count_up_to(&self, limit: Duration) -> u64 {
         let us = limit.min(Histogram::MAX).as_micros() as u64;
-        self.counts
-            .iter()
-            .flat_map(|counts| counts.iter_recorded())
-            .take_while(|bucket| bucket.value_iterated_to() <= us)
-            .map(|bucket| bucket.count_since_last_iteration())
+        self.recorded()
+            .take_while(|(lowest, _)| Bucket::of(*lowest).highest() <= us)
+            .map(|(_, count)| count)
             .sum()
     }
 
     /// Values and their counts, in ascending order. A value stands for all values in the same
     /// bucket.
     pub(crate) fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
-        self.counts.iter().flat_map(|counts| {
-            counts.iter_recorded().map(|bucket| {
-                let us = counts.median_equivalent(bucket.value_iterated_to());
-                (Duration::from_micros(us), bucket.count_since_last_iteration())
-            })
-        })
+        self.recorded().map(|(us, count)| (Duration::from_micros(Bucket::of(us).median()), count))
     }
 
     /// Compressed HdrHistogram V2 in µs, without values beyond an hour.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let empty = Histogram::empty();
         V2DeflateSerializer::new()
-            .serialize(self.counts.as_ref().unwrap_or(&empty), &mut bytes)
+            .serialize(&self.dense(), &mut bytes)
             .expect("a vector takes all that is written, and counts fit the format");
         bytes
     }
@@ -242,12 +296,12 @@ impl Histogram {
             }
             histogram.sum_ns += value.as_nanos() * u128::from(count);
             if !ours {
-                histogram.counts_mut().record_n(us, count).expect("the histogram grows to an hour");
+                add(histogram.dense_mut(), us, count);
             }
         }
         if ours && !counts.is_empty() {
             counts.auto(true);
-            histogram.counts = Some(counts);
+            histogram.counts = Counts::Dense(counts);
         }
         Ok(histogram)
     }
@@ -276,11 +330,43 @@ impl Default for Histogram {
     }
 }
 
+/// Counts values of one bucket.
+fn add(counts: &mut hdrhistogram::Histogram<u64>, us: u64, count: u64) {
+    counts.record_n(us, count).expect("the histogram grows to an hour");
+}
+
+/// The values in µs that a histogram of three digits does not tell apart. The library knows them, but only where
+/// there is a histogram to ask.
+struct Bucket {
+    lowest: u64,
+    width: u64,
+}
+
+impl Bucket {
+    fn of(us: u64) -> Bucket {
+        // Up to 2047 each µs is one; they double in width from there on with each doubling.
+        const DIGITS: u32 = 11;
+        let doublings = (u64::BITS - us.leading_zeros()).saturating_sub(DIGITS);
+        Bucket { lowest: us >> doublings << doublings, width: 1 << doublings }
+    }
+
+    fn median(&self) -> u64 {
+        self.lowest + self.width / 2
+    }
+
+    fn highest(&self) -> u64 {
+        self.lowest + (self.width - 1)
+    }
+}
+
 /// A complete histogram for the journal: unlike [`Histogram::to_base64`], it loses nothing.
 #[derive(Serialize, Deserialize)]
 struct Exact {
-    /// Base64; omitted if there are no values within the hour.
+    /// Omitted if there are no values within the hour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    buckets: Option<Packed>,
+    /// The same in journals of before: [`Histogram::to_base64`].
+    #[serde(default, skip_serializing)]
     counts: Option<String>,
     #[serde(default, skip_serializing_if = "is_zero")]
     beyond: u64,
@@ -297,7 +383,11 @@ impl Serialize for Histogram {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let ns = |duration: Option<Duration>| duration.unwrap_or_default().as_nanos() as u64;
         let exact = Exact {
-            counts: (self.within() > 0).then(|| self.to_base64()),
+            buckets: (self.within() > 0).then(|| match &self.counts {
+                Counts::Packed(packed) => packed.clone(),
+                _ => Packed::new(self.recorded()),
+            }),
+            counts: None,
             beyond: self.beyond,
             min_ns: ns(self.min()),
             max_ns: ns(self.max()),
@@ -311,8 +401,13 @@ impl Serialize for Histogram {
 impl<'de> Deserialize<'de> for Histogram {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Histogram, D::Error> {
         let exact = Exact::deserialize(deserializer)?;
-        let read = exact.counts.as_deref().map(Histogram::from_base64).transpose();
-        let histogram = read.map_err(de::Error::custom)?.unwrap_or_default();
+        let histogram = match (exact.buckets, exact.counts) {
+            (Some(packed), _) => {
+                Histogram { counts: Counts::Packed(packed), ..Histogram::default() }
+            }
+            (None, Some(counts)) => Histogram::from_base64(&counts).map_err(de::Error::custom)?,
+            (None, None) => Histogram::default(),
+        };
         let (min, max) = (Duration::from_nanos(exact.min_ns), Duration::from_nanos(exact.max_ns));
         let mut histogram = histogram.with_exact(min, max, exact.beyond);
         histogram.sum_ns = exact.sum_ns.into();
@@ -379,6 +474,28 @@ mod tests {
     }
 
     #[test]
+    fn buckets_are_those_of_the_library() {
+        let counts = Histogram::empty();
+        let around = (0..32).flat_map(|bit| [0, 1, 2].map(|more| (1u64 << bit) - 1 + more));
+        for us in around.chain([2_047, 2_048, 999_999, 3_600_000_000]) {
+            let bucket = Bucket::of(us);
+            assert_eq!(bucket.lowest, counts.lowest_equivalent(us), "{us}");
+            assert_eq!(bucket.median(), counts.median_equivalent(us), "{us}");
+            assert_eq!(bucket.highest(), counts.highest_equivalent(us), "{us}");
+        }
+    }
+
+    #[test]
+    fn a_histogram_of_an_older_journal_is_read() {
+        let histogram = of([ms(3), ms(4), Duration::from_nanos(2_500_300)]);
+        let older = format!(
+            r#"{{"counts":"{}","min_ns":2500300,"max_ns":4000000,"sum_ns":9500300}}"#,
+            histogram.to_base64()
+        );
+        assert_eq!(serde_json::from_str::<Histogram>(&older).unwrap(), histogram);
+    }
+
+    #[test]
     fn an_empty_histogram_has_no_figures() {
         let histogram = Histogram::new();
         assert_eq!(histogram.count(), 0);
@@ -408,6 +525,31 @@ mod tests {
             parts.iter().for_each(|part| merged.merge(part));
             prop_assert_eq!(&merged, &whole);
             prop_assert_eq!(merged.count(), values.len() as u64);
+        }
+
+        #[test]
+        fn what_a_journal_has_of_it_is_the_same_and_adds_up(
+            values in proptest::collection::vec((0u64..5_000_000_000_000, 0usize..3), 0..100),
+        ) {
+            let (mut parts, mut whole) = (vec![Histogram::new(); 3], Histogram::new());
+            for &(ns, part) in &values {
+                parts[part].record(Duration::from_nanos(ns));
+                whole.record(Duration::from_nanos(ns));
+            }
+            let mut merged = Histogram::new();
+            for part in &parts {
+                let text = serde_json::to_string(part).unwrap();
+                let again: Histogram = serde_json::from_str(&text).unwrap();
+                prop_assert_eq!(&again, part);
+                prop_assert_eq!(again.stddev(), part.stddev());
+                prop_assert_eq!(again.to_bytes(), part.to_bytes());
+                prop_assert_eq!(&serde_json::to_string(&again).unwrap(), &text);
+                for quantile in [0.1, 0.5, 0.99] {
+                    prop_assert_eq!(again.quantile(quantile), part.quantile(quantile));
+                }
+                merged.merge(&again);
+            }
+            prop_assert_eq!(merged, whole);
         }
 
         #[test]

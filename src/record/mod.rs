@@ -7,6 +7,7 @@
 pub mod breakdown;
 mod cut;
 mod histogram;
+mod packed;
 mod part;
 pub mod reason;
 mod recorder;

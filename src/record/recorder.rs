@@ -38,7 +38,27 @@ pub struct Delta {
     /// A sample of the measured requests, and how many it was taken of; with the last.
     pub(crate) sample: (Vec<Sampled>, u64),
     /// What is new in a smaller one, and of which part of the load that is; 0 where there are none.
-    pub(crate) noted: (u64, Noted),
+    pub(crate) noted: (u64, Vec<Noted>),
+}
+
+impl Delta {
+    /// Adds what another one has besides its seconds; whose it is, and up to when it tells, is that of the other
+    /// one from then on.
+    pub(crate) fn add_rest(&mut self, other: &Delta) {
+        (self.worker, self.told) = (other.worker, other.told);
+        self.warmup.merge(&other.warmup);
+        for (second, histogram) in &other.warmup_seconds {
+            match self.warmup_seconds.iter_mut().find(|(known, _)| known == second) {
+                Some((_, known)) => known.merge(histogram),
+                None => self.warmup_seconds.push((*second, histogram.clone())),
+            }
+        }
+        self.first_request = [self.first_request, other.first_request].into_iter().flatten().min();
+        self.last_done = self.last_done.max(other.last_done);
+        self.stopped = self.stopped.max(other.stopped);
+        let news = other.noted.1.iter().filter(|noted| !noted.placed.is_empty());
+        self.noted.1.extend(news.cloned());
+    }
 }
 
 /// Records the events of one worker. Hands tallies over periodically, and never waits for the
@@ -153,7 +173,7 @@ impl Recorder {
             last_done: self.last_done,
             stopped: self.stopped,
             sample: Default::default(),
-            noted: (0, self.sampler.as_mut().map(Sampler::news).unwrap_or_default()),
+            noted: (0, self.sampler.as_mut().map(Sampler::news).into_iter().collect()),
         }
     }
 

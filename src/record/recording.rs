@@ -3,6 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use rayon::prelude::*;
 use tokio::time::Instant;
 
 use super::Histogram;
@@ -106,8 +109,15 @@ impl Compact {
         )
     }
 
+    /// [`Histogram::to_base64`] of it; `None` if there are no values within an hour.
+    pub(super) fn to_base64(&self) -> Option<String> {
+        (!self.bytes.is_empty()).then(|| BASE64_STANDARD.encode(&self.bytes))
+    }
+
     fn add(&mut self, other: &Compact) {
-        if !other.bytes.is_empty() {
+        if self.bytes.is_empty() {
+            *self = other.clone();
+        } else if !other.bytes.is_empty() {
             let mut sum = self.histogram();
             sum.merge(&other.histogram());
             *self = Compact::new(&sum);
@@ -135,11 +145,6 @@ impl Recording {
         }
         let last = self.seconds().saturating_sub(1);
         self.add(Delta { seconds: vec![(last, lost)], ..Delta::default() });
-    }
-
-    /// Says of which part of a load it is.
-    pub(crate) fn of_part(&mut self, part: u64) {
-        self.noted.of_part(part);
     }
 
     /// Takes the sample that was told as it came, as far as so long after the start, where there is no other: of a run
@@ -241,7 +246,7 @@ impl Recording {
         self.sample.0.extend(delta.sample.0);
         self.sample.1 += delta.sample.1;
         let (part, noted) = delta.noted;
-        self.noted.add(part, noted);
+        noted.into_iter().for_each(|noted| self.noted.add(part, noted));
         self.warmup.merge(&delta.warmup);
         for (second, histogram) in delta.warmup_seconds {
             let known = self.warmup_seconds.entry(second).or_default();
@@ -291,9 +296,7 @@ impl Recording {
         if self.timeline.len() < theirs.len() {
             self.timeline.resize_with(theirs.len(), Second::default);
         }
-        for (mine, theirs) in self.timeline.iter_mut().zip(theirs) {
-            mine.add(theirs);
-        }
+        self.timeline.par_iter_mut().zip(theirs).for_each(|(mine, theirs)| mine.add(theirs));
     }
 
     fn push_recent(&mut self, second: u64, tally: Tally) {
@@ -303,13 +306,6 @@ impl Recording {
         {
             self.timeline.push(Second::new(&oldest));
         }
-    }
-
-    /// How long the load was observed, from the start of the measurement: the mean of what the
-    /// workers have reported, since rates add up what each saw in its own time.
-    pub(crate) fn observed(&self) -> Duration {
-        let workers = u32::try_from(self.told.len()).unwrap_or(u32::MAX).max(1);
-        self.told.iter().sum::<Duration>() / workers
     }
 
     /// Number of seconds from the first on that are over and complete: every worker has reported

@@ -314,12 +314,6 @@ impl Samples {
         self.0.extend(other.0);
     }
 
-    /// Says of which part it all is.
-    pub(super) fn of_part(&mut self, part: u64) {
-        let all = std::mem::take(&mut self.0);
-        self.0 = all.into_iter().map(|((_, worker), told)| ((part, worker), told)).collect();
-    }
-
     /// One sample of what ended before an instant, and how many requests it is of: each request is in it with the same
     /// chance, whoever sent it.
     pub(super) fn whole(self, until: Duration) -> (Vec<Sampled>, u64) {
@@ -396,8 +390,7 @@ mod tests {
         let mut samples = Samples::default();
         told(1000, 30_000, 3, &mut samples, 1);
         let mut other = Samples::default();
-        told(1000, 10_000, 3, &mut other, 0);
-        other.of_part(2);
+        told(1000, 10_000, 3, &mut other, 2);
         samples.merge(other);
         let (all, of) = samples.whole(Duration::MAX);
         let of_part = |part| all.iter().filter(|one| one.part == part).count();

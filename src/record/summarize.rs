@@ -169,7 +169,7 @@ impl Throughput {
 
 impl TimelineSecond {
     fn new(index: usize, second: &Second) -> TimelineSecond {
-        let (response, service) = (second.response.histogram(), second.service.histogram());
+        let response = second.response.histogram();
         TimelineSecond {
             t_s: index as u64 + 1,
             offered: second.offered,
@@ -193,8 +193,8 @@ impl TimelineSecond {
                 .iter()
                 .map(|(name, mean, _)| (name.clone(), ms(*mean)))
                 .collect(),
-            histogram: (response.count() > 0).then(|| response.to_base64()),
-            service_histogram: (service.count() > 0).then(|| service.to_base64()),
+            histogram: second.response.to_base64(),
+            service_histogram: second.service.to_base64(),
         }
     }
 }

@@ -349,6 +349,15 @@ impl Slowest {
         self.requests.truncate(Slowest::KEPT);
     }
 
+    /// Keeps those of another one as well that are slow enough.
+    pub(crate) fn merge(&mut self, other: &Slowest) {
+        for request in &other.requests {
+            if self.wants(request.response) {
+                self.record(request.clone());
+            }
+        }
+    }
+
     /// Keeps only those that `other` would keep.
     pub(crate) fn keep_beyond(&mut self, other: &Slowest) {
         self.requests.retain(|request| other.wants(request.response));
@@ -439,11 +448,7 @@ impl Tally {
         self.traced.merge(&other.traced);
         self.bytes_sent += other.bytes_sent;
         self.bytes_received += other.bytes_received;
-        for request in &other.slowest.requests {
-            if self.slowest.wants(request.response) {
-                self.slowest.record(request.clone());
-            }
-        }
+        self.slowest.merge(&other.slowest);
     }
 
     /// The counts of a step, created if it is new.

@@ -1,4 +1,4 @@
-//! The journal of a run: what was measured, written down twice a second, so that a run that was
+//! The journal of a run: what was measured, written down every second, so that a run that was
 //! killed can still be told of.
 //!
 //! A line is a JSON object. The first says what runs, those after it what happened: a scenario began,
@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,17 +20,21 @@ use tokio::time::Instant;
 use super::examined::Examined;
 use super::seconds;
 use super::summarize::{Ending, Measured, Outline, never_ran, summarize};
+use super::until::Until;
 use crate::record::reason::Reason;
 use crate::record::saved::{ReadError, ReadProblem};
 use crate::record::summary::{ScenarioSummary, Summary, TargetSummary};
-use crate::record::tally::{Slowest, Tally};
+use crate::record::tally::Tally;
 use crate::record::{Delta, Histogram, Noted, Recording};
 use crate::server::Reading;
 use crate::threshold;
 use crate::units::Secrets;
 
 /// The format this version writes.
-pub(crate) const FORMAT: &str = "flowbench.journal/1";
+pub(crate) const FORMAT: &str = "flowbench.journal/2";
+
+/// That of before, with a line for each worker, and other histograms.
+const OLDER: &str = "flowbench.journal/1";
 
 /// Lines on their way to the disk: minutes' worth of a run of several scenarios. A disk that hangs
 /// for longer loses the journal, not the run.
@@ -75,7 +79,7 @@ pub(super) enum Entry {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         length: Option<Duration>,
     },
-    /// What one worker measured since it told last.
+    /// What was measured since something was told last.
     Measured(Box<Told>),
     /// The load of a scenario is over: everything was told before.
     Finished {
@@ -89,16 +93,16 @@ pub(super) enum Entry {
     Ended { scenario: usize, summary: Box<ScenarioSummary> },
 }
 
-/// What one worker measured since it told last, and what was found in answers until then.
+/// What workers measured since they told last, and what was found in answers until then.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Told {
     scenario: usize,
     /// From the start of the run.
     at_s: f64,
-    #[serde(default)]
-    worker: usize,
-    /// Up to which time the worker has told everything, from the start of what is measured. Journals
-    /// of before have none.
+    /// Which worker measured it, if not all of them did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    worker: Option<usize>,
+    /// Up to which time they have told everything, from the start of what is measured; `None`: until now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     until: Option<Duration>,
     /// By the second from the start of what is measured.
@@ -118,8 +122,8 @@ pub(super) struct Told {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     examined: Option<Examined>,
     /// What is new in the sample of requests.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    sample: Option<Noted>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    samples: Vec<Noted>,
     /// What the Flow told of itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     server: Vec<Reading>,
@@ -185,52 +189,55 @@ fn line(line: &impl Serialize, secrets: &Secrets) -> Vec<u8> {
     text
 }
 
+/// What a line adds to a recording.
+pub(super) struct Heard {
+    /// Whose it is, if not that of all workers.
+    pub(super) worker: Option<usize>,
+    /// `told`: up to when they have told everything.
+    pub(super) delta: Delta,
+    /// What was found in answers so far, where that is another than before.
+    pub(super) examined: Option<Examined>,
+}
+
 impl Told {
-    /// From a delta of a scenario whose load began at `began` and counts from `measured_from`. Of its
-    /// slowest requests those are left out that are not among the `slowest` of the whole.
+    /// From what was measured by a worker, or all of them, in a scenario whose load began at `began` and counts
+    /// from `measured_from`.
     pub(super) fn new(
-        scenario: usize,
-        at_s: f64,
-        delta: &Delta,
+        (scenario, at_s): (usize, f64),
+        worker: Option<usize>,
+        delta: Delta,
         (began, measured_from): (Instant, Instant),
-        slowest: &Slowest,
         examined: Option<Examined>,
         server: Vec<Reading>,
     ) -> Told {
         let first = delta.first_request;
-        let mut seconds = delta.seconds.clone();
-        for (_, tally) in &mut seconds {
-            tally.slowest.keep_beyond(slowest);
-        }
         Told {
             scenario,
             at_s,
-            worker: delta.worker,
-            until: Some(delta.told).filter(|told| *told < Duration::MAX),
-            seconds,
-            warmup: Some(&delta.warmup).filter(|warmup| **warmup != Tally::default()).cloned(),
-            warmup_seconds: delta.warmup_seconds.clone(),
+            worker,
+            until: Some(delta.told).filter(|told| told.as_secs() < u64::MAX),
+            seconds: delta.seconds,
+            warmup: Some(delta.warmup).filter(|warmup| *warmup != Tally::default()),
+            warmup_seconds: delta.warmup_seconds,
             first_request: first.map(|(at, took)| (at.saturating_duration_since(began), took)),
             last_done: delta.last_done.map(|at| at.saturating_duration_since(measured_from)),
             examined,
-            sample: Some(&delta.noted.1).filter(|noted| !noted.placed.is_empty()).cloned(),
+            samples: delta.noted.1,
             server,
         }
     }
-}
 
-impl Told {
     /// What it adds to a recording of so many seconds, and what was found in answers so far. Instants
     /// count from `start`.
     ///
     /// # Errors
     /// When it tells of a second that is too far off: each takes room.
-    pub(super) fn delta(
+    pub(super) fn heard(
         self,
         start: Instant,
         measured_from_s: f64,
         seconds: u64,
-    ) -> Result<(Delta, Option<Examined>), EntryError> {
+    ) -> Result<Heard, EntryError> {
         /// Two years: no journal is longer.
         const SECONDS_MAX: u64 = 63_072_000;
         /// No run stands still for longer, and goes on.
@@ -245,7 +252,7 @@ impl Told {
             Duration::try_from_secs_f64(until.max(0.0)).unwrap_or_default()
         });
         let delta = Delta {
-            worker: self.worker,
+            worker: self.worker.unwrap_or_default(),
             told,
             seconds: self.seconds,
             warmup: self.warmup.unwrap_or_default(),
@@ -254,9 +261,9 @@ impl Told {
             last_done: self.last_done.map(|at| start + at),
             stopped: None,
             sample: Default::default(),
-            noted: (0, self.sample.unwrap_or_default()),
+            noted: (0, self.samples),
         };
-        Ok((delta, self.examined))
+        Ok(Heard { worker: self.worker, delta, examined: self.examined })
     }
 }
 
@@ -273,8 +280,15 @@ pub(crate) fn is_journal(path: &Path) -> bool {
 /// When it cannot be read, is no journal, or of a newer flowbench. A last line without its end is
 /// none: so ends the journal of a run that was killed.
 pub fn read(path: &Path) -> Result<Summary, ReadError> {
-    let (replay, cut) = replay(path, &[], Strangers::Refused)?;
-    Ok(replay.finish(cut))
+    let mut reader = Reader::open(path, Strangers::Refused, Instant::now())?;
+    let mut recordings = vec![Recording::default(); reader.replay.scenarios.len()];
+    while let Some(heard) = reader.next()? {
+        if let Some((scenario, delta)) = heard {
+            recordings[scenario].add(delta);
+        }
+    }
+    let cut = reader.cut();
+    Ok(reader.replay.finish(recordings, cut))
 }
 
 /// Lines that are none of a journal's.
@@ -286,89 +300,109 @@ pub(super) enum Strangers {
     Skipped,
 }
 
-/// Tells a run again, of each scenario as far as `until`, where there is one. Gives the line in the middle
-/// of which the journal ends, too.
-pub(super) fn replay(
-    path: &Path,
-    until: &[Option<u64>],
-    strangers: Strangers,
-) -> Result<(Replay, Option<usize>), ReadError> {
-    let problem = |problem| ReadError { path: path.to_owned(), problem };
-    let file = File::open(path).map_err(|error| problem(error.into()))?;
-    let input = BufReader::new(file);
-    let mut lines = Lines { input, number: 0, last: Vec::new(), cut: false, strangers };
-    let head = lines.next_line().and_then(|line| match line {
-        Some(line) => head(&line),
-        None => Err(ReadProblem::Foreign("it has not one whole line".into())),
-    });
-    let mut replay = Replay::new(head.map_err(problem)?);
-    for (replayed, until) in replay.scenarios.iter_mut().zip(until) {
-        replayed.until = *until;
+/// A journal that is read line by line.
+pub(super) struct Reader {
+    path: PathBuf,
+    lines: Lines,
+    pub(super) replay: Replay,
+}
+
+impl Reader {
+    /// Reads the first line. Instants will count from `start`.
+    pub(super) fn open(
+        path: &Path,
+        strangers: Strangers,
+        start: Instant,
+    ) -> Result<Reader, ReadError> {
+        let problem = |problem| ReadError { path: path.to_owned(), problem };
+        let file = File::open(path).map_err(|error| problem(error.into()))?;
+        let input = BufReader::with_capacity(READ_AT_ONCE, file);
+        let last = Default::default();
+        let mut lines = Lines { input, number: 0, last, line: Vec::new(), cut: false, strangers };
+        let head = lines.next_line().and_then(|more| match more {
+            true => head(&lines.line),
+            false => Err(ReadProblem::Foreign("it has not one whole line".into())),
+        });
+        let replay = Replay::new(head.map_err(problem)?, start);
+        Ok(Reader { path: path.to_owned(), lines, replay })
     }
-    loop {
-        let line = match lines.next_line() {
-            Ok(Some(line)) => line,
-            Ok(None) => return Ok((replay, lines.cut.then_some(lines.number))),
-            Err(error) => return Err(problem(error)),
-        };
-        let told = serde_json::from_slice(&line)
-            .map_err(EntryError::from)
-            .and_then(|entry| replay.add(entry));
-        if let Err(error) = told {
-            let (field, why) = (format!("line {}", lines.number), error.to_string());
-            return Err(problem(ReadProblem::Field { field, why }));
-        }
+
+    /// Takes in the next line: gives what it adds to the recording of a scenario, which it may not; or `None`
+    /// at the end.
+    pub(super) fn next(&mut self) -> Result<Option<Option<(usize, Delta)>>, ReadError> {
+        let lines = &mut self.lines;
+        let taken = lines.next_line().and_then(|more| {
+            if !more {
+                return Ok(None);
+            }
+            let told = serde_json::from_slice(&lines.line).map_err(EntryError::from);
+            told.and_then(|entry| self.replay.take(entry)).map(Some).map_err(|error| {
+                let (field, why) = (format!("line {}", lines.number), error.to_string());
+                ReadProblem::Field { field, why }
+            })
+        });
+        taken.map_err(|problem| ReadError { path: self.path.clone(), problem })
+    }
+
+    /// The line in the middle of which it ended.
+    fn cut(&self) -> Option<usize> {
+        self.lines.cut.then_some(self.lines.number)
     }
 }
 
 struct Lines {
     input: BufReader<File>,
     number: usize,
+    line: Vec<u8>,
+    /// The line before.
     last: Vec<u8>,
     /// It ends within a line.
     cut: bool,
     strangers: Strangers,
 }
 
-/// A line: what all workers of a scenario measured in half a second.
+/// Of each journal: many are read at a time.
+const READ_AT_ONCE: usize = 64 << 10;
+
+/// A line: what all workers of a scenario measured in a second.
 const LINE_BYTES_MAX: u64 = 64 << 20;
 
 impl Lines {
-    /// The next line that has an end.
-    fn next_line(&mut self) -> Result<Option<Vec<u8>>, ReadProblem> {
+    /// Reads the next line that has an end; gives whether there was one.
+    fn next_line(&mut self) -> Result<bool, ReadProblem> {
         loop {
-            let line = self.any_line()?;
-            let ours = line.as_ref().is_none_or(|line| line.first() == Some(&b'{'));
+            let more = self.any_line()?;
+            let ours = !more || self.line.first() == Some(&b'{');
             if ours || self.strangers == Strangers::Refused {
-                return Ok(line);
+                return Ok(more);
             }
         }
     }
 
-    fn any_line(&mut self) -> Result<Option<Vec<u8>>, ReadProblem> {
-        let mut line = Vec::new();
-        self.input.by_ref().take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line)?;
+    fn any_line(&mut self) -> Result<bool, ReadProblem> {
+        std::mem::swap(&mut self.line, &mut self.last);
+        self.line.clear();
+        self.input.by_ref().take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut self.line)?;
         self.number += 1;
         let field = || format!("line {}", self.number);
-        if line.len() as u64 > LINE_BYTES_MAX {
+        if self.line.len() as u64 > LINE_BYTES_MAX {
             let why = "is longer than any line of a journal".into();
             return Err(ReadProblem::Field { field: field(), why });
         }
-        if line.last() != Some(&b'\n') {
-            self.cut = !line.is_empty();
-            return Ok(None);
+        if self.line.last() != Some(&b'\n') {
+            self.cut = !self.line.is_empty();
+            return Ok(false);
         }
-        line.pop();
+        self.line.pop();
         // No two lines are the same, for each says when it was written. A file that was put together
         // from parts would count what they share twice.
-        if !line.is_empty() && line == self.last {
+        if !self.line.is_empty() && self.line == self.last {
             return Err(ReadProblem::Field {
                 field: field(),
                 why: "repeats the line before it".into(),
             });
         }
-        self.last.clone_from(&line);
-        Ok(Some(line))
+        Ok(true)
     }
 }
 
@@ -380,7 +414,7 @@ fn head(line: &[u8]) -> Result<Head, ReadProblem> {
     let foreign = |why: String| ReadProblem::Foreign(why);
     let format: Format = serde_json::from_slice(line)
         .map_err(|_| foreign("its first line is not that of a journal".into()))?;
-    if format.journal != FORMAT {
+    if ![FORMAT, OLDER].contains(&&*format.journal) {
         return Err(foreign(format!("`journal` is `{}`, not `{FORMAT}`", format.journal)));
     }
     let head: Head = serde_json::from_slice(line)
@@ -402,18 +436,19 @@ pub(super) enum EntryError {
     TooFarOff(u64),
 }
 
-/// A run told again from its journal.
+/// A run told again from its journal, but for what is added up.
 pub(super) struct Replay {
     pub(super) summary: Summary,
     pub(super) scenarios: Vec<Replayed>,
     /// Of any clock: only differences to it are told.
     start: Instant,
     at_s: f64,
+    /// When its first load began.
+    began_s: Option<f64>,
 }
 
 pub(super) struct Replayed {
     pub(super) outline: Outline,
-    pub(super) workers: usize,
     pub(super) began: bool,
     ended: bool,
     /// How its load ended, if it came to its end.
@@ -423,38 +458,45 @@ pub(super) struct Replayed {
     length: Option<Duration>,
     /// From the start of the run.
     measured_from_s: f64,
-    pub(super) recording: Recording,
+    pub(super) until: Until,
+    /// How many seconds it has told of.
+    seconds: u64,
+    pub(super) sent: u64,
+    pub(super) lag: Histogram,
     pub(super) examined: Examined,
     /// What the Flow told of itself.
     server: crate::server::Replay,
     /// What is measured from this second on is left out.
-    until: Option<u64>,
+    pub(super) limit: Option<u64>,
 }
 
 /// Threads that send, in a journal.
 pub(super) const WORKERS_MAX: usize = 4096;
 
 impl Replay {
-    fn new(head: Head) -> Replay {
+    fn new(head: Head, start: Instant) -> Replay {
         let scenario = |outline| Replayed {
             outline,
-            workers: 0,
             began: false,
             ended: false,
             ending: None,
             reasons: Vec::new(),
             length: None,
             measured_from_s: 0.0,
-            recording: Recording::default(),
+            until: Until::default(),
+            seconds: 0,
+            sent: 0,
+            lag: Histogram::new(),
             examined: Examined::default(),
             server: Default::default(),
-            until: None,
+            limit: None,
         };
         Replay {
             summary: head.summary,
             scenarios: head.outlines.into_iter().map(scenario).collect(),
-            start: Instant::now(),
+            start,
             at_s: 0.0,
+            began_s: None,
         }
     }
 
@@ -463,7 +505,13 @@ impl Replay {
         self.at_s
     }
 
-    fn add(&mut self, entry: Entry) -> Result<(), EntryError> {
+    /// The same from the start of its first load on.
+    pub(super) fn load_s(&self) -> f64 {
+        self.at_s - self.began_s.unwrap_or(self.at_s)
+    }
+
+    /// Takes in what happened: gives what it adds to the recording of a scenario.
+    fn take(&mut self, entry: Entry) -> Result<Option<(usize, Delta)>, EntryError> {
         let index = entry.scenario();
         let count = self.scenarios.len();
         let (Some(replayed), Some(summary)) =
@@ -475,16 +523,16 @@ impl Replay {
             Entry::Began { target, started_at_s, workers, length, .. } => {
                 summary.target = target;
                 summary.started_at_s = started_at_s;
-                replayed.workers = workers;
                 // A line with a number that cannot be must not take all memory.
-                replayed.recording = Recording::of(workers.min(WORKERS_MAX));
+                replayed.until = Until::of(workers.min(WORKERS_MAX));
                 replayed.length = length;
                 replayed.measured_from_s = started_at_s + seconds(replayed.outline.warmup);
                 replayed.began = true;
+                self.began_s.get_or_insert(started_at_s);
             }
             Entry::Measured(told) => {
                 self.at_s = self.at_s.max(told.at_s);
-                replayed.add(*told, self.start)?;
+                return replayed.take(*told, self.start).map(|delta| Some((index, delta)));
             }
             Entry::Finished { ending, reasons, .. } => {
                 (replayed.ending, replayed.reasons) = (Some(*ending), reasons);
@@ -495,16 +543,17 @@ impl Replay {
                 replayed.ended = true;
             }
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// `cut`: the line in the middle of which the journal ends.
-    fn finish(mut self, cut: Option<usize>) -> Summary {
-        let scenarios = self.summary.scenarios.iter_mut().zip(self.scenarios);
-        for (summary, replayed) in scenarios.filter(|(_, replayed)| !replayed.ended) {
+    /// `recordings` have what was measured in each scenario. `cut`: the line in the middle of which the journal ends.
+    fn finish(mut self, recordings: Vec<Recording>, cut: Option<usize>) -> Summary {
+        let replayed = self.scenarios.into_iter().zip(recordings);
+        let scenarios = self.summary.scenarios.iter_mut().zip(replayed);
+        for (summary, (replayed, recording)) in scenarios.filter(|(_, (one, _))| !one.ended) {
             self.summary.interrupted = true;
             if replayed.began {
-                *summary = replayed.finish(summary.clone());
+                *summary = replayed.finish(recording, summary.clone());
                 if let Some(line) = cut {
                     let message = summary.end.message.get_or_insert_default();
                     let separator = if message.is_empty() { "" } else { "; " };
@@ -523,20 +572,25 @@ impl Replay {
 }
 
 impl Replayed {
-    fn add(&mut self, mut told: Told, start: Instant) -> Result<(), EntryError> {
+    fn take(&mut self, mut told: Told, start: Instant) -> Result<Delta, EntryError> {
         for reading in std::mem::take(&mut told.server) {
-            if self.until.is_none_or(|until| reading.at_s < until as f64) {
+            if self.limit.is_none_or(|limit| reading.at_s < limit as f64) {
                 self.server.add(reading);
             }
         }
-        let (mut delta, examined) =
-            told.delta(start, self.measured_from_s, self.recording.seconds())?;
-        delta.seconds.retain(|(second, _)| self.until.is_none_or(|until| *second < until));
-        self.recording.add(delta);
+        let Heard { worker, mut delta, examined } =
+            told.heard(start, self.measured_from_s, self.seconds)?;
+        self.until.hear(worker, delta.told);
+        delta.seconds.retain(|(second, _)| self.limit.is_none_or(|limit| *second < limit));
+        for (second, tally) in &delta.seconds {
+            self.seconds = self.seconds.max(second + 1);
+            self.sent += tally.sent;
+            self.lag.merge(&tally.lag);
+        }
         if let Some(examined) = examined {
             self.examined = examined;
         }
-        Ok(())
+        Ok(delta)
     }
 
     /// Whether its load ended in the middle.
@@ -544,20 +598,20 @@ impl Replayed {
         self.began && self.ending.is_none()
     }
 
-    fn finish(mut self, empty: ScenarioSummary) -> ScenarioSummary {
-        self.recording.give_up();
-        self.recording.settle_sample(Duration::MAX);
+    fn finish(self, mut recording: Recording, empty: ScenarioSummary) -> ScenarioSummary {
+        recording.give_up();
+        recording.settle_sample(Duration::MAX);
         let ending = self.lost();
-        let measured = Measured { examined: self.examined, recording: self.recording, ending };
+        let measured = Measured { examined: self.examined, recording, ending };
         summarize(empty, &self.outline, measured)
     }
 
     /// How a load ended whose process did in the middle.
     pub(super) fn lost(&self) -> Ending {
-        let observed = self.recording.observed();
+        let observed = self.until.observed();
         let length = self.length.map_or(observed, |length| length.min(observed));
         let server = self.server.summary();
-        Ending { server, ..Ending::lost(&self.outline, self.workers, length) }
+        Ending { server, ..Ending::lost(&self.outline, self.until.workers(), length) }
     }
 }
 

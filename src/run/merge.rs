@@ -3,17 +3,24 @@
 //! Parts tell what they measured in their journals. Tallies and histograms add up, so the figures are those
 //! of all requests taken together, and each second of a part is added to the same second of the others,
 //! counted from the start of its own measurement: no time is ever the difference of two clocks.
+//!
+//! All journals are read side by side, about a second of each at a time. So what is in memory is the sum, and the
+//! last seconds of it in full, however many parts there are.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use rayon::prelude::*;
+use tokio::time::Instant;
 
-use super::journal::{Replay, Replayed, Strangers, replay};
+use super::journal::{Reader, Replayed, Strangers};
 use super::parts::{Account, Kept, LoadAccount, conclude};
 use crate::plan::without_folders;
 use crate::record::saved::ReadError;
 use crate::record::summary::{RunPart, ScenarioSummary, Summary};
+use crate::record::tally::Tally;
+use crate::record::{Delta, Recording};
 use crate::threshold;
 
 /// Why parts cannot be merged.
@@ -57,12 +64,15 @@ pub enum MergeError {
     None,
 }
 
-/// A part that was read.
+/// A part that is read.
 struct Part {
     path: PathBuf,
     run: RunPart,
-    replay: Replay,
+    journal: Reader,
 }
+
+/// How many threads read parts: each has a sum of its own, of some ten megabytes an hour.
+const THREADS_MAX: usize = 8;
 
 /// Merges the journals of the parts of one load. Parts that are missing, or were lost in the middle, make
 /// the result invalid; of the others it holds what all of them measured.
@@ -70,39 +80,98 @@ struct Part {
 /// # Errors
 /// When a journal cannot be read, or they are not parts of one load.
 pub fn merge(paths: &[PathBuf]) -> Result<Summary, MergeError> {
-    let mut parts = read(paths, &[])?;
+    let start = Instant::now();
+    let parts = open(paths, start)?;
     check(&parts)?;
-    let scenarios = parts.first().ok_or(MergeError::None)?.replay.scenarios.len();
+    let (mut parts, mut recordings) = read(parts)?;
+    let scenarios = parts.first().ok_or(MergeError::None)?.journal.replay.scenarios.len();
     // What all lost parts have told of, in whole seconds.
     let until: Vec<Option<u64>> = (0..scenarios)
         .map(|index| {
-            let of_part = parts.iter().map(|part| &part.replay.scenarios[index]);
-            of_part.filter(|part| part.is_lost()).map(|part| part.recording.complete()).min()
+            let of_part = parts.iter().map(|part| &part.journal.replay.scenarios[index]);
+            of_part.filter(|part| part.is_lost()).map(|part| part.until.all().as_secs()).min()
         })
         .collect();
     if until.iter().any(Option::is_some) {
-        parts = read(paths, &until)?;
+        let mut again = open(paths, start)?;
+        for part in &mut again {
+            let limits = part.journal.replay.scenarios.iter_mut().zip(&until);
+            limits.for_each(|(scenario, until)| scenario.limit = *until);
+        }
+        (parts, recordings) = read(again)?;
     }
     parts.sort_by_key(|part| part.run.number);
-    Ok(join(parts, &until))
+    Ok(join(parts, recordings, &until))
 }
 
-fn read(paths: &[PathBuf], until: &[Option<u64>]) -> Result<Vec<Part>, MergeError> {
-    paths.par_iter().map(|path| read_one(path, until)).collect()
+/// Reads the first lines.
+fn open(paths: &[PathBuf], start: Instant) -> Result<Vec<Part>, MergeError> {
+    paths.par_iter().map(|path| open_one(path, start)).collect()
 }
 
-fn read_one(path: &Path, until: &[Option<u64>]) -> Result<Part, MergeError> {
-    let (mut replay, _) = replay(path, until, Strangers::Skipped)?;
-    let run = replay.summary.part.take();
+fn open_one(path: &Path, start: Instant) -> Result<Part, MergeError> {
+    let mut journal = Reader::open(path, Strangers::Skipped, start)?;
+    let run = journal.replay.summary.part.take();
     let run = run.ok_or_else(|| MergeError::Whole { path: path.to_owned() })?;
-    Ok(Part { path: path.to_owned(), run, replay })
+    Ok(Part { path: path.to_owned(), run, journal })
+}
+
+/// Reads the rest, and adds it up by scenario.
+fn read(parts: Vec<Part>) -> Result<(Vec<Part>, Vec<Recording>), MergeError> {
+    let threads = rayon::current_num_threads().min(THREADS_MAX).min(parts.len()).max(1);
+    let mut groups: Vec<Vec<Part>> = (0..threads).map(|_| Vec::new()).collect();
+    parts.into_iter().enumerate().for_each(|(index, part)| groups[index % threads].push(part));
+    let groups: Result<Vec<_>, _> = groups.into_par_iter().map(read_side_by_side).collect();
+    let sum = groups?.into_iter().reduce(|(mut all, mut sums), (parts, recordings)| {
+        all.extend(parts);
+        sums.iter_mut().zip(recordings).for_each(|(sum, recording)| sum.merge(recording));
+        (all, sums)
+    });
+    sum.ok_or(MergeError::None)
+}
+
+/// Reads about a second of each part, and then the next: what is added to the same second of the sum comes at about
+/// the same time. If it does not, that takes longer, and the sum is the same.
+fn read_side_by_side(mut parts: Vec<Part>) -> Result<(Vec<Part>, Vec<Recording>), MergeError> {
+    let scenarios = parts.iter().map(|part| part.journal.replay.scenarios.len()).max().unwrap_or(0);
+    let mut sums = vec![Recording::default(); scenarios];
+    let mut open: Vec<usize> = (0..parts.len()).collect();
+    let mut second = 0.0;
+    while !open.is_empty() {
+        second += 1.0;
+        let mut seconds: Vec<BTreeMap<u64, Tally>> = vec![BTreeMap::new(); scenarios];
+        let mut is_open = |number: u64, part: &mut Reader| loop {
+            let Some(heard) = part.next()? else { return Ok(false) };
+            if let Some((scenario, mut delta)) = heard {
+                for (second, tally) in delta.seconds.drain(..) {
+                    seconds[scenario].entry(second).or_default().merge(&tally);
+                }
+                delta.noted.0 = number;
+                sums[scenario].add(delta);
+            }
+            if part.replay.load_s() >= second {
+                return Ok::<bool, MergeError>(true);
+            }
+        };
+        let mut still = Vec::new();
+        for index in open {
+            if is_open(parts[index].run.number, &mut parts[index].journal)? {
+                still.push(index);
+            }
+        }
+        open = still;
+        for (sum, seconds) in sums.iter_mut().zip(seconds) {
+            sum.add(Delta { seconds: seconds.into_iter().collect(), ..Delta::default() });
+        }
+    }
+    Ok((parts, sums))
 }
 
 /// Refuses what are not parts of one load.
 fn check(parts: &[Part]) -> Result<(), MergeError> {
     let Some((first, rest)) = parts.split_first() else { return Err(MergeError::None) };
     for (index, part) in rest.iter().enumerate() {
-        let (one, other) = (&part.replay.summary, &first.replay.summary);
+        let (one, other) = (&part.journal.replay.summary, &first.journal.replay.summary);
         let at = |at: Option<Timestamp>| at.map_or("not set".into(), |at| at.to_string());
         let pairs = [
             ("the suite", one.suite.clone(), other.suite.clone()),
@@ -120,7 +189,7 @@ fn check(parts: &[Part]) -> Result<(), MergeError> {
                 resolved
             };
             let same = bare(one) == bare(other)
-                && part.replay.scenarios.len() == first.replay.scenarios.len();
+                && part.journal.replay.scenarios.len() == first.journal.replay.scenarios.len();
             (!same).then(|| {
                 ("what it does (`check --resolved`)", words("another file"), words("this one"))
             })
@@ -142,26 +211,22 @@ fn version(summary: &Summary) -> String {
     summary.environment.flowbench.clone()
 }
 
-fn join(parts: Vec<Part>, until: &[Option<u64>]) -> Summary {
+fn join(parts: Vec<Part>, recordings: Vec<Recording>, until: &[Option<u64>]) -> Summary {
     let of = parts[0].run.of;
     let runs: Vec<RunPart> = parts.iter().map(|part| part.run.clone()).collect();
     let started_at = runs.iter().map(|run| run.started_at).min().unwrap_or_default();
-    let mut summary = Summary { started_at, ..parts[0].replay.summary.clone() };
+    let mut summary = Summary { started_at, ..parts[0].journal.replay.summary.clone() };
     let mut numbers = Vec::new();
-    let mut columns: Vec<Vec<(ScenarioSummary, Replayed)>> = Vec::new();
-    for mut part in parts {
+    let mut columns: Vec<Column> = recordings.into_iter().map(Column::new).collect();
+    for part in parts {
+        let mut replay = part.journal.replay;
         numbers.push(part.run.number);
         // From the start of the first part, as far as their clocks agree.
         let offset = part.run.started_at.duration_since(started_at).as_secs_f64();
-        summary.duration_s = summary.duration_s.max(offset + part.replay.at_s());
-        part.replay.summary.scenarios.iter_mut().for_each(|s| s.started_at_s += offset);
-        let scenarios = part.replay.summary.scenarios.into_iter().zip(part.replay.scenarios);
-        for (index, scenario) in scenarios.enumerate() {
-            if columns.len() <= index {
-                columns.push(Vec::new());
-            }
-            columns[index].push(scenario);
-        }
+        summary.duration_s = summary.duration_s.max(offset + replay.at_s());
+        replay.summary.scenarios.iter_mut().for_each(|s| s.started_at_s += offset);
+        let scenarios = replay.summary.scenarios.into_iter().zip(replay.scenarios);
+        columns.iter_mut().zip(scenarios).for_each(|(column, one)| column.parts.push(one));
     }
     let scenarios = columns.into_par_iter().zip(until.par_iter());
     summary.scenarios =
@@ -173,39 +238,44 @@ fn join(parts: Vec<Part>, until: &[Option<u64>]) -> Summary {
 }
 
 /// One scenario of all parts.
-fn scenario(
-    numbers: &[u64],
-    of: u64,
-    column: Vec<(ScenarioSummary, Replayed)>,
-    until: Option<u64>,
-) -> ScenarioSummary {
-    // There is one part at least.
-    let (empty, outline) = (column[0].0.clone(), column[0].1.outline.clone());
-    let mut recordings = Vec::new();
-    let mut accounts = Vec::new();
-    for (&number, (summary, mut part)) in numbers.iter().zip(column) {
-        let load = part.began.then(|| LoadAccount {
-            target: summary.target.clone(),
-            started_at_s: summary.started_at_s,
-            workers: part.workers,
-            complete: part.recording.complete(),
-            sent: part.recording.totals.sent,
-            lag: part.recording.totals.lag.clone(),
-            lost: part.is_lost(),
-            ending: part.ending.take().unwrap_or_else(|| part.lost()),
-            reasons: std::mem::take(&mut part.reasons),
-            examined: std::mem::take(&mut part.examined),
-        });
-        if part.began {
-            part.recording.of_part(number);
-            recordings.push(part.recording);
-        }
-        accounts.push(Account { number, load: load.ok_or(summary.end) });
+struct Column {
+    /// There is one at least.
+    parts: Vec<(ScenarioSummary, Replayed)>,
+    recording: Recording,
+}
+
+impl Column {
+    fn new(recording: Recording) -> Column {
+        Column { parts: Vec::new(), recording }
     }
-    let recording = recordings.into_iter().reduce(|mut all, one| {
-        all.merge(one);
-        all
-    });
+}
+
+fn scenario(numbers: &[u64], of: u64, column: Column, until: Option<u64>) -> ScenarioSummary {
+    let (empty, outline) = (column.parts[0].0.clone(), column.parts[0].1.outline.clone());
+    let account = |(&number, (summary, part)): (&u64, (ScenarioSummary, Replayed))| {
+        let load = match part.began {
+            true => Ok(load(summary, part)),
+            false => Err(summary.end),
+        };
+        Account { number, load }
+    };
+    let accounts = numbers.iter().zip(column.parts).map(account).collect();
     let kept = until.map_or(Kept::All, Kept::Until);
-    conclude(empty, &outline, of, accounts, recording.unwrap_or_default(), kept)
+    conclude(empty, &outline, of, accounts, column.recording, kept)
+}
+
+/// The load of a part.
+fn load(summary: ScenarioSummary, part: Replayed) -> LoadAccount {
+    LoadAccount {
+        target: summary.target,
+        started_at_s: summary.started_at_s,
+        workers: part.until.workers(),
+        complete: part.until.all().as_secs(),
+        lost: part.is_lost(),
+        ending: part.ending.clone().unwrap_or_else(|| part.lost()),
+        sent: part.sent,
+        lag: part.lag,
+        reasons: part.reasons,
+        examined: part.examined,
+    }
 }

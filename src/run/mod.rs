@@ -12,10 +12,12 @@ mod parts;
 mod scenario;
 pub mod search;
 mod summarize;
+mod telling;
 mod timing;
 mod together;
 mod trials;
 mod tried;
+mod until;
 mod worker;
 
 use std::path::PathBuf;
@@ -267,10 +269,15 @@ impl Context {
         self.at.filter(|_| !waits).map(|at| at + scenario.start)
     }
 
+    /// Whether somebody wants to hear of what happens.
+    fn is_told(&self) -> bool {
+        self.options.journal.is_some() || self.together.is_some()
+    }
+
     /// Writes down what happened, where there is a journal, and tells the other parts.
     fn tell(&self, entry: impl FnOnce() -> Entry) {
         let (journal, together) = (&self.options.journal, &self.together);
-        if journal.is_none() && together.is_none() {
+        if !self.is_told() {
             return;
         }
         let entry = entry();

@@ -8,11 +8,12 @@ use futures_util::future::{join_all, try_join_all};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::examined::{Examined, found};
-use super::journal::{Entry, Told};
+use super::examined::found;
+use super::journal::Entry;
 use super::live::{Live, Recent, State};
 use super::machine::{Withheld, cores, max_rss};
 use super::summarize::{Ending, Measured, empty, lost, not_run, summarize, target};
+use super::telling::Telling;
 use super::timing::Timing;
 use super::together::{Go, Together};
 use super::trials::Seen;
@@ -246,18 +247,19 @@ async fn carry_out(
         began,
         next_post: None,
     };
-    let mut noted = Examined::default();
-    let mut note = |delta: &Delta, recording: &Recording| {
+    let mut telling = Telling::new(index, (began, frame.measured_from()), count, again);
+    let tell = |telling: &mut Telling| {
         context.tell(|| {
             let at_s = seconds(context.started.elapsed());
-            let now = found(&lock(&examined));
-            let news = (now != noted).then(|| now.clone());
-            noted = now;
-            let from = (began, frame.measured_from());
-            let slowest = &recording.totals.slowest;
             let read = watcher.as_ref().map(Watcher::news).unwrap_or_default();
-            Entry::Measured(Box::new(Told::new(index, at_s, delta, from, slowest, news, read)))
+            let found = found(&lock(&examined));
+            Entry::Measured(Box::new(telling.tell(at_s, found, read)))
         });
+    };
+    let mut note = |delta: &Delta| {
+        if context.is_told() && telling.hear(delta) {
+            tell(&mut telling);
+        }
     };
     tokio::pin!(running);
     let mut give_up_at = None;
@@ -273,7 +275,7 @@ async fn carry_out(
                 stop.abort.cancel();
             }
             Some(delta) = received.recv() => {
-                note(&delta, &recording);
+                note(&delta);
                 recording.add(delta);
                 let reason = watch.look_at(&recording).filter(|_| aborted.is_none());
                 if let Some(reason) = reason {
@@ -287,7 +289,7 @@ async fn carry_out(
         }
     };
     while let Ok(delta) = received.try_recv() {
-        note(&delta, &recording);
+        note(&delta);
         recording.add(delta);
     }
     // The answers' senders are gone with the workers, so this ends as soon as all are looked at.
@@ -301,13 +303,15 @@ async fn carry_out(
         match report {
             Ok(mut report) => {
                 let rest = std::mem::take(&mut report.rest);
-                note(&rest, &recording);
+                note(&rest);
                 recording.add(rest);
                 workers.push(report);
             }
             Err(error) => lost = Some(error.to_string()),
         }
     }
+    telling.end();
+    tell(&mut telling);
     if let (Some(together), true) = (&context.together, again) {
         together.others(index).await;
     }

@@ -41,7 +41,7 @@ const MADE_MAX: usize = 1000;
 const CUT: char = '…';
 
 /// Keys under which saved results have histograms in base64.
-const HISTOGRAMS: [&str; 3] = ["counts", "histogram", "service_histogram"];
+const HISTOGRAMS: [&str; 3] = ["buckets", "histogram", "service_histogram"];
 
 /// Keys under which saved results have words of our own, which programs read.
 const OWN_WORDS: [&str; 11] = [

@@ -11,10 +11,11 @@ use crate::record::summary::{End, EndReason, ScenarioSummary, TargetSummary};
 use crate::record::tally::{Counts, Tally};
 use crate::record::{Delta, Histogram, Recording};
 use crate::run::examined::Examined;
-use crate::run::journal::{Entry, EntryError, Told, WORKERS_MAX};
+use crate::run::journal::{Entry, EntryError, Heard, Told, WORKERS_MAX};
 use crate::run::parts::{Account, Kept, LoadAccount, conclude};
 use crate::run::scenario::TRIAL_TELLS_EVERY;
 use crate::run::summarize::{Ending, Outline};
+use crate::run::until::Until;
 
 /// One scenario of all parts.
 pub(super) struct Joined {
@@ -41,8 +42,7 @@ struct Row {
     stand: Stand,
     target: TargetSummary,
     started_at_s: f64,
-    /// Up to which time each of its workers has told everything.
-    told: Vec<Duration>,
+    until: Until,
     sent: u64,
     lag: Histogram,
     examined: Examined,
@@ -85,7 +85,7 @@ impl Joined {
             stand: Stand::Coming,
             target: TargetSummary::default(),
             started_at_s: 0.0,
-            told: Vec::new(),
+            until: Until::default(),
             sent: 0,
             lag: Histogram::new(),
             examined: Examined::default(),
@@ -155,7 +155,7 @@ impl Joined {
                 if matches!(row.stand, Stand::Coming | Stand::Ready) {
                     row.stand = Stand::Running;
                     (row.target, row.started_at_s) = (target, started_at_s);
-                    row.told = vec![Duration::ZERO; workers.min(WORKERS_MAX)];
+                    row.until = Until::of(workers.min(WORKERS_MAX));
                 }
             }
             Entry::Measured(told) if matches!(row.stand, Stand::Running) => {
@@ -181,11 +181,10 @@ impl Joined {
         let (start, seconds) = (self.start, self.recording.seconds() + self.waiting.len() as u64);
         let warmup = self.outline.warmup.as_secs_f64();
         let Some(row) = self.rows.get_mut((number as usize).wrapping_sub(1)) else { return Ok(()) };
-        let (mut delta, examined) = told.delta(start, row.started_at_s + warmup, seconds)?;
+        let Heard { worker, mut delta, examined } =
+            told.heard(start, row.started_at_s + warmup, seconds)?;
         let told_at = steps(delta.told, self.step);
-        if let Some(told) = row.told.get_mut(delta.worker) {
-            *told = delta.told.max(*told);
-        }
+        row.until.hear(worker, delta.told);
         row.examined = examined.unwrap_or(std::mem::take(&mut row.examined));
         for (second, tally) in delta.seconds.drain(..) {
             row.sent += tally.sent;
@@ -275,7 +274,7 @@ impl Row {
     fn told(&self) -> Option<Duration> {
         match self.stand {
             Stand::Coming | Stand::Ready => Some(Duration::ZERO),
-            Stand::Running => Some(self.told.iter().min().copied().unwrap_or_default()),
+            Stand::Running => Some(self.until.all()),
             Stand::Over(..) | Stand::NotRun(_) | Stand::Lost(_) => None,
         }
     }
@@ -285,8 +284,8 @@ impl Row {
     }
 
     fn account(self, number: u64, of: u64, outline: &Outline) -> Account {
-        let began = !self.told.is_empty();
-        let length = self.told.iter().min().copied().unwrap_or_default();
+        let (workers, length) = (self.until.workers(), self.until.all());
+        let began = workers > 0;
         let (ending, reasons, lost) = match self.stand {
             Stand::Over(ending, reasons) => (*ending, reasons, false),
             Stand::NotRun(end) => return Account { number, load: Err(end) },
@@ -295,12 +294,12 @@ impl Row {
                 return Account { number, load: Err(End { reason: EndReason::Skipped, message }) };
             }
             // Nobody concludes before all are over.
-            _ => (Ending::lost(outline, self.told.len(), length), Vec::new(), true),
+            _ => (Ending::lost(outline, workers, length), Vec::new(), true),
         };
         let load = LoadAccount {
             target: self.target,
             started_at_s: self.started_at_s,
-            workers: self.told.len(),
+            workers,
             complete: length.as_secs(),
             sent: self.sent,
             lag: self.lag,
@@ -320,7 +319,6 @@ mod tests {
     use super::*;
     use crate::record::Window;
     use crate::record::summary::{ClientSummary, PartState};
-    use crate::record::tally::Slowest;
     use crate::record::validity::Circumstances;
     use crate::scenario::{Options, load_text};
 
@@ -351,15 +349,8 @@ mod tests {
             ..Delta::default()
         };
         let now = Instant::now();
-        let told = Told::new(
-            0,
-            second as f64 + 1.0,
-            &delta,
-            (now, now),
-            &Slowest::default(),
-            None,
-            Vec::new(),
-        );
+        let told =
+            Told::new((0, second as f64 + 1.0), Some(0), delta, (now, now), None, Vec::new());
         joined.take(part, Entry::Measured(Box::new(told))).expect("a second");
     }
 
@@ -424,7 +415,7 @@ mod tests {
                 ..Delta::default()
             };
             let now = Instant::now();
-            let told = Told::new(0, 1.0, &delta, (now, now), &Slowest::default(), None, Vec::new());
+            let told = Told::new((0, 1.0), Some(0), delta, (now, now), None, Vec::new());
             joined.take(part, Entry::Measured(Box::new(told))).expect("a quarter");
         };
         for ms in [251, 503] {
@@ -482,7 +473,7 @@ mod tests {
         began(&mut joined, 1);
         let far = Delta { seconds: vec![(1 << 40, Tally::default())], ..Delta::default() };
         let now = Instant::now();
-        let told = Told::new(0, 1.0, &far, (now, now), &Slowest::default(), None, Vec::new());
+        let told = Told::new((0, 1.0), None, far, (now, now), None, Vec::new());
         assert!(joined.take(1, Entry::Measured(Box::new(told))).is_err());
         // There is no such part, and this one has not begun.
         joined.ready(9);

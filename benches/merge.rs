@@ -1,0 +1,164 @@
+//! What it costs to merge the parts of a long load.
+//!
+//! `cargo bench --bench merge` prints the table of `docs/distributed.md`; `-- 64 3600 500` is one row of it: parts,
+//! seconds, and requests a second of each. One part is sent for real for twenty seconds, against the embedded Flow
+//! behind `serve`. Its journal, second after second, stands for all parts, each beginning with another second of it.
+#![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
+
+use std::error::Error;
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+type Failure = Box<dyn Error>;
+
+/// How long the part is sent for.
+const SECONDS: u64 = 20;
+
+fn main() -> Result<(), Failure> {
+    let given: Result<Vec<u64>, _> = std::env::args()
+        .skip(1)
+        .filter(|text| !text.starts_with("--"))
+        .map(|n| n.parse())
+        .collect();
+    let rows = match given?[..] {
+        [parts, seconds, rate] => vec![(parts, seconds, rate)],
+        _ => vec![(4, 3600, 500), (64, 600, 500), (64, 3600, 100), (64, 3600, 500)],
+    };
+    println!("| parts | seconds | requests/s of each | journals | time | memory |");
+    println!("| --- | --- | --- | --- | --- | --- |");
+    for (parts, seconds, rate) in rows {
+        row(parts, seconds, rate)?;
+    }
+    Ok(())
+}
+
+fn row(parts: u64, seconds: u64, rate: u64) -> Result<(), Failure> {
+    let folder = tempfile::tempdir()?;
+    let sent = Sent::new(folder.path(), parts, rate)?;
+    let mut bytes = 0;
+    for number in 1..=parts {
+        let path = folder.path().join(format!("journal-{number}.jsonl"));
+        sent.write(&path, number, seconds)?;
+        bytes += path.metadata()?.len();
+    }
+    let (time, memory) = merged(folder.path())?;
+    println!(
+        "| {parts} | {seconds} | {rate} | {:.1} GB | {:.1} s | {:.0} MB |",
+        bytes as f64 / 1e9,
+        time.as_secs_f64(),
+        memory as f64 / 1e6,
+    );
+    Ok(())
+}
+
+/// A process that ends with its value.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn flowbench(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flowbench"));
+    command.current_dir(folder).stdin(Stdio::null());
+    command
+}
+
+/// The journal of a part that was sent.
+struct Sent {
+    head: Value,
+    began: Value,
+    /// What was measured in each second.
+    seconds: Vec<Value>,
+    finished: Value,
+}
+
+impl Sent {
+    fn new(folder: &Path, parts: u64, rate: u64) -> Result<Sent, Failure> {
+        let mut flow = flowbench(folder)
+            .args(["serve", "--protocol", "grpc", "--port", "0"])
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let out = flow.stdout.take().ok_or("it is piped")?;
+        let _flow = Running(flow);
+        let mut address = String::new();
+        BufReader::new(out).read_line(&mut address)?;
+        let suite = format!(
+            "name: long\nflows: {{f: {{host: '{}'}}}}\nscenarios: [{{name: s, flow: f, request_size: 1, load: \
+             {{rate: {}/s, arrivals: poisson, duration: {SECONDS}s}}}}]\n",
+            address.trim(),
+            parts * rate,
+        );
+        std::fs::write(folder.join("suite.yaml"), suite)?;
+        let part = format!("1/{parts}");
+        let ran = flowbench(folder)
+            .args(["run", "suite.yaml", "--quiet", "--out", "out", "--part", &part])
+            .status()?;
+        if !ran.success() {
+            return Err(format!("flowbench run: {ran}").into());
+        }
+        let journal = format!("out/part-1-of-{parts}/journal.jsonl");
+        let text = std::fs::read_to_string(folder.join(journal))?;
+        let lines: Result<Vec<Value>, _> = text.lines().map(serde_json::from_str).collect();
+        let lines = lines?;
+        let of = |key: &str| lines.iter().find(|line| !line[key].is_null()).cloned();
+        let whole = |line: &&Value| line["measured"]["seconds"].as_array().map(Vec::len) == Some(1);
+        Ok(Sent {
+            head: of("journal").ok_or("it has a head")?,
+            began: of("began").ok_or("it began")?,
+            seconds: lines.iter().filter(whole).cloned().collect(),
+            finished: of("finished").ok_or("it ended")?,
+        })
+    }
+
+    /// Writes the journal of a part that sent for so long.
+    fn write(&self, path: &Path, number: u64, seconds: u64) -> Result<(), Failure> {
+        let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
+        let (mut head, mut finished) = (self.head.clone(), self.finished.clone());
+        head["summary"]["part"]["number"] = number.into();
+        finished["finished"]["ending"]["window"]["length"]["secs"] = seconds.into();
+        finished["finished"]["ending"]["circumstances"]["length"]["secs"] = seconds.into();
+        writeln!(out, "{head}\n{}", self.began)?;
+        for second in 0..seconds {
+            let index = (second + number) as usize % self.seconds.len();
+            let mut line = self.seconds[index].clone();
+            line["measured"]["at_s"] = json!(second as f64 + 1.1);
+            line["measured"]["until"] = json!({"secs": second + 1, "nanos": 0});
+            line["measured"]["last_done"] = line["measured"]["until"].clone();
+            line["measured"]["seconds"][0][0] = second.into();
+            writeln!(out, "{line}")?;
+        }
+        writeln!(out, "{finished}")?;
+        Ok(out.flush()?)
+    }
+}
+
+/// How long merging takes, and how much memory at most.
+fn merged(folder: &Path) -> Result<(Duration, u64), Failure> {
+    let begun = Instant::now();
+    let mut child =
+        flowbench(folder).args(["merge", ".", "--out", "merged"]).stdout(Stdio::null()).spawn()?;
+    let status = format!("/proc/{}/status", child.id());
+    let mut most = 0;
+    loop {
+        let ended = child.try_wait()?;
+        // The kernel keeps the most there ever was; what comes in the last moments is missed.
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        most = most.max(kilobytes.unwrap_or_default() * 1024);
+        if let Some(ended) = ended {
+            assert!(matches!(ended.code(), Some(0 | 4)), "{ended}");
+            return Ok((begun.elapsed(), most));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
