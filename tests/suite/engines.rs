@@ -2,6 +2,9 @@
 //! Where one is not installed its test says `skipped: …` and passes, unless `FLOWBENCH_REQUIRE_SLURM=1`
 //! (or `…_MPI=1`, `…_NETNS=1`) is set.
 
+mod elsewhere;
+mod statistics;
+
 use std::ffi::OsString;
 use std::io::Write;
 use std::net::TcpListener;
@@ -189,8 +192,9 @@ fn is_the_load_of_one_machine(place: Place) {
     for key in ["requests", "thresholds", "verdict"] {
         assert_eq!(told[key], scenario[key], "{key}");
     }
-    for figure in ["p50", "p99", "p99_9", "max"] {
-        assert_eq!(told["response_time_ms"][figure], scenario["response_time_ms"][figure]);
+    for figure in ["p50", "p99", "p99.9", "max"] {
+        let [told, merged] = [told, scenario].map(|of| &of["response_time_ms"][figure]);
+        assert!(told.is_number() && told == merged, "{figure}: {told} and {merged}");
     }
     same_timeline(told, scenario);
     assert_eq!(code, Some(0), "{:#}", scenario["validity"]);
@@ -212,18 +216,26 @@ fn is_the_load_of_one_machine(place: Place) {
         let _ = writeln!(std::io::stderr(), "skipped: the machine is too busy to look at gaps");
         return;
     }
-    // Gaps are exponential: the largest distance of their distribution from that, by Kolmogorov and
-    // Smirnov, is beyond 1.63/√n once in a hundred; a busy machine gets as much again.
-    let mut gaps: Vec<f64> =
-        arrivals[..sent as usize].windows(2).map(|pair| (pair[1] - pair[0]) as f64 / 1e9).collect();
-    gaps.sort_by(f64::total_cmp);
-    let count = gaps.len() as f64;
-    let distance = gaps.iter().enumerate().map(|(rank, gap)| {
-        let expected = 1.0 - (-gap * RATE).exp();
-        (expected - rank as f64 / count).abs().max((expected - (rank + 1) as f64 / count).abs())
-    });
-    let distance = distance.fold(0.0, f64::max);
-    assert!(distance < 2.0 * 1.63 / count.sqrt(), "{distance}");
+    // Gaps are exponential, as far as they are from that by chance; a busy machine gets as much again.
+    let gaps = statistics::spans(&arrivals[..sent as usize], 1);
+    let limit = 2.0 * statistics::limit(gaps.len());
+    let distance = statistics::distance(gaps, |gap| statistics::erlang(1, RATE, gap));
+    assert!(distance < limit, "{distance}");
+}
+
+impl Slurm {
+    /// Runs a batch script to its end; gives its exit code.
+    fn batch(&self, script: &str, path: OsString, place: &Place) -> Option<i32> {
+        std::fs::write(place.path("job.sh"), script).expect("written");
+        let job = self
+            .command("sbatch")
+            .args(["--wait", "job.sh"])
+            .env("PATH", path)
+            .current_dir(place.path(""))
+            .output()
+            .expect("it is there");
+        job.status.code()
+    }
 }
 
 #[test]
@@ -233,39 +245,96 @@ fn four_tasks_of_slurm_send_the_load_of_one_machine() {
     }
     let slurm = Slurm::start();
     let place = Place::new(LOAD);
-    let folder = place.path("");
+    let log = place.path("flowbench-load-1.log");
     // Its nodes have no names that resolve.
     let meet = free_address();
     let arguments =
         ["deploy", "slurm", "suite.yaml", "--parts", "4", "--cpus", "1", "--meet", &meet];
-    let script = flowbench(&arguments, &folder);
-    std::fs::write(place.path("load.sh"), script).expect("written");
-    let job = slurm
-        .command("sbatch")
-        .args(["--wait", "load.sh"])
-        .env("PATH", path())
-        .current_dir(&folder)
-        .output()
-        .expect("it is there");
-    let log = std::fs::read_to_string(place.path("flowbench-load-1.log")).expect("its output");
-    assert_eq!(job.status.code(), Some(0), "{log}");
+    let script = flowbench(&arguments, &place.path(""));
+    let code = slurm.batch(&script, path(), &place);
+    assert_eq!(code, Some(0), "{:?}", std::fs::read_to_string(log));
     std::fs::rename(place.path("flowbench-load-1"), place.path("out")).expect("the results");
     // In a batch script the variables are there too, but it runs once: that would be a quarter.
-    let script = format!("#!/bin/sh\n{FLOWBENCH} run suite.yaml --part auto > batch.txt 2>&1\n");
-    std::fs::write(place.path("batch.sh"), script).expect("written");
-    let batch = slurm
-        .command("sbatch")
-        .args(["--wait", "-n4", "-O", "--output=/dev/null", "batch.sh"])
-        .current_dir(&folder)
-        .output()
-        .expect("it is there");
-    assert_ne!(batch.status.code(), Some(0));
+    let script = format!(
+        "#!/bin/sh\n#SBATCH -n4 -O --output=/dev/null\n{FLOWBENCH} run suite.yaml --part auto > batch.txt 2>&1\n"
+    );
+    assert_ne!(slurm.batch(&script, path(), &place), Some(0));
     let told = std::fs::read_to_string(place.path("batch.txt")).expect("its output");
     assert!(
         told.contains("a Slurm batch script outside `srun`, so there is one process and not 4"),
         "{told}"
     );
     is_the_load_of_one_machine(place);
+    tasks_find_the_first_host_by_themselves(&slurm);
+    what_they_send_and_measure_is_that_of_one_machine(&slurm);
+    they_begin_together(&slurm);
+}
+
+/// With the script that is printed without a word on where to meet.
+fn tasks_find_the_first_host_by_themselves(slurm: &Slurm) {
+    let place = Place::new("load: {rate: 100/s, duration: 1s}");
+    let names = TempDir::new().expect("a folder");
+    statistics::with_names(names.path(), FLOWBENCH).expect("written");
+    let can = Command::new(names.path().join("flowbench")).arg("--version").output();
+    if !can.is_ok_and(|ran| ran.status.success()) {
+        return skipped("NAMES", "no names of nodes, without `unshare --mount`,");
+    }
+    let script = flowbench(
+        &["deploy", "slurm", "suite.yaml", "--parts", "4", "--cpus", "1"],
+        &place.path(""),
+    );
+    assert!(script.contains("--meet auto"), "{script}");
+    let path = std::env::join_paths(
+        [names.path().to_owned()].into_iter().chain(std::env::split_paths(&path())),
+    );
+    let code = slurm.batch(&script, path.expect("a path"), &place);
+    let outputs = std::fs::read_dir(place.path("")).expect("it is there").flatten();
+    let output = |extension: &str| {
+        let is = |path: &std::path::PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            name.starts_with("flowbench-load-") && name.ends_with(".log") == (extension == "log")
+        };
+        outputs.map(|entry| entry.path()).find(is).expect("what the job left")
+    };
+    let results = match code {
+        Some(0) => output("folder"),
+        _ => panic!("{code:?}: {:?}", std::fs::read_to_string(output("log"))),
+    };
+    let whole = crate::parts::report(&results);
+    assert_eq!(whole["scenarios"][0]["requests"]["ok"], 100);
+    assert_eq!(whole["parts"].as_array().map(Vec::len), Some(4));
+}
+
+fn what_they_send_and_measure_is_that_of_one_machine(slurm: &Slurm) {
+    let place = Place::new(statistics::LOAD);
+    let meet = free_address();
+    let script = format!(
+        "#!/bin/sh\n#SBATCH --ntasks=4 --ntasks-per-node=1 --output=printed.txt\n\
+         export FLOWBENCH_MEET_TOKEN=0123456789abcdef0123\n\
+         srun {FLOWBENCH} run suite.yaml --part auto --meet {meet} --out out --quiet\n"
+    );
+    let code = slurm.batch(&script, path(), &place);
+    let printed = std::fs::read_to_string(place.path("printed.txt")).expect("its output");
+    let end: String = printed.lines().rev().take(5).collect();
+    assert!(matches!(code, Some(0 | 4)), "{code:?}: {end}");
+    statistics::is_the_load_of_one_machine(place, &printed);
+}
+
+fn they_begin_together(slurm: &Slurm) {
+    const RUNS: usize = 5;
+    let place = Place::new(statistics::AT_ONCE);
+    let meet = free_address();
+    let script = format!(
+        "#!/bin/sh\n#SBATCH --ntasks=4 --ntasks-per-node=1 --output=printed.txt\n\
+         export FLOWBENCH_MEET_TOKEN=0123456789abcdef0123\n\
+         for run in $(seq 0 {}); do\n\
+         srun {FLOWBENCH} run suite.yaml --part auto --meet {meet} --out out-$run --quiet || exit 1\n\
+         done\n",
+        RUNS - 1
+    );
+    let code = slurm.batch(&script, path(), &place);
+    assert_eq!(code, Some(0), "{:?}", std::fs::read_to_string(place.path("printed.txt")));
+    statistics::begin_together(place, RUNS);
 }
 
 #[test]

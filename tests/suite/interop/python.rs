@@ -54,10 +54,16 @@ pub(crate) fn package() -> Option<&'static Path> {
     asked_for(&PYTHON, "python", "pytest, pandas, matplotlib, nbclient, ipykernel, mypy")
 }
 
-/// The interpreter of the environment with Kubernetes' schemas; `None` as above.
+/// The interpreter of the environment with the schemas of Kubernetes and of GitHub's workflows; `None` as above.
 pub(crate) fn manifests() -> Option<&'static Path> {
     static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    asked_for(&PYTHON, "manifests", "kubernetes_validate")
+    asked_for(&PYTHON, "manifests", "kubernetes_validate, check_jsonschema")
+}
+
+/// The interpreter of the environment with Ray; `None` as above.
+pub(crate) fn ray() -> Option<&'static Path> {
+    static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    asked_for(&PYTHON, "ray", "ray")
 }
 
 /// The interpreter of the environment `name`, made first where it is not there.
