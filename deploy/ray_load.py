@@ -5,15 +5,18 @@ import pathlib
 import secrets
 import subprocess
 import sys
+import tempfile
 
 import ray
 
 
 @ray.remote(num_cpus=2, scheduling_strategy="SPREAD")
 def send(suite: str, part: str, meet: str, token: str) -> int:
-    pathlib.Path("suite.yaml").write_text(suite)
+    # Other parts may be on the same machine.
+    path = pathlib.Path(tempfile.mkdtemp(), "suite.yaml")
+    path.write_text(suite)
     command = ["flowbench", "run", "suite.yaml", "--part", part, "--meet", meet, "--quiet"]
-    return subprocess.run(command, env={**os.environ, "FLOWBENCH_MEET_TOKEN": token}).returncode
+    return subprocess.run(command, cwd=path.parent, env={**os.environ, "FLOWBENCH_MEET_TOKEN": token}).returncode
 
 
 suite, parts, token = sys.argv[1], int(sys.argv[2]), secrets.token_hex(16)

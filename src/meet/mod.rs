@@ -147,6 +147,17 @@ pub struct Member {
     pub cores: usize,
     /// When the part was started, by its own clock.
     pub started_at: Timestamp,
+    /// The state of that clock, where it is known.
+    pub clock: Option<SystemClock>,
+}
+
+/// What a system says of its clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SystemClock {
+    /// Whether it is kept in step with others.
+    pub synchronised: bool,
+    /// How wrong it may be at most.
+    pub error: Duration,
 }
 
 /// How far those who gather are.
@@ -385,6 +396,10 @@ impl Identity {
             host: self.member.host.clone().unwrap_or_default(),
             cores: self.member.cores as u64,
             started_at: self.member.started_at.to_string(),
+            clock: self.member.clock.map(|clock| proto::Clock {
+                synchronised: clock.synchronised,
+                error_us: u64::try_from(clock.error.as_micros()).unwrap_or(u64::MAX),
+            }),
         }
     }
 }
@@ -395,6 +410,10 @@ impl From<&proto::Hello> for Member {
             host: Some(cut(&hello.host)).filter(|host| !host.is_empty()),
             cores: usize::try_from(hello.cores).unwrap_or(usize::MAX),
             started_at: hello.started_at.parse().unwrap_or_default(),
+            clock: hello.clock.as_ref().map(|clock| SystemClock {
+                synchronised: clock.synchronised,
+                error: Duration::from_micros(clock.error_us),
+            }),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod breakdown;
 mod cut;
+mod exchange;
 mod histogram;
 mod packed;
 mod part;
@@ -22,6 +23,7 @@ pub mod validity;
 pub mod why;
 
 pub use cut::cut;
+pub(crate) use exchange::Exchange;
 pub use histogram::{Histogram, HistogramError};
 pub use recorder::{Delta, Recorder};
 pub use recording::{Compact, Recording, Second};

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::breakdown::Stop;
+use super::exchange::{Exchange, Sent};
 use super::sample::{Noted, Sampled, Sampler};
 use super::tally::{ErrorCount, SlowRequest, Tally};
 use super::{Histogram, cut};
@@ -405,6 +406,7 @@ fn answered(tally: &mut Tally, finished: &Finished, start: Instant) {
             tally.executor(route.executor_name()).record(time);
         }
     }
+    tally.exchange = Exchange::best(tally.exchange, exchange(finished, routes, start));
     let response = finished.response_time();
     if let Some((gateway, own)) = in_gateway(routes) {
         tally.gateway.record(own);
@@ -465,6 +467,19 @@ fn in_gateway(routes: &[Route]) -> Option<(Duration, Duration)> {
         until = until.max(Some(end));
     }
     Some((whole, whole.saturating_sub(covered)))
+}
+
+/// What a response says of the gateway's clock.
+fn exchange(finished: &Finished, routes: &[Route], start: Instant) -> Option<Exchange> {
+    let gateway = routes.iter().find(|route| route.executor == "gateway")?;
+    let ns = |at: Instant| {
+        let (after, before) =
+            (at.saturating_duration_since(start), start.saturating_duration_since(at));
+        Some(i64::try_from(after.as_nanos()).ok()? - i64::try_from(before.as_nanos()).ok()?)
+    };
+    let timing = &finished.timing;
+    let sent = Sent { written_ns: ns(timing.written?)?, done_ns: ns(timing.done)? };
+    Exchange::new(&sent, gateway.start_time?, gateway.end_time?)
 }
 
 /// Details that the one-line message of an error omits.

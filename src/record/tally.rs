@@ -7,6 +7,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::Exchange;
 use super::Histogram;
 use super::breakdown::{Breakdown, EXECUTORS_MAX};
 use super::cut;
@@ -134,6 +135,9 @@ pub struct Tally {
     /// Requests of each step, for iterations with several steps.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) steps: Vec<StepTally>,
+    /// What the fastest exchange with the gateway says of its clock. Of no use in a sum of several processes.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) exchange: Option<Exchange>,
 }
 
 /// Counts and latencies of the requests of one step.
@@ -449,6 +453,7 @@ impl Tally {
         self.bytes_sent += other.bytes_sent;
         self.bytes_received += other.bytes_received;
         self.slowest.merge(&other.slowest);
+        self.exchange = Exchange::best(self.exchange, other.exchange);
     }
 
     /// The counts of a step, created if it is new.

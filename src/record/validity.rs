@@ -173,6 +173,20 @@ pub(crate) fn too_late(late: Duration) -> Option<Reason> {
     })
 }
 
+/// Whether a part began at another time than most: so long after them by the gateway's clock, in ns, which may be
+/// wrong by so much.
+pub(crate) fn apart(later_ns: i64, within: Duration) -> Option<Reason> {
+    let by = Duration::from_nanos(later_ns.unsigned_abs());
+    (by.saturating_sub(within) > LATE_MAX).then(|| {
+        let side = if later_ns < 0 { "before" } else { "after" };
+        let (shown, within, limit) = (show(by), show(within), show(LATE_MAX));
+        let text = format!(
+            "it began {shown} {side} the others by the gateway's clock (limit {limit}; known within {within})"
+        );
+        Reason::new(Code::PartLate, ms(by), ms(LATE_MAX), text)
+    })
+}
+
 /// p50 and p99 of delays; among `all` requests if only the delayed ones are recorded.
 fn quantiles(delays: &Histogram, all: u64) -> [Duration; 2] {
     [0.5, 0.99].map(|quantile| match delays.count() {

@@ -203,9 +203,15 @@ fn parts(scenario: &ScenarioSummary) -> Option<String> {
         if least == most { count(most) } else { format!("{} to {}", count(least), count(most)) };
     let lag = complete.clone().filter_map(|part| part.lag_p99_ms).reduce(f64::max);
     let complete = complete.count();
+    let clocks = scenario.parts.iter().filter_map(|part| part.clock?.ahead_ms);
+    let (least, most) = clocks
+        .fold((f64::MAX, f64::MIN), |(least, most), ahead| (least.min(ahead), most.max(ahead)));
+    let apart =
+        (least < most).then(|| format!(", clocks up to {} apart", latency(Some(most - least))));
     Some(format!(
-        "{complete} of {of} complete, {each} requests each, p99 send delay up to {}",
-        latency(lag)
+        "{complete} of {of} complete, {each} requests each, p99 send delay up to {}{}",
+        latency(lag),
+        apart.unwrap_or_default()
     ))
 }
 

@@ -14,9 +14,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::clocks::Clock;
 use super::examined::Examined;
 use super::seconds;
 use super::summarize::{Ending, Measured, Outline, never_ran, summarize};
@@ -74,6 +76,9 @@ pub(super) enum Entry {
         scenario: usize,
         target: TargetSummary,
         started_at_s: f64,
+        /// The same by the clock of the machine.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<Timestamp>,
         workers: usize,
         /// How long the load is to last, if time ends it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -466,8 +471,11 @@ pub(super) struct Replayed {
     pub(super) examined: Examined,
     /// What the Flow told of itself.
     server: crate::server::Replay,
+    pub(super) clock: Clock,
     /// What is measured from this second on is left out.
     pub(super) limit: Option<u64>,
+    /// How many seconds later than the first part it began.
+    pub(super) later: u64,
 }
 
 /// Threads that send, in a journal.
@@ -489,7 +497,9 @@ impl Replay {
             lag: Histogram::new(),
             examined: Examined::default(),
             server: Default::default(),
+            clock: Clock::default(),
             limit: None,
+            later: 0,
         };
         Replay {
             summary: head.summary,
@@ -520,7 +530,8 @@ impl Replay {
             return Err(EntryError::NoScenario { index, count });
         };
         match entry {
-            Entry::Began { target, started_at_s, workers, length, .. } => {
+            Entry::Began { target, started_at_s, at, workers, length, .. } => {
+                replayed.clock = Clock::begun(at, replayed.outline.warmup);
                 summary.target = target;
                 summary.started_at_s = started_at_s;
                 // A line with a number that cannot be must not take all memory.
@@ -581,6 +592,8 @@ impl Replayed {
         let Heard { worker, mut delta, examined } =
             told.heard(start, self.measured_from_s, self.seconds)?;
         self.until.hear(worker, delta.told);
+        self.clock.learn(&mut delta);
+        delta.seconds.iter_mut().for_each(|(second, _)| *second += self.later);
         delta.seconds.retain(|(second, _)| self.limit.is_none_or(|limit| *second < limit));
         for (second, tally) in &delta.seconds {
             self.seconds = self.seconds.max(second + 1);
@@ -634,11 +647,11 @@ impl Entry {
     pub(super) fn began(
         scenario: usize,
         target: &TargetSummary,
-        began: Duration,
+        (began, at): (Duration, Option<Timestamp>),
         workers: usize,
         length: Option<Duration>,
     ) -> Entry {
         let (target, started_at_s) = (target.clone(), seconds(began));
-        Entry::Began { scenario, target, started_at_s, workers, length }
+        Entry::Began { scenario, target, started_at_s, at, workers, length }
     }
 }

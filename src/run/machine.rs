@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::meet::SystemClock;
 use crate::record::summary::Environment;
 
 /// Program and machine.
@@ -28,6 +29,26 @@ pub(super) fn host_name() -> Option<String> {
     let name = rustix::system::uname();
     let name = name.nodename().to_str().ok()?;
     (!name.is_empty()).then(|| name.to_owned())
+}
+
+/// What the kernel says of the machine's clock, `adjtimex(2)`; `None` where it says nothing.
+#[cfg(target_os = "linux")]
+pub(super) fn system_clock() -> Option<SystemClock> {
+    /// `STA_UNSYNC`: nobody keeps the clock in step.
+    const UNSYNCHRONISED: i32 = 0x40;
+    // Without a mode it only reads.
+    let mut told = rtime_clock::adjtime::Timex::new();
+    rtime_clock::adjtime::adjtimex(&mut told).ok()?;
+    Some(SystemClock {
+        synchronised: told.0.status & UNSYNCHRONISED == 0,
+        error: Duration::from_micros(u64::try_from(told.0.maxerror).ok()?),
+    })
+}
+
+/// The same elsewhere.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn system_clock() -> Option<SystemClock> {
+    None
 }
 
 /// Memory we may use, in bytes: what is installed, or what our control group grants.

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use rayon::prelude::*;
 use tokio::time::Instant;
 
+use super::clocks;
 use super::journal::{Reader, Replayed, Strangers};
 use super::parts::{Account, Kept, LoadAccount, conclude};
 use crate::plan::without_folders;
@@ -92,11 +93,19 @@ pub fn merge(paths: &[PathBuf]) -> Result<Summary, MergeError> {
             of_part.filter(|part| part.is_lost()).map(|part| part.until.all().as_secs()).min()
         })
         .collect();
-    if until.iter().any(Option::is_some) {
+    let later: Vec<BTreeMap<u64, u64>> = (0..scenarios)
+        .map(|index| {
+            let clock = |part: &Part| (part.run.number, part.journal.replay.scenarios[index].clock);
+            clocks::seconds_later(parts.iter().map(clock))
+        })
+        .collect();
+    if until.iter().any(Option::is_some) || later.iter().any(|later| !later.is_empty()) {
         let mut again = open(paths, start)?;
         for part in &mut again {
-            let limits = part.journal.replay.scenarios.iter_mut().zip(&until);
-            limits.for_each(|(scenario, until)| scenario.limit = *until);
+            for (index, scenario) in part.journal.replay.scenarios.iter_mut().enumerate() {
+                scenario.limit = until[index];
+                scenario.later = later[index].get(&part.run.number).copied().unwrap_or(0);
+            }
         }
         (parts, recordings) = read(again)?;
     }
@@ -277,5 +286,6 @@ fn load(summary: ScenarioSummary, part: Replayed) -> LoadAccount {
         lag: part.lag,
         reasons: part.reasons,
         examined: part.examined,
+        clock: part.clock,
     }
 }

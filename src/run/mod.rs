@@ -1,6 +1,7 @@
 //! A plan carried out: Flows started, scenarios run in their order, what was measured summed up.
 
 mod board;
+mod clocks;
 mod command;
 mod examined;
 mod flows;
@@ -33,14 +34,14 @@ pub(crate) use flows::log_names;
 pub use flows::response_memory;
 pub use live::{Live, Recent, State};
 pub use machine::environment;
-use machine::{cores, host_name};
+use machine::{cores, host_name, system_clock};
 pub use trials::{Look, Seen, Trials};
 
 use crate::engine::Stop;
 use crate::engine::examine::{Output, Saves};
 use crate::meet::{FromHost, Guest, MeetError, Meeting, Member, Start};
 use crate::plan::Plan;
-use crate::record::summary::{EndReason, RunPart, ScenarioSummary, Summary};
+use crate::record::summary::{EndReason, RunPart, ScenarioSummary, Summary, ms};
 use crate::threshold;
 use flows::Flows;
 use journal::{Entry, Notes};
@@ -323,7 +324,12 @@ impl Context {
 
 /// This machine, for those whom it meets.
 pub fn member() -> Member {
-    Member { host: host_name(), cores: cores(), started_at: jiff::Timestamp::now() }
+    Member {
+        host: host_name(),
+        cores: cores(),
+        started_at: jiff::Timestamp::now(),
+        clock: system_clock(),
+    }
 }
 
 /// Does what part 1 does with one of these plans after the other, until it has enough. The results are part 1's.
@@ -388,6 +394,7 @@ async fn next(guest: &Guest, stop: &Stop) -> Result<Option<Start>, MeetError> {
 /// What is known of a run when it begins.
 fn begin(plan: &Plan, started_at: jiff::Timestamp, at: Option<jiff::Timestamp>) -> Summary {
     let environment = environment();
+    let clock = system_clock();
     let part = (!plan.part.is_whole()).then(|| RunPart {
         number: plan.part.number(),
         of: plan.part.of(),
@@ -395,6 +402,8 @@ fn begin(plan: &Plan, started_at: jiff::Timestamp, at: Option<jiff::Timestamp>) 
         cores: environment.cores,
         started_at,
         at,
+        synchronised: clock.map(|clock| clock.synchronised),
+        clock_error_ms: clock.map(|clock| ms(clock.error)),
     });
     Summary {
         suite: plan.name.clone(),

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::clocks::{self, Clock};
 use super::examined::Examined;
 use super::summarize::{Ending, Measured, Outline, never_ran, summarize};
 use crate::record::reason::{Code, Reason};
@@ -37,6 +38,7 @@ pub(super) struct LoadAccount {
     /// Why its figures alone are not valid.
     pub(super) reasons: Vec<Reason>,
     pub(super) examined: Examined,
+    pub(super) clock: Clock,
 }
 
 /// Which figures there are where a part was lost.
@@ -65,6 +67,11 @@ pub(super) fn conclude(
     let first_at_s = accounts.iter().filter_map(begun).fold(f64::INFINITY, f64::min);
     let mut empty = empty;
     let (mut reasons, mut sent, mut without_load) = (Vec::new(), Vec::new(), Vec::new());
+    let mut clocks = clocks::compare(
+        accounts
+            .iter()
+            .filter_map(|account| Some((account.number, account.load.as_ref().ok()?.clock))),
+    );
     for Account { number, load } in accounts {
         // Whoever told of more parts than there are was not taken.
         let Some(row) = told.get_mut((number as usize).wrapping_sub(1)) else { continue };
@@ -84,6 +91,12 @@ pub(super) fn conclude(
         // Where no time was set, all should have begun with the first.
         let late = Duration::try_from_secs_f64(load.started_at_s - first_at_s).ok();
         sent.push(Sent::of(load, late, row));
+        if let Some(told) = clocks.remove(&number) {
+            row.clock = Some(told.clock);
+            // Whoever was late knows it already.
+            let known = row.reasons.iter().any(|reason| reason.code == Code::PartLate);
+            row.reasons.extend(told.reason.filter(|_| !known));
+        }
     }
     for row in told.iter().filter(|row| row.state == PartState::Missing) {
         let text = format!("part {} of {of} is missing", row.number);

@@ -205,7 +205,8 @@ async fn carry_out(
     if let Some(watcher) = &watcher {
         watcher.begin(frame.measured_from().into_std());
     }
-    context.tell(|| Entry::began(index, target, began - context.started, count, frame.duration));
+    let begun = (began - context.started, wall(began));
+    context.tell(|| Entry::began(index, target, begun, count, frame.duration));
     let slots = Slots::new(plan.max_in_flight);
     let (deltas, mut received) = mpsc::channel(DELTAS_WAITING);
     let withheld = Withheld::start();
@@ -382,6 +383,15 @@ async fn due(context: &Context, index: usize) -> Result<Option<Instant>, Obstacl
     match together.ready(index, due).await {
         Go::At(instant) => Ok(Some(instant)),
         Go::Skip(reason) => Err(Obstacle::Skipped(reason)),
+    }
+}
+
+/// What the machine's clock shows at an instant.
+fn wall(at: Instant) -> Option<jiff::Timestamp> {
+    let (now, shown) = (Instant::now(), jiff::Timestamp::now());
+    match at.checked_duration_since(now) {
+        Some(left) => shown.checked_add(left).ok(),
+        None => shown.checked_sub(now - at).ok(),
     }
 }
 

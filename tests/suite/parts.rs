@@ -1,6 +1,6 @@
 //! A load sent by several processes, and their results merged.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -447,4 +447,56 @@ scenarios:
     ] {
         assert!(told.contains(line), "{told}");
     }
+}
+
+/// A part whose clock is 300 ms ahead begins as much too early. The Flow's gateway knows, by the routes of its responses.
+#[test]
+fn a_clock_that_is_off_is_told_by_the_gateway() {
+    if Command::new("faketime").arg("--version").output().is_err() {
+        let required = std::env::var("FLOWBENCH_REQUIRE_FAKETIME");
+        assert_ne!(required.as_deref(), Ok("1"), "there is no faketime");
+        let _ = writeln!(std::io::stderr(), "skipped: no faketime to set a clock ahead with");
+        return;
+    }
+    let place = Place::new("load: {rate: 200/s, duration: 3s}, thresholds: [p50 < 1s]");
+    let at = (jiff::Timestamp::now() + Duration::from_secs(3)).to_string();
+    let parts = [1, 2, 3, 4].map(|number| {
+        let part = format!("{number}/4");
+        let arguments =
+            ["run", "suite.yaml", "--out", "out", "--quiet", "--part", &part, "--at", &at];
+        let command = place.command(&arguments);
+        let mut off = Command::new("faketime");
+        off.args(["--exclude-monotonic", "-f", "+0.3s"]).arg(command.get_program());
+        off.args(command.get_args()).current_dir(place.path("")).stdin(Stdio::null());
+        off.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut command = if number == 2 { off } else { command };
+        command.spawn().expect("it is there")
+    });
+    for part in parts {
+        let output = part.wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    }
+    let (merged, _) = place.merged();
+    let scenario = &merged["scenarios"][0];
+    let clock = |part: usize, key: &str| {
+        let clock = &scenario["parts"][part]["clock"];
+        clock[key].as_f64().unwrap_or_else(|| panic!("{key} of {part}: {clock}"))
+    };
+    for (part, ahead) in [0.0, 300.0, 0.0, 0.0].into_iter().enumerate() {
+        // Besides what the exchange leaves open, a busy machine reads two clocks one after the other.
+        let off = (clock(part, "ahead_ms") - ahead).abs();
+        assert!(off < clock(part, "within_ms") + 20.0, "{part}: {:#}", scenario["parts"]);
+    }
+    assert_eq!(clock(1, "began_ms"), 0.0, "it was the first");
+    let reasons = scenario["validity"]["reasons"].as_array().expect("reasons");
+    let said = reasons.iter().filter_map(|reason| reason["text"].as_str()).find(|text| {
+        text.starts_with("part 2 of 4: it began ")
+            && text.contains(" before the others by the gateway's clock")
+    });
+    assert!(said.is_some(), "{reasons:?}");
+    // Its own clock showed the time that was set.
+    let own = scenario["parts"][1]["start_skew_ms"].as_f64().expect("a number");
+    assert!(own < 100.0, "{own}");
+    let page = std::fs::read_to_string(place.path("merged/report.html")).expect("a page");
+    assert!(page.contains("ahead of the gateway"), "the table of parts says it");
 }

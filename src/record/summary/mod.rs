@@ -90,6 +90,12 @@ pub struct RunPart {
     /// When all parts were to begin; null if nothing was set.
     #[schemars(with = "Option<String>")]
     pub at: Option<jiff::Timestamp>,
+    /// Whether its clock is synchronised, as its system says; null if that is not known.
+    #[serde(default)]
+    pub synchronised: Option<bool>,
+    /// How wrong its clock may be at most, as its system says, ms; null if that is not known.
+    #[serde(default)]
+    pub clock_error_ms: Option<f64>,
 }
 
 /// What one part of a load did in a scenario.
@@ -110,8 +116,22 @@ pub struct PartLoad {
     /// How long after the time that was set it began, or if none was, after the first part, by their own
     /// clocks, ms; null if it never began.
     pub start_skew_ms: Option<f64>,
+    /// What routes of responses tell of its clock; null where they tell nothing.
+    pub clock: Option<PartClock>,
     /// Why its own figures are not valid.
     pub reasons: Vec<Reason>,
+}
+
+/// The clock of a part's machine, against that of the Flow's gateway.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct PartClock {
+    /// How far it is ahead of the gateway's, ms; null if the part did not say what it shows.
+    pub ahead_ms: Option<f64>,
+    /// How long after the first part this one began, by the gateway's clock, ms.
+    pub began_ms: f64,
+    /// How wrong both may be, ms.
+    pub within_ms: f64,
 }
 
 /// What became of a part of a load.

@@ -8,8 +8,8 @@ use super::parts::{Fact, Figure};
 use super::{server, tested, traces, why};
 use crate::record::HistogramError;
 use crate::record::summary::{
-    CallbackCount, Lag, Latency, PartLoad, PartState, Requests, RunPart, ScenarioSummary, Summary,
-    Verdict,
+    CallbackCount, Lag, Latency, PartClock, PartLoad, PartState, Requests, RunPart,
+    ScenarioSummary, Summary, Verdict,
 };
 use crate::report::words::{
     active, actual, answer, bytes, count, end, impossible, latency, machine, outcome, percent,
@@ -74,7 +74,7 @@ struct Section {
     steps: Vec<StepRow>,
     choices: Vec<ChoiceRow>,
     /// A row for each part of a load that was sent in parts.
-    parts: Vec<[String; 6]>,
+    parts: Vec<[String; 7]>,
     assertions: Vec<Assertion>,
     callbacks: Vec<Callback>,
     counters: Vec<(String, String)>,
@@ -244,9 +244,9 @@ fn facts(summary: &Summary) -> Vec<Fact> {
     facts
 }
 
-/// A part of a load: which and where, what became of it, requests, send delay, CPU time, lateness. What is
+/// A part of a load: which and where, what became of it, requests, send delay, CPU time, lateness, clock. What is
 /// wrong with it alone stands among the reasons of the scenario.
-fn part_row(part: &PartLoad, machines: &[RunPart]) -> [String; 6] {
+fn part_row(part: &PartLoad, machines: &[RunPart]) -> [String; 7] {
     let machine = machines.iter().find(|machine| machine.number == part.number);
     let place = machine.map_or(String::new(), |machine| {
         let host = machine.host.as_deref().unwrap_or("a machine");
@@ -265,7 +265,22 @@ fn part_row(part: &PartLoad, machines: &[RunPart]) -> [String; 6] {
         latency(part.lag_p99_ms),
         part.cpu_s.map_or("–".into(), time),
         latency(part.start_skew_ms),
+        clock(part.clock, machine),
     ]
+}
+
+/// The clock of a part's machine, by what the gateway and its own system say.
+fn clock(clock: Option<PartClock>, machine: Option<&RunPart>) -> String {
+    let ahead = clock.and_then(|clock| Some((clock.ahead_ms?, clock.within_ms)));
+    let ahead = ahead.map(|(ahead, within)| {
+        let side = if ahead < 0.0 { "behind" } else { "ahead of" };
+        format!("{} {side} the gateway's, ± {}", latency(Some(ahead.abs())), latency(Some(within)))
+    });
+    let state = machine.and_then(|machine| machine.synchronised).map(|synchronised| {
+        if synchronised { "synchronised" } else { "not synchronised" }.to_owned()
+    });
+    let told: Vec<String> = ahead.into_iter().chain(state).collect();
+    if told.is_empty() { "–".into() } else { told.join("; ") }
 }
 
 /// The resolved suite, unless it is too large for a page.

@@ -10,6 +10,7 @@ use crate::record::reason::Reason;
 use crate::record::summary::{End, EndReason, ScenarioSummary, TargetSummary};
 use crate::record::tally::{Counts, Tally};
 use crate::record::{Delta, Histogram, Recording};
+use crate::run::clocks::Clock;
 use crate::run::examined::Examined;
 use crate::run::journal::{Entry, EntryError, Heard, Told, WORKERS_MAX};
 use crate::run::parts::{Account, Kept, LoadAccount, conclude};
@@ -46,6 +47,7 @@ struct Row {
     sent: u64,
     lag: Histogram,
     examined: Examined,
+    clock: Clock,
 }
 
 /// How far a part is.
@@ -89,6 +91,7 @@ impl Joined {
             sent: 0,
             lag: Histogram::new(),
             examined: Examined::default(),
+            clock: Clock::default(),
         };
         Joined {
             empty,
@@ -149,13 +152,15 @@ impl Joined {
     /// # Errors
     /// When no run tells that.
     pub(super) fn take(&mut self, number: u64, entry: Entry) -> Result<Option<End>, EntryError> {
+        let warmup = self.outline.warmup;
         let Some(row) = self.row(number) else { return Ok(None) };
         match entry {
-            Entry::Began { target, started_at_s, workers, .. } => {
+            Entry::Began { target, started_at_s, at, workers, .. } => {
                 if matches!(row.stand, Stand::Coming | Stand::Ready) {
                     row.stand = Stand::Running;
                     (row.target, row.started_at_s) = (target, started_at_s);
                     row.until = Until::of(workers.min(WORKERS_MAX));
+                    row.clock = Clock::begun(at, warmup);
                 }
             }
             Entry::Measured(told) if matches!(row.stand, Stand::Running) => {
@@ -185,6 +190,7 @@ impl Joined {
             told.heard(start, row.started_at_s + warmup, seconds)?;
         let told_at = steps(delta.told, self.step);
         row.until.hear(worker, delta.told);
+        row.clock.learn(&mut delta);
         row.examined = examined.unwrap_or(std::mem::take(&mut row.examined));
         for (second, tally) in delta.seconds.drain(..) {
             row.sent += tally.sent;
@@ -307,6 +313,7 @@ impl Row {
             ending,
             reasons,
             examined: self.examined,
+            clock: self.clock,
         };
         Account { number, load: Ok(load) }
     }
@@ -334,7 +341,7 @@ mod tests {
     fn began(joined: &mut Joined, part: u64) {
         joined.ready(part);
         let target = TargetSummary::default();
-        let entry = Entry::began(0, &target, Duration::ZERO, 1, None);
+        let entry = Entry::began(0, &target, (Duration::ZERO, None), 1, None);
         joined.take(part, entry).expect("it begins");
     }
 
@@ -480,7 +487,8 @@ mod tests {
         finished(&mut joined, 9, EndReason::Time);
         finished(&mut joined, 2, EndReason::Time);
         assert_eq!(joined.open(), [1, 2, 3]);
-        let many = Entry::began(0, &TargetSummary::default(), Duration::ZERO, usize::MAX, None);
+        let many =
+            Entry::began(0, &TargetSummary::default(), (Duration::ZERO, None), usize::MAX, None);
         joined.take(2, many).expect("it begins");
     }
 }

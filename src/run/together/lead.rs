@@ -12,7 +12,7 @@ use super::{Course, Go, Halt, Orders, Task, follow_signal, hand_on_signals};
 use crate::engine::Stop;
 use crate::meet::{FromGuest, Guests, Host, Lost, Start};
 use crate::record::Recording;
-use crate::record::summary::{End, RunPart, ScenarioSummary};
+use crate::record::summary::{End, RunPart, ScenarioSummary, ms};
 use crate::record::tally::Counts;
 use crate::run::journal::Entry;
 use crate::run::summarize::Outline;
@@ -200,6 +200,8 @@ impl Lead {
             cores: member.cores,
             started_at: member.started_at,
             at,
+            synchronised: member.clock.map(|clock| clock.synchronised),
+            clock_error_ms: member.clock.map(|clock| ms(clock.error)),
         };
         members.into_iter().map(machine).collect()
     }
