@@ -315,6 +315,28 @@ impl Histogram {
         Histogram::from_bytes(&BASE64_STANDARD.decode(text)?)
     }
 
+    /// The buckets that have values.
+    pub(super) fn packed(&self) -> Packed {
+        match &self.counts {
+            Counts::Packed(packed) => packed.clone(),
+            _ => Packed::new(self.recorded()),
+        }
+    }
+
+    /// Reads what [`Histogram::packed`] gave. Minimum, maximum and mean have the resolution of the buckets.
+    pub(super) fn from_packed(packed: Packed) -> Histogram {
+        let mut histogram = Histogram { counts: Counts::Packed(packed), ..Histogram::new() };
+        let (mut ends, mut sum_ns) = (None, 0);
+        for (value, count) in histogram.buckets() {
+            sum_ns += value.as_nanos() * u128::from(count);
+            ends = Some((ends.map_or(value, |(min, _)| min), value));
+        }
+        if let Some((min, max)) = ends {
+            (histogram.min, histogram.max, histogram.sum_ns) = (min, max, sum_ns);
+        }
+        histogram
+    }
+
     /// Replaces the figures read from buckets by exact ones.
     pub(crate) fn with_exact(mut self, min: Duration, max: Duration, beyond: u64) -> Histogram {
         if self.count() + beyond > 0 {
@@ -383,10 +405,7 @@ impl Serialize for Histogram {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let ns = |duration: Option<Duration>| duration.unwrap_or_default().as_nanos() as u64;
         let exact = Exact {
-            buckets: (self.within() > 0).then(|| match &self.counts {
-                Counts::Packed(packed) => packed.clone(),
-                _ => Packed::new(self.recorded()),
-            }),
+            buckets: (self.within() > 0).then(|| self.packed()),
             counts: None,
             beyond: self.beyond,
             min_ns: ns(self.min()),

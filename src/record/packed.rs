@@ -59,6 +59,11 @@ impl Packed {
         Ok(Packed { bytes: bytes.into(), values })
     }
 
+    /// How many bytes it takes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Number of values in all buckets.
     pub(super) fn values(&self) -> u64 {
         self.values

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use tokio::time::Instant;
 
 use super::Histogram;
+use super::packed::Packed;
 use super::recorder::Delta;
 use super::sample::{Sampled, Samples};
 use super::summary::Throughput;
@@ -81,11 +82,20 @@ pub struct Second {
 /// A packed histogram.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Compact {
-    /// Compressed HdrHistogram; empty if there are no values.
-    bytes: Box<[u8]>,
+    counts: Counts,
     min: Duration,
     max: Duration,
     beyond: u64,
+}
+
+/// Most histograms of a second have few buckets, and are added to others more often than they are saved.
+#[derive(Clone, Debug, Default, PartialEq)]
+enum Counts {
+    #[default]
+    None,
+    Packed(Packed),
+    /// Compressed HdrHistogram.
+    Compressed(Box<[u8]>),
 }
 
 impl Compact {
@@ -94,30 +104,42 @@ impl Compact {
         let (Some(min), Some(max)) = (histogram.min(), histogram.max()) else {
             return Compact::default();
         };
-        Compact { bytes: histogram.to_bytes().into(), min, max, beyond: histogram.beyond() }
+        let packed = histogram.packed();
+        let counts = match packed.bytes() <= Compact::PACKED_MAX {
+            true => Counts::Packed(packed),
+            false => Counts::Compressed(histogram.to_bytes().into()),
+        };
+        Compact { counts, min, max, beyond: histogram.beyond() }
     }
+
+    /// Above so many bytes, it is worth the time to compress them.
+    const PACKED_MAX: usize = 4 << 10;
 
     /// Unpacks it.
     pub fn histogram(&self) -> Histogram {
-        if self.bytes.is_empty() {
-            return Histogram::new();
-        }
-        Histogram::from_bytes(&self.bytes).expect("these are our own bytes").with_exact(
-            self.min,
-            self.max,
-            self.beyond,
-        )
+        let counts = match &self.counts {
+            Counts::None => return Histogram::new(),
+            Counts::Packed(packed) => Histogram::from_packed(packed.clone()),
+            Counts::Compressed(bytes) => {
+                Histogram::from_bytes(bytes).expect("these are our own bytes")
+            }
+        };
+        counts.with_exact(self.min, self.max, self.beyond)
     }
 
     /// [`Histogram::to_base64`] of it; `None` if there are no values within an hour.
     pub(super) fn to_base64(&self) -> Option<String> {
-        (!self.bytes.is_empty()).then(|| BASE64_STANDARD.encode(&self.bytes))
+        match &self.counts {
+            Counts::None => None,
+            Counts::Packed(_) => Some(self.histogram().to_base64()),
+            Counts::Compressed(bytes) => Some(BASE64_STANDARD.encode(bytes)),
+        }
     }
 
     fn add(&mut self, other: &Compact) {
-        if self.bytes.is_empty() {
+        if self.counts == Counts::None {
             *self = other.clone();
-        } else if !other.bytes.is_empty() {
+        } else if other.counts != Counts::None {
             let mut sum = self.histogram();
             sum.merge(&other.histogram());
             *self = Compact::new(&sum);
@@ -430,7 +452,12 @@ mod tests {
             recording.add(Delta { seconds: vec![(second, tally)], ..Delta::default() });
         }
         let names = 5 * (size_of::<(String, Duration)>() + 1) + 6 * 64;
-        let packed = |second: &Second| second.response.bytes.len() + second.service.bytes.len();
+        let bytes = |compact: &Compact| match &compact.counts {
+            Counts::None => 0,
+            Counts::Packed(packed) => packed.bytes(),
+            Counts::Compressed(bytes) => bytes.len(),
+        };
+        let packed = |second: &Second| bytes(&second.response) + bytes(&second.service);
         let most = recording.timeline.iter().map(packed).max().expect("some are packed");
         // At the end, it exists a second time, in the form in which it is saved.
         let saved = serde_json::to_vec(&recording.timeline_summary()).expect("plain data").len();
