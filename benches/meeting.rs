@@ -127,7 +127,8 @@ async fn others(path: &Path, parts: u64, port: u16, began: Instant) -> Result<Du
             let own = Identity::new("run", &plan, run::member());
             let meeting = place.meet(own, &|_: &_| ()).await?;
             drop(there);
-            let options = Options { meeting: Some(meeting.clone()), ..Options::default() };
+            let mut options = Options::default();
+            options.meeting = Some(meeting.clone());
             run::run(plan, options).await?;
             meeting.close().await;
             Ok::<_, Failure>(())

@@ -201,6 +201,8 @@ fn parts_together_are_the_load_of_one_machine_and_their_figures_add_up() {
     assert_eq!(scenario["counters"]["answered"].as_u64(), Some(sent));
     assert_eq!(scenario["assertions"][0]["passed"].as_u64(), Some(sent));
     assert_eq!(scenario["parts"].as_array().map(Vec::len), Some(3));
+    // What sets slow requests apart is asked of the requests of all.
+    assert_eq!(scenario["why"]["of"].as_u64(), Some(sent));
 
     // Percentiles are those of all latencies taken together.
     for latency in ["response_time_ms", "service_time_ms"] {

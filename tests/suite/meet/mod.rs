@@ -134,6 +134,7 @@ fn connected_parts_begin_together_and_part_1_has_what_merging_gives() {
     for part in scenario["parts"].as_array().expect("parts") {
         let late = part["start_skew_ms"].as_f64().expect("a number");
         assert!((0.0..100.0).contains(&late), "{part}");
+        assert!(part["clock"]["within_ms"].as_f64().is_some(), "responses have routes: {part}");
     }
     let others = [2, 3].map(|number| connected.place.part(number, 3));
     assert!(others.iter().all(|part| part["scenarios"][0]["thresholds"] == serde_json::json!([])));
@@ -155,6 +156,7 @@ fn connected_parts_begin_together_and_part_1_has_what_merging_gives() {
         "duration_s",
         "end",
         "error_rate",
+        "why",
     ];
     for key in same {
         assert_eq!(scenario[key], merged[key], "{key}");
@@ -168,7 +170,7 @@ fn connected_parts_begin_together_and_part_1_has_what_merging_gives() {
         }
     }
     for part in 0..3 {
-        for key in ["number", "state", "sent", "workers", "lag_p99_ms", "start_skew_ms"] {
+        for key in ["number", "state", "sent", "workers", "lag_p99_ms", "start_skew_ms", "clock"] {
             assert_eq!(scenario["parts"][part][key], merged["parts"][part][key], "{key} of {part}");
         }
     }
