@@ -175,6 +175,10 @@ impl Recording {
         let noted = std::mem::take(&mut self.noted);
         if self.sample.1 == 0 {
             self.sample = noted.whole(until);
+            if until < Duration::MAX && self.totals.steps.is_empty() {
+                // How many ended until then is counted. From the sample it is only known roughly.
+                self.sample.1 = self.sample.1.min(self.totals.count_all());
+            }
         }
     }
 

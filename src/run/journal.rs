@@ -613,7 +613,8 @@ impl Replayed {
 
     fn finish(self, mut recording: Recording, empty: ScenarioSummary) -> ScenarioSummary {
         recording.give_up();
-        recording.settle_sample(Duration::MAX);
+        // It was told ahead of the second that was not over.
+        recording.settle_sample(self.until.all());
         let ending = self.lost();
         let measured = Measured { examined: self.examined, recording, ending };
         summarize(empty, &self.outline, measured)
