@@ -12,7 +12,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::template::Template;
-use crate::units::{ByteSize, Count, Range, Real};
+use crate::units::{ByteSize, Count, Range, Real, one_key};
 use crate::wire::ScalarKind;
 
 /// A stream of Documents: made from these fields, or read from a data set, or both (the fields are
@@ -407,7 +407,7 @@ impl<'de> Deserialize<'de> for Distribution {
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Distribution, A::Error> {
                 use de::Error;
-                let map = DistributionMap::deserialize(MapAccessDeserializer::new(map))?;
+                let map = one_key::<DistributionMap, A>(map)?;
                 Ok(match map {
                     DistributionMap::Normal(NormalSpec { mean, deviation }) if deviation >= 0.0 => {
                         Distribution::Normal { mean, deviation }

@@ -11,7 +11,7 @@ use serde::de::{self, Deserializer, MapAccess, Visitor, value::MapAccessDeserial
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::units::times::{Bounds, Quantiles, TimesError, lognormal, span};
-use crate::units::{Range, Span};
+use crate::units::{Range, Span, one_key};
 
 /// The length of a pause: always the same, or drawn anew for each.
 ///
@@ -177,7 +177,7 @@ impl<'de> Deserialize<'de> for Pause {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Pause, A::Error> {
-                let given = PauseMap::deserialize(MapAccessDeserializer::new(map))?;
+                let given = one_key::<PauseMap, A>(map)?;
                 given.try_into().map_err(de::Error::custom)
             }
         }

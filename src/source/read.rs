@@ -9,7 +9,7 @@ use super::foreign;
 use super::node::shortened;
 use super::problem::{PROBLEMS_MAX, suggestion};
 use super::{Entry, Node, Place, Problem, Sources, Value};
-use crate::units::nearest;
+use crate::units::{alternatives, nearest};
 
 impl Sources {
     /// The keys that a model has, in the order of its fields.
@@ -110,19 +110,38 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
+/// What is wrong with a map that should have one of these keys: a key of another name, or none, or several.
+fn not_one(entries: &[Entry], variants: &'static [&'static str]) -> Fault {
+    let is_foreign = |entry: &Entry| !variants.contains(&entry.key.as_str());
+    if let Some(index) = entries.iter().position(is_foreign) {
+        let entry = &entries[index];
+        let mut fault = <Fault as de::Error>::unknown_field(&entry.key, variants);
+        fault.message =
+            format!("{} in a map with one key, {}", fault.message, alternatives(variants));
+        fault.place = Some(entry.key_place);
+        fault.path = vec![index];
+        return fault;
+    }
+    let keys: Vec<String> = entries.iter().map(|entry| format!("`{}`", entry.key)).collect();
+    let found = match keys.is_empty() {
+        true => "none".to_owned(),
+        false => keys.join(" and "),
+    };
+    Fault::new(format!("expected a map with one key, {}, found {found}", alternatives(variants)))
+}
+
+/// What to write for a key of a generator that is meant to be a field of the Flow's own schema.
+fn own_field(key: &str, known: &[&'static str]) -> Option<String> {
+    let takes_fields = known.contains(&"fields") && nearest(key, known.iter().copied()).is_none();
+    takes_fields.then(|| {
+        let key = shortened(key);
+        format!("for a field of a schema of the Flow's own, write `fields: {{{key}: …}}`")
+    })
+}
+
 /// For who gave one value where several may be.
 pub(crate) const LIST_HELP: &str =
     "a list is written `[a, b]`, or with `- ` before each of its items";
-
-/// `a`, `b` or `c`
-fn alternatives(words: &[&'static str]) -> String {
-    let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
-    match quoted.split_last() {
-        None => "nothing".into(),
-        Some((last, [])) => last.clone(),
-        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
-    }
-}
 
 impl de::Error for Fault {
     fn custom<T: fmt::Display>(message: T) -> Fault {
@@ -151,6 +170,7 @@ impl de::Error for Fault {
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Fault {
         Fault {
             help: foreign::instead(field, expected)
+                .or_else(|| own_field(field, expected))
                 .or_else(|| suggestion(field, expected.iter().copied())),
             unknown_key: true,
             ..Fault::new(format!("unknown key `{}`", shortened(field)))
@@ -356,11 +376,7 @@ impl<'a> Deserializer<'a> for At<'a> {
             Value::Text(text) => visitor.visit_enum(Word(text)).map_err(|fault| self.locate(fault)),
             Value::Map(entries) => match entries.as_slice() {
                 [entry] => visitor.visit_enum(OneKey { entry }).map_err(|fault| self.locate(fault)),
-                _ => self.mismatch(format_args!(
-                    "a map with one key, {}, found {}",
-                    alternatives(variants),
-                    entries.len()
-                )),
+                entries => Err(self.locate(not_one(entries, variants))),
             },
             _ => self.mismatch(alternatives(variants)),
         }

@@ -5,6 +5,7 @@
 //! (`Display`), and the two agree.
 
 mod escape;
+mod one_key;
 mod part;
 mod secrets;
 mod serde;
@@ -12,6 +13,7 @@ mod text;
 pub(crate) mod times;
 
 pub(crate) use escape::{escape_path, escape_path_and_query};
+pub(crate) use one_key::{alternatives, one_key};
 pub use part::Part;
 pub use secrets::{MASK, Secrets, same_secret};
 

@@ -5,11 +5,11 @@ use std::fmt;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::units::times::{Bounds, Quantiles, TimesError, span};
-use crate::units::{Percentage, Span};
+use crate::units::{Percentage, Span, one_key};
 
 /// How long an Executor takes for a request.
 ///
@@ -166,7 +166,7 @@ impl<'de> Deserialize<'de> for ServiceTime {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ServiceTime, A::Error> {
-                let given = ServiceTimeMap::deserialize(MapAccessDeserializer::new(map))?;
+                let given = one_key::<ServiceTimeMap, A>(map)?;
                 given.try_into().map_err(de::Error::custom)
             }
         }
