@@ -121,7 +121,7 @@ const MEASURES: [(&str, Measure); 11] = [
 ];
 
 /// Metrics of other tools, with ours.
-const FOREIGN: [(&str, &str); 17] = [
+const FOREIGN: [(&str, &str); 13] = [
     ("avg", "mean"),
     ("average", "mean"),
     ("med", "p50"),
@@ -135,10 +135,6 @@ const FOREIGN: [(&str, &str); 17] = [
     ("http_reqs", "throughput"),
     ("requests_per_second", "throughput"),
     ("docs_per_second", "documents_per_second"),
-    ("http_req_duration", "p95"),
-    ("latency", "p95"),
-    ("response_time", "p95"),
-    ("iteration_duration", "p95"),
 ];
 
 /// The name here of a metric of k6, Locust or another tool: `p(95)` is `p95`.
@@ -156,7 +152,13 @@ pub(crate) fn of_other_tools(found: &str) -> Option<String> {
     is_one.then_some(name)
 }
 
+/// Names of other tools for the response time, which has many figures here.
+const TIMES: [&str; 4] = ["http_req_duration", "latency", "response_time", "iteration_duration"];
+
 fn hint(found: &str) -> String {
+    if TIMES.iter().any(|name| name.eq_ignore_ascii_case(found)) {
+        return ", here that is `mean`, `max` or a percentile such as `p95`".into();
+    }
     if let Some(ours) = of_other_tools(found) {
         return format!(", here it is `{ours}`");
     }

@@ -9,10 +9,17 @@ struct Foreign {
     instead: &'static [(&'static str, &'static str)],
 }
 
-const CLIENTS: &[(&str, &str)] =
-    &[("clients", "`clients: 10`"), ("load", "`load: {clients: 10, duration: 30s}`")];
-const RATE: &[(&str, &str)] =
-    &[("rate", "`rate: 100/s`"), ("load", "`load: {rate: 100/s, duration: 30s}`")];
+const CLIENTS: &[(&str, &str)] = &[
+    // Of a search.
+    ("objective", "`clients: 1..50`"),
+    ("clients", "`clients: 10`"),
+    ("load", "`load: {clients: 10, duration: 30s}`"),
+];
+const RATE: &[(&str, &str)] = &[
+    ("objective", "`rate: 50/s..5000/s`"),
+    ("rate", "`rate: 100/s`"),
+    ("load", "`load: {rate: 100/s, duration: 30s}`"),
+];
 const PAUSE: &[(&str, &str)] =
     &[("think_time", "`think_time: 1s`"), ("load", "`load: {clients: 10, think_time: 1s}`")];
 const DURATION: &[(&str, &str)] = &[
@@ -32,6 +39,10 @@ const ADDRESS: &[(&str, &str)] = &[
     ("host", "`host: grpc://my.flow:51000`"),
     ("flow", "`flow: NAME`, with `flows: {NAME: {host: grpc://my.flow:51000}}`"),
     ("flows", "`flows: {NAME: {host: grpc://my.flow:51000}}`"),
+];
+const REQUEST: &[(&str, &str)] = &[
+    ("request", "`request: {method: POST, path: /api/search, json: {…}}`"),
+    ("on", "`on: /search`"),
 ];
 const DOCUMENTS: &[(&str, &str)] = &[("documents", "`documents: {text: hello}`")];
 
@@ -57,6 +68,26 @@ const FOREIGN: &[Foreign] = &[
         tool: "",
         instead: RATE,
     },
+    Foreign { keys: &["constant_throughput"], tool: "Locust", instead: RATE },
+    Foreign { keys: &["method", "path", "json", "body"], tool: "", instead: REQUEST },
+    Foreign {
+        keys: &["weight"],
+        tool: "",
+        instead: &[(
+            "choose",
+            "`choose: [{name: a, weight: 3, steps: […]}, {name: b, steps: […]}]`",
+        )],
+    },
+    Foreign {
+        keys: &["repeat"],
+        tool: "",
+        instead: &[("steps", "`steps: [{name: poll, repeat: {until: …}}]`: it is a key of a step")],
+    },
+    Foreign {
+        keys: &["capture"],
+        tool: "",
+        instead: &[("steps", "`steps: [{name: create, capture: {id: …}}]`: it is a key of a step")],
+    },
     Foreign {
         keys: &["target"],
         tool: "k6",
@@ -81,7 +112,7 @@ const FOREIGN: &[Foreign] = &[
         instead: &[("assert", "`assert: ['response.docs | length == 1']`")],
     },
     Foreign {
-        keys: &["endpoint", "exec_endpoint", "execEndpoint", "path", "route"],
+        keys: &["endpoint", "exec_endpoint", "execEndpoint", "route"],
         tool: "",
         instead: ENDPOINT,
     },
@@ -90,7 +121,7 @@ const FOREIGN: &[Foreign] = &[
         tool: "",
         instead: ADDRESS,
     },
-    Foreign { keys: &["inputs", "docs", "data", "payload", "body"], tool: "", instead: DOCUMENTS },
+    Foreign { keys: &["inputs", "docs", "data", "payload"], tool: "", instead: DOCUMENTS },
     Foreign {
         keys: &["batch_size", "batch"],
         tool: "",
