@@ -56,29 +56,36 @@ impl<'a> Endpoints<'a> {
         Endpoints { files, left: FILES_MAX, found: Vec::new() }
     }
 
-    /// Those of an Executor, by its part of a Flow's file: `uses_requests`, or the file that it `uses`, or
-    /// the Python files of its `py_modules`.
+    /// Those of an Executor, by its part of a Flow's file: `uses_requests`, the file that it `uses`, and the
+    /// Python files of its `py_modules`.
     pub(super) fn executor(&mut self, executor: &Node) {
         let Code { python, class, requests } = self.code(executor);
         let requests = executor.get("uses_requests").or(requests.as_ref());
-        let bound: Vec<(String, Option<Method>)> = match requests.map(|node| &node.value) {
-            Some(Value::Map(entries)) => {
-                let method =
-                    |entry: &Entry| python.method(class.as_deref(), entry.value.text()?).cloned();
-                entries.iter().map(|entry| (entry.key.clone(), method(entry))).collect()
-            }
-            _ => {
-                let names = |method: &Method| match method.on.is_empty() {
-                    true => vec![DEFAULT.to_owned()],
-                    false => method.on.clone(),
-                };
-                let methods = python.methods(class.as_deref());
-                let each = |method: Method| {
-                    names(&method).into_iter().map(move |on| (on, Some(method.clone())))
-                };
-                methods.into_iter().flat_map(each).collect()
-            }
+        let requests = requests.map(Node::entries).unwrap_or_default();
+        let given = |entry: &Entry| {
+            let method = python.method(class.as_deref(), entry.value.text()?).cloned();
+            Some((entry.key.clone(), method))
         };
+        let given: Vec<_> = requests.iter().filter_map(given).collect();
+        let names = |method: &Method| match method.on.is_empty() {
+            true => vec![DEFAULT.to_owned()],
+            false => method.on.clone(),
+        };
+        // As in Jina, a method that is given an endpoint loses its own, the last if it has several. All others
+        // stay.
+        let is_moved = |method: &Method| {
+            requests.iter().any(|entry| entry.value.text() == Some(method.name.as_str()))
+        };
+        let of_class = python.methods(class.as_deref()).into_iter().flat_map(|method| {
+            let mut names = names(&method);
+            if is_moved(&method) {
+                names.pop();
+            }
+            names.into_iter().map(move |on| (on, Some(method.clone())))
+        });
+        let mut bound: Vec<(String, Option<Method>)> =
+            of_class.filter(|(on, _)| given.iter().all(|(other, _)| other != on)).collect();
+        bound.extend(given);
         let floats = executor
             .get("floating")
             .is_some_and(|floats| matches!(floats.value, Value::Bool(true)));
@@ -240,7 +247,9 @@ mod tests {
         let metas = [("c.yaml", "jtype: A\nmetas: {py_modules: [a.py]}\n"), ("a.py", python)];
         assert_eq!(of("uses: c.yaml\n", &metas), all);
         let given = "uses: enc/config.yml\nuses_requests: {/foo: index, /default: any}\n";
-        assert_eq!(of(given, &files), ["/foo"]);
+        assert_eq!(of(given, &files), ["/index", "/search", "/find", "/foo"]);
+        let moved = "uses: enc/config.yml\nuses_requests: {/foo: s}\n";
+        assert_eq!(of(moved, &files), ["/index", "/search", "/foo"]);
         let own = [("c.yml", "jtype: A\nrequests: {/bar: index}\npy_modules: [a.py]\n")];
         assert_eq!(of("uses: c.yml\n", &own), ["/bar"]);
         assert!(of("uses: jinaai://jina-ai/X\n", &[]).is_empty());

@@ -231,12 +231,21 @@ impl Reader<'_> {
         };
         let mut protocols = Vec::new();
         for word in words {
-            let text = word.text().map(str::to_ascii_lowercase);
-            match text.as_deref().map(str::parse::<Protocol>) {
-                Some(Ok(protocol)) => protocols.push(protocol),
-                _ => {
-                    let message =
-                        format!("expected grpc, http or websocket, found {}", word.found());
+            let Some(text) = word.text() else {
+                let message = format!("expected grpc, http or websocket, found {}", word.found());
+                self.tell(word.place(), message);
+                continue;
+            };
+            let Some(value) = self.value(text) else {
+                self.guesses.push(format!("the protocol grpc, for the file says `{text}`"));
+                protocols.push(Protocol::Grpc);
+                continue;
+            };
+            match value.to_ascii_lowercase().parse::<Protocol>() {
+                Ok(protocol) => protocols.push(protocol),
+                Err(_) => {
+                    let found = of_variable(text, &value);
+                    let message = format!("expected grpc, http or websocket, found {found}");
                     self.tell(word.place(), message);
                 }
             }
@@ -252,10 +261,14 @@ impl Reader<'_> {
         };
         let mut ports = Vec::new();
         for number in numbers {
+            let mut found = number.found();
             let port = match &number.value {
                 Value::Number(port) => port.as_u64().and_then(|port| u16::try_from(port).ok()),
                 Value::Text(text) => match self.value(text) {
-                    Some(port) => port.trim().parse().ok(),
+                    Some(port) => {
+                        found = of_variable(text, &port);
+                        port.trim().parse().ok()
+                    }
                     None => {
                         let port = PORT + ports.len() as u16;
                         self.guesses.push(format!("the port {port}, for the file says `{text}`"));
@@ -267,8 +280,7 @@ impl Reader<'_> {
             match port {
                 Some(port) => ports.push(port),
                 None => {
-                    let message =
-                        format!("expected a port from 0 to 65535, found {}", number.found());
+                    let message = format!("expected a port from 0 to 65535, found {found}");
                     self.tell(number.place(), message);
                 }
             }
@@ -279,6 +291,11 @@ impl Reader<'_> {
     fn tell(&mut self, place: Place, message: String) {
         self.problems.push(Problem::at(place, message));
     }
+}
+
+/// What a text was found to be, and where that is from if it names a variable.
+fn of_variable(text: &str, value: &str) -> String {
+    if text == value { format!("`{value}`") } else { format!("`{value}` from `{text}`") }
 }
 
 /// The ports at which a pod, or each of its replicas, offers metrics.
@@ -402,7 +419,8 @@ pub fn starter(all: &[FlowFacts]) -> String {
         .map(|known| format!("`{known}`"))
         .collect();
     if !rest.is_empty() {
-        let _ = writeln!(text, "    # There are also {}.", rest.join(", "));
+        let are = if rest.len() == 1 { "is" } else { "are" };
+        let _ = writeln!(text, "    # There {are} also {}.", rest.join(", "));
     }
     text.push_str("    documents: queries\n    request_size: 1\n");
     if on == "/search" {
@@ -597,7 +615,7 @@ mod tests {
         let text = starter(&[facts]);
         for part in [
             "  - name: index\n    on: /index\n",
-            "  - name: encode\n    needs: [index]\n    on: /encode\n    # There are also `/rank: all`.\n",
+            "  - name: encode\n    needs: [index]\n    on: /encode\n    # There is also `/rank: all`.\n",
         ] {
             assert!(text.contains(part), "{text}");
         }
