@@ -155,12 +155,18 @@ const OF_FLOWS: [&str; 6] = ["status", "docs", "parameters", "routes", "header",
 
 /// The first part of `response` in an expression that responses of this kind never have. `http`: those to
 /// plain HTTP requests.
-pub(crate) fn foreign_part(expression: &Expression, http: bool) -> Option<&str> {
-    let foreign: &[&str] = if http { &OF_FLOWS } else { &OF_HTTP };
+pub(crate) fn foreign_part(expression: &Expression, http: bool) -> Option<(&str, &str)> {
     expression.paths().find_map(|path| {
-        let mut names = path.split('.');
-        let name = (names.next() == Some("response")).then(|| names.next())??;
-        foreign.contains(&name).then_some(name)
+        let (root, rest) = path.split_once('.')?;
+        let name = rest.split('.').next()?;
+        let foreign: &[&str] = match (root, http) {
+            ("response", true) => &OF_FLOWS,
+            ("response", false) => &OF_HTTP,
+            ("request", true) => &["docs", "parameters", "header", "variables"],
+            ("request", false) => &["json"],
+            _ => return None,
+        };
+        foreign.contains(&name).then_some((root, name))
     })
 }
 
@@ -221,6 +227,11 @@ impl Assertion {
         self.expression.text()
     }
 
+    /// The expression, with values in the place of `vars` and `matrix`.
+    pub(crate) fn resolved(&self) -> String {
+        self.expression.inlined(&self.context)
+    }
+
     /// The expressions in it.
     pub(crate) fn expressions(&self) -> impl Iterator<Item = &Expression> {
         [&self.expression].into_iter()
@@ -265,9 +276,9 @@ impl Capture {
         &self.name
     }
 
-    /// The expression, as written.
-    pub(crate) fn that(&self) -> &str {
-        self.expression.text()
+    /// The expression, with values in the place of `vars` and `matrix`.
+    pub(crate) fn resolved(&self) -> String {
+        self.expression.inlined(&self.context)
     }
 
     /// The expressions in it.
@@ -290,9 +301,9 @@ impl Capture {
 }
 
 impl Message {
-    /// The text, as written.
-    pub fn text(&self) -> String {
-        self.pieces.to_string()
+    /// The text with its expressions, in which values stand for `vars` and `matrix`.
+    pub fn resolved(&self) -> String {
+        self.pieces.inlined(&self.context)
     }
 
     /// Compiles a text with `${{ … }}` in it.

@@ -15,6 +15,29 @@ use crate::template::{Context, Scope, Template, TemplateError};
 use crate::units::{Count, Range};
 use crate::wire::{Document, NamedScore};
 
+/// Keys of a generator that are fields of a Document.
+const OF_V1: [&str; 19] = [
+    "id",
+    "text",
+    "blob",
+    "tensor",
+    "embedding",
+    "uri",
+    "mime_type",
+    "modality",
+    "weight",
+    "tags",
+    "chunks",
+    "matches",
+    "scores",
+    "evaluations",
+    "location",
+    "offset",
+    "parent_id",
+    "granularity",
+    "adjacency",
+];
+
 /// The compiled fields of a generator.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fields {
@@ -147,6 +170,17 @@ impl Fields {
             .fields
             .as_ref()
             .map(|own| OwnFields::compile(own, at.key("fields"), context, problems, !within));
+        // One of the two would win without a word.
+        for name in spec.fields.iter().flatten().map(|(name, _)| name) {
+            if OF_V1.contains(&name.as_str()) && at.key(name).node().is_some() {
+                let other = at.name(name).place();
+                at.key("fields").name(name).problem(
+                    problems,
+                    format!("`{name}` is given twice: as a field, and as a key of the generator"),
+                    |problem| problem.see(other, "the other one").help("leave one of them out"),
+                );
+            }
+        }
         let contents: Vec<&str> = [
             ("text", spec.text.is_some()),
             ("content", spec.content.is_some() && spec.text.is_none()),

@@ -99,6 +99,10 @@ pub(super) fn bind(
     context: &Context,
     problems: &mut Vec<Problem>,
 ) -> Option<Template> {
+    // What has no value was told elsewhere.
+    if context.lacks_one_of(template.paths().into_iter()) {
+        return None;
+    }
     match template.bind(context) {
         Ok(bound) => Some(bound),
         Err(errors) => {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::http::same_header_twice;
 use super::names::of_embedded;
 use super::{Flow, FlowFile, Launch, Origin, Ready, flow_file, tls, watch};
 use crate::client::{ClientConfig, ConfigError, FamilyChoice, HttpVersion, Limits, ResponseMemory};
@@ -628,6 +629,7 @@ fn client(
     if let Some(Tls::Options(options)) = &given.tls {
         config.tls = tls::options(options, base);
     }
+    same_header_twice(at.key("headers"), problems);
     config.headers = given.headers.iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
     if let Some(timeout) = given.connect_timeout {
         config.connect_timeout = timeout.get();

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::Parameters;
 use crate::client::{HttpRequest, HttpRequestError, RequestHeaders};
+use crate::source::{Entry, Node, Problem, Spot};
 use crate::template::TemplateError;
 use crate::wire::Map;
 
@@ -54,6 +55,21 @@ pub(crate) fn headers(given: &Map) -> Result<RequestHeaders, HttpRequestError> {
         set?;
     }
     Ok(headers)
+}
+
+/// Tells of two headers of one name: names are the same in any case, and the second would win without a word.
+pub(super) fn same_header_twice(headers: Spot<'_>, problems: &mut Vec<Problem>) {
+    let entries = headers.node().map(Node::entries).unwrap_or_default();
+    for (index, entry) in entries.iter().enumerate() {
+        let is_same = |other: &&Entry| other.key.eq_ignore_ascii_case(&entry.key);
+        if let Some(other) = entries[..index].iter().find(is_same) {
+            let message = format!("header `{}` is given twice", entry.key);
+            let other = other.key_place;
+            headers.name(&entry.key).problem(problems, message, |problem| {
+                problem.see(other, "the other one").help("the case of letters makes no difference")
+            });
+        }
+    }
 }
 
 impl Http {

@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 
 use super::{Origin, Plan, Post, Scenario, Work};
-use crate::client::FamilyChoice;
+use crate::client::{Compression, FamilyChoice};
 use crate::scenario;
 use crate::wire::{Family, Map, Protocol};
 
@@ -15,6 +15,14 @@ impl Plan {
     pub fn notes(&self) -> Vec<String> {
         let mut notes = self.starts();
         for scenario in &self.scenarios {
+            notes.extend(compresses_nothing(scenario));
+            if scenario.always && scenario.needs.is_empty() && self.scenarios.len() > 1 {
+                notes.push(format!(
+                    "scenario `{}` has `always` and no `needs`, so it runs at once, beside the others; to clean up \
+                     after them, name them under `needs`",
+                    scenario.name
+                ));
+            }
             for step in &scenario.steps {
                 let Work::Post(post) = &step.work else { continue };
                 if let Some(note) = no_slash(&post.on) {
@@ -62,6 +70,18 @@ impl Plan {
             )
         })
     }
+}
+
+/// `compression` is a matter of gRPC; other protocols have requests as they are.
+fn compresses_nothing(scenario: &Scenario) -> Option<String> {
+    let is_lost =
+        scenario.client.compression != Compression::None && scenario.protocol != Protocol::Grpc;
+    is_lost.then(|| {
+        format!(
+            "scenario `{}`: `compression` is about gRPC, and its requests go over {} as they are",
+            scenario.name, scenario.protocol
+        )
+    })
 }
 
 impl Post {

@@ -360,7 +360,7 @@ fn show_step(step: &Step) -> Map {
     }
     if let Some(repeat) = &step.repeat {
         let repeat = json!({
-            "until": repeat.until.that(),
+            "until": repeat.until.resolved(),
             "every": span(repeat.every),
             "at_most": span(repeat.at_most),
         });
@@ -372,13 +372,13 @@ fn show_step(step: &Step) -> Map {
     if !step.captures.is_empty() {
         let captures = step.captures.iter();
         let captures: Map =
-            captures.map(|capture| (capture.name().into(), capture.that().into())).collect();
+            captures.map(|capture| (capture.name().into(), capture.resolved().into())).collect();
         map.insert("capture".into(), captures.into());
     }
     let assertions = step.assertions.iter().map(|assertion| {
         json!({
             "name": assertion.name(),
-            "that": assertion.that(),
+            "that": assertion.resolved(),
             "sample": assertion.sample(),
         })
     });
@@ -443,10 +443,10 @@ fn show_action(action: &Action) -> Value {
         Action::Print => "print".into(),
         Action::Beep => "beep".into(),
         Action::Abort => "abort".into(),
-        Action::Log(message) => json!({"log": message.text()}),
+        Action::Log(message) => json!({"log": message.resolved()}),
         Action::Count(name) => json!({"count": name}),
         Action::Save(path) => json!({"save": path.display().to_string()}),
-        Action::Check(assertion) => json!({"check": assertion.that()}),
+        Action::Check(assertion) => json!({"check": assertion.resolved()}),
     }
 }
 

@@ -21,6 +21,10 @@ pub(super) struct Combination {
 pub(super) fn evaluate(node: &mut Node, context: &Context, problems: &mut Vec<Problem>) -> bool {
     let broken = match &mut node.value {
         Value::Text(text) if template::has_expressions(text) => {
+            // What is wrong with a variable was told where it stands.
+            if context.lacks(text) {
+                return false;
+            }
             match template::evaluate_text(text, context) {
                 Ok((value, secret)) => {
                     let made = Node::made(value, node.place());
@@ -28,9 +32,7 @@ pub(super) fn evaluate(node: &mut Node, context: &Context, problems: &mut Vec<Pr
                     return true;
                 }
                 Err(error) => {
-                    if !context.lacks(text) {
-                        error.tell(Spot::of(node), problems);
-                    }
+                    error.tell(Spot::of(node), problems);
                     return false;
                 }
             }
@@ -158,6 +160,7 @@ pub(super) fn combinations(
     problems: &mut Vec<Problem>,
 ) -> Option<Vec<Combination>> {
     let before = problems.len();
+    let mut told_only = 0;
     if !expect(&matrix.value, Kind::Map, problems) {
         return None;
     }
@@ -179,6 +182,8 @@ pub(super) fn combinations(
             let message =
                 format!("`{}` is no key of a scenario and no expression uses it", entry.key);
             problems.push(Problem::at(at, message).suggest(&entry.key, keys.iter().copied()));
+            // The other keys are what they are all the same.
+            told_only += 1;
             continue;
         }
         if !expect(&entry.value, Kind::List, problems) {
@@ -198,7 +203,7 @@ pub(super) fn combinations(
             .flat_map(|known| entry.value.items().iter().map(|value| known.with(entry, value)))
             .collect();
     }
-    (problems.len() == before).then_some(combinations)
+    (problems.len() == before + told_only).then_some(combinations)
 }
 
 impl Combination {

@@ -389,6 +389,7 @@ impl<'a> Loader<'a> {
             let secret = outer.shown_instead(name).map(str::to_owned);
             context.set_var(name, value.clone(), secret);
         }
+        context.lack_vars_of(outer);
         if let Some(node) = node
             && expect(node, Kind::Map, &mut self.problems)
         {
@@ -399,6 +400,7 @@ impl<'a> Loader<'a> {
                     continue;
                 }
                 let mut node = entry.value.clone();
+                let before = self.problems.len();
                 let known = expand::evaluate(&mut node, &context, &mut self.problems);
                 let declared = Declared::of(&node, &mut self.problems).filter(|_| known);
                 let (variable, shown) = match &declared {
@@ -411,7 +413,7 @@ impl<'a> Loader<'a> {
                         let found = declared.value(name, set, &environment, &mut self.problems);
                         let (value, origin) =
                             found.unwrap_or((serde_json::Value::Null, Origin::File));
-                        let shown = declared.is_secret.then(|| declared.shown(&origin));
+                        let shown = declared.is_secret.then(|| declared.shown(&value, &origin));
                         (Variable::new(name, Some(declared.kind()), value, origin), shown)
                     }
                     None => {
@@ -431,6 +433,9 @@ impl<'a> Loader<'a> {
                 }
                 let is_secret = shown.is_some();
                 context.set_var(name, value, shown);
+                if !known || self.problems.len() > before {
+                    context.lack_var(name);
+                }
                 if !self.variables.iter().any(|variable| variable.name == name) {
                     let value = variable.value.filter(|_| !is_secret);
                     self.variables.push(Variable { value, ..variable });

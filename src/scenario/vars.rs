@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::source::{Node, Problem, Sources, Value};
-use crate::units::{ByteSize, MASK, Percentage, Rate, Secrets, Span};
+use crate::units::{ByteSize, MASK, Percentage, Rate, Secrets, Span, nearest};
 
 /// A variable as it came out, for people.
 #[derive(Clone, Debug)]
@@ -72,12 +72,12 @@ const KINDS: [(Kind, &str, &str); 10] = [
     (Kind::Integer, "integer", "a whole number"),
     (Kind::Number, "number", "a number"),
     (Kind::Boolean, "boolean", "true or false"),
-    (Kind::Duration, "duration", "a duration such as `30s`"),
+    (Kind::Duration, "duration", "a duration such as `30s`, at most 365d"),
     (Kind::Rate, "rate", "a rate such as `50/s`"),
     (Kind::Size, "size", "a size such as `10KiB`"),
     (Kind::Percentage, "percentage", "a percentage such as `5%`"),
-    (Kind::List, "list", "a list"),
-    (Kind::Map, "map", "a map"),
+    (Kind::List, "list", "a list, in JSON as in `[1, 2]`"),
+    (Kind::Map, "map", "a map, in JSON as in `{\"a\": 1}`"),
 ];
 
 impl Kind {
@@ -113,7 +113,8 @@ impl Kind {
         match self {
             Kind::Rate => text.parse::<Rate>().is_ok(),
             Kind::Duration => text.parse::<Span>().is_ok(),
-            Kind::Size => text.parse::<ByteSize>().is_ok(),
+            // A number alone has no unit.
+            Kind::Size => text.parse::<ByteSize>().is_ok() && text.trim().parse::<f64>().is_err(),
             Kind::Percentage => text.parse::<Percentage>().is_ok(),
             _ => false,
         }
@@ -162,15 +163,32 @@ pub(super) struct Declared<'a> {
 const KEYS: [&str; 4] = ["env", "type", "default", "secret"];
 
 impl<'a> Declared<'a> {
-    /// A map with `env`, or with a `type` of those above, and no other keys than those. Any other map is a value.
+    /// A map with `env`, with a `type` of those above or with two of the words, and no other keys than those
+    /// words. Any other map is a value, unless its keys are those words but for a letter or two.
     pub(super) fn of(node: &'a Node, problems: &mut Vec<Problem>) -> Option<Declared<'a>> {
         let Value::Map(entries) = &node.value else { return None };
         let env = node.get("env").and_then(Node::text);
         let word = node.get("type").and_then(Node::text);
         let kind = word.and_then(Kind::named);
-        let is_ours = entries.iter().all(|entry| KEYS.contains(&entry.key.as_str()));
-        if !is_ours || env.is_none() && kind.is_none() {
+        let ours = |key: &str| KEYS.contains(&key);
+        let known = entries.iter().filter(|entry| ours(&entry.key)).count();
+        let is_near = |key: &str| ours(key) || nearest(key, KEYS).is_some();
+        if known == 0 || !entries.iter().all(|entry| is_near(&entry.key)) {
             return None;
+        }
+        if entries.len() == 1 && env.is_none() && kind.is_none() {
+            return None;
+        }
+        for entry in entries.iter().filter(|entry| !ours(&entry.key)) {
+            let message = format!("unknown key `{}` in a variable", entry.key);
+            problems.push(Problem::at(entry.key_place, message).suggest(&entry.key, KEYS));
+        }
+        if let Some(node) = node.get("env").filter(|_| env.is_none()) {
+            let message = format!(
+                "expected the name of a variable of the environment, found {}",
+                node.found()
+            );
+            problems.push(Problem::at(node.place(), message));
         }
         if let (Some(word), None) = (word, kind)
             && let Some(node) = node.get("type")
@@ -250,15 +268,27 @@ impl<'a> Declared<'a> {
     }
 
     /// The expression that stands for its value where that may not be shown.
-    pub(super) fn shown(&self, origin: &Origin) -> String {
+    pub(super) fn shown(&self, value: &serde_json::Value, origin: &Origin) -> String {
         match (self.env, origin) {
             (Some(env), Origin::Environment(_) | Origin::EnvFile(..)) => match self.kind {
                 Kind::Integer => format!("env.{env} | int"),
                 Kind::Number => format!("env.{env} | float"),
+                Kind::Boolean | Kind::List | Kind::Map => format!("env.{env} | from_yaml"),
                 _ => format!("env.{env}"),
             },
-            _ => format!("'{MASK}'"),
+            _ => masked(value).to_string(),
         }
+    }
+}
+
+/// A secret of the same form, so that expressions that look into it find something.
+fn masked(value: &serde_json::Value) -> serde_json::Value {
+    match value {
+        serde_json::Value::Array(items) => items.iter().map(masked).collect(),
+        serde_json::Value::Object(map) => {
+            map.iter().map(|(key, value)| (key.clone(), masked(value))).collect()
+        }
+        _ => MASK.into(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What holds once for a suite: `vars`, `env` and `matrix`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -25,6 +25,8 @@ pub struct Context {
     secret_matrix: bool,
     // Whether the values of `matrix` are not known.
     lacks_matrix: bool,
+    // Variables whose values are not known, because something is wrong with them.
+    lacks_vars: Arc<HashSet<String>>,
 }
 
 /// Values by name, each made into one of minijinja when it is first looked at.
@@ -46,7 +48,30 @@ impl Context {
             secrets: Arc::default(),
             secret_matrix: false,
             lacks_matrix: false,
+            lacks_vars: Arc::default(),
         }
+    }
+
+    /// Has the value of a variable be unknown.
+    pub(crate) fn lack_var(&mut self, name: &str) {
+        Arc::make_mut(&mut self.lacks_vars).insert(name.to_owned());
+    }
+
+    /// The same variables lack their values as there.
+    pub(crate) fn lack_vars_of(&mut self, other: &Context) {
+        self.lacks_vars = other.lacks_vars.clone();
+    }
+
+    /// Whether one of these paths leads to what has no value, which was told elsewhere.
+    pub(crate) fn lacks_one_of<'p>(&self, mut paths: impl Iterator<Item = &'p str>) -> bool {
+        let knows_all = !self.lacks_matrix && self.lacks_vars.is_empty();
+        !knows_all
+            && paths.any(|path| match path.split('.').collect::<Vec<_>>()[..] {
+                ["matrix", ..] => self.lacks_matrix,
+                ["vars", name, ..] => self.lacks_vars.contains(name),
+                ["vars"] => !self.lacks_vars.is_empty(),
+                _ => false,
+            })
     }
 
     /// Has all values of `env` that are looked at from now on be secret.
@@ -88,14 +113,16 @@ impl Context {
         Context { lacks_matrix: true, ..self.with_matrix(Map::new()) }
     }
 
-    /// Whether a text has no value because an expression in it looks at the `matrix` that is missing.
+    /// Whether a text has no value because an expression in it looks at a `matrix` or a variable that has
+    /// none, which was told elsewhere.
     pub fn lacks(&self, text: &str) -> bool {
-        let of_matrix = |cut: &Cut<'_>| match cut {
+        let is_lacking = |cut: &Cut<'_>| match cut {
             Cut::Text(_) => false,
             Cut::Expression(text) => Expression::compile(text, &LOADED)
-                .is_ok_and(|expression| expression.mentions("matrix")),
+                .is_ok_and(|expression| self.lacks_one_of(expression.paths())),
         };
-        self.lacks_matrix && cut(text).is_ok_and(|cuts| cuts.iter().any(of_matrix))
+        let knows_all = !self.lacks_matrix && self.lacks_vars.is_empty();
+        !knows_all && cut(text).is_ok_and(|cuts| cuts.iter().any(is_lacking))
     }
 
     /// Adds a variable, or gives it another value. `secret` is the expression that may be shown instead

@@ -200,7 +200,7 @@ impl Expression {
     }
 
     /// The expression with values instead of the paths that begin with `vars`, `env` or `matrix`.
-    pub(super) fn inlined(&self, context: &Context) -> String {
+    pub(crate) fn inlined(&self, context: &Context) -> String {
         let text = self.text();
         let is_word = |c: char| c.is_alphanumeric() || c == '_';
         let mut inlined = String::with_capacity(text.len());

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use minijinja::value::{Object, ObjectRepr, Rest, Value, ValueKind};
+use minijinja::value::{Object, ObjectRepr, Rest, Serde, Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State};
 use rand::RngExt;
 use rand_distr::{Distribution, Normal, Zipf};
 
 use crate::random::{self, Key};
+use crate::source::Sources;
 
 /// Words that one call of `words` may ask for.
 const WORDS_MAX: u64 = 100_000;
@@ -50,6 +51,16 @@ pub(super) fn add_to(environment: &mut Environment<'_>) {
     environment.add_function("zipf", zipf);
     environment.add_function("words", words);
     environment.add_function("uuid", uuid);
+    environment.add_filter("from_yaml", from_yaml);
+}
+
+/// What a text says as YAML or JSON: a list in a variable of the environment.
+fn from_yaml(text: &str) -> Result<Value, Error> {
+    let (mut sources, mut problems) = (Sources::new(), Vec::new());
+    match sources.parse("", text.to_owned(), None, &mut problems) {
+        Some(node) if problems.is_empty() => Ok(Value::from(Serde(&node.to_json()))),
+        _ => Err(wrong("`from_yaml` takes a text that is YAML or JSON")),
+    }
 }
 
 fn rng(state: &State<'_, '_>, name: &str) -> Result<rand_pcg::Pcg64Mcg, Error> {

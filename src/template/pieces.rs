@@ -99,7 +99,7 @@ impl Pieces {
     }
 
     /// The text with its expressions, in which values stand for `vars` and `matrix`.
-    pub(super) fn inlined(&self, context: &Context) -> String {
+    pub(crate) fn inlined(&self, context: &Context) -> String {
         let piece = |piece: &Piece| match piece {
             Piece::Text(text) => text.clone(),
             Piece::Expression(expression) => {

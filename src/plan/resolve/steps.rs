@@ -10,6 +10,7 @@ use crate::assertion::{
 use crate::client::{HttpRequest, HttpRequestError};
 use crate::documents::{Documents, DocumentsSpec};
 use crate::flow::check_target_executor;
+use crate::plan::http::same_header_twice;
 use crate::plan::range::in_range;
 use crate::plan::{
     self, Action, Callbacks, Choice, Http, HttpError, Parameters, Post, Repeat, Step, Work,
@@ -457,6 +458,7 @@ impl<'a> Resolver<'a> {
             (headers, _) => (headers?, step.at.key("headers")),
         };
         let before = self.problems.len();
+        same_header_twice(at, self.problems);
         let headers = self.parameters(unit, Some(template), at, captured);
         if self.problems.len() == before
             && !template.mentions("captured")
@@ -503,6 +505,13 @@ impl<'a> Resolver<'a> {
                 |p| p.see(other, "the other one"),
             );
         }
+        if request.status.as_ref().is_some_and(Vec::is_empty) {
+            let message = "expected at least one status, found an empty list";
+            at.key("status").problem(self.problems, message, |problem| {
+                problem.help("left out, all statuses below 400 are those of a success")
+            });
+        }
+        same_header_twice(at.key("headers"), self.problems);
         for (index, status) in request.status.iter().flatten().enumerate() {
             if !(100..600).contains(status) {
                 let message = format!("a status is from 100 to 599, found `{status}`");
@@ -570,6 +579,9 @@ impl<'a> Resolver<'a> {
         if !self.captured(template.paths().into_iter(), at, captured) {
             return Parameters::constant(Map::new());
         }
+        if unit.context.lacks_one_of(template.paths().into_iter()) {
+            return Parameters::constant(Map::new());
+        }
         match template.bind(&unit.context) {
             Ok(template) => {
                 let depends = template.mentions("captured");
@@ -627,14 +639,18 @@ impl<'a> Resolver<'a> {
         for expression in expressions {
             self.captured(expression.paths(), at, seen.captured);
             if let Some(http) = seen.http
-                && let Some(part) = foreign_part(expression, http)
+                && let Some((of, part)) = foreign_part(expression, http)
             {
-                let (has, help) = match http {
-                    true => (
+                let (has, help) = match (of, http) {
+                    ("request", true) => ("a plain HTTP request", "json"),
+                    ("request", false) => {
+                        ("a request to a Flow", "docs, parameters, header, variables")
+                    }
+                    (_, true) => (
                         "the response to a plain HTTP request",
                         "status_code, headers, json, body, latency_ms",
                     ),
-                    false => (
+                    (_, false) => (
                         "the response of a Flow",
                         "status, docs, parameters, routes, header, latency_ms",
                     ),
