@@ -62,9 +62,8 @@ fn refused((suite, plan): (LoadedSuite, Plan)) -> Result<(LoadedSuite, Plan), Pr
 impl Args {
     async fn plan(&self, path: &Path) -> Result<(LoadedSuite, Plan), Problem> {
         let (suite, plan) = refused(self.changes.suite(path)?)?;
-        if self.flow {
-            fits::check(&suite, &plan).await.map_err(|problems| Problem::from(&problems))?;
-        }
+        let fits = fits::check(&suite, &plan, self.flow).await;
+        fits.map_err(|problems| Problem::from(&problems))?;
         Ok((suite, plan))
     }
 

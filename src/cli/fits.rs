@@ -1,4 +1,5 @@
-//! Whether the Documents of a suite fit the schemas that its Flows tell.
+//! Whether the Documents of a suite fit the schemas of its Flows: those of embedded ones are known, others
+//! tell theirs.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -6,44 +7,54 @@ use std::sync::Arc;
 
 use super::print;
 use crate::client::Client;
-use crate::plan::{Origin, Plan, Post, Scenario, Work};
+use crate::documents::Unfit;
+use crate::flow;
+use crate::plan::{Origin, Plan, Post, Scenario, Step, Work};
 use crate::scenario::LoadedSuite;
 use crate::source::{Problem, Problems, Spot};
+use crate::units::nearest;
 use crate::wire::{Misfit, Protocol, Schemas};
 
-/// Documents of each generator that are looked at.
-const DOCUMENTS_MAX: u64 = 200;
-
-/// Asks the Flows that are running for their schemas, and tells of the first Document of each scenario that
-/// does not fit. A Flow that cannot be reached or tells no schemas is said to be so.
+/// Tells of the first Document of each step that does not fit the schema of its endpoint. With `ask`, Flows
+/// that are running are asked for their schemas; one that cannot be reached or tells none is said to be so.
 ///
 /// # Errors
 /// What does not fit, at its place in the file.
-pub(super) async fn check(suite: &LoadedSuite, plan: &Plan) -> Result<(), Problems> {
+pub(super) async fn check(suite: &LoadedSuite, plan: &Plan, ask: bool) -> Result<(), Problems> {
     let mut told: HashMap<(usize, Protocol), Arc<Schemas>> = HashMap::new();
     let mut problems: Vec<Problem> = Vec::new();
     for (unit, scenario) in suite.scenarios.iter().zip(&plan.scenarios) {
+        let documents = |step: &Step| match &step.work {
+            Work::Post(post) => post.documents.is_some(),
+            Work::Mutate { .. } | Work::Http(_) => false,
+        };
+        if !scenario.steps.iter().any(documents) {
+            continue;
+        }
         let key = (scenario.flow, scenario.protocol);
         let schemas = match told.entry(key) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => place.insert(ask(plan, scenario).await),
+            Entry::Vacant(place) => place.insert(schemas(plan, scenario, ask).await),
         };
         let at = Spot::of(&unit.node);
         for (index, step) in scenario.steps.iter().enumerate() {
             let Work::Post(post) = &step.work else { continue };
-            if let Some(misfit) = first_misfit(post, schemas) {
+            let schema = schemas.endpoint(&post.on).map(|endpoint| &endpoint.input);
+            let unfit = post.documents.as_ref().zip(schema);
+            if let Some(unfit) = unfit.and_then(|(docs, schema)| docs.first_unfit(schema, None)) {
                 let place = place(suite, at, scenario.step_at(at, index), post);
-                tell(&misfit, place, post, &mut problems);
+                tell(&unfit, place, post, &mut problems);
             }
         }
     }
     Problems::new(&suite.sources, problems).map_or(Ok(()), Err)
 }
 
-async fn ask(plan: &Plan, scenario: &Scenario) -> Arc<Schemas> {
+async fn schemas(plan: &Plan, scenario: &Scenario, ask: bool) -> Arc<Schemas> {
     let flow = &plan.flows[scenario.flow];
     let clients = match &flow.origin {
-        Origin::Embedded(_) => return Arc::default(),
+        Origin::Embedded(config) => return Arc::new(flow::schemas(config, scenario.protocol)),
+        _ if !ask => return Arc::default(),
         Origin::Remote(clients) | Origin::Command { clients, .. } => clients,
     };
     let protocol = scenario.protocol;
@@ -64,15 +75,6 @@ async fn ask(plan: &Plan, scenario: &Scenario) -> Arc<Schemas> {
     }
 }
 
-fn first_misfit(post: &Post, schemas: &Schemas) -> Option<Misfit> {
-    let (schema, documents) = (&schemas.endpoint(&post.on)?.input, post.documents.as_ref()?);
-    let count = documents.count().unwrap_or(DOCUMENTS_MAX).min(DOCUMENTS_MAX);
-    let looked_at = if documents.is_constant() { count.min(1) } else { count };
-    // What only a captured value or a broken file tells is not told here.
-    let mut made = (0..looked_at).map_while(|i| documents.get(i, None).ok());
-    made.find_map(|mut document| schema.fit(&mut document).err())
-}
-
 /// Where the generator stands that a step takes its Documents from.
 fn place<'a>(suite: &'a LoadedSuite, at: Spot<'a>, of_step: Spot<'a>, post: &Post) -> Spot<'a> {
     let own = of_step.key("documents");
@@ -83,7 +85,8 @@ fn place<'a>(suite: &'a LoadedSuite, at: Spot<'a>, of_step: Spot<'a>, post: &Pos
     named.map_or(given, |named| Spot::of(&named.node))
 }
 
-fn tell(misfit: &Misfit, at: Spot<'_>, post: &Post, problems: &mut Vec<Problem>) {
+fn tell(unfit: &Unfit, at: Spot<'_>, post: &Post, problems: &mut Vec<Problem>) {
+    let misfit = &unfit.misfit;
     // Down to the field, as far as the suite says it.
     let missing = matches!(misfit, Misfit::Missing { .. });
     let mut place = at;
@@ -108,9 +111,17 @@ fn tell(misfit: &Misfit, at: Spot<'_>, post: &Post, problems: &mut Vec<Problem>)
     if missing && key.is_none() && at.key("fields").node().is_some() {
         place = at.name("fields");
     }
-    place.problem(problems, format!("endpoint `{}`: {misfit}", post.on), |problem| {
+    if key.is_none() && unfit.entry.is_some() {
+        let files = ["jsonl", "csv", "docarray"].into_iter();
+        place = files.map(|key| at.key(key)).find(|spot| spot.node().is_some()).unwrap_or(place);
+    }
+    place.problem(problems, format!("endpoint `{}`: {unfit}", post.on), |problem| {
         match misfit.known() {
-            Some((name, known)) => problem.suggest(name, known.iter().map(String::as_str)),
+            // What there is, the message has already.
+            Some((name, known)) => match nearest(name, known.iter().map(String::as_str)) {
+                Some(near) => problem.help(format!("did you mean `{near}`?")),
+                None => problem,
+            },
             None => problem,
         }
     });

@@ -62,6 +62,15 @@ async fn of_running(address: &str) -> Result<String, Problem> {
     let session = session.map_err(|error| {
         Problem::new(Exit::Unreachable, format!("error: {address} could not be asked: {error}"))
     })?;
+    let info = session.info();
+    if info.jina.is_none() && info.docarray.is_none() && session.schemas().is_empty() {
+        let message = format!(
+            "error: {address} does not answer as a Flow does: it tells neither its version nor its endpoints\n\
+             help: check the address and the port; for an HTTP server that is no Flow, write a suite with \
+             `request: {{path: /…}}`"
+        );
+        return Err(Problem::new(Exit::Unreachable, message));
+    }
     Ok(starter_of(address, session.schemas()))
 }
 

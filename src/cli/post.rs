@@ -17,7 +17,7 @@ use super::connection::{Connection, Sending};
 use super::exit::Exit;
 use super::print;
 use super::print::Out;
-use super::problem::{Problem, in_line, json, not_json};
+use super::problem::{Problem, argument, in_line, json, not_json};
 use super::values::{ValueError, target_executor};
 use crate::client::{BoxError, CallError, Client, RequestSize, Response};
 use crate::plan::no_slash;
@@ -124,7 +124,11 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     let mut documents = Vec::with_capacity(args.texts.len() + args.docs.len());
     documents.extend(text_documents(args.texts, args.ids)?);
     for given in &args.docs {
-        documents.push(json("--doc", "a Document", given)?);
+        let (origin, text) = argument("--doc", given)?;
+        let document = Document::read_json(&text).map_err(|error| {
+            in_line(&no_document("`--doc`", &text, &error), origin, 1, &text, &error)
+        })?;
+        documents.push(document);
     }
     let files = args.files.iter().map(|path| open(path)).collect::<Result<Vec<_>, _>>()?;
 
@@ -141,14 +145,16 @@ async fn run(args: Args) -> Result<Exit, Problem> {
                 "`--stream-doc` takes exactly one Document, by `--text` or `--doc`",
             ));
         };
-        client.stream_doc(endpoint, document).parameters(parameters).target_executor(only).stream()
+        let stream = client.stream_doc(endpoint, document).fit_schema(true);
+        stream.parameters(parameters).target_executor(only).stream()
     } else {
         let mut post = client
             .post(endpoint)
             .request_size(args.request_size)
             .parameters(parameters)
             .target_executor(only)
-            .continue_on_error(args.continue_on_error);
+            .continue_on_error(args.continue_on_error)
+            .fit_schema(true);
         if let Some(prefetch) = args.sending.prefetch {
             post = post.prefetch(prefetch);
         }
@@ -195,6 +201,16 @@ fn text_documents(texts: Vec<String>, ids: Vec<String>) -> Result<Vec<Document>,
     let ids = ids.into_iter().chain(random);
     let document = |(text, id)| Document { id, ..Document::from_text(text) };
     Ok(texts.into_iter().zip(ids).map(document).collect())
+}
+
+/// What is wrong with a Document in JSON.
+fn no_document(what: &str, text: &str, error: &serde_json::Error) -> String {
+    let advice = match Document::has_keys(text) {
+        // v1's keys take one type each.
+        true => "; fields of the Flow's own schema go under `fields`",
+        false => "",
+    };
+    format!("{what} is not {}{advice}", not_json(error, "a Document"))
 }
 
 /// An open file: files that cannot be read are reported before anything is sent.
@@ -281,12 +297,8 @@ impl Iterator for Lines {
             if line.is_empty() {
                 continue;
             }
-            let read = serde_json::from_str(line).map(|mut document: Document| {
-                document.adopt_parts();
-                document
-            });
-            return Some(read.map_err(|error| {
-                let title = format!("line is not {}", not_json(&error, "a Document"));
+            return Some(Document::read_json(line).map_err(|error| {
+                let title = no_document("line", line, &error);
                 BadFile(in_line(&title, &self.name, self.number, line, &error).text)
             }));
         }

@@ -128,21 +128,25 @@ pub(super) fn json<T: DeserializeOwned>(
     what: &str,
     given: &str,
 ) -> Result<T, Problem> {
-    let (origin, text) = match given.strip_prefix('@') {
-        None => (argument, given.to_owned()),
-        Some(path) => match text::read(path.as_ref(), text::CONFIG_BYTES_MAX) {
-            Ok(text) => (path, text),
-            Err(error) => {
-                return Err(Problem::usage(format_args!(
-                    "`{argument}`: cannot read `{path}`: {error}"
-                )));
-            }
-        },
-    };
+    let (origin, text) = self::argument(argument, given)?;
     serde_json::from_str(&text).map_err(|error| {
         let title = format!("`{argument}` is not {}", not_json(&error, what));
         in_line(&title, origin, 1, &text, &error)
     })
+}
+
+/// The text of an argument that is given itself, or as `@` and the name of a file, and where it is from.
+pub(super) fn argument<'a>(
+    argument: &'a str,
+    given: &'a str,
+) -> Result<(&'a str, String), Problem> {
+    let Some(path) = given.strip_prefix('@') else { return Ok((argument, given.to_owned())) };
+    match text::read(path.as_ref(), text::CONFIG_BYTES_MAX) {
+        Ok(text) => Ok((path, text)),
+        Err(error) => {
+            Err(Problem::usage(format_args!("`{argument}`: cannot read `{path}`: {error}")))
+        }
+    }
 }
 
 /// Why a text is not `what`, or not JSON at all, without the position.

@@ -9,8 +9,8 @@ use futures_util::future::{BoxFuture, ready};
 use futures_util::stream::{FuturesOrdered, FuturesUnordered, Stream};
 
 use super::input::{Batch, Batches};
-use super::{BoxError, Call, CallError, PostError, Reply, Request, Response};
-use crate::wire::{DataRequest, Document, Family, Form, Header, Map};
+use super::{Call, CallError, PostError, Reply, Request, Response};
+use crate::wire::{DataRequest, Document, EndpointSchema, Family, Form, Header, Map};
 
 /// What the requests of one post have in common.
 #[derive(Clone, Debug)]
@@ -44,6 +44,8 @@ pub(super) struct Manner {
     pub(super) results_in_order: bool,
     /// Take further inputs after a request that brought no response.
     pub(super) continue_on_error: bool,
+    /// Make Documents fit what the Flow tells of the endpoint.
+    pub(super) fit_schema: bool,
 }
 
 /// A post under way: a stream of what became of each request.
@@ -60,8 +62,12 @@ pub(super) struct Exchange<'a, C> {
     batches: Option<Batches<'a>>,
     in_flight: InFlight,
     manner: Manner,
+    /// What Documents are made to fit.
+    schema: Option<EndpointSchema>,
+    /// Documents that were taken so far.
+    taken: u64,
     /// Told when all that was sent has been answered.
-    input_error: Option<BoxError>,
+    input_error: Option<PostError>,
     /// The limit of requests in flight was reached, and there is not room for several yet.
     full: bool,
 }
@@ -91,9 +97,31 @@ impl<'a, C: Call> Exchange<'a, C> {
                 InFlight::AnyOrder(FuturesUnordered::new())
             },
             manner,
+            schema: None,
+            taken: 0,
             input_error: None,
             full: false,
         }
+    }
+
+    /// The same for Documents that are made to fit.
+    pub(super) fn of_schema(self, schema: Option<EndpointSchema>) -> Exchange<'a, C> {
+        Exchange { schema, ..self }
+    }
+
+    /// Makes Documents fit.
+    fn fit(&mut self, documents: &mut [Document]) -> Result<(), PostError> {
+        let first = self.taken;
+        self.taken += documents.len() as u64;
+        let Some(schema) = &self.schema else { return Ok(()) };
+        for (index, document) in (first..).zip(documents) {
+            schema.input.fit(document).map_err(|misfit| PostError::Unfit {
+                index,
+                endpoint: self.endpoint.to_string(),
+                misfit: Box::new(misfit),
+            })?;
+        }
+        Ok(())
     }
 
     /// Whether to make another request now.
@@ -115,6 +143,11 @@ impl<'a, C: Call> Exchange<'a, C> {
     }
 
     fn send(&mut self, mut data: Option<Vec<Document>>) {
+        if let Err(unfit) = self.fit(data.as_deref_mut().unwrap_or_default()) {
+            self.input_error = Some(unfit);
+            self.batches = None;
+            return;
+        }
         if self.form.wants_ids() {
             data.iter_mut().flatten().for_each(|document| document.give_ids(rand::random));
         }
@@ -132,7 +165,9 @@ impl<'a, C: Call> Exchange<'a, C> {
     }
 
     fn settle(&mut self, outcome: Result<Reply, CallError>) -> Result<Response, PostError> {
-        outcome.map(Response::new).map_err(|error| {
+        let output = self.schema.as_ref().map(|schema| schema.output.clone());
+        let output = output.filter(|_| self.form == Form::Json(Family::V2));
+        outcome.map(|reply| Response::new(reply).with_bytes(output)).map_err(|error| {
             if !self.manner.continue_on_error || error.is_final() {
                 self.batches = None;
             }
@@ -160,7 +195,7 @@ impl<C: Call + Unpin> Stream for Exchange<'_, C> {
                     return Poll::Pending;
                 }
                 let error = this.input_error.take();
-                return Poll::Ready(error.map(|error| Err(PostError::Input(error))));
+                return Poll::Ready(error.map(Err));
             };
             if !has_room {
                 return Poll::Pending;
@@ -169,7 +204,7 @@ impl<C: Call + Unpin> Stream for Exchange<'_, C> {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(Batch::Data(data))) => this.send(data),
                 Poll::Ready(Some(Batch::Failed(error))) => {
-                    this.input_error = Some(error);
+                    this.input_error = Some(PostError::Input(error));
                     this.batches = None;
                 }
                 Poll::Ready(None) => this.batches = None,

@@ -16,7 +16,7 @@ use super::{
     BoxError, CallError, CallbackError, Client, ClientConfig, Compression, Inputs, IntoInputs,
     RequestSize, Response, Results, Retry, map,
 };
-use crate::wire::{Map, Protocol};
+use crate::wire::{Map, Misfit, Protocol};
 
 /// A builder of a post. Nothing is sent before one of its final methods is called.
 ///
@@ -54,6 +54,18 @@ pub enum PostError {
     /// The iterator or stream of inputs failed. What it gave before was sent and answered.
     #[error("the inputs ended with an error: {0}")]
     Input(#[source] BoxError),
+    /// A Document does not fit the schema that the Flow told of the endpoint. What came before it was sent and
+    /// answered.
+    #[error("Document {index}, for endpoint `{endpoint}`: {misfit}")]
+    Unfit {
+        /// Which Document of the post, from 0.
+        index: u64,
+        /// The endpoint.
+        endpoint: String,
+        /// What does not fit.
+        #[source]
+        misfit: Box<Misfit>,
+    },
     /// A callback failed.
     #[error(transparent)]
     Callback(#[from] CallbackError),
@@ -75,6 +87,7 @@ impl<'a> Post<'a> {
                 },
                 results_in_order: config.results_in_order,
                 continue_on_error: false,
+                fit_schema: false,
             },
             inputs: Inputs::default(),
             request_size: RequestSize::Documents(100),
@@ -275,6 +288,14 @@ impl<'a, Ending> Post<'a, Ending> {
         self
     }
 
+    /// Make Documents fit the schema that the Flow tells of the endpoint, as scenarios do: each field gets the
+    /// type that is wanted, and what is not set is not sent. A Document that does not fit ends the post with
+    /// [`PostError::Unfit`]. Jina's client does not do this, and it is off unless asked for.
+    pub fn fit_schema(mut self, fit: bool) -> Self {
+        self.manner.fit_schema = fit;
+        self
+    }
+
     /// Timeout of one request, from sending it to the end of its response.
     pub fn timeout(self, timeout: Duration) -> Self {
         self.configured(|config| config.timeout = Some(timeout))
@@ -312,7 +333,9 @@ impl<'a, Ending> Post<'a, Ending> {
             let batches = Batches::new(inputs, size);
             let session = client.session(config.map(|config| *config)).await?;
             let form = session.form();
-            Ok(Exchange::new(session, form, envelope, manner, batches))
+            let schema = session.schemas().endpoint(&envelope.on).filter(|_| manner.fit_schema);
+            let schema = schema.cloned();
+            Ok(Exchange::new(session, form, envelope, manner, batches).of_schema(schema))
         };
         let outcomes = stream::once(exchange).try_flatten().inspect_err(move |error| {
             // The next post opens a session of its own.

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use super::{CallError, PostError, Reply, Timing};
-use crate::wire::{DataRequest, Document, Header, Map, Route, Status};
+use crate::wire::{DataRequest, Document, Header, Map, Route, Schema, Status};
 
 /// The response to one request: Jina's `DataRequest`.
 ///
@@ -14,6 +14,8 @@ use crate::wire::{DataRequest, Document, Header, Map, Route, Status};
 pub struct Response {
     reply: Reply,
     decoded: OnceLock<Result<DataRequest, CallError>>,
+    /// By which bytes are told from the texts that stand for them in JSON.
+    output: Option<Schema>,
 }
 
 /// The Documents of all responses of a post, in the order of the responses, and the failures that
@@ -33,7 +35,21 @@ pub struct Results {
 
 impl Response {
     pub(super) fn new(reply: Reply) -> Response {
-        Response { reply, decoded: OnceLock::new() }
+        Response { reply, decoded: OnceLock::new(), output: None }
+    }
+
+    /// The same where the schema of its Documents tells which of the texts in them are bytes.
+    pub(super) fn with_bytes(self, output: Option<Schema>) -> Response {
+        Response { output, ..self }
+    }
+
+    fn decode(&self) -> Result<DataRequest, CallError> {
+        let mut decoded =
+            self.reply.decode().map_err(|error| CallError::Decode(Arc::new(error)))?;
+        if let Some(schema) = &self.output {
+            decoded.data.iter_mut().flatten().for_each(|document| schema.give_bytes(document));
+        }
+        Ok(decoded)
     }
 
     /// Request id, endpoint, status.
@@ -72,8 +88,7 @@ impl Response {
     /// # Errors
     /// [`CallError::Decode`] when parameters or Documents are not what they should be.
     pub fn data_request(&self) -> Result<&DataRequest, CallError> {
-        let decode = || self.reply.decode().map_err(|error| CallError::Decode(Arc::new(error)));
-        self.decoded.get_or_init(decode).as_ref().map_err(Clone::clone)
+        self.decoded.get_or_init(|| self.decode()).as_ref().map_err(Clone::clone)
     }
 
     /// The Documents; none when there is no data.
@@ -113,11 +128,9 @@ impl Response {
     /// # Errors
     /// As [`Response::data_request`].
     pub fn into_data_request(self) -> Result<DataRequest, CallError> {
-        let Response { reply, decoded } = self;
-        match decoded.into_inner() {
-            Some(decoded) => decoded,
-            None => reply.decode().map_err(|error| CallError::Decode(Arc::new(error))),
-        }
+        let Response { reply, decoded, output } = self;
+        let again = |reply: Reply| Response { reply, decoded: OnceLock::new(), output }.decode();
+        decoded.into_inner().unwrap_or_else(|| again(reply))
     }
 
     /// The Documents, for keeps.

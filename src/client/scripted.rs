@@ -40,7 +40,12 @@ pub(super) struct Setting {
 
 impl Default for Setting {
     fn default() -> Setting {
-        let manner = Manner { prefetch: 1000, results_in_order: false, continue_on_error: false };
+        let manner = Manner {
+            prefetch: 1000,
+            results_in_order: false,
+            continue_on_error: false,
+            fit_schema: false,
+        };
         Setting { request_size: 1, manner }
     }
 }

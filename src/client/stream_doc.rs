@@ -19,12 +19,13 @@ pub struct StreamDoc {
     client: Client,
     envelope: Envelope,
     document: Document,
+    fit_schema: bool,
 }
 
 impl StreamDoc {
     pub(super) fn new(client: Client, on: String, document: Document) -> StreamDoc {
         let envelope = Envelope { on, target_executor: String::new(), parameters: Map::new() };
-        StreamDoc { client, envelope, document }
+        StreamDoc { client, envelope, document, fit_schema: false }
     }
 
     /// What Executors get besides the Document: a [`Map`], or names and values as in `[("k", 3)]`.
@@ -42,15 +43,28 @@ impl StreamDoc {
         self
     }
 
+    /// Make the Document fit the schema that the Flow tells of the endpoint, see [`super::Post::fit_schema`].
+    pub fn fit_schema(mut self, fit: bool) -> StreamDoc {
+        self.fit_schema = fit;
+        self
+    }
+
     /// Sends the Document and gives responses of one Document each, as they come. Dropping the
     /// stream gives up what has not come yet.
     ///
     /// Over any protocol but gRPC, the stream ends with [`CallError::Unsupported`]. An endpoint that does
     /// not stream answers with a response that reports a failure.
     pub fn stream(self) -> Responses<'static> {
-        let StreamDoc { client, envelope, document } = self;
+        let StreamDoc { client, envelope, mut document, fit_schema } = self;
         let replies = async move {
             let session = client.session(None).await?;
+            if let Some(schema) = session.schemas().endpoint(&envelope.on).filter(|_| fit_schema) {
+                schema.input.fit(&mut document).map_err(|misfit| PostError::Unfit {
+                    index: 0,
+                    endpoint: envelope.on.clone(),
+                    misfit: Box::new(misfit),
+                })?;
+            }
             let message = encode_single(&envelope.blank_request(session.family()), &document)
                 .map_err(|error| CallError::Encode(Arc::new(error)))?;
             let replies = session.stream(Request::Stream { message }).await;

@@ -3,6 +3,7 @@
 mod array;
 mod data;
 mod files;
+mod fitting;
 mod generator;
 mod own;
 mod pieces;
@@ -12,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use data::{DataError, TwoContents};
+pub(crate) use fitting::Unfit;
 pub(crate) use spec::DocumentsSpec;
 
 use serde_json::Value;
@@ -195,6 +197,12 @@ impl Documents {
     /// The first entry of its data set that has more contents than a Document of v1 can hold.
     pub(crate) fn two_contents(&self) -> Option<&TwoContents> {
         self.inner.data.as_ref()?.two_contents()
+    }
+
+    /// A field of a schema of the user's own that the first Document has, if there is one.
+    pub(crate) fn own_field(&self) -> Option<String> {
+        let first = self.get(0, None).ok()?;
+        first.extra.keys().find(|name| first.own_field(name).is_some()).cloned()
     }
 
     /// The files of its data set.

@@ -325,8 +325,8 @@ fn what_is_wrong_with_a_data_set_is_said_before_the_load() {
         ),
         (
             "jsonl: bad.jsonl",
-            "`bad.jsonl` line 2: column 8: invalid type: integer `5`, expected a string; \
-             `bad.jsonl` line 3: column 2: not valid JSON; \
+            "`bad.jsonl` line 2: column 8: invalid type: integer `5`, expected a string; fields of your \
+             Flow's own schema go under `fields`; `bad.jsonl` line 3: column 2: not valid JSON; \
              `bad.jsonl` line 4: the line is not UTF-8 text",
         ),
         ("jsonl: empty.jsonl", "there are no Documents in `empty.jsonl`"),

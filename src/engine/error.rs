@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::documents::{DocumentError, TwoContents};
+use crate::documents::{DocumentError, TwoContents, Unfit};
 use crate::plan::HttpError;
 use crate::template::TemplateError;
 use crate::units::Span;
@@ -25,6 +25,14 @@ pub enum FeedError {
     /// The data set has an entry that this Flow's Documents have no place for.
     #[error(transparent)]
     TwoContents(TwoContents),
+    /// A Document does not fit the schema that the Flow told of the endpoint. Found before the load.
+    #[error("endpoint `{endpoint}`: {unfit}")]
+    Unfit {
+        /// The endpoint.
+        endpoint: String,
+        /// Which Document, and what does not fit.
+        unfit: Box<Unfit>,
+    },
     /// The thread that makes them is gone.
     #[error("the thread that makes the requests ended in the middle")]
     Gone,

@@ -120,6 +120,23 @@ impl Maker {
         }
     }
 
+    /// Looks for Documents that do not fit what the Flow told of its endpoint. `requests`: how many are
+    /// sent, where that is known.
+    ///
+    /// # Errors
+    /// The first one that does not fit.
+    pub(crate) fn fits(&self, requests: Option<u64>) -> Result<(), FeedError> {
+        let (Work::Post(post), Some(schema)) = (&*self.work, &self.schema) else { return Ok(()) };
+        let Some(documents) = &post.documents else { return Ok(()) };
+        let sent = requests.map(|requests| requests.saturating_mul(post.request_size as u64));
+        match documents.first_unfit(schema, sent) {
+            None => Ok(()),
+            Some(unfit) => {
+                Err(FeedError::Unfit { endpoint: post.on.clone(), unfit: Box::new(unfit) })
+            }
+        }
+    }
+
     /// Whether all requests are the same.
     pub(crate) fn is_constant(&self) -> bool {
         if self.chosen.is_some() || self.traced.is_some() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::wire::{Protocol, Target};
+use crate::wire::{Family, Protocol, Schemas, Target};
 
 mod config;
 mod error;
@@ -29,6 +29,17 @@ pub use theory::{Theory, TheoryError};
 
 use self::gateway::Server;
 pub(crate) use self::gateway::acceptor;
+
+/// What a Flow of this configuration tells of its endpoints' Documents to a client that asks over this
+/// protocol. Nothing is started.
+pub(crate) fn schemas(config: &FlowConfig, protocol: Protocol) -> Schemas {
+    match (Family::from(config.family), protocol) {
+        (Family::V2, Protocol::Grpc | Protocol::Http) => {
+            Schemas::of_discovery(&topology::Topology::new(config).told_schemas())
+        }
+        (Family::V1, _) | (_, Protocol::WebSocket) => Schemas::default(),
+    }
+}
 
 /// How long requests in flight may still take when a Flow stops.
 const GRACE: Duration = Duration::from_secs(30);

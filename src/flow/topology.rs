@@ -1,13 +1,13 @@
 //! The graph of Executors, and how a request passes through it.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::Duration;
 
-use super::config::FlowConfig;
-use super::executor::{Exception, Executor, Handled, World};
+use super::config::{FlowConfig, StreamOf};
+use super::executor::{Exception, Executor, Fields, Handled, World};
 use super::message::{Docs, Faults, Message, Parameters, now, started};
 use super::pattern::{Pattern, PatternError};
 use super::reduce;
@@ -24,6 +24,8 @@ pub(super) struct Topology {
     /// Whether Documents are put back into the order in which they came.
     sorts: bool,
     timeout_send: Option<Duration>,
+    /// Which fields Documents of endpoints may have that no Executor takes.
+    fields: Fields,
 }
 
 #[derive(Debug)]
@@ -121,7 +123,50 @@ impl Topology {
             sorts: nodes.iter().any(|node| node.executor.is_conditional()),
             nodes,
             timeout_send: config.timeout_send.map(Duration::from),
+            fields: Fields::of(&config.schema),
         }
+    }
+
+    /// The endpoints that Executors bind by name, sorted.
+    pub(super) fn endpoints(&self) -> BTreeSet<&str> {
+        self.executors().flat_map(Executor::endpoints).collect()
+    }
+
+    /// Whether an Executor takes requests to endpoints that no Executor binds by name.
+    pub(super) fn has_default(&self) -> bool {
+        self.executors().any(Executor::has_default)
+    }
+
+    /// How many Documents this endpoint streams, and how fast; `None` if it does not stream. A real gateway
+    /// has only one Executor then.
+    pub(super) fn stream(&self, endpoint: &str) -> Option<StreamOf> {
+        self.executors().find_map(|executor| executor.stream(endpoint))
+    }
+
+    /// Which fields Documents of an endpoint may have: the first Executor that takes them says so.
+    pub(super) fn fields(&self, endpoint: &str) -> &Fields {
+        self.executors().find_map(|executor| executor.fields(endpoint)).unwrap_or(&self.fields)
+    }
+
+    /// The endpoints whose Documents have a schema of their own, and that schema. `/default` stands for the
+    /// default endpoint.
+    pub(super) fn own_schemas(&self) -> impl Iterator<Item = (&str, &serde_json::Value)> {
+        let default = self.has_default().then_some("/default");
+        let endpoints = self.endpoints().into_iter().chain(default);
+        endpoints.filter_map(|endpoint| Some((endpoint, &self.fields(endpoint).own()?.json)))
+    }
+
+    /// What endpoint discovery tells of them.
+    pub(super) fn told_schemas(&self) -> Map {
+        let schemas = self.own_schemas().map(|(endpoint, schema)| {
+            let told = serde_json::json!({
+                "input": schema,
+                "output": schema,
+                "is_generator": self.stream(endpoint).is_some(),
+            });
+            (endpoint.to_owned(), told)
+        });
+        schemas.collect()
     }
 
     pub(super) fn executors(&self) -> impl Iterator<Item = &Executor> {

@@ -420,6 +420,7 @@ fn make(
     // The Documents that end first end the load; those of the warmup start again.
     let limit = steps.iter().filter_map(|step| maker(step).count()).min();
     let limit = limit.filter(|_| !again);
+    steps.iter().try_for_each(|step| maker(step).fits(limit))?;
     let warmup = if warm { first.feeds(workers, None, part)? } else { first.nothing(workers) };
     let chain = Chain::is_needed(steps)
         .then(|| Chain::new(steps, spoken, pick, seed, scenario))

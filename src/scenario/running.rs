@@ -138,6 +138,14 @@ pub(super) fn documents(text: &mut String, scenarios: &[Scenario<'_>]) {
             };
             let _ = writeln!(text, "  # `{}` takes {takes}.", shown(&asked.on));
         }
+        for (field, demand) in asked.input.iter().flat_map(Schema::demands) {
+            let _ = writeln!(
+                text,
+                "  # `{}` has to {}: give it such a value.",
+                shown(&field),
+                shown(&demand)
+            );
+        }
         let yaml = to_yaml(&json!({&scenario.name: generator(asked.input.as_ref())}));
         for line in yaml.lines() {
             let _ = writeln!(text, "  {line}");
@@ -178,7 +186,8 @@ impl Scenario<'_> {
                 let route = |path: &&Path| format!("`{} {}`", path.method, shown(&path.path));
                 let others: Vec<String> = others.iter().map(route).collect();
                 if !others.is_empty() {
-                    let _ = writeln!(text, "    # There are also {}.", others.join(", "));
+                    let are = if others.len() == 1 { "is" } else { "are" };
+                    let _ = writeln!(text, "    # There {are} also {}.", others.join(", "));
                 }
                 let mut request = Map::new();
                 request.insert("method".into(), path.method.as_str().into());

@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use super::limits::Broken;
 use super::proto::v2::{DictOfAnyProto, DocProto, ListOfAnyProto, NodeProto, node_proto::Content};
 use super::schema::{Kind, Object, Schema, count, fills, is_one};
 use super::{Document, NdArray, Tensor, v2};
@@ -51,7 +52,9 @@ impl Schema {
         // What cannot even be written down is none of this family.
         let Ok(given) = v2::take_fields(document) else { return Ok(()) };
         let mut found = Found { invalid: Vec::new(), path: Vec::new() };
-        let fields = self.fields_of(self.root(), given.collect(), &mut found);
+        // Its id is the Document's own.
+        let given = given.filter(|(name, _)| name != "id").collect();
+        let fields = self.fields_of(self.root(), given, false, &mut found);
         match found.invalid.is_empty() {
             true => {
                 document.extra = fields.into_iter().collect();
@@ -65,15 +68,26 @@ impl Schema {
         }
     }
 
+    /// Whether a field of the Document takes a value, or can make it one that it takes.
+    pub(crate) fn takes(&self, field: &str, value: NodeProto) -> bool {
+        let field = self.root().fields.iter().find(|known| known.name == field);
+        let mut found = Found { invalid: Vec::new(), path: Vec::new() };
+        field.is_none_or(|field| {
+            self.value_of(&field.kind, value, &mut found);
+            found.invalid.is_empty()
+        })
+    }
+
     fn fields_of(
         &self,
         object: &Object,
         mut given: Vec<(String, NodeProto)>,
+        with_id: bool,
         found: &mut Found,
     ) -> Vec<(String, NodeProto)> {
         let all: Value = given.iter().map(|(name, node)| (name.clone(), json(node))).collect();
         let mut fields = Vec::new();
-        for field in object.fields.iter().filter(|field| field.name != "id") {
+        for field in object.fields.iter().filter(|field| with_id || field.name != "id") {
             let at = given.iter().position(|(name, _)| *name == field.name);
             let node = match (at, &field.default) {
                 (Some(at), _) => {
@@ -95,12 +109,14 @@ impl Schema {
                     });
                     continue;
                 }
+                // Every Document has an id; one that nobody gave is left out.
+                (None, None) if field.name == "id" => continue,
                 (None, None) => NodeProto::default(),
             };
             fields.push((field.name.clone(), node));
         }
         if object.is_open {
-            fields.extend(given.into_iter().filter(|(name, _)| name != "id"));
+            fields.extend(given);
         }
         fields
     }
@@ -110,6 +126,16 @@ impl Schema {
         match kind {
             Kind::Any => return node,
             Kind::OneOf(kinds) => return self.one_kind_of(kinds, node, found),
+            Kind::Limited(of, limits) => {
+                let before = found.invalid.len();
+                let node = self.value_of(of, node, found);
+                if let Some(Broken { kind, message }) = limits.broken(&json(&node))
+                    && found.invalid.len() == before
+                {
+                    found.add(kind, &message, input);
+                }
+                return node;
+            }
             Kind::Null if node.content.is_none() => return node,
             _ => (),
         }
@@ -173,6 +199,7 @@ impl Schema {
             ) => NodeProto::of_doc(self.fields_of(
                 self.object(*at),
                 data.into_iter().collect(),
+                true,
                 found,
             )),
             (
@@ -286,7 +313,7 @@ impl Found {
 
 /// pydantic's name and words for a value of another type.
 fn expected(kind: &Kind) -> (&'static str, String) {
-    let (kind, what) = match kind {
+    let (kind, what) = match kind.bare() {
         Kind::Text => ("string_type", "a valid string"),
         Kind::Integer => ("int_type", "a valid integer"),
         Kind::Float => ("float_type", "a valid number"),
@@ -305,7 +332,7 @@ fn expected(kind: &Kind) -> (&'static str, String) {
             return ("enum", format!("Input should be {what}"));
         }
         Kind::Null => ("none_required", "None"),
-        Kind::Any | Kind::OneOf(_) => ("value_error", "another value"),
+        Kind::Any | Kind::OneOf(_) | Kind::Limited(..) => ("value_error", "another value"),
     };
     (kind, format!("Input should be {what}"))
 }

@@ -37,11 +37,16 @@ pub struct RequestId {
     pub number: u64,
 }
 
+/// What a message calls a Document by.
+fn named(id: &str) -> String {
+    if id.is_empty() { "a Document without an id".into() } else { format!("Document `{id}`") }
+}
+
 /// Why a message cannot be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum EncodeError {
     /// v1 has one content.
-    #[error("Document `{id}` has {found}, {}", ONE_CONTENT)]
+    #[error("{} has {found}, {}", named(id), ONE_CONTENT)]
     TwoContents {
         /// Which Document.
         id: String,
@@ -49,7 +54,7 @@ pub enum EncodeError {
         found: String,
     },
     /// An array that cannot be written in this form.
-    #[error("array of Document `{id}` cannot be sent")]
+    #[error("array of {} cannot be sent", named(id))]
     Array {
         /// Which Document.
         id: String,
@@ -58,7 +63,7 @@ pub enum EncodeError {
         source: TensorError,
     },
     /// A value the form has no place for, in words (an integer beyond 32 bits in v2 …).
-    #[error("Document `{id}`: {what}")]
+    #[error("{}: {what}", named(id))]
     Value {
         /// Which Document.
         id: String,

@@ -1,7 +1,10 @@
 //! The Document, one type for both families.
 
+use std::fmt;
+
 use bytes::Bytes;
 use indexmap::IndexMap;
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::{Family, Map, NdArray, proto};
@@ -198,6 +201,43 @@ impl Document {
         }
     }
 
+    /// Reads a Document as people write it in JSON: with v1's keys, and with fields of a schema of their own
+    /// beside them or under `fields`.
+    ///
+    /// # Errors
+    /// What is no JSON, or no Document.
+    pub fn read_json(text: &str) -> Result<Document, serde_json::Error> {
+        match serde_json::from_str::<Document>(text) {
+            Ok(mut document) => {
+                document.adopt_parts();
+                // `uri` is v1's name for what v2's default schema calls `url`; in one of the user's own it is
+                // a field as any other.
+                if !document.extra.is_empty() && !document.uri.is_empty() {
+                    let UniqueKeys(keys) = serde_json::from_str(text)?;
+                    if keys.contains_key("uri") {
+                        let uri = std::mem::take(&mut document.uri);
+                        document
+                            .extra
+                            .insert("uri".into(), proto::v2::NodeProto::of_json(uri.into()));
+                    }
+                }
+                Ok(document)
+            }
+            Err(error) if error.is_data() => {
+                // A key that is there twice has no value that could be sent.
+                let keys = serde_json::from_str::<UniqueKeys>(text).ok();
+                keys.and_then(|UniqueKeys(keys)| Document::of_own_schema(keys)).ok_or(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a text is a JSON object whose keys are all different, so that what keeps it from being a Document
+    /// is the value of a key.
+    pub fn has_keys(text: &str) -> bool {
+        serde_json::from_str::<UniqueKeys>(text).is_ok()
+    }
+
     /// A Document of a schema of the user's own, every key of which is a field, whatever v1 means by its
     /// name. `None` when there is no key but v1's: then it is nothing but a bad Document of v1.
     pub fn of_own_schema(mut keys: Map) -> Option<Document> {
@@ -245,5 +285,35 @@ impl Document {
     /// A Document with text content and no id.
     pub fn from_text(text: impl Into<String>) -> Document {
         Document { text: Some(text.into()), ..Document::default() }
+    }
+}
+
+/// A JSON object whose keys are all different. serde_json keeps the last of two values without a word.
+struct UniqueKeys(Map);
+
+impl<'de> Deserialize<'de> for UniqueKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<UniqueKeys, D::Error> {
+        struct KeysVisitor;
+
+        impl<'de> Visitor<'de> for KeysVisitor {
+            type Value = UniqueKeys;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a Document, an object with keys such as `id` and `text`")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UniqueKeys, A::Error> {
+                let mut keys = Map::new();
+                while let Some((key, value)) = map.next_entry::<String, Value>()? {
+                    if keys.contains_key(&key) {
+                        return Err(de::Error::custom(format!("`{key}` is given twice")));
+                    }
+                    keys.insert(key, value);
+                }
+                Ok(UniqueKeys(keys))
+            }
+        }
+
+        deserializer.deserialize_map(KeysVisitor)
     }
 }

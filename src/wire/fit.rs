@@ -140,6 +140,7 @@ impl Schema {
     }
 
     fn bytes_within(&self, kind: &Kind, node: &mut NodeProto) {
+        let kind = kind.bare();
         let Some(content) = &mut node.content else { return };
         match (kind, content) {
             (Kind::Bytes, Content::Text(text)) => {
@@ -148,7 +149,7 @@ impl Schema {
                 *node = NodeProto::of_bytes(bytes.into());
             }
             // Where text is one of the kinds, it is text.
-            (Kind::OneOf(kinds), _) if !kinds.contains(&Kind::Text) => {
+            (Kind::OneOf(kinds), _) if !kinds.iter().any(|kind| *kind.bare() == Kind::Text) => {
                 for kind in kinds {
                     self.bytes_within(kind, node);
                 }
@@ -227,6 +228,13 @@ impl Schema {
         match kind {
             Kind::Any => return Ok(node),
             Kind::OneOf(kinds) => return self.one_of(kinds, node, path),
+            Kind::Limited(of, limits) => {
+                let fitting = self.value(of, node, path)?;
+                return match limits.broken(&json(&fitting)) {
+                    None => Ok(fitting),
+                    Some(_) => wrong(&fitting),
+                };
+            }
             Kind::Null if is_null => return Ok(node),
             _ => (),
         }
@@ -394,6 +402,7 @@ impl Schema {
             Kind::Array(Some(shape)) => format!("an array of shape {shape:?}"),
             Kind::Array(None) => "an array".into(),
             Kind::Document(at) => format!("a Document `{}`", self.object(*at).name),
+            Kind::Limited(kind, limits) => format!("{}{}", of(kind), limits.words()),
             Kind::List(kind) => format!("a list ({})", of(kind)),
             Kind::Dict(kind) => format!("a map ({})", of(kind)),
             Kind::Enum(values) => {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::limits::Limits;
 use super::proto::v2::{NodeProto, node_proto::Content};
 use super::{Map, Tensor};
 
@@ -75,11 +76,24 @@ pub(super) enum Kind {
     Dict(Box<Kind>),
     Enum(Vec<Value>),
     OneOf(Vec<Kind>),
+    /// With limits to its values.
+    Limited(Box<Kind>, Box<Limits>),
 }
 
 impl Kind {
+    /// The kind without limits.
+    pub(super) fn bare(&self) -> &Kind {
+        match self {
+            Kind::Limited(of, _) => of.bare(),
+            kind => kind,
+        }
+    }
+
     /// Whether a value is of this kind without being made one.
     pub(super) fn is_of(&self, node: &NodeProto) -> bool {
+        if let Kind::Limited(of, _) = self {
+            return of.is_of(node);
+        }
         let Some(content) = &node.content else { return false };
         matches!(
             (self, content),
@@ -298,12 +312,17 @@ impl Schema {
     }
 
     fn example_value(&self, kind: &Kind, depth: usize) -> Option<Value> {
+        self.example_within(kind, &Limits::default(), depth)
+    }
+
+    fn example_within(&self, kind: &Kind, limits: &Limits, depth: usize) -> Option<Value> {
         use serde_json::json;
         Some(match kind {
-            Kind::Any | Kind::Text => json!({"words": 5}),
+            Kind::Limited(of, limits) => return self.example_within(of, limits, depth),
+            Kind::Any | Kind::Text => limits.text(),
             Kind::Null => Value::Null,
-            Kind::Integer => json!("${{ randint(1, 9) }}"),
-            Kind::Float => json!("${{ uniform(0, 1) }}"),
+            Kind::Integer => limits.whole(),
+            Kind::Float => limits.number(),
             Kind::Boolean => json!(true),
             Kind::Bytes => json!({"bytes": "1KiB"}),
             Kind::Array(shape) => json!({"shape": shape.clone().unwrap_or_else(|| vec![128])}),
@@ -311,11 +330,18 @@ impl Schema {
                 json!({"fields": self.example_of(*at, depth + 1)})
             }
             Kind::Document(_) => return None,
+            Kind::List(_) if !limits.prefix.is_empty() => {
+                let items = limits.prefix.iter().map(|kind| self.example_value(kind, depth + 1));
+                Value::Array(items.collect::<Option<_>>()?)
+            }
             Kind::List(of) => match &**of {
                 Kind::Document(at) if depth < 3 => {
-                    json!({"count": 2, "fields": self.example_of(*at, depth + 1)})
+                    json!({"count": limits.count(2), "fields": self.example_of(*at, depth + 1)})
                 }
-                of => Value::Array(self.example_value(of, depth + 1).into_iter().collect()),
+                of => {
+                    let items = (0..limits.count(1)).map(|_| self.example_value(of, depth + 1));
+                    Value::Array(items.flatten().collect())
+                }
             },
             Kind::Dict(of) if **of == Kind::Any => json!({}),
             Kind::Dict(of) => {
@@ -328,6 +354,52 @@ impl Schema {
                 return self.example_value(kind, depth);
             }
         })
+    }
+}
+
+impl Schema {
+    /// What fields demand of their values that no example can be made for: names such as `items[].code`, and
+    /// `match the pattern …`.
+    pub fn demands(&self) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        self.demands_of(self.root, "", 0, &mut found);
+        found
+    }
+
+    fn demands_of(&self, at: usize, path: &str, depth: usize, found: &mut Vec<(String, String)>) {
+        for Field { name, kind, .. } in &self.objects[at].fields {
+            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            self.demands_within(kind, path, depth, found);
+        }
+    }
+
+    fn demands_within(
+        &self,
+        kind: &Kind,
+        path: String,
+        depth: usize,
+        found: &mut Vec<(String, String)>,
+    ) {
+        /// What is made of Documents in Documents; far more than anybody reads.
+        const DEPTH_MAX: usize = 3;
+        const DEMANDS_MAX: usize = 20;
+        if depth > DEPTH_MAX || found.len() >= DEMANDS_MAX {
+            return;
+        }
+        match kind {
+            Kind::Limited(of, limits) => match limits.demand().filter(|_| **of == Kind::Text) {
+                Some(demand) => found.push((path, demand)),
+                None => self.demands_within(of, path, depth, found),
+            },
+            Kind::Document(at) => self.demands_of(*at, &path, depth + 1, found),
+            Kind::List(of) => self.demands_within(of, format!("{path}[]"), depth + 1, found),
+            Kind::OneOf(kinds) => {
+                if let Some(kind) = kinds.iter().find(|kind| **kind != Kind::Null) {
+                    self.demands_within(kind, path, depth + 1, found);
+                }
+            }
+            _ => (),
+        }
     }
 }
 
@@ -375,6 +447,18 @@ impl Reader<'_> {
     }
 
     fn kind(&mut self, value: &Value, depth: usize) -> Kind {
+        let kind = self.bare_kind(value, depth);
+        let prefix =
+            value.get("prefixItems").and_then(Value::as_array).filter(|_| depth < DEPTH_MAX);
+        let prefix = prefix.into_iter().flatten().map(|kind| self.kind(kind, depth + 1)).collect();
+        let is_limited = matches!(kind, Kind::Text | Kind::Integer | Kind::Float | Kind::List(_));
+        match Limits::read(value, prefix).filter(|_| is_limited) {
+            Some(limits) => Kind::Limited(Box::new(kind), Box::new(limits)),
+            None => kind,
+        }
+    }
+
+    fn bare_kind(&mut self, value: &Value, depth: usize) -> Kind {
         if depth > DEPTH_MAX {
             return Kind::Any;
         }
@@ -436,8 +520,10 @@ impl Reader<'_> {
     }
 }
 
-/// `[3, 4]`; `None` where an axis may have any length.
+/// `[3, 4]` or `3 x 4`; `None` where an axis may have any length.
 fn shape_of(text: &str) -> Option<Vec<u32>> {
-    let inner = text.trim().strip_prefix('[')?.strip_suffix(']')?;
-    inner.split(',').map(|axis| axis.trim().parse().ok()).collect()
+    let inner = text.trim().trim_start_matches(['[', '(']).trim_end_matches([']', ')']);
+    let axes = inner.split([',', 'x']).map(str::trim).filter(|axis| !axis.is_empty());
+    let axes: Vec<u32> = axes.map(|axis| axis.parse().ok()).collect::<Option<_>>()?;
+    (!axes.is_empty()).then_some(axes)
 }

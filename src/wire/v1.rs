@@ -75,7 +75,10 @@ pub(super) fn check(doc: &Document) -> Result<(), EncodeError> {
     if let Some(name) = doc.extra.keys().next() {
         return Err(EncodeError::Value {
             id: doc.id.clone(),
-            what: format!("field `{name}` is of v2's making, a Document of v1 has no place for it"),
+            what: format!(
+                "Documents of the v1 family have no field `{name}`; a Flow of your own Documents is of v2 \
+                 (`family: v2`)"
+            ),
         });
     }
     Ok(())

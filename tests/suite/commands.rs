@@ -325,8 +325,8 @@ async fn a_wrong_command_line_is_told_in_words_and_sends_nothing() {
         ),
         (
             &["post", "h", "--doc", "{\"text\": 5}"],
-            "`--doc` is not a Document: invalid type: integer `5`, expected a string\n --> \
-             --doc:1:10\n  |\n1 | {\"text\": 5}\n  |          ^"
+            "`--doc` is not a Document: invalid type: integer `5`, expected a string; fields of the Flow's own \
+             schema go under `fields`\n --> --doc:1:10\n  |\n1 | {\"text\": 5}\n  |          ^"
                 .into(),
         ),
         (

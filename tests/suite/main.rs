@@ -13,6 +13,7 @@ mod contract;
 mod downloaded;
 mod embedded;
 mod engines;
+mod fitting;
 mod flow;
 mod golden;
 mod hostile;

@@ -12,8 +12,7 @@ use super::{
 use crate::source::{Problem, Spot};
 use crate::text::{other_encoding, without_bom};
 use crate::units::ByteSize;
-use crate::wire::proto::v2::NodeProto;
-use crate::wire::{Document, Map};
+use crate::wire::Document;
 
 /// The number of entries that are checked together, on all cores.
 const CHUNK: usize = 4096;
@@ -107,24 +106,8 @@ pub(super) fn open_lines(
 
 pub(super) fn read_line(line: &[u8]) -> Result<Document, EntryError> {
     let text = std::str::from_utf8(line).map_err(|_| EntryError::LineEncoding)?;
-    match serde_json::from_str::<Document>(text.trim()) {
-        Ok(mut document) => {
-            document.adopt_parts();
-            // `uri` is v1's name for what v2's default schema calls `url`; in one of the user's own it is a
-            // field as any other.
-            if !document.extra.is_empty() && !document.uri.is_empty() {
-                let keys: Map = serde_json::from_str(text.trim()).map_err(EntryError::Line)?;
-                if keys.contains_key("uri") {
-                    let uri = std::mem::take(&mut document.uri);
-                    document.extra.insert("uri".into(), NodeProto::of_json(uri.into()));
-                }
-            }
-            Ok(document)
-        }
-        Err(error) if error.is_data() => {
-            let keys = serde_json::from_str(text.trim()).ok();
-            keys.and_then(Document::of_own_schema).ok_or(EntryError::Line(error))
-        }
-        Err(error) => Err(EntryError::Line(error)),
-    }
+    Document::read_json(text.trim()).map_err(|error| match Document::has_keys(text.trim()) {
+        true => EntryError::Value(error),
+        false => EntryError::Line(error),
+    })
 }

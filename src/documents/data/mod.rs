@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use serde_json::error::Category;
 
 use super::files::matching_files;
+use super::fitting::{EntryAt, EntryPlace};
 use super::own::files_of;
 use super::spec::{BlobSpec, DocumentsSpec, Order};
 use crate::error::{chain, json_words};
@@ -24,7 +25,7 @@ use crate::units::ByteSize;
 use crate::wire::{DecodeError, Document, Family, ONE_CONTENT, files};
 use docarray::{one_of_json, one_of_protobuf, open_docarray};
 use lines::{open_lines, read_line};
-use table::{Column, csv_reader, open_csv, read_record};
+use table::{Column, csv_reader, line_of_record, open_csv, read_record};
 
 /// The number of entries between two places of the index: a larger step takes less memory, but each read
 /// has more bytes of other entries.
@@ -130,6 +131,9 @@ pub enum EntryError {
     /// A line that is no Document in JSON.
     #[error("column {}: {}", .0.column(), of_line(.0))]
     Line(serde_json::Error),
+    /// A line whose keys are v1's, which take one type each.
+    #[error("column {}: {}; fields of your Flow's own schema go under `fields`", .0.column(), json_words(.0))]
+    Value(serde_json::Error),
     /// A record that no CSV file may have.
     #[error(transparent)]
     Csv(#[from] csv::Error),
@@ -160,10 +164,14 @@ pub enum EntryError {
     #[error("expected base64")]
     Base64,
     /// Columns such as `tags.a` and `tags.a.b`: a tag that would be a value and a map.
-    #[error("tag `{0}` has a value")]
+    #[error(
+        "tag `{0}` has a value, and a column for what is below it; leave one of the two columns out"
+    )]
     Tag(String),
     /// Columns such as `fields.a` and `fields.a.b`.
-    #[error("field `{0}` has a value")]
+    #[error(
+        "field `{0}` has a value, and a column for what is below it; leave one of the two columns out"
+    )]
     Field(String),
     /// An entry of a DocumentArray that cannot be read from its place.
     #[error(transparent)]
@@ -334,8 +342,29 @@ impl DataSet {
 
     /// The entry that the `i`-th Document is made from, in rounds of `round` Documents.
     pub(super) fn get(&self, i: u64, round: u64) -> Result<Document, DataError> {
+        self.entry(self.which(i, round))
+    }
+
+    /// Where that entry stands. Reads the file from its beginning, so it is for messages.
+    pub(super) fn place(&self, i: u64, round: u64) -> EntryPlace {
+        let entry = self.which(i, round);
+        let line = match &self.entries {
+            Entries::Lines(indexed) => indexed.line(entry).ok(),
+            Entries::Csv { .. } => line_of_record(&self.path, entry),
+            Entries::Files(paths) => {
+                let path = paths[entry as usize].clone();
+                return EntryPlace { path, at: EntryAt::Whole };
+            }
+            Entries::Protobuf { .. } | Entries::Json { .. } | Entries::Memory(_) => None,
+        };
+        let at = line.map_or(EntryAt::Number(entry + 1), EntryAt::Line);
+        EntryPlace { path: self.path.clone(), at }
+    }
+
+    /// By its number in the file, from 0.
+    fn which(&self, i: u64, round: u64) -> u64 {
         let n = self.count;
-        let entry = match self.order {
+        match self.order {
             Order::Sequential => i % round % n,
             Order::Shuffle => Permutation::new(n, self.key.index(i / round)).at(i % round % n),
             Order::Random => self.key.index(i).below(n),
@@ -346,8 +375,7 @@ impl DataSet {
                     .map_or(1.0, |zipf| zipf.sample(&mut self.key.index(i).rng()));
                 (rank as u64).clamp(1, n) - 1
             }
-        };
-        self.entry(entry)
+        }
     }
 
     fn entry(&self, entry: u64) -> Result<Document, DataError> {
@@ -401,6 +429,24 @@ impl Indexed {
         let mut block = vec![0; (end - start) as usize];
         self.file.read_exact_at(&mut block, start)?;
         Ok(block)
+    }
+
+    /// The line of an entry of a file with one on each line, from 1.
+    fn line(&self, entry: u64) -> io::Result<u64> {
+        let breaks = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let block = self.block(entry)?;
+        let start = self.places[(entry / INDEX_STEP) as usize];
+        let (mut before, mut at, mut buffer) = (0, 0, vec![0; 1 << 16]);
+        while at < start {
+            let length = (start - at).min(buffer.len() as u64) as usize;
+            self.file.read_exact_at(&mut buffer[..length], at)?;
+            before += breaks(&buffer[..length]);
+            at += length as u64;
+        }
+        let lines = block.split(|byte| *byte == b'\n').enumerate();
+        let mut entries = lines.filter(|(_, line)| !is_blank(line));
+        let within = entries.nth((entry % INDEX_STEP) as usize).map_or(0, |(line, _)| line as u64);
+        Ok(before + within + 1)
     }
 }
 

@@ -148,6 +148,16 @@ pub(super) fn open_csv(
     Some(Opened { entries, count, two_contents })
 }
 
+/// The line in which a record below the header begins, from 1; by its number, from 0.
+pub(super) fn line_of_record(path: &Path, record: u64) -> Option<u64> {
+    let mut reader = csv_reader(path).from_reader(BufReader::new(File::open(path).ok()?));
+    let mut read = csv::ByteRecord::new();
+    for _ in 0..=record + 1 {
+        reader.read_byte_record(&mut read).ok().filter(|found| *found)?;
+    }
+    read.position().map(csv::Position::line)
+}
+
 /// Lines after the beginning of a file's last record, which starts at `from`, up to the quote in it
 /// that is never closed, if there is one. The rest of the file is the text of one cell then.
 fn open_quote(file: &File, from: u64, path: &Path) -> Option<u64> {

@@ -7,7 +7,7 @@ use super::behaviour::{Behaviour, SlowStart, Stall};
 use super::flow::{FamilyName, FlowConfig};
 use super::schema::SchemaSpec;
 use crate::units::ByteSize;
-use crate::wire::Schema;
+use crate::wire::{Schema, SchemaMistake, Step};
 
 /// A mistake in a configuration beyond a single invalid value.
 ///
@@ -99,13 +99,20 @@ impl FlowConfig {
         let mut check = |spec: &SchemaSpec, path: Vec<PathStep>| match spec {
             SchemaSpec::Legacy => (),
             _ if self.family == FamilyName::V1 => {
-                found.add(path, "Documents of the v1 family have one schema");
-            }
-            SchemaSpec::Own(json) if Schema::read(json, None).is_none() => {
-                let message = "this is no JSON schema of a Document: it has no `properties`, and leads to none";
+                let message =
+                    "Documents of the v1 family have one schema; set `family: v2` on the Flow";
                 found.add(path, message);
             }
-            SchemaSpec::Any | SchemaSpec::Own(_) => (),
+            SchemaSpec::Own(json) => {
+                for SchemaMistake { path: within, message } in Schema::mistakes(json) {
+                    let within = within.into_iter().map(|step| match step {
+                        Step::Key(key) => PathStep::Key(key),
+                        Step::Index(index) => PathStep::Index(index),
+                    });
+                    found.add(path.iter().cloned().chain(within), message);
+                }
+            }
+            SchemaSpec::Any => (),
         };
         check(&self.schema, vec!["schema".into()]);
         for (i, executor) in self.executors.iter().enumerate() {

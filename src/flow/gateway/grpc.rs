@@ -10,7 +10,6 @@ use futures_util::stream::{BoxStream, FuturesOrdered, FuturesUnordered};
 use futures_util::{Stream, StreamExt};
 use hyper::body::Incoming;
 use prost::Message as _;
-use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder, Streaming};
@@ -26,8 +25,8 @@ use super::reflection;
 use crate::flow::executor::{Exception, streamed};
 use crate::wire::proto::jina::{EndpointsProto, JinaInfoProto};
 use crate::wire::{
-    DataRequest, Document, Family, Form, Header, Map, Protocol, decode_single,
-    encode_single_response, encode_struct,
+    DataRequest, Document, Family, Form, Header, Protocol, decode_single, encode_single_response,
+    encode_struct,
 };
 
 /// Maximum number of bytes of requests that one call processes at a time, whatever their number. After
@@ -227,19 +226,11 @@ impl ServerStreamingService<Bytes> for Health {
 
 /// The answer of `endpoint_discovery`; `/default` stands for the default endpoint.
 fn endpoints(gateway: &Gateway) -> EndpointsProto {
-    let named = gateway.endpoints().into_iter().map(str::to_owned);
-    let default = gateway.has_default().then(|| "/default".to_owned());
+    let named = gateway.topology.endpoints().into_iter().map(str::to_owned);
+    let default = gateway.topology.has_default().then(|| "/default".to_owned());
     let dry_run = std::iter::once("_jina_dry_run_".to_owned());
     // Flows whose Executors declare no schemas tell none here.
-    let schemas = gateway.own_schemas().map(|(endpoint, schema)| {
-        let told = json!({
-            "input": schema,
-            "output": schema,
-            "is_generator": gateway.stream(endpoint).is_some(),
-        });
-        (endpoint.to_owned(), told)
-    });
-    let schemas: Map = schemas.collect();
+    let schemas = gateway.topology.told_schemas();
     let schemas = (!schemas.is_empty()).then_some(schemas);
     EndpointsProto {
         endpoints: dry_run.chain(named).chain(default).collect(),
@@ -277,14 +268,14 @@ fn stream(
     let encode = |response: &DataRequest, doc: &Document| {
         encode_single_response(response, doc).map_err(|error| CallFailure::from(error).status())
     };
-    let Some(of) = gateway.stream(&endpoint) else {
+    let Some(of) = gateway.topology.stream(&endpoint) else {
         let exception = Exception::new("ValueError").text("endpoint must be generator");
         request.header.status =
             Some(Box::new(exception.into_status("", "stream_doc", gateway.family)));
         let answer = encode(&request, &doc);
         return futures_util::stream::iter([answer]).boxed();
     };
-    if let Err(exception) = gateway.fields(&endpoint).check(&mut doc) {
+    if let Err(exception) = gateway.topology.fields(&endpoint).check(&mut doc) {
         request.header.status =
             Some(Box::new(exception.into_status("", "stream_doc", gateway.family)));
         let answer = encode(&request, &doc);

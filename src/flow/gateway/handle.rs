@@ -1,6 +1,5 @@
 //! The gateway itself, which knows no protocol: it passes messages through the Executors.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,8 +10,8 @@ use indexmap::IndexMap;
 use tokio::time::{Duration, Instant};
 
 use super::failure::CallFailure;
-use crate::flow::config::{FlowConfig, StreamOf};
-use crate::flow::executor::{Executor, Fields, World};
+use crate::flow::config::FlowConfig;
+use crate::flow::executor::World;
 use crate::flow::log::{Log, Stamp};
 use crate::flow::message::{Faults, Message, RESULTS, now, started};
 use crate::flow::pattern::{Pattern, PatternError};
@@ -44,10 +43,9 @@ pub(super) struct Gateway {
     pub(super) expose: Vec<String>,
     /// Whether browsers may ask from pages of other origins.
     pub(super) cors: bool,
-    topology: Topology,
+    /// Its Executors and what they bind.
+    pub(super) topology: Topology,
     world: World,
-    /// Of endpoints that no Executor takes part in.
-    fields: Fields,
     log: Option<Log>,
     started: SystemTime,
     /// Compiled patterns by their text, oldest first.
@@ -80,7 +78,6 @@ impl Gateway {
             expose: config.expose.clone(),
             cors: config.cors,
             topology: Topology::new(config),
-            fields: Fields::of(&config.schema),
             world: World { family, epoch: Instant::now(), timer: Timer::start() },
             log: config.log.as_deref().map(Log::create).transpose()?,
             started: SystemTime::now(),
@@ -97,46 +94,14 @@ impl Gateway {
         }
     }
 
-    fn executors(&self) -> impl Iterator<Item = &Executor> {
-        self.topology.executors()
-    }
-
-    /// The endpoints that Executors bind by name, sorted.
-    pub(super) fn endpoints(&self) -> BTreeSet<&str> {
-        self.executors().flat_map(Executor::endpoints).collect()
-    }
-
-    /// Whether an Executor takes requests to endpoints that no Executor binds by name.
-    pub(super) fn has_default(&self) -> bool {
-        self.executors().any(Executor::has_default)
-    }
-
-    /// The endpoints whose Documents have a schema of their own, and that schema.
-    pub(super) fn own_schemas(&self) -> impl Iterator<Item = (&str, &serde_json::Value)> {
-        let default = self.has_default().then_some("/default");
-        let endpoints = self.endpoints().into_iter().chain(default);
-        endpoints.filter_map(|endpoint| Some((endpoint, &self.fields(endpoint).own()?.json)))
-    }
-
     /// Whether all Executors can be reached.
     pub(super) fn dry_run(&self) -> Result<(), NetworkError> {
         self.topology.unreachable(self.world.epoch.elapsed()).map_or(Ok(()), Err)
     }
 
-    /// How many Documents this endpoint streams, and how fast; `None` if it does not stream. A real gateway
-    /// has only one Executor then.
-    pub(super) fn stream(&self, endpoint: &str) -> Option<StreamOf> {
-        self.executors().find_map(|executor| executor.stream(endpoint))
-    }
-
     /// The status of a dry run: `None` if all Executors can be reached.
     pub(super) fn dry_run_status(&self) -> Option<Status> {
         self.dry_run().err().map(|error| error.into_status(self.family))
-    }
-
-    /// Which fields Documents of an endpoint may have: the first Executor that takes them says so.
-    pub(super) fn fields(&self, endpoint: &str) -> &Fields {
-        self.executors().find_map(|executor| executor.fields(endpoint)).unwrap_or(&self.fields)
     }
 
     /// Whether requests may fail because an Executor cannot be reached or is too slow.

@@ -152,11 +152,11 @@ fn routes(gateway: &Gateway, path: &str) -> Vec<(Method, Route)> {
             _ => (),
         },
         Family::V2 => {
-            if path == "/default" && gateway.has_default() {
+            if path == "/default" && gateway.topology.has_default() {
                 routes.push((Method::POST, data(Some("/default"))));
-            } else if let Some(of) = gateway.stream(path) {
+            } else if let Some(of) = gateway.topology.stream(path) {
                 routes.push((Method::GET, Route::Stream(of)));
-            } else if gateway.endpoints().contains(path) {
+            } else if gateway.topology.endpoints().contains(path) {
                 routes.push((Method::POST, data(Some(path))));
             }
         }
@@ -222,7 +222,7 @@ async fn post_v2(
     endpoint: Option<String>,
     body: Option<Value>,
 ) -> Reply {
-    let fields = gateway.fields(endpoint.as_deref().unwrap_or_default());
+    let fields = gateway.topology.fields(endpoint.as_deref().unwrap_or_default());
     let post = match PostV2::read(body, fields) {
         Ok(post) => post,
         Err(refusal) => return refuse(refusal),

@@ -56,15 +56,15 @@ pub(super) fn schema(gateway: &Gateway, protocol: Protocol) -> Value {
             }
         }
         Family::V2 => {
-            for endpoint in gateway.endpoints() {
-                match gateway.stream(endpoint) {
+            for endpoint in gateway.topology.endpoints() {
+                match gateway.topology.stream(endpoint) {
                     None => add(endpoint, "post", format!("Endpoint {endpoint}"), true),
                     Some(_) => {
                         add(endpoint, "get", format!("Streaming Endpoint {endpoint}"), false);
                     }
                 }
             }
-            if gateway.has_default() {
+            if gateway.topology.has_default() {
                 add("/default", "post", "Endpoint /default".into(), true);
             }
         }
@@ -101,7 +101,7 @@ pub(super) fn schema(gateway: &Gateway, protocol: Protocol) -> Value {
     };
     let object = |properties: Value| json!({"type": "object", "properties": properties});
     let mut own = Map::new();
-    for (endpoint, schema) in gateway.own_schemas() {
+    for (endpoint, schema) in gateway.topology.own_schemas() {
         let Some(operation) = paths.get_mut(endpoint).and_then(|methods| methods.get_mut("post"))
         else {
             continue;

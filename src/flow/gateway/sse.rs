@@ -28,7 +28,7 @@ pub(super) fn serve(
     body: Option<Value>,
     query: Option<&str>,
 ) -> Reply {
-    let fields = gateway.fields(endpoint);
+    let fields = gateway.topology.fields(endpoint);
     let doc = match body.filter(|body| !body.is_null()) {
         Some(body) => PostV2::document(&body, fields),
         None => {

@@ -338,10 +338,20 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Tells of data sets with an entry that no Document of v1 can hold.
+    /// Tells of fields that no Document of v1 has, and of data sets with an entry that none can hold.
     fn two_contents(&mut self, steps: &[Step], choices: &[Choice], at: Spot<'_>) {
         for (index, step) in steps.iter().enumerate() {
             let Work::Post(Post { documents: Some(documents), .. }) = &step.work else { continue };
+            if let Some(field) = documents.own_field() {
+                let of_step = step_at(steps, choices, at, index).key("documents");
+                let at = if of_step.node().is_some() { of_step } else { at.key("documents") };
+                let message = format!(
+                    "field `{field}` is not one that Documents of the v1 family have, and this Flow is of v1"
+                );
+                at.problem(self.problems, message, |problem| {
+                    problem.help("set `family: v2` on the Flow, or put it into `tags`")
+                });
+            }
             if let Some(two) = documents.two_contents() {
                 let of_step = step_at(steps, choices, at, index).key("documents");
                 let at = if of_step.node().is_some() { of_step } else { at.key("documents") };

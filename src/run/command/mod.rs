@@ -88,7 +88,7 @@ pub(super) enum CommandError {
     /// How the command ended, and the end of its output.
     #[error("{0}")]
     Ended(String),
-    #[error("the run ended while the Flow was starting")]
+    #[error("the run ended before the Flow was ready")]
     Interrupted,
     /// With what was seen last, and the end of its output.
     #[error("the Flow of `{program}` was not ready within {within:?}: {why}{output}")]

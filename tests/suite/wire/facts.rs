@@ -62,7 +62,7 @@ fn what_cannot_be_sent_says_why() {
         check(
             form,
             doc(|doc| drop(doc.extra.insert("price".into(), proto::v2::NodeProto::default()))),
-            "Document `d`: field `price` is of v2's making, a Document of v1 has no place for it",
+            "Document `d`: Documents of the v1 family have no field `price`; a Flow of your own Documents is of v2 (`family: v2`)",
         );
     }
     check(

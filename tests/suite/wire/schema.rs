@@ -203,3 +203,63 @@ fn what_cannot_be_read_refuses_nothing() {
     }
     assert!(Schema::read(&json!({"properties": {"deep": deep}}), None).is_some());
 }
+
+fn limited() -> Value {
+    json!({
+        "title": "Limited", "type": "object",
+        "properties": {
+            "stars": {"type": "integer", "minimum": 10, "maximum": 12},
+            "share": {"type": "number", "exclusiveMinimum": 2, "maximum": 3},
+            "code": {"type": "string", "minLength": 12, "maxLength": 14},
+            "tags": {"type": "array", "items": {"type": "string"}, "minItems": 3, "maxItems": 4},
+            "pair": {"type": "array", "prefixItems": [{"type": "integer"}, {"type": "string"}], "minItems": 2, "maxItems": 2},
+            "at": {"type": "string", "format": "date-time"},
+            "key": {"type": "string", "pattern": "^[A-Z]{3}$"},
+            "mat": {"type": "array", "items": {"type": "number"}, "tensor/array shape": "3 x 2"},
+            "maybe": {"anyOf": [{"type": "integer", "maximum": 5}, {"type": "null"}]},
+        },
+    })
+}
+
+#[test]
+fn limits_of_values_are_kept() {
+    let schema = Schema::read(&limited(), None).expect("a schema");
+    assert!(fit(&schema, json!({"stars": 11, "share": 2.5, "code": "abcdefghijkl", "tags": ["a", "b", "c"], "maybe": 5})).is_ok());
+    for (fields, told) in [
+        (
+            json!({"stars": 9}),
+            "field `stars` wants a whole number from 10 on up to 12, given is the number 9",
+        ),
+        (json!({"stars": 13}), "given is the number 13"),
+        (
+            json!({"share": 2}),
+            "field `share` wants a number above 2 up to 3, given is the number 2",
+        ),
+        (
+            json!({"code": "short"}),
+            "field `code` wants text of 12 to 14 characters, given is the text `short`",
+        ),
+        (
+            json!({"tags": ["a"]}),
+            "field `tags` wants a list (text) of 3 to 4 items, given is a list",
+        ),
+        (json!({"maybe": 6}), "a whole number up to 5 or null, given is the number 6"),
+    ] {
+        let error = fit(&schema, fields.clone()).expect_err("it does not fit");
+        assert!(error.contains(told), "{fields}: {error}");
+    }
+}
+
+#[test]
+fn an_example_keeps_the_limits_or_says_which_it_cannot() {
+    let schema = Schema::read(&limited(), None).expect("a schema");
+    let example = schema.example();
+    assert_eq!(example["stars"], "${{ randint(10, 12) }}");
+    assert_eq!(example["share"], "${{ uniform(2.001, 3) }}");
+    assert_eq!(example["code"], "${{ words(6)[:14] }}");
+    assert_eq!(example["tags"].as_array().map(Vec::len), Some(3));
+    assert_eq!(example["pair"], json!(["${{ randint(1, 9) }}", {"words": 5}]));
+    assert_eq!(example["at"], "2026-01-01T12:00:00Z");
+    assert_eq!(example["mat"], json!({"shape": [3, 2]}));
+    assert_eq!(schema.demands(), [("key".to_owned(), "match the pattern `^[A-Z]{3}$`".to_owned())]);
+}

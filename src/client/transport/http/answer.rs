@@ -176,7 +176,8 @@ impl Site {
         let led = self.redirect_of_plain(&response);
         let Some(path) = led.filter(|_| may_lead && !request.expects(response.status)) else {
             let mut refused = None;
-            let outcome = self.plain_reply(request, response, &mut refused);
+            let too_often = !may_lead && self.redirect_of_plain(&response).is_some();
+            let outcome = self.plain_reply(request, response, too_often, &mut refused);
             return Plain::Outcome(outcome, refused);
         };
         // As browsers do: 303, and 301 and 302 of a `POST`, by a `GET` without the body.
@@ -185,11 +186,13 @@ impl Site {
         Plain::Led { path, with_body: had_body && !changes }
     }
 
-    /// The answer to a plain request; `refused` gets one that is no success.
+    /// The answer to a plain request; `refused` gets one that is no success. `too_often`: it would have been
+    /// followed, had there not been so many before it.
     fn plain_reply(
         &self,
         request: &HttpRequest,
         response: Response,
+        too_often: bool,
         refused: &mut Option<Arc<HttpResponse>>,
     ) -> Result<(Head, Body), CallError> {
         // Nobody was reached where a redirect leads to another host, nowhere, or round and round.
@@ -197,6 +200,12 @@ impl Site {
         let led_astray = is_redirect && !request.expects(response.status);
         if led_astray || !request.succeeds(response.status) {
             let message = match response.header("location").filter(|_| led_astray) {
+                Some(location) if too_often => {
+                    format!(
+                        "moved to `{}`, after as many redirects as are followed",
+                        shown(location)
+                    )
+                }
                 Some(location) => format!("moved to `{}`, which was not followed", shown(location)),
                 None => response.words(),
             };

@@ -382,7 +382,12 @@ fn unlike(inner: &Inner, reason: impl Into<String>) -> CallError {
 }
 
 fn not_http_2(inner: &Inner, code: Code) -> CallError {
-    unlike(inner, format!("what it sends is something else ({code:?})"))
+    unlike(
+        inner,
+        format!(
+            "what it sends is something else ({code:?}); if it speaks HTTP/1.1, leave `http_version` out"
+        ),
+    )
 }
 
 fn too_large(inner: &Inner) -> CallError {
