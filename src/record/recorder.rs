@@ -93,6 +93,8 @@ pub struct Recorder {
     told: Option<i128>,
     worker: usize,
     sampler: Option<Sampler>,
+    /// Whether clocks will be compared by what responses say of the gateway's.
+    compares_clocks: bool,
     /// Room for a few. A receiver that falls behind gets the same counts later, added up.
     deltas: mpsc::Sender<Delta>,
 }
@@ -126,6 +128,7 @@ impl Recorder {
             told: None,
             worker,
             sampler: None,
+            compares_clocks: false,
             deltas,
         }
     }
@@ -134,6 +137,11 @@ impl Recorder {
     pub fn sampling(self, workers: usize, parts: u64) -> Recorder {
         let sampler = Some(Sampler::new(self.worker, workers, parts, self.start));
         Recorder { sampler, ..self }
+    }
+
+    /// Takes note of the gateway's clock, by which those of the parts of a load are compared.
+    pub(crate) fn comparing_clocks(self, compares_clocks: bool) -> Recorder {
+        Recorder { compares_clocks, ..self }
     }
 
     /// Default interval for handing tallies over. Merging costs the same however little there is to
@@ -280,7 +288,7 @@ impl Recorder {
         if finished.outcome == Outcome::Ok {
             self.completed(finished);
         }
-        let (start, by_step) = (self.start, self.by_step);
+        let (start, by_step, compares_clocks) = (self.start, self.by_step, self.compares_clocks);
         let tally = self.tally(measured, done);
         let outcome = finished.outcome;
         tally.retries += u64::from(finished.timing.attempts.saturating_sub(1));
@@ -327,7 +335,10 @@ impl Recorder {
                     tally.active.record(response.saturating_sub(iteration.paused));
                 }
             }
-            answered(tally, finished, start);
+            let routes = answered(tally, finished, start);
+            if compares_clocks {
+                tally.exchange = Exchange::best(tally.exchange, exchange(finished, routes, start));
+            }
             if finished.ends && !measured {
                 self.warmed_up(done, response);
             }
@@ -367,10 +378,10 @@ impl Recorder {
     }
 }
 
-/// Records what only an ok response contains.
-fn answered(tally: &mut Tally, finished: &Finished, start: Instant) {
+/// Records what only an ok response contains; gives the routes in it, if they can be.
+fn answered<'a>(tally: &mut Tally, finished: &'a Finished, start: Instant) -> &'a [Route] {
     let service = finished.service_time().unwrap_or_default();
-    let Some(reply) = &finished.reply else { return };
+    let Some(reply) = &finished.reply else { return &[] };
     tally.bytes_received += reply.body.len() as u64;
     if let (crate::client::Body::Stream(_), Some(first)) = (&reply.body, finished.timing.first) {
         tally.first.record(first - finished.due);
@@ -406,7 +417,6 @@ fn answered(tally: &mut Tally, finished: &Finished, start: Instant) {
             tally.executor(route.executor_name()).record(time);
         }
     }
-    tally.exchange = Exchange::best(tally.exchange, exchange(finished, routes, start));
     let response = finished.response_time();
     if let Some((gateway, own)) = in_gateway(routes) {
         tally.gateway.record(own);
@@ -436,6 +446,7 @@ fn answered(tally: &mut Tally, finished: &Finished, start: Instant) {
                 .collect(),
         });
     }
+    routes
 }
 
 /// The longest plausible time of a request in a hop: the whole service time, plus what two clocks

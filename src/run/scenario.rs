@@ -225,7 +225,8 @@ async fn carry_out(
             deltas: deltas.clone(),
             tells_every: if again { TRIAL_TELLS_EVERY } else { Recorder::TELLS_EVERY },
             // A trial is asked how much, and not why.
-            samples: (!again).then_some((count, part.of())),
+            samples: (!again).then_some(count),
+            parts: part.of(),
             grace: scenario.grace(),
             ends_when_lost: matches!(scenario.load, Load::Once),
             stop: stop.clone(),

@@ -44,7 +44,9 @@ pub(super) struct Order {
     /// How often they are sent.
     pub(super) tells_every: Duration,
     /// Of how many workers each takes a sample of its requests; `None`: nobody does.
-    pub(super) samples: Option<(usize, u64)>,
+    pub(super) samples: Option<usize>,
+    /// How many parts the load has.
+    pub(super) parts: u64,
     pub(super) grace: Option<Duration>,
     pub(super) ends_when_lost: bool,
     pub(super) stop: Stop,
@@ -148,9 +150,10 @@ async fn work(session: crate::client::Session, order: Order) -> io::Result<Repor
     let by_step = order.chain.is_some();
     let (from, end) = (frame.measured_from(), frame.end());
     let mut recorder = Recorder::new(order.worker, from, end, by_step, order.deltas)
-        .telling_every(order.tells_every);
-    if let Some((workers, parts)) = order.samples {
-        recorder = recorder.sampling(workers, parts);
+        .telling_every(order.tells_every)
+        .comparing_clocks(order.parts > 1);
+    if let Some(workers) = order.samples {
+        recorder = recorder.sampling(workers, order.parts);
     }
     let load = Job {
         lanes: &mut lanes,
