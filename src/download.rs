@@ -1,8 +1,6 @@
 //! Files from addresses, kept in a folder: each is downloaded once, and again when its server says that it has
 //! changed.
 
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::{TlsOptions, tls_for};
 use crate::error::innermost;
+use crate::random::Key;
 use crate::units::ByteSize;
 
 /// The largest file that is downloaded.
@@ -153,13 +152,12 @@ fn client() -> Result<reqwest::Client, DownloadError> {
 
 /// A name that no other address has, and that ends as the address does.
 fn name_of(url: &Url) -> String {
-    let mut hasher = DefaultHasher::new();
-    url.as_str().hash(&mut hasher);
+    let key = Key::new(0).part(url.as_str()).below(u64::MAX);
     let last = url.path_segments().and_then(|mut parts| parts.next_back()).unwrap_or_default();
     let fits = |c: &char| c.is_ascii_alphanumeric() || "-_.".contains(*c);
     let last: Vec<char> = last.chars().filter(fits).collect();
     let last: String = last[last.len().saturating_sub(NAME_MAX)..].iter().collect();
-    format!("{:016x}-{last}", hasher.finish())
+    format!("{key:016x}-{last}")
 }
 
 /// What is known of a version that is there.

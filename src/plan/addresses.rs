@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::download::{self, DownloadError};
 use crate::scenario::LoadedSuite;
-use crate::source::{Node, Problem, Value};
+use crate::source::{Node, Place, Problem, Value};
 
 /// Keys of a generator that name a data set.
 const DATA_SETS: [&str; 3] = ["jsonl", "csv", "docarray"];
@@ -13,7 +13,7 @@ const DATA_SETS: [&str; 3] = ["jsonl", "csv", "docarray"];
 /// What was downloaded, and where it is kept.
 struct Downloads<'a> {
     folder: &'a Path,
-    /// Why some was not, told where it is first needed.
+    /// The files by their addresses; `None`: it could not be had, which was told.
     had: HashMap<String, Option<PathBuf>>,
     problems: Vec<Problem>,
 }
@@ -74,7 +74,7 @@ impl Downloads<'_> {
     }
 }
 
-fn problem(place: crate::source::Place, address: &str, error: &DownloadError) -> Problem {
+fn problem(place: Place, address: &str, error: &DownloadError) -> Problem {
     let problem = Problem::at(place, format!("could not download `{address}`: {error}"));
     match error {
         DownloadError::Write { .. } => problem.help("say where with `FLOWBENCH_CACHE`"),
