@@ -5,11 +5,13 @@
 //! parts are threads of this one: they do what parts do, and speak to part 1 over connections of their own.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
+#[path = "measure/process.rs"]
+mod process;
+
 use std::error::Error;
-use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use flowbench::meet::{Identity, Lost, Place, Token};
@@ -17,6 +19,7 @@ use flowbench::plan::Plan;
 use flowbench::run::{self, Options};
 use flowbench::scenario;
 use flowbench::units::Part;
+use process::{Running, flowbench, rows, serve, watch};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
@@ -25,55 +28,24 @@ type Failure = Box<dyn Error + Send + Sync>;
 const SECRET: &str = "0123456789abcdef0123";
 
 fn main() -> Result<(), Failure> {
-    let given: Result<Vec<u64>, _> = std::env::args()
-        .skip(1)
-        .filter(|text| !text.starts_with("--"))
-        .map(|n| n.parse())
-        .collect();
-    let rows = match given?[..] {
-        [parts, seconds, rate] => vec![(parts, seconds, rate)],
-        _ => vec![(100, 10, 2), (300, 10, 2), (1000, 10, 2)],
-    };
+    let rows = rows(&[[100, 10, 2], [300, 10, 2], [1000, 10, 2]])?;
     println!(
         "| parts | seconds | requests/s of each | complete | gathered in | latest start | part 1: CPU | memory |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
-    for (parts, seconds, rate) in rows {
+    for [parts, seconds, rate] in rows {
         row(parts, seconds, rate)?;
     }
     Ok(())
 }
 
-/// A process that ends with its value.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn flowbench(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_flowbench"));
-    command.current_dir(folder).stdin(Stdio::null());
-    command
-}
-
 fn row(parts: u64, seconds: u64, rate: u64) -> Result<(), Failure> {
     let folder = tempfile::tempdir()?;
-    let mut flow = flowbench(folder.path())
-        .args(["serve", "--protocol", "grpc", "--port", "0"])
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let out = flow.stdout.take().ok_or("it is piped")?;
-    let _flow = Running(flow);
-    let mut address = String::new();
-    BufReader::new(out).read_line(&mut address)?;
+    let (_flow, address) = serve(folder.path())?;
     let suite = format!(
         "name: many\nflows: {{f: {{host: '{}'}}}}\nscenarios: [{{name: s, flow: f, request_size: 1, workers: 1, load: \
          {{rate: {}/s, arrivals: poisson, duration: {seconds}s}}}}]\n",
-        address.trim(),
+        address,
         parts * rate,
     );
     let path = folder.path().join("suite.yaml");
@@ -149,34 +121,4 @@ fn plan(path: &Path, number: u64, of: u64) -> Result<Plan, Failure> {
     let mut plan = flowbench::plan::resolve(&suite).map_err(|problems| problems.to_string())?;
     plan.part = format!("{number}/{of}").parse::<Part>()?;
     Ok(plan)
-}
-
-/// What a process used.
-#[derive(Default)]
-struct Used {
-    cpu: Duration,
-    memory: u64,
-}
-
-/// What a process used until it ended, to some ms.
-fn watch(process: &mut Child) -> Result<Used, Failure> {
-    let read = |name: &str| std::fs::read_to_string(format!("/proc/{}/{name}", process.id()));
-    let mut used = Used::default();
-    let id = process.id();
-    loop {
-        let (stat, status) = (read("stat").unwrap_or_default(), read("status").unwrap_or_default());
-        // After the name, which may hold anything: user and system time are the 12th and 13th, in ticks of 10 ms.
-        let fields = stat.rsplit_once(") ").map(|(_, rest)| rest.split(' ').collect::<Vec<_>>());
-        let ticks = fields.and_then(|fields| {
-            Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
-        });
-        used.cpu = used.cpu.max(Duration::from_millis(10 * ticks.unwrap_or(0)));
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-        used.memory = used.memory.max(kilobytes.unwrap_or_default() * 1024);
-        if !Path::new(&format!("/proc/{id}")).exists() || stat.contains(") Z ") {
-            return Ok(used);
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }

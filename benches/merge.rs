@@ -5,13 +5,16 @@
 //! behind `serve`. Its journal, second after second, stands for all parts, each beginning with another second of it.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
+#[path = "measure/process.rs"]
+mod process;
+
 use std::error::Error;
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Stdio;
 
+use process::{Used, flowbench, rows, serve, watch};
 use serde_json::{Value, json};
 
 type Failure = Box<dyn Error>;
@@ -20,18 +23,10 @@ type Failure = Box<dyn Error>;
 const SECONDS: u64 = 20;
 
 fn main() -> Result<(), Failure> {
-    let given: Result<Vec<u64>, _> = std::env::args()
-        .skip(1)
-        .filter(|text| !text.starts_with("--"))
-        .map(|n| n.parse())
-        .collect();
-    let rows = match given?[..] {
-        [parts, seconds, rate] => vec![(parts, seconds, rate)],
-        _ => vec![(4, 3600, 500), (64, 600, 500), (64, 3600, 100), (64, 3600, 500)],
-    };
+    let rows = rows(&[[4, 3600, 500], [64, 600, 500], [64, 3600, 100], [64, 3600, 500]])?;
     println!("| parts | seconds | requests/s of each | journals | time | memory |");
     println!("| --- | --- | --- | --- | --- | --- |");
-    for (parts, seconds, rate) in rows {
+    for [parts, seconds, rate] in rows {
         row(parts, seconds, rate)?;
     }
     Ok(())
@@ -46,7 +41,12 @@ fn row(parts: u64, seconds: u64, rate: u64) -> Result<(), Failure> {
         sent.write(&path, number, seconds)?;
         bytes += path.metadata()?.len();
     }
-    let (time, memory) = merged(folder.path())?;
+    let mut merging = flowbench(folder.path())
+        .args(["merge", ".", "--out", "merged"])
+        .stdout(Stdio::null())
+        .spawn()?;
+    let Used { status, time, memory, .. } = watch(&mut merging)?;
+    assert!(matches!(status.code(), Some(0 | 4)), "{status}");
     println!(
         "| {parts} | {seconds} | {rate} | {:.1} GB | {:.1} s | {:.0} MB |",
         bytes as f64 / 1e9,
@@ -54,22 +54,6 @@ fn row(parts: u64, seconds: u64, rate: u64) -> Result<(), Failure> {
         memory as f64 / 1e6,
     );
     Ok(())
-}
-
-/// A process that ends with its value.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn flowbench(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_flowbench"));
-    command.current_dir(folder).stdin(Stdio::null());
-    command
 }
 
 /// The journal of a part that was sent.
@@ -83,18 +67,11 @@ struct Sent {
 
 impl Sent {
     fn new(folder: &Path, parts: u64, rate: u64) -> Result<Sent, Failure> {
-        let mut flow = flowbench(folder)
-            .args(["serve", "--protocol", "grpc", "--port", "0"])
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let out = flow.stdout.take().ok_or("it is piped")?;
-        let _flow = Running(flow);
-        let mut address = String::new();
-        BufReader::new(out).read_line(&mut address)?;
+        let (_flow, address) = serve(folder)?;
         let suite = format!(
             "name: long\nflows: {{f: {{host: '{}'}}}}\nscenarios: [{{name: s, flow: f, request_size: 1, load: \
              {{rate: {}/s, arrivals: poisson, duration: {SECONDS}s}}}}]\n",
-            address.trim(),
+            address,
             parts * rate,
         );
         std::fs::write(folder.join("suite.yaml"), suite)?;
@@ -138,27 +115,5 @@ impl Sent {
         }
         writeln!(out, "{finished}")?;
         Ok(out.flush()?)
-    }
-}
-
-/// How long merging takes, and how much memory at most.
-fn merged(folder: &Path) -> Result<(Duration, u64), Failure> {
-    let begun = Instant::now();
-    let mut child =
-        flowbench(folder).args(["merge", ".", "--out", "merged"]).stdout(Stdio::null()).spawn()?;
-    let status = format!("/proc/{}/status", child.id());
-    let mut most = 0;
-    loop {
-        let ended = child.try_wait()?;
-        // The kernel keeps the most there ever was; what comes in the last moments is missed.
-        let text = std::fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-        most = most.max(kilobytes.unwrap_or_default() * 1024);
-        if let Some(ended) = ended {
-            assert!(matches!(ended.code(), Some(0 | 4)), "{ended}");
-            return Ok((begun.elapsed(), most));
-        }
-        std::thread::sleep(Duration::from_millis(2));
     }
 }

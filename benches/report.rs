@@ -4,6 +4,8 @@
 //! pages are made by the command, in a process of its own, as users make them.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
+#[path = "measure/process.rs"]
+mod process;
 #[path = "../tests/suite/report/simulated.rs"]
 mod simulated;
 
@@ -11,12 +13,12 @@ use std::error::Error;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flowbench::record::summary::{EndReason, Summary};
 use flowbench::report::{self, Format};
 
+use process::{Used, flowbench, watch};
 use simulated::{Fate, Load, around, suite};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -54,7 +56,10 @@ fn row(name: &str, run: &Summary, folder: &Path) -> Result<(), Box<dyn Error>> {
     out.into_inner()?;
     let mut best: Option<(Duration, u64)> = None;
     for _ in 0..3 {
-        let made = made(&json, &html)?;
+        let mut making = flowbench(folder).arg("report").arg(&json).arg("-o").arg(&html).spawn()?;
+        let Used { status, time, memory, .. } = watch(&mut making)?;
+        assert!(status.success(), "{status}");
+        let made = (time, memory);
         best = Some(best.map_or(made, |best| best.min(made)));
     }
     let (time, memory) = best.ok_or("it was made three times")?;
@@ -68,31 +73,4 @@ fn row(name: &str, run: &Summary, folder: &Path) -> Result<(), Box<dyn Error>> {
         megabytes(memory),
     );
     Ok(())
-}
-
-/// How long the command takes, and how much memory at most.
-fn made(json: &Path, html: &Path) -> Result<(Duration, u64), Box<dyn Error>> {
-    let begun = Instant::now();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_flowbench"))
-        .arg("report")
-        .arg(json)
-        .arg("-o")
-        .arg(html)
-        .stdin(Stdio::null())
-        .spawn()?;
-    let status = format!("/proc/{}/status", child.id());
-    let mut most = 0;
-    loop {
-        let ended = child.try_wait()?;
-        // The kernel keeps the most there ever was; what comes in the last moments is missed.
-        let text = std::fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-        most = most.max(kilobytes.unwrap_or_default() * 1024);
-        if let Some(ended) = ended {
-            assert!(ended.success(), "{ended}");
-            return Ok((begun.elapsed(), most));
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
