@@ -346,6 +346,9 @@ async fn http(folder: &str, prefix: &str) {
                     (Value::from(found), response["body"].clone())
                 }
             };
+            if name == "v1/graphql/introspection.json" {
+                (found, expected) = (types(&found), types(&expected));
+            }
             if response["status"] == 422 {
                 (found, expected) = (places(&found), places(&expected));
             }
@@ -355,6 +358,17 @@ async fn http(folder: &str, prefix: &str) {
         }
     }
     flow.stop().await;
+}
+
+/// A schema as introspection tells it: types in any order, but for those of introspection itself, which have
+/// grown from one edition of GraphQL to the next.
+fn types(answer: &Value) -> Value {
+    let mut schema = answer["data"]["__schema"].clone();
+    let types = list(&schema, "types").iter();
+    let name = |of: &Value| of["name"].as_str().expect("a name").to_owned();
+    let types = types.map(|of| (name(of), of.clone())).filter(|(name, _)| !name.starts_with("__"));
+    schema["types"] = types.collect::<std::collections::BTreeMap<_, _>>().into_iter().collect();
+    schema
 }
 
 /// Which parts of a body are wrong, of problems that have all that clients read of them. Where a

@@ -1,17 +1,20 @@
 //! GraphQL of the v1 family: `/graphql` with the schema of a real gateway, which uses strawberry and
 //! graphql-core.
 
-mod execute;
-mod plan;
-mod problem;
-mod schema;
-mod values;
+mod docs;
+mod query;
 
+use std::cell::{Cell, RefCell};
+
+use apollo_compiler::executable::OperationType;
+use apollo_compiler::request::coerce_variable_values;
+use apollo_compiler::resolvers::{Execution, ObjectValue};
+use apollo_compiler::response::serde_json_bytes;
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
-use self::plan::{Refusal, Request};
-use self::problem::Problem;
+use self::docs::{Answered, Asked};
+use self::query::SCHEMA;
 use super::handle::Gateway;
 use super::reply::{self, Reply};
 
@@ -67,21 +70,66 @@ pub(super) async fn post(gateway: &Gateway, content_type: Option<&str>, body: &[
     answer(gateway, Request { query, variables, operation }, false).await
 }
 
+/// A request in its parts.
+struct Request<'a> {
+    query: &'a str,
+    variables: Map<String, Value>,
+    operation: Option<&'a str>,
+}
+
 async fn answer(gateway: &Gateway, request: Request<'_>, by_get: bool) -> Reply {
-    let failed = |problem: &Problem| {
-        reply::json(StatusCode::OK, &json!({"data": null, "errors": [problem.to_value()]}))
+    let errors = |errors| reply::json(StatusCode::OK, &json!({"data": null, "errors": errors}));
+    let document = match query::read(request.query) {
+        Ok(document) => document,
+        Err(found) => return errors(json!(found)),
     };
-    let plan = match plan::plan(&request, by_get) {
-        Ok(plan) => plan,
-        Err(Refusal::Problem(problem)) => return failed(&problem),
-        Err(Refusal::NoOperation) => return reply::internal_error(),
-        Err(Refusal::MutationByGet) => {
-            let message = "mutations are not allowed when using GET";
-            return reply::text(StatusCode::BAD_REQUEST, message);
+    // Of several operations a real gateway takes the first.
+    let operation = match request.operation {
+        Some(name) => document.operations.get(Some(name)).ok(),
+        None => document.operations.iter().next(),
+    };
+    let Some(operation) = operation else { return reply::internal_error() };
+    if by_get && operation.operation_type == OperationType::Mutation {
+        let message = "mutations are not allowed when using GET";
+        return reply::text(StatusCode::BAD_REQUEST, message);
+    }
+    let variables = serde_json_bytes::Value::from(Value::Object(request.variables));
+    let variables = variables.as_object().cloned().unwrap_or_default();
+    let variables = match coerce_variable_values(&SCHEMA, operation, &variables) {
+        Ok(variables) => variables,
+        Err(error) => return errors(json!([error.to_graphql_error(&document.sources)])),
+    };
+    let selected = match query::selected(operation, &document) {
+        Ok(selected) => selected,
+        Err(error) => return errors(json!([{"message": error.to_string()}])),
+    };
+    let execute = |root: &dyn ObjectValue| {
+        Execution::new(&SCHEMA, &document)
+            .operation(operation)
+            .coerced_variable_values(&variables)
+            .enable_schema_introspection(true)
+            .execute_sync(root)
+    };
+    let type_name = operation.object_type();
+    let asked = Asked { type_name, calls: RefCell::default() };
+    let calls = match execute(&asked) {
+        Ok(_) => asked.calls.into_inner(),
+        Err(error) => return errors(json!([error.to_graphql_error(&document.sources)])),
+    };
+    let mut docs = Vec::with_capacity(calls.len());
+    for arguments in &calls {
+        docs.push(docs::send(gateway, arguments, selected).await);
+    }
+    match execute(&Answered { type_name, docs, next: Cell::new(0) }) {
+        Ok(mut answer) => {
+            for error in &mut answer.errors {
+                // What the library puts before the message of a field.
+                if let Some(message) = error.message.strip_prefix("resolver error: ") {
+                    error.message = message.to_owned();
+                }
+            }
+            reply::json(StatusCode::OK, &json!(answer))
         }
-    };
-    match execute::run(gateway, plan).await {
-        Ok(data) => reply::json(StatusCode::OK, &json!({"data": data})),
-        Err(problem) => failed(&problem),
+        Err(error) => errors(json!([error.to_graphql_error(&document.sources)])),
     }
 }
