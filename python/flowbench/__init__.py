@@ -11,21 +11,22 @@ The work is done by the program `flowbench`, which is part of this package. `doc
 from importlib import metadata as _metadata
 
 from flowbench._binary import find_binary
-from flowbench._comparing import Comparison, Gate, compare
+from flowbench._comparing import compare
+from flowbench._comparison import Comparison, Gate
 from flowbench._distribution import Distribution
 from flowbench._errors import (
     BinaryNotFound,
     FlowbenchError,
-    Interrupted,
     NotPassed,
     NotWritten,
     Problem,
     SuiteError,
     Unreachable,
 )
-from flowbench._results import Reason, Result, Scenario, Threshold, Verdict, load
-from flowbench._running import Run, check, run, start
+from flowbench._results import Result, Scenario, Threshold, load
+from flowbench._running import Interrupted, Run, check, run, start
 from flowbench._serving import Flow, serve
+from flowbench._verdicts import Reason, Verdict
 
 __all__ = [
     "BinaryNotFound",

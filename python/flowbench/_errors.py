@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Sequence
-
-if TYPE_CHECKING:
-    from flowbench._results import Result
+from typing import Sequence
 
 
 @dataclass(frozen=True)
@@ -98,15 +95,6 @@ class NotPassed(FlowbenchError):
     def __init__(self, message: str, verdict: str) -> None:
         super().__init__(message)
         self.verdict = verdict
-
-
-class Interrupted(KeyboardInterrupt):
-    """A run was interrupted, by Ctrl-C or a notebook's stop button. `result` is what it measured until then."""
-
-    def __init__(self, result: Result | None) -> None:
-        where = f"; its report is in {result.folder}" if result else ""
-        super().__init__(f"the run was interrupted{where}")
-        self.result = result
 
 
 _ERROR = re.compile(r"^error: ", re.MULTILINE)

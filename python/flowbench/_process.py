@@ -7,9 +7,11 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from typing import IO, Mapping, Sequence
+from typing import IO, Mapping, Sequence, Union
 
 from flowbench._binary import find_binary
+
+StrPath = Union[str, "os.PathLike[str]"]
 
 #: How much of what a program says is kept for messages.
 LINES_KEPT = 400

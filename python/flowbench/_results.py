@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import json
 import os
 import tempfile
@@ -10,73 +9,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence, Union
+from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
 
 from flowbench import _tables
+from flowbench._comparison import Comparison
 from flowbench._distribution import Distribution
 from flowbench._errors import FlowbenchError, NotPassed, error_of
-from flowbench._process import output
+from flowbench._process import StrPath, output
+from flowbench._verdicts import Reason, Verdict, kind_of, verdict_of
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from flowbench._comparing import Comparison
-
-StrPath = Union[str, "os.PathLike[str]"]
-
-
-class Verdict(str, enum.Enum):
-    """What a run, a scenario, a threshold or a gate came to."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    #: A gate: worse by more than it allows.
-    REGRESSED = "regressed"
-    #: It cannot be told; the reasons say why.
-    INCONCLUSIVE = "inconclusive"
-    INTERRUPTED = "interrupted"
-    #: The target could not be reached or started.
-    NOT_REACHED = "not_reached"
-
-    def __str__(self) -> str:
-        return self.value
-
-
-#: The words of saved results that are others here, see docs/report.md.
-_SAVED = {"held": "passed", "not_judged": "inconclusive", "cant_tell": "inconclusive"}
-
-
-def verdict_of(saved: str) -> Verdict:
-    """The verdict by its word in a saved result."""
-    return Verdict(_SAVED.get(saved, saved))
-
-
-def kind_of(verdict: Verdict) -> str:
-    """The class of a verdict in HTML."""
-    kinds = {Verdict.PASSED: "passed", Verdict.FAILED: "failed", Verdict.REGRESSED: "failed"}
-    return kinds.get(verdict, "open")
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why figures must not be quoted, or why a verdict is inconclusive. `code` is stable, see docs/report.md."""
-
-    code: str
-    text: str
-    found: float | None = None
-    limit: float | None = None
-
-    @classmethod
-    def of(cls, data: Mapping[str, Any] | str) -> Reason:
-        """From a saved result."""
-        if isinstance(data, str):
-            return cls("other", data)
-        return cls(
-            data.get("code", "other"), data.get("text", ""), data.get("found"), data.get("limit")
-        )
-
-    def __str__(self) -> str:
-        return f"{self.text} ({self.code})"
 
 
 @dataclass(frozen=True)
@@ -140,9 +83,7 @@ class Scenario:
     def thresholds(self) -> list[Threshold]:
         """Its thresholds, with actual values."""
         return [
-            Threshold(
-                t["that"], verdict_of(t["verdict"]), t["actual"], t["unit"], _text(t.get("reason"))
-            )
+            Threshold(t["that"], verdict_of(t["verdict"]), t["actual"], t["unit"], _text(t.get("reason")))
             for t in self.data["thresholds"]
         ]
 
@@ -192,10 +133,7 @@ class Scenario:
     def timeline(self) -> list[dict[str, Any]]:
         """One dict for each second, without its histograms."""
         hidden = ("histogram", "service_histogram")
-        return [
-            {key: value for key, value in second.items() if key not in hidden}
-            for second in self.data["timeline"]
-        ]
+        return [{key: value for key, value in second.items() if key not in hidden} for second in self.data["timeline"]]
 
     @property
     def row(self) -> dict[str, Any]:
@@ -268,8 +206,6 @@ class Result:
     @property
     def comparison(self) -> Comparison | None:
         """The comparison with the baseline that `run` was given."""
-        from flowbench._comparing import Comparison
-
         data = self.data.get("comparison")
         return Comparison(data, None) if data else None
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Mapping, Sequence, Union
 
-from flowbench._errors import FlowbenchError, Interrupted, Problem, error_of, problems_in
-from flowbench._process import Process, output
+from flowbench._errors import FlowbenchError, Problem, error_of, problems_in
+from flowbench._process import Process, StrPath, output
 from flowbench._progress import Progress, progress_of
-from flowbench._results import Result, StrPath, as_files, load
+from flowbench._results import Result, as_files, load
 
 Suite = Union[StrPath, Mapping[str, Any]]
 #: A suite on stdin.
@@ -25,6 +25,15 @@ _STDIN = "-"
 _INTERVAL_S = 0.1
 #: How long reading a suite and its data sets may take before a run is ended without a report.
 _BEGIN_S = 30.0
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was interrupted, by Ctrl-C or a notebook's stop button. `result` is what it measured until then."""
+
+    def __init__(self, result: Result | None) -> None:
+        where = f"; its report is in {result.folder}" if result else ""
+        super().__init__(f"the run was interrupted{where}")
+        self.result = result
 
 
 class Run:

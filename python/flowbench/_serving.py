@@ -10,8 +10,7 @@ from types import TracebackType
 from typing import Any, Mapping, Sequence
 
 from flowbench._errors import FlowbenchError, error_of
-from flowbench._process import Process
-from flowbench._results import StrPath
+from flowbench._process import Process, StrPath
 from subprocess import PIPE
 
 #: How long requests in flight may take when it is stopped: flowbench itself waits 30 s.

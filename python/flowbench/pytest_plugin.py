@@ -15,7 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from flowbench import Comparison, Flow, Result
     from flowbench._comparing import Side
-    from flowbench._results import StrPath
+    from flowbench._process import StrPath
     from flowbench._running import Suite
 
 _POLICIES = ("fail", "skip", "pass")
