@@ -1,6 +1,8 @@
 //! Documents checked against a schema as pydantic checks them in an Executor: what can be converted is, what is
 //! not given has its default, what the schema lacks is dropped, and everything else is told.
 
+use std::mem::take;
+
 use serde_json::Value;
 
 use super::limits::Broken;
@@ -133,6 +135,16 @@ impl Schema {
                     && found.invalid.len() == before
                 {
                     found.add(kind, &message, input);
+                }
+                return node;
+            }
+            Kind::Prefixed(of, first) => {
+                let mut node = self.value_of(of, node, found);
+                if let Some(Content::List(list)) = &mut node.content {
+                    for (at, (item, kind)) in list.data.iter_mut().zip(first).enumerate() {
+                        *item =
+                            found.within(at.into(), |found| self.value_of(kind, take(item), found));
+                    }
                 }
                 return node;
             }
@@ -332,7 +344,9 @@ fn expected(kind: &Kind) -> (&'static str, String) {
             return ("enum", format!("Input should be {what}"));
         }
         Kind::Null => ("none_required", "None"),
-        Kind::Any | Kind::OneOf(_) | Kind::Limited(..) => ("value_error", "another value"),
+        Kind::Any | Kind::OneOf(_) | Kind::Limited(..) | Kind::Prefixed(..) => {
+            ("value_error", "another value")
+        }
     };
     (kind, format!("Input should be {what}"))
 }

@@ -1,6 +1,7 @@
 //! Documents made to fit a schema: fields by their names, values by the types they are wanted in.
 
 use std::fmt::Write as _;
+use std::mem::take;
 
 use base64::Engine as _;
 use serde_json::Value;
@@ -157,6 +158,11 @@ impl Schema {
             (Kind::List(of), Content::List(list) | Content::Set(list) | Content::Tuple(list)) => {
                 list.data.iter_mut().for_each(|node| self.bytes_within(of, node));
             }
+            (Kind::Prefixed(_, first), Content::List(list)) => {
+                for (kind, node) in first.iter().zip(&mut list.data) {
+                    self.bytes_within(kind, node);
+                }
+            }
             (Kind::Dict(of), Content::Dict(dict)) => {
                 dict.data.iter_mut().for_each(|(_, node)| self.bytes_within(of, node));
             }
@@ -234,6 +240,15 @@ impl Schema {
                     None => Ok(fitting),
                     Some(_) => wrong(&fitting),
                 };
+            }
+            Kind::Prefixed(of, first) => {
+                let mut fitting = self.value(of, node, path)?;
+                if let Some(Content::List(list)) = &mut fitting.content {
+                    for (at, (item, kind)) in list.data.iter_mut().zip(first).enumerate() {
+                        *item = self.value(kind, take(item), &format!("{path}[{at}]"))?;
+                    }
+                }
+                return Ok(fitting);
             }
             Kind::Null if is_null => return Ok(node),
             _ => (),
@@ -403,6 +418,7 @@ impl Schema {
             Kind::Array(None) => "an array".into(),
             Kind::Document(at) => format!("a Document `{}`", self.object(*at).name),
             Kind::Limited(kind, limits) => format!("{}{}", of(kind), limits.words()),
+            Kind::Prefixed(kind, _) => of(kind),
             Kind::List(kind) => format!("a list ({})", of(kind)),
             Kind::Dict(kind) => format!("a map ({})", of(kind)),
             Kind::Enum(values) => {

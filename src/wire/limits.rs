@@ -2,8 +2,6 @@
 
 use serde_json::{Number, Value, json};
 
-use super::schema::Kind;
-
 /// Limits of one value. What is `None` has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Limits {
@@ -15,8 +13,6 @@ pub(super) struct Limits {
     /// Of an ECMA regular expression and a format, which are told and not checked.
     pattern: Option<String>,
     format: Option<String>,
-    /// The kinds of the first items of a list.
-    pub(super) prefix: Vec<Kind>,
 }
 
 /// A bound of a number, and whether the bound itself is allowed.
@@ -35,7 +31,7 @@ pub(super) struct Broken {
 
 impl Limits {
     /// The limits that a schema sets; `None` when it sets none.
-    pub(super) fn read(schema: &Value, prefix: Vec<Kind>) -> Option<Limits> {
+    pub(super) fn read(schema: &Value) -> Option<Limits> {
         // Endpoint discovery has doubles only.
         let whole = |number: &Number| {
             let value = number.as_f64().filter(|value| value.fract() == 0.0)?;
@@ -58,7 +54,6 @@ impl Limits {
             items: (count("minItems"), count("maxItems")),
             pattern: text("pattern"),
             format: text("format"),
-            prefix,
         };
         (limits != Limits::default()).then_some(limits)
     }

@@ -78,6 +78,8 @@ pub(super) enum Kind {
     OneOf(Vec<Kind>),
     /// With limits to its values.
     Limited(Box<Kind>, Box<Limits>),
+    /// A list whose first items have kinds of their own.
+    Prefixed(Box<Kind>, Vec<Kind>),
 }
 
 impl Kind {
@@ -91,8 +93,11 @@ impl Kind {
 
     /// Whether a value is of this kind without being made one.
     pub(super) fn is_of(&self, node: &NodeProto) -> bool {
-        if let Kind::Limited(of, _) = self {
-            return of.is_of(node);
+        match self {
+            Kind::Limited(of, _) => return of.is_of(node),
+            // Its first items have to be looked at.
+            Kind::Prefixed(..) => return false,
+            _ => (),
         }
         let Some(content) = &node.content else { return false };
         matches!(
@@ -330,8 +335,8 @@ impl Schema {
                 json!({"fields": self.example_of(*at, depth + 1)})
             }
             Kind::Document(_) => return None,
-            Kind::List(_) if !limits.prefix.is_empty() => {
-                let items = limits.prefix.iter().map(|kind| self.example_value(kind, depth + 1));
+            Kind::Prefixed(_, first) => {
+                let items = first.iter().map(|kind| self.example_value(kind, depth + 1));
                 Value::Array(items.collect::<Option<_>>()?)
             }
             Kind::List(of) => match &**of {
@@ -393,6 +398,11 @@ impl Schema {
             },
             Kind::Document(at) => self.demands_of(*at, &path, depth + 1, found),
             Kind::List(of) => self.demands_within(of, format!("{path}[]"), depth + 1, found),
+            Kind::Prefixed(_, first) => {
+                for (at, kind) in first.iter().enumerate() {
+                    self.demands_within(kind, format!("{path}[{at}]"), depth + 1, found);
+                }
+            }
             Kind::OneOf(kinds) => {
                 if let Some(kind) = kinds.iter().find(|kind| **kind != Kind::Null) {
                     self.demands_within(kind, path, depth + 1, found);
@@ -448,11 +458,16 @@ impl Reader<'_> {
 
     fn kind(&mut self, value: &Value, depth: usize) -> Kind {
         let kind = self.bare_kind(value, depth);
-        let prefix =
+        let first =
             value.get("prefixItems").and_then(Value::as_array).filter(|_| depth < DEPTH_MAX);
-        let prefix = prefix.into_iter().flatten().map(|kind| self.kind(kind, depth + 1)).collect();
+        let first: Vec<Kind> =
+            first.into_iter().flatten().map(|kind| self.kind(kind, depth + 1)).collect();
         let is_limited = matches!(kind, Kind::Text | Kind::Integer | Kind::Float | Kind::List(_));
-        match Limits::read(value, prefix).filter(|_| is_limited) {
+        let kind = match (&kind, first.is_empty()) {
+            (Kind::List(_), false) => Kind::Prefixed(Box::new(kind), first),
+            _ => kind,
+        };
+        match Limits::read(value).filter(|_| is_limited) {
             Some(limits) => Kind::Limited(Box::new(kind), Box::new(limits)),
             None => kind,
         }

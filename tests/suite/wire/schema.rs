@@ -244,6 +244,10 @@ fn limits_of_values_are_kept() {
             "field `tags` wants a list (text) of 3 to 4 items, given is a list",
         ),
         (json!({"maybe": 6}), "a whole number up to 5 or null, given is the number 6"),
+        (
+            json!({"pair": ["one", "two"]}),
+            "field `pair[0]` wants a whole number, given is the text `one`",
+        ),
     ] {
         let error = fit(&schema, fields.clone()).expect_err("it does not fit");
         assert!(error.contains(told), "{fields}: {error}");
