@@ -11,6 +11,7 @@ mod matrix;
 mod page;
 pub(super) mod parts;
 mod server;
+mod stretches;
 mod tested;
 mod traces;
 mod why;

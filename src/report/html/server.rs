@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::chart::Line;
-use super::figures::{Stretch, series, three_digits_short};
 use super::parts::Figure as Chart;
+use super::stretches::{Stretch, series, three_digits_short};
 use crate::metric::Figure;
 use crate::record::summary::ScenarioSummary;
 use crate::report::words::{amount, bytes, count, latency, rate};
