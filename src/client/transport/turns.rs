@@ -9,12 +9,24 @@ use std::task::{Context, Wake, Waker};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The places where something happened since they were last looked at.
+/// Whose turn it is among the connections that a worker owns, by their places.
 ///
 /// Each place has a waker of its own, so that of thousands of connections only those are looked at that
 /// can go on.
 #[derive(Debug, Default)]
-pub(super) struct Ready(Mutex<State>);
+pub(super) struct Turns {
+    woken: Arc<Woken>,
+    /// Those that have something to send, and whether a place is among them.
+    stirred: Vec<usize>,
+    is_stirred: Vec<bool>,
+    /// Those that may have something to read, next and now.
+    read: Vec<usize>,
+    now: Vec<usize>,
+}
+
+/// The places where something happened since they were last looked at.
+#[derive(Debug, Default)]
+struct Woken(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -23,7 +35,7 @@ struct State {
 }
 
 struct Place {
-    ready: Arc<Ready>,
+    woken: Arc<Woken>,
     place: usize,
 }
 
@@ -33,7 +45,7 @@ impl Wake for Place {
     }
 
     fn wake_by_ref(self: &Arc<Place>) {
-        let mut state = self.ready.state();
+        let mut state = self.woken.state();
         state.places.push(self.place);
         if let Some(worker) = &state.worker {
             worker.wake_by_ref();
@@ -41,21 +53,59 @@ impl Wake for Place {
     }
 }
 
-impl Ready {
+impl Turns {
     /// The waker of a place.
-    pub(super) fn waker(self: &Arc<Ready>, place: usize) -> Waker {
-        Waker::from(Arc::new(Place { ready: self.clone(), place }))
+    pub(super) fn waker(&self, place: usize) -> Waker {
+        Waker::from(Arc::new(Place { woken: self.woken.clone(), place }))
     }
 
-    /// Moves the places that can go on to `places`, and has `cx` woken for those to come.
-    pub(super) fn take(&self, cx: &mut Context<'_>, places: &mut Vec<usize>) {
-        let mut state = self.state();
-        places.append(&mut state.places);
-        if !state.worker.as_ref().is_some_and(|worker| worker.will_wake(cx.waker())) {
-            state.worker = Some(cx.waker().clone());
+    /// A place has something to send.
+    pub(super) fn stir(&mut self, place: usize) {
+        if self.is_stirred.len() <= place {
+            self.is_stirred.resize(place + 1, false);
+        }
+        if !std::mem::replace(&mut self.is_stirred[place], true) {
+            self.stirred.push(place);
         }
     }
 
+    /// A place may have something to read, whether or not it is woken.
+    pub(super) fn read(&mut self, place: usize) {
+        self.read.push(place);
+    }
+
+    /// Begins a round: takes over the places that were woken, and has `cx` woken for those to come.
+    pub(super) fn take(&mut self, cx: &mut Context<'_>) {
+        let mut state = self.woken.state();
+        self.read.append(&mut state.places);
+        if !state.worker.as_ref().is_some_and(|worker| worker.will_wake(cx.waker())) {
+            state.worker = Some(cx.waker().clone());
+        }
+        drop(state);
+        self.now.append(&mut self.read);
+        self.now.sort_unstable_by(|a, b| b.cmp(a));
+        self.now.dedup();
+    }
+
+    /// The next place that has something to send.
+    pub(super) fn next_to_send(&mut self) -> Option<usize> {
+        let place = self.stirred.pop()?;
+        self.is_stirred[place] = false;
+        Some(place)
+    }
+
+    /// The next place of this round that may have something to read.
+    pub(super) fn next_to_read(&mut self) -> Option<usize> {
+        self.now.pop()
+    }
+
+    /// Whether the next round need not wait to be woken.
+    pub(super) fn goes_on(&self) -> bool {
+        !self.read.is_empty() || !self.stirred.is_empty()
+    }
+}
+
+impl Woken {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing that runs under the lock leaves the state half-changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -21,7 +21,7 @@ use super::super::handle::Owned;
 use super::super::http1::{self, Broken, Buffers, Marks, RequestHead, Response};
 use super::super::pending::Why;
 use super::super::rows::{Key, Rows};
-use super::super::turns::{Ready, Timers};
+use super::super::turns::{Timers, Turns};
 use super::answer::{Plain, timed};
 use super::{Inner, REDIRECTS_MAX, content, is_targeted, no_streams};
 use crate::client::lanes::{self, Landed};
@@ -57,10 +57,8 @@ pub(in crate::client) struct Lanes {
     /// Requests that have had to wait in the queue.
     waited: u64,
     timers: Timers<Key>,
-    ready: Arc<Ready>,
-    places: Vec<usize>,
-    /// Connections that a request was put on, to be begun.
-    begun: Vec<usize>,
+    /// Those that a request was put on have something to send.
+    turns: Turns,
     landed: Vec<Landed>,
 }
 
@@ -124,9 +122,7 @@ impl Lanes {
             most: if most == 0 { CONNECTIONS_MAX } else { most.min(CONNECTIONS_MAX) },
             waited: 0,
             timers: Timers::new(),
-            ready: Arc::default(),
-            places: Vec::new(),
-            begun: Vec::new(),
+            turns: Turns::default(),
             landed: Vec::new(),
         };
         for io in opened {
@@ -146,7 +142,7 @@ impl Lanes {
             self.conns.push(None);
             self.conns.len() - 1
         });
-        let (io, waker) = (Connection::new(io), self.ready.waker(at));
+        let (io, waker) = (Connection::new(io), self.turns.waker(at));
         self.conns[at] =
             Some(Box::new(Conn { io, waker, key: None, begins: false, was_idle_long: false }));
         at
@@ -219,7 +215,7 @@ impl Lanes {
         conn.was_idle_long = was_idle_long;
         row.conn = Some(at);
         row.marks = Marks::default();
-        self.begun.push(at);
+        self.turns.stir(at);
     }
 
     /// Begins the exchange of a connection.
@@ -504,17 +500,15 @@ impl lanes::Lanes for Lanes {
         while let Poll::Ready(Some((key, opened))) = Pin::new(&mut self.openings).poll_next(cx) {
             self.opened(key, opened);
         }
-        self.ready.take(cx, &mut self.places);
+        self.turns.take(cx);
         // What is due goes out before what has come in is read.
-        while let Some(at) = self.begun.pop() {
+        while let Some(at) = self.turns.next_to_send() {
             self.turn_of(at);
         }
-        let mut places = std::mem::take(&mut self.places);
-        for at in places.drain(..) {
+        while let Some(at) = self.turns.next_to_read() {
             self.turn_of(at);
         }
-        self.places.append(&mut places);
-        if !self.begun.is_empty() || !self.places.is_empty() {
+        if self.turns.goes_on() {
             cx.waker().wake_by_ref();
         }
         // What was put on the way while we read has to wake us as well.

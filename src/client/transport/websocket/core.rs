@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::super::pending::{Named, Received, UnmatchedCounts, Why};
 use super::super::rows::{Key, Rows};
-use super::super::turns::{Ready, Timers};
+use super::super::turns::Timers;
 use super::opening::Opening;
 use crate::client::lanes::Landed;
 use crate::client::{Body, CallError, ClientConfig, Failure, Reply, Timing};
@@ -21,7 +21,6 @@ pub(super) struct Core {
     unmatched: Arc<UnmatchedCounts>,
     pub(super) timers: Timers<Key>,
     pub(super) timeout: Option<Duration>,
-    pub(super) ready: Arc<Ready>,
     pub(super) landed: Vec<Landed>,
     /// Requests that need another connection.
     pub(super) anew: Vec<Key>,
@@ -54,7 +53,6 @@ impl Core {
             unmatched,
             timers: Timers::new(),
             timeout: config.timeout,
-            ready: Arc::default(),
             landed: Vec::new(),
             anew: Vec::new(),
             input: BytesMut::new(),

@@ -17,6 +17,7 @@ use super::super::connect::Connection;
 use super::super::handle::Owned;
 use super::super::pending::UnmatchedCounts;
 use super::super::rows::Key;
+use super::super::turns::Turns;
 use super::core::{Core, Row};
 use super::link::{End, Link};
 use super::opening::Opening;
@@ -41,9 +42,7 @@ pub(in crate::client) struct Lanes {
     lanes: Vec<Lane>,
     in_turn: usize,
     turn: usize,
-    /// Connections that have something to send.
-    stirred: Vec<usize>,
-    places: Vec<usize>,
+    turns: Turns,
     /// Last words that are on their way.
     farewells: FuturesUnordered<BoxFuture<'static, ()>>,
     closes: bool,
@@ -81,8 +80,7 @@ impl Lanes {
             lanes: Vec::new(),
             in_turn,
             turn: 0,
-            stirred: Vec::new(),
-            places: Vec::new(),
+            turns: Turns::default(),
             farewells: FuturesUnordered::new(),
             closes: false,
         };
@@ -94,11 +92,11 @@ impl Lanes {
     }
 
     fn adopt(&mut self, at: usize, (io, input): (Connection, BytesMut)) {
-        let waker = self.core.ready.waker(at);
+        let waker = self.turns.waker(at);
         let link = Link::new(at, io, input, &self.core.opening, waker);
         self.lanes[at].link = Some(Box::new(link));
         // It is read for the first time, which registers its waker.
-        self.places.push(at);
+        self.turns.read(at);
     }
 
     /// The connection whose turn it is, or of those behind it the first that has room.
@@ -117,7 +115,7 @@ impl Lanes {
         match &mut lane.link {
             Some(link) => {
                 link.queue.push_back(key);
-                self.stirred.push(at);
+                self.turns.stir(at);
                 self.core.limit(key);
             }
             None => {
@@ -154,7 +152,7 @@ impl Lanes {
                             self.core.limit(key);
                         }
                     }
-                    self.stirred.push(at);
+                    self.turns.stir(at);
                 }
                 Err(error) => {
                     for key in waiting {
@@ -228,21 +226,19 @@ impl lanes::Lanes for Lanes {
             }
         }
         self.open_lanes(cx);
-        self.core.ready.take(cx, &mut self.places);
+        self.turns.take(cx);
         // What is due goes out before what has come in is read.
-        while let Some(at) = self.stirred.pop() {
+        while let Some(at) = self.turns.next_to_send() {
             self.turn_of(at, false);
         }
-        let mut places = std::mem::take(&mut self.places);
-        for at in places.drain(..) {
+        while let Some(at) = self.turns.next_to_read() {
             self.turn_of(at, true);
         }
-        self.places.append(&mut places);
         while let Poll::Ready(Some(())) = Pin::new(&mut self.farewells).poll_next(cx) {}
         // Connections that are needed by now have to wake us as well, and timers that were set.
         self.open_lanes(cx);
         self.core.timers.arm(cx);
-        if !self.places.is_empty() || !self.stirred.is_empty() {
+        if self.turns.goes_on() {
             cx.waker().wake_by_ref();
         }
         landed.append(&mut self.core.landed);
@@ -265,7 +261,7 @@ impl Owned for Lanes {
                 lane.opening = None;
                 if let Some(link) = &mut lane.link {
                     link.finish();
-                    self.stirred.push(at);
+                    self.turns.stir(at);
                 }
             }
         }

@@ -23,7 +23,7 @@ use super::super::http2::socket::{Greeted, Io, Lane, Positions, Ungreeted, greet
 use super::super::http2::{self, Code};
 use super::super::pending::{Named, Received};
 use super::super::rows::{Key, Rows};
-use super::super::turns::{Ready, Timers};
+use super::super::turns::{Timers, Turns};
 use super::frame::{Messages, Outgoing};
 use super::setup::{Seen, Setup};
 use crate::client::lanes::{self, Landed};
@@ -134,9 +134,7 @@ pub(in crate::client) struct Lanes {
     core: Core,
     lanes: Vec<Lane<Call>>,
     conns: Vec<Option<Box<Conn>>>,
-    /// Connections that have something to send.
-    stirred: Vec<usize>,
-    places: Vec<usize>,
+    turns: Turns,
     turn: usize,
 }
 
@@ -146,7 +144,6 @@ struct Core {
     family: Family,
     rows: Rows<Row>,
     timers: Timers<Due>,
-    ready: Arc<Ready>,
     seen: Seen,
     /// Whether this gateway answers with stubs and goes on: then they are replies. What one stream
     /// learns holds for the next.
@@ -175,7 +172,6 @@ struct Conn {
     lane: usize,
     number: u64,
     waker: Waker,
-    stirred: bool,
     /// Streams that requests share.
     shared: Vec<u32>,
     /// Requests that wait for room on one of those.
@@ -266,7 +262,6 @@ impl Lanes {
             family: Family::V1,
             rows: Rows::new(),
             timers: Timers::new(),
-            ready: Arc::default(),
             seen: Seen::default(),
             terse: false,
             input: BytesMut::new(),
@@ -282,8 +277,7 @@ impl Lanes {
             core,
             lanes: (0..count).map(|_| Lane::default()).collect(),
             conns: Vec::new(),
-            stirred: Vec::new(),
-            places: Vec::new(),
+            turns: Turns::default(),
             turn: 0,
         }
     }
@@ -389,7 +383,7 @@ impl Lanes {
             });
         }
         if shares { &mut conn.posts } else { &mut conn.calls }.push_back(key);
-        stir(&mut self.stirred, conn, at);
+        self.turns.stir(at);
     }
 
     /// Takes a request out of the table, and off its stream.
@@ -405,7 +399,7 @@ impl Lanes {
             Some(Kind::Shared { count, .. }) => *count -= 1,
             Some(Kind::One { .. }) => {
                 conn.http2.reset(row.stream, Code::CANCEL);
-                stir(&mut self.stirred, conn, at);
+                self.turns.stir(at);
             }
             None => (),
         }
@@ -420,7 +414,7 @@ impl Lanes {
             && let Some(conn) = &mut self.conns[at]
         {
             conn.http2.release(row.stream, bytes);
-            stir(&mut self.stirred, conn, at);
+            self.turns.stir(at);
         }
     }
 
@@ -439,8 +433,7 @@ impl Lanes {
             at,
             lane,
             number,
-            waker: self.core.ready.waker(at),
-            stirred: false,
+            waker: self.turns.waker(at),
             shared: Vec::new(),
             posts: VecDeque::new(),
             calls: VecDeque::new(),
@@ -453,7 +446,7 @@ impl Lanes {
         self.core.timers.add(Instant::now() + PING_EVERY, Due::Ping(at, number));
         self.lanes[lane].conn = Some(at);
         // It is read for the first time, which registers its waker.
-        self.places.push(at);
+        self.turns.read(at);
     }
 
     fn open_lanes(&mut self, cx: &mut Context<'_>) {
@@ -504,7 +497,7 @@ impl Lanes {
                 if conn.pinged.is_none() {
                     conn.pinged = Some(now);
                     conn.http2.ping(*b"flowbnch");
-                    stir(&mut self.stirred, conn, at);
+                    self.turns.stir(at);
                 }
                 self.core.timers.add(now + PING_EVERY, Due::Ping(at, number));
             }
@@ -514,7 +507,6 @@ impl Lanes {
     /// Writes what a connection has to send, reads what came, and writes what that made it send.
     fn turn_of(&mut self, at: usize, reads: bool) {
         let Some(conn) = self.conns.get_mut(at).and_then(Option::as_deref_mut) else { return };
-        conn.stirred = false;
         let waker = conn.waker.clone();
         let mut cx = Context::from_waker(&waker);
         let mut ended = conn.send(&mut self.core, &mut cx);
@@ -522,7 +514,7 @@ impl Lanes {
             match conn.read(&mut self.core, &mut cx) {
                 Ok(more) => {
                     if more {
-                        self.places.push(at);
+                        self.turns.read(at);
                     }
                     ended = conn.send(&mut self.core, &mut cx);
                 }
@@ -578,22 +570,18 @@ impl lanes::Lanes for Lanes {
             self.on_time(due);
         }
         self.open_lanes(cx);
-        self.core.ready.take(cx, &mut self.places);
+        self.turns.take(cx);
         // What is due goes out before what has come in is read.
-        while let Some(at) = self.stirred.pop() {
+        while let Some(at) = self.turns.next_to_send() {
             self.turn_of(at, false);
         }
-        let mut places = std::mem::take(&mut self.places);
-        places.sort_unstable();
-        places.dedup();
-        for at in places.drain(..) {
+        while let Some(at) = self.turns.next_to_read() {
             self.turn_of(at, true);
         }
-        self.places.append(&mut places);
         // Connections that are needed by now, and timers that were set, have to wake us as well.
         self.open_lanes(cx);
         self.core.timers.arm(cx);
-        if !self.places.is_empty() || !self.stirred.is_empty() {
+        if self.turns.goes_on() {
             cx.waker().wake_by_ref();
         }
         landed.append(&mut self.core.landed);
@@ -655,7 +643,7 @@ impl Owned for Lanes {
         for (at, conn) in self.conns.iter_mut().enumerate() {
             let Some(conn) = conn else { continue };
             if !std::mem::replace(&mut conn.leaves, true) {
-                stir(&mut self.stirred, conn, at);
+                self.turns.stir(at);
             }
         }
         for lane in &mut self.lanes {
@@ -679,13 +667,6 @@ async fn greet_on(io: Box<dyn Io>, setup: &Setup) -> Result<Greeted<Call>, CallE
         Ungreeted::NotHttp2(code) => setup.no_http2(code),
         Ungreeted::Late(limit) => setup.protocol(format!("no HTTP/2 greeting within {limit:?}")),
     })
-}
-
-/// Has a connection looked at in this turn.
-fn stir(stirred: &mut Vec<usize>, conn: &mut Conn, at: usize) {
-    if !std::mem::replace(&mut conn.stirred, true) {
-        stirred.push(at);
-    }
 }
 
 pub(super) fn decode_error(error: impl Into<DecodeError>) -> CallError {

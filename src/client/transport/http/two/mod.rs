@@ -20,7 +20,7 @@ use super::super::http2::socket::{Greeted, Io, Lane, Positions, Ungreeted, greet
 use super::super::http2::{Code, Connection, Message};
 use super::super::rows::{Key, Rows};
 use super::super::tls;
-use super::super::turns::{Ready, Timers};
+use super::super::turns::{Timers, Turns};
 use super::answer::{Plain, timed};
 use super::{Inner, REDIRECTS_MAX};
 use crate::client::lanes::{self, Landed};
@@ -39,10 +39,7 @@ pub(in super::super) struct Lanes {
     lanes: Vec<Lane<Call>>,
     conns: Vec<Option<Box<Conn>>>,
     timers: Timers<Due>,
-    ready: Arc<Ready>,
-    places: Vec<usize>,
-    /// Connections that have something to send.
-    stirred: Vec<usize>,
+    turns: Turns,
     turn: usize,
     /// Responses that are being decompressed.
     unpacking: Vec<(Key, Whole)>,
@@ -147,9 +144,7 @@ impl Lanes {
             lanes: (0..count).map(|_| Lane::default()).collect(),
             conns: Vec::new(),
             timers: Timers::new(),
-            ready: Arc::default(),
-            places: Vec::new(),
-            stirred: Vec::new(),
+            turns: Turns::default(),
             turn: 0,
             unpacking: Vec::new(),
             landed: Vec::new(),
@@ -171,7 +166,7 @@ impl Lanes {
             http2,
             input,
             lane,
-            waker: self.ready.waker(at),
+            waker: self.turns.waker(at),
             waiting: VecDeque::new(),
             unsent: Vec::new(),
             positions: Positions::default(),
@@ -179,7 +174,7 @@ impl Lanes {
         }));
         self.lanes[lane].conn = Some(at);
         // It is read for the first time, which registers its waker.
-        self.places.push(at);
+        self.turns.read(at);
     }
 
     /// Gives a request to the connection of its lane, or has it wait for one.
@@ -203,7 +198,7 @@ impl Lanes {
             });
         }
         conn.waiting.push_back(key);
-        self.stirred.push(at);
+        self.turns.stir(at);
     }
 
     /// Takes a request out of the table, and off its stream.
@@ -213,7 +208,7 @@ impl Lanes {
             && let Some((at, conn)) = row.conn.and_then(|at| Some((at, self.conns[at].as_mut()?)))
         {
             conn.http2.reset(row.stream, Code::CANCEL);
-            self.stirred.push(at);
+            self.turns.stir(at);
         }
         Some(row)
     }
@@ -244,7 +239,7 @@ impl Lanes {
             ended = match conn.read(core, &mut cx) {
                 Ok(more) => {
                     if more {
-                        self.places.push(at);
+                        self.turns.read(at);
                     }
                     conn.send(core, &mut cx)
                 }
@@ -448,26 +443,21 @@ impl lanes::Lanes for Lanes {
             }
         }
         self.open_lanes(cx);
-        self.ready.take(cx, &mut self.places);
+        self.turns.take(cx);
         for (key, whole) in std::mem::take(&mut self.unpacking) {
             self.unpack(key, whole);
         }
         // What is due goes out before what has come in is read.
-        while let Some(at) = self.stirred.pop() {
+        while let Some(at) = self.turns.next_to_send() {
             self.turn_of(at, false);
         }
-        let mut places = std::mem::take(&mut self.places);
-        places.sort_unstable();
-        places.dedup();
-        for at in places.drain(..) {
+        while let Some(at) = self.turns.next_to_read() {
             self.turn_of(at, true);
         }
-        self.places.append(&mut places);
         // Connections that are needed by now, and timers that were set, have to wake us as well.
         self.open_lanes(cx);
         self.timers.arm(cx);
-        let goes_on = [self.places.is_empty(), self.stirred.is_empty(), self.unpacking.is_empty()];
-        if goes_on.contains(&false) {
+        if self.turns.goes_on() || !self.unpacking.is_empty() {
             cx.waker().wake_by_ref();
         }
         landed.append(&mut self.landed);
@@ -487,7 +477,7 @@ impl Owned for Lanes {
         for (at, conn) in self.conns.iter_mut().enumerate() {
             let Some(conn) = conn else { continue };
             if !std::mem::replace(&mut conn.leaves, true) {
-                self.stirred.push(at);
+                self.turns.stir(at);
             }
         }
         for lane in &mut self.lanes {
