@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
 use reqwest::header::{ETAG, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
 use reqwest::{StatusCode, Url, redirect};
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,15 @@ pub(crate) fn is_address(text: &str) -> bool {
     ["http://", "https://"].iter().any(|scheme| {
         text.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme))
     })
+}
+
+/// The name and the password in an address, as they are written and as they are sent.
+pub(crate) fn credentials(address: &str) -> Vec<String> {
+    let Ok(url) = address.parse::<Url>() else { return Vec::new() };
+    let written = [Some(url.username()), url.password()].into_iter().flatten();
+    let sent = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let each = written.flat_map(|text| [text.to_owned(), sent(text)]);
+    each.filter(|text| !text.is_empty()).collect()
 }
 
 /// The file at an address, as it is now, in `folder`. Waits for the network, up to [`SILENCE_MAX`] for each

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::download::{self, DownloadError};
 use crate::scenario::LoadedSuite;
 use crate::source::{Node, Place, Problem, Value};
+use crate::units::Secrets;
 
 /// Keys of a generator that name a data set.
 const DATA_SETS: [&str; 3] = ["jsonl", "csv", "docarray"];
@@ -16,6 +17,8 @@ struct Downloads<'a> {
     /// The files by their addresses; `None`: it could not be had, which was told.
     had: HashMap<String, Option<PathBuf>>,
     problems: Vec<Problem>,
+    /// Names and passwords in addresses, which are not shown.
+    secrets: Secrets,
 }
 
 /// Downloads the data sets of a suite that are given as addresses (`http://` or `https://`) into `folder`, where
@@ -24,7 +27,8 @@ struct Downloads<'a> {
 ///
 /// What cannot be had is a problem that comes out of [`super::resolve`].
 pub fn download(suite: &mut LoadedSuite, folder: &Path) {
-    let mut downloads = Downloads { folder, had: HashMap::new(), problems: Vec::new() };
+    let secrets = suite.secrets.clone();
+    let mut downloads = Downloads { folder, had: HashMap::new(), problems: Vec::new(), secrets };
     for generator in &mut suite.documents {
         downloads.of_generator(&mut generator.node);
     }
@@ -61,6 +65,7 @@ impl Downloads<'_> {
             let shown = if is_secret { "a secret address" } else { text.as_str() };
             let had = self.had.get(text.as_str()).cloned();
             let had = had.unwrap_or_else(|| {
+                download::credentials(text).iter().for_each(|text| self.secrets.add(text));
                 let had = download::fetch(text, self.folder);
                 let had = had.map_err(|error| self.problems.push(problem(place, shown, &error)));
                 self.had.insert(text.clone(), had.as_ref().ok().cloned());

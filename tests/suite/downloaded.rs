@@ -37,13 +37,15 @@ fn serve(shared: Arc<Mutex<Shared>>) -> u16 {
             let etag = shared.etag.map_or(String::new(), |etag| format!("etag: {etag}\r\n"));
             let answer = match path.as_str() {
                 "/moved" => {
-                    "HTTP/1.1 302 x\r\nlocation: /queries.jsonl\r\ncontent-length: 0\r\n\r\n".into()
+                    "HTTP/1.1 302 x\r\nlocation: /queries.jsonl\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".into()
                 }
-                "/none" => "HTTP/1.1 404 x\r\ncontent-length: 0\r\n\r\n".into(),
+                "/none" => "HTTP/1.1 404 x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".into(),
                 _ if known.is_some() && known.as_deref() == shared.etag => {
-                    "HTTP/1.1 304 x\r\n\r\n".into()
+                    "HTTP/1.1 304 x\r\nconnection: close\r\n\r\n".into()
                 }
-                _ => format!("HTTP/1.1 200 x\r\n{etag}content-length: {length}\r\n\r\n{body}"),
+                _ => format!(
+                    "HTTP/1.1 200 x\r\n{etag}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+                ),
             };
             let _ = socket.write_all(answer.as_bytes());
         }
@@ -128,4 +130,12 @@ fn a_data_set_that_cannot_be_had_is_told_at_its_place() {
     assert!(told(1, "/").contains("could not download `http://127.0.0.1:1/`"));
     shared.lock().expect("no test panics here").breaks_off = true;
     told(port, "/half");
+    let err = {
+        let place = Place::new(
+            "scenarios:\n  - name: s\n    documents: {jsonl: 'http://somebody:pass%20phrase@127.0.0.1:1/d'}\n    request_size: 1\n    load: {clients: 1}\n",
+        );
+        ran(&place, &["check", "suite.yaml"]).ends(2).err.clone()
+    };
+    assert!(!err.contains("somebody") && !err.contains("phrase"), "{err}");
+    assert!(err.contains("127.0.0.1:1"), "{err}");
 }
