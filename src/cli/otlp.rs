@@ -3,7 +3,9 @@
 //! A thread of its own reads what the board shows and sends it. Whatever the receiver does, or does not, is told at the
 //! end and ends no load.
 
+use std::error::Error;
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +27,7 @@ use tonic_prost::ProstCodec;
 
 use super::print;
 use super::problem::Problem;
-use crate::client::{self, Channel, ClientConfig, TlsOptions};
+use crate::client::{self, Channel, ClientConfig, ConfigError, TlsOptions};
 use crate::error::chain;
 use crate::report::otlp;
 use crate::run::Board;
@@ -132,28 +134,38 @@ impl fmt::Display for Receiver {
     }
 }
 
+/// Why a text is no header that can be set.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum NoHeader {
+    #[error("expected a name and a value, as in `authorization=Bearer TOKEN`")]
+    Form,
+    #[error("`{0}` is set by flowbench itself")]
+    Ours(String),
+    #[error("a header holds ASCII only")]
+    Ascii,
+}
+
 /// A header of all pushes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Header(HeaderName, HeaderValue);
 
 impl FromStr for Header {
-    type Err = String;
+    type Err = NoHeader;
 
-    fn from_str(text: &str) -> Result<Header, String> {
-        let none = "expected a name and a value, as in `authorization=Bearer TOKEN`".to_owned();
-        let Some((name, value)) = text.split_once('=') else { return Err(none) };
+    fn from_str(text: &str) -> Result<Header, NoHeader> {
+        let (name, value) = text.split_once('=').ok_or(NoHeader::Form)?;
         let name = name.trim().to_ascii_lowercase();
         let taken =
             ["content-type", "content-length", "te", "host", "connection", "transfer-encoding"];
         let is_ours =
             taken.contains(&name.as_str()) || name.starts_with("grpc-") || name.ends_with("-bin");
-        let name: HeaderName = name.parse().map_err(|_| none.clone())?;
+        let name: HeaderName = name.parse().map_err(|_| NoHeader::Form)?;
         if is_ours {
-            return Err(format!("`{name}` is not for anybody else to set"));
+            return Err(NoHeader::Ours(name.to_string()));
         }
-        let mut value = HeaderValue::from_str(value.trim()).map_err(|_| none)?;
+        let mut value = HeaderValue::from_str(value.trim()).map_err(|_| NoHeader::Form)?;
         if value.to_str().is_err() {
-            return Err("a header holds ASCII only".into());
+            return Err(NoHeader::Ascii);
         }
         value.set_sensitive(true);
         Ok(Header(name, value))
@@ -174,8 +186,8 @@ impl OtlpArgs {
         }
         let ca = std::env::var_os(CERTIFICATE).filter(|path| !path.is_empty()).map(Into::into);
         let tls = TlsOptions { ca, ..TlsOptions::default() };
-        let wrong = |error: String| Problem::usage(format_args!("--otlp: {error}"));
-        let sender = Sender::new(&receiver, headers, tls).map_err(wrong)?;
+        let wrong = |error: &dyn Error| Problem::usage(format_args!("--otlp: {}", chain(error)));
+        let sender = Sender::new(&receiver, headers, tls).map_err(|error| wrong(&error))?;
         let stop = CancellationToken::new();
         let (done, is_done) = oneshot::channel();
         let (ended, board) = (stop.clone(), board.clone());
@@ -186,7 +198,7 @@ impl OtlpArgs {
             // A name that does not resolve holds nobody up.
             runtime.shutdown_background();
         });
-        thread.map_err(|error| wrong(format!("there is no thread for it: {error}")))?;
+        thread.map_err(|error| wrong(&NoSender::Thread(error)))?;
         Ok(Some(Push { receiver, stop, done: is_done }))
     }
 }
@@ -291,6 +303,17 @@ async fn push(board: &Board, mut sender: Sender, stop: &CancellationToken) -> To
     }
 }
 
+/// Why nothing can be sent.
+#[derive(Debug, thiserror::Error)]
+enum NoSender {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Http(#[from] reqwest::Error),
+    #[error("there is no thread for it")]
+    Thread(#[source] io::Error),
+}
+
 /// What sends a message.
 enum Sender {
     Http { client: reqwest::Client, url: String, headers: HeaderMap },
@@ -304,21 +327,24 @@ struct Open(
 );
 
 impl Sender {
-    fn new(receiver: &Receiver, mut headers: HeaderMap, tls: TlsOptions) -> Result<Sender, String> {
+    fn new(
+        receiver: &Receiver,
+        mut headers: HeaderMap,
+        tls: TlsOptions,
+    ) -> Result<Sender, NoSender> {
         match receiver {
             Receiver::Http(url) => {
                 let protobuf = HeaderValue::from_static("application/x-protobuf");
                 headers.insert(header::CONTENT_TYPE, protobuf);
                 let encrypted = url.scheme_str() == Some("https");
-                let tls = client::tls_for(&tls, encrypted).map_err(|error| chain(&error))?;
+                let tls = client::tls_for(&tls, encrypted)?;
                 let client = reqwest::Client::builder()
                     .tls_backend_preconfigured(tls)
                     .no_proxy()
                     .redirect(reqwest::redirect::Policy::none())
                     .pool_max_idle_per_host(1)
                     .user_agent(concat!("flowbench/", env!("CARGO_PKG_VERSION")))
-                    .build()
-                    .map_err(|error| chain(&error))?;
+                    .build()?;
                 Ok(Sender::Http { client, url: url.to_string(), headers })
             }
             Receiver::Grpc(target) => {
@@ -327,7 +353,7 @@ impl Sender {
                     connect_timeout: TIMEOUT,
                     ..ClientConfig::new(target.clone())
                 };
-                config.check().map_err(|error| chain(&error))?;
+                config.check()?;
                 Ok(Sender::Grpc { config: Box::new(config), headers, open: None })
             }
         }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::figures::places;
-use super::jina::Page;
+use super::readings::Page;
 use super::readings::{Counts, Place, Quantity, Readings};
 use super::summary::{ServerSummary, SourceSummary};
 
@@ -33,12 +33,8 @@ impl Reading {
     pub(super) fn new(
         (source, name): (usize, &str),
         (tick, at_s): (u32, f64),
-        read: Result<&Page, String>,
+        (page, problem): (Option<&Page>, Option<String>),
     ) -> Reading {
-        let (problem, page) = match read {
-            Ok(page) => (None, Some(page)),
-            Err(problem) => (Some(problem), None),
-        };
         let told = |counts: &Counts| {
             let each = Quantity::ALL.into_iter();
             let each = each.filter_map(|quantity| Some((quantity, counts.get(quantity)?)));
@@ -124,13 +120,17 @@ mod tests {
                 named: vec![("queue".into(), n, false)],
                 samples: 4,
             };
-            let reading = Reading::new((0, "http://a/metrics"), (tick, n), Ok(&page));
+            let reading = Reading::new((0, "http://a/metrics"), (tick, n), (Some(&page), None));
             let text = serde_json::to_string(&reading).expect("plain data");
             assert!(text.len() < 300, "{text}");
             replay.add(serde_json::from_str(&text).expect("ours"));
             readings.add(0, tick, n, page);
         }
-        replay.add(Reading::new((0, "http://a/metrics"), (2000, 2000.0), Err("is gone".into())));
+        replay.add(Reading::new(
+            (0, "http://a/metrics"),
+            (2000, 2000.0),
+            (None, Some("is gone".into())),
+        ));
         let (t_s, places) = places(&readings, f64::NEG_INFINITY);
         let found = replay.summary().expect("it was read");
         assert_eq!((found.t_s, found.places), (t_s, places));
@@ -143,7 +143,7 @@ mod tests {
     fn what_no_reading_can_be_takes_no_room() {
         let mut replay = Replay::default();
         for (source, tick, at_s) in [(usize::MAX, 0, 0.0), (0, u32::MAX, 0.0), (0, 0, f64::NAN)] {
-            replay.add(Reading::new((source, "a"), (tick, at_s), Err("is gone".into())));
+            replay.add(Reading::new((source, "a"), (tick, at_s), (None, Some("is gone".into()))));
         }
         assert_eq!(replay.summary(), None);
     }

@@ -8,8 +8,8 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::figures::places;
-use super::jina::Page;
 use super::processes::Processes;
+use super::readings::Page;
 use super::readings::{Place, Readings};
 use super::replay::Reading;
 use super::scrape::{LAST_TIMEOUT, ScrapeError, Source, TIMEOUT, client};
@@ -194,9 +194,9 @@ fn tell(
     let problem = read.as_ref().err().map(ScrapeError::to_string);
     shared.sources[index].note(at_s, problem.as_deref());
     if shared.news.len() < NEWS_MAX {
-        let read = read.as_ref().map_err(ScrapeError::to_string);
         let name = shared.sources[index].address.clone();
-        shared.news.push(Reading::new((index, &name), (tick, at_s), read));
+        let told = (read.as_ref().ok(), problem);
+        shared.news.push(Reading::new((index, &name), (tick, at_s), told));
     }
     if let Ok(page) = read {
         shared.readings.add(index, tick, at_s, page);

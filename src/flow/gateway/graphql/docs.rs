@@ -7,7 +7,7 @@ use apollo_compiler::resolvers::{FieldError, ObjectValue, ResolveInfo, ResolvedV
 use apollo_compiler::response::{JsonMap, serde_json_bytes};
 use serde_json::{Map, Value, json};
 
-use super::query::{self, SCHEMA, TooLarge};
+use super::query::{self, NoJson, SCHEMA, TooLarge};
 use crate::flow::gateway::body::PostV1;
 use crate::flow::gateway::codecs::{self, CodecError};
 use crate::flow::gateway::failure::CallFailure;
@@ -112,7 +112,7 @@ pub(super) async fn send(
         return Err(DocsError::NoData);
     };
     let data = data.iter().map(document).collect::<Result<Vec<_>, _>>()?;
-    let parameters = match scalar("JSONScalar", &given("parameters").unwrap_or_default())? {
+    let parameters = match json_of(&given("parameters").unwrap_or_default())? {
         Value::Null => None,
         Value::Object(map) => Some(map),
         other => return Err(DocsError::Parameters(query::python_class(&other))),
@@ -153,8 +153,8 @@ pub(super) enum DocsError {
     #[error("{}", validation(.0))]
     Document(Vec<Value>),
     /// A value in a variable that is none of its type.
-    #[error("{0}")]
-    Scalar(String),
+    #[error(transparent)]
+    Scalar(#[from] NoJson),
     #[error("blob: {0}")]
     Blob(#[from] CodecError),
     #[error(transparent)]
@@ -169,9 +169,9 @@ pub(super) enum DocsError {
     Encode(#[from] EncodeError),
 }
 
-fn scalar(name: &str, value: &Value) -> Result<Value, DocsError> {
-    query::scalar(name, value)
-        .map_err(|why| DocsError::Scalar(query::unfit(name, &value.to_string(), &why)))
+/// JSON in a variable, as text.
+fn json_of(value: &Value) -> Result<Value, NoJson> {
+    query::json_scalar(value, || value.to_string())
 }
 
 /// A Document from a `StrawberryDocumentInput`, as pydantic takes it.
@@ -223,7 +223,7 @@ fn snake_case(input: &Value) -> Result<Value, DocsError> {
                 true => json!({}),
                 false => json!({"name": "score"}),
             },
-            ("tags", value) => scalar("JSONScalar", value)?,
+            ("tags", value) => json_of(value)?,
             _ => value.clone(),
         };
         let key = match key.as_str() {

@@ -124,24 +124,36 @@ fn count(
     Ok(())
 }
 
-/// A scalar of Jina's own: JSON and base64 are both strings.
-pub(super) fn scalar(name: &str, value: &Value) -> Result<Value, String> {
-    match (name, value) {
-        ("JSONScalar", Value::String(text)) => {
-            serde_json::from_str(text).map_err(|error| error.to_string())
-        }
-        ("JSONScalar", Value::Null) => Ok(Value::Null),
-        ("JSONScalar", _) => Err(format!(
-            "the JSON object must be str, bytes or bytearray, not {}",
-            python_class(value)
-        )),
-        _ => Ok(value.clone()),
-    }
+/// The scalar that holds JSON as text.
+const JSON_SCALAR: &str = "JSONScalar";
+
+/// Why a value is no JSON as text.
+#[derive(Debug, thiserror::Error)]
+#[error("Expected value of type '{JSON_SCALAR}', found {written}; {why}")]
+pub(super) struct NoJson {
+    written: String,
+    why: Unfit,
 }
 
-/// Why a value is none of a scalar.
-pub(super) fn unfit(name: &str, written: &str, why: &str) -> String {
-    format!("Expected value of type '{name}', found {written}; {why}")
+#[derive(Debug, thiserror::Error)]
+enum Unfit {
+    #[error("{0}")]
+    Json(serde_json::Error),
+    #[error("the JSON object must be str, bytes or bytearray, not {0}")]
+    Class(&'static str),
+}
+
+/// The JSON that a value holds as text. `written` is the value as its sender wrote it.
+pub(super) fn json_scalar(
+    value: &Value,
+    written: impl FnOnce() -> String,
+) -> Result<Value, NoJson> {
+    let read = match value {
+        Value::Null => Ok(Value::Null),
+        Value::String(text) => serde_json::from_str(text).map_err(Unfit::Json),
+        other => Err(Unfit::Class(python_class(other))),
+    };
+    read.map_err(|why| NoJson { written: written(), why })
 }
 
 /// The name of the class that a value has in Python.
@@ -178,10 +190,12 @@ fn literal(
         }
         Literal::Variable(_) => Ok(()),
         written => {
-            let name = of.inner_named_type();
-            scalar(name, &json(written)).map(drop).map_err(|why| {
-                let message = unfit(name, &written.serialize().no_indent().to_string(), &why);
-                Box::new(GraphQLError::new(message, value.location(), &document.sources))
+            if of.inner_named_type() != JSON_SCALAR {
+                return Ok(());
+            }
+            let shown = || written.serialize().no_indent().to_string();
+            json_scalar(&json(written), shown).map(drop).map_err(|error| {
+                Box::new(GraphQLError::new(error.to_string(), value.location(), &document.sources))
             })
         }
     }
