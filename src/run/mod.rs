@@ -35,7 +35,8 @@ pub use flows::response_memory;
 pub use live::{Live, Recent, State};
 pub use machine::environment;
 use machine::{cores, host_name, system_clock};
-pub use trials::{Look, Seen, Trials};
+pub use trials::Trials;
+pub use tried::{Look, Seen};
 
 use crate::engine::Stop;
 use crate::engine::examine::{Output, Saves};

@@ -16,7 +16,7 @@ use super::summarize::{Ending, Measured, empty, lost, not_run, summarize, target
 use super::telling::Telling;
 use super::timing::Timing;
 use super::together::{Go, Together};
-use super::trials::Seen;
+use super::tried::{Seen, TRIAL_TELLS_EVERY};
 use super::worker::{self, Order, Ready, Report, WorkerError};
 use super::{Context, seconds};
 use crate::client::{ClientConfig, TraceParent, Unmatched};
@@ -46,9 +46,6 @@ use crate::wire::{Family, Form, Schemas};
 /// Deltas on their way to be merged: some for each worker. A worker that finds no room keeps its
 /// counts and hands them over later, added up.
 const DELTAS_WAITING: usize = 64;
-
-/// A trial is over as soon as it is decided: a second more of each would be much of a search.
-pub(super) const TRIAL_TELLS_EVERY: Duration = Duration::from_millis(250);
 
 /// What the window of an `abort` threshold looks back on.
 const WINDOW_SECONDS: u64 = 10;

@@ -1,7 +1,6 @@
 //! One scenario again and again, each time under another load, against Flows that keep running.
 
 use std::sync::Mutex;
-use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -9,27 +8,10 @@ use super::journal::Entry;
 use super::live::Live;
 use super::summarize::{self, Outline};
 use super::together::{Task, Together};
-use super::tried::Tried;
+use super::tried::{Look, Tried};
 use super::{Context, Options, RunError, scenario};
 use crate::plan::{Connections, Plan};
-use crate::record::Recording;
 use crate::record::summary::ScenarioSummary;
-use crate::record::tally::Counts;
-
-/// What was measured so far.
-#[derive(Clone, Debug)]
-pub struct Seen<'a> {
-    /// All that ended.
-    pub recording: &'a Recording,
-    /// What was counted on responses.
-    pub counts: Counts,
-    /// Since the end of the warmup.
-    pub elapsed: Duration,
-}
-
-/// Looks at what was measured, some times a second and once when all is over. Says whether that is
-/// enough.
-pub type Look = Box<dyn FnMut(&Seen<'_>) -> bool + Send>;
 
 /// Flows that run, for one trial after another.
 pub struct Trials {

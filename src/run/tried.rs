@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{Load, Scenario, Until};
+use crate::record::Recording;
+use crate::record::tally::Counts;
 use crate::schedule::{ArrivalProcess, Pause, Profile, Schedule, Stage};
 
 /// Sent before each trial, where the scenario has no warmup: connections are new, and the first
@@ -13,6 +15,24 @@ const WARMUP: Duration = Duration::from_millis(500);
 
 /// Requests in flight, where the scenario sets no bound.
 const IN_FLIGHT_MAX: usize = 10_000;
+
+/// A trial is over as soon as it is decided: a second more of each would be much of a search.
+pub(crate) const TRIAL_TELLS_EVERY: Duration = Duration::from_millis(250);
+
+/// What was measured so far.
+#[derive(Clone, Debug)]
+pub struct Seen<'a> {
+    /// All that ended.
+    pub recording: &'a Recording,
+    /// What was counted on responses.
+    pub counts: Counts,
+    /// Since the end of the warmup.
+    pub elapsed: Duration,
+}
+
+/// Looks at what was measured, some times a second and once when all is over. Says whether that is
+/// enough.
+pub type Look = Box<dyn FnMut(&Seen<'_>) -> bool + Send>;
 
 /// How a trial differs from its scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

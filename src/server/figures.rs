@@ -159,7 +159,7 @@ fn rounded(value: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::jina::Page;
+    use crate::server::readings::Page;
 
     /// A replica that is done with `count` requests in `seconds` of its time.
     fn pod(name: &str, count: f64, seconds: f64) -> (Place, Counts) {

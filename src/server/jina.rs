@@ -1,19 +1,8 @@
 //! Jina's names for what a pod counts, in its three families (receiving, sending and processing requests),
 //! as a Summary of prometheus_client or as a histogram of OpenTelemetry.
 
-use super::readings::{Counts, Place, Quantity};
+use super::readings::{Counts, Page, Place, Quantity};
 use super::text::{Line, Sample, lines};
-
-/// What a page of metrics says.
-#[derive(Debug, Default)]
-pub(super) struct Page {
-    /// By the place that it is about.
-    pub(super) places: Vec<(Place, Counts)>,
-    /// Of the metrics that were asked for by name: name, value, and whether it only grows.
-    pub(super) named: Vec<(String, f64, bool)>,
-    /// Values of any kind.
-    pub(super) samples: usize,
-}
 
 /// A name without what says which of its values it is, and the quantities of its sum and its count.
 const SUMMARIES: [(&str, Quantity, Option<Quantity>); 6] = [

@@ -5,7 +5,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::jina::Page;
+/// What a page of metrics says.
+#[derive(Debug, Default)]
+pub(super) struct Page {
+    /// By the place that it is about.
+    pub(super) places: Vec<(Place, Counts)>,
+    /// Of the metrics that were asked for by name: name, value, and whether it only grows.
+    pub(super) named: Vec<(String, f64, bool)>,
+    /// Values of any kind.
+    pub(super) samples: usize,
+}
 
 /// What a pod counts, or shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,8 @@ use std::time::Duration;
 use reqwest::redirect;
 use serde::Deserialize;
 
-use super::jina::{self, Page};
+use super::jina;
+use super::readings::Page;
 use super::{Address, Watch};
 use crate::client::{ConfigError, tls_for};
 use crate::error::innermost;

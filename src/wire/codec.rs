@@ -81,6 +81,17 @@ pub enum EncodeError {
     },
 }
 
+/// Why a file was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// A Document that the format has no place for.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The file takes no more.
+    #[error("cannot be written")]
+    Io(#[from] std::io::Error),
+}
+
 /// Why bytes are no message.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {

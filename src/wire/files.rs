@@ -14,10 +14,11 @@ use prost::Message;
 use prost::encoding::decode_varint;
 use serde::de::DeserializeSeed;
 
+pub use super::codec::WriteError;
 use super::json::{self, Dialect, DocumentsSeed};
 use super::proto::{v1::DocumentProto, v2::DocProto};
 use super::writer::Writer;
-use super::{DecodeError, Document, EncodeError, Family, v1, v2};
+use super::{DecodeError, Document, Family, v1, v2};
 
 /// The most that a compressed file may hold: protobuf itself ends at 2 GiB a message.
 const UNPACKED_MAX: u64 = 2 << 30;
@@ -63,17 +64,6 @@ pub enum ReadError {
     /// What is packed with gzip cannot be unpacked.
     #[error("cannot be unpacked")]
     Unpack(#[source] io::Error),
-}
-
-/// Why a file was not written.
-#[derive(Debug, thiserror::Error)]
-pub enum WriteError {
-    /// A Document that the format has no place for.
-    #[error(transparent)]
-    Encode(#[from] EncodeError),
-    /// The file takes no more.
-    #[error("cannot be written")]
-    Io(#[from] io::Error),
 }
 
 impl FileFormat {

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::live::Live;
-use super::trials::{Seen, Trials};
+use super::trials::Trials;
+use super::tried::Seen;
 use super::tried::Tried;
 use crate::capacity::judge::{Evidence, Rule};
 use crate::capacity::objective::Objective;

@@ -7,7 +7,7 @@ use crate::capacity::objective::{Meter, Objective};
 use crate::capacity::search::{Kind, Trial};
 use crate::record::summary::Throughput;
 use crate::record::tally::{Counts, Tally};
-use crate::run::trials::Seen;
+use crate::run::tried::Seen;
 
 /// Blocks in a row in which the objective must hold for a Flow to have recovered.
 const CALM_BLOCKS: usize = 3;

@@ -14,8 +14,8 @@ use crate::run::clocks::Clock;
 use crate::run::examined::Examined;
 use crate::run::journal::{Entry, EntryError, Heard, Told, WORKERS_MAX};
 use crate::run::parts::{Account, Kept, LoadAccount, conclude};
-use crate::run::scenario::TRIAL_TELLS_EVERY;
 use crate::run::summarize::{Ending, Outline};
+use crate::run::tried::TRIAL_TELLS_EVERY;
 use crate::run::until::Until;
 
 /// One scenario of all parts.

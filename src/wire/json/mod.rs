@@ -35,7 +35,7 @@ pub(super) use envelope::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::files::WriteError;
+use super::codec::WriteError;
 use super::{DecodeError, Document, EncodeError, Family};
 
 /// How many Documents within one another are read and written. Reading takes more of the stack than
