@@ -88,8 +88,8 @@ pub(super) fn unusable(saved: &Saved) -> Option<String> {
             EndReason::Aborted | EndReason::Skipped => {
                 Some(format!("`{name}` did not run to its end"))
             }
-            _ if !scenario.validity.valid => {
-                Some(format!("`{name}`: {}", reason::join(&scenario.validity.reasons)))
+            _ if scenario.validity.against_all().next().is_some() => {
+                Some(format!("`{name}`: {}", reason::join(scenario.validity.against_all())))
             }
             _ => None,
         }
@@ -108,8 +108,9 @@ pub(super) fn keep(folder: &Path, name: &str, saved: &Saved) -> Result<(), Probl
 
 fn told(summary: &Summary) -> String {
     let scenario = |scenario: &crate::record::summary::ScenarioSummary| {
-        let (p50, p99) = (scenario.response_time_ms.p50, scenario.response_time_ms.p99);
-        format!("{} p50 {}, p99 {}", scenario.name, latency(p50), latency(p99))
+        let time = &scenario.response_time_ms;
+        let (p50, p99) = (latency(time.p50), latency(time.told_p99()));
+        format!("{} p50 {p50}, p99 {p99}", scenario.name)
     };
     summary.scenarios.iter().map(scenario).collect::<Vec<_>>().join("; ")
 }

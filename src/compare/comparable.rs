@@ -80,8 +80,8 @@ pub(super) fn differences(
             if !ended(scenario) {
                 let text = format!("in {} it did not run to its end", saved.label);
                 add(Some(name), "end", Code::NotRun, text);
-            } else if !scenario.validity.valid {
-                let reasons = reason::join(&scenario.validity.reasons);
+            } else if scenario.validity.against_all().next().is_some() {
+                let reasons = reason::join(scenario.validity.against_all());
                 let text = format!("in {} it is not valid: {reasons}", saved.label);
                 add(Some(name), "validity", Code::RunInvalid, text);
             }

@@ -15,6 +15,7 @@ use super::{CompareError, Saved, comparable, names};
 use crate::metric::Metric;
 use crate::random::Key;
 use crate::record::summary::Environment;
+use crate::record::validity::can_tell;
 use crate::stats::median;
 
 /// The schema of a saved trend.
@@ -185,7 +186,10 @@ fn rows(name: &str, results: &[Saved], effect_min: f64) -> Result<Vec<Series>, C
     };
     let load = results.iter().rev().find_map(of_name).unwrap_or_default();
     let rows = metrics.map(|metric: Metric| {
-        let finite = |run: &Run| run.value(&metric).filter(|value| value.is_finite());
+        // A percentile of too few requests is that of one or two of them.
+        let told =
+            |run: &Run| metric.quantile().is_none_or(|of| can_tell(of.get(), run.count(&metric)));
+        let finite = |run: &Run| run.value(&metric).filter(|value| value.is_finite() && told(run));
         let values: Vec<Option<f64>> =
             runs.iter().map(|run| run.as_ref().and_then(finite)).collect();
         let places: Vec<usize> = (0..values.len()).filter(|at| values[*at].is_some()).collect();

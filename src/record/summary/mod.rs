@@ -353,6 +353,13 @@ pub struct Validity {
     pub reasons: Vec<Reason>,
 }
 
+impl Validity {
+    /// The reasons that concern all figures, not only those of one threshold.
+    pub(crate) fn against_all(&self) -> impl Iterator<Item = &Reason> {
+        self.reasons.iter().filter(|reason| !reason.code.is_of_one_condition())
+    }
+}
+
 /// The target of the requests.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TargetSummary {
