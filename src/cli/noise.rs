@@ -102,11 +102,14 @@ async fn run(args: &Args) -> Result<Exit, Problem> {
         set_aside(&results, &args.out).map_err(not_written)?;
     }
     let Some(reason) = given_up else { return Ok(Exit::Passed) };
-    let made = results.len();
+    let (made, unused) = (results.len(), args.out.join(UNUSED));
+    let (runs, unused) = (args.runs, unused.display());
+    let kept = match made < RUNS_MIN {
+        true => format!("a noise profile needs {RUNS_MIN}, so all are in `{unused}`"),
+        false => format!("the others are in `{unused}`"),
+    };
     print::tell(format_args!(
-        "inconclusive: {made} of {} runs can be used, the others are in `{}`; the last: {reason}",
-        args.runs,
-        args.out.join(UNUSED).display()
+        "inconclusive: {made} of {runs} runs can be used, {kept}; the last that cannot: {reason}"
     ));
     Ok(args.inconclusive.exit())
 }
