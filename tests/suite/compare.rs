@@ -230,6 +230,23 @@ fn what_cannot_be_compared_is_refused_or_forced_visibly() {
 }
 
 #[test]
+fn too_few_requests_for_a_threshold_do_not_keep_other_figures_from_a_gate() {
+    let place = Place::new();
+    place.save("base.json", result(1.0, 0));
+    let mut other = result(1.0, 1);
+    other.scenarios[0].validity.valid = false;
+    other.scenarios[0].validity.reasons =
+        vec![Reason::plain(Code::TooFewRequests, "too few requests for p99")];
+    place.save("other.json", other);
+    place.run(&["compare", "base.json", "--", "other.json", "--gate", "p50 +50%"]).ends(0);
+    // What is allowed is told as it was asked for.
+    place
+        .run(&["compare", "base.json", "--", "other.json", "--gate", "p50 +5s"])
+        .ends(0)
+        .says("+5s");
+}
+
+#[test]
 fn each_difference_that_forbids_to_compare_is_named_with_both_values() {
     type Change = fn(&mut Summary);
     let changes: [(Change, &str); 11] = [

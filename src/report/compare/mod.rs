@@ -193,7 +193,7 @@ fn sentence(gate: &GateResult) -> String {
         };
     };
     let (by, around) = (guess(of), around(of));
-    let allowed = change(of.unit, gate.allowed);
+    let allowed = allowance(gate, of.unit);
     if of.change.is_none() {
         return match (of.base, of.candidate) {
             (Some(_), None) => "failures have taken its place in the candidate".into(),
@@ -223,6 +223,16 @@ fn sentence(gate: &GateResult) -> String {
                 false => format!("changed by {by} ({around}), but {reason}"),
             }
         }
+    }
+}
+
+/// What a gate allows: as a share of the base, or as it is written where it is more than that, such as
+/// `+10% +2ms`.
+fn allowance(gate: &GateResult, unit: &str) -> String {
+    let written: Vec<&str> = gate.gate.split_whitespace().skip(1).collect();
+    match written.iter().all(|part| part.ends_with('%')) {
+        true => change(unit, gate.allowed),
+        false => written.join(" "),
     }
 }
 
