@@ -14,17 +14,47 @@ use crate::report::{self, Format};
 pub(super) const REPORTS: [(&str, Format); 2] =
     [("report.json", Format::Json), ("report.html", Format::Html)];
 
-/// `reports/<suite>-<UTC time>`, with a number appended if that exists.
-pub(super) fn default_folder(suite: &str) -> PathBuf {
+/// The folder of a command's reports.
+pub(super) struct Folder {
+    pub(super) path: PathBuf,
+    /// The folders that were created for it, the outermost first.
+    pub(super) made: Vec<PathBuf>,
+}
+
+impl Folder {
+    /// The one that was named, which need not exist, or else a new one that no other command has.
+    pub(super) fn claim(out: Option<&Path>, suite: &str) -> Result<Folder, Problem> {
+        match out {
+            Some(out) => Ok(Folder { path: out.to_owned(), made: Vec::new() }),
+            None => default_folder(suite),
+        }
+    }
+}
+
+/// Creates `reports/<suite>-<UTC time>`, with a number appended if that exists.
+fn default_folder(suite: &str) -> Result<Folder, Problem> {
     let safe = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' };
     let suite: String = suite.chars().map(safe).take(100).collect();
     let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
     let folder = Path::new("reports").join(format!("{suite}-{time}"));
     let numbered = |n: u32| Path::new("reports").join(format!("{suite}-{time}-{n}"));
-    std::iter::once(folder.clone())
-        .chain((2..1000).map(numbered))
-        .find(|folder| !folder.exists())
-        .unwrap_or(folder)
+    let reports = Path::new("reports");
+    let mut made = Vec::new();
+    if !reports.exists() {
+        create(reports)?;
+        made.push(reports.to_owned());
+    }
+    for folder in std::iter::once(folder.clone()).chain((2..1000).map(numbered)) {
+        match std::fs::create_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (),
+            Err(error) => return Err(not_created(&folder, &error)),
+            Ok(()) => {
+                made.push(folder.clone());
+                return Ok(Folder { path: folder, made });
+            }
+        }
+    }
+    Ok(Folder { path: folder, made })
 }
 
 /// Creates the folder of `--out`.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::exit::{Exit, of_run};
-use super::folder::{self, default_folder};
+use super::folder::{self, Folder};
 use super::print;
 use super::problem::{Problem, not_written};
 use crate::report;
@@ -47,7 +47,7 @@ fn run(args: &Args) -> Result<Exit, Problem> {
         journals.extend(found(path)?);
     }
     let summary = merge(&journals).map_err(|error| Problem::caused(Exit::Usage, &error))?;
-    let out = args.out.clone().unwrap_or_else(|| default_folder(&summary.suite));
+    let out = Folder::claim(args.out.as_deref(), &summary.suite)?.path;
     folder::create(&out)?;
     let paths = folder::write(&out, &summary).map_err(not_written)?;
     let format = print::format(args.json, args.quiet);

@@ -155,6 +155,10 @@ struct AtHand {
 
 impl AtHand {
     fn of(path: &Path) -> Result<AtHand, Problem> {
+        // Of a folder, the result in it.
+        let names = ["report.json", "capacity.json", "journal.jsonl"];
+        let within = names.map(|name| path.join(name)).into_iter().find(|file| file.is_file());
+        let path = within.as_deref().unwrap_or(path);
         let streams = std::fs::metadata(path).is_ok_and(|file| !file.is_file() && !file.is_dir());
         let kept = streams.then(|| keep(path)).transpose().map_err(|error| {
             let path = path.display();

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::comparison::{self, Baseline, COMPARISONS, Judging};
 use super::exit::{Exit, of_run};
-use super::folder::{self, REPORTS, default_folder, saved_over};
+use super::folder::{self, Folder, REPORTS, saved_over};
 use super::live::show;
 use super::machine::limits;
 use super::meet::{self, Parts};
@@ -57,7 +57,7 @@ pub(super) struct Args {
     /// Begin at this time, as 2026-12-01T12:00:00Z. Connections are opened and Documents made before
     #[arg(long, value_name = "TIME", value_parser = timestamp)]
     at: Option<Timestamp>,
-    /// Send with so many threads, whatever scenarios say
+    /// Number of sending threads, instead of what scenarios say
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
     workers: Option<u64>,
     /// Write the reports into this folder, those of a part into a folder in it [default:
@@ -112,13 +112,14 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     let stop = Stop::default();
     watch_signals(stop.clone(), args.quiet);
     let views = args.views.open(&stop)?;
-    let out = args.out.clone().unwrap_or_else(|| default_folder(&plan.secrets.mask(&plan.name)));
+    let Folder { path: out, made } =
+        Folder::claim(args.out.as_deref(), &plan.secrets.mask(&plan.name))?;
     let mut folder = out.clone();
     if !part.is_whole() {
         folder.push(part.name());
     }
     let own = if part.is_whole() || !whole_here { &REPORTS[..] } else { &[] };
-    let (mut files, journal) = Files::open(&folder, own).map_err(not_written)?;
+    let (mut files, journal) = Files::open(&folder, own, made).map_err(not_written)?;
     if !part.is_whole() {
         files.keep_journal();
     }
@@ -195,6 +196,12 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     let baseline = baseline.filter(|_| of_run(&summary) != Exit::Interrupted && written.is_ok());
     let judged = baseline.map(|base| base.judge(summary.clone(), &folder, !args.only.is_empty()));
     let comparison = judged.as_ref().and_then(|judged| judged.as_ref().ok());
+    if judged.is_none() && written.is_ok() {
+        // The comparison of an earlier run would stand next to figures that it is not about.
+        for name in COMPARISONS {
+            let _ = std::fs::remove_file(folder.join(name));
+        }
+    }
     // If stdout cannot be written, the files are still complete.
     let told = match printed {
         // Its journal is there already.

@@ -44,11 +44,13 @@ impl Files {
     pub(crate) fn open(
         folder: &Path,
         reports: &[(&str, Format)],
+        mut made: Vec<PathBuf>,
     ) -> Result<(Files, File), FilesError> {
         let missing =
             folder.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
-        let mut made: Vec<PathBuf> = missing.map(Path::to_owned).collect();
-        made.reverse();
+        let before = made.len();
+        made.extend(missing.map(Path::to_owned));
+        made[before..].reverse();
         std::fs::create_dir_all(folder)
             .map_err(|source| FilesError { path: folder.into(), source })?;
         let reports = reports.iter().map(|(name, format)| (*format, folder.join(name)));
@@ -160,7 +162,8 @@ pub(crate) fn whole(
     }
     let folder = folder.unwrap_or(Path::new("."));
     let temporary = tempfile::Builder::new().prefix(".").suffix(".part").tempfile_in(folder);
-    let mut file = temporary.map_err(error)?;
+    // Without the name of the temporary file, which means nothing to anybody.
+    let mut file = temporary.map_err(|failed| error(failed.kind().into()))?;
     fill(&mut file, write).map_err(error)?;
     file.persist(path).map_err(|failed| error(failed.error))?;
     Ok(())
@@ -210,7 +213,7 @@ mod tests {
     fn a_journal_of_a_run_that_was_killed_is_never_written_over() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("journal.jsonl"), "all that is left").unwrap();
-        let (files, _) = Files::open(folder.path(), &[]).unwrap();
+        let (files, _) = Files::open(folder.path(), &[], Vec::new()).unwrap();
         assert!(files.journal().ends_with("journal-2.jsonl"));
         files.write(&Summary::default()).unwrap();
         let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();

@@ -180,6 +180,21 @@ fn without_out_reports_go_into_a_folder_of_their_own() {
 }
 
 #[test]
+fn a_folder_may_stand_for_the_result_in_it_and_keeps_no_comparison_of_an_earlier_run() {
+    let place = suite("load: {clients: 1, requests: 20}");
+    place.run(&["--out", "base"]).ends(0);
+    place.run(&["--out", "out", "--baseline", "base", "--gate", "error_rate +1%"]);
+    assert!(place.path("out/comparison.json").exists());
+    place.run(&["--out", "out"]).ends(0);
+    for ending in ["json", "html", "md", "xml"] {
+        assert!(!place.path(&format!("out/comparison.{ending}")).exists());
+    }
+    let ran =
+        Ran::new(place.any(&["report", "out", "--format", "markdown"]).output().expect("ran"));
+    assert!(ran.ends(0).out.contains("echo"), "{}", ran.out);
+}
+
+#[test]
 fn a_threshold_that_does_not_hold_ends_1_and_says_what_it_is() {
     let place = suite("load: {clients: 1, requests: 20}\nthresholds: [requests > 100]");
     let ran = place.run(&["--out", "out"]);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::exit::Exit;
-use super::folder::{default_folder, refuse_saves};
+use super::folder::{Folder, refuse_saves};
 use super::meet::{self, Parts};
 use super::print;
 use super::problem::{Problem, not_written};
@@ -167,7 +167,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
 
 /// Creates the folder of the reports, and checks that they can be written.
 fn prepared(args: &Args, suite: &str) -> Result<PathBuf, Problem> {
-    let folder = args.out.clone().unwrap_or_else(|| default_folder(suite));
+    let folder = Folder::claim(args.out.as_deref(), suite)?.path;
     report::capacity::prepare(&folder).map_err(not_written)?;
     Ok(folder)
 }
