@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Sequence, Union
+from typing import Sequence
 
 from flowbench._comparison import Comparison
 from flowbench._errors import error_of
-from flowbench._process import StrPath, output
-from flowbench._results import Result, as_files
-
-Side = Union[Result, StrPath, Sequence[Union[Result, StrPath]]]
+from flowbench._process import StrPath, output, words
+from flowbench._results import Side, as_files
 
 
 def compare(
     base: Side,
     candidate: Side,
-    gates: Sequence[str] = (),
+    gates: Sequence[str] | str = (),
     *,
     inconclusive: str = "fail",
     noise: StrPath | None = None,
@@ -31,7 +29,7 @@ def compare(
     Results that cannot be compared are the exception `FlowbenchError` with `exit_code` 4.
     """
     options = ["--inconclusive", inconclusive]
-    for gate in gates:
+    for gate in words(gates):
         options += ["--gate", gate]
     if noise is not None:
         options += ["--noise", os.fspath(noise)]
@@ -46,13 +44,9 @@ def compare(
 
 
 def _compared(base: Side, candidate: Side, options: Sequence[str]) -> bytes:
-    with as_files(_several(base)) as ours, as_files(_several(candidate)) as theirs:
+    with as_files(base) as ours, as_files(candidate) as theirs:
         code, data, said = output(["compare", *ours, "--", *theirs, *options])
     # 1 and 4 are verdicts, unless there is nothing that has one.
     if code in (0, 1, 4) and data:
         return data
     raise error_of(code, said)
-
-
-def _several(side: Side) -> Sequence[Result | StrPath]:
-    return [side] if isinstance(side, (Result, str, os.PathLike)) else side

@@ -72,11 +72,15 @@ class Comparison:
 
     @property
     def gates(self) -> pd.DataFrame:
-        """A row for each gate. A list of dicts where pandas is not installed."""
+        """A row for each gate, with how its metric changed. A list of dicts where pandas is not installed."""
         rows = []
         for gate in self:
-            row = {"scenario": gate.scenario, **gate.data}
+            change = gate.data.get("change") or {}
+            row: dict[str, Any] = {"scenario": gate.scenario, "gate": gate.gate}
             row["verdict"] = str(gate.verdict)
+            for name in ("base", "candidate", "unit", "change", "low", "high"):
+                row[name] = change.get(name)
+            row["runs_needed"] = gate.data.get("runs_needed")
             row["reason"] = gate.reason.text if gate.reason else None
             rows.append(row)
         return _tables.frame(rows)

@@ -9,7 +9,7 @@ import zlib
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Mapping
 
-from flowbench._tables import frame
+from flowbench._tables import frame, told
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,8 +131,7 @@ class Distribution:
 
     def plot(self, ax: Any = None, **style: Any) -> Any:
         """Draws latency over the percentile, spaced by nines, with matplotlib; returns the axes."""
-        import matplotlib.pyplot as plt
-
+        plt = pyplot()
         if ax is None:
             _, ax = plt.subplots()
         seen, shares, values = 0, [], []
@@ -152,13 +151,25 @@ class Distribution:
         return ax
 
     def __repr__(self) -> str:
-        def shown(value: float | None) -> str:
+        def shown(name: str) -> str:
+            value = told(self._data, name)
             return "–" if value is None else f"{value:.3g} ms"
 
         return (
-            f"<Distribution of {self.count:,}: p50 {shown(self.p50)}, p99 {shown(self.p99)}, "
-            f"max {shown(self.max)}>"
+            f"<Distribution of {self.count:,}: p50 {shown('p50')}, p99 {shown('p99')}, "
+            f"max {shown('max')}>"
         )
+
+
+def pyplot() -> Any:
+    """matplotlib, which draws."""
+    try:
+        import matplotlib.pyplot
+    except ImportError:
+        raise ImportError(
+            "charts need matplotlib: pip install 'jina-flowbench[notebook]'"
+        ) from None
+    return matplotlib.pyplot
 
 
 def decode(text: str) -> list[Bucket]:

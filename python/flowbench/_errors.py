@@ -93,7 +93,8 @@ class NotPassed(FlowbenchError):
     """A run or comparison did not pass, and `check=True` asked for an exception."""
 
     def __init__(self, message: str, verdict: str) -> None:
-        super().__init__(message)
+        codes = {"failed": 1, "regressed": 1, "not_reached": 3, "inconclusive": 4, "interrupted": 130}
+        super().__init__(message, exit_code=codes.get(verdict))
         self.verdict = verdict
 
 

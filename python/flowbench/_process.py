@@ -13,8 +13,9 @@ from flowbench._binary import find_binary
 
 StrPath = Union[str, "os.PathLike[str]"]
 
-#: How much of what a program says is kept for messages.
-LINES_KEPT = 400
+#: How much of what a program says is kept for messages: lines at the beginning, where a suite's mistakes are, and at
+#: the end.
+LINES_KEPT = 3000, 400
 
 
 class Process:
@@ -43,7 +44,8 @@ class Process:
             start_new_session=True,
         )
         self._watchdog = _watch(self._child.pid)
-        self._lines: deque[str] = deque(maxlen=LINES_KEPT)
+        self._first: list[str] = []
+        self._last: deque[str] = deque(maxlen=LINES_KEPT[1])
         #: How many lines it has said so far.
         self.said = 0
         assert self._child.stderr is not None
@@ -59,7 +61,8 @@ class Process:
 
     def _read(self, stderr: IO[bytes]) -> None:
         for line in stderr:
-            self._lines.append(line.decode(errors="replace").rstrip("\r\n"))
+            lines = self._first if len(self._first) < LINES_KEPT[0] else self._last
+            lines.append(line.decode(errors="replace").rstrip("\r\n"))
             self.said += 1
         stderr.close()
 
@@ -71,13 +74,13 @@ class Process:
 
     def lines(self, since: int = 0) -> list[str]:
         """What it said on stderr after so many lines."""
-        kept = list(self._lines)
+        kept = [*self._first, *self._last]
         return kept[max(0, len(kept) - (self.said - since)) :]
 
     @property
     def text(self) -> str:
-        """All that it said on stderr, or the end of it."""
-        return "\n".join(self._lines)
+        """All that it said on stderr, or the beginning and the end of it."""
+        return "\n".join([*self._first, *self._last])
 
     @property
     def code(self) -> int | None:
@@ -133,6 +136,11 @@ def _watch(pid: int) -> subprocess.Popen[bytes] | None:
         )
     except OSError:
         return None
+
+
+def words(given: Sequence[str] | str) -> list[str]:
+    """One word or several."""
+    return [given] if isinstance(given, str) else list(given)
 
 
 def output(arguments: Sequence[str], *, input: str | None = None) -> tuple[int, bytes, str]:

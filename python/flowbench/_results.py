@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence, Union
 
 from flowbench import _tables
 from flowbench._comparison import Comparison
-from flowbench._distribution import Distribution
+from flowbench._distribution import Distribution, pyplot
 from flowbench._errors import FlowbenchError, NotPassed, error_of
 from flowbench._process import StrPath, output
 from flowbench._verdicts import Reason, Verdict, kind_of, verdict_of
@@ -137,7 +137,7 @@ class Scenario:
 
     @property
     def row(self) -> dict[str, Any]:
-        """Its line of `Result.scenarios`."""
+        """Its line of `Result.scenarios`. Percentiles that it has too few requests for are None."""
         throughput = self.data["throughput"]
         row: dict[str, Any] = {
             "name": self.name,
@@ -152,15 +152,15 @@ class Scenario:
             "documents_per_s": throughput["documents_per_s"],
         }
         for name in ("mean", "p50", "p90", "p95", "p99", "max"):
-            row[f"{name}_ms"] = self.data["response_time_ms"].get(name)
+            row[f"{name}_ms"] = _tables.told(self.data["response_time_ms"], name)
         for name in ("p50", "p99"):
-            row[f"service_{name}_ms"] = self.data["service_time_ms"].get(name)
+            row[f"service_{name}_ms"] = _tables.told(self.data["service_time_ms"], name)
         for key, value in self.data.get("matrix", {}).items():
             row[f"matrix.{key}"] = value
         return row
 
     def __repr__(self) -> str:
-        p99 = _tables.number(self.response_time.p99)
+        p99 = _tables.number(_tables.told(self.data["response_time_ms"], "p99"))
         return f"<Scenario {self.name!r}: {self.verdict}, {self.requests:,} requests, p99 {p99} ms>"
 
 
@@ -215,6 +215,9 @@ class Result:
     def __len__(self) -> int:
         return len(self.data["scenarios"])
 
+    def __contains__(self, name: object) -> bool:
+        return any(scenario.name == name for scenario in self)
+
     def __getitem__(self, name: str) -> Scenario:
         return self.scenario(name)
 
@@ -265,8 +268,7 @@ class Result:
 
     def plot(self, scenario: str | None = None) -> Any:
         """Draws response times and throughput over time with matplotlib; returns the figure."""
-        import matplotlib.pyplot as plt
-
+        plt = pyplot()
         chosen = self.scenario(scenario)
         seconds = chosen.timeline
         t = [second["t_s"] for second in seconds]
@@ -382,9 +384,15 @@ def _json(data: bytes) -> Mapping[str, Any]:
     return read
 
 
+#: What may be given where results are wanted: a `Result`, a `report.json`, a folder of results, or a list of these.
+Side = Union[Result, StrPath, Sequence[Union[Result, StrPath]]]
+
+
 @contextmanager
-def as_files(results: Sequence[Result | StrPath]) -> Iterator[list[str]]:
-    """Results, each as a path that the program reads."""
+def as_files(results: Side) -> Iterator[list[str]]:
+    """A result or several, each as a path that the program reads."""
+    if isinstance(results, (Result, str, os.PathLike)):
+        results = [results]
     with tempfile.TemporaryDirectory() as folder:
         paths = []
         for number, result in enumerate(results):

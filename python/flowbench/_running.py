@@ -13,10 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Mapping, Sequence, Union
 
-from flowbench._errors import FlowbenchError, Problem, error_of, problems_in
-from flowbench._process import Process, StrPath, output
+from flowbench._errors import FlowbenchError, Problem, SuiteError, error_of, problems_in
+from flowbench._process import Process, StrPath, output, words
 from flowbench._progress import Progress, progress_of
-from flowbench._results import Result, as_files, load
+from flowbench._results import Result, Side, as_files, load
 
 Suite = Union[StrPath, Mapping[str, Any]]
 #: A suite on stdin.
@@ -127,10 +127,10 @@ def start(
     suite: Suite,
     *,
     set: Mapping[str, Any] | None = None,
-    only: Sequence[str] = (),
+    only: Sequence[str] | str = (),
     out: StrPath | None = None,
-    baseline: Sequence[Result | StrPath] = (),
-    gates: Sequence[str] = (),
+    baseline: Side = (),
+    gates: Sequence[str] | str = (),
     env: Mapping[str, str] | None = None,
 ) -> Run:
     """Starts a run and returns at once. The arguments are those of `run`."""
@@ -139,23 +139,24 @@ def start(
     # A result that an earlier run left there is not the one of this run.
     for name in ("report.json", "comparison.json"):
         if (folder / name).exists():
-            raise FlowbenchError(
-                f"`out`: there is a result in {folder} already; give each run a folder of its own"
+            raise SuiteError(
+                f"`out`: there is a result in {folder} already; give each run a folder of its own",
+                exit_code=2,
             )
     arguments = ["run", path, "--out", str(folder), "--json"]
     for key, value in (set or {}).items():
         arguments += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
-    for name in only:
+    for name in words(only):
         arguments += ["--only", name]
-    for gate in gates:
+    for gate in words(gates):
         arguments += ["--gate", gate]
     with as_files(baseline) as files:
         for file in files:
             arguments += ["--baseline", file]
         process = Process(arguments, input=text, env=env)
         started = Run(process, folder)
-        if any(isinstance(result, Result) and result.folder is None for result in baseline):
-            # Its file goes when the block ends; the program reads it before it begins.
+        if files:
+            # Those of results without a folder go when the block ends; the program reads them before it begins.
             while started.running and not started._begun():
                 time.sleep(_INTERVAL_S / 10)
     return started
@@ -165,10 +166,10 @@ def run(
     suite: Suite,
     *,
     set: Mapping[str, Any] | None = None,
-    only: Sequence[str] = (),
+    only: Sequence[str] | str = (),
     out: StrPath | None = None,
-    baseline: Sequence[Result | StrPath] = (),
-    gates: Sequence[str] = (),
+    baseline: Side = (),
+    gates: Sequence[str] | str = (),
     env: Mapping[str, str] | None = None,
     progress: bool | None = None,
     check: bool = False,
@@ -233,9 +234,12 @@ def _folder(suite: Suite) -> Path:
     named = Path(suite).stem if isinstance(suite, (str, os.PathLike)) else suite.get("name", "suite")
     name = re.sub(r"[^\w.-]", "-", str(named))[:100]
     stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-    folder = Path("reports") / f"{name}-{stamp}"
-    number = 2
-    while folder.exists():
-        folder = folder.with_name(f"{name}-{stamp}-{number}")
-        number += 1
+    for number in range(1, 1000):
+        folder = Path("reports") / (f"{name}-{stamp}-{number}" if number > 1 else f"{name}-{stamp}")
+        try:
+            # Whoever makes it has it: runs that begin at the same time each get one of their own.
+            folder.mkdir(parents=True)
+            break
+        except FileExistsError:
+            pass
     return folder

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Mapping, Sequence
 
 from flowbench._errors import FlowbenchError, error_of
-from flowbench._process import Process, StrPath
+from flowbench._process import Process, StrPath, words
 from subprocess import PIPE
 
 #: How long requests in flight may take when it is stopped: flowbench itself waits 30 s.
@@ -80,7 +80,7 @@ class Flow:
 def serve(
     config: StrPath | Mapping[str, Any] | None = None,
     *,
-    protocols: Sequence[str] | None = None,
+    protocols: Sequence[str] | str | None = None,
     family: str | None = None,
     ports: Sequence[int] | None = None,
     log: StrPath | None = None,
@@ -92,7 +92,7 @@ def serve(
     """
     arguments = ["serve"]
     if protocols is not None:
-        arguments += ["--protocol", ",".join(protocols)]
+        arguments += ["--protocol", ",".join(words(protocols))]
     if ports is not None:
         arguments += ["--port", ",".join(str(port) for port in ports)]
     if family is not None:
@@ -103,7 +103,7 @@ def serve(
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "flow.json"
             file.write_text(json.dumps(_absolute(config), indent=2))
-            return _started([*arguments, "--config", str(file)])
+            return _started([*arguments, "--config", str(file)], {str(file): "config"})
     if config is not None:
         arguments += ["--config", os.fspath(config)]
     return _started(arguments)
@@ -119,7 +119,8 @@ def _absolute(config: Mapping[str, Any]) -> dict[str, Any]:
     return whole
 
 
-def _started(arguments: Sequence[str]) -> Flow:
+def _started(arguments: Sequence[str], shown: Mapping[str, str] = {}) -> Flow:
+    """`shown`: what files are called in messages that the user never wrote."""
     process = Process(arguments, stdout=PIPE)
     try:
         # All addresses are written at once, when all of them answer.
@@ -130,6 +131,9 @@ def _started(arguments: Sequence[str]) -> Flow:
     if not told:
         code = process.wait()
         process.stdout.close()
-        raise error_of(code, process.text)
+        text = process.text
+        for file, name in shown.items():
+            text = text.replace(file, name)
+        raise error_of(code, text)
     addresses = {_SCHEMES[line.split("://")[0]]: line for line in told.splitlines()}
     return Flow(process, addresses)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Sequence
+from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Mapping, Sequence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +28,14 @@ class Rows(List[Dict[str, Any]]):
             return number(value) if isinstance(value, float) else "–" if value is None else str(value)
 
         return names, [[cell(row.get(name)) for name in names] for row in self]
+
+    def __getitem__(self, key: Any) -> Any:
+        """A column by its name, columns by a list of names, or a row by its number."""
+        if isinstance(key, str):
+            return [row[key] for row in self]
+        if isinstance(key, list):
+            return Rows({name: row[name] for name in key} for row in self)
+        return super().__getitem__(key)
 
     def __str__(self) -> str:
         names, rows = self._cells()
@@ -69,6 +77,13 @@ _NEEDED = {50: 11, 90: 64, 95: 130, 99: 662}
 def certified(value: float | None, percentile: int, requests: int) -> str:
     """A percentile in milliseconds for people; a dash where there are too few requests for it."""
     return f"{number(value)} ms" if value and requests >= _NEEDED[percentile] else "–"
+
+
+def told(times: Mapping[str, Any], name: str) -> float | None:
+    """A figure of a distribution by its name; None for a percentile that has too few requests."""
+    needed = _NEEDED.get(int(name[1:]), 0) if name[1:].isdigit() else 0
+    value: float | None = times.get(name)
+    return value if times.get("count", 0) >= needed else None
 
 
 def percent(share: float | None) -> str:

@@ -14,8 +14,8 @@ import pytest
 
 if TYPE_CHECKING:
     from flowbench import Comparison, Flow, Result
-    from flowbench._comparing import Side
     from flowbench._process import StrPath
+    from flowbench._results import Side
     from flowbench._running import Suite
 
 _POLICIES = ("fail", "skip", "pass")
@@ -52,9 +52,9 @@ class Bench:
         suite: Suite,
         *,
         set: Mapping[str, Any] | None = None,
-        only: Sequence[str] = (),
-        baseline: Sequence[Result | StrPath] = (),
-        gates: Sequence[str] = (),
+        only: Sequence[str] | str = (),
+        baseline: Side = (),
+        gates: Sequence[str] | str = (),
         env: Mapping[str, str] | None = None,
         out: StrPath | None = None,
         check: bool = True,
@@ -79,7 +79,7 @@ class Bench:
         self,
         base: Side,
         candidate: Side,
-        gates: Sequence[str] = (),
+        gates: Sequence[str] | str = (),
         *,
         noise: StrPath | None = None,
         force: bool = False,

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 from typing import Callable
@@ -224,3 +225,54 @@ def test_the_program_is_named_or_found(tmp_path: Path, monkeypatch: pytest.Monke
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert said.stdout.startswith("flowbench ")
+
+
+def test_runs_that_begin_together_have_a_folder_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    results: dict[int, fb.Result] = {}
+
+    def go(requests: int) -> None:
+        results[requests] = fb.run(suite(clients=1, requests=requests), progress=False)
+
+    threads = [threading.Thread(target=go, args=(requests,)) for requests in (3, 5, 7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {n: result["search"].requests for n, result in results.items()} == {3: 3, 5: 5, 7: 7}
+    assert len({result.folder for result in results.values()}) == 3
+
+
+def test_the_first_of_many_mistakes_is_told_first() -> None:
+    whole = suite()
+    whole["scenarios"] = [{**whole["scenarios"][0], "name": f"s{n}", "bad": 1} for n in range(150)]
+    with pytest.raises(fb.SuiteError) as raised:
+        fb.run(whole)
+    assert raised.value.line == fb.check(whole)[0].line
+    assert len(raised.value.problems) >= 100
+
+
+def test_words_need_no_list(tmp_path: Path) -> None:
+    result = fb.run(suite(clients=1, requests=3), only="search", out=tmp_path / "out")
+    assert "search" in result and "index" not in result
+    with fb.serve(protocols="grpc") as flow:
+        assert list(flow.addresses) == ["grpc"]
+
+
+def test_percentiles_of_too_few_requests_are_empty(tmp_path: Path) -> None:
+    search = fb.run(suite(clients=1, requests=20), out=tmp_path / "out")["search"]
+    assert search.row["p50_ms"] is not None and search.row["p99_ms"] is None
+    assert "p99 –" in repr(search) and "p99 –" in repr(search.response_time)
+
+
+def test_an_exception_has_the_exit_code_of_the_program(tmp_path: Path) -> None:
+    failing = suite(clients=1, requests=20)
+    failing["scenarios"][0]["thresholds"] = ["p50 < 1us"]
+    with pytest.raises(fb.NotPassed) as raised:
+        fb.run(failing, out=tmp_path / "out", check=True)
+    assert raised.value.exit_code == 1
+    with pytest.raises(fb.SuiteError, match="already") as taken:
+        fb.run(failing, out=tmp_path / "out")
+    assert taken.value.exit_code == 2
