@@ -103,11 +103,37 @@ const FOREIGN: &[Foreign] = &[
     Foreign {
         keys: &["gracefulStop", "gracefulRampDown"],
         tool: "k6",
-        instead: &[("grace", "`grace: 10s`")],
+        instead: &[("grace", "`grace: 10s`"), ("clients", "`grace: 10s` beside `load`")],
     },
-    Foreign { keys: &["startTime"], tool: "k6", instead: &[("start", "`start: 10s`")] },
+    Foreign { keys: &["stop_timeout"], tool: "Locust", instead: &[("grace", "`grace: 10s`")] },
     Foreign {
-        keys: &["checks", "expect", "asserts", "assertions"],
+        keys: &["startTime"],
+        tool: "k6",
+        instead: &[("start", "`start: 10s`"), ("clients", "`start: 10s` beside `load`")],
+    },
+    Foreign {
+        keys: &["abortOnFail"],
+        tool: "k6",
+        instead: &[
+            ("abort", "`abort: true`"),
+            ("thresholds", "`thresholds: [{that: error_rate < 1%, abort: true}]`"),
+        ],
+    },
+    Foreign {
+        keys: &["group"],
+        tool: "k6",
+        instead: &[("steps", "`steps: [{name: login, …}, {name: search, …}]`")],
+    },
+    Foreign {
+        keys: &["index", "query"],
+        tool: "Jina's stress test",
+        instead: &[
+            ("on", "`on: /index`, with `documents`"),
+            ("scenarios", "`scenarios: [{name: index, on: /index, documents: {…}}]`"),
+        ],
+    },
+    Foreign {
+        keys: &["check", "checks", "expect", "asserts", "assertions"],
         tool: "",
         instead: &[("assert", "`assert: ['response.docs | length == 1']`")],
     },
