@@ -6,8 +6,8 @@ use std::io;
 use super::best::{groups, rows};
 use super::escape::{markdown as text, markdown_code as code, markdown_cut};
 use super::words::{
-    actual, answer, apart, choices, count, end, latency, outcome, percent, rate, time, verdict,
-    without_pauses,
+    actual, answer, apart, caveat, choices, count, end, latency, outcome, percent, rate, time,
+    verdict, without_pauses,
 };
 use crate::record::summary::{ScenarioSummary, Summary, Verdict};
 use crate::server::ServerSummary;
@@ -24,7 +24,8 @@ pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()
 fn write_whole(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
     let sign = sign(summary.verdict);
     writeln!(out, "## {sign} {}: {}\n", text(&summary.suite), verdict(summary.verdict))?;
-    writeln!(out, "{} after {}.\n", answer(summary), time(summary.duration_s))?;
+    let (answer, after) = (answer(summary), time(summary.duration_s));
+    writeln!(out, "{answer} after {after}.{}\n", caveat(summary))?;
     writeln!(
         out,
         "| scenario | verdict | requests | throughput | p50 | p95 | p99 | max | failed |"

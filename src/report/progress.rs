@@ -196,7 +196,8 @@ fn line(live: &Live) -> String {
         State::Done(EndReason::Broken, _) => format!("{name}: broken off"),
         State::Done(_, end) => {
             let latencies = latencies(live.recent.as_ref());
-            format!("{name}: {}, {} requests, {latencies}", verdict(end), count(live.sent))
+            let requests = if live.sent == 1 { "request" } else { "requests" };
+            format!("{name}: {}, {} {requests}, {latencies}", verdict(end), count(live.sent))
         }
     }
 }

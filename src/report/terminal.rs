@@ -4,8 +4,8 @@ use std::io;
 
 use super::best::{groups, rows};
 use super::words::{
-    actual, answer, apart, choices, count, end, fit, impossible, latency, outcome, percent, rate,
-    time, unanswered, verdict, width, without_pauses, wrap,
+    actual, answer, apart, caveat, choices, count, end, fit, impossible, latency, outcome, percent,
+    rate, time, unanswered, verdict, width, without_pauses, wrap,
 };
 use crate::record::summary::{PartState, ScenarioSummary, Summary, Verdict};
 use crate::server::ServerSummary;
@@ -72,7 +72,8 @@ pub(super) fn write_verdict(
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
     let word = verdict(summary.verdict);
-    let text = format!("{word}: {} after {}.", answer(summary), time(summary.duration_s));
+    let (answer, after) = (answer(summary), time(summary.duration_s));
+    let text = format!("{word}: {answer} after {after}.{}", caveat(summary));
     for (index, line) in wrap(&text, COLUMNS).iter().enumerate() {
         match line.strip_prefix(word).filter(|_| index == 0) {
             Some(rest) => writeln!(out, "{}{rest}", painted(word, summary.verdict, color))?,

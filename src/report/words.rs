@@ -216,11 +216,17 @@ pub(super) fn answer(summary: &Summary) -> String {
             text.push_str(&format!(", {more} {words}"));
         }
     }
-    let invalid = scenarios.iter().filter(|s| !s.validity.valid).count();
-    if invalid > 0 && summary.verdict == Verdict::Passed {
-        text.push_str(&format!("; the figures of {invalid} are not valid"));
-    }
     text
+}
+
+/// What is wrong with a run that passed: scenarios whose figures are not valid.
+pub(super) fn caveat(summary: &Summary) -> String {
+    match summary.scenarios.iter().filter(|scenario| !scenario.validity.valid).count() {
+        invalid if invalid > 0 && summary.verdict == Verdict::Passed => {
+            format!(" The figures of {} are not valid.", scenarios_(invalid))
+        }
+        _ => String::new(),
+    }
 }
 
 fn scenarios_(count: usize) -> String {

@@ -148,9 +148,7 @@ impl Problems {
             .join("\n\n");
         // Who finds that many stops looking, so nobody knows how many there are.
         if self.problems.len() > PROBLEMS_MAX {
-            text.push_str(&format!(
-                "\n\nerror: these are the first {PROBLEMS_MAX} problems of more"
-            ));
+            text.push_str(&format!("\n\nerror: only the first {PROBLEMS_MAX} problems are shown"));
         }
         text
     }

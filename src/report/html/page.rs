@@ -12,8 +12,8 @@ use crate::record::summary::{
     ScenarioSummary, Summary, Verdict,
 };
 use crate::report::words::{
-    active, actual, answer, bytes, count, end, impossible, latency, machine, outcome, percent,
-    rate, three_digits, time, unmatched, verdict,
+    active, actual, answer, bytes, caveat, count, end, impossible, latency, machine, outcome,
+    percent, rate, three_digits, time, unmatched, verdict,
 };
 use crate::units::ByteSize;
 
@@ -170,7 +170,8 @@ impl Page {
             title: summary.suite.clone(),
             verdict: verdict(summary.verdict),
             class: class(summary.verdict),
-            answer: answer(summary),
+            // The template ends the sentence.
+            answer: format!("{}.{}", answer(summary), caveat(summary)).trim_end_matches('.').into(),
             reasons: reasons.collect(),
             facts: facts(summary),
             resolved: resolved(summary),
