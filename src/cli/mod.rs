@@ -46,6 +46,7 @@ mod views;
 use std::io;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 
 use self::exit::Exit;
@@ -110,7 +111,8 @@ pub fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = match Cli::try_parse_from(compare::with_sides(std::env::args_os())) {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(mut error) => {
+            point_to_suite(&mut error);
             let printed = error.print();
             return ExitCode::from(match printed {
                 _ if error.use_stderr() => Exit::Usage as u8,
@@ -154,6 +156,42 @@ pub fn main() -> ExitCode {
     // Threads that still read or wait must not delay the exit.
     runtime.shutdown_background();
     ExitCode::from(exit as u8)
+}
+
+/// Options of other load testers that are keys of a suite here.
+const KEYS: [&str; 10] = [
+    "--rate",
+    "--vus",
+    "--users",
+    "--duration",
+    "--requests",
+    "--clients",
+    "--concurrency",
+    "--iterations",
+    "--stage",
+    "--host",
+];
+
+/// Says where the load is written, to those who look for it among the options.
+fn point_to_suite(error: &mut clap::Error) {
+    let unknown = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(unknown)) if error.kind() == ErrorKind::UnknownArgument => {
+            unknown
+        }
+        _ => return,
+    };
+    let usage = error.get(ContextKind::Usage).map(ToString::to_string).unwrap_or_default();
+    let reads_suite = ["run", "plan", "gate", "noise", "capacity"]
+        .iter()
+        .any(|c| usage.contains(&format!("flowbench {c} ")));
+    if reads_suite && KEYS.contains(&unknown.as_str()) {
+        let key = unknown.trim_start_matches('-');
+        let tip = format!(
+            "`{key}` belongs in the suite; make it a variable there to set it here: `--set {key}=…`"
+        );
+        error.remove(ContextKind::SuggestedArg);
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
 }
 
 /// Raises the soft limit of open files and connections to the hard limit. The usual default is too

@@ -139,6 +139,21 @@ scenarios: [{name: few, documents: queries, load: {clients: 1, requests: 3}}]
 }
 
 #[test]
+fn options_of_other_load_testers_lead_to_the_suite() {
+    let told = |arguments: &[&str]| {
+        let ran = Command::new(env!("CARGO_BIN_EXE_flowbench")).args(arguments).output();
+        let ran = ran.expect("it was built");
+        assert_eq!(ran.status.code(), Some(2));
+        text(&ran.stderr).to_owned()
+    };
+    for option in ["--rate", "--vus", "--duration"] {
+        let said = told(&["run", "suite.yaml", option, "5"]);
+        assert!(said.contains("belongs in the suite") && !said.contains("--gate'"), "{said}");
+    }
+    assert!(!told(&["post", "--rate", "5"]).contains("suite"), "it reads none");
+}
+
+#[test]
 fn a_comparison_that_lacks_a_side_says_which_and_what_to_write() {
     for (arguments, message) in [
         (
