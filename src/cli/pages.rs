@@ -126,7 +126,11 @@ fn table(page: &mut String, title: &str, arguments: &[&Arg]) {
         let stop = if takes && !help.ends_with('.') { "." } else { "" };
         let _ = writeln!(
             page,
-            "| `{}` | {}{stop}{choices} | {} |",
+            "| `{}{}` | {}{stop}{choices} | {} |",
+            argument
+                .get_short()
+                .filter(|_| argument.get_long().is_some())
+                .map_or_else(String::new, |short| format!("-{short}, ")),
             argument.to_string().replace('|', "\\|"),
             cell(help),
             defaults.join(" ")
