@@ -26,7 +26,7 @@ pub const SCHEMA: &str = "flowbench.capacity/1";
 /// A search for capacity and what it found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Capacity {
-    /// [`SCHEMA`].
+    /// Name and version of this schema: `flowbench.capacity/1`.
     pub schema: String,
     /// The suite's name.
     pub suite: String,

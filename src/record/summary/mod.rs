@@ -40,7 +40,7 @@ pub fn schema() -> serde_json::Value {
 /// One run of a suite.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
-    /// Always [`SCHEMA`].
+    /// Name and version of this schema: `flowbench.report/1`.
     pub schema: String,
     /// Name of the suite.
     pub suite: String,
