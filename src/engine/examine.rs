@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use indexmap::IndexMap;
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -465,14 +466,48 @@ fn document_lines(exchange: &Exchange) -> Result<String, serde_json::Error> {
 
 fn describe(response: &DataRequest) -> String {
     let docs = response.docs();
-    match docs.first().map(serde_json::to_string) {
+    let count =
+        if docs.len() == 1 { "1 Document".into() } else { format!("{} Documents", docs.len()) };
+    match docs.first().map(serde_json::to_value) {
         None => "no Documents".into(),
-        Some(Ok(first)) => format!("{} Documents, the first {first}", docs.len()),
-        Some(Err(_)) => format!("{} Documents", docs.len()),
+        Some(Ok(first)) => format!("{count}, the first {}", without_numbers(first)),
+        Some(Err(_)) => count,
+    }
+}
+
+/// A value with the length of long lists of numbers instead of the numbers: an embedding would leave no room for the rest.
+fn without_numbers(value: Value) -> Value {
+    const NUMBERS_MAX: usize = 8;
+    match value {
+        Value::Array(items) if items.len() > NUMBERS_MAX && items.iter().all(Value::is_number) => {
+            format!("{} numbers", items.len()).into()
+        }
+        Value::Array(items) => items.into_iter().map(without_numbers).collect(),
+        Value::Object(fields) => {
+            fields.into_iter().map(|(name, value)| (name, without_numbers(value))).collect()
+        }
+        value => value,
     }
 }
 
 /// A poisoned lock is one whose holder panicked while counting: what it counted still counts.
 fn lock<T: ?Sized>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_example_has_room_for_more_than_an_embedding() {
+        let doc =
+            json!({"embedding": vec![0.5; 512], "matches": [{"id": "m", "location": [1, 2]}]});
+        assert_eq!(
+            without_numbers(doc),
+            json!({"embedding": "512 numbers", "matches": [{"id": "m", "location": [1, 2]}]})
+        );
+    }
 }
