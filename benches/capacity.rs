@@ -28,7 +28,7 @@ fn main() {
     let name = given.next().unwrap_or_default();
     let started = Instant::now();
     println!(
-        "| Flow | holds | budget of a trial | within 5 % | with an upper end | what holds does | what fails does | trials | time | fixed trials | time with them | part of it |"
+        "| Flow | capacity | trial budget | within 5 % | with an upper end | pass is right | fail is right | trials | time | fixed trial length | time with fixed trials | share |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for case in cases::all().iter().filter(|case| case.name.contains(&name)) {
@@ -106,7 +106,7 @@ fn searched(case: &Case, searches: u64) {
 /// A table: searches that have little time.
 fn hurried(searches: u64) {
     println!(
-        "\n| M/M/8, 5.2 ms | holds | what holds does | what fails does | apart | time |\n| --- | --- | --- | --- | --- | --- |"
+        "\n| M/M/8, 5.2 ms | capacity | pass is right | fail is right | gap | time |\n| --- | --- | --- | --- | --- | --- |"
     );
     for case in cases::short() {
         let found = found(&case, searches);

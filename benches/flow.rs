@@ -39,7 +39,7 @@ struct Round {
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!(
-        "| Flow | protocol | CPU per request | requests/s on one core | requests/s that came about |"
+        "| Flow | protocol | CPU per request | requests/s on one core | measured requests/s |"
     );
     println!("|{}", " --- |".repeat(5));
     let client = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

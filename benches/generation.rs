@@ -49,7 +49,7 @@ struct Speed {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let python = std::env::var("PYTHON").ok().map(|python| in_python(&python)).transpose()?;
-    println!("| Documents | a request | one core | two cores | docarray | one core / docarray |");
+    println!("| Documents | per request | one core | two cores | docarray | one core / docarray |");
     println!("| --- | --- | --- | --- | --- | --- |");
     for (name, generator, size) in KINDS {
         let plan = plan_of(&format!(
@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("| {name} | {size} | {} | {} | {beside} | {ratio} |", shown(one), shown(two));
     }
     println!();
-    println!("| a suite of | took |");
+    println!("| suite | time |");
     println!("| --- | --- |");
     for (name, text) in suites() {
         let took = (0..ROUNDS)

@@ -348,7 +348,10 @@ fn quantiles<const N: usize>(mut values: Vec<f64>, shares: [f64; N]) -> [f64; N]
 
 fn memory(prepared: &[Prepared]) -> Result<(), Error> {
     println!("Memory at as many connections and requests in flight, in KB each\n");
-    println!("| way | of each | a connection | a request in flight |\n|{}", " --- |".repeat(4));
+    println!(
+        "| way | number of each | per connection | per request in flight |\n|{}",
+        " --- |".repeat(4)
+    );
     for prepared in prepared {
         for count in [1000, 10_000] {
             let server = Running::start(&prepared.script(Manner::Mute))?;

@@ -87,7 +87,7 @@ pub(super) struct Sending {
     /// Print responses in the order of their requests instead of as they finish
     #[arg(long)]
     results_in_order: bool,
-    /// Over gRPC, make each request a separate call, which Flows of family v2 serve
+    /// Over gRPC, make each request a separate call, which v2 Flows serve, and v1 Flows from Jina 3.13 on
     #[arg(long)]
     no_stream: bool,
 }
